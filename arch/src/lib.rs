@@ -1,0 +1,1 @@
+//! Facts and tables of a platform: layout, CPUID, MSRs, boot protocol, ACPI.

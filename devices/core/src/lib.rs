@@ -1,0 +1,1 @@
+//! The words that all devices speak: bus, interrupt, kick, worker, counters.

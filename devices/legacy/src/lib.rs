@@ -1,0 +1,1 @@
+//! PC board devices: serial, i8042, RTC, ACPI power registers.

@@ -1,0 +1,1 @@
+//! Frames: lanes, pipeline, offload and backends that all network cards share.

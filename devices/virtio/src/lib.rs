@@ -1,0 +1,1 @@
+//! Virtio over PCI: transport, split rings and the network front.

@@ -1,0 +1,1 @@
+//! Harness, testbed and integration tests of the vmm binary.

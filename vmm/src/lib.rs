@@ -1,0 +1,1 @@
+//! A Type-2 hypervisor on KVM.

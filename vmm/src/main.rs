@@ -1,0 +1,3 @@
+//! Entry of the `vmm` binary.
+
+fn main() {}
