@@ -1,1 +1,25 @@
 //! The words that all devices speak: bus, interrupt, kick, worker, counters.
+//!
+//! A device is a register file, queues and state. What vCPUs touch is `&self`; what moves data is
+//! a [`worker::Worker`], owned by one thread. Nothing here knows KVM, PCI or a ring format.
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
+
+pub mod bus;
+pub mod counters;
+pub mod device;
+pub mod guest_log;
+pub mod interrupt;
+pub mod kick;
+pub mod registers;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod worker;
+
+use std::sync::Arc;
+
+/// Guest memory as devices see it: the RAM regions and nothing else.
+pub type Ram = vm_memory::GuestMemoryMmap;
+
+/// A shared handle on guest memory; regions never change while a machine lives.
+pub type GuestRam = Arc<Ram>;

@@ -1,0 +1,55 @@
+//! Interrupts as objects: a device holds lines and vectors, never numbers.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// An edge-triggered interrupt line of the board.
+pub trait IrqLine: Send + Sync {
+    /// Raises and lowers the line once.
+    fn pulse(&self);
+}
+
+/// One message-signalled interrupt.
+pub trait MsiVector: Send + Sync {
+    /// One write to an eventfd, masked or not.
+    fn fire(&self);
+
+    /// Whether a fire waits for the vector to be unmasked: the bit of the MSI-X PBA.
+    fn is_pending(&self) -> bool;
+
+    /// The eventfd behind [`MsiVector::fire`], for whoever fires without us (vhost).
+    fn eventfd(&self) -> BorrowedFd<'_>;
+}
+
+/// What an MSI writes, and where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MsiMessage {
+    pub address: u64,
+    pub data: u32,
+}
+
+/// Where the vector `index` shall go from now on; `None` masks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub index: u16,
+    pub to: Option<MsiMessage>,
+}
+
+/// The vectors of one card.
+///
+/// A vector is born masked. While masked, fires are kept in its eventfd, and delivered at unmasking.
+pub trait MsiSet: Send + Sync {
+    fn count(&self) -> u16;
+
+    /// The vector `index`, or `None` past the end.
+    fn vector(&self, index: u16) -> Option<Arc<dyn MsiVector>>;
+
+    /// Routes several vectors at once; indices past the end are ignored.
+    fn route(&self, changes: &[Route]) -> io::Result<()>;
+}
+
+/// Gives out vectors while a machine is built.
+pub trait MsiController: Send + Sync {
+    fn allocate(&self, count: u16) -> io::Result<Arc<dyn MsiSet>>;
+}

@@ -1,0 +1,28 @@
+//! Kicks: guest writes that the kernel turns into an eventfd signal without leaving for user space.
+
+use std::io;
+
+use vmm_sys_util::eventfd::EventFd;
+
+/// Binds eventfds to guest-physical addresses (ioeventfd).
+pub trait KickBinder: Send + Sync {
+    /// From now on a write of any width and value at `address` signals `event`.
+    fn bind(&self, address: u64, event: &EventFd) -> io::Result<Binding>;
+}
+
+/// An address bound to an eventfd; dropping it unbinds.
+pub struct Binding(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Binding {
+    pub fn new(unbind: impl FnOnce() + Send + Sync + 'static) -> Binding {
+        Binding(Some(Box::new(unbind)))
+    }
+}
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        if let Some(unbind) = self.0.take() {
+            unbind();
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Doubles for tests of devices: memory, interrupts, kicks; no KVM.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use crate::GuestRam;
+use crate::device::Kit;
+use crate::interrupt::{MsiController, MsiMessage, MsiSet, MsiVector, Route};
+use crate::kick::{Binding, KickBinder};
+use crate::worker::Threads;
+
+/// The descriptor of an eventfd, borrowed for as long as the eventfd.
+pub fn borrow(event: &EventFd) -> BorrowedFd<'_> {
+    // SAFETY: the descriptor is open as long as `event`, which the result borrows.
+    unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
+}
+
+/// Zeroed RAM at 0, of `len` bytes.
+pub fn ram(len: usize) -> GuestRam {
+    ram_at(&[(0, len)])
+}
+
+/// Zeroed RAM in several regions, as (start, length).
+pub fn ram_at(regions: &[(u64, usize)]) -> GuestRam {
+    let regions: Vec<_> = regions.iter().map(|&(start, len)| (GuestAddress(start), len)).collect();
+    Arc::new(GuestMemoryMmap::from_ranges(&regions).unwrap())
+}
+
+/// A vector that counts.
+pub struct TestVector {
+    event: EventFd,
+    masked: AtomicBool,
+    delivered: AtomicU64,
+}
+
+impl TestVector {
+    /// Interrupts that reached the guest.
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::SeqCst)
+    }
+}
+
+impl MsiVector for TestVector {
+    fn fire(&self) {
+        if self.masked.load(Ordering::SeqCst) {
+            self.event.write(1).unwrap();
+        } else {
+            self.delivered.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    fn is_pending(&self) -> bool {
+        let mut poll =
+            libc::pollfd { fd: self.event.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd, no wait.
+        unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
+    }
+    fn eventfd(&self) -> BorrowedFd<'_> {
+        borrow(&self.event)
+    }
+}
+
+/// The vectors of one card, with the messages they were routed to.
+pub struct TestMsiSet {
+    vectors: Vec<Arc<TestVector>>,
+    routes: Mutex<Vec<Option<MsiMessage>>>,
+}
+
+impl TestMsiSet {
+    pub fn new(count: u16) -> Arc<TestMsiSet> {
+        let vector = |_| {
+            Arc::new(TestVector {
+                event: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).unwrap(),
+                masked: AtomicBool::new(true),
+                delivered: AtomicU64::new(0),
+            })
+        };
+        Arc::new(TestMsiSet {
+            vectors: (0..count).map(vector).collect(),
+            routes: Mutex::new(vec![None; count.into()]),
+        })
+    }
+
+    pub fn test_vector(&self, index: u16) -> Arc<TestVector> {
+        self.vectors[usize::from(index)].clone()
+    }
+
+    /// Where the vector goes; `None` while masked.
+    pub fn routed(&self, index: u16) -> Option<MsiMessage> {
+        self.routes.lock().unwrap()[usize::from(index)]
+    }
+}
+
+impl MsiSet for TestMsiSet {
+    fn count(&self) -> u16 {
+        self.vectors.len() as u16
+    }
+    fn vector(&self, index: u16) -> Option<Arc<dyn MsiVector>> {
+        self.vectors.get(usize::from(index)).map(|vector| vector.clone() as Arc<dyn MsiVector>)
+    }
+    fn route(&self, changes: &[Route]) -> io::Result<()> {
+        let mut routes = self.routes.lock().unwrap();
+        for change in changes {
+            let Some(vector) = self.vectors.get(usize::from(change.index)) else { continue };
+            routes[usize::from(change.index)] = change.to;
+            vector.masked.store(change.to.is_none(), Ordering::SeqCst);
+            if change.to.is_some() && vector.event.read().is_ok() {
+                vector.delivered.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives out [`TestMsiSet`]s and remembers them, in order.
+#[derive(Default)]
+pub struct TestMsi(Mutex<Vec<Arc<TestMsiSet>>>);
+
+impl TestMsi {
+    pub fn set(&self, index: usize) -> Arc<TestMsiSet> {
+        self.0.lock().unwrap()[index].clone()
+    }
+}
+
+impl MsiController for TestMsi {
+    fn allocate(&self, count: u16) -> io::Result<Arc<dyn MsiSet>> {
+        let set = TestMsiSet::new(count);
+        self.0.lock().unwrap().push(set.clone());
+        Ok(set)
+    }
+}
+
+/// Bound addresses and their eventfds.
+#[derive(Default)]
+pub struct TestKicks(Arc<Mutex<BTreeMap<u64, EventFd>>>);
+
+impl TestKicks {
+    /// What a guest's write to `address` does; false if nothing is bound there.
+    pub fn kick(&self, address: u64) -> bool {
+        self.0.lock().unwrap().get(&address).is_some_and(|event| event.write(1).is_ok())
+    }
+
+    /// All bound addresses in order.
+    pub fn bound(&self) -> Vec<u64> {
+        self.0.lock().unwrap().keys().copied().collect()
+    }
+}
+
+impl KickBinder for TestKicks {
+    fn bind(&self, address: u64, event: &EventFd) -> io::Result<Binding> {
+        let mut bound = self.0.lock().unwrap();
+        if bound.contains_key(&address) {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+        }
+        bound.insert(address, event.try_clone()?);
+        let all = self.0.clone();
+        Ok(Binding::new(move || drop(all.lock().unwrap().remove(&address))))
+    }
+}
+
+/// Everything a device may ask for, as doubles.
+pub struct TestMachine {
+    pub memory: GuestRam,
+    pub msi: Arc<TestMsi>,
+    pub kicks: Arc<TestKicks>,
+    pub threads: Threads,
+    msi_object: Arc<dyn MsiController>,
+    kicks_object: Arc<dyn KickBinder>,
+}
+
+impl TestMachine {
+    pub fn new(memory: GuestRam) -> TestMachine {
+        let msi = Arc::new(TestMsi::default());
+        let kicks = Arc::new(TestKicks::default());
+        TestMachine {
+            memory,
+            msi_object: msi.clone(),
+            kicks_object: kicks.clone(),
+            msi,
+            kicks,
+            threads: Threads::new().unwrap(),
+        }
+    }
+
+    pub fn kit(&self) -> Kit<'_> {
+        Kit {
+            memory: &self.memory,
+            msi: &self.msi_object,
+            kicks: &self.kicks_object,
+            threads: &self.threads,
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Workers: values that one I/O thread owns and drives; mail is the only way to reach them.
+//!
+//! A worker goes out to a thread with [`IoThread::host`] and comes home with [`Post::recall`].
+//! Between, [`Post::ask`] runs a closure on it, between two of its turns. Asking waits for the
+//! answer, so workers of lanes must never ask; others may ask lanes.
+
+mod fast;
+mod set;
+mod slow;
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+pub use vmm_sys_util::epoll::EventSet;
+
+use set::WorkerSet;
+
+/// A file descriptor's name within one worker.
+pub type Source = u16;
+
+/// When a worker wants its next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// When one of its sources is ready, or after mail.
+    WhenReady,
+    /// Then, or earlier if a source is ready.
+    At(Instant),
+    /// After the others had theirs.
+    Now,
+}
+
+/// Something that an I/O thread owns and drives.
+pub trait Worker: Send + 'static {
+    /// First call on the thread: says which descriptors matter.
+    fn begin(&mut self, interest: &mut Interest<'_>) -> io::Result<()>;
+
+    /// Notes that a source is ready. May be called without cause: a source that was forgotten can
+    /// have an event left.
+    fn ready(&mut self, source: Source, readiness: EventSet);
+
+    /// Does a bounded share of work; follows every round of `ready`, every mail and every deadline.
+    fn run(&mut self, now: Instant, interest: &mut Interest<'_>) -> Again;
+}
+
+/// What a worker can say about the descriptors it waits for.
+pub struct Interest<'a> {
+    poller: &'a mut dyn Poller,
+    slot: u16,
+}
+
+impl Interest<'_> {
+    /// Watches `fd` under the name `source`. The set may hold `EDGE_TRIGGERED`; an edge-triggered
+    /// eventfd needs no read, since each write to it is an edge.
+    pub fn watch(&mut self, fd: BorrowedFd<'_>, source: Source, set: EventSet) -> io::Result<()> {
+        self.poller.add(fd.as_raw_fd(), token(self.slot, source), set)
+    }
+
+    /// Stops watching `fd`; must come before it is closed.
+    pub fn forget(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.poller.remove(fd.as_raw_fd())
+    }
+}
+
+/// The waiting half of a thread's loop.
+trait Poller {
+    fn add(&mut self, fd: RawFd, token: u32, set: EventSet) -> io::Result<()>;
+    fn remove(&mut self, fd: RawFd) -> io::Result<()>;
+}
+
+const fn token(slot: u16, source: Source) -> u32 {
+    (slot as u32) << 16 | source as u32
+}
+
+const fn slot_and_source(token: u32) -> (u16, Source) {
+    ((token >> 16) as u16, token as u16)
+}
+
+/// The slot that no worker gets: the thread's own mail.
+const MAIL: u32 = token(u16::MAX, 0);
+
+type Job = Box<dyn FnOnce(&mut WorkerSet, &mut dyn Poller) + Send>;
+
+/// What a thread and its posts share.
+struct Mailbox {
+    jobs: Mutex<VecDeque<Job>>,
+    wake: EventFd,
+    quit: AtomicBool,
+}
+
+impl Mailbox {
+    fn put(&self, job: Job) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).push_back(job);
+        self.ring();
+    }
+
+    fn take(&self) -> Option<Job> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// Cannot fail but by overflow of the eventfd, and then it is readable already.
+    fn ring(&self) {
+        let _ = self.wake.write(1);
+    }
+}
+
+/// A thread that hosts workers; ends when the last handle and post are gone.
+#[derive(Clone)]
+pub struct IoThread {
+    mailbox: Arc<Mailbox>,
+    _end: Arc<End>,
+}
+
+struct End {
+    mailbox: Arc<Mailbox>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.mailbox.quit.store(true, Ordering::Release); // pairs with the load after each wake
+        self.mailbox.ring();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.thread().id() != std::thread::current().id()
+        {
+            // A panic of the thread has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl IoThread {
+    /// A thread for lanes: plain epoll.
+    pub fn fast(name: &str) -> io::Result<IoThread> {
+        let mailbox = new_mailbox()?;
+        let loop_ = fast::Loop::new(mailbox.clone())?;
+        IoThread::spawn(name, mailbox, move || loop_.serve())
+    }
+
+    /// A thread for slow devices: an event-manager loop.
+    pub fn slow(name: &str) -> io::Result<IoThread> {
+        let mailbox = new_mailbox()?;
+        let loop_ = slow::Loop::new(mailbox.clone())?;
+        IoThread::spawn(name, mailbox, move || loop_.serve())
+    }
+
+    fn spawn(
+        name: &str,
+        mailbox: Arc<Mailbox>,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<IoThread> {
+        let thread = std::thread::Builder::new().name(name.to_string()).spawn(body)?;
+        let end = End { mailbox: mailbox.clone(), thread: Mutex::new(Some(thread)) };
+        Ok(IoThread { mailbox, _end: Arc::new(end) })
+    }
+
+    /// Hands `worker` over; returns once its `begin` has run.
+    pub fn host<W: Worker>(&self, worker: W) -> io::Result<Post<W>> {
+        let slot = call(&self.mailbox, move |set, poller| set.admit(Box::new(worker), poller))?;
+        Ok(Post { thread: self.clone(), slot, worker: PhantomData })
+    }
+}
+
+fn new_mailbox() -> io::Result<Arc<Mailbox>> {
+    Ok(Arc::new(Mailbox {
+        jobs: Mutex::default(),
+        wake: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
+        quit: AtomicBool::new(false),
+    }))
+}
+
+/// Runs `f` on the thread and waits for its result.
+fn call<R: Send + 'static>(
+    mailbox: &Mailbox,
+    f: impl FnOnce(&mut WorkerSet, &mut dyn Poller) -> R + Send + 'static,
+) -> R {
+    let (reply, answer) = mpsc::sync_channel(1);
+    mailbox.put(Box::new(move |set, poller| {
+        // The asker waits in `recv` below, so the reply cannot be refused.
+        let _ = reply.send(f(set, poller));
+    }));
+    answer.recv().expect("an I/O thread outlives its posts, and a panic on it ends the process")
+}
+
+/// The address of a worker that is out on a thread.
+pub struct Post<W> {
+    thread: IoThread,
+    slot: u16,
+    worker: PhantomData<fn() -> W>,
+}
+
+impl<W: Worker> Post<W> {
+    /// Runs `f` on the worker between two of its turns and returns the result. The worker gets a turn
+    /// afterwards. Never call it from a worker on the same thread.
+    pub fn ask<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut W, &mut Interest<'_>) -> R + Send + 'static,
+    ) -> R {
+        let slot = self.slot;
+        call(&self.thread.mailbox, move |set, poller| set.with(slot, poller, f))
+    }
+
+    /// The worker comes home. It forgets its descriptors itself, in `farewell`, while it is still on
+    /// its thread.
+    pub fn recall(self, farewell: impl FnOnce(&mut W, &mut Interest<'_>) + Send + 'static) -> W {
+        let slot = self.slot;
+        let worker: Box<dyn Any + Send> = call(&self.thread.mailbox, move |set, poller| {
+            set.with(slot, poller, farewell);
+            set.dismiss(slot)
+        });
+        *worker.downcast::<W>().expect("a post and its slot hold the same type")
+    }
+}
+
+/// The I/O threads of one machine, all made while it is built.
+pub struct Threads {
+    slow: IoThread,
+    fast_limit: usize,
+}
+
+impl Threads {
+    /// Starts the slow thread `io-0`. Cards get at most one fast thread per host CPU but one.
+    pub fn new() -> io::Result<Threads> {
+        let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
+        Ok(Threads { slow: IoThread::slow("io-0")?, fast_limit: cpus.saturating_sub(1).max(1) })
+    }
+
+    /// The thread of control queues, consoles and other slow workers.
+    pub fn slow(&self) -> &IoThread {
+        &self.slow
+    }
+
+    /// Starts the threads of a card with `lanes` lanes, named `net-ID-K`; lane `i` belongs on
+    /// thread `i` modulo their number.
+    pub fn fast(&self, id: &str, lanes: u16) -> io::Result<Vec<IoThread>> {
+        let count = usize::from(lanes).clamp(1, self.fast_limit);
+        (0..count).map(|k| IoThread::fast(&format!("net-{id}-{k}"))).collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "worker_test.rs"]
+mod tests;

@@ -1,0 +1,136 @@
+//! The workers of one thread and when each is due; the same for both kinds of loop.
+
+use std::any::Any;
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::{Again, EventSet, Interest, Mailbox, Poller, Worker, slot_and_source};
+
+/// A worker whose type only its post knows.
+pub(super) trait AnyWorker: Worker {
+    fn as_any(&mut self) -> &mut dyn Any;
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
+}
+
+impl<W: Worker> AnyWorker for W {
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        self
+    }
+}
+
+struct Slot {
+    worker: Box<dyn AnyWorker>,
+    again: Again,
+}
+
+#[derive(Default)]
+pub(super) struct WorkerSet {
+    slots: Vec<Option<Slot>>,
+}
+
+impl WorkerSet {
+    pub fn admit(
+        &mut self,
+        mut worker: Box<dyn AnyWorker>,
+        poller: &mut dyn Poller,
+    ) -> io::Result<u16> {
+        let at = match self.slots.iter().position(Option::is_none) {
+            Some(free) => free,
+            None => {
+                self.slots.push(None);
+                self.slots.len() - 1
+            }
+        };
+        let slot = u16::try_from(at)
+            .ok()
+            .filter(|&slot| slot != u16::MAX)
+            .ok_or_else(|| io::Error::other("too many workers on one thread"))?;
+        worker.begin(&mut Interest { poller, slot })?;
+        if let Some(place) = self.slots.get_mut(at) {
+            *place = Some(Slot { worker, again: Again::Now });
+        }
+        Ok(slot)
+    }
+
+    /// Runs `f` on the worker in `slot`, and makes it due.
+    pub fn with<W: Worker, R>(
+        &mut self,
+        slot: u16,
+        poller: &mut dyn Poller,
+        f: impl FnOnce(&mut W, &mut Interest<'_>) -> R,
+    ) -> R {
+        let place = self.slot(slot);
+        place.again = Again::Now;
+        let worker: &mut W = (*place.worker)
+            .as_any()
+            .downcast_mut()
+            .expect("a post and its slot hold the same type");
+        f(worker, &mut Interest { poller, slot })
+    }
+
+    pub fn dismiss(&mut self, slot: u16) -> Box<dyn Any + Send> {
+        let place = self.slots.get_mut(usize::from(slot)).and_then(Option::take);
+        place.expect("a slot is freed only by its one post").worker.into_any()
+    }
+
+    fn slot(&mut self, slot: u16) -> &mut Slot {
+        let place = self.slots.get_mut(usize::from(slot)).and_then(Option::as_mut);
+        place.expect("a slot is freed only by its one post")
+    }
+
+    /// Tells the worker behind `token`, if it still is there.
+    pub fn ready(&mut self, token: u32, readiness: EventSet) {
+        let (slot, source) = slot_and_source(token);
+        if let Some(Some(slot)) = self.slots.get_mut(usize::from(slot)) {
+            slot.again = Again::Now;
+            slot.worker.ready(source, readiness);
+        }
+    }
+
+    /// Does all mail.
+    pub fn open(&mut self, mailbox: &Mailbox, poller: &mut dyn Poller) {
+        while let Some(job) = mailbox.take() {
+            job(self, poller);
+        }
+    }
+
+    /// Gives every worker that is due one turn; returns how long the thread may wait, `None` for
+    /// as long as nothing happens.
+    pub fn run(&mut self, poller: &mut dyn Poller) -> Option<Duration> {
+        let mut next: Option<Instant> = None;
+        let mut more = false;
+        let now = Instant::now();
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let Some(slot) = slot else { continue };
+            let due = match slot.again {
+                Again::Now => true,
+                Again::At(then) => then <= now,
+                Again::WhenReady => false,
+            };
+            if due {
+                let index = index as u16; // admitted as a u16
+                slot.again = slot.worker.run(now, &mut Interest { poller, slot: index });
+            }
+            match slot.again {
+                Again::Now => more = true,
+                Again::At(then) => next = Some(next.map_or(then, |next| next.min(then))),
+                Again::WhenReady => {}
+            }
+        }
+        if more {
+            return Some(Duration::ZERO);
+        }
+        next.map(|then| then.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// A wait as epoll wants it: whole milliseconds, rounded up, -1 for ever.
+pub(super) fn wait_ms(wait: Option<Duration>) -> i32 {
+    match wait {
+        None => -1,
+        Some(wait) => i32::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX),
+    }
+}

@@ -1,0 +1,72 @@
+//! What a virtio device is to its transport.
+
+use std::sync::Arc;
+
+use device_core::bus::Width;
+use device_core::interrupt::MsiVector;
+use vmm_sys_util::eventfd::EventFd;
+
+/// Why a device refused its queues; the transport answers with DEVICE_NEEDS_RESET.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct PlugError(pub String);
+
+/// One queue as the driver set it up, built once at DRIVER_OK; the guest cannot reach it again.
+pub struct LiveQueue {
+    pub index: u16,
+    /// A private copy of the registers, checked: ready, size a power of two within the maximum,
+    /// rings aligned and in RAM.
+    pub ring: virtio_queue::Queue,
+    /// Signalled by the guest's notifications; edge-triggered watchers need not read it.
+    pub kick: Arc<EventFd>,
+    /// The vector that the driver gave the queue; `None` for VIRTIO_MSI_NO_VECTOR.
+    pub irq: Option<Arc<dyn MsiVector>>,
+}
+
+/// How a device tells its driver something outside any queue.
+pub trait Notice: Send + Sync {
+    /// The device's configuration changed: raises the generation and fires the vector.
+    fn config_changed(&self);
+
+    /// The device met a ring it cannot go on with: sets DEVICE_NEEDS_RESET and tells the driver.
+    fn needs_reset(&self);
+}
+
+/// A virtio device without its transport (virtio 1.2, 2).
+///
+/// The transport calls `plug` once per DRIVER_OK and `unplug` once per reset, pause or loss of bus
+/// mastering, never both at once. Configuration accesses come from any vCPU.
+pub trait VirtioDevice: Send + Sync {
+    /// The device's name for people.
+    fn id(&self) -> &str;
+
+    /// Virtio device id (virtio 1.2, 5): 1 is a network card.
+    fn kind(&self) -> u16;
+
+    /// Feature bits the device offers, without the transport's own (VERSION_1 and up are the
+    /// transport's).
+    fn features(&self) -> u64;
+
+    /// Largest size of each queue; their number is the number of queues. Powers of two.
+    fn queue_sizes(&self) -> &[u16];
+
+    /// Bytes past the end of the configuration read as zero.
+    fn read_config(&self, offset: u64, width: Width) -> u64;
+    fn write_config(&self, _offset: u64, _width: Width, _value: u64) {}
+
+    /// Takes the queues the driver enabled, with the negotiated features (transport's included).
+    /// On error the queues are lost, and the driver must reset.
+    fn plug(
+        &self,
+        features: u64,
+        queues: Vec<LiveQueue>,
+        notice: Arc<dyn Notice>,
+    ) -> Result<(), PlugError>;
+
+    /// Brings all queues home; once it returns the device touches no guest memory. `plug` with
+    /// the same queues goes on where they stopped.
+    fn unplug(&self) -> Vec<LiveQueue>;
+
+    /// Forgets all state that the driver set, as after power-on. Only while unplugged.
+    fn reset(&self);
+}
