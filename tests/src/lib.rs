@@ -1,1 +1,18 @@
 //! Harness, testbed and integration tests of the vmm binary.
+//!
+//! ```text
+//!  host ── apt ──► cache ──► kernel, libraries ──► initramfs ──► guest
+//!   │                                                             │
+//!   └─ testbed (L1 with working KVM) ── net ── vmm ── console ────┘
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod apt;
+pub mod cache;
+pub mod host;
+pub mod initramfs;
+pub mod kernel;
+pub mod modules;
+pub mod payload;
+pub mod process;
+pub mod testbed;

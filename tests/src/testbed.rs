@@ -1,0 +1,205 @@
+//! The testbed: runs a command on a Linux host with working KVM, made by QEMU out of this machine.
+//!
+//! ```text
+//!  this machine ── QEMU (KVM nested, or TCG with AMD SVM) ── L1: Debian kernel ── CMD in a chroot
+//!      /  ───────── 9p, read-only ────────────────────────► below a layer in memory
+//!   share ───────── 9p ───────────────────────────────────► /share
+//! ```
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::host;
+use crate::initramfs::Archive;
+use crate::kernel::{Format, Kernel, Release};
+use crate::process::Owned;
+
+const INIT: &str = include_str!("../../resources/guest/testbed-init");
+const COMMAND: &str = ".testbed-command";
+const STATUS: &str = ".testbed-status";
+
+/// Environment that means something to tests and tools, and so comes along.
+const ENVIRONMENT: [&str; 10] = [
+    "PATH",
+    "HOME",
+    "TERM",
+    "RUST_BACKTRACE",
+    "RUST_LOG",
+    "VMM_CACHE",
+    "XDG_CACHE_HOME",
+    "VMM_BIN",
+    "VMM_LONG",
+    "QEMU_BIN",
+];
+
+/// The machine to make.
+pub struct Testbed {
+    pub cpus: u8,
+    pub memory_mib: u32,
+    /// The command is killed with the machine when it takes longer.
+    pub timeout: Duration,
+    /// Folder seen read-write as `/share`; a temporary one if none is named.
+    pub share: Option<PathBuf>,
+    /// Whether the command reads our standard input.
+    pub interactive: bool,
+}
+
+impl Default for Testbed {
+    fn default() -> Self {
+        Self {
+            cpus: 2,
+            memory_mib: 8192,
+            timeout: Duration::from_secs(600),
+            share: None,
+            interactive: false,
+        }
+    }
+}
+
+impl Testbed {
+    /// Says in one sentence what `run` will make.
+    pub fn describe(&self) -> String {
+        match host::no_hardware_kvm() {
+            None => "testbed: QEMU with nested hardware KVM".to_owned(),
+            Some(why) => format!("testbed: QEMU emulating an AMD CPU with SVM ({why})"),
+        }
+    }
+
+    /// Runs a command as root in the testbed with its output on ours; returns its exit status.
+    pub fn run(&self, command: &[OsString]) -> Result<i32> {
+        host::ensure(&[host::QEMU, host::IP])?;
+        let kernel = Kernel::open(Release::Testbed)?;
+        let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let initramfs = scratch.path().join("initramfs");
+        fs::write(&initramfs, Archive::new(INIT, &kernel.modules()?)?.finish()?)?;
+
+        let share = match &self.share {
+            Some(folder) => fs::canonicalize(folder)
+                .with_context(|| format!("no folder {}", folder.display()))?,
+            None => {
+                let folder = scratch.path().join("share");
+                fs::create_dir(&folder)?;
+                folder
+            }
+        };
+        fs::write(share.join(COMMAND), script(command)?)?;
+        let status = share.join(STATUS);
+        if status.exists() {
+            fs::remove_file(&status)?;
+        }
+
+        let console = scratch.path().join("console");
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args(self.machine())
+            .args(["-kernel".as_ref(), kernel.image(Format::BzImage)?.as_os_str()])
+            .args(["-initrd".as_ref(), initramfs.as_os_str()])
+            .args([
+                "-append",
+                "console=ttyS0 loglevel=5 panic=-1 mitigations=off cryptomgr.notests",
+            ])
+            .args(["-serial".to_owned(), format!("file:{}", console.display())])
+            .args(["-device", "virtio-serial-pci"])
+            .args(["-chardev", "stdio,id=out,signal=off", "-device", "virtconsole,chardev=out"])
+            .args(nine_p("host", Path::new("/"), ",readonly=on,multidevs=remap"))
+            .args(nine_p("share", &share, ""));
+        if !self.interactive {
+            qemu.stdin(Stdio::null());
+        }
+        let ended = Owned::spawn(&mut qemu)?.wait(self.timeout)?;
+        let told = fs::read_to_string(&status).unwrap_or_default();
+        let _ = fs::remove_file(share.join(COMMAND));
+        let _ = fs::remove_file(&status);
+        if ended.is_none() {
+            show_end_of(&console);
+            bail!("the command did not end within {} s", self.timeout.as_secs());
+        }
+        match told.trim().parse() {
+            Ok(status) => Ok(status),
+            Err(_) => {
+                show_end_of(&console);
+                bail!("the testbed stopped before the command ended");
+            }
+        }
+    }
+
+    fn machine(&self) -> Vec<String> {
+        let accel: &[&str] = match host::no_hardware_kvm() {
+            None => &["-accel", "kvm", "-cpu", "host"],
+            Some(_) => &["-accel", "tcg,thread=multi", "-cpu", "max,+svm,+npt"],
+        };
+        let fixed = ["-machine", "q35", "-nodefaults", "-display", "none", "-no-reboot"];
+        let size = [
+            "-smp".to_owned(),
+            self.cpus.to_string(),
+            "-m".to_owned(),
+            self.memory_mib.to_string(),
+        ];
+        fixed.iter().chain(accel).map(|&argument| argument.to_owned()).chain(size).collect()
+    }
+}
+
+/// The arguments that show a host folder to the testbed.
+fn nine_p(tag: &str, path: &Path, options: &str) -> [String; 4] {
+    [
+        "-fsdev".to_owned(),
+        format!("local,id={tag},path={},security_model=none{options}", path.display()),
+        "-device".to_owned(),
+        format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}"),
+    ]
+}
+
+/// The shell script that the testbed's init starts.
+fn script(command: &[OsString]) -> Result<Vec<u8>> {
+    let mut script = format!("export {}=1\n", host::IN_TESTBED).into_bytes();
+    for name in ENVIRONMENT {
+        if let Some(value) = std::env::var_os(name) {
+            script.extend(format!("export {name}=").bytes());
+            script.extend(quoted(value.as_bytes()));
+            script.push(b'\n');
+        }
+    }
+    script.extend(b"cd ");
+    script.extend(quoted(std::env::current_dir()?.as_os_str().as_bytes()));
+    script.extend(b" || exit 125\nexec");
+    for word in command {
+        script.push(b' ');
+        script.extend(quoted(word.as_bytes()));
+    }
+    script.push(b'\n');
+    Ok(script)
+}
+
+/// A word that the shell takes as it is.
+fn quoted(word: &[u8]) -> Vec<u8> {
+    let mut out = vec![b'\''];
+    for &byte in word {
+        match byte {
+            b'\'' => out.extend(b"'\\''"),
+            other => out.push(other),
+        }
+    }
+    out.push(b'\'');
+    out
+}
+
+/// The testbed's last words, for the reader of a failure.
+fn show_end_of(console: &Path) {
+    let Ok(text) = fs::read(console) else { return };
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<_> = text.lines().collect();
+    eprintln!("---- end of the testbed's console");
+    for line in &lines[lines.len().saturating_sub(40)..] {
+        eprintln!("{line}");
+    }
+    eprintln!("----");
+}
+
+#[cfg(test)]
+#[path = "testbed_test.rs"]
+mod tests;

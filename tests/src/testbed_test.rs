@@ -1,0 +1,15 @@
+//! Tests of what the testbed hands to its shell.
+
+use super::*;
+
+#[test]
+fn words_reach_the_command_as_they_are() {
+    let nasty = ["plain", "two words", "it's", "$HOME `x` \\ \"q\"", ""];
+    let command: Vec<OsString> = ["printf", "%s|"].iter().chain(&nasty).map(Into::into).collect();
+    let script = String::from_utf8(script(&command).unwrap()).unwrap();
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        nasty.map(|word| format!("{word}|")).concat()
+    );
+}
