@@ -1,1 +1,23 @@
 //! Facts and tables of a platform: layout, CPUID, MSRs, boot protocol, ACPI.
+//!
+//! Everything here is a pure function or a table: no ioctl, no device, no thread. The `vmm` crate asks
+//! for facts and hands them to KVM; the only thing written to is guest memory.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod boot;
+#[cfg(target_arch = "x86_64")]
+pub mod x86_64;
+
+#[cfg(target_arch = "x86_64")]
+pub use x86_64::{acpi, cpuid, layout, memory_map, msr, regs};

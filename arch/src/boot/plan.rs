@@ -1,0 +1,172 @@
+//! Kernel, initrd and command line against the memory of a machine: the last check before a VM is made,
+//! and the loading afterwards.
+
+use std::io::{self, Seek, SeekFrom};
+
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError};
+
+use super::cmdline::Cmdline;
+use super::file::InputFile;
+use super::initrd::Initrd;
+use super::kernel::{Kernel, KernelFormat, Segment};
+use super::{Entry, EntryMode, linux, pvh};
+use crate::layout::{self, CMDLINE, CMDLINE_ROOM, MIB, PAGE_SIZE};
+use crate::memory_map;
+
+/// A kernel with all it takes along, known to fit into `ram_bytes` of memory.
+#[derive(Debug)]
+pub struct BootPlan {
+    kernel: Kernel,
+    initrd: Option<(Initrd, Segment)>,
+    cmdline: Cmdline,
+    ram_bytes: u64,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    #[error(
+        "kernel {name} is too large for the memory: it needs {} MiB below 3 GiB, the machine has {} MiB there",
+        mib_up(*.needed), mib_down(*.available)
+    )]
+    KernelTooLarge { name: String, needed: u64, available: u64 },
+    #[error(
+        "initrd {name} is too large: it takes {} MiB, but between the kernel and the highest address allowed for an initrd only {} MiB are free",
+        mib_up(*.size), mib_down(*.available)
+    )]
+    InitrdTooLarge { name: String, size: u64, available: u64 },
+    #[error("the kernel command line has {len} characters, but kernel {name} takes at most {most}")]
+    CmdlineTooLong { name: String, len: u64, most: u64 },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("cannot read {name}, which was whole when it was opened")]
+    Read { name: String, source: io::Error },
+    #[error("cannot load {name} into guest memory")]
+    Copy { name: String, source: GuestMemoryError },
+    #[error("cannot write the boot parameters into guest memory")]
+    Parameters(#[from] GuestMemoryError),
+}
+
+impl BootPlan {
+    /// Plans the start in a machine with `ram_bytes` of RAM, laid out as [`crate::layout`] says.
+    pub fn new(
+        kernel: Kernel,
+        initrd: Option<Initrd>,
+        cmdline: Cmdline,
+        ram_bytes: u64,
+    ) -> Result<Self, PlanError> {
+        let available = layout::low_ram_end(ram_bytes);
+        let image = &kernel.image;
+        if image.memory_end > available {
+            return Err(PlanError::KernelTooLarge {
+                name: kernel.name().to_owned(),
+                needed: image.memory_end,
+                available,
+            });
+        }
+        let most = image.cmdline_max.min(CMDLINE_ROOM.saturating_sub(1));
+        if cmdline.len() > most {
+            return Err(PlanError::CmdlineTooLong {
+                name: kernel.name().to_owned(),
+                len: cmdline.len(),
+                most,
+            });
+        }
+        let initrd = match initrd {
+            Some(initrd) => {
+                let place = place_initrd(&kernel, &initrd, available)?;
+                Some((initrd, place))
+            }
+            None => None,
+        };
+        Ok(Self { kernel, initrd, cmdline, ram_bytes })
+    }
+
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// Reads kernel and initrd from their files straight into fresh, zeroed guest memory.
+    ///
+    /// The time this takes is the files'; all else of a start is in [`Self::write_parameters`].
+    pub fn load_images<M: GuestMemoryBackend>(&self, memory: &M) -> Result<(), LoadError> {
+        for segment in &self.kernel.image.segments {
+            copy(&self.kernel.input, segment, memory)?;
+        }
+        if let Some((initrd, place)) = &self.initrd {
+            copy(&initrd.input, place, memory)?;
+        }
+        Ok(())
+    }
+
+    /// Writes command line, memory map and boot parameters; says where the boot vCPU starts.
+    ///
+    /// `rsdp` is what [`crate::acpi::write_tables`] returned.
+    pub fn write_parameters<M: GuestMemoryBackend>(
+        &self,
+        memory: &M,
+        rsdp: GuestAddress,
+    ) -> Result<Entry, LoadError> {
+        memory.write_slice(&self.cmdline.to_bytes_with_nul(), CMDLINE)?;
+        let image = &self.kernel.image;
+        let facts = BootFacts {
+            rsdp,
+            initrd: self.initrd.as_ref().map(|(_, place)| *place),
+            memory_map: memory_map::memory_map(self.ram_bytes),
+        };
+        let (mode, boot_data) = match image.format {
+            KernelFormat::ElfPvh => (EntryMode::Pvh32, pvh::write_start_info(memory, &facts)?),
+            KernelFormat::BzImage | KernelFormat::Elf => {
+                let zero_page = linux::write_zero_page(memory, image.setup_header, &facts)?;
+                (EntryMode::Long64, zero_page)
+            }
+        };
+        Ok(Entry { rip: image.entry, boot_data: boot_data.0, mode })
+    }
+}
+
+/// What both boot protocols tell a kernel, each in its own form.
+pub(crate) struct BootFacts {
+    pub rsdp: GuestAddress,
+    pub initrd: Option<Segment>,
+    pub memory_map: Vec<memory_map::MapEntry>,
+}
+
+/// As high as the kernel allows, out of the way of a kernel that moves itself.
+fn place_initrd(kernel: &Kernel, initrd: &Initrd, ram_end: u64) -> Result<Segment, PlanError> {
+    let limit = ram_end.min(kernel.image.initrd_last.saturating_add(1));
+    let lowest = kernel.image.memory_end.next_multiple_of(PAGE_SIZE);
+    let size = initrd.size();
+    let address = limit
+        .checked_sub(size)
+        .map(|address| address & !PAGE_SIZE.wrapping_sub(1))
+        .filter(|&address| address >= lowest)
+        .ok_or_else(|| PlanError::InitrdTooLarge {
+            name: initrd.name().to_owned(),
+            size,
+            available: limit.saturating_sub(lowest),
+        })?;
+    Ok(Segment { offset: 0, len: size, address })
+}
+
+fn copy<M: GuestMemoryBackend>(
+    input: &InputFile,
+    segment: &Segment,
+    memory: &M,
+) -> Result<(), LoadError> {
+    let mut file = &input.file;
+    file.seek(SeekFrom::Start(segment.offset))
+        .map_err(|source| LoadError::Read { name: input.name.clone(), source })?;
+    memory
+        .read_exact_volatile_from(GuestAddress(segment.address), &mut file, segment.len as usize)
+        .map_err(|source| LoadError::Copy { name: input.name.clone(), source })
+}
+
+fn mib_up(bytes: u64) -> u64 {
+    bytes.div_ceil(MIB)
+}
+
+fn mib_down(bytes: u64) -> u64 {
+    bytes / MIB
+}

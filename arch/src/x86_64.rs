@@ -1,0 +1,8 @@
+//! The x86_64 platform: a PC without legacy but a serial port, started without firmware.
+
+pub mod acpi;
+pub mod cpuid;
+pub mod layout;
+pub mod memory_map;
+pub mod msr;
+pub mod regs;

@@ -1,0 +1,296 @@
+//! From what the host's KVM supports to what one vCPU of the guest sees: rules in a table.
+//!
+//! The guest is one package whose vCPUs are cores with one thread each; the APIC id of a vCPU is its
+//! index. Leaves without a rule pass through: brand string, features, address sizes, XSAVE areas.
+
+use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
+
+use crate::layout::MAX_CPUS;
+
+/// What one vCPU is told about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuFacts {
+    /// Index of this vCPU, from 0; also its APIC id.
+    pub index: u8,
+    /// Number of vCPUs of the machine, 1 to [`MAX_CPUS`].
+    pub count: u8,
+    /// Whether the in-kernel APIC offers the TSC deadline timer (`KVM_CAP_TSC_DEADLINE_TIMER`):
+    /// KVM leaves it to its user to say so in CPUID.
+    pub tsc_deadline: bool,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CpuIdError {
+    #[error("a machine has 1 to {MAX_CPUS} vCPUs, not {count}")]
+    CpuCount { count: u8 },
+    #[error("vCPU {index} does not exist in a machine with {count}")]
+    CpuIndex { index: u8, count: u8 },
+    #[error("CPUID of the host does not name its vendor (leaf 0 is missing)")]
+    NoVendor,
+    #[error("CPUID of the guest would have {entries} leaves, more than KVM accepts")]
+    TooManyLeaves { entries: usize },
+}
+
+/// CPUID for the vCPU of `facts`, from `host` (`KVM_GET_SUPPORTED_CPUID`).
+pub fn guest_cpuid(host: &CpuId, facts: &CpuFacts) -> Result<CpuId, CpuIdError> {
+    if !(1..=MAX_CPUS).contains(&facts.count) {
+        return Err(CpuIdError::CpuCount { count: facts.count });
+    }
+    if facts.index >= facts.count {
+        return Err(CpuIdError::CpuIndex { index: facts.index, count: facts.count });
+    }
+    let amd = is_amd(host).ok_or(CpuIdError::NoVendor)?;
+    let cpu = Cpu { facts: *facts };
+
+    let mut entries = Vec::with_capacity(host.as_slice().len().saturating_add(TOPOLOGY_LEAVES));
+    for entry in host.as_slice() {
+        if !is_dropped(entry.function) {
+            let (leaf, mut entry) = (entry.function, *entry);
+            for rule in RULES.iter().filter(|rule| rule.applies(leaf, amd)) {
+                (rule.change)(&mut entry, &cpu);
+            }
+            entries.push(entry);
+        }
+    }
+    add_topology(&mut entries, &cpu);
+    CpuId::from_entries(&entries).map_err(|_| CpuIdError::TooManyLeaves { entries: entries.len() })
+}
+
+/// Physical address bits of the guest, which are the host's: leaf 0x8000_0008, or 36 without it.
+pub fn physical_address_bits(host: &CpuId) -> u8 {
+    let leaf = host.as_slice().iter().find(|entry| entry.function == ADDRESS_SIZES);
+    match leaf.map(|entry| entry.eax.to_le_bytes()) {
+        Some([bits, ..]) if bits != 0 => bits,
+        _ => 36,
+    }
+}
+
+struct Cpu {
+    facts: CpuFacts,
+}
+
+impl Cpu {
+    fn apic_id(&self) -> u32 {
+        u32::from(self.facts.index)
+    }
+
+    fn count(&self) -> u32 {
+        u32::from(self.facts.count)
+    }
+
+    /// Bits of an APIC id that tell the cores of the package apart.
+    fn core_bits(&self) -> u32 {
+        self.count().next_power_of_two().trailing_zeros()
+    }
+
+    /// Largest APIC id that the package has room for.
+    fn last_id(&self) -> u32 {
+        self.count().next_power_of_two().saturating_sub(1)
+    }
+}
+
+/// Which leaves a rule is for, on whose processors, and what it does there.
+struct Rule {
+    leaf: u32,
+    amd_only: bool,
+    change: fn(&mut kvm_cpuid_entry2, &Cpu),
+}
+
+impl Rule {
+    fn applies(&self, leaf: u32, amd: bool) -> bool {
+        self.leaf == leaf && (amd || !self.amd_only)
+    }
+}
+
+const BASIC: u32 = 0x0;
+const FEATURES: u32 = 0x1;
+const INTEL_CACHES: u32 = 0x4;
+const EXTENDED_FEATURES: u32 = 0x7;
+const PERFMON: u32 = 0xA;
+const TOPOLOGY: u32 = 0xB;
+const SGX: u32 = 0x12;
+const TOPOLOGY_V2: u32 = 0x1F;
+const KVM_FEATURES: u32 = 0x4000_0001;
+const AMD_FEATURES: u32 = 0x8000_0001;
+const ADDRESS_SIZES: u32 = 0x8000_0008;
+const AMD_CACHES: u32 = 0x8000_001D;
+const AMD_TOPOLOGY: u32 = 0x8000_001E;
+const AMD_PERFMON: u32 = 0x8000_0022;
+const AMD_TOPOLOGY_V2: u32 = 0x8000_0026;
+
+const fn rule(leaf: u32, change: fn(&mut kvm_cpuid_entry2, &Cpu)) -> Rule {
+    Rule { leaf, amd_only: false, change }
+}
+
+const fn amd(leaf: u32, change: fn(&mut kvm_cpuid_entry2, &Cpu)) -> Rule {
+    Rule { leaf, amd_only: true, change }
+}
+
+const RULES: &[Rule] = &[
+    rule(BASIC, reach_topology),
+    rule(FEATURES, features),
+    rule(INTEL_CACHES, intel_caches),
+    rule(EXTENDED_FEATURES, without_sgx),
+    rule(PERFMON, hide),
+    rule(KVM_FEATURES, kvm_features),
+    amd(AMD_FEATURES, amd_features),
+    amd(ADDRESS_SIZES, amd_core_count),
+    amd(AMD_CACHES, amd_caches),
+    amd(AMD_TOPOLOGY, amd_topology),
+    amd(AMD_PERFMON, hide),
+];
+
+/// Leaves that are built anew, or that describe parts of the host which the guest does not get.
+fn is_dropped(leaf: u32) -> bool {
+    matches!(leaf, TOPOLOGY | TOPOLOGY_V2 | SGX | AMD_TOPOLOGY_V2)
+}
+
+/// The topology leaf is there for every guest, so the largest basic leaf must not be below it.
+fn reach_topology(entry: &mut kvm_cpuid_entry2, _: &Cpu) {
+    entry.eax = entry.eax.max(TOPOLOGY);
+}
+
+fn features(entry: &mut kvm_cpuid_entry2, cpu: &Cpu) {
+    const ECX_PERF_CAPABILITIES: u32 = 1 << 15;
+    const ECX_TSC_DEADLINE: u32 = 1 << 24;
+    const ECX_OSXSAVE: u32 = 1 << 27;
+    const ECX_HYPERVISOR: u32 = 1 << 31;
+    const EDX_HTT: u32 = 1 << 28;
+    const CACHE_LINE_QUADWORDS: u8 = 8;
+
+    let [brand, cache_line, _, _] = entry.ebx.to_le_bytes();
+    let cache_line = match cache_line {
+        0 => CACHE_LINE_QUADWORDS,
+        host => host,
+    };
+    entry.ebx = u32::from_le_bytes([brand, cache_line, cpu.facts.count, cpu.facts.index]);
+    // OSXSAVE mirrors a bit of CR4; KVM keeps it up to date.
+    entry.ecx &= !(ECX_OSXSAVE | ECX_PERF_CAPABILITIES);
+    entry.ecx |= ECX_HYPERVISOR;
+    set(&mut entry.ecx, ECX_TSC_DEADLINE, cpu.facts.tsc_deadline);
+    set(&mut entry.edx, EDX_HTT, cpu.facts.count > 1);
+}
+
+/// Leaf 4: caches up to level 2 belong to one core, the others to the package.
+fn intel_caches(entry: &mut kvm_cpuid_entry2, cpu: &Cpu) {
+    const SHARING: u32 = 0xFFF << 14;
+    const CORES: u32 = 0x3F << 26;
+
+    if entry.eax & 0x1F == 0 {
+        return;
+    }
+    let sharing = match cache_level(entry) {
+        0..=2 => 0,
+        _ => cpu.last_id(),
+    };
+    entry.eax &= !(SHARING | CORES);
+    entry.eax |= ((sharing << 14) & SHARING) | ((cpu.last_id() << 26) & CORES);
+}
+
+/// Leaf 0x8000_001D: the same in AMD's words.
+fn amd_caches(entry: &mut kvm_cpuid_entry2, cpu: &Cpu) {
+    const SHARING: u32 = 0xFFF << 14;
+
+    if entry.eax & 0x1F == 0 {
+        return;
+    }
+    let sharing = match cache_level(entry) {
+        0..=2 => 0,
+        _ => cpu.last_id(),
+    };
+    entry.eax = (entry.eax & !SHARING) | ((sharing << 14) & SHARING);
+}
+
+fn cache_level(entry: &kvm_cpuid_entry2) -> u32 {
+    (entry.eax >> 5) & 0x7
+}
+
+fn without_sgx(entry: &mut kvm_cpuid_entry2, _: &Cpu) {
+    const EBX_SGX: u32 = 1 << 2;
+    const ECX_SGX_LAUNCH: u32 = 1 << 30;
+
+    if entry.index == 0 {
+        entry.ebx &= !EBX_SGX;
+        entry.ecx &= !ECX_SGX_LAUNCH;
+    }
+}
+
+/// Guests get no performance counters.
+fn hide(entry: &mut kvm_cpuid_entry2, _: &Cpu) {
+    (entry.eax, entry.ebx, entry.ecx, entry.edx) = (0, 0, 0, 0);
+}
+
+/// Everything the kernel side does alone stays, the clock above all.
+fn kvm_features(entry: &mut kvm_cpuid_entry2, _: &Cpu) {
+    /// 32-bit APIC ids in MSI addresses: not with ids below 64.
+    const MSI_EXT_DEST_ID: u32 = 1 << 15;
+    /// Hypercall and MSR that only work if the VMM answers them.
+    const MAP_GPA_RANGE: u32 = 1 << 16;
+    const MIGRATION_CONTROL: u32 = 1 << 17;
+
+    entry.eax &= !(MSI_EXT_DEST_ID | MAP_GPA_RANGE | MIGRATION_CONTROL);
+}
+
+fn amd_features(entry: &mut kvm_cpuid_entry2, cpu: &Cpu) {
+    const ECX_LEGACY_CORES: u32 = 1 << 1;
+    const ECX_COUNTERS: u32 = (1 << 23) | (1 << 24) | (1 << 28);
+
+    set(&mut entry.ecx, ECX_LEGACY_CORES, cpu.facts.count > 1);
+    entry.ecx &= !ECX_COUNTERS;
+}
+
+fn amd_core_count(entry: &mut kvm_cpuid_entry2, cpu: &Cpu) {
+    const CORES_AND_ID_SIZE: u32 = 0xF0FF;
+
+    let cores = cpu.count().saturating_sub(1);
+    entry.ecx = (entry.ecx & !CORES_AND_ID_SIZE) | (cpu.core_bits() << 12) | cores;
+}
+
+/// Leaf 0x8000_001E: one thread per core, one node.
+fn amd_topology(entry: &mut kvm_cpuid_entry2, cpu: &Cpu) {
+    entry.eax = cpu.apic_id();
+    entry.ebx = cpu.apic_id();
+    entry.ecx = 0;
+    entry.edx = 0;
+}
+
+/// Entries that [`add_topology`] may add.
+const TOPOLOGY_LEAVES: usize = 6;
+
+/// Leaves 0xB and, where the host has it, 0x1F: level 0 is the thread, level 1 the core.
+fn add_topology(entries: &mut Vec<kvm_cpuid_entry2>, cpu: &Cpu) {
+    const THREAD: u32 = 1 << 8;
+    const CORE: u32 = 2 << 8;
+
+    let largest = entries.iter().find(|entry| entry.function == BASIC).map_or(0, |entry| entry.eax);
+    let leaves = [TOPOLOGY, TOPOLOGY_V2];
+    let levels = [(0, 1, THREAD), (cpu.core_bits(), cpu.count(), CORE), (0, 0, 0)];
+    for function in leaves.into_iter().filter(|&leaf| leaf <= largest) {
+        for (index, (shift, processors, kind)) in (0u32..).zip(levels) {
+            entries.push(kvm_cpuid_entry2 {
+                function,
+                index,
+                flags: KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+                eax: shift,
+                ebx: processors,
+                ecx: kind | index,
+                edx: cpu.apic_id(),
+                ..Default::default()
+            });
+        }
+    }
+}
+
+fn set(register: &mut u32, bits: u32, on: bool) {
+    match on {
+        true => *register |= bits,
+        false => *register &= !bits,
+    }
+}
+
+/// Whether the host's processor counts its cores AMD's way; `None` without leaf 0.
+fn is_amd(host: &CpuId) -> Option<bool> {
+    let leaf = host.as_slice().iter().find(|entry| entry.function == BASIC)?;
+    let name = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes);
+    Some(matches!(name.as_flattened(), b"AuthenticAMD" | b"HygonGenuine"))
+}

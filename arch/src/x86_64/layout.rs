@@ -1,0 +1,171 @@
+//! Fixed addresses: RAM and its holes, MMIO windows, ports, interrupt lines, low-memory places.
+//!
+//! ```text
+//!          0  RAM, with the boot data below 640 KiB and the ACPI tables below 1 MiB
+//! 0xC000_0000  32-bit PCI window
+//! 0xE800_0000  PCI configuration space (ECAM), 1 MiB per bus
+//! 0xFEC0_0000  I/O APIC      0xFEE0_0000  local APICs      0xFFFB_C000  KVM's own pages
+//!       4 GiB  RAM that did not fit below 3 GiB
+//!   above RAM  64-bit PCI window
+//! ```
+
+use vm_memory::GuestAddress;
+
+/// Bytes in a KiB, MiB, GiB.
+pub const KIB: u64 = 1 << 10;
+pub const MIB: u64 = 1 << 20;
+pub const GIB: u64 = 1 << 30;
+
+/// Granule of guest memory: RAM sizes are multiples of it.
+pub const PAGE_SIZE: u64 = 4 * KIB;
+
+/// Most vCPUs of one machine; their APIC ids are their indices.
+pub const MAX_CPUS: u8 = 64;
+
+/// A range of guest-physical addresses: `start` included, `end` not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressRange {
+    pub start: u64,
+    pub end: u64,
+}
+
+impl AddressRange {
+    pub const fn new(start: u64, end: u64) -> Self {
+        Self { start, end }
+    }
+
+    /// Bytes in the range; 0 if it is empty or upside down.
+    pub const fn len(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether `[address, address + len)` lies inside; false when that sum overflows.
+    pub const fn contains(&self, address: u64, len: u64) -> bool {
+        match address.checked_add(len) {
+            Some(end) => self.start <= address && end <= self.end,
+            None => false,
+        }
+    }
+}
+
+/// End of the RAM below 4 GiB: what does not fit goes on at [`HIGH_RAM`].
+pub const LOW_RAM_END: u64 = 3 * GIB;
+/// Start of the RAM above the hole.
+pub const HIGH_RAM: u64 = 4 * GIB;
+
+/// Window for 32-bit BARs.
+pub const PCI_MMIO32: AddressRange = AddressRange::new(LOW_RAM_END, PCI_ECAM.start);
+/// Memory-mapped PCI configuration space of segment 0, from bus 0 on.
+pub const PCI_ECAM: AddressRange =
+    AddressRange::new(0xE800_0000, 0xE800_0000 + PCI_BUSES as u64 * MIB);
+/// Buses of segment 0.
+pub const PCI_BUSES: u8 = 1;
+/// Port of the address register of configuration mechanism 1; the data register is 4 above.
+pub const PCI_CONFIG_PORT: u16 = 0xCF8;
+/// Ports of configuration mechanism 1.
+pub const PCI_CONFIG_PORTS: u8 = 8;
+
+/// The in-kernel I/O APIC (KVM fixes this address) and its pins.
+pub const IOAPIC: u64 = 0xFEC0_0000;
+pub const IOAPIC_ID: u8 = 0;
+pub const IOAPIC_PINS: u32 = 24;
+/// The local APICs.
+pub const LAPIC: u64 = 0xFEE0_0000;
+/// For `KVM_SET_IDENTITY_MAP_ADDR`: one page, unused by the guest.
+pub const KVM_IDENTITY_MAP: u64 = 0xFFFB_C000;
+/// For `KVM_SET_TSS_ADDR`: three pages behind the identity map.
+pub const KVM_TSS: u64 = KVM_IDENTITY_MAP + PAGE_SIZE;
+
+/// First serial port: its 8 ports and its interrupt line.
+pub const COM1_PORT: u16 = 0x3F8;
+pub const COM1_PORTS: u8 = 8;
+pub const COM1_GSI: u32 = 4;
+/// CMOS clock: index and data port.
+pub const RTC_PORT: u16 = 0x70;
+pub const RTC_PORTS: u8 = 2;
+/// Keyboard controller: data port, command and status port, keyboard interrupt line.
+pub const I8042_DATA_PORT: u16 = 0x60;
+pub const I8042_COMMAND_PORT: u16 = 0x64;
+pub const I8042_KEYBOARD_GSI: u32 = 1;
+/// ACPI sleep control register, one byte; see [`SLEEP_INTO_S5`].
+pub const SLEEP_CONTROL_PORT: u16 = 0x600;
+/// ACPI sleep status register, one byte; reads as 0, writes of the wake bit are ignored.
+pub const SLEEP_STATUS_PORT: u16 = 0x601;
+/// ACPI reset register, one byte: a write of [`RESET_VALUE`] resets the machine.
+pub const RESET_PORT: u16 = 0x602;
+pub const RESET_VALUE: u8 = 0x01;
+/// SLP_TYP of S5 as the `_S5` package says it.
+pub const SLEEP_TYPE_S5: u8 = 5;
+/// What a guest writes to the sleep control register to power off: SLP_TYP in bits 2 to 4, SLP_EN.
+pub const SLEEP_INTO_S5: u8 = (SLEEP_TYPE_S5 << 2) | (1 << 5);
+/// Edge-triggered line of the generic event device: one pulse is one press of the power button.
+pub const GED_GSI: u32 = 5;
+
+/// GSIs that belong to no fixed device; MSI routes are free to start here.
+pub const FIRST_MSI_GSI: u32 = IOAPIC_PINS;
+
+/// Places of boot data, all in RAM below the EBDA; the kernel takes over what it needs early.
+pub const GDT: GuestAddress = GuestAddress(0x1000);
+pub const PVH_START_INFO: GuestAddress = GuestAddress(0x2000);
+pub const PVH_MODULES: GuestAddress = GuestAddress(0x2100);
+pub const PVH_MEMORY_MAP: GuestAddress = GuestAddress(0x2200);
+pub const ZERO_PAGE: GuestAddress = GuestAddress(0x3000);
+pub const CMDLINE: GuestAddress = GuestAddress(0x4000);
+/// Room for the command line with its final NUL.
+pub const CMDLINE_ROOM: u64 = 0xC000;
+/// Six pages: one PML4, one PDPT, four page directories.
+pub const PAGE_TABLES: GuestAddress = GuestAddress(0x1_0000);
+/// Extended BIOS data area; nothing is in it, but kernels expect RAM to end here.
+pub const EBDA: u64 = 0x9_FC00;
+/// ACPI tables, where a kernel without further hints searches for them too.
+pub const ACPI_TABLES: AddressRange = AddressRange::new(0xE_0000, 0x10_0000);
+/// First byte of RAM that a kernel image or an initrd may take.
+pub const HIGH_MEMORY: u64 = MIB;
+
+/// The RAM of a machine with `bytes` of it, as (start, length): below the hole, and above if needed.
+pub fn ram_regions(bytes: u64) -> Vec<(GuestAddress, u64)> {
+    let low = bytes.min(LOW_RAM_END);
+    let high = bytes.saturating_sub(low);
+    let regions = [(GuestAddress(0), low), (GuestAddress(HIGH_RAM), high)];
+    regions.into_iter().filter(|&(_, len)| len > 0).collect()
+}
+
+/// End of the RAM below the hole.
+pub fn low_ram_end(bytes: u64) -> u64 {
+    bytes.min(LOW_RAM_END)
+}
+
+/// End of the highest RAM.
+pub fn ram_end(bytes: u64) -> u64 {
+    match bytes.saturating_sub(LOW_RAM_END) {
+        0 => bytes,
+        high => HIGH_RAM.saturating_add(high),
+    }
+}
+
+/// Window for 64-bit BARs: above RAM, within the guest's physical address bits.
+///
+/// `None` if RAM and a window of at least 1 GiB do not fit below `1 << address_bits`.
+pub fn pci_mmio64(ram_bytes: u64, address_bits: u8) -> Option<AddressRange> {
+    const MOST: u64 = 256 * GIB;
+    let start = ram_end(ram_bytes).max(HIGH_RAM).checked_next_multiple_of(GIB)?;
+    let limit = 1u64.checked_shl(u32::from(address_bits))?;
+    let end = limit.min(start.checked_add(MOST)?);
+    let window = AddressRange::new(start, end);
+    (window.len() >= GIB).then_some(window)
+}
+
+const _: () = {
+    assert!(PCI_ECAM.end <= IOAPIC);
+    assert!(CMDLINE.0 + CMDLINE_ROOM <= PAGE_TABLES.0);
+    assert!(PAGE_TABLES.0 + 6 * PAGE_SIZE <= EBDA);
+    assert!(KVM_TSS + 3 * PAGE_SIZE <= HIGH_RAM);
+};
+
+#[cfg(test)]
+#[path = "layout_test.rs"]
+mod tests;

@@ -1,0 +1,55 @@
+use super::*;
+
+#[test]
+fn ram_up_to_three_gib_is_one_region() {
+    for bytes in [128 * MIB, 512 * MIB, 3 * GIB - PAGE_SIZE, 3 * GIB] {
+        assert_eq!(ram_regions(bytes), [(GuestAddress(0), bytes)]);
+        assert_eq!(ram_end(bytes), bytes);
+        assert_eq!(low_ram_end(bytes), bytes);
+    }
+}
+
+#[test]
+fn more_ram_goes_on_above_the_hole() {
+    for (bytes, high) in
+        [(3 * GIB + PAGE_SIZE, PAGE_SIZE), (5 * GIB, 2 * GIB), (1024 * GIB, 1021 * GIB)]
+    {
+        let expected = [(GuestAddress(0), 3 * GIB), (GuestAddress(4 * GIB), high)];
+        assert_eq!(ram_regions(bytes), expected);
+        assert_eq!(ram_end(bytes), 4 * GIB + high);
+        assert_eq!(low_ram_end(bytes), 3 * GIB);
+    }
+}
+
+#[test]
+fn no_ram_size_overflows() {
+    assert_eq!(ram_regions(0), []);
+    assert_eq!(ram_regions(u64::MAX).len(), 2);
+    assert_eq!(ram_end(u64::MAX), u64::MAX);
+    assert_eq!(pci_mmio64(u64::MAX, 64), None);
+    assert_eq!(pci_mmio64(u64::MAX, 52), None);
+}
+
+#[test]
+fn the_64_bit_window_lies_above_ram_and_within_the_address_bits() {
+    assert_eq!(pci_mmio64(512 * MIB, 40), Some(AddressRange::new(4 * GIB, 260 * GIB)));
+    assert_eq!(pci_mmio64(5 * GIB + PAGE_SIZE, 36), Some(AddressRange::new(7 * GIB, 64 * GIB)));
+    assert_eq!(pci_mmio64(1024 * GIB, 46), Some(AddressRange::new(1025 * GIB, 1281 * GIB)));
+}
+
+#[test]
+fn ram_beyond_the_address_bits_leaves_no_window() {
+    assert_eq!(pci_mmio64(1024 * GIB, 40), None);
+    assert_eq!(pci_mmio64(63 * GIB, 36), None);
+    assert_eq!(pci_mmio64(512 * MIB, 32), None);
+}
+
+#[test]
+fn a_range_knows_what_it_contains() {
+    let range = AddressRange::new(0x1000, 0x3000);
+    assert!(range.contains(0x1000, 0x2000));
+    assert!(!range.contains(0x1000, 0x2001));
+    assert!(!range.contains(0xFFF, 1));
+    assert!(!range.contains(u64::MAX, 2));
+    assert_eq!(AddressRange::new(2, 1).len(), 0);
+}
