@@ -73,6 +73,7 @@ pub trait PciDevice: Device {
     fn write(&self, bar: u8, offset: u64, width: Width, value: u64);
 
     /// The guest moved a BAR, or switched memory decoding: it is at this address now, or nowhere.
+    /// A move is heard as nowhere first, so that the old address is free for others.
     fn mapped(&self, _bar: u8, _at: Option<u64>) {}
 
     /// Bus mastering went on or off. Off: the card does no DMA and sends no MSI until it is on again.

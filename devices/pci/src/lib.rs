@@ -12,4 +12,11 @@
     )
 )]
 
+pub mod bus;
+mod capability;
+mod config;
 pub mod device;
+pub mod function;
+mod host_bridge;
+mod msix;
+pub mod windows;

@@ -1,0 +1,215 @@
+//! The slots of bus 0, reached through ECAM and through the ports at 0xcf8.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use device_core::bus::{Bus, BusDevice, Width};
+
+use crate::device::{BarSpec, PciDevice};
+use crate::function::{FunctionError, PciFunction};
+use crate::host_bridge::HostBridge;
+use crate::windows::{Unassigned, Windows};
+
+/// Devices on one bus; each is function 0.
+pub const SLOTS: u8 = 32;
+/// Bytes of the ECAM region of one bus (PCI Express Base 4.0, 7.2.2).
+pub const ECAM_SIZE: u64 = 1 << 20;
+/// First of the ports of configuration mechanism 1 (PCI Local Bus 3.0, 3.2.2.3.2).
+pub const PORTS: u64 = 0xcf8;
+/// How many ports there are from [`PORTS`] on.
+pub const PORTS_LEN: u64 = 8;
+
+/// Why a card could not be put into a slot.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AttachError {
+    #[error(
+        "no slot is left for card {id}: the PCI bus has {SLOTS}, one of them for the host bridge"
+    )]
+    NoSlot { id: String },
+    #[error("no address space is left for BAR {bar} of card {id} ({size:#x} bytes)")]
+    NoSpace { id: String, bar: u8, size: u64 },
+    #[error(transparent)]
+    Function(#[from] FunctionError),
+}
+
+/// Bus 0 with its host bridge in slot 0.
+pub struct PciBus {
+    mmio: Arc<Bus>,
+    windows: Windows,
+    slots: RwLock<Vec<Slot>>,
+    unassigned: Mutex<Unassigned>,
+}
+
+#[derive(Clone)]
+struct Slot {
+    function: Arc<PciFunction>,
+    /// Where the BARs are when a guest starts.
+    assigned: Vec<(u8, u64)>,
+}
+
+impl PciBus {
+    /// A bus whose cards' BARs appear on `mmio`, within `windows` only.
+    pub fn new(mmio: Arc<Bus>, windows: Windows) -> Result<Arc<PciBus>, AttachError> {
+        let bus = Arc::new(PciBus {
+            mmio,
+            unassigned: Mutex::new(Unassigned::new(windows.clone())),
+            windows,
+            slots: RwLock::default(),
+        });
+        bus.attach(Arc::new(HostBridge))?;
+        Ok(bus)
+    }
+
+    /// Puts a card into the next slot and gives its BARs addresses; returns the slot.
+    pub fn attach(&self, device: Arc<dyn PciDevice>) -> Result<u8, AttachError> {
+        let id = device.id().to_owned();
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let slot = u8::try_from(slots.len())
+            .ok()
+            .filter(|&slot| slot < SLOTS)
+            .ok_or_else(|| AttachError::NoSlot { id: id.clone() })?;
+        let function = PciFunction::new(device, self.mmio.clone(), self.windows.clone())?;
+        let assigned = self.assign(&id, function.bars())?;
+        let new = Slot { function: Arc::new(function), assigned };
+        new.power_on();
+        slots.push(new);
+        Ok(slot)
+    }
+
+    /// The function in a slot.
+    pub fn function(&self, slot: u8) -> Option<Arc<PciFunction>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.get(usize::from(slot)).map(|slot| slot.function.clone())
+    }
+
+    /// Resets every function and its card, and gives the BARs their first addresses again.
+    pub fn reset(&self) {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner).clone();
+        for slot in slots {
+            slot.function.reset();
+            slot.power_on();
+        }
+    }
+
+    /// The ECAM region, [`ECAM_SIZE`] bytes.
+    pub fn ecam(self: &Arc<PciBus>) -> Arc<dyn BusDevice> {
+        Arc::new(Ecam(self.clone()))
+    }
+
+    /// The ports of configuration mechanism 1, [`PORTS_LEN`] of them at [`PORTS`].
+    pub fn ports(self: &Arc<PciBus>) -> Arc<dyn BusDevice> {
+        Arc::new(ConfigPorts { bus: self.clone(), address: AtomicU32::new(0) })
+    }
+
+    /// Takes an address for each BAR, the largest first, so that less is lost to alignment.
+    fn assign(&self, id: &str, bars: &[BarSpec]) -> Result<Vec<(u8, u64)>, AttachError> {
+        let mut unassigned = self.unassigned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bars = bars.to_vec();
+        bars.sort_by_key(|bar| std::cmp::Reverse(bar.size));
+        bars.iter()
+            .map(|bar| {
+                let no_space =
+                    || AttachError::NoSpace { id: id.to_owned(), bar: bar.index, size: bar.size };
+                Ok((bar.index, unassigned.take(bar).ok_or_else(no_space)?))
+            })
+            .collect()
+    }
+
+    /// Function 0 of a device number; there are no others.
+    fn find(&self, device: u64, function: u64) -> Option<Arc<PciFunction>> {
+        let slot = u8::try_from(device).ok().filter(|_| function == 0)?;
+        self.function(slot)
+    }
+}
+
+impl Slot {
+    fn power_on(&self) {
+        for &(bar, address) in &self.assigned {
+            self.function.assign(bar, address);
+        }
+    }
+}
+
+/// Configuration space as memory: device, function and register are bits of the address.
+struct Ecam(Arc<PciBus>);
+
+impl Ecam {
+    fn find(&self, offset: u64) -> Option<(Arc<PciFunction>, u16)> {
+        let register = (offset & 0xfff) as u16;
+        Some((self.0.find(offset >> 15, offset >> 12 & 7)?, register))
+    }
+}
+
+impl BusDevice for Ecam {
+    fn read(&self, offset: u64, width: Width) -> u64 {
+        let Some((function, register)) = self.find(offset) else { return width.mask() };
+        match width {
+            Width::B8 => {
+                let high = function.read_config(register.wrapping_add(4), Width::B4);
+                function.read_config(register, Width::B4) | high << 32
+            }
+            _ => function.read_config(register, width),
+        }
+    }
+
+    fn write(&self, offset: u64, width: Width, value: u64) {
+        let Some((function, register)) = self.find(offset) else { return };
+        match width {
+            Width::B8 => {
+                function.write_config(register, Width::B4, value & 0xffff_ffff);
+                function.write_config(register.wrapping_add(4), Width::B4, value >> 32);
+            }
+            _ => function.write_config(register, width, value),
+        }
+    }
+}
+
+/// The address port at 0 and the data port at 4.
+struct ConfigPorts {
+    bus: Arc<PciBus>,
+    address: AtomicU32,
+}
+
+const ADDRESS_ENABLE: u32 = 1 << 31;
+/// Bits that the address port keeps: enable, bus, device, function, register.
+const ADDRESS_BITS: u32 = 0x80ff_fffc;
+const DATA_PORT: u64 = 4;
+
+impl ConfigPorts {
+    /// What the data port shows at `offset`, if anything is there.
+    fn find(&self, offset: u64, width: Width) -> Option<(Arc<PciFunction>, u16)> {
+        let within = offset.checked_sub(DATA_PORT)?;
+        let address = self.address.load(Ordering::Relaxed);
+        let bus = address >> 16 & 0xff;
+        if address & ADDRESS_ENABLE == 0 || bus != 0 || width == Width::B8 {
+            return None;
+        }
+        let register = u16::try_from(address & 0xfc).ok()? | u16::try_from(within).ok()?;
+        Some((self.bus.find((address >> 11 & 0x1f).into(), (address >> 8 & 7).into())?, register))
+    }
+}
+
+impl BusDevice for ConfigPorts {
+    fn read(&self, offset: u64, width: Width) -> u64 {
+        match self.find(offset, width) {
+            Some((function, register)) => function.read_config(register, width),
+            None if offset == 0 && width == Width::B4 => {
+                self.address.load(Ordering::Relaxed).into()
+            }
+            None => width.mask(),
+        }
+    }
+
+    fn write(&self, offset: u64, width: Width, value: u64) {
+        if offset == 0 && width == Width::B4 {
+            let address = u32::try_from(value).unwrap_or_default() & ADDRESS_BITS;
+            self.address.store(address, Ordering::Relaxed);
+        } else if let Some((function, register)) = self.find(offset, width) {
+            function.write_config(register, width, value);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "bus_test.rs"]
+mod tests;

@@ -1,0 +1,160 @@
+//! Configuration space as two tables: what each byte holds, and which of its bits a guest may write.
+
+use device_core::bus::Width;
+
+use crate::device::{BarKind, BarSpec, Identity};
+
+/// Bytes of a function's configuration space (PCI Express Base 4.0, 7.2).
+pub const SPACE: u16 = 0x1000;
+/// End of the part that the ports at 0xcf8 reach, and that holds the capability list.
+pub const LEGACY_SPACE: u16 = 0x100;
+
+// Registers of a type 0 header (PCI Local Bus 3.0, 6.1).
+pub const VENDOR: u16 = 0x00;
+pub const DEVICE: u16 = 0x02;
+pub const COMMAND: u16 = 0x04;
+pub const STATUS: u16 = 0x06;
+pub const REVISION: u16 = 0x08;
+pub const CACHE_LINE: u16 = 0x0c;
+pub const BAR0: u16 = 0x10;
+pub const BARS: u8 = 6;
+pub const SUBSYSTEM_VENDOR: u16 = 0x2c;
+pub const SUBSYSTEM: u16 = 0x2e;
+pub const CAPABILITIES: u16 = 0x34;
+pub const INTERRUPT_LINE: u16 = 0x3c;
+pub const HEADER_END: u16 = 0x40;
+
+pub const COMMAND_MEMORY: u16 = 1 << 1;
+pub const COMMAND_MASTER: u16 = 1 << 2;
+/// Memory space, bus master, parity error response, SERR#, interrupt disable. No I/O space: there
+/// are no I/O BARs.
+const COMMAND_WRITABLE: u16 = COMMAND_MEMORY | COMMAND_MASTER | 1 << 6 | 1 << 8 | 1 << 10;
+const STATUS_CAPABILITIES: u16 = 1 << 4;
+
+const BAR_64BIT: u32 = 0b100;
+const BAR_PREFETCHABLE: u32 = 0b1000;
+/// Low bits of a memory BAR that are no address.
+const BAR_FLAGS: u64 = 0xf;
+
+/// The configuration space of one function.
+///
+/// It knows which bits change, not what a change means.
+pub struct ConfigSpace {
+    bytes: Vec<u8>,
+    writable: Vec<u8>,
+    /// The bytes as they are after a reset.
+    initial: Vec<u8>,
+}
+
+impl ConfigSpace {
+    /// A type 0 header without BARs or capabilities; interrupt pin 0.
+    pub fn new(identity: &Identity) -> ConfigSpace {
+        let zeroes = || vec![0; usize::from(SPACE)];
+        let mut space = ConfigSpace { bytes: zeroes(), writable: zeroes(), initial: zeroes() };
+        space.put(VENDOR, Width::B2, identity.vendor.into());
+        space.put(DEVICE, Width::B2, identity.device.into());
+        let class = u64::from(identity.class & 0xff_ffff) << 8;
+        space.put(REVISION, Width::B4, class | u64::from(identity.revision));
+        space.put(SUBSYSTEM_VENDOR, Width::B2, identity.subsystem_vendor.into());
+        space.put(SUBSYSTEM, Width::B2, identity.subsystem.into());
+        space.allow(COMMAND, Width::B2, COMMAND_WRITABLE.into());
+        space.allow(CACHE_LINE, Width::B1, 0xff);
+        space.allow(INTERRUPT_LINE, Width::B1, 0xff);
+        space
+    }
+
+    /// Adds the registers of a BAR; the address bits above its size are writable, which is all
+    /// there is to sizing.
+    pub fn add_bar(&mut self, bar: &BarSpec) {
+        let size_mask = !bar.size.wrapping_sub(1);
+        let flags = match bar.kind {
+            BarKind::Memory32 => 0,
+            BarKind::Memory64 { prefetchable: false } => BAR_64BIT,
+            BarKind::Memory64 { prefetchable: true } => BAR_64BIT | BAR_PREFETCHABLE,
+        };
+        self.put(bar_register(bar.index), Width::B4, flags.into());
+        self.allow(bar_register(bar.index), Width::B4, size_mask & 0xffff_ffff);
+        if let BarKind::Memory64 { .. } = bar.kind {
+            self.allow(bar_register(bar.index.wrapping_add(1)), Width::B4, size_mask >> 32);
+        }
+    }
+
+    /// Shows a list of capabilities that begins at `first`.
+    pub fn link_capabilities(&mut self, first: u8) {
+        self.put(CAPABILITIES, Width::B1, first.into());
+        self.put(STATUS, Width::B2, STATUS_CAPABILITIES.into());
+    }
+
+    /// Sets what a register holds after a reset, and now.
+    pub fn put(&mut self, offset: u16, width: Width, value: u64) {
+        store(&mut self.initial, offset, width, value, u64::MAX);
+        store(&mut self.bytes, offset, width, value, u64::MAX);
+    }
+
+    /// Lets the guest write the bits of `mask` too.
+    pub fn allow(&mut self, offset: u16, width: Width, mask: u64) {
+        let before = load(&self.writable, offset, width);
+        store(&mut self.writable, offset, width, before | mask, u64::MAX);
+    }
+
+    /// Bytes past the end read as zero.
+    pub fn read(&self, offset: u16, width: Width) -> u64 {
+        load(&self.bytes, offset, width)
+    }
+
+    /// A guest's write: changes writable bits only.
+    pub fn write(&mut self, offset: u16, width: Width, value: u64) {
+        let mask = load(&self.writable, offset, width);
+        store(&mut self.bytes, offset, width, value, mask);
+    }
+
+    /// The bytes of `range`, as they are now.
+    pub fn bytes(&self, range: std::ops::Range<u16>) -> &[u8] {
+        self.bytes.get(usize::from(range.start)..usize::from(range.end)).unwrap_or_default()
+    }
+
+    pub fn command(&self) -> u16 {
+        (self.read(COMMAND, Width::B2) & 0xffff) as u16
+    }
+
+    /// The address in a BAR's registers, wherever that is.
+    pub fn bar_address(&self, bar: &BarSpec) -> u64 {
+        let low = self.read(bar_register(bar.index), Width::B4) & !BAR_FLAGS;
+        match bar.kind {
+            BarKind::Memory32 => low,
+            BarKind::Memory64 { .. } => {
+                low | self.read(bar_register(bar.index.wrapping_add(1)), Width::B4) << 32
+            }
+        }
+    }
+
+    /// Writes an address into a BAR's registers, as a guest would.
+    pub fn set_bar_address(&mut self, bar: &BarSpec, address: u64) {
+        self.write(bar_register(bar.index), Width::B4, address & 0xffff_ffff);
+        if let BarKind::Memory64 { .. } = bar.kind {
+            self.write(bar_register(bar.index.wrapping_add(1)), Width::B4, address >> 32);
+        }
+    }
+
+    /// Everything as after power-on.
+    pub fn reset(&mut self) {
+        self.bytes.clone_from(&self.initial);
+    }
+}
+
+/// Where the register of BAR `index` is.
+pub fn bar_register(index: u8) -> u16 {
+    BAR0.wrapping_add(u16::from(index).wrapping_mul(4))
+}
+
+fn load(bytes: &[u8], offset: u16, width: Width) -> u64 {
+    let from = bytes.iter().skip(offset.into()).take(width.bytes() as usize);
+    from.rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
+}
+
+fn store(bytes: &mut [u8], offset: u16, width: Width, value: u64, mask: u64) {
+    let to = bytes.iter_mut().skip(offset.into()).take(width.bytes() as usize);
+    for ((byte, value), mask) in to.zip(value.to_le_bytes()).zip(mask.to_le_bytes()) {
+        *byte = *byte & !mask | value & mask;
+    }
+}
