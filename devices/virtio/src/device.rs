@@ -15,7 +15,7 @@ pub struct PlugError(pub String);
 pub struct LiveQueue {
     pub index: u16,
     /// A private copy of the registers, checked: ready, size a power of two within the maximum,
-    /// rings aligned and in RAM.
+    /// rings aligned and in RAM, EVENT_IDX as negotiated.
     pub ring: virtio_queue::Queue,
     /// Signalled by the guest's notifications; edge-triggered watchers need not read it.
     pub kick: Arc<EventFd>,

@@ -13,3 +13,4 @@
 )]
 
 pub mod device;
+pub mod transport;
