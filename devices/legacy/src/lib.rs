@@ -1,1 +1,31 @@
-//! PC board devices: serial, i8042, RTC, ACPI power registers.
+//! PC board devices: serial port and its console, keyboard controller, clock, power registers.
+//!
+//! Each is a register file on ports, driven by one byte at a time; what it does to the machine goes
+//! through an [`IrqLine`](device_core::interrupt::IrqLine) or [`BoardEvents`].
+
+#![deny(unsafe_code)] // allowed in `console/tty.rs` alone
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod absent;
+pub mod console;
+pub mod i8042;
+mod ports;
+pub mod power;
+pub mod rtc;
+pub mod serial;
+
+pub use absent::Absent;
+pub use console::{Console, ConsoleSpec, OpenConsole, OpenConsoleError, restore_terminal};
+pub use i8042::{I8042, KeyboardNotReady};
+pub use power::{BoardEvents, PowerButton, PowerFacts, PowerRegisters};
+pub use rtc::Rtc;
+pub use serial::Serial;

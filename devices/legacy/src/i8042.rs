@@ -1,0 +1,343 @@
+//! The i8042 keyboard controller with a PS/2 keyboard: reset of the machine, and Ctrl-Alt-Del.
+//!
+//! ```text
+//!  0x60 data            answers of controller and keyboard; bytes for either
+//!  0x61 port B          what is left of it: timer gate bits, refresh toggle
+//!  0x64 status/command  buffer flags; commands to the controller
+//! ```
+//! There is no mouse port. The keyboard has no keys but those three; it answers its driver's probe
+//! at once, as a driver that gets no answer waits for half a second at each step of its own.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use device_core::bus::{BusDevice, Width};
+use device_core::interrupt::IrqLine;
+
+use crate::ports::{read_bytes, write_bytes};
+use crate::power::BoardEvents;
+
+/// Offsets of the ports from 0x60.
+const DATA: u64 = 0;
+const PORT_B: u64 = 1;
+const COMMAND: u64 = 4;
+
+/// Status: output buffer full, system flag (self-test passed), last write was a command, keyboard
+/// not locked.
+const STATUS_OUTPUT_FULL: u8 = 1 << 0;
+const STATUS_SYSTEM: u8 = 1 << 2;
+const STATUS_COMMAND: u8 = 1 << 3;
+const STATUS_UNLOCKED: u8 = 1 << 4;
+
+/// Configuration byte: keyboard interrupt, system flag, keyboard clock off, mouse clock off,
+/// translation to scan code set 1.
+const CONFIG_INTERRUPT: u8 = 1 << 0;
+const CONFIG_SYSTEM: u8 = 1 << 2;
+const CONFIG_KEYBOARD_OFF: u8 = 1 << 4;
+const CONFIG_MOUSE_OFF: u8 = 1 << 5;
+const CONFIG_TRANSLATE: u8 = 1 << 6;
+
+/// Port B: the two writable gate bits, refresh toggle, output of timer 2 (always high, so that no
+/// guest waits for it).
+const PORT_B_GATES: u8 = 0b11;
+const PORT_B_REFRESH: u8 = 1 << 4;
+const PORT_B_TIMER2: u8 = 1 << 5;
+
+/// Output port: not in reset, A20 on.
+const OUTPUT_PORT: u8 = 0b11;
+const OUTPUT_NOT_RESET: u8 = 1 << 0;
+
+/// Bytes that the keyboard holds until the guest reads them, as a real one does.
+const KEYBOARD_FIFO: usize = 16;
+
+const ACK: u8 = 0xfa;
+const RESEND: u8 = 0xfe;
+
+/// Press of Ctrl, Alt, Del and their releases, in scan code sets 1 and 2.
+const CTRL_ALT_DEL_SET1: [u8; 8] = [0x1d, 0x38, 0xe0, 0x53, 0xe0, 0xd3, 0xb8, 0x9d];
+const CTRL_ALT_DEL_SET2: [u8; 11] =
+    [0x14, 0x11, 0xe0, 0x71, 0xe0, 0xf0, 0x71, 0xf0, 0x11, 0xf0, 0x14];
+
+/// Why keys could not be pressed.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum KeyboardNotReady {
+    #[error("the guest has the keyboard turned off; does it run a keyboard driver?")]
+    Off,
+    #[error("the guest has not read the keys pressed before")]
+    Busy,
+}
+
+/// Controller and keyboard, at ports 0x60 to 0x64.
+pub struct I8042 {
+    core: Mutex<Core>,
+    irq: Arc<dyn IrqLine>,
+    events: Arc<dyn BoardEvents>,
+}
+
+impl I8042 {
+    pub fn new(irq: Arc<dyn IrqLine>, events: Arc<dyn BoardEvents>) -> I8042 {
+        I8042 { core: Mutex::new(Core::new()), irq, events }
+    }
+
+    /// Presses and releases Ctrl-Alt-Del, all or nothing.
+    pub fn press_ctrl_alt_del(&self) -> Result<(), KeyboardNotReady> {
+        self.with_core(Core::press_ctrl_alt_del)
+    }
+
+    fn with_core<R>(&self, access: impl FnOnce(&mut Core) -> R) -> R {
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = access(&mut core);
+        let interrupt = std::mem::take(&mut core.interrupt);
+        let reset = std::mem::take(&mut core.reset);
+        drop(core);
+        if interrupt {
+            self.irq.pulse();
+        }
+        if reset {
+            self.events.guest_reset();
+        }
+        result
+    }
+}
+
+impl BusDevice for I8042 {
+    fn read(&self, offset: u64, width: Width) -> u64 {
+        read_bytes(offset, width, |port| match port {
+            DATA => self.with_core(Core::read_data),
+            PORT_B => self.with_core(Core::read_port_b),
+            COMMAND => self.with_core(|core| core.status()),
+            _ => 0xff,
+        })
+    }
+
+    fn write(&self, offset: u64, width: Width, value: u64) {
+        write_bytes(offset, width, value, |port, byte| match port {
+            DATA => self.with_core(|core| core.write_data(byte)),
+            PORT_B => self.with_core(|core| core.port_b = byte & PORT_B_GATES),
+            COMMAND => self.with_core(|core| core.command(byte)),
+            _ => {}
+        });
+    }
+}
+
+/// Who gets the next byte written to the data port.
+#[derive(Clone, Copy)]
+enum Next {
+    Keyboard,
+    /// A cell of the controller's RAM; cell 0 is the configuration byte.
+    Ram(u8),
+    OutputPort,
+    /// Comes back as if the keyboard had sent it.
+    KeyboardBuffer,
+    /// Comes back as a controller's answer, without the mouse flag: there is no mouse port.
+    Loopback,
+    Nobody,
+}
+
+struct Core {
+    ram: [u8; 32],
+    next: Next,
+    last_was_command: bool,
+    /// The controller's own answer: read before anything of the keyboard.
+    answer: Option<u8>,
+    keyboard: Keyboard,
+    port_b: u8,
+    interrupt: bool,
+    reset: bool,
+}
+
+impl Core {
+    fn new() -> Core {
+        let mut ram = [0; 32];
+        if let Some(config) = ram.first_mut() {
+            *config = CONFIG_INTERRUPT | CONFIG_SYSTEM | CONFIG_MOUSE_OFF | CONFIG_TRANSLATE;
+        }
+        Core {
+            ram,
+            next: Next::Keyboard,
+            last_was_command: false,
+            answer: None,
+            keyboard: Keyboard::new(),
+            port_b: 0,
+            interrupt: false,
+            reset: false,
+        }
+    }
+
+    fn config(&self) -> u8 {
+        self.ram.first().copied().unwrap_or_default()
+    }
+
+    fn change_config(&mut self, change: impl FnOnce(u8) -> u8) {
+        if let Some(config) = self.ram.first_mut() {
+            *config = change(*config);
+        }
+        self.announce_key();
+    }
+
+    fn has_key(&self) -> bool {
+        self.config() & CONFIG_KEYBOARD_OFF == 0 && !self.keyboard.fifo.is_empty()
+    }
+
+    /// One edge per byte: drivers take one byte per interrupt.
+    fn announce_key(&mut self) {
+        if self.answer.is_none() && self.has_key() && self.config() & CONFIG_INTERRUPT != 0 {
+            self.interrupt = true;
+        }
+    }
+
+    fn status(&self) -> u8 {
+        let mut status = STATUS_UNLOCKED | (self.config() & CONFIG_SYSTEM & STATUS_SYSTEM);
+        if self.answer.is_some() || self.has_key() {
+            status |= STATUS_OUTPUT_FULL;
+        }
+        if self.last_was_command {
+            status |= STATUS_COMMAND;
+        }
+        status
+    }
+
+    fn read_data(&mut self) -> u8 {
+        let byte = match self.answer.take() {
+            Some(answer) => answer,
+            None if self.has_key() => self.keyboard.fifo.pop_front().unwrap_or_default(),
+            None => 0,
+        };
+        self.announce_key();
+        byte
+    }
+
+    fn read_port_b(&mut self) -> u8 {
+        self.port_b ^= PORT_B_REFRESH;
+        self.port_b | PORT_B_TIMER2
+    }
+
+    fn command(&mut self, command: u8) {
+        self.last_was_command = true;
+        self.next = Next::Keyboard;
+        let answer = match command {
+            0x20..=0x3f => self.ram.get(usize::from(command & 0x1f)).copied(),
+            0x60..=0x7f => return self.next = Next::Ram(command & 0x1f),
+            0xa7 => return self.change_config(|config| config | CONFIG_MOUSE_OFF),
+            0xa8 => return self.change_config(|config| config & !CONFIG_MOUSE_OFF),
+            0xa9 => Some(0x01), // test of the mouse port: clock line stuck low
+            0xaa => {
+                self.change_config(|config| config | CONFIG_SYSTEM);
+                Some(0x55) // self-test passed
+            }
+            0xab => Some(0x00), // test of the keyboard port passed
+            0xad => return self.change_config(|config| config | CONFIG_KEYBOARD_OFF),
+            0xae => return self.change_config(|config| config & !CONFIG_KEYBOARD_OFF),
+            0xc0 => Some(0x80), // input port: keyboard not locked
+            0xd0 => Some(OUTPUT_PORT),
+            0xd1 => return self.next = Next::OutputPort,
+            0xd2 => return self.next = Next::KeyboardBuffer,
+            0xd3 => return self.next = Next::Loopback,
+            0xd4 => return self.next = Next::Nobody, // a byte for the mouse
+            // Pulses of the output port's lines, low where a bit is clear; bit 0 is the reset.
+            0xf0..=0xff => return self.reset |= command & OUTPUT_NOT_RESET == 0,
+            _ => return,
+        };
+        self.answer = answer;
+    }
+
+    fn write_data(&mut self, byte: u8) {
+        self.last_was_command = false;
+        match std::mem::replace(&mut self.next, Next::Keyboard) {
+            Next::Keyboard => {
+                // A byte for the keyboard turns its clock on.
+                self.change_config(|config| config & !CONFIG_KEYBOARD_OFF);
+                let translated = self.config() & CONFIG_TRANSLATE != 0;
+                self.keyboard.take(byte, translated);
+            }
+            Next::Ram(0) => self.change_config(|_| byte),
+            Next::Ram(cell) => {
+                if let Some(cell) = self.ram.get_mut(usize::from(cell)) {
+                    *cell = byte;
+                }
+            }
+            Next::OutputPort => self.reset |= byte & OUTPUT_NOT_RESET == 0,
+            Next::KeyboardBuffer => self.keyboard.send(&[byte]),
+            Next::Loopback => self.answer = Some(byte),
+            Next::Nobody => {}
+        }
+        self.announce_key();
+    }
+
+    fn press_ctrl_alt_del(&mut self) -> Result<(), KeyboardNotReady> {
+        if self.config() & CONFIG_KEYBOARD_OFF != 0 || !self.keyboard.scanning {
+            return Err(KeyboardNotReady::Off);
+        }
+        if !self.keyboard.fifo.is_empty() {
+            return Err(KeyboardNotReady::Busy);
+        }
+        if self.config() & CONFIG_TRANSLATE != 0 {
+            self.keyboard.send(&CTRL_ALT_DEL_SET1);
+        } else {
+            self.keyboard.send(&CTRL_ALT_DEL_SET2);
+        }
+        self.announce_key();
+        Ok(())
+    }
+}
+
+/// The keyboard at the far end of the wire.
+struct Keyboard {
+    fifo: VecDeque<u8>,
+    scanning: bool,
+    /// The command whose parameter comes next.
+    awaits: Option<u8>,
+}
+
+impl Keyboard {
+    fn new() -> Keyboard {
+        Keyboard { fifo: VecDeque::with_capacity(KEYBOARD_FIFO), scanning: true, awaits: None }
+    }
+
+    /// Queues an answer whole, or not at all if the guest left no room for it.
+    fn send(&mut self, bytes: &[u8]) {
+        if self.fifo.len().saturating_add(bytes.len()) <= KEYBOARD_FIFO {
+            self.fifo.extend(bytes);
+        }
+    }
+
+    fn take(&mut self, byte: u8, translated: bool) {
+        if let Some(command) = self.awaits.take()
+            && byte < 0xed
+        {
+            return match (command, byte) {
+                // Which scan code set? Set 2, the only one.
+                (0xf0, 0) => self.send(&[ACK, if translated { 0x41 } else { 0x02 }]),
+                _ => self.send(&[ACK]),
+            };
+        }
+        match byte {
+            // Lamps, scan code set, repeat rate: accepted and of no effect.
+            0xed | 0xf0 | 0xf3 => {
+                self.awaits = Some(byte);
+                self.send(&[ACK]);
+            }
+            0xee => self.send(&[0xee]), // echo
+            0xf2 => self.send(&[ACK, 0xab, if translated { 0x41 } else { 0x83 }]), // identify
+            0xf4 => {
+                self.scanning = true;
+                self.send(&[ACK]);
+            }
+            0xf5 => {
+                self.scanning = false;
+                self.send(&[ACK]);
+            }
+            0xf6 => self.send(&[ACK]), // defaults
+            0xff => {
+                self.fifo.clear();
+                self.scanning = true;
+                self.send(&[ACK, 0xaa]); // reset, self-test passed
+            }
+            _ => self.send(&[RESEND]),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "i8042_test.rs"]
+mod tests;

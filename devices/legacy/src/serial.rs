@@ -1,0 +1,131 @@
+//! The 16550 serial port: eight byte-wide registers between guest and console.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use device_core::bus::{BusDevice, Width};
+use device_core::interrupt::IrqLine;
+use vm_superio::Trigger;
+use vm_superio::serial::SerialEvents;
+
+use crate::console::Line;
+use crate::ports::{read_bytes, write_bytes};
+
+/// Modem control register, which holds the loopback bit.
+const MCR: u8 = 4;
+
+/// The register core by `vm-superio`, with every effect noted and done after its lock is released.
+type Core = vm_superio::Serial<Raised, Drained, Sent>;
+
+/// A 16550A at 8 ports, with a 64-byte input FIFO.
+///
+/// Output goes to the console's [`Line`], which never makes a vCPU wait; the transmitter is always
+/// empty. Accesses wider than a byte go to ports in a row, as on an ISA bus.
+pub struct Serial {
+    core: Mutex<Core>,
+    line: Arc<Line>,
+    irq: Arc<dyn IrqLine>,
+}
+
+impl Serial {
+    pub fn new(irq: Arc<dyn IrqLine>, line: Arc<Line>) -> Serial {
+        let core = Core::with_events(Raised::default(), Drained::default(), Sent::default());
+        Serial { core: Mutex::new(core), line, irq }
+    }
+
+    /// Puts input of the host into the FIFO; returns how many bytes it took: none if it is full, or
+    /// if the guest has the port in loopback mode.
+    pub(crate) fn receive(&self, input: &[u8]) -> usize {
+        self.with_core(|core| core.enqueue_raw_bytes(input).unwrap_or(0))
+    }
+
+    fn with_core<R>(&self, access: impl FnOnce(&mut Core) -> R) -> R {
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = access(&mut core);
+        let sent = core.writer().0.take();
+        let raised = core.interrupt_evt().0.take();
+        let drained = core.events().0.take();
+        drop(core);
+
+        if let Some(byte) = sent {
+            self.line.send(byte);
+        }
+        if drained {
+            self.line.port_has_room();
+        }
+        if raised {
+            self.irq.pulse();
+        }
+        result
+    }
+}
+
+impl BusDevice for Serial {
+    fn read(&self, offset: u64, width: Width) -> u64 {
+        read_bytes(offset, width, |port| match register(port) {
+            Some(register) => self.with_core(|core| core.read(register)),
+            None => 0xff,
+        })
+    }
+
+    fn write(&self, offset: u64, width: Width, value: u64) {
+        write_bytes(offset, width, value, |port, byte| {
+            let Some(register) = register(port) else { return };
+            // Cannot fail: neither `Sent` nor `Raised` does.
+            self.with_core(|core| core.write(register, byte).unwrap_or_default());
+            if register == MCR {
+                // It may have ended a loopback, in which the port takes no input.
+                self.line.port_has_room();
+            }
+        });
+    }
+}
+
+fn register(port: u64) -> Option<u8> {
+    u8::try_from(port).ok().filter(|&register| register < 8)
+}
+
+/// Whether the core raised its interrupt.
+#[derive(Default)]
+struct Raised(Cell<bool>);
+
+impl Trigger for Raised {
+    type E = Infallible;
+    fn trigger(&self) -> Result<(), Infallible> {
+        self.0.set(true);
+        Ok(())
+    }
+}
+
+/// Whether the guest took the last byte of the input FIFO.
+#[derive(Default)]
+struct Drained(Cell<bool>);
+
+impl SerialEvents for Drained {
+    fn buffer_read(&self) {}
+    fn out_byte(&self) {}
+    fn tx_lost_byte(&self) {}
+    fn in_buffer_empty(&self) {
+        self.0.set(true);
+    }
+}
+
+/// The byte that the guest sent, if any: one access sends at most one.
+#[derive(Default)]
+struct Sent(Cell<Option<u8>>);
+
+impl io::Write for Sent {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.set(bytes.last().copied());
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "serial_test.rs"]
+mod tests;
