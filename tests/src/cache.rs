@@ -1,12 +1,15 @@
 //! The cache of fetched files: each set has a manifest of SHA-256 sums that every use checks again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::host;
 
 /// Lower-case hexadecimal SHA-256.
 pub fn sha256(bytes: &[u8]) -> String {
@@ -61,6 +64,9 @@ impl Set {
         let folder = cache.join(name);
         if let Some(set) = Self::load(&folder, recipe) {
             return Ok(set);
+        }
+        if host::in_testbed() {
+            bail!("the cache has no {name}, and the testbed no network; fetch it outside");
         }
         fs::create_dir_all(cache)
             .with_context(|| format!("cannot make the cache folder {}", cache.display()))?;
@@ -117,10 +123,16 @@ impl Set {
         Ok(bytes)
     }
 
-    /// A file's path, after a check of its sum.
+    /// A file's path, after a check of its sum; once per process, for kernels take a second under emulation.
     pub fn path(&self, name: &str) -> Result<PathBuf> {
-        self.read(name)?;
-        Ok(self.folder.join(name))
+        static CHECKED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+        let path = self.folder.join(name);
+        let mut checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
+        if !checked.contains(&path) {
+            self.read(name)?;
+            checked.insert(path.clone());
+        }
+        Ok(path)
     }
 }
 

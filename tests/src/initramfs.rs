@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use cpio::newc::{Builder, ModeFileType, trailer};
@@ -86,8 +87,17 @@ impl Archive {
     }
 }
 
-/// Debian's static busybox.
+/// Debian's static busybox, checked.
 pub fn busybox() -> Result<Vec<u8>> {
+    busybox_set()?.read("busybox")
+}
+
+/// Its file: a program that runs on any host.
+pub fn busybox_file() -> Result<PathBuf> {
+    busybox_set()?.path("busybox")
+}
+
+fn busybox_set() -> Result<cache::Set> {
     cache::Set::open("busybox", "1", |folder| {
         let package = apt::Package::newest("busybox-static")?;
         let unpacked = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -98,8 +108,7 @@ pub fn busybox() -> Result<Vec<u8>> {
             places.iter().find(|place| place.is_file()).context("the package has no busybox")?;
         std::fs::copy(file, folder.join("busybox"))?;
         Ok(format!("{} {}", package.name, package.version))
-    })?
-    .read("busybox")
+    })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::modules::{self, Module};
 use crate::{apt, cache, payload};
 
 /// A kernel somebody boots here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Release {
     /// Debian 12's cloud kernel, 6.1.
     Guest6_1,

@@ -9,10 +9,17 @@
 
 pub mod apt;
 pub mod cache;
+pub mod cargo;
+pub mod console;
+pub mod guest;
 pub mod host;
 pub mod initramfs;
 pub mod kernel;
+pub mod libraries;
+pub mod machine;
 pub mod modules;
+pub mod net;
 pub mod payload;
 pub mod process;
 pub mod testbed;
+pub mod traffic;

@@ -49,12 +49,12 @@ impl Owned {
 
     /// Waits for the end; `None` when the deadline passes first.
     pub fn wait(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
-        let deadline = Instant::now() + limit;
+        let start = Instant::now();
         loop {
             if let Some(status) = self.0.try_wait()? {
                 return Ok(Some(status));
             }
-            if Instant::now() >= deadline {
+            if start.elapsed() >= limit {
                 return Ok(None);
             }
             std::thread::sleep(Duration::from_millis(20));

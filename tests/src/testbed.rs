@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::host;
 use crate::initramfs::Archive;
 use crate::kernel::{Format, Kernel, Release};
 use crate::process::Owned;
+use crate::{guest, host};
 
 const INIT: &str = include_str!("../../resources/guest/testbed-init");
 const COMMAND: &str = ".testbed-command";
@@ -74,6 +74,7 @@ impl Testbed {
     /// Runs a command as root in the testbed with its output on ours; returns its exit status.
     pub fn run(&self, command: &[OsString]) -> Result<i32> {
         host::ensure(&[host::QEMU, host::IP])?;
+        guest::fetch()?;
         let kernel = Kernel::open(Release::Testbed)?;
         let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
         let initramfs = scratch.path().join("initramfs");

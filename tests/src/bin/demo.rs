@@ -1,0 +1,133 @@
+//! `cargo demo`: the main job, end to end: boots a stock Linux kernel and pings it.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use nix::sys::signal::Signal;
+use tests::guest::USER_SPACE_REACHED;
+use tests::kernel::{Kernel, Release};
+use tests::machine::{BOOT, Hypervisor, Machine};
+use tests::net::Network;
+use tests::testbed::Testbed;
+use tests::{cargo, host, initramfs, process};
+
+/// Fetch a stock Linux kernel, boot it with a network card, ping it, and power it off.
+///
+/// Runs under this machine's KVM if it has hardware virtualization, else in the testbed,
+/// a Linux host emulated by QEMU.
+#[derive(Parser)]
+#[command(name = "cargo demo")]
+struct Arguments {
+    /// Stay on the guest's console; `poweroff -f` there, or Ctrl-A X, ends it
+    #[arg(long)]
+    interactive: bool,
+    /// The vmm binary to use, instead of building one
+    #[arg(long, value_name = "FILE")]
+    vmm: Option<PathBuf>,
+}
+
+const RELEASE: Release = Release::Guest6_12;
+const LIMIT: Duration = Duration::from_secs(600);
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("demo: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(line: &str) {
+    println!("demo: {line}");
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if host::in_testbed() {
+        demo(arguments.vmm.clone().context("--vmm is missing")?, arguments.interactive)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let vmm = match &arguments.vmm {
+        Some(path) => path.clone(),
+        None => {
+            say("building vmm");
+            cargo::vmm()?
+        }
+    };
+    match host::no_hardware_kvm() {
+        None => {
+            say("running on this machine's KVM");
+            host::ensure(&[host::IP])?;
+            demo(vmm, arguments.interactive)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(_) => {
+            let testbed = Testbed {
+                interactive: arguments.interactive,
+                timeout: if arguments.interactive { Duration::MAX } else { LIMIT },
+                ..Testbed::default()
+            };
+            say(&format!("running in the {}", testbed.describe()));
+            let mut command: Vec<OsString> =
+                vec![std::env::current_exe()?.into(), "--vmm".into(), vmm.into()];
+            command.extend(arguments.interactive.then(|| "--interactive".into()));
+            let status = testbed.run(&command)?;
+            Ok(ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)))
+        }
+    }
+}
+
+fn demo(vmm: PathBuf, interactive: bool) -> Result<()> {
+    let kernel = Kernel::open(RELEASE)?;
+    let mut network = Network::new().context("the demo makes a TAP; run it as root")?;
+    let tap = network.tap(1, 1500)?;
+    let machine = Machine::new(Hypervisor::Vmm(vmm), RELEASE).cpus(2).memory(512).card(&tap);
+    say(&format!(
+        "booting {} with 2 CPUs, 512 MiB and a virtio-net card on a TAP",
+        kernel.origin()
+    ));
+
+    if interactive {
+        say(&format!(
+            "the host is {} and {} there; Ctrl-A X ends it",
+            tap.host_ipv4, tap.host_ipv6
+        ));
+        let (mut command, _folder) = machine.command(Some(&network))?;
+        let status = command.stdin(Stdio::inherit()).status().context("cannot start vmm")?;
+        ensure!(status.success(), "vmm ended with {status}");
+        return Ok(());
+    }
+
+    let start = Instant::now();
+    let mut running = machine.start(Some(&network))?;
+    running.console.copy_to(std::io::stdout());
+    running.console.wait_for(0, USER_SPACE_REACHED, BOOT).with_context(|| running.errors.text())?;
+    let booted = start.elapsed();
+
+    let busybox = initramfs::busybox_file()?;
+    for (option, address) in [("-4", &tap.guest_ipv4), ("-6", &tap.guest_ipv6)] {
+        let ping = process::stdout_of(
+            network.command(&busybox).args(["ping", option, "-c", "3", address]),
+        )
+        .with_context(|| format!("no answer to ping {address}"))?;
+        for line in ping.lines() {
+            say(line);
+        }
+    }
+
+    say("pressing the power button (SIGTERM)");
+    running.signal(Signal::SIGTERM)?;
+    running.expect_exit(0, Duration::from_secs(60))?;
+    running.console.wait_for_end(Duration::from_secs(10))?;
+    say(&format!(
+        "user space after {:.1} s, answered every ping, powered off cleanly",
+        booted.as_secs_f64()
+    ));
+    Ok(())
+}

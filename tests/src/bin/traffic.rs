@@ -1,0 +1,51 @@
+//! `traffic`: the sending and receiving ends of network tests, on the host and in the guest.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Parser;
+use tests::traffic;
+
+/// Make network traffic, or take it.
+#[derive(Parser)]
+enum Arguments {
+    /// Send a reproducible stream; prints its bytes and hash
+    Send {
+        to: SocketAddr,
+        #[arg(long)]
+        bytes: u64,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Receive streams; prints the bytes and hash of each
+    Receive {
+        at: SocketAddr,
+        #[arg(long, default_value_t = 1)]
+        connections: u32,
+    },
+    /// Send datagrams as fast as possible; prints how many
+    Flood {
+        to: SocketAddr,
+        #[arg(long, default_value_t = 1000)]
+        size: usize,
+        #[arg(long, default_value_t = 1)]
+        flows: usize,
+        #[arg(long, default_value_t = 1)]
+        seconds: u64,
+    },
+}
+
+fn main() -> io::Result<()> {
+    match Arguments::parse() {
+        Arguments::Send { to, bytes, seed } => println!("{}", traffic::send(to, bytes, seed)?),
+        Arguments::Receive { at, connections } => {
+            traffic::receive(at, connections, |sum| println!("{sum}"))?
+        }
+        Arguments::Flood { to, size, flows, seconds } => {
+            println!("{}", traffic::flood(to, size, flows, Duration::from_secs(seconds))?);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Building parts of this workspace from its own tools.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+/// A line of cargo's JSON output, as far as we care.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    executable: Option<PathBuf>,
+    target: Option<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+/// Cargo itself: the one that started us, if one did.
+pub fn command() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace());
+    command
+}
+
+/// The folder of the workspace.
+pub fn workspace() -> PathBuf {
+    let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().map(PathBuf::from).unwrap_or(tests)
+}
+
+/// Runs a cargo command that builds; returns the file of the executable `name` of a kind such as `bin` or `test`.
+fn build(arguments: &[&str], kind: &str, name: &str) -> Result<PathBuf> {
+    let output = command()
+        .args(arguments)
+        .arg("--message-format=json-render-diagnostics")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("cargo {} failed", arguments.join(" "));
+    }
+    output
+        .stdout
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| serde_json::from_slice::<Message>(line).ok())
+        .filter(|message| message.reason == "compiler-artifact")
+        .filter(|message| {
+            message
+                .target
+                .as_ref()
+                .is_some_and(|t| t.name == name && t.kind.iter().any(|k| k == kind))
+        })
+        .find_map(|message| message.executable)
+        .with_context(|| format!("cargo {} built no {name}", arguments.join(" ")))
+}
+
+/// The release build of vmm.
+pub fn vmm() -> Result<PathBuf> {
+    build(&["build", "--release", "--package", "vmm", "--bin", "vmm"], "bin", "vmm")
+}
+
+/// A test program of this crate, such as `boot`.
+pub fn test(name: &str) -> Result<PathBuf> {
+    build(&["test", "--no-run", "--package", "tests", "--test", name], "test", name)
+}

@@ -1,0 +1,178 @@
+//! The guest of tests and of the demo: its initial file system, and its shell on the serial line.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::console::{Console, find, plain};
+use crate::initramfs::{self, Archive};
+use crate::kernel::{Kernel, Release};
+use crate::libraries;
+
+const INIT: &str = include_str!("../../resources/guest/init");
+
+/// The guest's init prints this when the network is up and the shell starts.
+pub const USER_SPACE_REACHED: &str = "guest: user space reached";
+
+/// What a guest carries besides busybox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tool {
+    Ethtool,
+    Iperf3,
+    Iproute2,
+    Tcpdump,
+    /// Our own `traffic` program.
+    Traffic,
+}
+
+impl Tool {
+    /// Debian's package and the program in it; none for our own.
+    fn debian_package(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Ethtool => Some(("ethtool", "ethtool")),
+            Self::Iperf3 => Some(("iperf3", "iperf3")),
+            // Stands before busybox's `ip`, which makes no link over an existing file.
+            Self::Iproute2 => Some(("iproute2", "ip")),
+            Self::Tcpdump => Some(("tcpdump", "tcpdump")),
+            Self::Traffic => None,
+        }
+    }
+}
+
+/// The initial file system for a kernel, made once per process.
+pub fn initramfs(release: Release, tools: &[Tool]) -> Result<Arc<[u8]>> {
+    type Made = BTreeMap<(Release, Vec<Tool>), Arc<[u8]>>;
+    static MADE: Mutex<Made> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (release, tools.to_vec());
+    if let Some(bytes) = made.get(&key) {
+        return Ok(bytes.clone());
+    }
+    let mut archive = Archive::new(INIT, &Kernel::open(release)?.modules()?)?;
+    for tool in tools {
+        match tool.debian_package() {
+            Some((package, program)) => {
+                libraries::Program::open(package, program)?.add_to(&mut archive)?
+            }
+            None => libraries::add_from_host(&mut archive, &our_tool("traffic")?, "traffic")?,
+        }
+    }
+    let bytes: Arc<[u8]> = archive.finish()?.into();
+    made.insert(key, bytes.clone());
+    Ok(bytes)
+}
+
+/// Fetches all that guests are made of, for places without a network such as the testbed.
+pub fn fetch() -> Result<()> {
+    for release in Release::GUESTS {
+        Kernel::open(release)?;
+    }
+    initramfs::busybox()?;
+    for tool in [Tool::Ethtool, Tool::Iperf3, Tool::Iproute2, Tool::Tcpdump] {
+        if let Some((package, program)) = tool.debian_package() {
+            libraries::Program::open(package, program)?;
+        }
+    }
+    Ok(())
+}
+
+/// A program of this crate, beside the one that runs.
+pub fn our_tool(name: &str) -> Result<PathBuf> {
+    let me = std::env::current_exe().context("cannot find this program's folder")?;
+    // Test programs live one folder deeper.
+    me.ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder: &Path| folder.join(name))
+        .find(|path| path.is_file())
+        .with_context(|| {
+            format!("no program {name} beside {}; build it with cargo build -p tests", me.display())
+        })
+}
+
+/// Ends a command's output: a control character that no tool prints, around the status.
+const MARK: u8 = 0x1e;
+
+/// One line in, its output and a mark with its status out. Kernel messages would fall in between.
+const SERVE: &str = r#"dmesg -n 1; stty -echo; m='\036%d\036\n'; printf $m 0; while IFS= read -r l; do eval "$l"; printf $m $?; done"#;
+
+/// What a command in the guest did.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: i32,
+    pub output: String,
+}
+
+/// The root shell of a guest.
+pub struct Shell {
+    console: Console,
+    input: Box<dyn Write + Send>,
+    heard: usize,
+}
+
+impl Shell {
+    /// Takes over the shell once the guest has reached user space.
+    pub fn start(
+        console: Console,
+        mut input: Box<dyn Write + Send>,
+        limit: Duration,
+    ) -> Result<Self> {
+        let heard = console.wait_for(0, USER_SPACE_REACHED, limit)?;
+        writeln!(input, "{SERVE}").context("cannot write to the guest's console")?;
+        let mut shell = Self { console, input, heard };
+        shell.answer("the shell", limit)?;
+        Ok(shell)
+    }
+
+    /// Runs one line of shell; fails only if no answer comes in time.
+    pub fn run(&mut self, line: &str, limit: Duration) -> Result<Ran> {
+        self.send(line)?;
+        self.answer(line, limit)
+    }
+
+    fn answer(&mut self, line: &str, limit: Duration) -> Result<Ran> {
+        let from = self.heard;
+        let (ran, length) =
+            self.console.wait(from, limit, &format!("the end of `{line}`"), |bytes| {
+                let start = find(bytes, &[MARK])?;
+                let length = find(&bytes[start + 1..], &[MARK])?;
+                let status = std::str::from_utf8(&bytes[start + 1..start + 1 + length])
+                    .ok()?
+                    .parse()
+                    .ok()?;
+                let ran = Ran { status, output: plain(&bytes[..start]).trim().to_owned() };
+                Some((ran, start + length + 2))
+            })?;
+        self.heard = from + length;
+        Ok(ran)
+    }
+
+    /// Sends a line without waiting for its end, as one does with `poweroff`.
+    pub fn send(&mut self, line: &str) -> Result<()> {
+        assert!(
+            line.len() < 4000 && !line.contains('\n'),
+            "the terminal takes lines of up to 4095 bytes"
+        );
+        writeln!(self.input, "{line}")
+            .and_then(|()| self.input.flush())
+            .context("cannot write to the guest's console")
+    }
+
+    /// Output of a line that must succeed, within 60 s.
+    pub fn sh(&mut self, line: &str) -> Result<String> {
+        self.sh_within(line, Duration::from_secs(60))
+    }
+
+    /// Output of a line that must succeed.
+    pub fn sh_within(&mut self, line: &str, limit: Duration) -> Result<String> {
+        let ran = self.run(line, limit)?;
+        if ran.status != 0 {
+            bail!("`{line}` in the guest ended with status {}:\n{}", ran.status, ran.output);
+        }
+        Ok(ran.output)
+    }
+}

@@ -1,0 +1,301 @@
+//! A virtual machine of ours, or of a peer to compare with, as a process that never outlives its owner.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::console::Console;
+use crate::guest::{Shell, Tool, initramfs};
+use crate::kernel::{Format, Kernel, Release};
+use crate::net::{Network, Tap};
+use crate::process::Owned;
+
+/// Who runs the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hypervisor {
+    Vmm(PathBuf),
+    /// QEMU with KVM, the peer of comparisons: q35, virtio-net without vhost.
+    Qemu,
+}
+
+impl Hypervisor {
+    /// The vmm binary named by `$VMM_BIN`, else the one built beside this program.
+    pub fn ours() -> Result<Self> {
+        if let Some(path) = std::env::var_os("VMM_BIN") {
+            return Ok(Self::Vmm(path.into()));
+        }
+        let me = std::env::current_exe()?;
+        let target = me.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+        let target = target.with_context(|| format!("{} is in no target folder", me.display()))?;
+        ["release/vmm", "debug/vmm"]
+            .map(|name| target.join(name))
+            .into_iter()
+            .find(|path| path.is_file())
+            .map(Self::Vmm)
+            .context("there is no vmm binary; build it with cargo build --release -p vmm, or set VMM_BIN")
+    }
+}
+
+/// Memory of guests that do not care.
+pub const USUAL_MEMORY_MIB: u32 = 256;
+
+/// Time a guest gets to user space when the host emulates its CPU and others run too.
+pub const BOOT: Duration = Duration::from_secs(120);
+
+/// A machine to start.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    hypervisor: Hypervisor,
+    release: Release,
+    format: Format,
+    cpus: u8,
+    memory_mib: u32,
+    parameters: Vec<String>,
+    taps: Vec<Tap>,
+    tools: Vec<Tool>,
+    arguments: Vec<OsString>,
+}
+
+impl Machine {
+    /// One CPU, 256 MiB, no card, a bzImage.
+    pub fn new(hypervisor: Hypervisor, release: Release) -> Self {
+        Self {
+            hypervisor,
+            release,
+            format: Format::BzImage,
+            cpus: 1,
+            memory_mib: USUAL_MEMORY_MIB,
+            parameters: Vec::new(),
+            taps: Vec::new(),
+            tools: Vec::new(),
+            arguments: Vec::new(),
+        }
+    }
+
+    pub fn format(mut self, format: Format) -> Self {
+        self.format = format;
+        self
+    }
+
+    pub fn cpus(mut self, cpus: u8) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    pub fn memory(mut self, mib: u32) -> Self {
+        self.memory_mib = mib;
+        self
+    }
+
+    /// Adds a virtio-net card on a TAP, with as many queue pairs as the TAP has queues.
+    pub fn card(mut self, tap: &Tap) -> Self {
+        self.parameters.push(tap.parameter(self.taps.len()));
+        self.taps.push(tap.clone());
+        self
+    }
+
+    /// Adds programs to the guest.
+    pub fn tools(mut self, tools: &[Tool]) -> Self {
+        self.tools.extend(tools);
+        self
+    }
+
+    /// Adds a word to the kernel command line.
+    pub fn parameter(mut self, word: &str) -> Self {
+        self.parameters.push(word.to_owned());
+        self
+    }
+
+    /// Adds an argument of the hypervisor.
+    pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// The command that starts the machine, and the folder that must live as long as it.
+    pub fn command(&self, network: Option<&Network>) -> Result<(Command, tempfile::TempDir)> {
+        let kernel = Kernel::open(self.release)?;
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let initrd = folder.path().join("initramfs");
+        fs::write(&initrd, initramfs(self.release, &self.tools)?)?;
+        let image = kernel.image(self.format)?;
+        let program = match &self.hypervisor {
+            Hypervisor::Vmm(path) => path.clone(),
+            Hypervisor::Qemu => "qemu-system-x86_64".into(),
+        };
+        let mut command = match network {
+            Some(network) => network.command(program),
+            None => Command::new(program),
+        };
+        match &self.hypervisor {
+            Hypervisor::Vmm(_) => self.vmm_arguments(&mut command, &image, &initrd),
+            Hypervisor::Qemu => self.qemu_arguments(&mut command, &image, &initrd),
+        }
+        command.args(&self.arguments);
+        Ok((command, folder))
+    }
+
+    fn cmdline(&self) -> String {
+        let usual = ["console=ttyS0", "reboot=k", "panic=-1"];
+        let words: Vec<_> =
+            usual.into_iter().chain(self.parameters.iter().map(String::as_str)).collect();
+        words.join(" ")
+    }
+
+    fn vmm_arguments(&self, command: &mut Command, image: &Path, initrd: &Path) {
+        command.arg("--kernel").arg(image).arg("--initrd").arg(initrd);
+        command.args(["--cpus", &self.cpus.to_string(), "--mem", &format!("{}M", self.memory_mib)]);
+        command.args(["--cmdline", &self.cmdline()]);
+        for tap in &self.taps {
+            let queues =
+                if tap.queues > 1 { format!(",queues={}", tap.queues) } else { String::new() };
+            let mtu = if tap.mtu != 1500 { format!(",mtu={}", tap.mtu) } else { String::new() };
+            command.args(["--net", &format!("tap={},mac={}{queues}{mtu}", tap.name, tap.mac)]);
+        }
+    }
+
+    fn qemu_arguments(&self, command: &mut Command, image: &Path, initrd: &Path) {
+        command.args([
+            "-machine",
+            "q35",
+            "-accel",
+            "kvm",
+            "-cpu",
+            "host",
+            "-nodefaults",
+            "-no-reboot",
+        ]);
+        command.args([
+            "-display",
+            "none",
+            "-chardev",
+            "stdio,id=com1,signal=off",
+            "-serial",
+            "chardev:com1",
+        ]);
+        command.args(["-smp", &self.cpus.to_string(), "-m", &self.memory_mib.to_string()]);
+        command
+            .arg("-kernel")
+            .arg(image)
+            .arg("-initrd")
+            .arg(initrd)
+            .args(["-append", &self.cmdline()]);
+        for (n, tap) in self.taps.iter().enumerate() {
+            let (name, mac, mtu, queues) = (&tap.name, &tap.mac, tap.mtu, tap.queues);
+            let many = if queues > 1 { format!(",queues={queues}") } else { String::new() };
+            let vectors = if queues > 1 {
+                format!(",mq=on,vectors={}", 2 * queues + 2)
+            } else {
+                String::new()
+            };
+            command.args([
+                "-netdev",
+                &format!("tap,id=n{n},ifname={name},script=no,downscript=no,vhost=off{many}"),
+            ]);
+            command.args([
+                "-device",
+                &format!("virtio-net-pci,netdev=n{n},mac={mac},host_mtu={mtu}{vectors}"),
+            ]);
+        }
+    }
+
+    /// Starts the machine with its serial line on pipes.
+    pub fn start(&self, network: Option<&Network>) -> Result<Running> {
+        let (mut command, folder) = self.command(network)?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Owned::spawn(&mut command)?;
+        let child = process.child();
+        let (Some(input), Some(output), Some(errors)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            bail!("a pipe is missing")
+        };
+        Ok(Running {
+            console: Console::collect("the guest's console", output),
+            errors: Console::collect("the hypervisor's standard error", errors),
+            input: Mutex::new(Some(Box::new(input))),
+            process,
+            _folder: folder,
+        })
+    }
+
+    /// Starts the machine and waits for its shell.
+    pub fn boot(&self, network: Option<&Network>) -> Result<(Running, Shell)> {
+        let running = self.start(network)?;
+        let shell = running.shell(BOOT)?;
+        Ok((running, shell))
+    }
+}
+
+/// A started machine. Dropped, it is killed.
+pub struct Running {
+    pub console: Console,
+    pub errors: Console,
+    input: Mutex<Option<Box<dyn Write + Send>>>,
+    process: Owned,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// The writing end of the serial line; it can be taken once.
+    pub fn input(&self) -> Result<Box<dyn Write + Send>> {
+        self.input
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .context("the console has a writer already")
+    }
+
+    /// Waits for user space and takes over the shell there.
+    pub fn shell(&self, limit: Duration) -> Result<Shell> {
+        let shell = Shell::start(self.console.clone(), self.input()?, limit);
+        shell.with_context(|| format!("the hypervisor said: {:?}", self.errors.text()))
+    }
+
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(self.pid())?), signal)?)
+    }
+
+    /// Waits for the process to end.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        match self.process.wait(limit)? {
+            Some(status) => Ok(status),
+            None => bail!(
+                "the hypervisor still runs after {} s; end of the console:\n{}",
+                limit.as_secs(),
+                crate::console::last_lines(&self.console.text(), 30)
+            ),
+        }
+    }
+
+    /// Waits for the end and checks the exit code.
+    pub fn expect_exit(&mut self, code: i32, limit: Duration) -> Result<()> {
+        let status = self.wait(limit)?;
+        if status.code() == Some(code) {
+            return Ok(());
+        }
+        let how = match (status.code(), status.signal()) {
+            (Some(other), _) => format!("exit code {other}"),
+            (None, Some(signal)) => format!("signal {signal}"),
+            (None, None) => "an unknown status".to_owned(),
+        };
+        let errors = self.errors.wait_for_end(Duration::from_secs(10))?;
+        let console = crate::console::last_lines(&self.console.text(), 20);
+        bail!(
+            "ended with {how}, not {code}; standard error:\n{errors}\nend of the console:\n{console}"
+        )
+    }
+}

@@ -1,0 +1,98 @@
+//! The host's side of a guest's network: TAPs in a namespace of their own, so that tests run side by side.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result};
+
+use crate::process::{quiet, stdout_of};
+
+/// A network namespace with TAPs; goes with its owner.
+pub struct Network {
+    name: String,
+    taps: u8,
+}
+
+/// A TAP, its addresses, and those its guest is meant to have.
+#[derive(Debug, Clone)]
+pub struct Tap {
+    pub name: String,
+    pub queues: u16,
+    pub mtu: u16,
+    pub mac: String,
+    pub host_ipv4: String,
+    pub guest_ipv4: String,
+    pub host_ipv6: String,
+    pub guest_ipv6: String,
+}
+
+impl Tap {
+    /// Kernel parameter that gives the guest's `eth{index}` its addresses.
+    pub fn parameter(&self, index: usize) -> String {
+        format!("guest.eth{index}={}/24,{}/64", self.guest_ipv4, self.guest_ipv6)
+    }
+}
+
+impl Network {
+    /// Makes an empty namespace.
+    pub fn new() -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("vmm-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        quiet(Command::new("ip").args(["netns", "add", &name]))
+            .context("cannot make a network namespace")?;
+        let network = Self { name, taps: 0 };
+        network.ip(&["link", "set", "lo", "up"])?;
+        Ok(network)
+    }
+
+    /// Runs `ip` in the namespace.
+    pub fn ip(&self, arguments: &[&str]) -> Result<String> {
+        stdout_of(Command::new("ip").args(["-n", &self.name]).args(arguments))
+    }
+
+    /// Makes a TAP with addresses of its own; more than one queue makes it multi-queue.
+    pub fn tap(&mut self, queues: u16, mtu: u16) -> Result<Tap> {
+        let n = self.taps;
+        self.taps += 1;
+        let tap = Tap {
+            name: format!("tap{n}"),
+            queues,
+            mtu,
+            mac: format!("02:00:00:00:00:{:02x}", n + 1),
+            host_ipv4: format!("192.0.{n}.1"),
+            guest_ipv4: format!("192.0.{n}.2"),
+            host_ipv6: format!("fd00:{n}::1"),
+            guest_ipv6: format!("fd00:{n}::2"),
+        };
+        let mut add = vec!["tuntap", "add", "dev", &tap.name, "mode", "tap", "vnet_hdr"];
+        if queues > 1 {
+            add.push("multi_queue");
+        }
+        self.ip(&add)?;
+        self.ip(&["link", "set", &tap.name, "mtu", &mtu.to_string(), "up"])?;
+        self.ip(&["address", "add", &format!("{}/24", tap.host_ipv4), "dev", &tap.name])?;
+        self.ip(&["address", "add", &format!("{}/64", tap.host_ipv6), "dev", &tap.name, "nodad"])?;
+        Ok(tap)
+    }
+
+    /// A command that will run in the namespace; its process id is the program's own.
+    pub fn command(&self, program: impl Into<PathBuf>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(program.into());
+        command
+    }
+
+    /// Bytes or packets that the host counted on a TAP, such as `rx_packets`.
+    pub fn statistic(&self, tap: &Tap, name: &str) -> Result<u64> {
+        let file = format!("/sys/class/net/{}/statistics/{name}", tap.name);
+        Ok(stdout_of(self.command("cat").arg(file))?.trim().parse()?)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // Processes in it keep it alive; there is nobody to tell.
+        let _ = quiet(Command::new("ip").args(["netns", "delete", &self.name]));
+    }
+}

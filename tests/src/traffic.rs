@@ -1,0 +1,111 @@
+//! Traffic between host and guest: reproducible streams with hashes, floods of datagrams.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use xxhash_rust::xxh3::Xxh3;
+
+const CHUNK: usize = 64 << 10;
+
+/// A pseudo-random stream that only its seed decides (splitmix64).
+struct Stream(u64);
+
+impl Stream {
+    fn fill(&mut self, chunk: &mut [u8]) {
+        for word in chunk.chunks_mut(8) {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            word.copy_from_slice(&(z ^ (z >> 31)).to_le_bytes()[..word.len()]);
+        }
+    }
+}
+
+/// How many bytes went over a connection, and their hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sum {
+    pub bytes: u64,
+    pub hash: u64,
+}
+
+impl std::fmt::Display for Sum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:016x}", self.bytes, self.hash)
+    }
+}
+
+/// Connects, trying again until `limit` has passed: the other side may still be starting.
+fn connect(to: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + limit;
+    loop {
+        match TcpStream::connect_timeout(&to, Duration::from_secs(5)) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// Sends `bytes` of the stream `seed` to a receiver.
+pub fn send(to: SocketAddr, bytes: u64, seed: u64) -> io::Result<Sum> {
+    let mut connection = connect(to, Duration::from_secs(20))?;
+    let (mut stream, mut hash) = (Stream(seed), Xxh3::new());
+    let mut chunk = vec![0; CHUNK];
+    let mut left = bytes;
+    while left > 0 {
+        let length = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+        stream.fill(&mut chunk[..length]);
+        hash.update(&chunk[..length]);
+        connection.write_all(&chunk[..length])?;
+        left -= length as u64;
+    }
+    Ok(Sum { bytes, hash: hash.digest() })
+}
+
+/// Receives `connections` one after the other; tells each one's sum when it ends.
+pub fn receive(at: SocketAddr, connections: u32, mut each: impl FnMut(Sum)) -> io::Result<()> {
+    let listener = TcpListener::bind(at)?;
+    let mut chunk = vec![0; CHUNK];
+    for _ in 0..connections {
+        let (mut connection, _) = listener.accept()?;
+        let (mut bytes, mut hash) = (0, Xxh3::new());
+        loop {
+            let length = connection.read(&mut chunk)?;
+            if length == 0 {
+                break;
+            }
+            hash.update(&chunk[..length]);
+            bytes += length as u64;
+        }
+        each(Sum { bytes, hash: hash.digest() });
+    }
+    Ok(())
+}
+
+/// Sends datagrams from `flows` ports in turn for a time; returns how many the kernel took.
+pub fn flood(to: SocketAddr, size: usize, flows: usize, time: Duration) -> io::Result<u64> {
+    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let sockets = (0..flows)
+        .map(|_| {
+            let socket = UdpSocket::bind(any)?;
+            socket.connect(to)?;
+            Ok(socket)
+        })
+        .collect::<io::Result<Vec<_>>>()?;
+    let datagram = vec![0x5a; size];
+    let deadline = Instant::now() + time;
+    let mut sent = 0;
+    while Instant::now() < deadline {
+        for socket in &sockets {
+            // Refusals (nobody listens) and full queues are part of a flood.
+            sent += u64::from(socket.send(&datagram).is_ok());
+        }
+    }
+    Ok(sent)
+}
+
+#[cfg(test)]
+#[path = "traffic_test.rs"]
+mod tests;
