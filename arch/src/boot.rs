@@ -17,10 +17,12 @@ mod kernel;
 mod linux;
 mod plan;
 mod pvh;
+#[cfg(test)]
+mod samples;
 
 pub use cmdline::{Cmdline, CmdlineError, DEFAULT_CMDLINE};
 pub use file::FileError;
-pub use initrd::{Initrd, InitrdError};
+pub use initrd::Initrd;
 pub use kernel::{Kernel, KernelError, KernelFormat};
 pub use plan::{BootPlan, LoadError, PlanError};
 

@@ -219,30 +219,24 @@ fn pvh_note(input: &InputFile, program: &ProgramHeader) -> Result<Option<u64>, K
 }
 
 /// The descriptor of the first note of that name and kind; a note cut short ends the search.
-fn find_note<'a>(
-    mut notes: &'a [u8],
-    alignment: usize,
-    name: &[u8],
-    kind: u32,
-) -> Option<&'a [u8]> {
+///
+/// Descriptors and notes begin at multiples of `alignment` from the start of the segment.
+fn find_note<'a>(notes: &'a [u8], alignment: usize, name: &[u8], kind: u32) -> Option<&'a [u8]> {
+    let mut at = 0usize;
     loop {
-        let (header, rest) = <[U32; 3]>::read_from_prefix(notes).ok()?;
+        let (header, rest) = <[U32; 3]>::read_from_prefix(notes.get(at..)?).ok()?;
         let [name_len, descriptor_len, note_kind] = header.map(|word| word.get());
-        let (note_name, rest) = split_padded(rest, name_len, alignment)?;
-        let (descriptor, rest) = split_padded(rest, descriptor_len, alignment)?;
+        let note_name = rest.get(..name_len as usize)?;
+        let descriptor_at = at
+            .checked_add(size_of_val(&header))?
+            .checked_add(note_name.len())?
+            .checked_next_multiple_of(alignment)?;
+        let descriptor = notes.get(descriptor_at..)?.get(..descriptor_len as usize)?;
         if note_kind == kind && note_name == name {
             return Some(descriptor);
         }
-        notes = rest;
+        at = descriptor_at.checked_add(descriptor.len())?.checked_next_multiple_of(alignment)?;
     }
-}
-
-/// Splits off `len` bytes and their padding, which the last one may lack.
-fn split_padded(bytes: &[u8], len: u32, alignment: usize) -> Option<(&[u8], &[u8])> {
-    let len = len as usize;
-    let padded = len.checked_next_multiple_of(alignment)?;
-    let head = bytes.get(..len)?;
-    Some((head, bytes.get(padded..).unwrap_or_default()))
 }
 
 fn read_exact(

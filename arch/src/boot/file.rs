@@ -5,80 +5,91 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+/// Why a file cannot be used at all; `role` says for what, as in "kernel".
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    #[error("there is no file {name}")]
-    Missing { name: String },
-    #[error("{name} is a directory")]
-    Directory { name: String },
-    #[error("{name} is no regular file; copy it into one first")]
-    Special { name: String },
-    #[error("{name} may not be read by this user")]
-    Denied { name: String },
-    #[error("{name} is empty")]
-    Empty { name: String },
-    #[error("{name} cannot be read")]
-    Io { name: String, source: io::Error },
+    #[error("{role} {name} does not exist")]
+    Missing { role: &'static str, name: String },
+    #[error("{role} {name} is a directory")]
+    Directory { role: &'static str, name: String },
+    #[error("{role} {name} is no regular file; copy it into one first")]
+    Special { role: &'static str, name: String },
+    #[error("{role} {name} may not be read by this user")]
+    Denied { role: &'static str, name: String },
+    #[error("{role} {name} is empty")]
+    Empty { role: &'static str, name: String },
+    #[error("{role} {name} cannot be read")]
+    Io { role: &'static str, name: String, source: io::Error },
 }
 
-/// A regular file that is not empty, with the name that its errors carry.
+/// A regular file that is not empty, with the words that its errors carry.
 #[derive(Debug)]
 pub(crate) struct InputFile {
     pub file: File,
+    pub role: &'static str,
     pub name: String,
     pub len: u64,
 }
 
 impl InputFile {
     /// Opens `path`; never blocks, not even on a pipe.
-    pub fn open(path: &Path) -> Result<Self, FileError> {
+    pub fn open(role: &'static str, path: &Path) -> Result<Self, FileError> {
         let name = path.display().to_string();
         // Opening a pipe waits for its writer, so look first. What is opened is looked at again.
-        let metadata = std::fs::metadata(path).map_err(|source| failure(&name, source))?;
-        check_kind(&metadata, &name)?;
-        let file = File::open(path).map_err(|source| failure(&name, source))?;
-        Self::new(file, &name)
+        std::fs::metadata(path)
+            .map_err(|source| failure(role, &name, source))
+            .and_then(|metadata| check_kind(&metadata, role, &name))?;
+        let file = File::open(path).map_err(|source| failure(role, &name, source))?;
+        Self::new(role, file, &name)
     }
 
-    pub fn new(file: File, name: &str) -> Result<Self, FileError> {
-        let metadata = file.metadata().map_err(|source| failure(name, source))?;
-        check_kind(&metadata, name)?;
-        if metadata.len() == 0 {
-            let name = name.to_owned();
-            return Err(FileError::Empty { name });
+    pub fn new(role: &'static str, file: File, name: &str) -> Result<Self, FileError> {
+        let metadata = file.metadata().map_err(|source| failure(role, name, source))?;
+        check_kind(&metadata, role, name)?;
+        let name = name.to_owned();
+        match metadata.len() {
+            0 => Err(FileError::Empty { role, name }),
+            len => Ok(Self { file, role, name, len }),
         }
-        Ok(Self { file, name: name.to_owned(), len: metadata.len() })
     }
 
     /// Fills `buffer` from `offset` as far as the file goes; returns how many bytes that were.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, FileError> {
+        // Offsets from hostile headers may be beyond what the system call takes.
+        if offset >= self.len {
+            return Ok(0);
+        }
         let mut filled = 0usize;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             match self.file.read_at(rest, offset.saturating_add(filled as u64)) {
                 Ok(0) => break,
                 Ok(read) => filled = filled.saturating_add(read),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(failure(&self.name, source)),
+                Err(source) => return Err(failure(self.role, &self.name, source)),
             }
         }
         Ok(filled)
     }
 }
 
-fn check_kind(metadata: &std::fs::Metadata, name: &str) -> Result<(), FileError> {
+fn check_kind(
+    metadata: &std::fs::Metadata,
+    role: &'static str,
+    name: &str,
+) -> Result<(), FileError> {
     let name = name.to_owned();
     match metadata {
-        m if m.is_dir() => Err(FileError::Directory { name }),
-        m if !m.is_file() => Err(FileError::Special { name }),
+        m if m.is_dir() => Err(FileError::Directory { role, name }),
+        m if !m.is_file() => Err(FileError::Special { role, name }),
         _ => Ok(()),
     }
 }
 
-fn failure(name: &str, source: io::Error) -> FileError {
+fn failure(role: &'static str, name: &str, source: io::Error) -> FileError {
     let name = name.to_owned();
     match source.kind() {
-        io::ErrorKind::NotFound => FileError::Missing { name },
-        io::ErrorKind::PermissionDenied => FileError::Denied { name },
-        _ => FileError::Io { name, source },
+        io::ErrorKind::NotFound => FileError::Missing { role, name },
+        io::ErrorKind::PermissionDenied => FileError::Denied { role, name },
+        _ => FileError::Io { role, name, source },
     }
 }

@@ -5,11 +5,7 @@ use std::path::Path;
 
 use super::file::{FileError, InputFile};
 
-#[derive(Debug, thiserror::Error)]
-pub enum InitrdError {
-    #[error("cannot use the initrd: {0}")]
-    File(#[from] FileError),
-}
+const ROLE: &str = "initrd";
 
 /// An opened initrd.
 #[derive(Debug)]
@@ -18,14 +14,14 @@ pub struct Initrd {
 }
 
 impl Initrd {
-    pub fn open(path: &Path) -> Result<Self, InitrdError> {
-        let input = InputFile::open(path)?;
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        let input = InputFile::open(ROLE, path)?;
         Ok(Self { input })
     }
 
     /// The same from an open file; `name` is for messages.
-    pub fn from_file(file: File, name: &str) -> Result<Self, InitrdError> {
-        let input = InputFile::new(file, name)?;
+    pub fn from_file(file: File, name: &str) -> Result<Self, FileError> {
+        let input = InputFile::new(ROLE, file, name)?;
         Ok(Self { input })
     }
 

@@ -8,6 +8,8 @@ use linux_loader::loader::bootparam::setup_header;
 use super::file::{FileError, InputFile};
 use super::{bzimage, elf};
 
+const ROLE: &str = "kernel";
+
 /// An opened kernel whose headers have been read and found right.
 #[derive(Debug)]
 pub struct Kernel {
@@ -28,7 +30,7 @@ pub enum KernelFormat {
 
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    #[error("cannot use the kernel: {0}")]
+    #[error(transparent)]
     File(#[from] FileError),
     #[error("{name} is not a kernel: {guess}")]
     NotAKernel { name: String, guess: &'static str },
@@ -80,12 +82,12 @@ impl Segment {
 impl Kernel {
     /// Opens a bzImage or an ELF vmlinux and checks all of its headers.
     pub fn open(path: &Path) -> Result<Self, KernelError> {
-        Self::inspect(InputFile::open(path)?)
+        Self::inspect(InputFile::open(ROLE, path)?)
     }
 
     /// The same from an open file; `name` is for messages.
     pub fn from_file(file: File, name: &str) -> Result<Self, KernelError> {
-        Self::inspect(InputFile::new(file, name)?)
+        Self::inspect(InputFile::new(ROLE, file, name)?)
     }
 
     fn inspect(input: InputFile) -> Result<Self, KernelError> {
@@ -127,6 +129,7 @@ const START_LEN: usize = 1024;
 
 /// What a file that is no kernel may be, by its first bytes.
 fn guess(start: &[u8]) -> &'static str {
+    const SHORTEST: usize = 0x206;
     const KNOWN: &[(usize, &[u8], &str)] = &[
         (0, b"\x1F\x8B", "it is compressed by gzip; unpack it first"),
         (0, b"\xFD7zXZ", "it is compressed by xz; unpack it first"),
@@ -139,13 +142,18 @@ fn guess(start: &[u8]) -> &'static str {
         (0, b"QFI\xFB", "it is a qcow2 disk image"),
         (0, b"#!", "it is a script"),
         (0, b"!<arch>", "it is an ar archive or a Debian package"),
-        (0, b"MZ", "it is a Windows or EFI program without a Linux setup header"),
     ];
-    KNOWN
+    let known = KNOWN
         .iter()
-        .find(|(offset, magic, _)| start.get(*offset..).is_some_and(|s| s.starts_with(magic)))
-        .map_or(
-            "it has neither a bzImage's setup header nor ELF's magic number",
-            |(_, _, guess)| guess,
-        )
+        .find(|(offset, magic, _)| start.get(*offset..).is_some_and(|s| s.starts_with(magic)));
+    match known {
+        Some((_, _, guess)) => guess,
+        None if start.len() < SHORTEST => "it is too short for one",
+        None if start.starts_with(b"MZ") => "it is an EFI program without a Linux setup header",
+        None => "it has neither a bzImage's setup header nor ELF's magic number",
+    }
 }
+
+#[cfg(test)]
+#[path = "kernel_test.rs"]
+mod tests;

@@ -170,3 +170,7 @@ fn mib_up(bytes: u64) -> u64 {
 fn mib_down(bytes: u64) -> u64 {
     bytes / MIB
 }
+
+#[cfg(test)]
+#[path = "plan_test.rs"]
+mod tests;

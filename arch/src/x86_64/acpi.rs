@@ -13,7 +13,7 @@ use acpi_tables::mcfg::MCFG;
 use acpi_tables::rsdp::Rsdp;
 use acpi_tables::sdt::Sdt;
 use acpi_tables::xsdt::XSDT;
-use acpi_tables::{Aml, aml};
+use acpi_tables::{Aml, AmlSink, aml};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError};
 
 use crate::layout::{
@@ -199,6 +199,8 @@ fn pci_root(facts: &BoardFacts, body: &mut Vec<u8>) {
     let mmio32 = memory_window(PCI_MMIO32);
     let mmio64 = memory_window(facts.pci_mmio64);
     let resources = aml::ResourceTemplate::new(vec![&buses, &config_ports, &mmio32, &mmio64]);
+    let mut capabilities = Vec::new();
+    operating_system_capabilities(&mut capabilities);
     device(
         "\\_SB_.PCI0",
         vec![
@@ -208,9 +210,57 @@ fn pci_root(facts: &BoardFacts, body: &mut Vec<u8>) {
             &aml::Name::new("_SEG".into(), &aml::ZERO),
             &aml::Name::new("_BBN".into(), &aml::ZERO),
             &aml::Name::new("_CRS".into(), &resources),
+            &Encoded(capabilities),
         ],
         body,
     );
+}
+
+/// AML that is already bytes.
+struct Encoded(Vec<u8>);
+
+impl Aml for Encoded {
+    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
+        sink.vec(&self.0);
+    }
+}
+
+/// `_OSC` of the host bridge, PCI Firmware Specification 3.3, 4.5.1: the operating system may control
+/// the PCI Express capability structures, and nothing else is there to control.
+fn operating_system_capabilities(body: &mut Vec<u8>) {
+    const PCI_HOST_BRIDGE: &str = "33DB4D5B-1FF7-401C-9657-7441C03DD766";
+    const EXPRESS_CAPABILITY: u8 = 1 << 4;
+    const UNKNOWN_UUID: u8 = 1 << 2;
+    const CAPABILITIES_MASKED: u8 = 1 << 4;
+    const CONTROL_OFFSET: u8 = 8;
+
+    let (uuid, buffer, granted) = (aml::Arg(0), aml::Arg(3), aml::Local(0));
+    let status = aml::Path::new("STAT");
+    let control = aml::Path::new("CTRL");
+    let host_bridge = aml::Uuid::new(PCI_HOST_BRIDGE);
+    aml::Method::new(
+        "_OSC".into(),
+        4,
+        true,
+        vec![
+            &aml::CreateDWordField::new(&status, &buffer, &aml::ZERO),
+            &aml::If::new(
+                &aml::Equal::new(&uuid, &host_bridge),
+                vec![
+                    &aml::CreateDWordField::new(&control, &buffer, &CONTROL_OFFSET),
+                    &aml::And::new(&granted, &control, &EXPRESS_CAPABILITY),
+                    &aml::If::new(
+                        &aml::NotEqual::new(&granted, &control),
+                        vec![&aml::Or::new(&status, &status, &CAPABILITIES_MASKED)],
+                    ),
+                    &aml::Store::new(&control, &granted),
+                ],
+            ),
+            &aml::Else::new(vec![&aml::Or::new(&status, &status, &UNKNOWN_UUID)]),
+            &aml::Return::new(&buffer),
+        ],
+    )
+    .to_aml_bytes(body);
 }
 
 fn memory_window(range: AddressRange) -> aml::AddressSpace<u64> {
@@ -313,3 +363,7 @@ fn soft_off(body: &mut Vec<u8>) {
     let package = aml::Package::new(vec![&SLEEP_TYPE_S5, &aml::ZERO, &aml::ZERO, &aml::ZERO]);
     aml::Name::new("\\_S5_".into(), &package).to_aml_bytes(body);
 }
+
+#[cfg(test)]
+#[path = "acpi_test.rs"]
+mod tests;

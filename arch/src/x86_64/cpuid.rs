@@ -294,3 +294,7 @@ fn is_amd(host: &CpuId) -> Option<bool> {
     let name = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes);
     Some(matches!(name.as_flattened(), b"AuthenticAMD" | b"HygonGenuine"))
 }
+
+#[cfg(test)]
+#[path = "cpuid_test.rs"]
+mod tests;

@@ -181,3 +181,7 @@ pub fn set_lints(lapic: &mut kvm_lapic_state) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "regs_test.rs"]
+mod tests;
