@@ -22,7 +22,7 @@ mod samples;
 
 pub use cmdline::{Cmdline, CmdlineError, DEFAULT_CMDLINE};
 pub use file::FileError;
-pub use initrd::Initrd;
+pub use initrd::{Initrd, InitrdError};
 pub use kernel::{Kernel, KernelError, KernelFormat};
 pub use plan::{BootPlan, LoadError, PlanError};
 

@@ -7,6 +7,12 @@ use super::file::{FileError, InputFile};
 
 const ROLE: &str = "initrd";
 
+#[derive(Debug, thiserror::Error)]
+pub enum InitrdError {
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
 /// An opened initrd.
 #[derive(Debug)]
 pub struct Initrd {
@@ -14,13 +20,13 @@ pub struct Initrd {
 }
 
 impl Initrd {
-    pub fn open(path: &Path) -> Result<Self, FileError> {
+    pub fn open(path: &Path) -> Result<Self, InitrdError> {
         let input = InputFile::open(ROLE, path)?;
         Ok(Self { input })
     }
 
     /// The same from an open file; `name` is for messages.
-    pub fn from_file(file: File, name: &str) -> Result<Self, FileError> {
+    pub fn from_file(file: File, name: &str) -> Result<Self, InitrdError> {
         let input = InputFile::new(ROLE, file, name)?;
         Ok(Self { input })
     }
