@@ -1,6 +1,7 @@
 //! Kicks: guest writes that the kernel turns into an eventfd signal without leaving for user space.
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use vmm_sys_util::eventfd::EventFd;
 
@@ -25,4 +26,10 @@ impl Drop for Binding {
             unbind();
         }
     }
+}
+
+/// The descriptor of an eventfd, borrowed for as long as the eventfd.
+pub fn borrow(event: &EventFd) -> BorrowedFd<'_> {
+    // SAFETY: the descriptor is open as long as `event`, which the result borrows.
+    unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
 }

@@ -1,5 +1,7 @@
 //! Doubles for tests of devices: memory, interrupts, kicks; no KVM.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -15,11 +17,7 @@ use crate::interrupt::{MsiController, MsiMessage, MsiSet, MsiVector, Route};
 use crate::kick::{Binding, KickBinder};
 use crate::worker::Threads;
 
-/// The descriptor of an eventfd, borrowed for as long as the eventfd.
-pub fn borrow(event: &EventFd) -> BorrowedFd<'_> {
-    // SAFETY: the descriptor is open as long as `event`, which the result borrows.
-    unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
-}
+pub use crate::kick::borrow;
 
 /// Zeroed RAM at 0, of `len` bytes.
 pub fn ram(len: usize) -> GuestRam {

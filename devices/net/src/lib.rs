@@ -1,1 +1,32 @@
 //! Frames: lanes, pipeline, offload and backends that all network cards share.
+//!
+//! A card's front translates its rings to frames ([`ring`]); a [`lane::Lane`] moves frames between
+//! one pair of rings and one queue of a [`backend`], on its thread; a [`port::NetPort`] is what the
+//! front holds. Nothing here knows PCI or a ring format.
+
+#![deny(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod backend;
+pub mod frame;
+pub mod lane;
+pub mod mac;
+pub mod pipeline;
+pub mod port;
+pub mod ring;
+#[allow(unsafe_code)] // volatile copies and iovecs of checked ranges
+pub mod scatter;
+pub mod spec;
+pub mod stage {
+    //! What happens to a frame between ring and backend.
+    pub mod filter;
+}

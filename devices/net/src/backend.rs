@@ -1,0 +1,80 @@
+//! The host's side of the cable: where frames come from and go to.
+
+pub mod vnet_hdr;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod null;
+#[cfg(any(test, feature = "testing"))]
+pub mod script;
+#[allow(unsafe_code)] // ioctl, readv, writev
+pub mod tap;
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use crate::frame::{Offloads, RxFrame, TxFrame};
+use crate::scatter::Scatter;
+
+/// What a backend can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Offloads it takes from the guest.
+    pub tx: Offloads,
+    /// Offloads it can leave to the guest, once told by [`NetBackend::accept`].
+    pub rx: Offloads,
+    /// Largest packet behind the Ethernet header, if it knows.
+    pub mtu: Option<u16>,
+}
+
+/// What became of a frame that did not go, or of a read that brought none.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// No room, or nothing there; readiness of the descriptor will tell.
+    #[error("not ready")]
+    NotReady,
+    /// This frame cannot go; others may.
+    #[error("frame refused: {0}")]
+    Refused(io::Error),
+    /// It may work later.
+    #[error("{0}")]
+    Transient(io::Error),
+    /// The backend is gone for good.
+    #[error("{0}")]
+    Gone(io::Error),
+}
+
+/// Room for one incoming frame, behind its private head.
+pub struct Room<'a> {
+    /// Guest buffers, of which the first `skip` bytes are taken.
+    pub buffers: &'a Scatter,
+    pub skip: usize,
+    /// Takes what does not fit into the buffers; large enough for any frame.
+    pub spill: &'a mut [u8],
+}
+
+/// One queue of a backend, owned by one lane.
+pub trait NetQueue: Send + 'static {
+    fn send(&mut self, frame: &TxFrame) -> Result<(), QueueError>;
+
+    /// Receives one frame: its first bytes to `frame.head`, then to the buffers, the rest to the
+    /// spill. No frame is cut.
+    fn recv(&mut self, room: Room<'_>, frame: &mut RxFrame) -> Result<(), QueueError>;
+
+    /// Turns the queue on or off for the host's steering. Queues go on from the lowest and off from
+    /// the highest.
+    fn enable(&mut self, on: bool) -> io::Result<()>;
+
+    /// What to watch edge-triggered for readiness.
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>>;
+}
+
+/// All of a backend but its queues; owned by the port.
+pub trait NetBackend: Send + 'static {
+    /// The backend's name for people, such as `tap tap0`.
+    fn name(&self) -> &str;
+
+    fn limits(&self) -> Limits;
+
+    /// From now on the guest can take these offloads in received frames.
+    fn accept(&mut self, rx: Offloads) -> io::Result<()>;
+}

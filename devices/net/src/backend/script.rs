@@ -1,0 +1,160 @@
+//! A backend played by a test: it brings the frames it is given, keeps those that are sent, blocks
+//! and fails on demand.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use crate::backend::{Limits, NetBackend, NetQueue, QueueError, Room};
+use crate::frame::{FrameMeta, HEAD, Offloads, RxFrame, TxFrame};
+
+/// A frame as the wire sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WireFrame {
+    pub meta: FrameMeta,
+    pub bytes: Vec<u8>,
+}
+
+impl From<Vec<u8>> for WireFrame {
+    fn from(bytes: Vec<u8>) -> WireFrame {
+        WireFrame { meta: FrameMeta::default(), bytes }
+    }
+}
+
+/// What a test plays on one queue.
+#[derive(Default)]
+pub struct Scene {
+    pub incoming: VecDeque<WireFrame>,
+    pub sent: Vec<WireFrame>,
+    /// Sends find no room.
+    pub blocked: bool,
+    /// Errors of the next calls, taken from the front before anything else.
+    pub send_errors: VecDeque<QueueError>,
+    pub recv_errors: VecDeque<QueueError>,
+    pub enabled: bool,
+    /// What `accept` was told last, on the backend.
+    pub accepted: Offloads,
+    /// Calls that came.
+    pub sends: u64,
+    pub recvs: u64,
+}
+
+/// The test's hold on one queue.
+#[derive(Clone)]
+pub struct Stage {
+    scene: Arc<Mutex<Scene>>,
+    ready: Arc<EventFd>,
+}
+
+impl Stage {
+    fn new() -> io::Result<Stage> {
+        let ready = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
+        Ok(Stage { scene: Arc::default(), ready })
+    }
+
+    pub fn scene(&self) -> MutexGuard<'_, Scene> {
+        self.scene.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the queue ready for both directions, as a TAP does when either changes.
+    pub fn signal(&self) {
+        // Cannot fail but by overflow, and then it is ready already.
+        let _ = self.ready.write(1);
+    }
+
+    pub fn bring(&self, frame: impl Into<WireFrame>) {
+        self.scene().incoming.push_back(frame.into());
+        self.signal();
+    }
+
+    pub fn set_blocked(&self, blocked: bool) {
+        self.scene().blocked = blocked;
+        self.signal();
+    }
+
+    /// All frames sent since the last call.
+    pub fn take_sent(&self) -> Vec<WireFrame> {
+        std::mem::take(&mut self.scene().sent)
+    }
+}
+
+/// A backend of `queues` queues with these limits, and the test's hold on each.
+pub fn stage(queues: u16, limits: Limits) -> io::Result<(Backend, Vec<Queue>, Vec<Stage>)> {
+    let stages = (0..queues).map(|_| Stage::new()).collect::<io::Result<Vec<_>>>()?;
+    let players = stages.iter().cloned().map(|stage| Queue { stage }).collect();
+    Ok((Backend { limits, stages: stages.clone() }, players, stages))
+}
+
+pub struct Backend {
+    limits: Limits,
+    stages: Vec<Stage>,
+}
+
+impl NetBackend for Backend {
+    fn name(&self) -> &str {
+        "script"
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn accept(&mut self, rx: Offloads) -> io::Result<()> {
+        self.stages.iter().for_each(|stage| stage.scene().accepted = rx);
+        Ok(())
+    }
+}
+
+pub struct Queue {
+    stage: Stage,
+}
+
+impl NetQueue for Queue {
+    fn send(&mut self, frame: &TxFrame) -> Result<(), QueueError> {
+        let mut scene = self.stage.scene();
+        scene.sends = scene.sends.saturating_add(1);
+        if let Some(error) = scene.send_errors.pop_front() {
+            return Err(error);
+        }
+        if scene.blocked {
+            return Err(QueueError::NotReady);
+        }
+        let mut bytes = frame.head.bytes().to_vec();
+        let mut body = vec![0; frame.body.len()];
+        frame.body.read_at(0, &mut body);
+        bytes.append(&mut body);
+        scene.sent.push(WireFrame { meta: frame.meta, bytes });
+        Ok(())
+    }
+
+    fn recv(&mut self, room: Room<'_>, frame: &mut RxFrame) -> Result<(), QueueError> {
+        let mut scene = self.stage.scene();
+        scene.recvs = scene.recvs.saturating_add(1);
+        if let Some(error) = scene.recv_errors.pop_front() {
+            return Err(error);
+        }
+        let WireFrame { meta, bytes } = scene.incoming.pop_front().ok_or(QueueError::NotReady)?;
+        frame.meta = meta;
+        frame.len = bytes.len();
+        frame.head.set_len(bytes.len().min(HEAD));
+        let (head, body) = bytes.split_at(bytes.len().min(HEAD));
+        frame.head.room().iter_mut().zip(head).for_each(|(to, from)| *to = *from);
+        let fits = room.buffers.len().saturating_sub(room.skip).min(body.len());
+        let (body, rest) = body.split_at(fits);
+        room.buffers.write_at(room.skip, body);
+        room.spill.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        Ok(())
+    }
+
+    fn enable(&mut self, on: bool) -> io::Result<()> {
+        self.stage.scene().enabled = on;
+        Ok(())
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(device_core::kick::borrow(&self.stage.ready))
+    }
+}

@@ -1,0 +1,141 @@
+//! The ioctls of TAPs and interfaces, as safe functions.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use libc::{c_char, c_int, c_short, ifreq};
+
+/// The kernel's name and flags of an open TAP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    pub name: String,
+    pub flags: c_int,
+}
+
+/// Opens `/dev/net/tun`, attached to nothing yet.
+pub fn open_clone_device() -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = File::options();
+    options.read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")
+}
+
+/// A descriptor of our own for what `fd` is open on, not blocking.
+pub fn duplicate(fd: RawFd) -> io::Result<File> {
+    // SAFETY: takes a number and returns a new descriptor or an error.
+    let copy = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: fresh descriptor, owned by nobody else.
+    let file = File::from(unsafe { OwnedFd::from_raw_fd(copy) });
+    // SAFETY: takes an open descriptor and a flag word.
+    let flags = check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    Ok(file)
+}
+
+/// Attaches to the interface `name`, or makes it.
+pub fn set_interface(tap: &File, name: &str, flags: c_int) -> io::Result<()> {
+    let mut request = request(name);
+    request.ifr_ifru.ifru_flags = flags as c_short;
+    // SAFETY: the request is an ifreq, as TUNSETIFF takes.
+    check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETIFF, &raw mut request) }).map(drop)
+}
+
+/// What `tap` is attached to.
+pub fn interface(tap: &File) -> io::Result<Interface> {
+    let mut request = request("");
+    // SAFETY: the request is an ifreq, as TUNGETIFF fills.
+    check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNGETIFF, &raw mut request) })?;
+    let bytes = request.ifr_name.iter().map(|c| *c as u8).take_while(|c| *c != 0).collect();
+    // SAFETY: TUNGETIFF filled the flags.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    let name = String::from_utf8(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    Ok(Interface { name, flags: c_int::from(flags as u16) })
+}
+
+/// Sets the length of the header before each frame.
+pub fn set_header_len(tap: &File, len: usize) -> io::Result<()> {
+    let len = len as c_int;
+    // SAFETY: the argument is an int, as TUNSETVNETHDRSZ takes.
+    check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len) }).map(drop)
+}
+
+/// Sets which work on received frames the TAP may leave to its reader; `TUN_F_*`.
+pub fn set_offload(tap: &File, flags: u32) -> io::Result<()> {
+    let flags = libc::c_ulong::from(flags);
+    // SAFETY: the argument is a word of flags, passed by value.
+    check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETOFFLOAD, flags) }).map(drop)
+}
+
+/// Attaches or detaches one queue of a multi-queue TAP.
+pub fn set_queue(tap: &File, on: bool) -> io::Result<()> {
+    let flags = if on { libc::IFF_ATTACH_QUEUE } else { libc::IFF_DETACH_QUEUE };
+    let mut request = request("");
+    request.ifr_ifru.ifru_flags = flags as c_short;
+    // SAFETY: the request is an ifreq, as TUNSETQUEUE takes.
+    check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETQUEUE, &raw mut request) }).map(drop)
+}
+
+/// Asks about interfaces of this process's network namespace.
+pub struct Interfaces(OwnedFd);
+
+impl Interfaces {
+    pub fn open() -> io::Result<Interfaces> {
+        let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+        // SAFETY: plain numbers; returns a new descriptor or an error.
+        let fd = check(unsafe { libc::socket(libc::AF_INET, kind, 0) })?;
+        // SAFETY: fresh descriptor, owned by nobody else.
+        Ok(Interfaces(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// The interface's flags (`IFF_UP` and so on), or `None` if there is no such interface.
+    pub fn flags(&self, name: &str) -> io::Result<Option<c_int>> {
+        let mut request = request(name);
+        match self.call(libc::SIOCGIFFLAGS, &mut request) {
+            // SAFETY: SIOCGIFFLAGS filled the flags.
+            Ok(()) => Ok(Some(c_int::from(unsafe { request.ifr_ifru.ifru_flags } as u16))),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub fn bring_up(&self, name: &str, flags: c_int) -> io::Result<()> {
+        let mut request = request(name);
+        request.ifr_ifru.ifru_flags = (flags | libc::IFF_UP) as c_short;
+        self.call(libc::SIOCSIFFLAGS, &mut request)
+    }
+
+    pub fn mtu(&self, name: &str) -> io::Result<u32> {
+        let mut request = request(name);
+        self.call(libc::SIOCGIFMTU, &mut request)?;
+        // SAFETY: SIOCGIFMTU filled the MTU.
+        let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+        u32::try_from(mtu).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+    }
+
+    pub fn set_mtu(&self, name: &str, mtu: u16) -> io::Result<()> {
+        let mut request = request(name);
+        request.ifr_ifru.ifru_mtu = c_int::from(mtu);
+        self.call(libc::SIOCSIFMTU, &mut request)
+    }
+
+    fn call(&self, code: libc::c_ulong, request: &mut ifreq) -> io::Result<()> {
+        // SAFETY: all codes used take an ifreq.
+        check(unsafe { libc::ioctl(self.0.as_raw_fd(), code as _, request) }).map(drop)
+    }
+}
+
+/// A request about `name`, cut to what fits with its terminator.
+fn request(name: &str) -> ifreq {
+    // SAFETY: an ifreq of zeros is valid.
+    let mut request: ifreq = unsafe { std::mem::zeroed() };
+    let room = request.ifr_name.len().saturating_sub(1);
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(room)) {
+        *to = from as c_char;
+    }
+    request
+}
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

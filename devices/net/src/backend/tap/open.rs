@@ -1,0 +1,236 @@
+//! Opening a TAP by name or by descriptors, with errors that say what to do.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::RawFd;
+
+use libc::{EBADF, EBUSY, EINVAL, ENODEV, ENOENT, ENOTTY, ENXIO, EPERM, c_int};
+
+use super::ioctl::{self, Interfaces};
+use super::{Queue, Tap, tun_flags};
+use crate::backend::{Limits, vnet_hdr};
+use crate::frame::Offloads;
+
+/// Why a TAP could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenTapError {
+    #[error(
+        "cannot open /dev/net/tun; load the kernel module `tun`, or let this process see the device"
+    )]
+    NoTun { source: io::Error },
+    #[error(
+        "no permission to open tap {name}; give the process CAP_NET_ADMIN, or make the tap with `user` or `group` of its owner"
+    )]
+    Permission { name: String },
+    #[error("tap {name} does not exist, and there is no permission to make it; make it first with `ip tuntap add {name} mode tap{}`", multi(*.queues))]
+    Missing { name: String, queues: u16 },
+    #[error("tap {name} is in use by another process, or has fewer free queues than {queues}")]
+    Busy { name: String, queues: u16 },
+    #[error(
+        "tap {name} has a single queue, but queues is {queues}; make it with `ip tuntap add {name} mode tap multi_queue`"
+    )]
+    SingleQueue { name: String, queues: u16 },
+    #[error("interface {name} is not a tap; give one made with `ip tuntap add NAME mode tap`")]
+    NotATap { name: String },
+    #[error("fd {fd} is not open; pass an open tap to this process")]
+    NotOpen { fd: RawFd },
+    #[error("fd {fd} is not a tap")]
+    FdNotATap { fd: RawFd },
+    #[error(
+        "fd {fd} was opened without {flag}; open the tap with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR"
+    )]
+    FdFlags { fd: RawFd, flag: &'static str },
+    #[error("fd {fd} is tap {name}, but the first is tap {first}; all must be queues of one tap")]
+    FdMixed { fd: RawFd, name: String, first: String },
+    #[error(
+        "cannot set the mtu of tap {name} to {mtu}; give the process CAP_NET_ADMIN, or set it before with `ip link set {name} mtu {mtu}`"
+    )]
+    Mtu { name: String, mtu: u16, source: io::Error },
+    #[error("cannot set up tap {name}: {what} failed")]
+    Other { name: String, what: &'static str, source: io::Error },
+}
+
+fn multi(queues: u16) -> &'static str {
+    if queues > 1 { " multi_queue" } else { "" }
+}
+
+/// An open TAP and its queues, all attached.
+pub type Opened = (Tap, Vec<Queue>);
+
+const FLAGS: c_int = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+
+/// Opens `queues` queues of the TAP `name`, as it was made; makes it if there is none and brings
+/// it up. The name was checked by the spec.
+pub fn open_by_name(name: &str, queues: u16, mtu: Option<u16>) -> Result<Opened, OpenTapError> {
+    let other = |what| move |source| OpenTapError::Other { name: name.to_string(), what, source };
+    let interfaces = Interfaces::open().map_err(other("opening a socket"))?;
+    let existing = interfaces.flags(name).map_err(other("asking for its flags"))?;
+    let mut files = vec![attach_first(name, queues, existing.is_some())?];
+    for _ in 1..queues {
+        files.push(attach(name, libc::IFF_MULTI_QUEUE).map_err(|e| e.explain(name, queues))?);
+    }
+    match existing {
+        None => {
+            let flags = interfaces.flags(name).map_err(other("asking for its flags"))?;
+            interfaces
+                .bring_up(name, flags.unwrap_or_default())
+                .map_err(other("bringing it up"))?;
+        }
+        Some(flags) if flags & libc::IFF_UP == 0 => {
+            tracing::warn!("tap {name} is down; bring it up with `ip link set {name} up`");
+        }
+        Some(_) => {}
+    }
+    finish(name, files, &interfaces, mtu)
+}
+
+/// Takes copies of the open descriptors `fds`, each a queue of one TAP.
+pub fn open_by_fds(fds: &[RawFd], mtu: Option<u16>) -> Result<Opened, OpenTapError> {
+    let mut files = Vec::with_capacity(fds.len());
+    let mut first: Option<String> = None;
+    for &fd in fds {
+        let file = ioctl::duplicate(fd).map_err(|_| OpenTapError::NotOpen { fd })?;
+        let interface = ioctl::interface(&file).map_err(|_| OpenTapError::FdNotATap { fd })?;
+        if interface.flags & libc::IFF_TAP == 0 {
+            return Err(OpenTapError::FdNotATap { fd });
+        }
+        for (bit, flag) in [(libc::IFF_NO_PI, "IFF_NO_PI"), (libc::IFF_VNET_HDR, "IFF_VNET_HDR")] {
+            if interface.flags & bit == 0 {
+                return Err(OpenTapError::FdFlags { fd, flag });
+            }
+        }
+        let first = first.get_or_insert_with(|| interface.name.clone());
+        if *first != interface.name {
+            return Err(OpenTapError::FdMixed { fd, name: interface.name, first: first.clone() });
+        }
+        if fds.len() > 1 && interface.flags & libc::IFF_MULTI_QUEUE == 0 {
+            let queues = u16::try_from(fds.len()).unwrap_or(u16::MAX);
+            return Err(OpenTapError::SingleQueue { name: interface.name, queues });
+        }
+        files.push(file);
+    }
+    let name = first.unwrap_or_default();
+    let interfaces = Interfaces::open().map_err(|source| OpenTapError::Other {
+        name: name.clone(),
+        what: "opening a socket",
+        source,
+    })?;
+    finish(&name, files, &interfaces, mtu)
+}
+
+enum AttachError {
+    NoTun(io::Error),
+    Refused(io::Error),
+}
+
+impl AttachError {
+    fn is(&self, errno: c_int) -> bool {
+        matches!(self, AttachError::Refused(error) if error.raw_os_error() == Some(errno))
+    }
+
+    fn explain(self, name: &str, queues: u16) -> OpenTapError {
+        let name = name.to_string();
+        match self {
+            AttachError::NoTun(source) => OpenTapError::NoTun { source },
+            AttachError::Refused(source) => match source.raw_os_error() {
+                Some(EPERM) => OpenTapError::Permission { name },
+                // E2BIG: all queues of the TAP are taken.
+                Some(EBUSY | libc::E2BIG) => OpenTapError::Busy { name, queues },
+                _ => OpenTapError::Other { name, what: "attaching", source },
+            },
+        }
+    }
+}
+
+fn attach(name: &str, more_flags: c_int) -> Result<File, AttachError> {
+    let file = ioctl::open_clone_device().map_err(AttachError::NoTun)?;
+    ioctl::set_interface(&file, name, FLAGS | more_flags).map_err(AttachError::Refused)?;
+    Ok(file)
+}
+
+/// The first queue. An existing TAP is attached to as it was made: the kernel refuses the other
+/// way with EINVAL.
+fn attach_first(name: &str, queues: u16, exists: bool) -> Result<File, OpenTapError> {
+    let wanted = if queues > 1 { libc::IFF_MULTI_QUEUE } else { 0 };
+    let refused = match attach(name, wanted) {
+        Ok(file) => return Ok(file),
+        Err(refused) => refused,
+    };
+    if !exists && refused.is(EPERM) {
+        return Err(OpenTapError::Missing { name: name.to_string(), queues });
+    }
+    if !refused.is(EINVAL) {
+        return Err(refused.explain(name, queues));
+    }
+    match attach(name, wanted ^ libc::IFF_MULTI_QUEUE) {
+        Ok(file) if queues == 1 => Ok(file),
+        Err(error) if error.is(EINVAL) => Err(OpenTapError::NotATap { name: name.to_string() }),
+        Err(error) if queues == 1 => Err(error.explain(name, queues)),
+        _ => Err(OpenTapError::SingleQueue { name: name.to_string(), queues }),
+    }
+}
+
+fn finish(
+    name: &str,
+    files: Vec<File>,
+    interfaces: &Interfaces,
+    mtu: Option<u16>,
+) -> Result<Opened, OpenTapError> {
+    let other = |what| move |source| OpenTapError::Other { name: name.to_string(), what, source };
+    let mtu = settle_mtu(name, interfaces, mtu)?;
+    let offloads = match files.first() {
+        Some(first) => probe_offloads(first).map_err(other("setting offloads"))?,
+        None => Offloads::empty(),
+    };
+    let control = files.first().map(File::try_clone).transpose().map_err(other("duplicating"))?;
+    let Some(control) = control else {
+        let source = io::Error::from_raw_os_error(EBADF);
+        return Err(other("finding a queue")(source));
+    };
+    let steered = files.len() > 1;
+    let mut queues = Vec::with_capacity(files.len());
+    for file in files {
+        ioctl::set_header_len(&file, vnet_hdr::LEN).map_err(other("setting the header length"))?;
+        queues.push(Queue::new(file, steered));
+    }
+    let limits = Limits { tx: offloads, rx: offloads, mtu };
+    Ok((Tap { name: format!("tap {name}"), control, limits }, queues))
+}
+
+/// Sets the MTU if one is asked for and it is another; says which it is, if that can be known: an
+/// interface in another namespace cannot be asked.
+fn settle_mtu(
+    name: &str,
+    interfaces: &Interfaces,
+    wanted: Option<u16>,
+) -> Result<Option<u16>, OpenTapError> {
+    let now = interfaces.mtu(name).ok().map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
+    match wanted {
+        Some(mtu) if Some(mtu) != now => match interfaces.set_mtu(name, mtu) {
+            Ok(()) => Ok(Some(mtu)),
+            Err(source) => Err(OpenTapError::Mtu { name: name.to_string(), mtu, source }),
+        },
+        _ => Ok(now),
+    }
+}
+
+/// What this kernel's TAPs can do; leaves all of it off, until a guest wants it. UDP needs 6.2.
+fn probe_offloads(tap: &File) -> io::Result<Offloads> {
+    let old = Offloads::CSUM | Offloads::TSO4 | Offloads::TSO6 | Offloads::ECN;
+    for offloads in [Offloads::all(), old] {
+        match ioctl::set_offload(tap, tun_flags(offloads)) {
+            Ok(()) => {
+                ioctl::set_offload(tap, 0)?;
+                return Ok(offloads);
+            }
+            Err(error) if error.raw_os_error() == Some(EINVAL) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Offloads::empty())
+}
+
+/// Whether an error of `open` or an ioctl says that there is nothing to talk to any more.
+pub(super) fn is_gone(errno: c_int) -> bool {
+    matches!(errno, libc::EBADFD | EBADF | ENODEV | ENXIO | ENOENT | ENOTTY)
+}

@@ -1,0 +1,127 @@
+//! One queue of a TAP: a frame per writev and readv.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use libc::{c_int, iovec};
+
+use super::{ioctl, open::is_gone};
+use crate::backend::{NetQueue, QueueError, Room, vnet_hdr};
+use crate::frame::{HEAD, RxFrame, TxFrame};
+use crate::scatter::MAX_PIECES;
+
+/// Header, head and spill besides the guest's pieces.
+const MAX_IOVECS: usize = MAX_PIECES + 3;
+
+pub struct Queue {
+    file: File,
+    /// Whether the TAP has several queues, so that this one can be switched.
+    steered: bool,
+    /// Built anew for each call; its pointers are never used after.
+    iovecs: Vec<iovec>,
+}
+
+// SAFETY: the pointers in `iovecs` are rubbish outside of a call on one thread.
+unsafe impl Send for Queue {}
+
+impl Queue {
+    pub(super) fn new(file: File, steered: bool) -> Queue {
+        Queue { file, steered, iovecs: Vec::with_capacity(MAX_IOVECS) }
+    }
+
+    fn count(&self) -> c_int {
+        self.iovecs.len() as c_int // at most MAX_IOVECS
+    }
+}
+
+fn piece(bytes: &[u8]) -> iovec {
+    iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+}
+
+fn piece_mut(bytes: &mut [u8]) -> iovec {
+    iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() }
+}
+
+impl NetQueue for Queue {
+    fn send(&mut self, frame: &TxFrame) -> Result<(), QueueError> {
+        let header = vnet_hdr::encode(&frame.meta, 0);
+        self.iovecs.clear();
+        self.iovecs.push(piece(&header));
+        self.iovecs.push(piece(frame.head.bytes()));
+        self.iovecs.extend(frame.body.iovecs(0));
+        loop {
+            let fd = self.file.as_raw_fd();
+            // SAFETY: the first two pieces are borrowed slices, the others checked guest memory
+            // that `frame` keeps mapped; all live during the call, which only reads them.
+            let sent = unsafe { libc::writev(fd, self.iovecs.as_ptr(), self.count()) };
+            if sent >= 0 {
+                return Ok(());
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(send_error(error));
+            }
+        }
+    }
+
+    fn recv(&mut self, room: Room<'_>, frame: &mut RxFrame) -> Result<(), QueueError> {
+        let mut header = [0; vnet_hdr::LEN];
+        self.iovecs.clear();
+        self.iovecs.push(piece_mut(&mut header));
+        self.iovecs.push(piece_mut(frame.head.room()));
+        self.iovecs.extend(room.buffers.iovecs(room.skip));
+        self.iovecs.push(piece_mut(room.spill));
+        let received = loop {
+            let fd = self.file.as_raw_fd();
+            // SAFETY: the first two pieces and the last are slices borrowed mutably, the others
+            // checked guest memory that `room.buffers` keeps mapped; all live during the call.
+            let received = unsafe { libc::readv(fd, self.iovecs.as_ptr(), self.count()) };
+            if let Ok(received) = usize::try_from(received) {
+                break received;
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(recv_error(error));
+            }
+        };
+        frame.len = received.saturating_sub(vnet_hdr::LEN);
+        frame.head.set_len(frame.len.min(HEAD));
+        frame.meta = vnet_hdr::decode(&header, frame.len)
+            .map_err(|bad| QueueError::Refused(io::Error::other(bad)))?;
+        Ok(())
+    }
+
+    fn enable(&mut self, on: bool) -> io::Result<()> {
+        if !self.steered {
+            return Ok(());
+        }
+        match ioctl::set_queue(&self.file, on) {
+            // It is as it shall be.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.file.as_fd())
+    }
+}
+
+fn send_error(error: io::Error) -> QueueError {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) => QueueError::NotReady,
+        Some(errno) if is_gone(errno) => QueueError::Gone(error),
+        // The interface is down (EIO), memory is short, or the kernel found the frame or its
+        // header wanting: the frame is lost, as on a wire.
+        _ => QueueError::Refused(error),
+    }
+}
+
+fn recv_error(error: io::Error) -> QueueError {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) => QueueError::NotReady,
+        Some(errno) if is_gone(errno) => QueueError::Gone(error),
+        _ => QueueError::Transient(error),
+    }
+}

@@ -1,0 +1,174 @@
+//! Frames on their way: what is known about them, a private copy of their head, their body in
+//! guest RAM.
+
+use bitflags::bitflags;
+use device_core::GuestRam;
+
+use crate::scatter::Scatter;
+
+/// Bytes of a frame that are copied to private memory, so that they cannot change between check
+/// and use: Ethernet with tags, IPv6 with options, TCP with options.
+pub const HEAD: usize = 128;
+/// Ethernet header.
+pub const MIN_FRAME: usize = 14;
+/// Largest frame: 64 KiB of IP packet or TCP payload, and every header before it.
+pub const MAX_FRAME: usize = 65_536 + 256;
+
+bitflags! {
+    /// Work on frames that one side leaves to the other.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Offloads: u32 {
+        /// Checksums still to be completed.
+        const CSUM = 1 << 0;
+        /// TCP over IPv4 and IPv6 still to be cut into segments.
+        const TSO4 = 1 << 1;
+        const TSO6 = 1 << 2;
+        /// Segmentation of TCP with congestion marks.
+        const ECN = 1 << 3;
+        /// UDP still to be cut into datagrams, over IPv4 and IPv6.
+        const USO4 = 1 << 4;
+        const USO6 = 1 << 5;
+    }
+}
+
+/// What is known of a transport checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Csum {
+    /// Nothing; it is in the frame, right or wrong.
+    #[default]
+    Unknown,
+    /// It has been checked and is right.
+    Valid,
+    /// It is still to be summed from `start` to the end of the frame and stored `offset` bytes
+    /// behind `start`.
+    Needed { start: u16, offset: u16 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GsoKind {
+    Tcp4,
+    Tcp6,
+    /// UDP over IPv4 or IPv6.
+    Udp,
+}
+
+/// A frame that stands for many, still to be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gso {
+    pub kind: GsoKind,
+    /// Whether congestion marks are to be cut with care.
+    pub ecn: bool,
+    /// Payload bytes of each segment.
+    pub segment: u16,
+    /// Bytes of headers before the payload: a hint, possibly 0.
+    pub headers: u16,
+}
+
+/// Receive hash of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowHash(pub u32);
+
+/// All that is known of a frame besides its bytes: what a vnet header or a card's descriptor can
+/// say, and no more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameMeta {
+    pub csum: Csum,
+    pub gso: Option<Gso>,
+    pub hash: Option<FlowHash>,
+}
+
+impl FrameMeta {
+    /// What the receiver must be able to do to take this frame. For UDP either version does.
+    pub fn needs(&self) -> Offloads {
+        let csum = match self.csum {
+            Csum::Needed { .. } => Offloads::CSUM,
+            Csum::Unknown | Csum::Valid => Offloads::empty(),
+        };
+        let Some(gso) = self.gso else { return csum };
+        let ecn = if gso.ecn { Offloads::ECN } else { Offloads::empty() };
+        csum | ecn
+            | match gso.kind {
+                GsoKind::Tcp4 => Offloads::TSO4,
+                GsoKind::Tcp6 => Offloads::TSO6,
+                GsoKind::Udp => Offloads::USO4 | Offloads::USO6,
+            }
+    }
+}
+
+/// The first bytes of a frame, private.
+#[derive(Clone)]
+pub struct HeaderCopy {
+    bytes: [u8; HEAD],
+    len: usize,
+}
+
+impl Default for HeaderCopy {
+    fn default() -> HeaderCopy {
+        HeaderCopy { bytes: [0; HEAD], len: 0 }
+    }
+}
+
+impl HeaderCopy {
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// All that fits, for a backend to fill before it says [`HeaderCopy::set_len`].
+    pub fn room(&mut self) -> &mut [u8; HEAD] {
+        &mut self.bytes
+    }
+
+    /// How many bytes are valid, at most [`HEAD`].
+    pub fn set_len(&mut self, len: usize) {
+        self.len = len.min(HEAD);
+    }
+}
+
+/// A frame on its way from a guest: the head, then the body.
+pub struct TxFrame {
+    pub meta: FrameMeta,
+    pub head: HeaderCopy,
+    pub body: Scatter,
+}
+
+impl TxFrame {
+    pub fn new(memory: GuestRam) -> TxFrame {
+        TxFrame {
+            meta: FrameMeta::default(),
+            head: HeaderCopy::default(),
+            body: Scatter::new(memory),
+        }
+    }
+
+    /// Makes the frame empty, for the next one.
+    pub fn clear(&mut self) {
+        self.meta = FrameMeta::default();
+        self.head.set_len(0);
+        self.body.clear();
+    }
+
+    /// Moves the first bytes of the body to the private head. A ring does so once the whole frame
+    /// is in the body.
+    pub fn pull_head(&mut self) {
+        let len = self.body.len().min(HEAD);
+        let pulled = self.head.room().get_mut(..len).is_some_and(|room| self.body.pull(room));
+        self.head.set_len(if pulled { len } else { 0 });
+    }
+
+    pub fn len(&self) -> usize {
+        self.head.len.saturating_add(self.body.len())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A frame on its way to a guest: the head here, the rest where the backend put it.
+#[derive(Clone, Default)]
+pub struct RxFrame {
+    pub meta: FrameMeta,
+    pub head: HeaderCopy,
+    /// Bytes of the whole frame, head included.
+    pub len: usize,
+}

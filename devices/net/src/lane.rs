@@ -1,0 +1,481 @@
+//! The data path: a lane moves frames between one pair of rings and one queue of a backend.
+//!
+//! ```text
+//! guest ── TxRing::next ──► TxFrame ── NetQueue::send ──► host
+//! guest ◄─ RxRing::deliver ── RxFrame ◄─ NetQueue::recv ── host
+//! ```
+//! A lane belongs to one I/O thread and owns all it touches: no lock, no allocation. It pumps until
+//! ring or backend has no more, and then sleeps until a kick or the backend's readiness, both
+//! watched edge-triggered, so that no descriptor but the backend's is ever read.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use device_core::GuestRam;
+use device_core::guest_log::LogLimit;
+use device_core::guest_warn;
+use device_core::worker::{Again, EventSet, Interest, Source, Worker};
+
+use crate::backend::{NetQueue, QueueError, Room};
+use crate::frame::{HEAD, MAX_FRAME, Offloads, RxFrame, TxFrame};
+use crate::mac::MacAddr;
+use crate::pipeline::{LaneCounters, Pipeline};
+use crate::port::Link;
+use crate::ring::{GuestFault, Next, RxRing, TxRing};
+use crate::stage::filter::ReceiveFilter;
+
+/// Frames per direction and turn; then mail and the thread's other lanes are heard.
+const BUDGET: usize = 256;
+/// Frames and bytes after which finished ones are shown to the guest, so that it works in parallel.
+const BURST_FRAMES: usize = 32;
+const BURST_BYTES: usize = 256 * 1024;
+/// How long a frame may wait for room, in the backend or in the guest's buffers. Drivers take a
+/// transmit queue for dead after a few seconds.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+/// First and longest pause after an error of the backend that may pass.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Room to offer while frames are ordinary; for larger ones room for the largest.
+const ORDINARY: usize = 2048;
+/// Ordinary frames in a row after which large ones are no longer expected.
+const CALM: u32 = 64;
+
+const BACKEND: Source = 0;
+const TX_KICK: Source = 1;
+const RX_KICK: Source = 2;
+
+/// How a direction's share of a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Nothing to do until something is ready.
+    Idle,
+    /// There is more.
+    More,
+    /// Nothing to do until something is ready, or until then.
+    Wait(Instant),
+}
+
+/// One queue of a backend and the pair of rings plugged into it.
+pub struct Lane<T, R> {
+    index: u16,
+    queue: Box<dyn NetQueue>,
+    /// The backend's descriptor is watched.
+    watched: bool,
+    link: Arc<Link>,
+    pub(crate) pipeline: Pipeline,
+    log: LogLimit,
+    tx: Outgoing<T>,
+    rx: Incoming<R>,
+}
+
+struct Outgoing<T> {
+    ring: Option<T>,
+    faulted: bool,
+    frame: TxFrame,
+    /// Since when the backend has had no room, and whether that may have changed.
+    blocked_since: Option<Instant>,
+    writable: bool,
+}
+
+struct Incoming<R> {
+    ring: Option<R>,
+    faulted: bool,
+    frame: RxFrame,
+    /// The backend may have frames.
+    readable: bool,
+    spill: Box<[u8]>,
+    held: Option<Held>,
+    want: Want,
+    pause: Option<Pause>,
+}
+
+/// A received frame that needs more buffers than there were: it is in `Incoming::frame`, its last
+/// bytes in the spill.
+struct Held {
+    since: Instant,
+    /// Where in the frame the spill begins.
+    spilled_at: usize,
+}
+
+/// No reading until then, since the backend failed.
+struct Pause {
+    until: Instant,
+    length: Duration,
+}
+
+impl<T: TxRing, R: RxRing> Lane<T, R> {
+    pub(crate) fn new(
+        index: u16,
+        queue: Box<dyn NetQueue>,
+        memory: GuestRam,
+        link: Arc<Link>,
+        counters: Arc<LaneCounters>,
+    ) -> Lane<T, R> {
+        let filter = ReceiveFilter::promiscuous(MacAddr([0; 6]));
+        Lane {
+            index,
+            queue,
+            watched: false,
+            link,
+            pipeline: Pipeline { counters, accepted: Offloads::empty(), filter },
+            log: LogLimit::default(),
+            tx: Outgoing {
+                ring: None,
+                faulted: false,
+                frame: TxFrame::new(memory),
+                blocked_since: None,
+                writable: true,
+            },
+            rx: Incoming {
+                ring: None,
+                faulted: false,
+                frame: RxFrame::default(),
+                readable: true,
+                // Zeroed by the system when touched first, which a lane of small frames never does.
+                spill: vec![0; MAX_FRAME].into(),
+                held: None,
+                want: Want::default(),
+                pause: None,
+            },
+        }
+    }
+
+    pub(crate) fn plug_tx(&mut self, ring: T, interest: &mut Interest<'_>) -> io::Result<()> {
+        interest.watch(ring.kick(), TX_KICK, EventSet::IN | EventSet::EDGE_TRIGGERED)?;
+        self.tx.ring = Some(ring);
+        self.tx.faulted = false;
+        Ok(())
+    }
+
+    /// Takes the ring out; no frame of it is in work afterwards.
+    pub(crate) fn unplug_tx(&mut self, interest: &mut Interest<'_>) -> Option<T> {
+        let ring = self.tx.ring.take()?;
+        self.tx.blocked_since = None;
+        self.forget(ring.kick(), interest);
+        Some(ring)
+    }
+
+    pub(crate) fn plug_rx(&mut self, ring: R, interest: &mut Interest<'_>) -> io::Result<()> {
+        interest.watch(ring.kick(), RX_KICK, EventSet::IN | EventSet::EDGE_TRIGGERED)?;
+        self.rx.ring = Some(ring);
+        self.rx.faulted = false;
+        Ok(())
+    }
+
+    /// Takes the ring out; a frame that waited for more of its buffers is lost.
+    pub(crate) fn unplug_rx(&mut self, interest: &mut Interest<'_>) -> Option<R> {
+        let ring = self.rx.ring.take()?;
+        if self.rx.held.take().is_some() {
+            self.pipeline.counters.rx_too_large.add(1);
+        }
+        self.forget(ring.kick(), interest);
+        Some(ring)
+    }
+
+    pub(crate) fn enable(&mut self, on: bool) -> io::Result<()> {
+        self.rx.readable = true;
+        self.queue.enable(on)
+    }
+
+    fn forget(&self, fd: BorrowedFd<'_>, interest: &mut Interest<'_>) {
+        if let Err(error) = interest.forget(fd) {
+            tracing::error!("lane {}: cannot stop watching a descriptor: {error}", self.index);
+        }
+    }
+
+    fn pump_tx(&mut self, now: Instant) -> Progress {
+        match self.transmit(now) {
+            Ok(progress) => progress,
+            Err(fault) => {
+                self.pipeline.counters.guest_faults.add(1);
+                guest_warn!(self.log, "lane {}: transmit ring given up: {fault}", self.index);
+                self.tx.faulted = true;
+                if let Some(ring) = &mut self.tx.ring {
+                    // What can still be said is said; the ring is given up in any case.
+                    let _ = ring.publish();
+                    ring.broken(fault);
+                }
+                Progress::Idle
+            }
+        }
+    }
+
+    fn transmit(&mut self, now: Instant) -> Result<Progress, GuestFault> {
+        let Outgoing { ring: Some(ring), faulted: false, frame, blocked_since, writable } =
+            &mut self.tx
+        else {
+            return Ok(Progress::Idle);
+        };
+        let counters = &*self.pipeline.counters;
+        let given_up_at = |since: Instant| since.checked_add(PATIENCE).unwrap_or(since);
+        if let Some(since) = *blocked_since
+            && !*writable
+            && now < given_up_at(since)
+        {
+            return Ok(Progress::Wait(given_up_at(since)));
+        }
+        let mut burst = Burst::default();
+        for _ in 0..BUDGET {
+            let token = match ring.next(frame)? {
+                Next::Frame(token) => token,
+                Next::Malformed(token) => {
+                    counters.tx_malformed.add(1);
+                    ring.complete(token)?;
+                    continue;
+                }
+                Next::Empty => {
+                    counters.interrupts.add(ring.publish()?.into());
+                    return Ok(if ring.may_sleep()? { Progress::Idle } else { Progress::More });
+                }
+            };
+            match self.queue.send(frame) {
+                Ok(()) => {
+                    *blocked_since = None;
+                    self.pipeline.sent(frame);
+                }
+                Err(QueueError::NotReady) => {
+                    *writable = false;
+                    let since = *blocked_since.get_or_insert(now);
+                    if now < given_up_at(since) {
+                        ring.put_back(token);
+                        counters.interrupts.add(ring.publish()?.into());
+                        return Ok(Progress::Wait(given_up_at(since)));
+                    }
+                    // Until there is room again frames are lost rather than kept: the guest must
+                    // get its buffers back.
+                    counters.tx_blocked.add(1);
+                }
+                Err(QueueError::Refused(error)) => {
+                    counters.tx_refused.add(1);
+                    guest_warn!(self.log, "lane {}: frame not sent: {error}", self.index);
+                }
+                Err(QueueError::Transient(error)) => {
+                    counters.tx_refused.add(1);
+                    counters.backend_errors.add(1);
+                    guest_warn!(self.log, "lane {}: frame not sent: {error}", self.index);
+                }
+                Err(QueueError::Gone(error)) => {
+                    counters.tx_refused.add(1);
+                    counters.backend_errors.add(1);
+                    self.link.lose(&error);
+                }
+            }
+            ring.complete(token)?;
+            if burst.ends_with(frame.len()) {
+                counters.interrupts.add(ring.publish()?.into());
+            }
+        }
+        counters.interrupts.add(ring.publish()?.into());
+        Ok(Progress::More)
+    }
+
+    fn pump_rx(&mut self, now: Instant) -> Progress {
+        match self.receive(now) {
+            Ok(progress) => progress,
+            Err(fault) => {
+                self.pipeline.counters.guest_faults.add(1);
+                guest_warn!(self.log, "lane {}: receive ring given up: {fault}", self.index);
+                self.rx.faulted = true;
+                self.rx.held = None;
+                if let Some(ring) = &mut self.rx.ring {
+                    // What can still be said is said; the ring is given up in any case.
+                    let _ = ring.publish();
+                    ring.broken(fault);
+                }
+                Progress::Idle
+            }
+        }
+    }
+
+    fn receive(&mut self, now: Instant) -> Result<Progress, GuestFault> {
+        let Incoming { ring, faulted, frame, readable, spill, held, want, pause } = &mut self.rx;
+        let Some(ring) = ring.as_mut().filter(|_| !*faulted) else { return Ok(Progress::Idle) };
+        if held.is_none() && !*readable {
+            return Ok(Progress::Idle);
+        }
+        if let Some(pause) = pause
+            && now < pause.until
+        {
+            return Ok(Progress::Wait(pause.until));
+        }
+        let counters = &*self.pipeline.counters;
+        let headroom = ring.headroom();
+        let mut burst = Burst::default();
+        for _ in 0..BUDGET {
+            if let Some(kept) = held {
+                let need = headroom.saturating_add(frame.len);
+                let room = ring.reserve(need)?;
+                if room.len() >= need {
+                    let rest = frame.len.saturating_sub(kept.spilled_at);
+                    let at = headroom.saturating_add(kept.spilled_at);
+                    room.write_at(headroom, frame.head.bytes());
+                    room.write_at(at, spill.get(..rest).unwrap_or_default());
+                    ring.deliver(frame)?;
+                    self.pipeline.delivered(frame.len);
+                    *held = None;
+                    if burst.ends_with(frame.len) {
+                        counters.interrupts.add(ring.publish()?.into());
+                    }
+                    continue;
+                }
+                let given_up_at = kept.since.checked_add(PATIENCE).unwrap_or(now);
+                if !ring.can_grow() || now >= given_up_at {
+                    counters.rx_too_large.add(1);
+                    *held = None;
+                    continue;
+                }
+                counters.interrupts.add(ring.publish()?.into());
+                if ring.may_sleep()? {
+                    return Ok(Progress::Wait(given_up_at));
+                }
+                continue;
+            }
+            let room = ring.reserve(want.bytes())?;
+            if room.is_empty() {
+                // The frame stays in the backend, and the kick of the refill wakes the lane.
+                counters.interrupts.add(ring.publish()?.into());
+                if ring.may_sleep()? {
+                    counters.rx_no_buffers.add(1);
+                    return Ok(Progress::Idle);
+                }
+                continue;
+            }
+            let skip = headroom.saturating_add(HEAD);
+            match self.queue.recv(Room { buffers: room, skip, spill }, frame) {
+                Ok(()) => {}
+                Err(QueueError::NotReady) => {
+                    *readable = false;
+                    *pause = None;
+                    counters.interrupts.add(ring.publish()?.into());
+                    return Ok(Progress::Idle);
+                }
+                Err(QueueError::Refused(error)) => {
+                    counters.rx_refused.add(1);
+                    guest_warn!(self.log, "lane {}: frame not received: {error}", self.index);
+                    continue;
+                }
+                Err(QueueError::Transient(error)) => {
+                    counters.backend_errors.add(1);
+                    guest_warn!(self.log, "lane {}: cannot receive: {error}", self.index);
+                    counters.interrupts.add(ring.publish()?.into());
+                    let next = Pause::after(pause.as_ref(), now);
+                    return Ok(Progress::Wait(pause.insert(next).until));
+                }
+                Err(QueueError::Gone(error)) => {
+                    counters.backend_errors.add(1);
+                    *readable = false;
+                    self.link.lose(&error);
+                    counters.interrupts.add(ring.publish()?.into());
+                    return Ok(Progress::Idle);
+                }
+            }
+            *pause = None;
+            want.learn(frame.len);
+            if !self.pipeline.admit(frame) {
+                continue;
+            }
+            if room.len() < headroom.saturating_add(frame.len) {
+                let spilled_at = room.len().saturating_sub(skip).saturating_add(HEAD);
+                *held = Some(Held { since: now, spilled_at });
+                continue;
+            }
+            room.write_at(headroom, frame.head.bytes());
+            ring.deliver(frame)?;
+            self.pipeline.delivered(frame.len);
+            if burst.ends_with(frame.len) {
+                counters.interrupts.add(ring.publish()?.into());
+            }
+        }
+        counters.interrupts.add(ring.publish()?.into());
+        Ok(Progress::More)
+    }
+}
+
+impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
+    fn begin(&mut self, interest: &mut Interest<'_>) -> io::Result<()> {
+        let set = EventSet::IN | EventSet::OUT | EventSet::EDGE_TRIGGERED;
+        if let Some(fd) = self.queue.poll_fd() {
+            interest.watch(fd, BACKEND, set)?;
+            self.watched = true;
+        }
+        Ok(())
+    }
+
+    fn ready(&mut self, source: Source, readiness: EventSet) {
+        // A kick needs no note: each turn looks at both rings.
+        if source == BACKEND {
+            let failed = EventSet::ERROR | EventSet::HANG_UP;
+            self.rx.readable |= readiness.intersects(EventSet::IN | failed);
+            self.tx.writable |= readiness.intersects(EventSet::OUT | failed);
+        }
+    }
+
+    fn run(&mut self, now: Instant, interest: &mut Interest<'_>) -> Again {
+        let (tx, rx) = (self.pump_tx(now), self.pump_rx(now));
+        if self.watched && !self.link.is_up() {
+            if let Some(fd) = self.queue.poll_fd() {
+                self.forget(fd, interest);
+            }
+            self.watched = false;
+        }
+        match (tx, rx) {
+            (Progress::More, _) | (_, Progress::More) => Again::Now,
+            (Progress::Wait(tx), Progress::Wait(rx)) => Again::At(tx.min(rx)),
+            (Progress::Wait(then), _) | (_, Progress::Wait(then)) => Again::At(then),
+            (Progress::Idle, Progress::Idle) => Again::WhenReady,
+        }
+    }
+}
+
+impl Pause {
+    /// Twice as long as the last one.
+    fn after(last: Option<&Pause>, now: Instant) -> Pause {
+        let length = last.map_or(FIRST_PAUSE, |last| last.length.saturating_mul(2));
+        let length = length.min(LONGEST_PAUSE);
+        Pause { until: now.checked_add(length).unwrap_or(now), length }
+    }
+}
+
+/// Frames finished and not yet shown.
+#[derive(Default)]
+struct Burst {
+    frames: usize,
+    bytes: usize,
+}
+
+impl Burst {
+    /// Counts one more frame; true, and back at zero, if it is time to show them.
+    fn ends_with(&mut self, len: usize) -> bool {
+        self.frames = self.frames.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(len);
+        let ends = self.frames >= BURST_FRAMES || self.bytes >= BURST_BYTES;
+        if ends {
+            *self = Burst::default();
+        }
+        ends
+    }
+}
+
+/// How much room the next frame will want, guessed from the last ones: each buffer offered costs
+/// time, and what does not fit is copied once more.
+#[derive(Default)]
+struct Want {
+    /// Ordinary frames still to come before large ones are no longer expected.
+    calm_in: u32,
+}
+
+impl Want {
+    fn bytes(&self) -> usize {
+        if self.calm_in > 0 { MAX_FRAME } else { ORDINARY }
+    }
+
+    fn learn(&mut self, len: usize) {
+        self.calm_in = if len > ORDINARY { CALM } else { self.calm_in.saturating_sub(1) };
+    }
+}
+
+#[cfg(test)]
+#[path = "lane_test.rs"]
+mod tests;

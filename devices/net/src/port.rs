@@ -1,0 +1,214 @@
+//! What a card's front holds: a backend and its lanes, on threads of their own.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use device_core::device::Kit;
+use device_core::worker::Post;
+
+use crate::backend::tap::{OpenTapError, open_by_fds, open_by_name};
+use crate::backend::{Limits, NetBackend, NetQueue};
+use crate::frame::Offloads;
+use crate::lane::Lane;
+use crate::pipeline::LaneCounters;
+use crate::ring::{RxRing, TxRing};
+use crate::spec::{BackendSpec, NicSpec, SpecError};
+use crate::stage::filter::ReceiveFilter;
+
+/// Why a port could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    #[error(transparent)]
+    Tap(#[from] OpenTapError),
+    #[error("cannot start the I/O threads of {id}")]
+    Threads { id: String, source: io::Error },
+}
+
+/// A backend, and a lane for each of its queues.
+///
+/// Every call that reaches a lane waits until its thread answers, at most one turn; so none may be
+/// made from a lane's thread.
+pub struct NetPort<T, R> {
+    lanes: Vec<Post<Lane<T, R>>>,
+    counters: Vec<Arc<LaneCounters>>,
+    limits: Limits,
+    link: Arc<Link>,
+    control: Mutex<Control>,
+}
+
+struct Control {
+    backend: Box<dyn NetBackend>,
+    active: u16,
+}
+
+impl<T: TxRing, R: RxRing> NetPort<T, R> {
+    /// Opens the backend of `spec` and starts a lane for each queue; only lane 0 is active.
+    pub fn open(spec: &NicSpec, kit: &Kit<'_>) -> Result<NetPort<T, R>, OpenError> {
+        spec.validate()?;
+        let (tap, queues) = match &spec.backend {
+            BackendSpec::Tap(name) => open_by_name(name, spec.queues, spec.mtu)?,
+            BackendSpec::Fd(fds) => open_by_fds(fds, spec.mtu)?,
+        };
+        let queues = queues.into_iter().map(|queue| Box::new(queue) as Box<dyn NetQueue>).collect();
+        NetPort::with_backend(&spec.id, Box::new(tap), queues, kit)
+            .map_err(|source| OpenError::Threads { id: spec.id.clone(), source })
+    }
+
+    /// Starts a lane for each queue of an open backend; only lane 0 is active.
+    pub fn with_backend(
+        id: &str,
+        backend: Box<dyn NetBackend>,
+        queues: Vec<Box<dyn NetQueue>>,
+        kit: &Kit<'_>,
+    ) -> io::Result<NetPort<T, R>> {
+        let count = u16::try_from(queues.len()).unwrap_or(u16::MAX);
+        let threads = kit.threads.fast(id, count)?;
+        let link = Arc::new(Link::new(backend.name()));
+        let counters: Vec<Arc<LaneCounters>> = queues.iter().map(|_| Arc::default()).collect();
+        let mut lanes = Vec::with_capacity(queues.len());
+        let homes = threads.iter().cycle();
+        for ((index, (queue, counters)), home) in
+            (0..).zip(queues.into_iter().zip(&counters)).zip(homes)
+        {
+            let (link, counters) = (link.clone(), counters.clone());
+            let lane = Lane::new(index, queue, kit.memory.clone(), link, counters);
+            lanes.push(home.host(lane)?);
+        }
+        let limits = backend.limits();
+        let control = Mutex::new(Control { backend, active: count });
+        let port = NetPort { lanes, counters, limits, link, control };
+        port.set_active_lanes(1)?;
+        Ok(port)
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub fn lanes(&self) -> u16 {
+        self.lanes.len() as u16 // made from at most u16::MAX queues
+    }
+
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Hands a ring to its lane, whose thread moves its frames from now on.
+    pub fn plug_tx(&self, lane: u16, ring: T) -> io::Result<()> {
+        self.lane(lane)?.ask(move |lane, interest| lane.plug_tx(ring, interest))
+    }
+
+    /// Takes the ring home. Returns after its last DMA, so the guest may free the memory.
+    pub fn unplug_tx(&self, lane: u16) -> Option<T> {
+        self.lane(lane).ok()?.ask(|lane, interest| lane.unplug_tx(interest))
+    }
+
+    /// Hands a ring to its lane, whose thread fills its buffers from now on.
+    pub fn plug_rx(&self, lane: u16, ring: R) -> io::Result<()> {
+        self.lane(lane)?.ask(move |lane, interest| lane.plug_rx(ring, interest))
+    }
+
+    /// Takes the ring home. Returns after its last DMA, so the guest may free the memory.
+    pub fn unplug_rx(&self, lane: u16) -> Option<R> {
+        self.lane(lane).ok()?.ask(|lane, interest| lane.unplug_rx(interest))
+    }
+
+    /// Lets the host steer frames to the first `count` lanes only, at least one.
+    pub fn set_active_lanes(&self, count: u16) -> io::Result<()> {
+        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = count.clamp(1, self.lanes().max(1));
+        // On from the lowest, off from the highest: so the host's order of queues stays ours.
+        for lane in control.active..count {
+            self.lane(lane)?.ask(|lane, _| lane.enable(true))?;
+            control.active = lane.saturating_add(1);
+        }
+        for lane in (count..control.active).rev() {
+            self.lane(lane)?.ask(|lane, _| lane.enable(false))?;
+            control.active = lane;
+        }
+        Ok(())
+    }
+
+    pub fn active_lanes(&self) -> u16 {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner).active
+    }
+
+    /// What the guest can take in received frames from now on.
+    pub fn accept(&self, offloads: Offloads) -> io::Result<()> {
+        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let offloads = offloads & self.limits.rx;
+        control.backend.accept(offloads)?;
+        for lane in &self.lanes {
+            lane.ask(move |lane, _| lane.pipeline.accepted = offloads);
+        }
+        Ok(())
+    }
+
+    pub fn set_receive_filter(&self, filter: &ReceiveFilter) {
+        for lane in &self.lanes {
+            let filter = filter.clone();
+            lane.ask(move |lane, _| lane.pipeline.filter = filter);
+        }
+    }
+
+    /// Each lane's counters, in order of lanes.
+    pub fn counters(&self) -> &[Arc<LaneCounters>] {
+        &self.counters
+    }
+
+    /// All lanes' counters, added up by name.
+    pub fn totals(&self) -> Vec<(&'static str, u64)> {
+        let mut totals: Vec<(&'static str, u64)> = LaneCounters::default().values().collect();
+        for lane in &self.counters {
+            for (total, (_, count)) in totals.iter_mut().zip(lane.values()) {
+                total.1 = total.1.wrapping_add(count);
+            }
+        }
+        totals
+    }
+
+    fn lane(&self, index: u16) -> io::Result<&Post<Lane<T, R>>> {
+        let missing = || io::Error::other(format!("there is no lane {index}"));
+        self.lanes.get(usize::from(index)).ok_or_else(missing)
+    }
+}
+
+type Listener = Box<dyn Fn() + Send>;
+
+/// Whether there is a cable.
+pub struct Link {
+    backend: String,
+    up: AtomicBool,
+    listener: Mutex<Option<Listener>>,
+}
+
+impl Link {
+    pub(crate) fn new(backend: &str) -> Link {
+        Link { backend: backend.to_string(), up: AtomicBool::new(true), listener: Mutex::default() }
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Acquire) // pairs with `lose`
+    }
+
+    /// Who is told on a lane's thread that the link changed; it may not call the port.
+    pub fn set_listener(&self, listener: Option<Listener>) {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = listener;
+    }
+
+    /// The backend is gone; logs and tells once.
+    pub(crate) fn lose(&self, error: &io::Error) {
+        // Pairs with `is_up`: who is told sees the link down.
+        if !self.up.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        tracing::error!("{} is gone, the guest's link is down: {error}", self.backend);
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(listener) = &*listener {
+            listener();
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What a card's front must offer: its guest's rings as sources and sinks of frames.
+
+use std::os::fd::BorrowedFd;
+
+use crate::frame::{RxFrame, TxFrame};
+use crate::scatter::Scatter;
+
+/// A ring that cannot be gone on with: the guest broke its format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct GuestFault(pub &'static str);
+
+/// A frame taken from a transmit ring and not yet completed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TxToken(pub u16);
+
+/// What a transmit ring had to offer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    Empty,
+    /// A frame, in the [`TxFrame`] passed.
+    Frame(TxToken),
+    /// Something that cannot be sent but does no harm to the ring; to be completed and dropped.
+    Malformed(TxToken),
+}
+
+/// A ring of frames from the guest. Tokens are given back in the order they were taken.
+pub trait TxRing: Send + 'static {
+    /// Takes the next frame: checks its descriptors, reads each once, fills `frame`.
+    fn next(&mut self, frame: &mut TxFrame) -> Result<Next, GuestFault>;
+
+    /// Undoes the last `next`, for a later try.
+    fn put_back(&mut self, token: TxToken);
+
+    /// The device is done with the frame's memory.
+    fn complete(&mut self, token: TxToken) -> Result<(), GuestFault>;
+
+    /// Shows completions to the guest; true if it wanted an interrupt for them and got it.
+    fn publish(&mut self) -> Result<bool, GuestFault>;
+
+    /// Asks the guest to kick for the next frame. False if there is one already: then go on.
+    fn may_sleep(&mut self) -> Result<bool, GuestFault>;
+
+    /// The ring is given up; tells the card.
+    fn broken(&mut self, fault: GuestFault);
+
+    /// The eventfd the guest kicks, to be watched edge-triggered.
+    fn kick(&self) -> BorrowedFd<'_>;
+}
+
+/// A ring of buffers for frames to the guest.
+pub trait RxRing: Send + 'static {
+    /// Bytes at the front of the reservation that belong to the card, not to the frame.
+    fn headroom(&self) -> usize;
+
+    /// Tops the reservation up to `want` bytes, as far as the guest has posted buffers for one frame,
+    /// and shows it whole. It is never shortened but by `deliver`.
+    fn reserve(&mut self, want: usize) -> Result<&mut Scatter, GuestFault>;
+
+    /// Whether a larger reservation could be had if the guest posted more buffers.
+    fn can_grow(&self) -> bool;
+
+    /// Hands over the buffers from the front of the reservation that hold the headroom and
+    /// `frame.len` bytes, all written already but for the headroom.
+    fn deliver(&mut self, frame: &RxFrame) -> Result<(), GuestFault>;
+
+    /// Shows delivered frames to the guest; true if it wanted an interrupt for them and got it.
+    fn publish(&mut self) -> Result<bool, GuestFault>;
+
+    /// Asks the guest to kick for the next buffers. False if there are new ones already: then go on.
+    fn may_sleep(&mut self) -> Result<bool, GuestFault>;
+
+    /// The ring is given up; tells the card.
+    fn broken(&mut self, fault: GuestFault);
+
+    /// The eventfd the guest kicks, to be watched edge-triggered.
+    fn kick(&self) -> BorrowedFd<'_>;
+}

@@ -1,0 +1,90 @@
+//! Tests of what a user may say about a card.
+
+use super::*;
+
+fn parsed(text: &str) -> NicSpec {
+    text.parse().unwrap()
+}
+
+/// What a user reads about `text`, with an id given for him.
+fn complaint(text: &str) -> String {
+    let checked = text.parse::<NicSpec>().and_then(|mut spec| {
+        if spec.id.is_empty() {
+            spec.id = "net0".to_string();
+        }
+        spec.validate()
+    });
+    checked.unwrap_err().to_string()
+}
+
+#[test]
+fn the_short_form_leaves_the_rest_to_defaults() {
+    let spec = NicSpec { id: String::new(), ..NicSpec::on_tap("", "tap0") };
+    assert_eq!(parsed("tap=tap0"), spec);
+}
+
+#[test]
+fn the_long_form_says_everything() {
+    let spec = parsed("tap=tap0,model=virtio,mac=02:00:00:00:00:01,queues=4,mtu=9000,id=lan");
+    assert_eq!(spec.queues, 4);
+    assert_eq!(spec.mtu, Some(9000));
+    assert_eq!(spec.mac, Some(MacAddr([2, 0, 0, 0, 0, 1])));
+    assert_eq!(spec.id, "lan");
+    assert_eq!(spec.validate(), Ok(()));
+}
+
+#[test]
+fn descriptors_say_how_many_queues_there_are() {
+    let spec = parsed("fd=3:4,id=a");
+    assert_eq!(spec.backend, BackendSpec::Fd(vec![3, 4]));
+    assert_eq!(spec.queues, 2);
+    assert_eq!(spec.validate(), Ok(()));
+}
+
+#[test]
+fn every_complaint_names_its_field() {
+    for (text, names) in [
+        ("", "key=value"),
+        ("tap", "key=value"),
+        ("queues=2", "tap=tap0"),
+        ("tap=a,fd=3", "exclude"),
+        ("tap=a,tap=b", "tap is given twice"),
+        ("tap=a,colour=red", "unknown key \"colour\""),
+        ("tap=", "tap name"),
+        ("tap=a-name-of-16-byte", "tap name"),
+        ("tap=a b", "tap name"),
+        ("tap=tap%d", "tap name"),
+        ("tap=../x", "tap name"),
+        ("tap=a,model=e1000", "model=e1000"),
+        ("tap=a,mac=1:2", "mac=1:2"),
+        ("tap=a,mac=01:00:00:00:00:01", "mac 01:00"),
+        ("tap=a,mac=00:00:00:00:00:00", "mac 00:00"),
+        ("tap=a,queues=0", "queues is 0"),
+        ("tap=a,queues=65", "queues is 65"),
+        ("tap=a,queues=two", "queues=two"),
+        ("tap=a,queues=70000", "queues=70000"),
+        ("tap=a,mtu=67", "mtu is 67"),
+        ("tap=a,mtu=-1", "mtu=-1"),
+        ("fd=x", "fd=x"),
+        ("fd=1", "fd 1"),
+        ("fd=-1", "fd -1"),
+        ("fd=3:3", "fd 3 is given twice"),
+        ("fd=3:4,queues=1", "queues is 1"),
+        ("tap=a,id=a/b", "id \"a/b\""),
+    ] {
+        let complaint = complaint(text);
+        assert!(complaint.contains(names), "{text:?}: {complaint}");
+    }
+}
+
+#[test]
+fn json_takes_the_same_fields_and_no_others() {
+    let spec: NicSpec =
+        serde_json::from_str(r#"{"id":"eth0","backend":{"tap":"tap0"},"queues":2}"#).unwrap();
+    assert_eq!(spec, NicSpec { queues: 2, ..NicSpec::on_tap("eth0", "tap0") });
+    let back: NicSpec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+    assert_eq!(back, spec);
+    let wrong = r#"{"id":"eth0","backend":{"tap":"tap0"},"speed":2}"#;
+    let error = serde_json::from_str::<NicSpec>(wrong).unwrap_err().to_string();
+    assert!(error.contains("speed"), "{error}");
+}

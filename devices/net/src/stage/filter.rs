@@ -1,0 +1,109 @@
+//! Which received frames the guest's driver wants to see (virtio 1.2, 5.1.6.5.1 and 5.1.6.5.2).
+
+use crate::mac::MacAddr;
+
+/// Most addresses of either kind that are compared one by one; with more, all of that kind pass.
+pub const MAX_TABLE: usize = 64;
+
+/// The receive mode of a card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiveFilter {
+    pub own: MacAddr,
+    pub promiscuous: bool,
+    pub all_multicast: bool,
+    pub all_unicast: bool,
+    pub no_multicast: bool,
+    pub no_unicast: bool,
+    pub no_broadcast: bool,
+    /// Further unicast addresses, and wanted groups; at most [`MAX_TABLE`] each.
+    pub unicast: Vec<MacAddr>,
+    pub multicast: Vec<MacAddr>,
+}
+
+impl ReceiveFilter {
+    /// As after power-on, before a driver has said anything: everything passes.
+    pub fn promiscuous(own: MacAddr) -> ReceiveFilter {
+        ReceiveFilter {
+            own,
+            promiscuous: true,
+            all_multicast: false,
+            all_unicast: false,
+            no_multicast: false,
+            no_unicast: false,
+            no_broadcast: false,
+            unicast: Vec::new(),
+            multicast: Vec::new(),
+        }
+    }
+
+    /// Whether a frame with this head passes.
+    pub fn passes(&self, head: &[u8]) -> bool {
+        if self.promiscuous {
+            return true;
+        }
+        let Some(to) = MacAddr::of_destination(head) else { return false };
+        if to == MacAddr::BROADCAST {
+            !self.no_broadcast
+        } else if to.is_group() {
+            !self.no_multicast && (self.all_multicast || self.multicast.contains(&to))
+        } else {
+            !self.no_unicast && (to == self.own || self.all_unicast || self.unicast.contains(&to))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+    const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+    const GROUP: MacAddr = MacAddr([1, 0, 0x5e, 0, 0, 1]);
+
+    fn quiet() -> ReceiveFilter {
+        ReceiveFilter { promiscuous: false, ..ReceiveFilter::promiscuous(OWN) }
+    }
+
+    /// Which of own, other, group and broadcast pass.
+    fn passing(filter: &ReceiveFilter) -> [bool; 4] {
+        [OWN, OTHER, GROUP, MacAddr::BROADCAST].map(|to| filter.passes(&to.0))
+    }
+
+    #[test]
+    fn a_fresh_card_lets_everything_through() {
+        assert_eq!(passing(&ReceiveFilter::promiscuous(OWN)), [true; 4]);
+    }
+
+    #[test]
+    fn an_ordinary_card_takes_its_own_frames_and_broadcasts() {
+        assert_eq!(passing(&quiet()), [true, false, false, true]);
+        assert!(!quiet().passes(&[2, 0, 0]));
+    }
+
+    #[test]
+    fn tables_and_modes_widen_what_passes() {
+        let listed = ReceiveFilter { unicast: vec![OTHER], multicast: vec![GROUP], ..quiet() };
+        assert_eq!(passing(&listed), [true; 4]);
+        assert_eq!(
+            passing(&ReceiveFilter { all_multicast: true, ..quiet() }),
+            [true, false, true, true]
+        );
+        assert_eq!(
+            passing(&ReceiveFilter { all_unicast: true, ..quiet() }),
+            [true, true, false, true]
+        );
+    }
+
+    #[test]
+    fn exclusions_win_over_tables() {
+        let none = ReceiveFilter {
+            no_unicast: true,
+            no_multicast: true,
+            no_broadcast: true,
+            unicast: vec![OTHER],
+            multicast: vec![GROUP],
+            ..quiet()
+        };
+        assert_eq!(passing(&none), [false; 4]);
+    }
+}
