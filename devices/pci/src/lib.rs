@@ -19,4 +19,6 @@ pub mod device;
 pub mod function;
 mod host_bridge;
 mod msix;
+#[cfg(test)]
+mod test_card;
 pub mod windows;
