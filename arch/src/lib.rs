@@ -17,7 +17,7 @@
 
 pub mod boot;
 #[cfg(target_arch = "x86_64")]
-pub mod x86_64;
+mod x86_64;
 
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::{acpi, cpuid, layout, memory_map, msr, regs};

@@ -1,7 +1,9 @@
 //! From what the host's KVM supports to what one vCPU of the guest sees: rules in a table.
 //!
 //! The guest is one package whose vCPUs are cores with one thread each; the APIC id of a vCPU is its
-//! index. Leaves without a rule pass through: brand string, features, address sizes, XSAVE areas.
+//! index. Leaves without a rule pass through: features, address sizes, XSAVE areas.
+
+use std::arch::x86_64::__cpuid;
 
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
@@ -112,6 +114,7 @@ const SGX: u32 = 0x12;
 const TOPOLOGY_V2: u32 = 0x1F;
 const KVM_FEATURES: u32 = 0x4000_0001;
 const AMD_FEATURES: u32 = 0x8000_0001;
+const BRAND: [u32; 3] = [0x8000_0002, 0x8000_0003, 0x8000_0004];
 const ADDRESS_SIZES: u32 = 0x8000_0008;
 const AMD_CACHES: u32 = 0x8000_001D;
 const AMD_TOPOLOGY: u32 = 0x8000_001E;
@@ -133,6 +136,9 @@ const RULES: &[Rule] = &[
     rule(EXTENDED_FEATURES, without_sgx),
     rule(PERFMON, hide),
     rule(KVM_FEATURES, kvm_features),
+    rule(BRAND[0], brand),
+    rule(BRAND[1], brand),
+    rule(BRAND[2], brand),
     amd(AMD_FEATURES, amd_features),
     amd(ADDRESS_SIZES, amd_core_count),
     amd(AMD_CACHES, amd_caches),
@@ -229,6 +235,17 @@ fn kvm_features(entry: &mut kvm_cpuid_entry2, _: &Cpu) {
     const MIGRATION_CONTROL: u32 = 1 << 17;
 
     entry.eax &= !(MSI_EXT_DEST_ID | MAP_GPA_RANGE | MIGRATION_CONTROL);
+}
+
+/// KVM leaves the processor's name blank: the guest gets that of the processor this runs on.
+fn brand(entry: &mut kvm_cpuid_entry2, _: &Cpu) {
+    const LARGEST_EXTENDED: u32 = 0x8000_0000;
+
+    let is_blank = (entry.eax | entry.ebx | entry.ecx | entry.edx) == 0;
+    if is_blank && __cpuid(LARGEST_EXTENDED).eax >= entry.function {
+        let own = __cpuid(entry.function);
+        (entry.eax, entry.ebx, entry.ecx, entry.edx) = (own.eax, own.ebx, own.ecx, own.edx);
+    }
 }
 
 fn amd_features(entry: &mut kvm_cpuid_entry2, cpu: &Cpu) {

@@ -240,6 +240,26 @@ fn leaves_without_a_rule_pass_through() {
 }
 
 #[test]
+fn a_blank_brand_is_filled_with_this_processors() {
+    let blank = [
+        (0x0, 0, [0xD, 0x6874_7541, 0x444D_4163, 0x6974_6E65]),
+        (0x8000_0002, 0, [0; 4]),
+        (0x8000_0003, 0, [0; 4]),
+        (0x8000_0004, 0, [0; 4]),
+    ];
+    let cpuid = guest(&blank, 0, 1);
+    let mut name: Vec<u8> = (0x8000_0002..=0x8000_0004)
+        .flat_map(|function| leaf(&cpuid, function, 0))
+        .flat_map(u32::to_le_bytes)
+        .collect();
+    name.retain(|&byte| byte != 0);
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+    let line = info.lines().find(|line| line.starts_with("model name")).unwrap();
+    let expected = line.split_once(": ").unwrap().1.trim();
+    assert_eq!(String::from_utf8(name).unwrap().trim(), expected);
+}
+
+#[test]
 fn address_bits_are_the_hosts() {
     assert_eq!(physical_address_bits(&host(INTEL)), 46);
     assert_eq!(physical_address_bits(&host(AMD)), 52);
