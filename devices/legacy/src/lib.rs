@@ -22,6 +22,8 @@ mod ports;
 pub mod power;
 pub mod rtc;
 pub mod serial;
+#[cfg(test)]
+mod testing;
 
 pub use absent::Absent;
 pub use console::{Console, ConsoleSpec, OpenConsole, OpenConsoleError, restore_terminal};
