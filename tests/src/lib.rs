@@ -21,5 +21,6 @@ pub mod modules;
 pub mod net;
 pub mod payload;
 pub mod process;
+pub mod tally;
 pub mod testbed;
 pub mod traffic;

@@ -1,0 +1,299 @@
+//! `cargo verify`: every check of the project, one after the other, with a summary.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use tests::process::{Owned, quiet};
+use tests::tally::Tally;
+use tests::{cargo, guest, host};
+
+/// Check format, lints and tests; run the integration tests where KVM works.
+#[derive(Parser)]
+#[command(name = "cargo verify")]
+struct Arguments {
+    /// Run everything at full length
+    #[arg(long)]
+    long: bool,
+}
+
+/// The integration tests, which need a working KVM.
+const INTEGRATION: &str = "integration";
+
+/// Seconds a fuzz target runs.
+const FUZZ_SECONDS: u64 = 20;
+const FUZZ_SECONDS_LONG: u64 = 600;
+
+/// No step takes longer than this, unless something hangs.
+const STEP_LIMIT: Duration = Duration::from_secs(30 * 60);
+const STEP_LIMIT_LONG: Duration = Duration::from_secs(6 * 3600);
+
+struct Step {
+    name: String,
+    took: Duration,
+    tally: Tally,
+}
+
+struct Verify {
+    long: bool,
+    steps: Vec<Step>,
+}
+
+fn main() -> ExitCode {
+    let mut verify = Verify { long: Arguments::parse().long, steps: Vec::new() };
+    verify.run_all();
+    verify.summarise()
+}
+
+impl Verify {
+    fn run_all(&mut self) {
+        self.check("format", cargo::command().args(["fmt", "--all", "--check"]));
+        self.check(
+            "lints",
+            cargo::command().args([
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ]),
+        );
+        self.tests(
+            "unit and property tests",
+            cargo::command().args(["test", "--workspace", "--exclude", "tests", "--no-fail-fast"]),
+        );
+        let vmm = match self.attempt("release build", cargo::vmm) {
+            Some(path) => path,
+            None => return,
+        };
+        if let Some(targets) = self.attempt("list of test programs", plain_test_targets) {
+            let mut command = cargo::command();
+            command.args(["test", "--package", "tests", "--lib", "--bins", "--no-fail-fast"]);
+            command.args(targets.iter().flat_map(|name| ["--test", name])).env("VMM_BIN", &vmm);
+            self.tests("tests without KVM", &mut command);
+        }
+        self.fuzz();
+        self.integration(&vmm);
+        let mut demo = cargo::command();
+        demo.args(["run", "--quiet", "--package", "tests", "--bin", "demo", "--", "--vmm"])
+            .arg(&vmm);
+        self.check("demo", &mut demo);
+    }
+
+    fn limit(&self) -> Duration {
+        if self.long { STEP_LIMIT_LONG } else { STEP_LIMIT }
+    }
+
+    /// A step that is itself one check.
+    fn check(&mut self, name: &str, command: &mut Command) {
+        self.step(name, |limit| {
+            run(command, limit, |_| ())?;
+            Ok(Tally { passed: 1, ..Tally::default() })
+        });
+    }
+
+    /// A step whose output tells of many tests.
+    fn tests(&mut self, name: &str, command: &mut Command) {
+        self.step(name, |limit| {
+            let mut tally = Tally::default();
+            let result = run(command, limit, |line| tally.read(line));
+            match result {
+                // A failed test is told by its name; anything else has to be told here.
+                Err(error) if tally.failed.is_empty() => tally.failed.push(format!("{error:#}")),
+                Ok(()) if tally == Tally::default() => bail!("no test ran"),
+                _ => (),
+            }
+            Ok(tally)
+        });
+    }
+
+    /// A step that makes something for later ones, and is told only if it fails.
+    fn attempt<T>(&mut self, name: &str, make: impl FnOnce() -> Result<T>) -> Option<T> {
+        let mut made = None;
+        self.step(name, |_| {
+            made = Some(make()?);
+            Ok(Tally::default())
+        });
+        made
+    }
+
+    fn step(&mut self, name: &str, run: impl FnOnce(Duration) -> Result<Tally>) {
+        println!("==== {name}");
+        let start = Instant::now();
+        let tally = run(self.limit()).unwrap_or_else(|error| {
+            println!("{name}: {error:#}");
+            Tally { failed: vec![format!("{error:#}")], ..Tally::default() }
+        });
+        self.steps.push(Step { name: name.to_owned(), took: start.elapsed(), tally });
+    }
+
+    fn fuzz(&mut self) {
+        let folder = cargo::workspace().join("tests/fuzz");
+        if !folder.join("Cargo.toml").is_file() {
+            return;
+        }
+        let seconds = if self.long { FUZZ_SECONDS_LONG } else { FUZZ_SECONDS };
+        self.step("fuzz targets", |limit| fuzz(&folder, seconds, limit));
+    }
+
+    fn integration(&mut self, vmm: &Path) {
+        let Some(program) =
+            self.attempt("build of the integration tests", || cargo::test(INTEGRATION))
+        else {
+            return;
+        };
+        let mut command = match host::no_hardware_kvm() {
+            None => {
+                if self
+                    .attempt("fetching guests", || {
+                        host::ensure(&[host::IP]).and_then(|()| guest::fetch())
+                    })
+                    .is_none()
+                {
+                    return;
+                }
+                Command::new(&program)
+            }
+            Some(_) => {
+                let mut command = cargo::command();
+                let seconds = self.limit().as_secs().to_string();
+                command.args(["run", "--quiet", "--package", "tests", "--bin", "testbed", "--"]);
+                command.args(["--timeout", &seconds, "--"]).arg(&program);
+                command
+            }
+        };
+        // Guests have up to four CPUs, the testbed has two.
+        command.args(["--test-threads", "2"]).env("VMM_BIN", vmm);
+        if self.long {
+            command.env("VMM_LONG", "1");
+        }
+        self.tests("integration tests", &mut command);
+    }
+
+    fn summarise(&self) -> ExitCode {
+        let mut sum = Tally::default();
+        println!("\n==== summary");
+        for step in &self.steps {
+            let mark = if step.tally.failed.is_empty() { "ok  " } else { "FAIL" };
+            println!("{mark} {:7.1} s  {:32} {}", step.took.as_secs_f64(), step.name, step.tally);
+            sum.add(&step.name, &step.tally);
+        }
+        for name in &sum.skipped {
+            println!("SKIPPED {name}");
+        }
+        for name in &sum.failed {
+            println!("FAILED  {name}");
+        }
+        println!("{sum}");
+        if sum.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Runs a command with its output shown, and each line of it handed to `each`.
+fn run(command: &mut Command, limit: Duration, mut each: impl FnMut(&str)) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    let mut process = Owned::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
+    let output = process.child().stdout.take().context("the output is missing")?;
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n').map_while(|line| line.ok()) {
+            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    loop {
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                println!("{line}");
+                each(line.trim_end_matches('\r'));
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                bail!("not done within {} minutes", limit.as_secs() / 60)
+            }
+        }
+    }
+    match process.wait(deadline.saturating_duration_since(Instant::now()))? {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => bail!("ended with {status}"),
+        None => bail!("not done within {} minutes", limit.as_secs() / 60),
+    }
+}
+
+/// Test programs of this crate that run anywhere: all but the integration tests.
+fn plain_test_targets() -> Result<Vec<String>> {
+    let folder = cargo::workspace().join("tests/tests");
+    let mut names = Vec::new();
+    for entry in
+        fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?
+    {
+        let path = entry?.path();
+        if path.extension() == Some(OsStr::new("rs")) {
+            names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Runs every fuzz target for a time, on the stored corpus.
+fn fuzz(folder: &Path, seconds: u64, limit: Duration) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let mut targets = Vec::new();
+    for entry in fs::read_dir(folder.join("fuzz_targets")).context("no folder fuzz_targets")? {
+        targets.extend(entry?.path().file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+    }
+    targets.sort();
+    let has_nightly = quiet(Command::new("cargo").args(["+nightly", "--version"])).is_ok();
+    if !has_nightly {
+        println!("fuzz targets need a nightly toolchain, and there is none");
+        tally.skipped.extend(targets.iter().map(|name| format!("{name}: no nightly toolchain")));
+        return Ok(tally);
+    }
+    if host::find("cargo-fuzz").is_none()
+        && quiet(Command::new("cargo").args(["fuzz", "--version"])).is_err()
+    {
+        println!("installing cargo-fuzz with cargo");
+        quiet(Command::new("cargo").args(["install", "--quiet", "--locked", "cargo-fuzz"]))?;
+    }
+    let fuzz = |verb: &str, name: &str| {
+        let mut command = Command::new("cargo");
+        command.args(["+nightly", "fuzz", verb, "--fuzz-dir"]).arg(folder).arg(name);
+        // Set for this process by the stable cargo that runs it.
+        command.current_dir(folder).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+        command
+    };
+    for name in &targets {
+        // New inputs go to the first folder; the stored corpus stays as it is.
+        let found = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let mut command = fuzz("run", name);
+        command.arg(found.path());
+        let corpus = folder.join("corpus").join(name);
+        if corpus.is_dir() {
+            command.arg(corpus);
+        }
+        command.args([
+            "--",
+            "-rss_limit_mb=2048",
+            "-timeout=10",
+            &format!("-max_total_time={seconds}"),
+        ]);
+        match run(&mut command, limit, |_| ()) {
+            Ok(()) => tally.passed += 1,
+            Err(error) => {
+                println!("fuzz target {name}: {error:#}");
+                tally.failed.push(name.clone());
+            }
+        }
+    }
+    Ok(tally)
+}

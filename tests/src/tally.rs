@@ -1,0 +1,57 @@
+//! Counting what test programs report: passed, failed and skipped tests, the latter two by name.
+
+/// Results of one step, or of all.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Tally {
+    pub passed: u32,
+    pub failed: Vec<String>,
+    pub skipped: Vec<String>,
+}
+
+impl Tally {
+    /// Takes in one line of output of libtest or of a runner that prints like it.
+    pub fn read(&mut self, line: &str) {
+        let Some((name, result)) =
+            line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "))
+        else {
+            return;
+        };
+        let name = name.trim();
+        let result = result.trim();
+        if result == "ok" {
+            self.passed += 1;
+        } else if result == "FAILED" {
+            self.failed.push(name.to_owned());
+        } else if let Some(reason) = result.strip_prefix("ignored") {
+            let reason = reason.trim_start_matches(',').trim();
+            let why = if reason.is_empty() { "no reason given" } else { reason };
+            self.skipped.push(format!("{name}: {why}"));
+        }
+    }
+
+    /// Adds another tally, its names after the step's.
+    pub fn add(&mut self, step: &str, other: &Self) {
+        let named = |names: &[String]| {
+            names.iter().map(|name| format!("{step}: {name}")).collect::<Vec<_>>()
+        };
+        self.passed += other.passed;
+        self.failed.extend(named(&other.failed));
+        self.skipped.extend(named(&other.skipped));
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} passed, {} failed, {} skipped",
+            self.passed,
+            self.failed.len(),
+            self.skipped.len()
+        )
+    }
+}
+
+#[cfg(test)]
+#[path = "tally_test.rs"]
+mod tests;
