@@ -261,15 +261,16 @@ fn act() -> impl Strategy<Value = Act> {
     let slot = || 1u64..3;
     let bar = || prop_oneof![Just(0u16), Just(2), Just(4)];
     // Registers of the first slots mostly; all of the region at times.
+    let within = prop_oneof![0u64..0x2000, (0u64..12).prop_map(|word| word * 4)];
     let at = prop_oneof![0x8000u64..0x8100, 0x1_0000u64..0x1_0100, 0u64..ECAM_SIZE];
     prop_oneof![
-        (at, width(), value()).prop_map(|(at, width, value)| Act::Ecam { at, width, value }),
-        (0u64..8, width(), value()).prop_map(|(at, width, value)| Act::Port { at, width, value }),
-        (slot(), bar(), 0u64..0x2000, width(), value())
+        3 => (at, width(), value()).prop_map(|(at, width, value)| Act::Ecam { at, width, value }),
+        1 => (0u64..8, width(), value()).prop_map(|(at, width, value)| Act::Port { at, width, value }),
+        4 => (slot(), bar(), within, width(), value())
             .prop_map(|(slot, index, at, width, value)| Act::Bar { slot, index, at, width, value }),
-        (slot(), bar(), place).prop_map(|(slot, index, to)| Act::Move { slot, index, to }),
-        (slot(), 0u64..8).prop_map(|(slot, value)| Act::Command { slot, value }),
-        (slot(), prop_oneof![Just(0x8000u64), Just(0xc000), Just(0)])
+        1 => (slot(), bar(), place).prop_map(|(slot, index, to)| Act::Move { slot, index, to }),
+        2 => (slot(), prop_oneof![Just(6u64), 0u64..8]).prop_map(|(slot, value)| Act::Command { slot, value }),
+        2 => (slot(), prop_oneof![Just(0x8000u64), Just(0xc000), Just(0)])
             .prop_map(|(slot, value)| Act::Msix { slot, value }),
     ]
 }
