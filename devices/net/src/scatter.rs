@@ -112,6 +112,19 @@ impl Scatter {
         self.clear();
     }
 
+    /// Drops what is behind the first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        while self.len > len {
+            let Some(last) = self.pieces.last_mut() else { return };
+            let over = self.len.saturating_sub(len).min(last.iov_len);
+            last.iov_len = last.iov_len.saturating_sub(over);
+            self.len = self.len.saturating_sub(over);
+            if last.iov_len == 0 {
+                self.pieces.pop();
+            }
+        }
+    }
+
     /// Copies the bytes from `offset` on out of the guest; false if there are fewer.
     pub fn read_at(&self, offset: usize, into: &mut [u8]) -> bool {
         if self.len.checked_sub(offset).is_none_or(|rest| rest < into.len()) {

@@ -13,4 +13,6 @@
 )]
 
 pub mod device;
+pub mod net;
+pub mod ring;
 pub mod transport;

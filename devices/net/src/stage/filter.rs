@@ -16,8 +16,10 @@ pub struct ReceiveFilter {
     pub no_unicast: bool,
     pub no_broadcast: bool,
     /// Further unicast addresses, and wanted groups; at most [`MAX_TABLE`] each.
-    pub unicast: Vec<MacAddr>,
-    pub multicast: Vec<MacAddr>,
+    unicast: Vec<MacAddr>,
+    multicast: Vec<MacAddr>,
+    unicast_overflow: bool,
+    multicast_overflow: bool,
 }
 
 impl ReceiveFilter {
@@ -33,7 +35,18 @@ impl ReceiveFilter {
             no_broadcast: false,
             unicast: Vec::new(),
             multicast: Vec::new(),
+            unicast_overflow: false,
+            multicast_overflow: false,
         }
+    }
+
+    /// Replaces both tables; `None` stands for more addresses than are compared, so that all of
+    /// that kind pass.
+    pub fn set_tables(&mut self, unicast: Option<Vec<MacAddr>>, multicast: Option<Vec<MacAddr>>) {
+        self.unicast_overflow = unicast.is_none();
+        self.multicast_overflow = multicast.is_none();
+        self.unicast = unicast.unwrap_or_default();
+        self.multicast = multicast.unwrap_or_default();
     }
 
     /// Whether a frame with this head passes.
@@ -45,9 +58,11 @@ impl ReceiveFilter {
         if to == MacAddr::BROADCAST {
             !self.no_broadcast
         } else if to.is_group() {
-            !self.no_multicast && (self.all_multicast || self.multicast.contains(&to))
+            let all = self.all_multicast || self.multicast_overflow;
+            !self.no_multicast && (all || self.multicast.contains(&to))
         } else {
-            !self.no_unicast && (to == self.own || self.all_unicast || self.unicast.contains(&to))
+            let all = self.all_unicast || self.unicast_overflow;
+            !self.no_unicast && (all || to == self.own || self.unicast.contains(&to))
         }
     }
 }
@@ -92,6 +107,15 @@ mod tests {
             passing(&ReceiveFilter { all_unicast: true, ..quiet() }),
             [true, true, false, true]
         );
+    }
+
+    #[test]
+    fn a_table_too_long_lets_all_of_its_kind_through() {
+        let mut filter = quiet();
+        filter.set_tables(None, Some(vec![]));
+        assert_eq!(passing(&filter), [true, true, false, true]);
+        filter.set_tables(Some(vec![]), None);
+        assert_eq!(passing(&filter), [true, false, true, true]);
     }
 
     #[test]

@@ -1,0 +1,9 @@
+//! virtio-net (virtio 1.2, 5.1): a thin front of the packet path.
+
+mod control;
+mod device;
+mod features;
+mod rx;
+mod tx;
+
+pub use device::{BuildError, Net};

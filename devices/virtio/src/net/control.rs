@@ -1,0 +1,300 @@
+//! The control queue (virtio 1.2, 5.1.6.5): receive mode, addresses, queue pairs, offloads.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use device_core::GuestRam;
+use device_core::guest_log::LogLimit;
+use device_core::guest_warn;
+use device_core::kick::borrow;
+use device_core::worker::{Again, EventSet, Interest, Source, Worker};
+use net::frame::Offloads;
+use net::mac::MacAddr;
+use net::port::NetPort;
+use net::ring::GuestFault;
+use net::scatter::{Scatter, ScatterError};
+use net::stage::filter::{MAX_TABLE, ReceiveFilter};
+use virtio_bindings::virtio_net::*;
+
+use super::features;
+use super::rx::Rx;
+use super::tx::{OUTSIDE_RAM, Rest, Tx};
+use crate::device::{LiveQueue, Notice};
+use crate::ring::SplitRing;
+
+/// Commands per turn.
+const BUDGET: usize = 64;
+const KICK: Source = 0;
+
+const OK: u8 = VIRTIO_NET_OK as u8;
+const ERR: u8 = VIRTIO_NET_ERR as u8;
+
+/// What a driver set by commands; lost at reset, kept while the card is stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub filter: ReceiveFilter,
+    /// Queue pairs that the host may use.
+    pub pairs: u16,
+    /// What the driver takes in received frames; `None` for all it negotiated.
+    pub offloads: Option<Offloads>,
+}
+
+impl Settings {
+    /// As after power-on.
+    pub fn new(mac: MacAddr) -> Settings {
+        Settings { filter: ReceiveFilter::promiscuous(mac), pairs: 1, offloads: None }
+    }
+}
+
+/// What the card and its control queue share.
+pub struct Shared {
+    pub port: NetPort<Tx, Rx>,
+    settings: Mutex<Settings>,
+}
+
+impl Shared {
+    pub fn new(port: NetPort<Tx, Rx>, mac: MacAddr) -> Shared {
+        Shared { port, settings: Mutex::new(Settings::new(mac)) }
+    }
+
+    /// Never held while a thread is asked for anything.
+    pub fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The control queue in work.
+pub struct Control {
+    rest: Rest,
+    ring: SplitRing,
+    faulted: bool,
+    features: u64,
+    request: Scatter,
+    reply: Scatter,
+    shared: Arc<Shared>,
+    notice: Arc<dyn Notice>,
+    log: LogLimit,
+}
+
+/// A command that is not carried out.
+#[derive(Debug, PartialEq, Eq)]
+struct Refused(&'static str);
+
+const UNKNOWN: Refused = Refused("unknown or not negotiated");
+const BAD_LENGTH: Refused = Refused("of the wrong length");
+const BAD_VALUE: Refused = Refused("with a value that cannot be");
+const HOST_REFUSES: Refused = Refused("not possible on this host");
+
+impl Control {
+    pub fn new(
+        queue: LiveQueue,
+        memory: GuestRam,
+        features: u64,
+        shared: Arc<Shared>,
+        notice: Arc<dyn Notice>,
+    ) -> Result<Control, GuestFault> {
+        let (rest, ring) = Rest::of(queue);
+        Ok(Control {
+            rest,
+            ring: SplitRing::new(ring, memory.clone(), features)?,
+            faulted: false,
+            features,
+            request: Scatter::new(memory.clone()),
+            reply: Scatter::new(memory),
+            shared,
+            notice,
+            log: LogLimit::default(),
+        })
+    }
+
+    /// Last words on the worker's own thread.
+    pub fn farewell(&mut self, interest: &mut Interest<'_>) {
+        if let Err(error) = interest.forget(borrow(&self.rest.kick)) {
+            tracing::error!("cannot stop watching a control queue: {error}");
+        }
+    }
+
+    pub fn into_queue(self) -> LiveQueue {
+        self.rest.with(self.ring.into_queue())
+    }
+
+    fn pump(&mut self) -> Result<Again, GuestFault> {
+        for _ in 0..BUDGET {
+            let Some(head) = self.take()? else {
+                return Ok(if self.ring.arm()? { Again::WhenReady } else { Again::Now });
+            };
+            let status = match self.execute() {
+                Ok(()) => OK,
+                Err(Refused(why)) => {
+                    guest_warn!(self.log, "control command refused: {why}");
+                    ERR
+                }
+            };
+            let written = self.reply.write_at(0, &[status]);
+            self.ring.push(head, written.into())?;
+            self.rest.interrupt(self.ring.publish()?);
+        }
+        Ok(Again::Now)
+    }
+
+    /// The next command: what is to be read, and where the answer goes.
+    fn take(&mut self) -> Result<Option<u16>, GuestFault> {
+        let Control { ring, request, reply, .. } = self;
+        request.clear();
+        reply.clear();
+        ring.pop(|buffer| {
+            let list = if buffer.writable { &mut *reply } else { &mut *request };
+            match list.push(buffer.addr, buffer.len) {
+                Err(ScatterError::OutsideRam) => Err(OUTSIDE_RAM),
+                // A command in so many pieces is cut short, and thus refused.
+                Ok(()) | Err(ScatterError::TooManyPieces) => Ok(()),
+            }
+        })
+    }
+
+    fn has(&self, feature: u64) -> bool {
+        self.features & feature != 0
+    }
+
+    fn execute(&mut self) -> Result<(), Refused> {
+        let [class, command] = self.read().ok_or(BAD_LENGTH)?;
+        match u32::from(class) {
+            VIRTIO_NET_CTRL_RX if self.has(features::CTRL_RX) => self.receive_mode(command),
+            VIRTIO_NET_CTRL_MAC => self.addresses(command),
+            VIRTIO_NET_CTRL_MQ if self.has(features::MQ) => self.pairs(command),
+            VIRTIO_NET_CTRL_GUEST_OFFLOADS if self.has(features::CTRL_GUEST_OFFLOADS) => {
+                self.offloads(command)
+            }
+            _ => Err(UNKNOWN),
+        }
+    }
+
+    fn receive_mode(&mut self, command: u8) -> Result<(), Refused> {
+        let [on] = self.last()?;
+        let extra = self.has(features::CTRL_RX_EXTRA);
+        let filter = {
+            let mut settings = self.shared.settings();
+            let filter = &mut settings.filter;
+            let flag = match u32::from(command) {
+                VIRTIO_NET_CTRL_RX_PROMISC => &mut filter.promiscuous,
+                VIRTIO_NET_CTRL_RX_ALLMULTI => &mut filter.all_multicast,
+                VIRTIO_NET_CTRL_RX_ALLUNI if extra => &mut filter.all_unicast,
+                VIRTIO_NET_CTRL_RX_NOMULTI if extra => &mut filter.no_multicast,
+                VIRTIO_NET_CTRL_RX_NOUNI if extra => &mut filter.no_unicast,
+                VIRTIO_NET_CTRL_RX_NOBCAST if extra => &mut filter.no_broadcast,
+                _ => return Err(UNKNOWN),
+            };
+            *flag = on != 0;
+            filter.clone()
+        };
+        self.shared.port.set_receive_filter(&filter);
+        Ok(())
+    }
+
+    fn addresses(&mut self, command: u8) -> Result<(), Refused> {
+        let filter = match u32::from(command) {
+            VIRTIO_NET_CTRL_MAC_TABLE_SET if self.has(features::CTRL_RX) => {
+                let (unicast, multicast) = (self.table()?, self.table()?);
+                if !self.request.is_empty() {
+                    return Err(BAD_LENGTH);
+                }
+                let mut settings = self.shared.settings();
+                settings.filter.set_tables(unicast, multicast);
+                settings.filter.clone()
+            }
+            VIRTIO_NET_CTRL_MAC_ADDR_SET if self.has(features::CTRL_MAC_ADDR) => {
+                let mac = MacAddr(self.last()?);
+                if !mac.is_valid_for_a_card() {
+                    return Err(BAD_VALUE);
+                }
+                let mut settings = self.shared.settings();
+                settings.filter.own = mac;
+                settings.filter.clone()
+            }
+            _ => return Err(UNKNOWN),
+        };
+        self.shared.port.set_receive_filter(&filter);
+        Ok(())
+    }
+
+    /// One table of addresses: their number, then each; `None` for more than are kept.
+    fn table(&mut self) -> Result<Option<Vec<MacAddr>>, Refused> {
+        const LEN: usize = 6;
+        let count = u32::from_le_bytes(self.read().ok_or(BAD_LENGTH)?) as usize;
+        let bytes = count.checked_mul(LEN).filter(|bytes| *bytes <= self.request.len());
+        let bytes = bytes.ok_or(BAD_LENGTH)?;
+        if count > MAX_TABLE {
+            self.request.advance(bytes);
+            return Ok(None);
+        }
+        let entries = (0..count).map(|_| self.read().map(MacAddr).ok_or(BAD_LENGTH));
+        entries.collect::<Result<Vec<_>, _>>().map(Some)
+    }
+
+    fn pairs(&mut self, command: u8) -> Result<(), Refused> {
+        if u32::from(command) != VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET {
+            return Err(UNKNOWN);
+        }
+        let pairs = u16::from_le_bytes(self.last()?);
+        if !(1..=self.shared.port.lanes()).contains(&pairs) {
+            return Err(BAD_VALUE);
+        }
+        self.shared.port.set_active_lanes(pairs).map_err(|error| {
+            tracing::error!("cannot switch to {pairs} queue pairs: {error}");
+            HOST_REFUSES
+        })?;
+        self.shared.settings().pairs = pairs;
+        Ok(())
+    }
+
+    fn offloads(&mut self, command: u8) -> Result<(), Refused> {
+        if u32::from(command) != VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET {
+            return Err(UNKNOWN);
+        }
+        let bits = u64::from_le_bytes(self.last()?);
+        if bits & !(self.features & features::guest_bits()) != 0 {
+            return Err(BAD_VALUE);
+        }
+        let offloads = features::guest_offloads(bits);
+        self.shared.port.accept(offloads).map_err(|error| {
+            tracing::error!("cannot switch offloads: {error}");
+            HOST_REFUSES
+        })?;
+        self.shared.settings().offloads = Some(offloads);
+        Ok(())
+    }
+
+    /// The next bytes of the command.
+    fn read<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        self.request.pull(&mut bytes).then_some(bytes)
+    }
+
+    /// The last bytes of the command, with nothing behind them.
+    fn last<const N: usize>(&mut self) -> Result<[u8; N], Refused> {
+        let bytes = self.read().ok_or(BAD_LENGTH)?;
+        if self.request.is_empty() { Ok(bytes) } else { Err(BAD_LENGTH) }
+    }
+}
+
+impl Worker for Control {
+    fn begin(&mut self, interest: &mut Interest<'_>) -> io::Result<()> {
+        let set = EventSet::IN | EventSet::EDGE_TRIGGERED;
+        interest.watch(borrow(&self.rest.kick), KICK, set)
+    }
+
+    fn ready(&mut self, _: Source, _: EventSet) {}
+
+    fn run(&mut self, _: Instant, _: &mut Interest<'_>) -> Again {
+        if self.faulted {
+            return Again::WhenReady;
+        }
+        self.pump().unwrap_or_else(|fault| {
+            guest_warn!(self.log, "control queue given up: {fault}");
+            self.faulted = true;
+            self.notice.needs_reset();
+            Again::WhenReady
+        })
+    }
+}

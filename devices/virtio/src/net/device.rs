@@ -1,0 +1,206 @@
+//! The card: features, configuration, and the way of its queues to lanes and back.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use device_core::GuestRam;
+use device_core::bus::Width;
+use device_core::device::Kit;
+use device_core::worker::{IoThread, Post};
+use net::mac::MacAddr;
+use net::port::NetPort;
+use net::spec::NicSpec;
+use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
+use virtio_bindings::virtio_net::VIRTIO_NET_S_LINK_UP;
+
+use super::control::{Control, Settings, Shared};
+use super::features;
+use super::rx::Rx;
+use super::tx::Tx;
+use crate::device::{LiveQueue, Notice, PlugError, VirtioDevice};
+
+pub use net::port::OpenError as BuildError;
+
+/// Largest size of a queue: 64 KiB frames in pages take a good part of fewer.
+const QUEUE_SIZE: u16 = 256;
+const CONTROL_QUEUE_SIZE: u16 = 64;
+/// What a TAP says of itself.
+const SPEED_MBIT: u32 = 10_000;
+const FULL_DUPLEX: u8 = 1;
+
+/// A virtio network card.
+pub struct Net {
+    id: String,
+    /// The address after power-on.
+    mac: MacAddr,
+    memory: GuestRam,
+    features: u64,
+    queue_sizes: Vec<u16>,
+    shared: Arc<Shared>,
+    slow: IoThread,
+    control: Mutex<Option<Post<Control>>>,
+}
+
+impl Net {
+    /// Opens the backend and starts the lanes' threads.
+    pub fn build(spec: &NicSpec, kit: &Kit<'_>) -> Result<Arc<Net>, BuildError> {
+        let port = NetPort::open(spec, kit)?;
+        let mac = spec.mac.unwrap_or_else(MacAddr::random);
+        Ok(Net::on_port(&spec.id, mac, port, kit))
+    }
+
+    /// A card on a port that is open already.
+    pub fn on_port(id: &str, mac: MacAddr, port: NetPort<Tx, Rx>, kit: &Kit<'_>) -> Arc<Net> {
+        let limits = port.limits();
+        let mut features = features::ALWAYS | features::offering(limits.tx, limits.rx);
+        if limits.mtu.is_some() {
+            features |= features::MTU;
+        }
+        if port.lanes() > 1 {
+            features |= features::MQ;
+        }
+        let mut queue_sizes = vec![QUEUE_SIZE; usize::from(port.lanes()).saturating_mul(2)];
+        queue_sizes.push(CONTROL_QUEUE_SIZE);
+        Arc::new(Net {
+            id: id.to_string(),
+            mac,
+            memory: kit.memory.clone(),
+            features,
+            queue_sizes,
+            shared: Arc::new(Shared::new(port, mac)),
+            slow: kit.threads.slow().clone(),
+            control: Mutex::default(),
+        })
+    }
+
+    /// Frames and troubles of all lanes, by name.
+    pub fn totals(&self) -> Vec<(&'static str, u64)> {
+        self.shared.port.totals()
+    }
+
+    /// Index of the control queue: behind all pairs, or behind the first without MQ
+    /// (virtio 1.2, 5.1.2).
+    fn control_index(&self, negotiated: u64) -> u16 {
+        let pairs = if negotiated & features::MQ != 0 { self.shared.port.lanes() } else { 1 };
+        pairs.saturating_mul(2)
+    }
+
+    fn try_plug(
+        &self,
+        negotiated: u64,
+        queues: Vec<LiveQueue>,
+        notice: &Arc<dyn Notice>,
+    ) -> Result<(), String> {
+        let port = &self.shared.port;
+        let settings = self.shared.settings().clone();
+        let offloads = settings.offloads.unwrap_or(features::guest_offloads(negotiated));
+        port.accept(offloads).map_err(|error| format!("cannot set offloads: {error}"))?;
+        port.set_active_lanes(settings.pairs)
+            .map_err(|error| format!("cannot set queue pairs: {error}"))?;
+        port.set_receive_filter(&settings.filter);
+        let to = notice.clone();
+        port.link().set_listener(Some(Box::new(move || to.config_changed())));
+        let control_index = self.control_index(negotiated);
+        for queue in queues {
+            let index = queue.index;
+            self.plug_one(queue, control_index, negotiated, notice.clone())
+                .map_err(|error| format!("cannot take queue {index}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    fn plug_one(
+        &self,
+        queue: LiveQueue,
+        control_index: u16,
+        negotiated: u64,
+        notice: Arc<dyn Notice>,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let (memory, lane) = (self.memory.clone(), queue.index >> 1);
+        if queue.index == control_index && negotiated & features::CTRL_VQ != 0 {
+            let shared = self.shared.clone();
+            let control = Control::new(queue, memory, negotiated, shared, notice)?;
+            let post = self.slow.host(control)?;
+            *self.control.lock().unwrap_or_else(PoisonError::into_inner) = Some(post);
+        } else if queue.index & 1 == 0 {
+            let ring = Rx::new(queue, memory, negotiated, notice)?;
+            self.shared.port.plug_rx(lane, ring)?;
+        } else {
+            let ring = Tx::new(queue, memory, negotiated, notice)?;
+            self.shared.port.plug_tx(lane, ring)?;
+        }
+        Ok(())
+    }
+
+    /// The configuration as the driver reads it (virtio 1.2, 5.1.4).
+    fn config(&self) -> [u8; 17] {
+        let port = &self.shared.port;
+        let status = if port.link().is_up() { VIRTIO_NET_S_LINK_UP as u16 } else { 0 };
+        let [m0, m1, m2, m3, m4, m5] = self.shared.settings().filter.own.0;
+        let [s0, s1] = status.to_le_bytes();
+        let [p0, p1] = port.lanes().to_le_bytes();
+        let [t0, t1] = port.limits().mtu.unwrap_or_default().to_le_bytes();
+        let [v0, v1, v2, v3] = SPEED_MBIT.to_le_bytes();
+        [m0, m1, m2, m3, m4, m5, s0, s1, p0, p1, t0, t1, v0, v1, v2, v3, FULL_DUPLEX]
+    }
+}
+
+impl VirtioDevice for Net {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn kind(&self) -> u16 {
+        VIRTIO_ID_NET as u16
+    }
+
+    fn features(&self) -> u64 {
+        self.features
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &self.queue_sizes
+    }
+
+    fn read_config(&self, offset: u64, width: Width) -> u64 {
+        let config = self.config();
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = config.iter().skip(from).take(width.bytes() as usize);
+        bytes.rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+    }
+
+    fn plug(
+        &self,
+        features: u64,
+        queues: Vec<LiveQueue>,
+        notice: Arc<dyn Notice>,
+    ) -> Result<(), PlugError> {
+        self.try_plug(features, queues, &notice).map_err(|why| {
+            drop(self.unplug());
+            PlugError(why)
+        })
+    }
+
+    fn unplug(&self) -> Vec<LiveQueue> {
+        let port = &self.shared.port;
+        // The control queue first: it asks the lanes.
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let control = control.map(|post| post.recall(Control::farewell).into_queue());
+        let mut queues = Vec::with_capacity(self.queue_sizes.len());
+        for lane in 0..port.lanes() {
+            queues.extend(port.unplug_rx(lane).map(Rx::into_queue));
+            queues.extend(port.unplug_tx(lane).map(Tx::into_queue));
+        }
+        queues.extend(control);
+        port.link().set_listener(None);
+        queues
+    }
+
+    fn reset(&self) {
+        let settings = Settings::new(self.mac);
+        self.shared.port.set_receive_filter(&settings.filter);
+        if let Err(error) = self.shared.port.set_active_lanes(settings.pairs) {
+            tracing::error!("network card {}: cannot reset its queue pairs: {error}", self.id);
+        }
+        *self.shared.settings() = settings;
+    }
+}

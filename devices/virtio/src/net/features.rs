@@ -1,0 +1,76 @@
+//! Feature bits of a network card, and what they mean for frames.
+
+use net::frame::Offloads;
+use virtio_bindings::virtio_net::*;
+
+const fn bit(number: u32) -> u64 {
+    1 << number
+}
+
+pub const MTU: u64 = bit(VIRTIO_NET_F_MTU);
+pub const MRG_RXBUF: u64 = bit(VIRTIO_NET_F_MRG_RXBUF);
+pub const MQ: u64 = bit(VIRTIO_NET_F_MQ);
+pub const CTRL_VQ: u64 = bit(VIRTIO_NET_F_CTRL_VQ);
+pub const CTRL_RX: u64 = bit(VIRTIO_NET_F_CTRL_RX);
+pub const CTRL_RX_EXTRA: u64 = bit(VIRTIO_NET_F_CTRL_RX_EXTRA);
+pub const CTRL_MAC_ADDR: u64 = bit(VIRTIO_NET_F_CTRL_MAC_ADDR);
+pub const CTRL_GUEST_OFFLOADS: u64 = bit(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
+
+/// Offered whatever the backend can do.
+pub const ALWAYS: u64 = bit(VIRTIO_NET_F_MAC)
+    | bit(VIRTIO_NET_F_STATUS)
+    | bit(VIRTIO_NET_F_SPEED_DUPLEX)
+    | MRG_RXBUF
+    | CTRL_VQ
+    | CTRL_RX
+    | CTRL_RX_EXTRA
+    | CTRL_MAC_ADDR;
+
+/// Offloads of frames from the driver, by feature.
+const HOST: &[(u32, Offloads)] = &[
+    (VIRTIO_NET_F_CSUM, Offloads::CSUM),
+    (VIRTIO_NET_F_HOST_TSO4, Offloads::TSO4),
+    (VIRTIO_NET_F_HOST_TSO6, Offloads::TSO6),
+    (VIRTIO_NET_F_HOST_ECN, Offloads::ECN),
+    (VIRTIO_NET_F_HOST_USO, Offloads::USO4.union(Offloads::USO6)),
+];
+
+/// Offloads of frames to the driver, by feature; the same bits in CTRL_GUEST_OFFLOADS.
+const GUEST: &[(u32, Offloads)] = &[
+    (VIRTIO_NET_F_GUEST_CSUM, Offloads::CSUM),
+    (VIRTIO_NET_F_GUEST_TSO4, Offloads::TSO4),
+    (VIRTIO_NET_F_GUEST_TSO6, Offloads::TSO6),
+    (VIRTIO_NET_F_GUEST_ECN, Offloads::ECN),
+    (VIRTIO_NET_F_GUEST_USO4, Offloads::USO4),
+    (VIRTIO_NET_F_GUEST_USO6, Offloads::USO6),
+];
+
+/// Features that offer the offloads `tx` and `rx` of a backend.
+pub fn offering(tx: Offloads, rx: Offloads) -> u64 {
+    let of = |table: &[(u32, Offloads)], can: Offloads| {
+        let able = table.iter().filter(|(_, needs)| can.contains(*needs));
+        able.fold(0, |features, (number, _)| features | bit(*number))
+    };
+    let guest = of(GUEST, rx);
+    of(HOST, tx) | guest | if guest == 0 { 0 } else { CTRL_GUEST_OFFLOADS }
+}
+
+/// What the driver may leave to the device in frames it sends.
+pub fn host_offloads(features: u64) -> Offloads {
+    negotiated(HOST, features)
+}
+
+/// What the driver takes in frames it receives.
+pub fn guest_offloads(features: u64) -> Offloads {
+    negotiated(GUEST, features)
+}
+
+/// All bits that CTRL_GUEST_OFFLOADS may set.
+pub fn guest_bits() -> u64 {
+    GUEST.iter().fold(0, |bits, (number, _)| bits | bit(*number))
+}
+
+fn negotiated(table: &[(u32, Offloads)], features: u64) -> Offloads {
+    let has = table.iter().filter(|(number, _)| features & bit(*number) != 0);
+    has.fold(Offloads::empty(), |all, (_, one)| all | *one)
+}
