@@ -4,3 +4,5 @@ mod notice;
 pub mod pci;
 mod queue;
 mod registers;
+#[cfg(test)]
+mod test_device;
