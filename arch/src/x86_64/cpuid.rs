@@ -42,19 +42,18 @@ pub fn guest_cpuid(host: &CpuId, facts: &CpuFacts) -> Result<CpuId, CpuIdError> 
         return Err(CpuIdError::CpuIndex { index: facts.index, count: facts.count });
     }
     let amd = is_amd(host).ok_or(CpuIdError::NoVendor)?;
-    let cpu = Cpu { facts: *facts };
 
     let mut entries = Vec::with_capacity(host.as_slice().len().saturating_add(TOPOLOGY_LEAVES));
     for entry in host.as_slice() {
         if !is_dropped(entry.function) {
             let (leaf, mut entry) = (entry.function, *entry);
             for rule in RULES.iter().filter(|rule| rule.applies(leaf, amd)) {
-                (rule.change)(&mut entry, &cpu);
+                (rule.change)(&mut entry, facts);
             }
             entries.push(entry);
         }
     }
-    add_topology(&mut entries, &cpu);
+    add_topology(&mut entries, facts);
     CpuId::from_entries(&entries).map_err(|_| CpuIdError::TooManyLeaves { entries: entries.len() })
 }
 
@@ -67,27 +66,23 @@ pub fn physical_address_bits(host: &CpuId) -> u8 {
     }
 }
 
-struct Cpu {
-    facts: CpuFacts,
-}
-
-impl Cpu {
+impl CpuFacts {
     fn apic_id(&self) -> u32 {
-        u32::from(self.facts.index)
+        u32::from(self.index)
     }
 
-    fn count(&self) -> u32 {
-        u32::from(self.facts.count)
+    fn cores(&self) -> u32 {
+        u32::from(self.count)
     }
 
     /// Bits of an APIC id that tell the cores of the package apart.
     fn core_bits(&self) -> u32 {
-        self.count().next_power_of_two().trailing_zeros()
+        self.cores().next_power_of_two().trailing_zeros()
     }
 
     /// Largest APIC id that the package has room for.
     fn last_id(&self) -> u32 {
-        self.count().next_power_of_two().saturating_sub(1)
+        self.cores().next_power_of_two().saturating_sub(1)
     }
 }
 
@@ -95,7 +90,7 @@ impl Cpu {
 struct Rule {
     leaf: u32,
     amd_only: bool,
-    change: fn(&mut kvm_cpuid_entry2, &Cpu),
+    change: fn(&mut kvm_cpuid_entry2, &CpuFacts),
 }
 
 impl Rule {
@@ -121,11 +116,11 @@ const AMD_TOPOLOGY: u32 = 0x8000_001E;
 const AMD_PERFMON: u32 = 0x8000_0022;
 const AMD_TOPOLOGY_V2: u32 = 0x8000_0026;
 
-const fn rule(leaf: u32, change: fn(&mut kvm_cpuid_entry2, &Cpu)) -> Rule {
+const fn rule(leaf: u32, change: fn(&mut kvm_cpuid_entry2, &CpuFacts)) -> Rule {
     Rule { leaf, amd_only: false, change }
 }
 
-const fn amd(leaf: u32, change: fn(&mut kvm_cpuid_entry2, &Cpu)) -> Rule {
+const fn amd(leaf: u32, change: fn(&mut kvm_cpuid_entry2, &CpuFacts)) -> Rule {
     Rule { leaf, amd_only: true, change }
 }
 
@@ -152,11 +147,11 @@ fn is_dropped(leaf: u32) -> bool {
 }
 
 /// The topology leaf is there for every guest, so the largest basic leaf must not be below it.
-fn reach_topology(entry: &mut kvm_cpuid_entry2, _: &Cpu) {
+fn reach_topology(entry: &mut kvm_cpuid_entry2, _: &CpuFacts) {
     entry.eax = entry.eax.max(TOPOLOGY);
 }
 
-fn features(entry: &mut kvm_cpuid_entry2, cpu: &Cpu) {
+fn features(entry: &mut kvm_cpuid_entry2, cpu: &CpuFacts) {
     const ECX_PERF_CAPABILITIES: u32 = 1 << 15;
     const ECX_TSC_DEADLINE: u32 = 1 << 24;
     const ECX_OSXSAVE: u32 = 1 << 27;
@@ -169,49 +164,47 @@ fn features(entry: &mut kvm_cpuid_entry2, cpu: &Cpu) {
         0 => CACHE_LINE_QUADWORDS,
         host => host,
     };
-    entry.ebx = u32::from_le_bytes([brand, cache_line, cpu.facts.count, cpu.facts.index]);
+    entry.ebx = u32::from_le_bytes([brand, cache_line, cpu.count, cpu.index]);
     // OSXSAVE mirrors a bit of CR4; KVM keeps it up to date.
     entry.ecx &= !(ECX_OSXSAVE | ECX_PERF_CAPABILITIES);
     entry.ecx |= ECX_HYPERVISOR;
-    set(&mut entry.ecx, ECX_TSC_DEADLINE, cpu.facts.tsc_deadline);
-    set(&mut entry.edx, EDX_HTT, cpu.facts.count > 1);
+    set(&mut entry.ecx, ECX_TSC_DEADLINE, cpu.tsc_deadline);
+    set(&mut entry.edx, EDX_HTT, cpu.count > 1);
 }
 
 /// Leaf 4: caches up to level 2 belong to one core, the others to the package.
-fn intel_caches(entry: &mut kvm_cpuid_entry2, cpu: &Cpu) {
+fn intel_caches(entry: &mut kvm_cpuid_entry2, cpu: &CpuFacts) {
     const SHARING: u32 = 0xFFF << 14;
     const CORES: u32 = 0x3F << 26;
 
     if entry.eax & 0x1F == 0 {
         return;
     }
-    let sharing = match cache_level(entry) {
-        0..=2 => 0,
-        _ => cpu.last_id(),
-    };
+    let sharing = last_sharer(entry, cpu);
     entry.eax &= !(SHARING | CORES);
     entry.eax |= ((sharing << 14) & SHARING) | ((cpu.last_id() << 26) & CORES);
 }
 
 /// Leaf 0x8000_001D: the same in AMD's words.
-fn amd_caches(entry: &mut kvm_cpuid_entry2, cpu: &Cpu) {
+fn amd_caches(entry: &mut kvm_cpuid_entry2, cpu: &CpuFacts) {
     const SHARING: u32 = 0xFFF << 14;
 
     if entry.eax & 0x1F == 0 {
         return;
     }
-    let sharing = match cache_level(entry) {
-        0..=2 => 0,
-        _ => cpu.last_id(),
-    };
+    let sharing = last_sharer(entry, cpu);
     entry.eax = (entry.eax & !SHARING) | ((sharing << 14) & SHARING);
 }
 
-fn cache_level(entry: &kvm_cpuid_entry2) -> u32 {
-    (entry.eax >> 5) & 0x7
+/// How many more APIC ids there is room for behind the first that uses a cache.
+fn last_sharer(cache: &kvm_cpuid_entry2, cpu: &CpuFacts) -> u32 {
+    match (cache.eax >> 5) & 0x7 {
+        0..=2 => 0,
+        _ => cpu.last_id(),
+    }
 }
 
-fn without_sgx(entry: &mut kvm_cpuid_entry2, _: &Cpu) {
+fn without_sgx(entry: &mut kvm_cpuid_entry2, _: &CpuFacts) {
     const EBX_SGX: u32 = 1 << 2;
     const ECX_SGX_LAUNCH: u32 = 1 << 30;
 
@@ -222,12 +215,12 @@ fn without_sgx(entry: &mut kvm_cpuid_entry2, _: &Cpu) {
 }
 
 /// Guests get no performance counters.
-fn hide(entry: &mut kvm_cpuid_entry2, _: &Cpu) {
+fn hide(entry: &mut kvm_cpuid_entry2, _: &CpuFacts) {
     (entry.eax, entry.ebx, entry.ecx, entry.edx) = (0, 0, 0, 0);
 }
 
 /// Everything the kernel side does alone stays, the clock above all.
-fn kvm_features(entry: &mut kvm_cpuid_entry2, _: &Cpu) {
+fn kvm_features(entry: &mut kvm_cpuid_entry2, _: &CpuFacts) {
     /// 32-bit APIC ids in MSI addresses: not with ids below 64.
     const MSI_EXT_DEST_ID: u32 = 1 << 15;
     /// Hypercall and MSR that only work if the VMM answers them.
@@ -238,7 +231,7 @@ fn kvm_features(entry: &mut kvm_cpuid_entry2, _: &Cpu) {
 }
 
 /// KVM leaves the processor's name blank: the guest gets that of the processor this runs on.
-fn brand(entry: &mut kvm_cpuid_entry2, _: &Cpu) {
+fn brand(entry: &mut kvm_cpuid_entry2, _: &CpuFacts) {
     const LARGEST_EXTENDED: u32 = 0x8000_0000;
 
     let is_blank = (entry.eax | entry.ebx | entry.ecx | entry.edx) == 0;
@@ -248,23 +241,23 @@ fn brand(entry: &mut kvm_cpuid_entry2, _: &Cpu) {
     }
 }
 
-fn amd_features(entry: &mut kvm_cpuid_entry2, cpu: &Cpu) {
+fn amd_features(entry: &mut kvm_cpuid_entry2, cpu: &CpuFacts) {
     const ECX_LEGACY_CORES: u32 = 1 << 1;
     const ECX_COUNTERS: u32 = (1 << 23) | (1 << 24) | (1 << 28);
 
-    set(&mut entry.ecx, ECX_LEGACY_CORES, cpu.facts.count > 1);
+    set(&mut entry.ecx, ECX_LEGACY_CORES, cpu.count > 1);
     entry.ecx &= !ECX_COUNTERS;
 }
 
-fn amd_core_count(entry: &mut kvm_cpuid_entry2, cpu: &Cpu) {
+fn amd_core_count(entry: &mut kvm_cpuid_entry2, cpu: &CpuFacts) {
     const CORES_AND_ID_SIZE: u32 = 0xF0FF;
 
-    let cores = cpu.count().saturating_sub(1);
+    let cores = cpu.cores().saturating_sub(1);
     entry.ecx = (entry.ecx & !CORES_AND_ID_SIZE) | (cpu.core_bits() << 12) | cores;
 }
 
 /// Leaf 0x8000_001E: one thread per core, one node.
-fn amd_topology(entry: &mut kvm_cpuid_entry2, cpu: &Cpu) {
+fn amd_topology(entry: &mut kvm_cpuid_entry2, cpu: &CpuFacts) {
     entry.eax = cpu.apic_id();
     entry.ebx = cpu.apic_id();
     entry.ecx = 0;
@@ -275,13 +268,13 @@ fn amd_topology(entry: &mut kvm_cpuid_entry2, cpu: &Cpu) {
 const TOPOLOGY_LEAVES: usize = 6;
 
 /// Leaves 0xB and, where the host has it, 0x1F: level 0 is the thread, level 1 the core.
-fn add_topology(entries: &mut Vec<kvm_cpuid_entry2>, cpu: &Cpu) {
+fn add_topology(entries: &mut Vec<kvm_cpuid_entry2>, cpu: &CpuFacts) {
     const THREAD: u32 = 1 << 8;
     const CORE: u32 = 2 << 8;
 
     let largest = entries.iter().find(|entry| entry.function == BASIC).map_or(0, |entry| entry.eax);
     let leaves = [TOPOLOGY, TOPOLOGY_V2];
-    let levels = [(0, 1, THREAD), (cpu.core_bits(), cpu.count(), CORE), (0, 0, 0)];
+    let levels = [(0, 1, THREAD), (cpu.core_bits(), cpu.cores(), CORE), (0, 0, 0)];
     for function in leaves.into_iter().filter(|&leaf| leaf <= largest) {
         for (index, (shift, processors, kind)) in (0u32..).zip(levels) {
             entries.push(kvm_cpuid_entry2 {
