@@ -1,3 +1,5 @@
+//! What a command line may hold.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! What fits into memory, and what lies there after loading.
+
 use super::*;
 use crate::boot::samples::{self, CODE_LEN, bzimage, open, put, vmlinux};
 use crate::layout::GIB;

@@ -1,3 +1,5 @@
+//! The tables as a guest finds them in memory.
+
 use super::*;
 use crate::layout::GIB;
 use vm_memory::GuestMemoryMmap;

@@ -1,3 +1,5 @@
+//! Rules on two hosts, for machines of every size.
+
 use super::*;
 use proptest::prelude::*;
 

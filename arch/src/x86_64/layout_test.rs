@@ -1,3 +1,5 @@
+//! RAM and windows of small and large machines.
+
 use super::*;
 
 #[test]

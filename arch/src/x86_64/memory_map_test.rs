@@ -1,3 +1,5 @@
+//! The memory map of small and large machines.
+
 use super::*;
 use crate::layout::{GIB, MIB, PAGE_SIZE};
 

@@ -1,3 +1,5 @@
+//! MSRs at the first run.
+
 use super::*;
 
 #[test]

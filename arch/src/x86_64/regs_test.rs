@@ -1,3 +1,5 @@
+//! Registers and tables at the first instruction, read as a processor does.
+
 use super::*;
 use vm_memory::GuestMemoryMmap;
 
