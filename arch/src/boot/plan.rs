@@ -40,10 +40,10 @@ pub enum PlanError {
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("cannot read {name}, which was whole when it was opened")]
-    Read { name: String, source: io::Error },
-    #[error("cannot load {name} into guest memory")]
-    Copy { name: String, source: GuestMemoryError },
+    #[error("{role} {name} cannot be read")]
+    Seek { role: &'static str, name: String, source: io::Error },
+    #[error("{role} {name} cannot be read into guest memory; has it changed meanwhile?")]
+    Read { role: &'static str, name: String, source: GuestMemoryError },
     #[error("cannot write the boot parameters into guest memory")]
     Parameters(#[from] GuestMemoryError),
 }
@@ -156,11 +156,14 @@ fn copy<M: GuestMemoryBackend>(
     memory: &M,
 ) -> Result<(), LoadError> {
     let mut file = &input.file;
-    file.seek(SeekFrom::Start(segment.offset))
-        .map_err(|source| LoadError::Read { name: input.name.clone(), source })?;
+    file.seek(SeekFrom::Start(segment.offset)).map_err(|source| LoadError::Seek {
+        role: input.role,
+        name: input.name.clone(),
+        source,
+    })?;
     memory
         .read_exact_volatile_from(GuestAddress(segment.address), &mut file, segment.len as usize)
-        .map_err(|source| LoadError::Copy { name: input.name.clone(), source })
+        .map_err(|source| LoadError::Read { role: input.role, name: input.name.clone(), source })
 }
 
 fn mib_up(bytes: u64) -> u64 {
