@@ -14,11 +14,13 @@ mod line;
 mod screen;
 mod socket;
 mod source;
+#[cfg(test)]
+mod testing;
 mod tty;
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -163,6 +165,11 @@ impl Host {
     fn stdio() -> io::Result<Host> {
         let input = io::stdin().as_fd().try_clone_to_owned()?;
         let output = io::stdout().as_fd().try_clone_to_owned()?;
+        Host::inherited(input, output)
+    }
+
+    /// Descriptors that other processes may be using too.
+    fn inherited(input: OwnedFd, output: OwnedFd) -> io::Result<Host> {
         Ok(Host {
             source: Some(Source::shared(input)),
             screen: Some(Screen::shared(File::from(output))?),

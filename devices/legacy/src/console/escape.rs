@@ -3,10 +3,12 @@
 /// Ctrl-A, which begins every escape.
 const CTRL_A: u8 = 0x01;
 
-pub(super) const HELP: &[u8] = b"\r\n\
-    Ctrl-A x       quit: the machine stops at once\r\n\
-    Ctrl-A h       this help\r\n\
-    Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n";
+/// The terminal itself returns the carriage.
+pub(super) const HELP: &[u8] = b"
+Ctrl-A x       quit: the machine stops at once
+Ctrl-A h       this help
+Ctrl-A Ctrl-A  send Ctrl-A to the guest
+";
 
 /// What one key means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

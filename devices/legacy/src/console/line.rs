@@ -39,7 +39,7 @@ impl State {
 
 impl Line {
     /// A line that holds the latest `limit` bytes; with 0 it holds none.
-    pub(super) fn new(limit: usize) -> io::Result<Arc<Line>> {
+    pub(crate) fn new(limit: usize) -> io::Result<Arc<Line>> {
         let state = State {
             bytes: VecDeque::new(),
             start: 0,
@@ -76,13 +76,13 @@ impl Line {
     }
 
     /// Asks for a bell when the port may have room. Look once more at the port afterwards.
-    pub(super) fn wait_for_room(&self) {
+    pub(crate) fn wait_for_room(&self) {
         self.lock().input_waits = true;
     }
 
     /// Copies the bytes from `position` on, or from the oldest there is; returns the position of the
     /// first and their number.
-    pub(super) fn copy_from(&self, position: u64, into: &mut [u8]) -> (u64, usize) {
+    pub(crate) fn copy_from(&self, position: u64, into: &mut [u8]) -> (u64, usize) {
         let state = self.lock();
         let first = position.max(state.start);
         let skip = usize::try_from(first.saturating_sub(state.start)).unwrap_or(usize::MAX);
@@ -129,6 +129,18 @@ impl Line {
     /// Readable once rung; needs no reading if it is watched for edges.
     pub(super) fn bell(&self) -> BorrowedFd<'_> {
         super::tty::borrow(&self.bell)
+    }
+
+    /// How many bytes are held.
+    #[cfg(test)]
+    pub(super) fn pending(&self) -> u64 {
+        self.lock().bytes.len() as u64
+    }
+
+    /// Whether the bell rang since the last call.
+    #[cfg(test)]
+    pub(crate) fn bell_rang(&self) -> bool {
+        self.bell.read().is_ok()
     }
 
     /// Cannot fail but by overflow of the eventfd, and then it is readable already.

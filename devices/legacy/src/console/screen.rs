@@ -89,3 +89,7 @@ impl AsFd for Screen {
         self.file.as_fd()
     }
 }
+
+#[cfg(test)]
+#[path = "screen_test.rs"]
+mod tests;
