@@ -461,6 +461,7 @@ enum Act {
     Queue { queue: u16, size: u16, addresses: [u64; 3] },
     Negotiate(u64),
     Start,
+    StartWith(Rings),
     Command(u64),
     Window { at: u16, value: u64 },
     PauseAndResume,
@@ -471,12 +472,12 @@ enum Act {
 fn address() -> impl Strategy<Value = u64> {
     let end = RAM_LEN as u64;
     prop_oneof![
-        (0u64..0x40_0000).prop_map(|at| at & !0xf),
-        0u64..0x40_0000,
-        end - 0x1100..end + 0x10,
-        SECOND_RAM - 0x10..SECOND_RAM + 0x10,
-        any::<u64>(),
-        (0u64..64).prop_map(|below| u64::MAX - below),
+        4 => (0u64..0x40_0000).prop_map(|at| at & !0xf),
+        1 => 0u64..0x40_0000,
+        2 => (end - 0x1100..end + 0x10).prop_map(|at| at & !0xf),
+        1 => SECOND_RAM - 0x10..SECOND_RAM + 0x10,
+        1 => any::<u64>(),
+        1 => (0u64..64).prop_map(|below| u64::MAX - below),
     ]
 }
 
@@ -492,6 +493,9 @@ fn act() -> impl Strategy<Value = Act> {
         4 => (0u16..4, size, [address(), address(), address()])
             .prop_map(|(queue, size, addresses)| Act::Queue { queue, size, addresses }),
         2 => features.prop_map(Act::Negotiate),
+        2 => (2u32..9, address(), address(), address()).prop_map(|(bits, descriptors, available, used)| {
+            Act::StartWith(Rings { size: 1 << bits, descriptors, available, used })
+        }),
         1 => Just(Act::Start),
         1 => (0u64..8).prop_map(Act::Command),
         1 => (4u16..20, value).prop_map(|(at, value)| Act::Window { at, value }),
@@ -532,6 +536,11 @@ impl Guest {
                 self.set_command(MEMORY_AND_MASTER);
                 self.find_structures_again();
                 self.start();
+            }
+            Act::StartWith(rings) => {
+                self.set_command(MEMORY_AND_MASTER);
+                self.find_structures_again();
+                self.start_with(rings);
             }
             Act::Command(command) => self.set_command(command),
             Act::Window { at, value } => {
