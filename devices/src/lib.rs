@@ -1,1 +1,10 @@
 //! The one list of device kinds.
+
+#![forbid(unsafe_code)]
+
+mod catalog;
+
+/// The engines and boards behind the kinds, for who builds the machine.
+pub use {legacy, net};
+
+pub use catalog::{BuildError, Built, DeviceSpec, Place};

@@ -1,3 +1,7 @@
 //! Entry of the `vmm` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vmm::main()
+}

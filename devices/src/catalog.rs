@@ -1,0 +1,59 @@
+//! Every kind of device that can be asked for: the only place that knows them all.
+
+use std::sync::Arc;
+
+use device_core::device::{Device, Kit};
+use net::spec::NicSpec;
+use pci::device::PciDevice;
+
+/// What can be asked for.
+#[derive(Clone, Debug)]
+pub enum DeviceSpec {
+    /// A network card.
+    Nic(NicSpec),
+}
+
+/// Where a device sits in the machine.
+pub enum Place {
+    /// A function of the PCI bus.
+    Pci(Arc<dyn PciDevice>),
+}
+
+/// A device, made and not yet in its place.
+pub struct Built {
+    /// For the life cycle.
+    pub device: Arc<dyn Device>,
+    pub place: Place,
+}
+
+/// Why a device could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("network card '{id}'")]
+    Net { id: String, source: virtio::net::BuildError },
+    #[error("network card '{id}' got no interrupts or notifications")]
+    Card { id: String, source: std::io::Error },
+}
+
+impl DeviceSpec {
+    /// What the user calls the device.
+    pub fn id(&self) -> &str {
+        match self {
+            DeviceSpec::Nic(spec) => &spec.id,
+        }
+    }
+
+    /// Makes the device with what `kit` offers.
+    pub fn build(&self, kit: &Kit<'_>) -> Result<Built, BuildError> {
+        match self {
+            DeviceSpec::Nic(spec) => {
+                let id = || spec.id.clone();
+                let device = virtio::net::Net::build(spec, kit)
+                    .map_err(|source| BuildError::Net { id: id(), source })?;
+                let card = virtio::transport::pci::VirtioCard::new(device, kit)
+                    .map_err(|source| BuildError::Card { id: id(), source })?;
+                Ok(Built { device: card.clone(), place: Place::Pci(card) })
+            }
+        }
+    }
+}

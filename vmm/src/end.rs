@@ -1,0 +1,163 @@
+//! How a machine ends: the reasons, their exit codes and their one line for the user.
+
+use std::fmt;
+use std::io;
+
+use crate::vm::state::Event;
+
+/// Why the process ends, once a machine has been built.
+#[derive(Debug)]
+pub enum End {
+    /// ACPI S5: the guest powered itself off.
+    GuestOff,
+    /// The user quit at the console.
+    Quit,
+    /// The guest reset itself: reboot, or a kernel panic with `panic=-1`.
+    GuestReset,
+    TripleFault {
+        cpu: u8,
+        rip: u64,
+    },
+    InternalError {
+        cpu: u8,
+        suberror: u32,
+        rip: u64,
+        instruction: Vec<u8>,
+        hardware: bool,
+    },
+    FailedEntry {
+        cpu: u8,
+        reason: u64,
+        host_cpu: u32,
+        hardware: bool,
+    },
+    /// KVM_RUN itself failed, or ended in a way that nothing here enables.
+    VcpuFailed {
+        cpu: u8,
+        source: io::Error,
+    },
+    /// A signal, and the guest did not power off in time.
+    Signal(i32),
+}
+
+impl End {
+    /// What it means for the machine's state.
+    pub fn event(&self) -> Event {
+        match self {
+            End::GuestOff => Event::GuestOff,
+            End::GuestReset => Event::GuestReset,
+            End::Quit | End::Signal(_) => Event::Stop,
+            End::TripleFault { .. }
+            | End::InternalError { .. }
+            | End::FailedEntry { .. }
+            | End::VcpuFailed { .. } => Event::Fault,
+        }
+    }
+
+    /// The process's exit code; documented in the README.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            End::GuestOff | End::Quit => 0,
+            End::VcpuFailed { .. } => 1,
+            End::GuestReset => 3,
+            End::TripleFault { .. } => 4,
+            End::InternalError { .. } | End::FailedEntry { .. } => 5,
+            End::Signal(number) => 128 + (*number as u8 & 0x7f),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::GuestOff => write!(f, "the guest powered off"),
+            End::Quit => write!(f, "stopped from the console"),
+            End::GuestReset => write!(
+                f,
+                "the guest reset itself (a reboot, or a kernel panic with panic=-1; its console tells)"
+            ),
+            End::TripleFault { cpu, rip } => write!(
+                f,
+                "vCPU {cpu} stopped by a triple fault at RIP {rip:#x}: the guest could not handle an exception"
+            ),
+            End::InternalError { cpu, suberror, rip, instruction, hardware } => {
+                write!(
+                    f,
+                    "vCPU {cpu} stopped by a KVM internal error: suberror {suberror} ({}), RIP {rip:#x}",
+                    suberror_name(*suberror)
+                )?;
+                if !instruction.is_empty() {
+                    write!(f, ", instruction bytes")?;
+                    instruction.iter().try_for_each(|byte| write!(f, " {byte:02x}"))?;
+                }
+                no_hardware(f, *hardware)
+            }
+            End::FailedEntry { cpu, reason, host_cpu, hardware } => {
+                write!(
+                    f,
+                    "vCPU {cpu} could not enter the guest on host CPU {host_cpu}: hardware reason {reason:#x}"
+                )?;
+                no_hardware(f, *hardware)
+            }
+            End::VcpuFailed { cpu, source } => write!(f, "vCPU {cpu} cannot run: {source}"),
+            End::Signal(number) => {
+                let name = match *number {
+                    libc::SIGINT => "SIGINT",
+                    libc::SIGTERM => "SIGTERM",
+                    _ => "a signal",
+                };
+                write!(f, "stopped by {name}; the guest had not powered off")
+            }
+        }
+    }
+}
+
+/// Names of `KVM_INTERNAL_ERROR_*`.
+fn suberror_name(suberror: u32) -> &'static str {
+    match suberror {
+        1 => "emulation failed",
+        2 => "simultaneous exceptions",
+        3 => "exit while delivering an event",
+        4 => "unexpected exit reason",
+        _ => "unknown",
+    }
+}
+
+fn no_hardware(f: &mut fmt::Formatter<'_>, hardware: bool) -> fmt::Result {
+    if hardware {
+        return Ok(());
+    }
+    write!(
+        f,
+        "; this host has no hardware virtualization (its KVM emulates the kernel mode of guests, incompletely), and that is why"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_internal_error_says_where_on_which_bytes_and_why_on_a_host_without_hardware() {
+        let end = End::InternalError {
+            cpu: 1,
+            suberror: 1,
+            rip: 0x1234,
+            instruction: vec![0x0f, 0xc7],
+            hardware: false,
+        };
+        let line = end.to_string();
+        assert!(
+            line.contains("suberror 1 (emulation failed), RIP 0x1234, instruction bytes 0f c7")
+        );
+        assert!(line.contains("no hardware virtualization"));
+        assert!(!line.contains('\n'));
+        assert_eq!(end.exit_code(), 5);
+    }
+
+    #[test]
+    fn signals_have_the_shells_codes() {
+        assert_eq!(End::Signal(libc::SIGTERM).exit_code(), 143);
+        assert_eq!(End::Signal(libc::SIGINT).exit_code(), 130);
+    }
+}

@@ -1,0 +1,208 @@
+//! Interrupts by irqfd: lines of the board, and MSI vectors with their routes.
+//!
+//! A masked vector is one without irqfd: its fires stay in the eventfd, which is thus its pending
+//! bit, and KVM looks at the eventfd when the irqfd comes back. `fire` never asks about a mask.
+
+use arch::layout::{FIRST_MSI_GSI, IOAPIC_PINS};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use device_core::interrupt::{IrqLine, MsiController, MsiMessage, MsiSet, MsiVector, Route};
+use kvm_bindings::{
+    KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER,
+    KVM_IRQCHIP_PIC_SLAVE, KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_irqchip,
+    kvm_irq_routing_msi,
+};
+use kvm_ioctls::VmFd;
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+/// Pins of the two PICs together.
+const PIC_PINS: u32 = 16;
+/// Routes that KVM holds per VM.
+const MAX_GSI: u32 = 4096;
+
+fn new_event() -> io::Result<EventFd> {
+    EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)
+}
+
+/// An eventfd that cannot be written is full, and then the interrupt is on its way already.
+fn signal(event: &EventFd) {
+    let _ = event.write(1);
+}
+
+/// A pin of the IOAPIC.
+pub struct Line(EventFd);
+
+impl Line {
+    pub fn new(vm: &VmFd, gsi: u32) -> io::Result<Arc<Line>> {
+        let event = new_event()?;
+        vm.register_irqfd(&event, gsi)?;
+        Ok(Arc::new(Line(event)))
+    }
+}
+
+impl IrqLine for Line {
+    fn pulse(&self) {
+        signal(&self.0);
+    }
+}
+
+/// The routes of one VM, and the numbers that are still free.
+pub struct Msi(Arc<Routing>);
+
+struct Routing {
+    vm: Arc<VmFd>,
+    table: Mutex<Table>,
+}
+
+struct Table {
+    next_gsi: u32,
+    msi: BTreeMap<u32, MsiMessage>,
+}
+
+impl Msi {
+    pub fn new(vm: Arc<VmFd>) -> Msi {
+        let table = Table { next_gsi: FIRST_MSI_GSI, msi: BTreeMap::new() };
+        Msi(Arc::new(Routing { vm, table: Mutex::new(table) }))
+    }
+}
+
+impl MsiController for Msi {
+    fn allocate(&self, count: u16) -> io::Result<Arc<dyn MsiSet>> {
+        let mut table = self.0.lock();
+        let first = table.next_gsi;
+        let end = first + u32::from(count);
+        if end > MAX_GSI {
+            return Err(io::Error::other("the VM has no interrupt routes left"));
+        }
+        let vectors = (first..end)
+            .map(|gsi| Ok(Arc::new(Vector { event: new_event()?, gsi })))
+            .collect::<io::Result<Vec<_>>>()?;
+        table.next_gsi = end;
+        let attached = Mutex::new(vec![false; count.into()]);
+        Ok(Arc::new(Set { routing: self.0.clone(), vectors, attached }))
+    }
+}
+
+impl Routing {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts `changes` into the table, and hands it to KVM if it has changed: KVM takes only whole tables.
+    fn set(&self, changes: impl Iterator<Item = (u32, MsiMessage)>) -> io::Result<()> {
+        let mut table = self.lock();
+        let mut changed = false;
+        for (gsi, message) in changes {
+            changed |= table.msi.insert(gsi, message) != Some(message);
+        }
+        if !changed {
+            return Ok(());
+        }
+        let entries: Vec<_> = board_routes()
+            .chain(table.msi.iter().map(|(&gsi, &message)| msi_route(gsi, message)))
+            .collect();
+        let routing = KvmIrqRouting::from_entries(&entries)
+            .map_err(|_| io::Error::other("the table of interrupt routes is too large"))?;
+        Ok(self.vm.set_gsi_routing(&routing)?)
+    }
+}
+
+/// What KVM has by default: the pins of IOAPIC and PICs.
+fn board_routes() -> impl Iterator<Item = kvm_irq_routing_entry> {
+    let chip_route = |gsi, irqchip, pin| {
+        let mut entry =
+            kvm_irq_routing_entry { gsi, type_: KVM_IRQ_ROUTING_IRQCHIP, ..Default::default() };
+        entry.u.irqchip = kvm_irq_routing_irqchip { irqchip, pin };
+        entry
+    };
+    let ioapic = (0..IOAPIC_PINS).map(move |pin| chip_route(pin, KVM_IRQCHIP_IOAPIC, pin));
+    let pic = (0..PIC_PINS).map(move |pin| match pin {
+        0..8 => chip_route(pin, KVM_IRQCHIP_PIC_MASTER, pin),
+        _ => chip_route(pin, KVM_IRQCHIP_PIC_SLAVE, pin - 8),
+    });
+    ioapic.chain(pic)
+}
+
+fn msi_route(gsi: u32, message: MsiMessage) -> kvm_irq_routing_entry {
+    let mut entry = kvm_irq_routing_entry { gsi, type_: KVM_IRQ_ROUTING_MSI, ..Default::default() };
+    entry.u.msi = kvm_irq_routing_msi {
+        address_lo: message.address as u32,
+        address_hi: (message.address >> 32) as u32,
+        data: message.data,
+        ..Default::default()
+    };
+    entry
+}
+
+struct Vector {
+    event: EventFd,
+    gsi: u32,
+}
+
+impl MsiVector for Vector {
+    fn fire(&self) {
+        signal(&self.event);
+    }
+
+    fn is_pending(&self) -> bool {
+        let fd = self.event.as_raw_fd();
+        let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd, and no wait.
+        unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
+    }
+
+    fn eventfd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open as long as `self.event`, which the result borrows.
+        unsafe { BorrowedFd::borrow_raw(self.event.as_raw_fd()) }
+    }
+}
+
+struct Set {
+    routing: Arc<Routing>,
+    vectors: Vec<Arc<Vector>>,
+    attached: Mutex<Vec<bool>>,
+}
+
+impl MsiSet for Set {
+    fn count(&self) -> u16 {
+        self.vectors.len() as u16 // allocated as a u16
+    }
+
+    fn vector(&self, index: u16) -> Option<Arc<dyn MsiVector>> {
+        let vector = self.vectors.get(usize::from(index))?;
+        Some(vector.clone())
+    }
+
+    fn route(&self, changes: &[Route]) -> io::Result<()> {
+        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            |change: &Route| Some((self.vectors.get(usize::from(change.index))?, change.to));
+        // Off first, so that no vector fires to its old place with a new route half known.
+        for (vector, _) in changes.iter().filter_map(known).filter(|(_, to)| to.is_none()) {
+            let attached = &mut attached[(vector.gsi - self.vectors[0].gsi) as usize];
+            if std::mem::take(attached) {
+                self.routing.vm.unregister_irqfd(&vector.event, vector.gsi)?;
+            }
+        }
+        let routed = || changes.iter().filter_map(known).filter_map(|(v, to)| Some((v, to?)));
+        self.routing.set(routed().map(|(vector, message)| (vector.gsi, message)))?;
+        for (vector, _) in routed() {
+            let attached = &mut attached[(vector.gsi - self.vectors[0].gsi) as usize];
+            if !*attached {
+                self.routing.vm.register_irqfd(&vector.event, vector.gsi)?;
+                *attached = true;
+                // KVM has looked at what was pending and delivers it, but leaves the count. Fires
+                // from now on are taken by KVM itself, so what is left to read is old.
+                let _ = vector.event.read();
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "irq_test.rs"]
+mod tests;

@@ -1,0 +1,29 @@
+//! Memory slots.
+
+use device_core::Ram;
+use kvm_bindings::kvm_userspace_memory_region;
+use kvm_ioctls::VmFd;
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+
+use super::vm::CreateError;
+
+/// Maps every region of `ram` into the VM, one slot each.
+pub(super) fn give(vm: &VmFd, ram: &Ram) -> Result<(), CreateError> {
+    for (slot, region) in (0..).zip(ram.iter()) {
+        let slot = kvm_userspace_memory_region {
+            slot,
+            guest_phys_addr: region.start_addr().0,
+            memory_size: region.len(),
+            userspace_addr: region.as_ptr() as u64,
+            flags: 0,
+        };
+        // SAFETY: the region is mapped at `userspace_addr`, and `vmm::vm::Vm` holds the memory
+        // until after the VM's descriptor is closed.
+        unsafe { vm.set_user_memory_region(slot) }.map_err(|error| CreateError::Memory {
+            start: slot.guest_phys_addr,
+            len: slot.memory_size,
+            source: error.into(),
+        })?;
+    }
+    Ok(())
+}

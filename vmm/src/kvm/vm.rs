@@ -1,0 +1,45 @@
+//! A VM: made, given its memory and interrupt controllers.
+
+use std::io;
+use std::sync::Arc;
+
+use device_core::Ram;
+use kvm_bindings::CpuId;
+use kvm_ioctls::{Kvm, VmFd};
+
+use super::memory;
+
+/// Why a VM could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    #[error("KVM refused to make a VM")]
+    Create(#[source] io::Error),
+    #[error("KVM refused {0}")]
+    Setup(&'static str, #[source] io::Error),
+    #[error("KVM refused {len} bytes of guest memory at {start:#x}")]
+    Memory { start: u64, len: u64, source: io::Error },
+}
+
+/// Makes a VM with its memory and the in-kernel PIC, IOAPIC and LAPICs.
+pub fn create(kvm: &Kvm, ram: &Arc<Ram>) -> Result<Arc<VmFd>, CreateError> {
+    let vm = loop {
+        // A pending signal interrupts the creation; the kernel wants us to try again.
+        match kvm.create_vm() {
+            Err(error) if error.errno() == libc::EINTR => continue,
+            other => break other.map_err(|error| CreateError::Create(error.into()))?,
+        }
+    };
+    let refused = |what| move |error: kvm_ioctls::Error| CreateError::Setup(what, error.into());
+    vm.set_identity_map_address(arch::layout::KVM_IDENTITY_MAP)
+        .map_err(refused("the place of the identity map"))?;
+    vm.set_tss_address(arch::layout::KVM_TSS as usize).map_err(refused("the place of the TSS"))?;
+    vm.create_irq_chip().map_err(refused("interrupt controllers"))?;
+    memory::give(&vm, ram)?;
+    Ok(Arc::new(vm))
+}
+
+/// What KVM can show a guest of the host's CPUID.
+pub fn supported_cpuid(kvm: &Kvm) -> Result<CpuId, CreateError> {
+    kvm.get_supported_cpuid(kvm_bindings::KVM_MAX_CPUID_ENTRIES)
+        .map_err(|error| CreateError::Setup("to tell its CPUID", error.into()))
+}

@@ -1,0 +1,100 @@
+//! Guest memory: sizes as users write them, and its mapping.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use device_core::{GuestRam, Ram};
+use vm_memory::GuestAddress;
+
+/// A number of bytes as users write it: digits and one of `K`, `M`, `G`, `T`, in powers of 1024.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+/// Why a text is no size.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SizeError {
+    #[error("'{0}' is not a size; write digits and a unit, such as 512M or 2G")]
+    Syntax(String),
+    #[error("'{0}' has no unit; write K, M, G or T after the number, such as {0}M")]
+    NoUnit(String),
+    #[error("'{0}' is too large")]
+    TooLarge(String),
+}
+
+impl FromStr for Size {
+    type Err = SizeError;
+
+    fn from_str(text: &str) -> Result<Size, SizeError> {
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let syntax = || SizeError::Syntax(text.to_string());
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(syntax());
+        }
+        let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
+            "" => return Err(SizeError::NoUnit(text.to_string())),
+            "K" | "KIB" => 10,
+            "M" | "MIB" => 20,
+            "G" | "GIB" => 30,
+            "T" | "TIB" => 40,
+            _ => return Err(syntax()),
+        };
+        let too_large = || SizeError::TooLarge(text.to_string());
+        let number: u64 = digits.parse().map_err(|_| too_large())?;
+        number.checked_mul(1 << shift).map(Size).ok_or_else(too_large)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(40, "T"), (30, "G"), (20, "M"), (10, "K")];
+        match units.iter().find(|(shift, _)| self.0 != 0 && self.0.is_multiple_of(1 << shift)) {
+            Some((shift, unit)) => write!(f, "{}{unit}", self.0 >> shift),
+            None => write!(f, "{} bytes", self.0),
+        }
+    }
+}
+
+/// Maps RAM of `bytes` bytes, below and above the PCI hole. Pages come when they are touched.
+pub fn map(bytes: u64) -> io::Result<GuestRam> {
+    let regions: Vec<_> = arch::layout::ram_regions(bytes)
+        .into_iter()
+        .map(|(start, len)| Ok((start, usize::try_from(len).map_err(io::Error::other)?)))
+        .collect::<io::Result<_>>()?;
+    let regions: Vec<(GuestAddress, usize)> = regions;
+    Ram::from_ranges(&regions).map(Arc::new).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        assert_eq!("512M".parse(), Ok(Size(512 << 20)));
+        assert_eq!("2g".parse(), Ok(Size(2 << 30)));
+        assert_eq!("64KiB".parse(), Ok(Size(64 << 10)));
+        assert_eq!("1T".parse(), Ok(Size(1 << 40)));
+    }
+
+    #[test]
+    fn what_is_no_size_says_why() {
+        let error = |text: &str| text.parse::<Size>().unwrap_err().to_string();
+        assert!(error("512").contains("such as 512M"));
+        assert!(error("").contains("not a size"));
+        assert!(error("M").contains("not a size"));
+        assert!(error("-1M").contains("not a size"));
+        assert!(error("1.5G").contains("not a size"));
+        assert!(error("1MB").contains("not a size"));
+        assert!(error("99999999999999999999G").contains("too large"));
+        assert!(error("99999999999T").contains("too large"));
+    }
+
+    #[test]
+    fn a_size_prints_as_it_is_written() {
+        for text in ["512M", "2G", "1T", "4K"] {
+            assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! A vCPU's thread: parked or running, as its owner wants.
+
+use std::io;
+use std::os::unix::thread::JoinHandleExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::end::End;
+use crate::kvm::probe;
+use crate::kvm::vcpu::{Exit, Vcpu, kick_signal};
+use crate::vcpu::run::{self, AddressSpaces};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Parked,
+    Running,
+    Gone,
+}
+
+struct Modes {
+    wanted: Mode,
+    now: Mode,
+    /// The guest ended on this vCPU and cannot be entered again.
+    over: bool,
+}
+
+struct Control {
+    modes: Mutex<Modes>,
+    changed: Condvar,
+    /// Whether the guest must be left; looked at before each entry.
+    stop: Arc<AtomicBool>,
+}
+
+impl Control {
+    fn lock(&self) -> MutexGuard<'_, Modes> {
+        self.modes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Told, on the vCPU's thread, how the guest ended there.
+pub type OnEnd = Arc<dyn Fn(End) + Send + Sync>;
+
+/// The owner's handle on a vCPU; the thread ends when it is dropped.
+pub struct VcpuThread {
+    control: Arc<Control>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl VcpuThread {
+    /// Starts the thread `vcpuN`, parked.
+    pub fn spawn(
+        index: u8,
+        vcpu: Vcpu,
+        spaces: AddressSpaces,
+        on_end: OnEnd,
+    ) -> io::Result<VcpuThread> {
+        let control = Arc::new(Control {
+            modes: Mutex::new(Modes { wanted: Mode::Parked, now: Mode::Parked, over: false }),
+            changed: Condvar::new(),
+            stop: Arc::new(AtomicBool::new(false)),
+        });
+        let body = Body { index, control: control.clone(), spaces, on_end };
+        let thread = std::thread::Builder::new()
+            .name(format!("vcpu{index}"))
+            .spawn(move || body.live(vcpu))?;
+        Ok(VcpuThread { control, thread: Some(thread) })
+    }
+
+    /// Lets the guest run.
+    pub fn resume(&self) {
+        self.control.stop.store(false, Ordering::Release);
+        self.want(Mode::Running);
+    }
+
+    /// Asks the thread to leave the guest; [`VcpuThread::wait_parked`] tells when it has.
+    pub fn park(&self) {
+        self.leave_guest(Mode::Parked);
+    }
+
+    /// Returns once the thread is out of the guest and its last access is complete.
+    pub fn wait_parked(&self) {
+        let modes = self.control.lock();
+        let running = |modes: &mut Modes| modes.now == Mode::Running;
+        drop(self.control.changed.wait_while(modes, running));
+    }
+
+    fn leave_guest(&self, wanted: Mode) {
+        self.want(wanted);
+        self.control.stop.store(true, Ordering::Release); // pairs with the look in `run`
+        if let Some(thread) = &self.thread {
+            // SAFETY: the thread is not joined yet, so its id is valid.
+            unsafe { libc::pthread_kill(thread.as_pthread_t(), kick_signal()) };
+        }
+    }
+
+    fn want(&self, mode: Mode) {
+        self.control.lock().wanted = mode;
+        self.control.changed.notify_all();
+    }
+}
+
+impl Drop for VcpuThread {
+    fn drop(&mut self) {
+        self.leave_guest(Mode::Gone);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Body {
+    index: u8,
+    control: Arc<Control>,
+    spaces: AddressSpaces,
+    on_end: OnEnd,
+}
+
+impl Body {
+    fn live(mut self, vcpu: Vcpu) {
+        let mut vcpu = vcpu.bind();
+        while self.wait_to_run() {
+            let end = match run::run(&mut vcpu, &mut self.spaces, &self.control.stop) {
+                Ok(None) => continue,
+                Ok(Some(exit)) => self.end_of(exit),
+                Err(source) => End::VcpuFailed { cpu: self.index, source },
+            };
+            self.control.lock().over = true;
+            (self.on_end)(end);
+        }
+    }
+
+    /// Parks until the owner wants the guest to run; false when it wants the thread to end.
+    fn wait_to_run(&self) -> bool {
+        let mut modes = self.control.lock();
+        modes.now = Mode::Parked;
+        self.control.changed.notify_all();
+        let mut modes = self
+            .control
+            .changed
+            .wait_while(modes, |modes| match modes.wanted {
+                Mode::Parked => true,
+                Mode::Running => modes.over,
+                Mode::Gone => false,
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        modes.now = modes.wanted;
+        modes.now == Mode::Running
+    }
+
+    fn end_of(&self, exit: Exit) -> End {
+        let cpu = self.index;
+        match exit {
+            Exit::GuestOff => End::GuestOff,
+            Exit::GuestReset => End::GuestReset,
+            Exit::TripleFault { rip } => End::TripleFault { cpu, rip },
+            Exit::InternalError { suberror, rip, instruction } => {
+                let hardware = probe::has_hardware_virtualization();
+                End::InternalError { cpu, suberror, rip, instruction, hardware }
+            }
+            Exit::FailedEntry { reason, cpu: host_cpu } => {
+                let hardware = probe::has_hardware_virtualization();
+                End::FailedEntry { cpu, reason, host_cpu, hardware }
+            }
+            Exit::Access | Exit::Kicked | Exit::Unexpected(_) => End::VcpuFailed {
+                cpu,
+                source: io::Error::other(format!(
+                    "KVM ended with an exit nobody enabled: {exit:?}"
+                )),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "thread_test.rs"]
+mod tests;

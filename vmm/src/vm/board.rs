@@ -1,0 +1,136 @@
+//! What every machine has besides cards: PCI host bridge, serial port, keyboard controller, clock,
+//! power registers and button.
+
+use std::io;
+use std::sync::Arc;
+
+use arch::acpi::BoardFacts;
+use arch::layout::{self, AddressRange};
+use device_core::bus::{Bus, BusDevice, BusError};
+use device_core::worker::Threads;
+use devices::legacy::{
+    Absent, BoardEvents, Console, ConsoleSpec, I8042, OpenConsoleError, PowerButton, PowerFacts,
+    PowerRegisters, Rtc, Serial,
+};
+use kvm_ioctls::VmFd;
+use pci::bus::PciBus;
+use pci::windows::Windows;
+
+use crate::control::Ends;
+use crate::end::End;
+use crate::kvm::irq::Line;
+
+/// First of the power registers; the others count from it.
+const POWER_PORTS: u16 = layout::SLEEP_CONTROL_PORT;
+const POWER: PowerFacts = PowerFacts {
+    sleep_control: 0,
+    sleep_status: (layout::SLEEP_STATUS_PORT - POWER_PORTS) as u64,
+    reset: (layout::RESET_PORT - POWER_PORTS) as u64,
+    sleep_into_s5: layout::SLEEP_INTO_S5,
+    reset_value: layout::RESET_VALUE,
+};
+const POWER_PORTS_LEN: u64 = 4;
+
+/// Ports of keyboard controller and port B, 0x60 to 0x64.
+const I8042_PORTS_LEN: u64 = 5;
+
+/// What stock kernels look for at each boot and need not find: COM2 to COM4, PICs and PIT (which the
+/// kernel emulates or ACPI disclaims), the POST diagnostic port, DMA page registers.
+const KNOWN_ABSENT: &[(u64, u64)] = &[(0x2e8, 8), (0x2f8, 8), (0x3e8, 8), (0x40, 4), (0x80, 16)];
+
+/// Why the board could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BoardError {
+    #[error("--serial")]
+    Console(#[from] OpenConsoleError),
+    #[error("--serial: cannot start the console")]
+    StartConsole(#[source] io::Error),
+    #[error("KVM refused interrupt line {gsi}")]
+    Line { gsi: u32, source: io::Error },
+    #[error("the board's address map is wrong")]
+    Map(#[from] BusError),
+    #[error(transparent)]
+    Pci(#[from] pci::bus::AttachError),
+}
+
+/// The parts that the rest of the machine speaks to.
+pub struct Board {
+    pub pci: Arc<PciBus>,
+    pub power_button: Arc<PowerButton>,
+    console: Console,
+}
+
+impl Board {
+    /// What ACPI must know; the rest differs from machine to machine.
+    pub const FACTS: BoardFacts = BoardFacts {
+        cpus: 1,
+        pci_mmio64: AddressRange::new(0, 0),
+        serial: true,
+        keyboard: true,
+        rtc: true,
+    };
+
+    /// Builds the parts and puts them on the buses.
+    pub fn build(
+        vm: &VmFd,
+        ports: &Bus,
+        mmio: &Arc<Bus>,
+        pci_mmio64: AddressRange,
+        serial: &ConsoleSpec,
+        threads: &Threads,
+        ends: &Arc<Ends>,
+    ) -> Result<Board, BoardError> {
+        let line = |gsi| Line::new(vm, gsi).map_err(|source| BoardError::Line { gsi, source });
+        let events: Arc<dyn BoardEvents> = Arc::new(Report(ends.clone()));
+
+        let console = serial.open()?;
+        let com1 = Arc::new(Serial::new(line(layout::COM1_GSI)?, console.line()));
+        let quit = ends.clone();
+        let console = console
+            .start(com1.clone(), threads.slow(), move || quit.report(End::Quit))
+            .map_err(BoardError::StartConsole)?;
+
+        let i8042 = I8042::new(line(layout::I8042_KEYBOARD_GSI)?, events.clone());
+        let power = PowerRegisters::new(POWER, events);
+        let windows = Windows {
+            low: layout::PCI_MMIO32.start..layout::PCI_MMIO32.end,
+            high: pci_mmio64.start..pci_mmio64.end,
+        };
+        let pci = PciBus::new(mmio.clone(), windows)?;
+
+        let on_ports: [(u16, u64, Arc<dyn BusDevice>); 5] = [
+            (layout::COM1_PORT, layout::COM1_PORTS.into(), com1),
+            (layout::I8042_DATA_PORT, I8042_PORTS_LEN, Arc::new(i8042)),
+            (layout::RTC_PORT, layout::RTC_PORTS.into(), Arc::new(Rtc::new())),
+            (POWER_PORTS, POWER_PORTS_LEN, Arc::new(power)),
+            (layout::PCI_CONFIG_PORT, layout::PCI_CONFIG_PORTS.into(), pci.ports()),
+        ];
+        for (port, len, device) in on_ports {
+            ports.insert(port.into(), len, device)?;
+        }
+        for &(port, len) in KNOWN_ABSENT {
+            ports.insert(port, len, Arc::new(Absent))?;
+        }
+        mmio.insert(layout::PCI_ECAM.start, layout::PCI_ECAM.len(), pci.ecam())?;
+        let power_button = Arc::new(PowerButton::new(line(layout::GED_GSI)?));
+        Ok(Board { pci, power_button, console })
+    }
+
+    /// Brings the console's last bytes out, and its terminal and socket into order.
+    pub fn close(self) {
+        self.console.close();
+    }
+}
+
+/// What a guest does to its whole machine goes to the main thread.
+struct Report(Arc<Ends>);
+
+impl BoardEvents for Report {
+    fn guest_off(&self) {
+        self.0.report(End::GuestOff);
+    }
+
+    fn guest_reset(&self) {
+        self.0.report(End::GuestReset);
+    }
+}

@@ -1,0 +1,139 @@
+//! From a wish to a machine: files are checked before anything is made.
+
+use std::io;
+use std::sync::Arc;
+
+use arch::boot::{BootPlan, Cmdline, CmdlineError, Initrd, InitrdError, Kernel, KernelError};
+use arch::boot::{LoadError, PlanError};
+use device_core::bus::Bus;
+use device_core::device::Kit;
+use device_core::worker::Threads;
+use kvm_ioctls::Cap;
+
+use super::attach::AttachError;
+use super::board::{Board, BoardError};
+use super::spec::{BootSpec, VmSpec};
+use super::state::{Event, State};
+use super::{Registry, Vm};
+use crate::control::Ends;
+use crate::kvm::probe::{self, ProbeError};
+use crate::kvm::vcpu::{Vcpu, install_kick_handler};
+use crate::kvm::vm::CreateError;
+use crate::kvm::{self, irq, kick};
+use crate::memory;
+use crate::observe::start::cpu_time;
+use crate::vcpu::run::{AddressSpaces, Unmapped};
+use crate::vcpu::thread::VcpuThread;
+
+/// Why a machine could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    #[error("this host cannot run virtual machines: {0}")]
+    Probe(#[from] ProbeError),
+    #[error("--mem: cannot map {0} of guest memory; free some, or ask for less")]
+    Memory(memory::Size, #[source] io::Error),
+    #[error(
+        "--mem: {memory} of memory leave no room for PCI below the {bits} address bits of this CPU"
+    )]
+    AddressSpace { memory: memory::Size, bits: u8 },
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    #[error("cannot set vCPU {index} up")]
+    Vcpu { index: u8, source: io::Error },
+    #[error(transparent)]
+    CpuId(#[from] arch::cpuid::CpuIdError),
+    #[error("cannot start {0}")]
+    Thread(&'static str, #[source] io::Error),
+    #[error(transparent)]
+    Board(#[from] BoardError),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Acpi(#[from] arch::acpi::AcpiError),
+    #[error("cannot write the boot tables into guest memory")]
+    Tables(#[from] vm_memory::GuestMemoryError),
+}
+
+/// What is wrong with the files and texts that a machine boots from.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    #[error("--kernel: {0}")]
+    Kernel(#[from] KernelError),
+    #[error("--initrd: {0}")]
+    Initrd(#[from] InitrdError),
+    #[error("--cmdline: {0}")]
+    Cmdline(#[from] CmdlineError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// Opens and checks all that the machine boots from; no VM exists yet.
+fn plan(boot: &BootSpec, memory: memory::Size) -> Result<BootPlan, BootError> {
+    let kernel = Kernel::open(&boot.kernel)?;
+    let initrd = boot.initrd.as_deref().map(Initrd::open).transpose()?;
+    let cmdline = Cmdline::new(&boot.cmdline)?;
+    Ok(BootPlan::new(kernel, initrd, cmdline, memory.0)?)
+}
+
+impl Vm {
+    /// Builds the machine that `spec` asks for; it rests until [`Vm::resume`]. What ends it will be
+    /// reported to `ends`.
+    pub fn build(spec: &VmSpec, ends: &Arc<Ends>) -> Result<Vm, BuildError> {
+        let plan = plan(&spec.boot, spec.machine.memory)?;
+        let cpus = spec.machine.cpus;
+        let kvm = probe::open()?;
+        let host_cpuid = kvm::vm::supported_cpuid(&kvm)?;
+        let bytes = spec.machine.memory.0;
+        let bits = arch::cpuid::physical_address_bits(&host_cpuid);
+        let pci_mmio64 = arch::layout::pci_mmio64(bytes, bits)
+            .ok_or(BuildError::AddressSpace { memory: spec.machine.memory, bits })?;
+
+        let ram =
+            memory::map(bytes).map_err(|source| BuildError::Memory(spec.machine.memory, source))?;
+        let fd = kvm::vm::create(&kvm, &ram)?;
+        let threads = Threads::new().map_err(|e| BuildError::Thread("the thread io-0", e))?;
+        let (ports, mmio) = (Bus::new(), Bus::new());
+        let board = Board::build(&fd, &ports, &mmio, pci_mmio64, &spec.serial, &threads, ends)?;
+
+        let msi: Arc<dyn device_core::interrupt::MsiController> =
+            Arc::new(irq::Msi::new(fd.clone()));
+        let kicks: Arc<dyn device_core::kick::KickBinder> = Arc::new(kick::Kicks(fd.clone()));
+        let mut registry = Registry::default();
+        let kit = Kit { memory: &ram, msi: &msi, kicks: &kicks, threads: &threads };
+        for device in &spec.devices {
+            registry.attach(device, &kit, &board)?;
+        }
+
+        let before = cpu_time();
+        plan.load_images(&*ram)?;
+        let reading = cpu_time().saturating_sub(before);
+        let facts = arch::acpi::BoardFacts { cpus, pci_mmio64, ..Board::FACTS };
+        let rsdp = arch::acpi::write_tables(&*ram, &facts)?;
+        let entry = plan.write_parameters(&*ram, rsdp)?;
+        arch::regs::write_tables(&*ram, entry.mode)?;
+
+        install_kick_handler().map_err(|e| BuildError::Thread("the kick of vCPUs", e))?;
+        let unmapped = Arc::new(Unmapped::default());
+        let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
+        let mut vcpus = Vec::with_capacity(cpus.into());
+        for index in 0..cpus {
+            let refused = |source| BuildError::Vcpu { index, source };
+            let vcpu = Vcpu::new(&fd, index).map_err(refused)?;
+            let facts = arch::cpuid::CpuFacts { index, count: cpus, tsc_deadline };
+            vcpu.init(&arch::cpuid::guest_cpuid(&host_cpuid, &facts)?).map_err(refused)?;
+            if index == 0 {
+                vcpu.boot(&entry).map_err(refused)?;
+            }
+            let spaces = AddressSpaces::new(&ports, &mmio, unmapped.clone());
+            let ends = ends.clone();
+            let on_end = Arc::new(move |end| ends.report(end));
+            vcpus.push(VcpuThread::spawn(index, vcpu, spaces, on_end).map_err(refused)?);
+        }
+        let state = State::Configuring.after(Event::Built).unwrap_or(State::Stopped);
+        Ok(Vm { state, vcpus, registry, board, unmapped, reading, _threads: threads, _ram: ram })
+    }
+}
