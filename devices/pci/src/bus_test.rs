@@ -1,3 +1,5 @@
+//! Tests of the bus of slots, through ECAM and ports as systems use them.
+
 use device_core::bus::BusView;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Tests of one function: header, BARs, capabilities, reset.
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use device_core::bus::BusView;

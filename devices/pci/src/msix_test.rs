@@ -1,3 +1,5 @@
+//! Tests of the MSI-X table and its pending bits.
+
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

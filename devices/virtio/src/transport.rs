@@ -4,5 +4,6 @@ mod notice;
 pub mod pci;
 mod queue;
 mod registers;
+mod structures;
 #[cfg(test)]
 mod test_device;

@@ -21,13 +21,14 @@ use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
 use device_core::interrupt::MsiSet;
 use device_core::kick::{Binding, KickBinder};
-use pci::device::{BarKind, BarSpec, Capability, Identity, PciDevice};
+use pci::device::{BarSpec, Capability, Identity, PciDevice};
 use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::notice::Bulletin;
 use super::queue::{QueueFault, QueueRegisters};
-use super::registers::{Asked, COMMON, COMMON_LEN, Registers};
+use super::registers::{Asked, COMMON, Registers};
+use super::structures::{self, Area, BAR, NOTIFY_AT, NOTIFY_STEP, Window};
 use crate::device::{LiveQueue, Notice, VirtioDevice};
 
 const VENDOR: u16 = 0x1af4;
@@ -36,28 +37,7 @@ const DEVICE_BASE: u16 = 0x1040;
 const CLASS_ETHERNET: u32 = 0x02_00_00;
 const CLASS_UNASSIGNED: u32 = 0xff_00_00;
 
-const BAR: u8 = 0;
 const MSIX_BAR: u8 = 4;
-
-// Each structure has a page to itself, so that one can be mapped apart from the others.
-const COMMON_AT: u64 = 0;
-const ISR_AT: u64 = 0x1000;
-const DEVICE_AT: u64 = 0x2000;
-const NOTIFY_AT: u64 = 0x3000;
-const PAGE: u64 = 0x1000;
-const NOTIFY_STEP: u64 = 4;
-
-const VENDOR_CAPABILITY: u8 = 0x09;
-// Types of structures, VIRTIO_PCI_CAP_* (virtio 1.2, 4.1.4).
-const CAP_COMMON: u8 = 1;
-const CAP_NOTIFY: u8 = 2;
-const CAP_ISR: u8 = 3;
-const CAP_DEVICE: u8 = 4;
-const CAP_PCI: u8 = 5;
-/// Number of the PCI configuration access capability in [`VirtioCard::capabilities`].
-const WINDOW: usize = 4;
-/// Offset of `pci_cfg_data` in that capability's body.
-const WINDOW_DATA: u8 = 14;
 
 /// A virtio device in a PCI slot.
 pub struct VirtioCard {
@@ -66,6 +46,7 @@ pub struct VirtioCard {
     bars: [BarSpec; 1],
     msi: Arc<dyn MsiSet>,
     binder: Arc<dyn KickBinder>,
+    queue_count: u16,
     /// One per queue, for as long as the card lives.
     kicks: Vec<Arc<EventFd>>,
     bindings: Mutex<Vec<Binding>>,
@@ -107,14 +88,12 @@ impl VirtioCard {
         let kicks = (0..count)
             .map(|_| Ok(Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?)))
             .collect::<io::Result<_>>()?;
-        let size = NOTIFY_AT
-            .saturating_add(u64::from(count).saturating_mul(NOTIFY_STEP))
-            .next_power_of_two();
         Ok(Arc::new(VirtioCard {
             memory: kit.memory.clone(),
-            bars: [BarSpec { index: BAR, kind: BarKind::Memory64 { prefetchable: false }, size }],
+            bars: [structures::bar(count)],
             msi,
             binder: kit.kicks.clone(),
+            queue_count: count,
             kicks,
             bindings: Mutex::default(),
             life: Mutex::new(Life {
@@ -295,24 +274,7 @@ impl PciDevice for VirtioCard {
     }
 
     fn capabilities(&self) -> Vec<Capability> {
-        let queues = u32::try_from(self.kicks.len()).unwrap_or_default();
-        let step = NOTIFY_STEP as u32;
-        let mut notify = structure(CAP_NOTIFY, NOTIFY_AT, queues.saturating_mul(step));
-        extend(&mut notify, &step.to_le_bytes());
-        let mut window = structure(CAP_PCI, 0, 0);
-        extend(&mut window, &[0; 4]);
-        window.writable = vec![false; window.body.len()];
-        // BAR, offset, length and data are the driver's.
-        for range in [2..3, 6..18] {
-            window.writable.get_mut(range).unwrap_or_default().fill(true);
-        }
-        vec![
-            structure(CAP_COMMON, COMMON_AT, COMMON_LEN),
-            notify,
-            structure(CAP_ISR, ISR_AT, 1),
-            structure(CAP_DEVICE, DEVICE_AT, PAGE as u32),
-            window,
-        ]
+        structures::capabilities(self.queue_count)
     }
 
     fn msix(&self) -> Option<&Arc<dyn MsiSet>> {
@@ -364,89 +326,17 @@ impl PciDevice for VirtioCard {
     }
 
     fn capability_read(&self, index: usize, offset: u8, _: Width, body: &[u8]) -> Option<u64> {
-        let (at, width) = Window::of(index, offset, body)?.target(&self.bars)?;
+        let [bar] = &self.bars;
+        let (at, width) = Window::of(index, offset, body)?.target(bar)?;
         Some(self.read(BAR, at, width))
     }
 
     fn capability_written(&self, index: usize, offset: u8, _: Width, body: &[u8]) {
+        let [bar] = &self.bars;
         let Some(window) = Window::of(index, offset, body) else { return };
-        if let Some((at, width)) = window.target(&self.bars) {
-            self.write(BAR, at, width, u64::from(window.data) & width.mask());
+        if let Some((at, width)) = window.target(bar) {
+            self.write(BAR, at, width, window.data(width));
         }
-    }
-}
-
-/// The structures in the BAR.
-enum Area {
-    Common,
-    Isr,
-    Device,
-    Notify,
-}
-
-impl Area {
-    /// The structure that holds the whole access, and the offset in it.
-    fn at(offset: u64, width: Width) -> Option<(Area, u64)> {
-        let last = offset.checked_add(width.bytes())?.checked_sub(1)?;
-        let (area, start, end) = match offset {
-            NOTIFY_AT.. => (Area::Notify, NOTIFY_AT, u64::MAX),
-            DEVICE_AT.. => (Area::Device, DEVICE_AT, NOTIFY_AT),
-            ISR_AT.. => (Area::Isr, ISR_AT, DEVICE_AT),
-            COMMON_AT.. => (Area::Common, COMMON_AT, ISR_AT),
-        };
-        Some((area, offset.checked_sub(start)?)).filter(|_| last < end)
-    }
-}
-
-/// The PCI configuration access capability, as the driver set it: a way into the BAR for those who
-/// cannot map it (virtio 1.2, 4.1.4.9).
-struct Window {
-    bar: u8,
-    offset: u32,
-    length: u32,
-    data: u32,
-}
-
-impl Window {
-    /// If an access at `offset` of capability number `index` touches the data register.
-    fn of(index: usize, offset: u8, body: &[u8]) -> Option<Window> {
-        let word = |at: usize| {
-            let bytes = body.get(at..at.checked_add(4)?)?.try_into().ok()?;
-            Some(u32::from_le_bytes(bytes))
-        };
-        if index != WINDOW || offset != WINDOW_DATA {
-            return None;
-        }
-        let data = word(usize::from(WINDOW_DATA))?;
-        Some(Window { bar: *body.get(2)?, offset: word(6)?, length: word(10)?, data })
-    }
-
-    /// Where in the BAR it points to, and how wide; nowhere if it is not set as it must be.
-    fn target(&self, bars: &[BarSpec]) -> Option<(u64, Width)> {
-        let bar = bars.iter().find(|bar| bar.index == self.bar)?;
-        let width = Width::of(self.length.try_into().ok()?).filter(|&width| width != Width::B8)?;
-        let offset = u64::from(self.offset);
-        let end = offset.checked_add(width.bytes())?;
-        (offset.is_multiple_of(width.bytes()) && end <= bar.size).then_some((offset, width))
-    }
-}
-
-/// A capability that says where a structure is (virtio 1.2, 4.1.4).
-fn structure(kind: u8, offset: u64, length: u32) -> Capability {
-    let mut capability =
-        Capability { id: VENDOR_CAPABILITY, body: vec![0, kind, BAR, 0, 0, 0], writable: vec![] };
-    extend(&mut capability, &(offset as u32).to_le_bytes());
-    extend(&mut capability, &length.to_le_bytes());
-    capability
-}
-
-/// Appends to a capability and keeps its length byte right, which counts the two bytes before the
-/// body.
-fn extend(capability: &mut Capability, bytes: &[u8]) {
-    capability.body.extend_from_slice(bytes);
-    let length = u8::try_from(capability.body.len()).unwrap_or(u8::MAX).saturating_add(2);
-    if let Some(first) = capability.body.first_mut() {
-        *first = length;
     }
 }
 

@@ -1,3 +1,5 @@
+//! Tests of a virtio card in its slot, by a driver's steps and by a hostile driver's.
+
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -356,6 +358,47 @@ fn device_threads_may_speak_while_a_cpu_waits_for_them() {
     finished
         .recv_timeout(Duration::from_secs(60))
         .expect("a device thread and a CPU wait for each other");
+}
+
+/// Three CPUs and a device thread at once. The device itself checks that plug and unplug alternate
+/// and that no reset finds it plugged.
+#[test]
+fn registers_may_be_hit_from_all_cpus_at_once() {
+    let mut guest = Guest::new();
+    let (done, finished) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (common, mut cpu) = (guest.common.at, guest.mmio.view());
+        let (device, function) = (guest.device.clone(), guest.function.clone());
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for round in 0..20_000u64 {
+                    let at = common + round % 0x38;
+                    cpu.read(at, B1);
+                    cpu.write(at, B2, round & 0x1f);
+                    cpu.write(common + 0x14, B1, [0, 3, 11, 15][round as usize % 4]);
+                }
+            });
+            scope.spawn(move || {
+                for round in 0..2000 {
+                    function.write_config(4, B2, if round % 3 == 0 { 2 } else { 6 });
+                }
+            });
+            scope.spawn(move || {
+                for _ in 0..20_000 {
+                    device.plugged(|plugged| plugged.notice.config_changed());
+                }
+            });
+            for _ in 0..500 {
+                guest.pause();
+                guest.resume();
+            }
+        });
+        guest.set_command(MEMORY_AND_MASTER);
+        guest.start();
+        assert!(guest.device.is_plugged());
+        done.send(()).unwrap();
+    });
+    finished.recv_timeout(Duration::from_secs(60)).expect("CPUs wait for each other");
 }
 
 #[test]

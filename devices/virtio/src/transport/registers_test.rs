@@ -1,3 +1,5 @@
+//! Tests of the common configuration and the status machine.
+
 use super::*;
 
 const SIZES: [u16; 2] = [256, 64];

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use device_core::bus::{BusView, Width};
+use device_core::bus::{Bus, BusView, Width};
 use device_core::device::Device;
 use device_core::testing::{TestMachine, TestMsiSet, ram_at};
 use pci::bus::PciBus;
@@ -137,6 +137,7 @@ pub struct Guest {
     pub card: Arc<VirtioCard>,
     pub device: Arc<TestDevice>,
     pub function: Arc<PciFunction>,
+    pub mmio: Arc<Bus>,
     pub cpu: BusView,
     pub common: Structure,
     pub notify: Structure,
@@ -183,7 +184,7 @@ impl Guest {
         let machine = TestMachine::new(memory.clone());
         let device = Arc::new(TestDevice { memory: Some(memory), ..TestDevice::default() });
         let card = VirtioCard::new(device.clone(), &machine.kit()).unwrap();
-        let mmio = device_core::bus::Bus::new();
+        let mmio = Bus::new();
         let windows =
             Windows { low: 0xe000_0000..0xe100_0000, high: 0x40_0000_0000..0x41_0000_0000 };
         let bus = PciBus::new(mmio.clone(), windows).unwrap();
@@ -191,6 +192,7 @@ impl Guest {
         let mut guest = Guest {
             function: bus.function(slot).unwrap(),
             cpu: mmio.view(),
+            mmio,
             machine,
             card,
             device,
