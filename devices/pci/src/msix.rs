@@ -1,11 +1,13 @@
 //! The MSI-X table and pending bits of one function, and the routes that follow from them.
 
+use std::fs::File;
+use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use device_core::bus::{BusDevice, Width};
 use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
-use device_core::interrupt::{MsiMessage, MsiSet, Route};
+use device_core::interrupt::{MsiMessage, MsiSet, MsiVector, Route};
 
 use crate::capability::MsixControl;
 
@@ -82,13 +84,14 @@ impl Msix {
         self.change(|table| table.bus_master = on);
     }
 
-    /// All vectors masked, the table zero, MSI-X off.
+    /// All vectors masked and none pending, the table zero, MSI-X off.
     pub fn reset(&self) {
         self.change(|table| {
             table.entries.fill(UNTOUCHED);
             table.control = MsixControl::default();
             table.bus_master = false;
         });
+        (0..self.set.count()).filter_map(|index| self.set.vector(index)).for_each(forget);
     }
 
     /// Applies `edit`, then tells the set which routes differ from before, if any.
@@ -205,6 +208,16 @@ impl Table {
                 *routed = change.to;
             }
         }
+    }
+}
+
+/// Takes back fires of a masked vector that were not delivered.
+fn forget(vector: Arc<dyn MsiVector>) {
+    if vector.is_pending()
+        && let Ok(event) = vector.eventfd().try_clone_to_owned()
+    {
+        // A counter that went to zero meanwhile is an error here, and as good.
+        drop(File::from(event).read(&mut [0; 8]));
     }
 }
 

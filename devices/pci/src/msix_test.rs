@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use device_core::interrupt::MsiVector;
 use device_core::testing::TestMsiSet;
 
 use super::*;
@@ -157,6 +156,19 @@ fn a_reset_masks_and_clears_the_table() {
         let words = [0, 4, 8, 12].map(|word| msix.read(u64::from(vector) * 16 + word, B4));
         assert_eq!(words, [0, 0, 0, 1]);
     }
+}
+
+#[test]
+fn a_reset_forgets_what_was_pending() {
+    let (routes, msix) = table(1);
+    routes.set.test_vector(0).fire();
+    assert_eq!(msix.read(0x1000, B4), 1);
+    msix.reset();
+    assert_eq!(msix.read(0x1000, B4), 0);
+    msix.set_bus_master(true);
+    msix.set_control(ON);
+    program(&msix, 0, 0xfee0_0000, 0);
+    assert_eq!(routes.set.test_vector(0).delivered(), 0);
 }
 
 #[test]
