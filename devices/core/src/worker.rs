@@ -209,6 +209,17 @@ impl<W: Worker> Post<W> {
         call(&self.thread.mailbox, move |set, poller| set.with(slot, poller, f))
     }
 
+    /// Returns after a turn of the worker that follows all that was ready before the call.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn settle(&self) {
+        let slot = self.slot;
+        let turns = || call(&self.thread.mailbox, move |set, _| set.turns(slot));
+        let before = turns();
+        while turns() == before {
+            std::thread::yield_now();
+        }
+    }
+
     /// The worker comes home. It forgets its descriptors itself, in `farewell`, while it is still on
     /// its thread.
     pub fn recall(self, farewell: impl FnOnce(&mut W, &mut Interest<'_>) + Send + 'static) -> W {

@@ -170,6 +170,12 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         totals
     }
 
+    /// Returns after every lane has done what was ready before the call.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn settle(&self) {
+        self.lanes.iter().for_each(Post::settle);
+    }
+
     fn lane(&self, index: u16) -> io::Result<&Post<Lane<T, R>>> {
         let missing = || io::Error::other(format!("there is no lane {index}"));
         self.lanes.get(usize::from(index)).ok_or_else(missing)

@@ -15,4 +15,6 @@
 pub mod device;
 pub mod net;
 pub mod ring;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod transport;

@@ -7,3 +7,12 @@ mod rx;
 mod tx;
 
 pub use device::{BuildError, Net};
+
+#[cfg(test)]
+mod control_test;
+#[cfg(test)]
+mod hostile_test;
+#[cfg(test)]
+mod rx_test;
+#[cfg(test)]
+mod tx_test;

@@ -253,3 +253,7 @@ impl SplitRing {
         self.size().wrapping_sub(1)
     }
 }
+
+#[cfg(test)]
+#[path = "ring_test.rs"]
+mod tests;

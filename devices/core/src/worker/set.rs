@@ -24,6 +24,8 @@ impl<W: Worker> AnyWorker for W {
 struct Slot {
     worker: Box<dyn AnyWorker>,
     again: Again,
+    #[cfg(any(test, feature = "testing"))]
+    turns: u64,
 }
 
 #[derive(Default)]
@@ -50,7 +52,12 @@ impl WorkerSet {
             .ok_or_else(|| io::Error::other("too many workers on one thread"))?;
         worker.begin(&mut Interest { poller, slot })?;
         if let Some(place) = self.slots.get_mut(at) {
-            *place = Some(Slot { worker, again: Again::Now });
+            *place = Some(Slot {
+                worker,
+                again: Again::Now,
+                #[cfg(any(test, feature = "testing"))]
+                turns: 0,
+            });
         }
         Ok(slot)
     }
@@ -79,6 +86,14 @@ impl WorkerSet {
     fn slot(&mut self, slot: u16) -> &mut Slot {
         let place = self.slots.get_mut(usize::from(slot)).and_then(Option::as_mut);
         place.expect("a slot is freed only by its one post")
+    }
+
+    /// Makes the worker due; returns how many turns it has had.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn turns(&mut self, slot: u16) -> u64 {
+        let slot = self.slot(slot);
+        slot.again = Again::Now;
+        slot.turns
     }
 
     /// Tells the worker behind `token`, if it still is there.
@@ -113,6 +128,10 @@ impl WorkerSet {
             if due {
                 let index = index as u16; // admitted as a u16
                 slot.again = slot.worker.run(now, &mut Interest { poller, slot: index });
+                #[cfg(any(test, feature = "testing"))]
+                {
+                    slot.turns += 1;
+                }
             }
             match slot.again {
                 Again::Now => more = true,

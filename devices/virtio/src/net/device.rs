@@ -77,6 +77,16 @@ impl Net {
         self.shared.port.totals()
     }
 
+    /// Returns after the control queue and every lane have done what was ready before the call.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn settle(&self) {
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(post) = &*control {
+            post.settle();
+        }
+        self.shared.port.settle();
+    }
+
     /// Index of the control queue: behind all pairs, or behind the first without MQ
     /// (virtio 1.2, 5.1.2).
     fn control_index(&self, negotiated: u64) -> u16 {
