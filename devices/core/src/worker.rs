@@ -4,6 +4,8 @@
 //! Between, [`Post::ask`] runs a closure on it, between two of its turns. Asking waits for the
 //! answer, so workers of lanes must never ask; others may ask lanes.
 
+#[cfg(any(test, feature = "testing"))]
+mod by_hand;
 mod fast;
 mod set;
 mod slow;
@@ -94,9 +96,22 @@ struct Mailbox {
     jobs: Mutex<VecDeque<Job>>,
     wake: EventFd,
     quit: AtomicBool,
+    /// Stands in for the thread where there is none.
+    #[cfg(any(test, feature = "testing"))]
+    by_hand: Option<by_hand::Loop>,
 }
 
 impl Mailbox {
+    fn new() -> io::Result<Mailbox> {
+        Ok(Mailbox {
+            jobs: Mutex::default(),
+            wake: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
+            quit: AtomicBool::new(false),
+            #[cfg(any(test, feature = "testing"))]
+            by_hand: None,
+        })
+    }
+
     fn put(&self, job: Job) {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).push_back(job);
         self.ring();
@@ -141,16 +156,26 @@ impl Drop for End {
 impl IoThread {
     /// A thread for lanes: plain epoll.
     pub fn fast(name: &str) -> io::Result<IoThread> {
-        let mailbox = new_mailbox()?;
+        let mailbox = Arc::new(Mailbox::new()?);
         let loop_ = fast::Loop::new(mailbox.clone())?;
         IoThread::spawn(name, mailbox, move || loop_.serve())
     }
 
     /// A thread for slow devices: an event-manager loop.
     pub fn slow(name: &str) -> io::Result<IoThread> {
-        let mailbox = new_mailbox()?;
+        let mailbox = Arc::new(Mailbox::new()?);
         let loop_ = slow::Loop::new(mailbox.clone())?;
         IoThread::spawn(name, mailbox, move || loop_.serve())
+    }
+
+    /// No thread at all: workers take their turns while someone waits in [`Post::settle`], on his
+    /// thread.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn by_hand() -> io::Result<IoThread> {
+        let by_hand = Some(by_hand::Loop::new()?);
+        let mailbox = Arc::new(Mailbox { by_hand, ..Mailbox::new()? });
+        let end = End { mailbox: mailbox.clone(), thread: Mutex::default() };
+        Ok(IoThread { mailbox, _end: Arc::new(end) })
     }
 
     fn spawn(
@@ -170,19 +195,15 @@ impl IoThread {
     }
 }
 
-fn new_mailbox() -> io::Result<Arc<Mailbox>> {
-    Ok(Arc::new(Mailbox {
-        jobs: Mutex::default(),
-        wake: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
-        quit: AtomicBool::new(false),
-    }))
-}
-
 /// Runs `f` on the thread and waits for its result.
 fn call<R: Send + 'static>(
     mailbox: &Mailbox,
     f: impl FnOnce(&mut WorkerSet, &mut dyn Poller) -> R + Send + 'static,
 ) -> R {
+    #[cfg(any(test, feature = "testing"))]
+    if let Some(by_hand) = &mailbox.by_hand {
+        return by_hand.call(f);
+    }
     let (reply, answer) = mpsc::sync_channel(1);
     mailbox.put(Box::new(move |set, poller| {
         // The asker waits in `recv` below, so the reply cannot be refused.
@@ -216,7 +237,10 @@ impl<W: Worker> Post<W> {
         let turns = || call(&self.thread.mailbox, move |set, _| set.turns(slot));
         let before = turns();
         while turns() == before {
-            std::thread::yield_now();
+            match &self.thread.mailbox.by_hand {
+                Some(by_hand) => by_hand.turn(),
+                None => std::thread::yield_now(),
+            }
         }
     }
 
@@ -235,6 +259,7 @@ impl<W: Worker> Post<W> {
 /// The I/O threads of one machine, all made while it is built.
 pub struct Threads {
     slow: IoThread,
+    start_fast: fn(&str) -> io::Result<IoThread>,
     fast_limit: usize,
 }
 
@@ -242,7 +267,18 @@ impl Threads {
     /// Starts the slow thread `io-0`. Cards get at most one fast thread per host CPU but one.
     pub fn new() -> io::Result<Threads> {
         let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Ok(Threads { slow: IoThread::slow("io-0")?, fast_limit: cpus.saturating_sub(1).max(1) })
+        Ok(Threads {
+            slow: IoThread::slow("io-0")?,
+            start_fast: IoThread::fast,
+            fast_limit: cpus.saturating_sub(1).max(1),
+        })
+    }
+
+    /// No threads: all that would run on one runs by hand ([`IoThread::by_hand`]).
+    #[cfg(any(test, feature = "testing"))]
+    pub fn by_hand() -> io::Result<Threads> {
+        let slow = IoThread::by_hand()?;
+        Ok(Threads { slow, start_fast: |_| IoThread::by_hand(), fast_limit: usize::MAX })
     }
 
     /// The thread of control queues, consoles and other slow workers.
@@ -254,7 +290,7 @@ impl Threads {
     /// thread `i` modulo their number.
     pub fn fast(&self, id: &str, lanes: u16) -> io::Result<Vec<IoThread>> {
         let count = usize::from(lanes).clamp(1, self.fast_limit);
-        (0..count).map(|k| IoThread::fast(&format!("net-{id}-{k}"))).collect()
+        (0..count).map(|k| (self.start_fast)(&format!("net-{id}-{k}"))).collect()
     }
 }
 

@@ -120,3 +120,17 @@ fn waits_are_rounded_up_to_milliseconds() {
     assert_eq!(set::wait_ms(Some(Duration::from_micros(1500))), 2);
     assert_eq!(set::wait_ms(Some(Duration::MAX)), i32::MAX);
 }
+
+#[test]
+fn by_hand_a_worker_has_its_turns_only_while_someone_waits_for_it() {
+    let thread = IoThread::by_hand().unwrap();
+    let (worker, event, heard) = counting(vec![]);
+    let post = thread.host(worker).unwrap();
+    event.write(1).unwrap();
+    assert_eq!(heard.try_recv(), Err(mpsc::TryRecvError::Empty));
+    post.settle();
+    assert_eq!(heard.try_recv(), Ok(1));
+    assert_eq!(post.ask(|worker, _| (worker.ready, worker.turns)), (1, 1));
+    let home = post.recall(|worker, interest| interest.forget(worker.as_fd()).unwrap());
+    assert_eq!(home.turns, 1);
+}
