@@ -1,1 +1,265 @@
-//! Tests of the data path.
+//! Tests of the data path with rings of a test's own, and the test's own clock.
+
+use std::collections::VecDeque;
+
+use device_core::kick::borrow;
+use device_core::testing::ram;
+use vm_memory::{Bytes, GuestAddress};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::*;
+use crate::backend::Limits;
+use crate::backend::script::{Stage, stage};
+use crate::ring::TxToken;
+use crate::scatter::Scatter;
+
+/// A transmit ring of frames by length; keeps what became of them.
+struct Frames {
+    memory: GuestRam,
+    lens: VecDeque<usize>,
+    next: u16,
+    completed: Vec<u16>,
+    /// How many were completed at each publication.
+    published: Vec<usize>,
+    fault_at: Option<u16>,
+    broken: bool,
+    kick: EventFd,
+}
+
+impl TxRing for Frames {
+    fn next(&mut self, frame: &mut TxFrame) -> Result<Next, GuestFault> {
+        if self.fault_at == Some(self.next) {
+            return Err(GuestFault("as the test wants"));
+        }
+        frame.clear();
+        let Some(len) = self.lens.pop_front() else { return Ok(Next::Empty) };
+        self.memory.write_slice(&vec![self.next as u8; len], GuestAddress(0)).unwrap();
+        frame.body.push(0, len as u32).unwrap();
+        frame.pull_head();
+        let token = TxToken(self.next);
+        self.next += 1;
+        Ok(Next::Frame(token))
+    }
+    fn put_back(&mut self, token: TxToken) {
+        self.next = token.0;
+        self.lens.push_front(60);
+    }
+    fn complete(&mut self, token: TxToken) -> Result<(), GuestFault> {
+        self.completed.push(token.0);
+        Ok(())
+    }
+    fn publish(&mut self) -> Result<bool, GuestFault> {
+        let fresh = self.published.last().is_none_or(|last| *last < self.completed.len());
+        if fresh && !self.completed.is_empty() {
+            self.published.push(self.completed.len());
+        }
+        Ok(fresh)
+    }
+    fn may_sleep(&mut self) -> Result<bool, GuestFault> {
+        Ok(self.lens.is_empty())
+    }
+    fn broken(&mut self, _: GuestFault) {
+        self.broken = true;
+    }
+    fn kick(&self) -> BorrowedFd<'_> {
+        borrow(&self.kick)
+    }
+}
+
+/// A receive ring of buffers by length.
+struct Buffers {
+    room: Scatter,
+    posted: VecDeque<u32>,
+    delivered: Vec<usize>,
+    kick: EventFd,
+}
+
+impl RxRing for Buffers {
+    fn headroom(&self) -> usize {
+        4
+    }
+    fn reserve(&mut self, want: usize) -> Result<&mut Scatter, GuestFault> {
+        while self.room.len() < want {
+            let Some(len) = self.posted.pop_front() else { break };
+            self.room.push(0x1000, len).unwrap();
+        }
+        Ok(&mut self.room)
+    }
+    fn can_grow(&self) -> bool {
+        true
+    }
+    fn deliver(&mut self, frame: &RxFrame) -> Result<(), GuestFault> {
+        self.delivered.push(frame.len);
+        self.room.clear();
+        Ok(())
+    }
+    fn publish(&mut self) -> Result<bool, GuestFault> {
+        Ok(false)
+    }
+    fn may_sleep(&mut self) -> Result<bool, GuestFault> {
+        Ok(self.posted.is_empty())
+    }
+    fn broken(&mut self, _: GuestFault) {}
+    fn kick(&self) -> BorrowedFd<'_> {
+        borrow(&self.kick)
+    }
+}
+
+struct Fixture {
+    lane: Lane<Frames, Buffers>,
+    stage: Stage,
+    start: Instant,
+}
+
+impl Fixture {
+    /// A lane with `frames` frames to send and no receive buffers.
+    fn with_frames(frames: usize) -> Fixture {
+        let memory = ram(0x2_0000);
+        let limits = Limits { tx: Offloads::empty(), rx: Offloads::empty(), mtu: None };
+        let (_, mut queues, stages) = stage(1, limits).unwrap();
+        let queue = Box::new(queues.remove(0));
+        let link = Arc::new(Link::new("script"));
+        let mut lane = Lane::new(0, queue, memory.clone(), link, Arc::default());
+        let kick = || EventFd::new(0).unwrap();
+        lane.tx.ring = Some(Frames {
+            memory: memory.clone(),
+            lens: vec![60; frames].into(),
+            next: 0,
+            completed: Vec::new(),
+            published: Vec::new(),
+            fault_at: None,
+            broken: false,
+            kick: kick(),
+        });
+        lane.rx.ring = Some(Buffers {
+            room: Scatter::new(memory),
+            posted: VecDeque::new(),
+            delivered: Vec::new(),
+            kick: kick(),
+        });
+        Fixture { lane, stage: stages.into_iter().next().unwrap(), start: Instant::now() }
+    }
+
+    fn at(&self, ms: u64) -> Instant {
+        self.start + Duration::from_millis(ms)
+    }
+
+    fn tx(&mut self) -> &mut Frames {
+        self.lane.tx.ring.as_mut().unwrap()
+    }
+
+    fn rx(&mut self) -> &mut Buffers {
+        self.lane.rx.ring.as_mut().unwrap()
+    }
+
+    fn count(&self, name: &str) -> u64 {
+        let mut values = self.lane.pipeline.counters.values();
+        values.find(|(known, _)| *known == name).unwrap().1
+    }
+}
+
+#[test]
+fn a_frame_that_waited_a_second_is_dropped_and_its_buffer_comes_back() {
+    let mut it = Fixture::with_frames(2);
+    it.stage.set_blocked(true);
+    let deadline = it.at(1000);
+    assert_eq!(it.lane.pump_tx(it.at(0)), Progress::Wait(deadline));
+    // Until something changes the backend is not even asked.
+    assert_eq!(it.lane.pump_tx(it.at(999)), Progress::Wait(deadline));
+    assert_eq!(it.stage.scene().sends, 1);
+    assert!(it.tx().completed.is_empty());
+
+    assert_eq!(it.lane.pump_tx(it.at(1000)), Progress::Idle);
+    assert_eq!(it.tx().completed, [0, 1]);
+    assert_eq!((it.count("tx_blocked"), it.count("tx_frames")), (2, 0));
+}
+
+#[test]
+fn a_backend_with_room_again_is_used_again() {
+    let mut it = Fixture::with_frames(1);
+    it.stage.set_blocked(true);
+    it.lane.pump_tx(it.at(0));
+    it.lane.pump_tx(it.at(1000));
+    it.stage.set_blocked(false);
+    it.tx().lens.extend([60, 60]);
+    it.lane.ready(BACKEND, EventSet::OUT);
+    assert_eq!(it.lane.pump_tx(it.at(1001)), Progress::Idle);
+    assert_eq!(it.stage.take_sent().len(), 2);
+    // The next blockade has a second of its own.
+    it.stage.set_blocked(true);
+    it.tx().lens.push_back(60);
+    let deadline = it.at(6000);
+    assert_eq!(it.lane.pump_tx(it.at(5000)), Progress::Wait(deadline));
+}
+
+#[test]
+fn a_turn_ends_with_its_budget_and_shows_frames_in_bursts() {
+    let mut it = Fixture::with_frames(300);
+    assert_eq!(it.lane.pump_tx(it.at(0)), Progress::More);
+    assert_eq!(it.stage.take_sent().len(), BUDGET);
+    assert_eq!(it.tx().published, (1..=8).map(|burst| burst * 32).collect::<Vec<_>>());
+    assert_eq!(it.lane.pump_tx(it.at(0)), Progress::Idle);
+    assert_eq!(it.stage.take_sent().len(), 44);
+    assert_eq!(it.tx().published.last(), Some(&300));
+}
+
+#[test]
+fn a_fault_of_the_guest_shows_what_is_done_and_gives_the_ring_up() {
+    let mut it = Fixture::with_frames(5);
+    it.tx().fault_at = Some(3);
+    assert_eq!(it.lane.pump_tx(it.at(0)), Progress::Idle);
+    assert_eq!(it.tx().published, [3]);
+    assert!(it.tx().broken);
+    it.tx().fault_at = None;
+    assert_eq!(it.lane.pump_tx(it.at(0)), Progress::Idle);
+    assert_eq!(it.stage.take_sent().len(), 3, "a ring that was given up is left alone");
+}
+
+#[test]
+fn a_frame_held_for_a_second_makes_way_for_the_next() {
+    let mut it = Fixture::with_frames(0);
+    it.rx().posted.push_back(2048);
+    it.stage.bring(vec![0xff; 9000]);
+    it.stage.bring(vec![0xff; 60]);
+    let deadline = it.at(1000);
+    assert_eq!(it.lane.pump_rx(it.at(0)), Progress::Wait(deadline));
+    assert_eq!(it.lane.pump_rx(it.at(999)), Progress::Wait(deadline));
+    assert_eq!(it.lane.pump_rx(it.at(1000)), Progress::Idle);
+    assert_eq!(it.rx().delivered, [60]);
+    assert_eq!(it.count("rx_too_large"), 1);
+}
+
+#[test]
+fn pauses_after_errors_grow_to_a_second_and_end_with_success() {
+    let mut it = Fixture::with_frames(0);
+    it.rx().posted.push_back(2048);
+    let error = || QueueError::Transient(io::Error::from(io::ErrorKind::OutOfMemory));
+    it.stage.scene().recv_errors.extend((0..10).map(|_| error()));
+    let mut now = it.at(0);
+    let mut pauses = Vec::new();
+    while let Progress::Wait(until) = it.lane.pump_rx(now) {
+        pauses.push((until - now).as_millis());
+        assert_eq!(it.lane.pump_rx(now), Progress::Wait(until), "no call before the pause ends");
+        now = until;
+    }
+    assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000]);
+    it.stage.bring(vec![0xff; 60]);
+    it.lane.ready(BACKEND, EventSet::IN);
+    it.stage.scene().recv_errors.push_back(error());
+    let until = now + Duration::from_millis(10);
+    assert_eq!(it.lane.pump_rx(now), Progress::Wait(until));
+    assert_eq!(it.lane.pump_rx(until), Progress::Idle);
+    assert_eq!(it.rx().delivered, [60]);
+}
+
+#[test]
+fn room_for_large_frames_is_offered_while_they_come() {
+    let mut want = Want::default();
+    assert_eq!(want.bytes(), ORDINARY);
+    want.learn(ORDINARY + 1);
+    for _ in 0..CALM {
+        assert_eq!(want.bytes(), MAX_FRAME);
+        want.learn(60);
+    }
+    assert_eq!(want.bytes(), ORDINARY);
+}

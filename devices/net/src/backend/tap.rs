@@ -57,7 +57,3 @@ fn tun_flags(offloads: Offloads) -> u32 {
     }
     flags
 }
-
-#[cfg(test)]
-#[path = "tap_test.rs"]
-mod tests;

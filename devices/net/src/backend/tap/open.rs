@@ -15,7 +15,7 @@ use crate::frame::Offloads;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenTapError {
     #[error(
-        "cannot open /dev/net/tun; load the kernel module `tun`, or let this process see the device"
+        "cannot open /dev/net/tun; load the kernel module `tun`, or give this process access to the device"
     )]
     NoTun { source: io::Error },
     #[error(
