@@ -52,7 +52,9 @@ pub struct Capability {
 ///
 /// Accesses to BARs come from any vCPU at once. They lie within the BAR, and values have no bits
 /// outside their width. The bus calls `mapped` and `bus_master` from the vCPU that wrote the
-/// configuration space, one at a time.
+/// configuration space, one at a time. A card is born without bus mastering and nowhere mapped. It
+/// is reset through its function ([`crate::bus::PciBus::reset`] for all), which first takes both
+/// away, so that card and configuration space agree.
 pub trait PciDevice: Device {
     fn identity(&self) -> Identity;
 
