@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -86,6 +87,17 @@ fn level(name: String) -> LevelFilter {
     name.parse().unwrap_or(LevelFilter::WARN)
 }
 
+fn check_cards(cards: &[NicSpec]) -> Result<(), Box<dyn std::error::Error>> {
+    let mut ids = HashSet::new();
+    for card in cards {
+        card.validate()?;
+        if !ids.insert(&card.id) {
+            return Err(format!("id {:?} is given twice; each card needs its own", card.id).into());
+        }
+    }
+    Ok(())
+}
+
 impl Args {
     /// Parses `args`, of which the first is the program's name.
     pub fn parse_from_args(
@@ -96,10 +108,10 @@ impl Args {
             if card.id.is_empty() {
                 card.id = format!("eth{nth}");
             }
-            card.validate().map_err(|error| {
-                clap::Error::raw(ErrorKind::ValueValidation, format!("--net: {error}\n"))
-            })?;
         }
+        check_cards(&args.net).map_err(|error| {
+            clap::Error::raw(ErrorKind::ValueValidation, format!("--net: {error}\n"))
+        })?;
         Ok(args)
     }
 

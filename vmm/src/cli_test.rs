@@ -42,6 +42,7 @@ fn what_is_wrong_is_named() {
         ("--kernel k --mem 1G --net eth0", "key=value"),
         ("--kernel k --mem 1G --net tap=t,queues=0", "queues"),
         ("--kernel k --mem 1G --net tap=t,colour=red", "colour"),
+        ("--kernel k --mem 1G --net tap=t,id=x --net tap=u,id=x", "\"x\" is given twice"),
         ("--kernel k --mem 1G --serial paper", "--serial"),
         ("--kernel k --mem 1G --log-level loud", "--log-level"),
         ("--kernel k --mem 1G --grace soon", "--grace"),

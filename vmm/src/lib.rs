@@ -22,7 +22,6 @@ use control::Ends;
 use end::End;
 use signals::Signals;
 use vm::Vm;
-use vm::build::BuildError;
 
 /// Exit codes that are not an [`End`]'s.
 const FAILED: u8 = 1;
@@ -60,13 +59,14 @@ fn failed(error: impl Into<Box<dyn Error>>) -> Failure {
 }
 
 fn run(args: Args) -> Result<End, Failure> {
-    observe::logger::start(args.log_level, args.log_file.as_deref()).map_err(failed)?;
+    observe::logger::start(args.log_level, args.log_file.as_deref())
+        .map_err(|error| Failure { error: error.into(), code: BAD_USAGE })?;
     let spec = args.into_spec();
     // Before any thread starts, so that only the main loop sees them.
     let signals = Signals::block().map_err(failed)?;
     let ends = Ends::new().map_err(failed)?;
     let mut vm = Vm::build(&spec, &ends).map_err(|error| {
-        let code = if matches!(error, BuildError::Boot(_)) { BAD_USAGE } else { FAILED };
+        let code = if error.is_usage() { BAD_USAGE } else { FAILED };
         Failure { error: error.into(), code }
     })?;
     vm.resume().map_err(failed)?;

@@ -17,7 +17,7 @@ const GUEST_DRIVEN: &[&str] = &["virtio_queue", "vm_superio", "vm_memory"];
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    #[error("cannot open log file {}", path.display())]
+    #[error("--log-file: cannot open {}", path.display())]
     Open { path: PathBuf, source: io::Error },
 }
 

@@ -9,8 +9,8 @@ use arch::layout::{self, AddressRange};
 use device_core::bus::{Bus, BusDevice, BusError};
 use device_core::worker::Threads;
 use devices::legacy::{
-    Absent, BoardEvents, Console, ConsoleSpec, I8042, OpenConsoleError, PowerButton, PowerFacts,
-    PowerRegisters, Rtc, Serial,
+    Absent, BoardEvents, Console, I8042, OpenConsole, PowerButton, PowerFacts, PowerRegisters, Rtc,
+    Serial,
 };
 use kvm_ioctls::VmFd;
 use pci::bus::PciBus;
@@ -41,10 +41,8 @@ const KNOWN_ABSENT: &[(u64, u64)] = &[(0x2e8, 8), (0x2f8, 8), (0x3e8, 8), (0x40,
 /// Why the board could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BoardError {
-    #[error("--serial")]
-    Console(#[from] OpenConsoleError),
     #[error("--serial: cannot start the console")]
-    StartConsole(#[source] io::Error),
+    Console(#[source] io::Error),
     #[error("KVM refused interrupt line {gsi}")]
     Line { gsi: u32, source: io::Error },
     #[error("the board's address map is wrong")]
@@ -76,19 +74,18 @@ impl Board {
         ports: &Bus,
         mmio: &Arc<Bus>,
         pci_mmio64: AddressRange,
-        serial: &ConsoleSpec,
+        console: OpenConsole,
         threads: &Threads,
         ends: &Arc<Ends>,
     ) -> Result<Board, BoardError> {
         let line = |gsi| Line::new(vm, gsi).map_err(|source| BoardError::Line { gsi, source });
         let events: Arc<dyn BoardEvents> = Arc::new(Report(ends.clone()));
 
-        let console = serial.open()?;
         let com1 = Arc::new(Serial::new(line(layout::COM1_GSI)?, console.line()));
         let quit = ends.clone();
         let console = console
             .start(com1.clone(), threads.slow(), move || quit.report(End::Quit))
-            .map_err(BoardError::StartConsole)?;
+            .map_err(BoardError::Console)?;
 
         let i8042 = I8042::new(line(layout::I8042_KEYBOARD_GSI)?, events.clone());
         let power = PowerRegisters::new(POWER, events);

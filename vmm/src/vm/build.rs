@@ -8,6 +8,7 @@ use arch::boot::{LoadError, PlanError};
 use device_core::bus::Bus;
 use device_core::device::Kit;
 use device_core::worker::Threads;
+use devices::legacy::OpenConsoleError;
 use kvm_ioctls::Cap;
 
 use super::attach::AttachError;
@@ -30,7 +31,9 @@ use crate::vcpu::thread::VcpuThread;
 pub enum BuildError {
     #[error(transparent)]
     Boot(#[from] BootError),
-    #[error("this host cannot run virtual machines: {0}")]
+    #[error("--serial")]
+    Console(#[from] OpenConsoleError),
+    #[error("this host cannot run virtual machines")]
     Probe(#[from] ProbeError),
     #[error("--mem: cannot map {0} of guest memory; free some, or ask for less")]
     Memory(memory::Size, #[source] io::Error),
@@ -58,14 +61,24 @@ pub enum BuildError {
     Tables(#[from] vm_memory::GuestMemoryError),
 }
 
+impl BuildError {
+    /// Whether other arguments are the cure, and no machine was made.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            BuildError::Boot(_) | BuildError::Console(_) | BuildError::AddressSpace { .. }
+        )
+    }
+}
+
 /// What is wrong with the files and texts that a machine boots from.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    #[error("--kernel: {0}")]
+    #[error("--kernel")]
     Kernel(#[from] KernelError),
-    #[error("--initrd: {0}")]
+    #[error("--initrd")]
     Initrd(#[from] InitrdError),
-    #[error("--cmdline: {0}")]
+    #[error("--cmdline")]
     Cmdline(#[from] CmdlineError),
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -84,6 +97,7 @@ impl Vm {
     /// reported to `ends`.
     pub fn build(spec: &VmSpec, ends: &Arc<Ends>) -> Result<Vm, BuildError> {
         let plan = plan(&spec.boot, spec.machine.memory)?;
+        let console = spec.serial.open()?;
         let cpus = spec.machine.cpus;
         let kvm = probe::open()?;
         let host_cpuid = kvm::vm::supported_cpuid(&kvm)?;
@@ -97,7 +111,7 @@ impl Vm {
         let fd = kvm::vm::create(&kvm, &ram)?;
         let threads = Threads::new().map_err(|e| BuildError::Thread("the thread io-0", e))?;
         let (ports, mmio) = (Bus::new(), Bus::new());
-        let board = Board::build(&fd, &ports, &mmio, pci_mmio64, &spec.serial, &threads, ends)?;
+        let board = Board::build(&fd, &ports, &mmio, pci_mmio64, console, &threads, ends)?;
 
         let msi: Arc<dyn device_core::interrupt::MsiController> =
             Arc::new(irq::Msi::new(fd.clone()));
