@@ -144,9 +144,16 @@ impl DriverRing {
 
     /// Writes `head` to the available ring and shows it.
     pub fn offer_head(&mut self, head: u16) {
-        let slot = u64::from(self.offered % self.size);
-        self.write(self.available + 4 + slot * 2, &head.to_le_bytes());
-        self.offered = self.offered.wrapping_add(1);
+        self.offer_heads(&[head]);
+    }
+
+    /// Puts chains on offer again that were given back; their descriptors are as they were.
+    pub fn offer_heads(&mut self, heads: &[u16]) {
+        for head in heads {
+            let slot = u64::from(self.offered % self.size);
+            self.write(self.available + 4 + slot * 2, &head.to_le_bytes());
+            self.offered = self.offered.wrapping_add(1);
+        }
         self.set_available(self.offered);
     }
 

@@ -1,0 +1,82 @@
+//! Frames through virtio-net, one lane on one core, against a backend that costs nothing.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use device_core::testing::{TestMachine, ram};
+use device_core::worker::Threads;
+use net::backend::null::Null;
+use net::backend::script::stage;
+use net::port::NetPort;
+use virtio::net::Net;
+use virtio::testing::nic::{ABLE, INDIRECT, MAC, MRG_RXBUF, Nic, RX_OFFLOADS, TX_OFFLOADS};
+use virtio::testing::ring::{readable, writable};
+
+/// Frames between two looks of the driver.
+const BATCH: u16 = 128;
+
+/// A card whose backend takes every frame and brings frames of `len` bytes without end.
+fn nic(len: usize) -> Nic {
+    let mut machine = TestMachine::new(ram(0x200_0000));
+    machine.threads = Threads::by_hand().expect("epoll");
+    let (backend, _, _) = stage(1, ABLE).expect("eventfd");
+    let queue = Box::new(Null { frames: u64::MAX, len });
+    let port = NetPort::with_backend("bench", Box::new(backend), vec![queue], &machine.kit());
+    let net = Net::on_port("bench", MAC, port.expect("no thread needed"), &machine.kit());
+    let mut nic = Nic::of(machine, net, Vec::new(), 1, true);
+    nic.start(INDIRECT | MRG_RXBUF | TX_OFFLOADS | RX_OFFLOADS);
+    nic
+}
+
+fn transmit(c: &mut Criterion) {
+    let mut group = c.benchmark_group("virtio-net tx");
+    group.throughput(Throughput::Elements(BATCH.into()));
+    for (name, len, pieces) in [("60", 60u32, 1), ("1514", 1514, 2), ("64k in 17", 65_000, 17)] {
+        let mut nic = nic(60);
+        let (at, table) = (nic.buffer(0x2_0000), nic.buffer(0x1000));
+        let mut chain = vec![readable(at, 12)];
+        chain.extend((0..pieces).map(|piece| readable(at + 4096 * piece, len / pieces as u32)));
+        let heads: Vec<u16> =
+            (0..BATCH).map(|_| nic.pairs[0].tx.offer_indirect(table, &chain)).collect();
+        nic.pairs[0].tx.kick();
+        nic.settle();
+        group.bench_function(BenchmarkId::from_parameter(name), |b| {
+            b.iter(|| {
+                nic.pairs[0].tx.offer_heads(&heads);
+                nic.pairs[0].tx.kick();
+                nic.settle();
+            });
+        });
+        assert_eq!(nic.total("tx_frames") % u64::from(BATCH), 0);
+        assert!(nic.total("tx_frames") > u64::from(BATCH), "the bench moved no frames");
+    }
+    group.finish();
+}
+
+fn receive(c: &mut Criterion) {
+    let mut group = c.benchmark_group("virtio-net rx");
+    for (name, len, buffers) in [("60", 60, 1), ("1514", 1514, 1), ("64k in 43", 65_000, 43)] {
+        let mut nic = nic(len);
+        let frames = BATCH / buffers;
+        group.throughput(Throughput::Elements(frames.into()));
+        let heads: Vec<u16> = (0..frames * buffers)
+            .map(|_| {
+                let at = nic.buffer(1536);
+                nic.pairs[0].rx.offer(&[writable(at, 1536)])
+            })
+            .collect();
+        nic.pairs[0].rx.kick();
+        nic.settle();
+        group.bench_function(BenchmarkId::from_parameter(name), |b| {
+            b.iter(|| {
+                nic.pairs[0].rx.offer_heads(&heads);
+                nic.pairs[0].rx.kick();
+                nic.settle();
+            });
+        });
+        assert_eq!(nic.total("rx_frames") % u64::from(frames), 0);
+        assert!(nic.total("rx_frames") > u64::from(frames), "the bench moved no frames");
+    }
+    group.finish();
+}
+
+criterion_group!(benches, transmit, receive);
+criterion_main!(benches);
