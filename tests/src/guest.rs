@@ -128,13 +128,22 @@ impl Shell {
         Ok(shell)
     }
 
+    /// Takes over a shell that served another line before; what that line heard may be heard again.
+    pub fn resume(console: Console, input: Box<dyn Write + Send>, limit: Duration) -> Result<Self> {
+        let mut shell = Self { console, input, heard: 0 };
+        shell.send("echo resumed")?;
+        while shell.answer("echo resumed", limit)?.output != "resumed" {}
+        Ok(shell)
+    }
+
     /// Runs one line of shell; fails only if no answer comes in time.
     pub fn run(&mut self, line: &str, limit: Duration) -> Result<Ran> {
         self.send(line)?;
         self.answer(line, limit)
     }
 
-    fn answer(&mut self, line: &str, limit: Duration) -> Result<Ran> {
+    /// The answer to a line that was sent.
+    pub fn answer(&mut self, line: &str, limit: Duration) -> Result<Ran> {
         let from = self.heard;
         let (ran, length) =
             self.console.wait(from, limit, &format!("the end of `{line}`"), |bytes| {

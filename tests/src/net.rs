@@ -28,6 +28,20 @@ pub struct Tap {
 }
 
 impl Tap {
+    /// The n-th TAP of a namespace.
+    fn new(n: u8, queues: u16, mtu: u16) -> Self {
+        Self {
+            name: format!("tap{n}"),
+            queues,
+            mtu,
+            mac: format!("02:00:00:00:00:{:02x}", n + 1),
+            host_ipv4: format!("192.0.{n}.1"),
+            guest_ipv4: format!("192.0.{n}.2"),
+            host_ipv6: format!("fd00:{n}::1"),
+            guest_ipv6: format!("fd00:{n}::2"),
+        }
+    }
+
     /// Kernel parameter that gives the guest's `eth{index}` its addresses.
     pub fn parameter(&self, index: usize) -> String {
         format!("guest.eth{index}={}/24,{}/64", self.guest_ipv4, self.guest_ipv6)
@@ -46,6 +60,21 @@ impl Network {
         Ok(network)
     }
 
+    /// Addresses for a TAP that somebody else makes, under a name of its own.
+    pub fn tap_to_be(&mut self, name: &str) -> Tap {
+        let tap = Tap { name: name.to_owned(), ..Tap::new(self.taps, 1, 1500) };
+        self.taps += 1;
+        tap
+    }
+
+    /// Gives a TAP its addresses and brings it up.
+    pub fn bring_up(&self, tap: &Tap) -> Result<()> {
+        self.ip(&["link", "set", &tap.name, "mtu", &tap.mtu.to_string(), "up"])?;
+        self.ip(&["address", "add", &format!("{}/24", tap.host_ipv4), "dev", &tap.name])?;
+        self.ip(&["address", "add", &format!("{}/64", tap.host_ipv6), "dev", &tap.name, "nodad"])?;
+        Ok(())
+    }
+
     /// Runs `ip` in the namespace.
     pub fn ip(&self, arguments: &[&str]) -> Result<String> {
         stdout_of(Command::new("ip").args(["-n", &self.name]).args(arguments))
@@ -55,24 +84,13 @@ impl Network {
     pub fn tap(&mut self, queues: u16, mtu: u16) -> Result<Tap> {
         let n = self.taps;
         self.taps += 1;
-        let tap = Tap {
-            name: format!("tap{n}"),
-            queues,
-            mtu,
-            mac: format!("02:00:00:00:00:{:02x}", n + 1),
-            host_ipv4: format!("192.0.{n}.1"),
-            guest_ipv4: format!("192.0.{n}.2"),
-            host_ipv6: format!("fd00:{n}::1"),
-            guest_ipv6: format!("fd00:{n}::2"),
-        };
+        let tap = Tap::new(n, queues, mtu);
         let mut add = vec!["tuntap", "add", "dev", &tap.name, "mode", "tap", "vnet_hdr"];
         if queues > 1 {
             add.push("multi_queue");
         }
         self.ip(&add)?;
-        self.ip(&["link", "set", &tap.name, "mtu", &mtu.to_string(), "up"])?;
-        self.ip(&["address", "add", &format!("{}/24", tap.host_ipv4), "dev", &tap.name])?;
-        self.ip(&["address", "add", &format!("{}/64", tap.host_ipv6), "dev", &tap.name, "nodad"])?;
+        self.bring_up(&tap)?;
         Ok(tap)
     }
 

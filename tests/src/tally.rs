@@ -23,7 +23,8 @@ impl Tally {
         } else if result == "FAILED" {
             self.failed.push(name.to_owned());
         } else if let Some(reason) = result.strip_prefix("ignored") {
-            let reason = reason.trim_start_matches(',').trim();
+            // libtest writes `ignored, why`, libtest-mimic `ignored (why)`.
+            let reason = reason.trim_matches([',', ' ', '(', ')']);
             let why = if reason.is_empty() { "no reason given" } else { reason };
             self.skipped.push(format!("{name}: {why}"));
         }

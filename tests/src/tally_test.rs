@@ -9,8 +9,9 @@ test boots::with_two_cpus ... FAILED
 test needs_kvm ... ignored, no hardware KVM
 test src/lib.rs - x (line 3) ... ok
 test slow ... ignored
+test here    ... ignored (not there)
 a test of nothing ... ok
-test result: FAILED. 2 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out
+test result: FAILED. 2 passed; 1 failed; 3 ignored; 0 measured; 0 filtered out
 ";
 
 fn tally() -> Tally {
@@ -21,13 +22,16 @@ fn tally() -> Tally {
 
 #[test]
 fn every_result_is_counted_once() {
-    assert_eq!(tally().to_string(), "2 passed, 1 failed, 2 skipped");
+    assert_eq!(tally().to_string(), "2 passed, 1 failed, 3 skipped");
 }
 
 #[test]
 fn failures_and_skips_have_names_and_reasons() {
     assert_eq!(tally().failed, ["boots::with_two_cpus"]);
-    assert_eq!(tally().skipped, ["needs_kvm: no hardware KVM", "slow: no reason given"]);
+    assert_eq!(
+        tally().skipped,
+        ["needs_kvm: no hardware KVM", "slow: no reason given", "here: not there"]
+    );
 }
 
 #[test]

@@ -171,7 +171,7 @@ impl Verify {
             }
         };
         // Guests have up to four CPUs, the testbed has two.
-        command.args(["--test-threads", "2"]).env("VMM_BIN", vmm);
+        command.args(["--test-threads", "2", "--color", "never"]).env("VMM_BIN", vmm);
         if self.long {
             command.env("VMM_LONG", "1");
         }

@@ -1,0 +1,77 @@
+//! Kernels, their formats, CPUs and memory: what is asked for is what the guest sees.
+
+use anyhow::{Context, Result, ensure};
+use tests::guest::Shell;
+use tests::kernel::{Format, Release};
+
+use crate::scenario::{Scenario, finish, long, machine};
+
+/// (CPUs, MiB) that every kernel is booted with, in either format.
+const SIZES: [(u8, u32); 3] = [(1, 128), (2, 512), (4, 1024)];
+/// Guests with memory above the PCI hole; they share the testbed's memory, so one CPU and format each.
+const LARGE: [(u8, u32, Format); 2] =
+    [(1, 5 * 1024, Format::BzImage), (2, 5 * 1024, Format::Vmlinux)];
+
+pub fn scenarios() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    for release in Release::GUESTS {
+        for format in [Format::BzImage, Format::Vmlinux] {
+            all.extend(SIZES.map(|(cpus, memory)| scenario(release, format, cpus, memory)));
+            if long() {
+                all.extend([8, 16].map(|cpus| scenario(release, format, cpus, 1024)));
+            }
+        }
+        all.extend(LARGE.map(|(cpus, memory, format)| scenario(release, format, cpus, memory)));
+    }
+    all
+}
+
+fn scenario(release: Release, format: Format, cpus: u8, memory: u32) -> Scenario {
+    let name = format!(
+        "boot::all_cpus_and_memory_are_there [{} {format:?} {cpus} CPUs {memory} MiB]",
+        release.name()
+    );
+    Scenario::new(name, move || boot(release, format, cpus, memory))
+}
+
+fn boot(release: Release, format: Format, cpus: u8, memory: u32) -> Result<()> {
+    let (mut running, mut shell) =
+        machine(release)?.format(format).cpus(cpus).memory(memory).boot(None)?;
+
+    let online = shell.sh("cat /sys/devices/system/cpu/online")?;
+    let wanted = if cpus == 1 { "0".to_owned() } else { format!("0-{}", cpus - 1) };
+    ensure!(online == wanted, "CPUs {online} are online, not {wanted}");
+    ensure!(shell.sh("nproc")? == cpus.to_string(), "the guest does not use all CPUs");
+
+    let seen = memory_mib(&mut shell)?;
+    let (low, high) = (f64::from(memory) * 0.95, f64::from(memory) * 1.05);
+    ensure!((low..=high).contains(&seen), "the guest sees {seen:.0} MiB of {memory}");
+    // Memory that is announced must also be usable: touch most of it.
+    let part = memory * 6 / 10;
+    if memory >= 512 {
+        shell.sh(&format!(
+            "mount -t tmpfs -o size={part}m big /mnt && dd if=/dev/zero of=/mnt/x bs=1M count={}",
+            part.min(700)
+        ))?;
+        shell.sh("rm /mnt/x")?;
+    }
+
+    let faults = shell.run(
+        "dmesg | grep -iE 'acpi.*(error|bios bug)|firmware bug|mtrr.*bad'",
+        crate::scenario::OFF,
+    )?;
+    ensure!(faults.status != 0, "the guest's kernel dislikes our tables:\n{}", faults.output);
+    finish(&mut running, &mut shell)
+}
+
+/// Sum of the RAM ranges in the guest's memory map.
+fn memory_mib(shell: &mut Shell) -> Result<f64> {
+    let ranges = shell.sh("grep 'System RAM' /proc/iomem")?;
+    let mut bytes = 0;
+    for line in ranges.lines() {
+        let range = line.trim().split_once(' ').context("an odd line in /proc/iomem")?.0;
+        let (from, to) = range.split_once('-').context("an odd range in /proc/iomem")?;
+        bytes += u64::from_str_radix(to, 16)? + 1 - u64::from_str_radix(from, 16)?;
+    }
+    Ok(bytes as f64 / f64::from(1 << 20))
+}

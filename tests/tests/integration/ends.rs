@@ -1,0 +1,104 @@
+//! How a machine ends: by the guest, by a signal, by a crash; each with its exit code and its line.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
+use tests::guest::USER_SPACE_REACHED;
+use tests::kernel::Release;
+use tests::machine::BOOT;
+
+use crate::scenario::{OFF, Scenario, finish, machine};
+
+pub fn scenarios() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    all.extend(Scenario::for_each_kernel("ends::poweroff_is_success", |release| {
+        let (mut running, mut shell) = machine(release)?.cpus(2).boot(None)?;
+        finish(&mut running, &mut shell)
+    }));
+    all.extend(Scenario::for_each_kernel("ends::sigterm_presses_the_power_button", |release| {
+        button(release, Signal::SIGTERM)
+    }));
+    all.push(Scenario::new("ends::sigint_presses_the_power_button", || {
+        button(Release::Guest6_12, Signal::SIGINT)
+    }));
+    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
+        let name = format!("ends::a_deaf_guest_is_stopped_after_the_grace [{signal}]");
+        all.push(Scenario::new(name, move || deaf(signal, code)));
+    }
+    all.push(Scenario::new("ends::a_signal_before_user_space_stops_after_the_grace", too_early));
+    for (how, code) in [("k", 3), ("a", 3), ("p", 3), ("t", 4)] {
+        let name = format!("ends::reboot_by_reboot={how}_has_exit_code_{code}");
+        all.push(Scenario::new(name, move || reboot(how, code)));
+    }
+    all.extend(Scenario::for_each_kernel("ends::a_panic_is_a_reset", panic));
+    all.push(Scenario::new("ends::a_killed_machine_leaves_its_tap_usable", killed));
+    all
+}
+
+fn button(release: Release, signal: Signal) -> Result<()> {
+    let (mut running, mut shell) = machine(release)?.boot(None)?;
+    // The kernel's own word that the button is a device.
+    shell.sh("dmesg | grep -q 'Power Button'")?;
+    running.signal(signal)?;
+    running.expect_exit(0, OFF)
+}
+
+fn deaf(signal: Signal, code: i32) -> Result<()> {
+    let (mut running, mut shell) =
+        machine(Release::Guest6_1)?.argument("--grace").argument("2").boot(None)?;
+    shell.sh("killall acpid")?;
+    running.signal(signal)?;
+    running.expect_exit(code, Duration::from_secs(30))?;
+    one_error_line(&running.errors.text())
+}
+
+fn too_early() -> Result<()> {
+    let mut running = machine(Release::Guest6_1)?.argument("--grace").argument("1").start(None)?;
+    running.console.wait_for(0, "Linux version", BOOT)?;
+    running.signal(Signal::SIGTERM)?;
+    running.expect_exit(143, Duration::from_secs(30))?;
+    ensure!(
+        !running.console.text().contains(USER_SPACE_REACHED),
+        "the guest was faster than this test"
+    );
+    Ok(())
+}
+
+fn reboot(how: &str, code: i32) -> Result<()> {
+    let machine = machine(Release::Guest6_12)?.cpus(2).parameter(&format!("reboot={how}"));
+    let (mut running, mut shell) = machine.boot(None)?;
+    shell.send("reboot -f")?;
+    running.expect_exit(code, OFF)?;
+    one_error_line(&running.errors.text())
+}
+
+fn panic(release: Release) -> Result<()> {
+    let (mut running, mut shell) = machine(release)?.cpus(2).boot(None)?;
+    shell.send("echo c >/proc/sysrq-trigger")?;
+    running.expect_exit(3, OFF)?;
+    let console = running.console.text();
+    ensure!(console.contains("Kernel panic"), "no panic on the console");
+    one_error_line(&running.errors.text())
+}
+
+/// An end that is not clean is told in exactly one line.
+fn one_error_line(errors: &str) -> Result<()> {
+    let lines: Vec<_> = errors.lines().filter(|line| line.starts_with("vmm: ")).collect();
+    ensure!(lines.len() == 1, "not one line about the end: {errors:?}");
+    Ok(())
+}
+
+fn killed() -> Result<()> {
+    let mut network = tests::net::Network::new()?;
+    let tap = network.tap(1, 1500)?;
+    let machine = machine(Release::Guest6_1)?.card(&tap);
+    let (mut running, shell) = machine.boot(Some(&network))?;
+    running.signal(Signal::SIGKILL)?;
+    running.wait(OFF)?;
+    drop((running, shell));
+    let (running, shell) = machine.boot(Some(&network))?;
+    let guest = crate::scenario::Wired { shell, running, tap, network };
+    guest.reaches_guest()?;
+    guest.finish()
+}

@@ -1,0 +1,253 @@
+//! virtio-net as a guest uses it: pings, streams, MTU, offloads, the driver going and coming.
+
+use std::io::Read;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tests::guest::our_tool;
+use tests::initramfs::busybox_file;
+use tests::kernel::Release;
+use tests::net::Network;
+use tests::process::{Owned, stdout_of};
+
+use crate::scenario::{Scenario, Wired, eventually, long, machine};
+
+pub fn scenarios() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    all.extend(Scenario::for_each_kernel(
+        "network::host_and_guest_ping_each_other",
+        ping_both_ways,
+    ));
+    all.extend(Scenario::for_each_kernel("network::streams_arrive_as_they_were_sent", streams));
+    all.extend(Scenario::for_each_kernel("network::frames_of_9000_bytes_go_whole", jumbo_frames));
+    all.extend(Scenario::for_each_kernel("network::ethtool_shows_what_is_emulated", ethtool));
+    all.extend(Scenario::for_each_kernel(
+        "network::the_driver_goes_and_comes_under_traffic",
+        unbind_and_bind,
+    ));
+    all.push(Scenario::new("network::two_cards_do_not_mix", two_cards));
+    all.push(Scenario::new("network::a_tap_that_does_not_exist_is_made", new_tap));
+    all.push(Scenario::new("network::a_guest_outlives_its_tap", lost_tap));
+    all
+}
+
+/// Time a ping may take to get through, however busy the host is.
+pub const ANSWER: Duration = Duration::from_secs(60);
+
+impl Wired {
+    /// Pings the guest from the host; all of `count` must be answered.
+    pub fn ping_guest(&self, address: &str, count: u32) -> Result<()> {
+        let family = if address.contains(':') { "-6" } else { "-4" };
+        let mut ping = self.network.command(busybox_file()?);
+        ping.args(["ping", family, "-c", &count.to_string(), "-W", "10", address]);
+        let said = stdout_of(&mut ping).with_context(|| format!("the host's ping of {address}"))?;
+        ensure!(said.contains(" 0% packet loss"), "{said}");
+        Ok(())
+    }
+
+    /// Pings the host from the guest.
+    pub fn ping_host(&mut self, address: &str, count: u32) -> Result<()> {
+        let family = if address.contains(':') { "-6" } else { "-4" };
+        let said =
+            self.shell.sh_within(&format!("ping {family} -c {count} -W 10 {address}"), ANSWER)?;
+        ensure!(said.contains(" 0% packet loss"), "{said}");
+        Ok(())
+    }
+
+    /// Waits until the host's ping is answered.
+    pub fn reaches_guest(&self) -> Result<()> {
+        eventually("ping", ANSWER, || Ok(self.ping_guest(&self.tap.guest_ipv4, 1).is_ok()))
+    }
+
+    /// Starts our traffic program on the host.
+    pub fn traffic(&self, arguments: &[&str]) -> Result<Owned> {
+        let mut command = self.network.command(our_tool("traffic")?);
+        Owned::spawn(command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()))
+    }
+
+    /// Sends pseudo-random bytes each way; both sides must see the same hash.
+    pub fn streams_each_way(&mut self, bytes: u64, host: &str, guest: &str) -> Result<()> {
+        let limit = Duration::from_secs(60 + bytes / 300_000);
+        let (host, guest) = (socket(host, 5001), socket(guest, 5002));
+
+        let receiver = self.traffic(&["receive", &host])?;
+        let sent = self
+            .shell
+            .sh_within(&format!("traffic send {host} --bytes {bytes} --seed 1"), limit)?;
+        ensure!(printed(receiver, limit)? == sent, "guest to host: another hash");
+
+        self.shell.sh(&format!("traffic receive {guest} >/tmp/received 2>&1 &"))?;
+        let sender =
+            self.traffic(&["send", &guest, "--bytes", &bytes.to_string(), "--seed", "2"])?;
+        let sent = printed(sender, limit)?;
+        let received = self.shell.sh_within("wait; cat /tmp/received", limit)?;
+        ensure!(received == sent, "host to guest: received {received}, sent {sent}");
+        Ok(())
+    }
+}
+
+pub fn socket(address: &str, port: u16) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
+/// What a program printed, when it is done.
+pub fn printed(mut program: Owned, limit: Duration) -> Result<String> {
+    let status = program.wait(limit)?.context("the program on the host is not done in time")?;
+    let mut text = String::new();
+    program.child().stdout.take().context("no output")?.read_to_string(&mut text)?;
+    ensure!(status.success(), "the program on the host ended with {status}: {text}");
+    Ok(text.trim().to_owned())
+}
+
+fn ping_both_ways(release: Release) -> Result<()> {
+    let mut guest = Wired::boot(release, 1, 1500, |machine| machine.cpus(2))?;
+    let tap = guest.tap.clone();
+    for address in [&tap.guest_ipv4, &tap.guest_ipv6] {
+        guest.ping_guest(address, 5)?;
+    }
+    for address in [&tap.host_ipv4, &tap.host_ipv6] {
+        guest.ping_host(address, 5)?;
+    }
+    guest.finish()
+}
+
+fn streams(release: Release) -> Result<()> {
+    let mut guest = Wired::boot(release, 1, 1500, |machine| machine.cpus(2))?;
+    let tap = guest.tap.clone();
+    let bytes = if long() { 1 << 30 } else { 128 << 20 };
+    guest.streams_each_way(bytes, &tap.host_ipv4, &tap.guest_ipv4)?;
+    guest.streams_each_way(
+        if long() { bytes } else { 16 << 20 },
+        &tap.host_ipv6,
+        &tap.guest_ipv6,
+    )?;
+    guest.finish()
+}
+
+fn jumbo_frames(release: Release) -> Result<()> {
+    let mut guest = Wired::boot(release, 1, 9000, |machine| machine)?;
+    let tap = guest.tap.clone();
+    let mtu = guest.shell.sh("cat /sys/class/net/eth0/mtu")?;
+    ensure!(mtu == "9000", "the guest's card has MTU {mtu}");
+
+    let before = guest.network.statistic(&tap, "rx_packets")?;
+    guest.shell.sh_within(&format!("ping -c 5 -W 10 -s 8972 {}", tap.host_ipv4), ANSWER)?;
+    let frames = guest.network.statistic(&tap, "rx_packets")? - before;
+    // Five requests of 9000 bytes, and perhaps ARP; in pieces of 1500 they would be 35.
+    ensure!((5..15).contains(&frames), "five large pings took {frames} frames");
+
+    guest.streams_each_way(16 << 20, &tap.host_ipv4, &tap.guest_ipv4)?;
+    guest.finish()
+}
+
+fn ethtool(release: Release) -> Result<()> {
+    let mut guest = Wired::boot(release, 2, 1500, |machine| machine.cpus(2))?;
+
+    let driver = guest.shell.sh("ethtool -i eth0")?;
+    for line in ["driver: virtio_net", "bus-info: 0000:00:"] {
+        ensure!(driver.contains(line), "ethtool -i lacks {line:?}:\n{driver}");
+    }
+
+    let features = guest.shell.sh("ethtool -k eth0")?;
+    let on = [
+        "rx-checksumming: on",
+        "tx-checksumming: on",
+        "scatter-gather: on",
+        "tcp-segmentation-offload: on",
+        "tx-tcp-segmentation: on",
+        "tx-tcp6-segmentation: on",
+        "generic-receive-offload: on",
+    ];
+    for line in on {
+        ensure!(features.contains(line), "ethtool -k lacks {line:?}:\n{features}");
+    }
+
+    let channels = guest.shell.sh("ethtool -l eth0")?;
+    let combined: Vec<_> = channels.lines().filter(|line| line.starts_with("Combined:")).collect();
+    ensure!(
+        combined.len() == 2 && combined[0].ends_with('2'),
+        "ethtool -l shows no maximum of 2:\n{channels}"
+    );
+    guest.shell.sh("ethtool -L eth0 combined 1")?;
+    guest.reaches_guest()?;
+    guest.shell.sh("ethtool -L eth0 combined 2")?;
+    guest.reaches_guest()?;
+    let channels = guest.shell.sh("ethtool -l eth0")?;
+    ensure!(
+        channels.trim_end().ends_with('2'),
+        "two queue pairs are not in use again:\n{channels}"
+    );
+
+    let mac = guest.shell.sh("cat /sys/class/net/eth0/address")?;
+    ensure!(mac == guest.tap.mac, "the card's address is {mac}");
+    let carrier = guest.shell.sh("cat /sys/class/net/eth0/carrier")?;
+    ensure!(carrier == "1", "the link is down");
+    guest.finish()
+}
+
+fn unbind_and_bind(release: Release) -> Result<()> {
+    let mut guest = Wired::boot(release, 1, 1500, |machine| machine.cpus(2))?;
+    let tap = guest.tap.clone();
+    let driver = "/sys/bus/virtio/drivers/virtio_net";
+    let device = guest.shell.sh(&format!("basename $(readlink -f {driver}/virtio*)"))?;
+    let rounds = if long() { 50 } else { 5 };
+    for _ in 0..rounds {
+        let flood = guest.traffic(&["flood", &socket(&tap.guest_ipv4, 9), "--seconds", "2"])?;
+        guest
+            .shell
+            .sh(&format!("traffic flood {}:9 --seconds 30 >/dev/null 2>&1 &", tap.host_ipv4))?;
+        eventually("traffic", ANSWER, || Ok(guest.network.statistic(&tap, "rx_packets")? > 100))?;
+        guest.shell.sh(&format!("echo {device} >{driver}/unbind"))?;
+        guest.shell.sh("[ ! -e /sys/class/net/eth0 ]")?;
+        guest.shell.sh(&format!("killall traffic; echo {device} >{driver}/bind"))?;
+        guest.shell.sh(&format!(
+            "ip link set eth0 up && ip address add {}/24 dev eth0 && ip address add {}/64 dev eth0",
+            tap.guest_ipv4, tap.guest_ipv6
+        ))?;
+        printed(flood, ANSWER)?;
+        guest.reaches_guest()?;
+    }
+    let tap = guest.tap.clone();
+    guest.ping_guest(&tap.guest_ipv6, 3)?;
+    guest.streams_each_way(4 << 20, &tap.host_ipv4, &tap.guest_ipv4)?;
+    guest.finish()
+}
+
+fn two_cards() -> Result<()> {
+    let mut network = Network::new()?;
+    let (first, second) = (network.tap(1, 1500)?, network.tap(2, 1500)?);
+    let machine = machine(Release::Guest6_12)?.cpus(2).card(&first).card(&second);
+    let (running, shell) = machine.boot(Some(&network))?;
+    let mut guest = Wired { shell, running, tap: first.clone(), network };
+    for tap in [&first, &second] {
+        guest.ping_guest(&tap.guest_ipv4, 3)?;
+        guest.ping_host(&tap.host_ipv6, 3)?;
+    }
+    let macs = guest.shell.sh("cat /sys/class/net/eth*/address")?;
+    ensure!(macs.lines().eq([first.mac.as_str(), second.mac.as_str()]), "addresses {macs}");
+    guest.finish()
+}
+
+fn new_tap() -> Result<()> {
+    let mut network = Network::new()?;
+    let tap = network.tap_to_be("fresh0");
+    let (running, shell) = machine(Release::Guest6_1)?.card(&tap).boot(Some(&network))?;
+    network.bring_up(&tap)?;
+    let guest = Wired { shell, running, tap, network };
+    guest.reaches_guest()?;
+    guest.finish()
+}
+
+fn lost_tap() -> Result<()> {
+    let mut guest = Wired::boot(Release::Guest6_12, 1, 1500, |machine| machine)?;
+    guest.reaches_guest()?;
+    guest.network.ip(&["link", "delete", &guest.tap.name])?;
+    // The card is dead, the guest is not, and somebody is told.
+    let host = guest.tap.host_ipv4.clone();
+    guest.shell.run(&format!("ping -c 3 -W 1 {host}"), ANSWER)?;
+    guest.shell.sh("true")?;
+    let log = guest.running.errors.text();
+    ensure!(log.contains(&guest.tap.name), "nothing was said about the lost TAP: {log:?}");
+    guest.finish()
+}

@@ -1,0 +1,83 @@
+//! Several queue pairs: each has its interrupts, and traffic goes over each.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tests::guest::Shell;
+use tests::kernel::Release;
+
+use crate::network::{ANSWER, printed, socket};
+use crate::scenario::{Scenario, Wired, eventually};
+
+pub fn scenarios() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    for release in Release::GUESTS {
+        for pairs in [1, 2, 4] {
+            let name =
+                format!("queues::traffic_goes_over_every_queue [{} {pairs} pairs]", release.name());
+            all.push(Scenario::new(name, move || every_queue(release, pairs)));
+        }
+    }
+    all
+}
+
+/// Interrupts of the guest's `virtio0-{direction}.{pair}`, summed over CPUs.
+fn interrupts(shell: &mut Shell, direction: &str, pair: u16) -> Result<u64> {
+    let line =
+        shell.sh(&format!("grep -E 'virtio[0-9]+-{direction}\\.{pair}$' /proc/interrupts"))?;
+    let counts = line.split_whitespace().skip(1).map_while(|word| word.parse::<u64>().ok());
+    Ok(counts.sum())
+}
+
+fn every_queue(release: Release, pairs: u16) -> Result<()> {
+    let cpus = u8::try_from(pairs)?;
+    let mut guest = Wired::boot(release, pairs, 1500, |machine| machine.cpus(cpus).memory(512))?;
+    let tap = guest.tap.clone();
+    if pairs > 1 {
+        // Some kernels start with one pair.
+        guest.shell.sh(&format!("ethtool -L eth0 combined {pairs} || ethtool -l eth0"))?;
+    }
+    guest.reaches_guest()?;
+
+    // Out: the kernel picks the queue by the sending CPU.
+    for pair in 0..pairs {
+        let before = tx_packets(&mut guest.shell, pair)?;
+        let mask = 1 << pair;
+        guest.shell.sh_within(
+            &format!("taskset {mask:x} traffic flood {}:9 --seconds 1", tap.host_ipv4),
+            ANSWER,
+        )?;
+        let sent = tx_packets(&mut guest.shell, pair)? - before;
+        ensure!(sent > 10, "only {sent} packets went out by queue {pair}");
+    }
+
+    // In: the host's kernel spreads flows by their hash.
+    let before = (0..pairs)
+        .map(|pair| interrupts(&mut guest.shell, "input", pair))
+        .collect::<Result<Vec<_>>>()?;
+    let flood = guest.traffic(&[
+        "flood",
+        &socket(&tap.guest_ipv4, 9),
+        "--flows",
+        "64",
+        "--seconds",
+        "2",
+    ])?;
+    printed(flood, ANSWER)?;
+    for pair in 0..pairs {
+        let shell = &mut guest.shell;
+        let before = before[usize::from(pair)];
+        eventually(&format!("interrupts of input queue {pair}"), Duration::from_secs(30), || {
+            Ok(interrupts(shell, "input", pair)? > before)
+        })?;
+    }
+    guest.reaches_guest()?;
+    guest.finish()
+}
+
+/// Packets sent by a queue, as the driver counts them.
+fn tx_packets(shell: &mut Shell, pair: u16) -> Result<u64> {
+    let names = format!("tx_queue_{pair}_packets:|tx{pair}_packets:");
+    let line = shell.sh(&format!("ethtool -S eth0 | grep -E '{names}'"))?;
+    Ok(line.split_whitespace().last().context("no counter")?.parse()?)
+}

@@ -1,0 +1,117 @@
+//! A named test, and what most of them start from.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use libtest_mimic::{Completion, Failed, Trial};
+use tests::console::last_lines;
+use tests::guest::{Shell, Tool};
+use tests::kernel::Release;
+use tests::machine::{BOOT, Hypervisor, Machine, Running};
+use tests::net::{Network, Tap};
+
+/// A test of the product, by a name that says what holds.
+pub struct Scenario {
+    name: String,
+    run: Box<dyn FnOnce() -> Result<()> + Send>,
+}
+
+impl Scenario {
+    pub fn new(name: impl Into<String>, run: impl FnOnce() -> Result<()> + Send + 'static) -> Self {
+        Self { name: name.into(), run: Box::new(run) }
+    }
+
+    /// One test for each of the two guest kernels.
+    pub fn for_each_kernel(name: &str, run: fn(Release) -> Result<()>) -> Vec<Self> {
+        let named = |release: Release| {
+            Self::new(format!("{name} [{}]", release.name()), move || run(release))
+        };
+        Release::GUESTS.into_iter().map(named).collect()
+    }
+
+    /// The test for the runner; where the machine is `unable` to run guests it is skipped for that reason.
+    pub fn into_trial(self, unable: Option<&'static str>) -> Trial {
+        let name = self.name.clone();
+        Trial::ignorable_test(self.name, move || match unable {
+            Some(reason) => Ok(Completion::ignored_with(reason)),
+            None => match (self.run)() {
+                Ok(()) => Ok(Completion::Completed),
+                Err(error) => {
+                    // The runner tells at the very end, which may be an hour away.
+                    eprintln!("---- {name}: {error:#}\n----");
+                    Err(Failed::from(format!("{error:#}")))
+                }
+            },
+        })
+    }
+}
+
+/// Whether everything is to run at full length.
+pub fn long() -> bool {
+    std::env::var_os("VMM_LONG").is_some()
+}
+
+/// A machine of ours with the tools of tests.
+pub fn machine(release: Release) -> Result<Machine> {
+    Ok(Machine::new(Hypervisor::ours()?, release).tools(&[Tool::Ethtool, Tool::Traffic]))
+}
+
+/// A booted guest with one card.
+pub struct Wired {
+    // Dropped in this order: the guest goes before its network.
+    pub shell: Shell,
+    pub running: Running,
+    pub tap: Tap,
+    pub network: Network,
+}
+
+impl Wired {
+    /// Boots a guest on a TAP with `queues` and an MTU; `adjust` has the last word on the machine.
+    pub fn boot(
+        release: Release,
+        queues: u16,
+        mtu: u16,
+        adjust: impl FnOnce(Machine) -> Machine,
+    ) -> Result<Self> {
+        let mut network = Network::new()?;
+        let tap = network.tap(queues, mtu)?;
+        let machine = adjust(machine(release)?.card(&tap));
+        let (running, shell) = machine.boot(Some(&network))?;
+        Ok(Self { shell, running, tap, network })
+    }
+
+    /// Powers the guest off; fails if its kernel complained meanwhile.
+    pub fn finish(mut self) -> Result<()> {
+        finish(&mut self.running, &mut self.shell)
+    }
+}
+
+/// Time a guest may take to power off.
+pub const OFF: Duration = Duration::from_secs(60);
+
+/// Checks that the guest's kernel had no complaint, powers off, and checks the exit code.
+pub fn finish(running: &mut Running, shell: &mut Shell) -> Result<()> {
+    let complaints = shell.run("dmesg | grep -E 'BUG:|Oops|Call Trace|NETDEV WATCHDOG'", BOOT)?;
+    if complaints.status == 0 {
+        let log = shell.run("dmesg", BOOT)?;
+        bail!("the guest's kernel complained:\n{}", last_lines(&log.output, 60));
+    }
+    shell.send("poweroff -f")?;
+    running.expect_exit(0, OFF)
+}
+
+/// Waits until `done` says yes, asking again and again.
+pub fn eventually(
+    what: &str,
+    limit: Duration,
+    mut done: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    while !done()? {
+        if Instant::now() >= deadline {
+            bail!("{what}: not within {} s", limit.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
