@@ -22,6 +22,7 @@ const TYPE_SHARED: u16 = 3;
 const MACHINE_386: u16 = 3;
 const MACHINE_X86_64: u16 = 62;
 const SEGMENT_LOAD: u32 = 1;
+const SEGMENT_INTERPRETER: u32 = 3;
 const SEGMENT_NOTE: u32 = 4;
 /// Xen's public/elfnote.h.
 const XEN_PHYS32_ENTRY: u32 = 18;
@@ -88,6 +89,10 @@ pub(crate) fn inspect(input: &InputFile) -> Result<Image, KernelError> {
                         address: program.physical_address.get(),
                     });
                 }
+            }
+            SEGMENT_INTERPRETER => {
+                let guess = "it is a program for an operating system";
+                return Err(KernelError::NotAKernel { name: input.name.clone(), guess });
             }
             SEGMENT_NOTE if pvh_entry.is_none() => pvh_entry = pvh_note(input, &program)?,
             _ => {}

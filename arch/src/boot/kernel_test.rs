@@ -256,3 +256,10 @@ fn a_pipe_is_refused_without_waiting_for_its_writer() {
     let error = Kernel::open(&pipe).unwrap_err().to_string();
     assert!(error.contains("no regular file"), "{error}");
 }
+
+#[test]
+fn a_program_of_this_system_is_told_apart_from_a_kernel() {
+    let program = std::env::current_exe().unwrap();
+    let error = Kernel::open(&program).unwrap_err();
+    assert!(error.to_string().contains("a program for an operating system"), "{error}");
+}
