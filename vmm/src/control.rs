@@ -37,7 +37,7 @@ impl Ends {
 
 /// Waits until the machine is over.
 ///
-/// A first SIGINT or SIGTERM calls `press_power_button`, and the guest has `grace` to power off; a
+/// A first signal calls `press_power_button`, and the guest has `grace` to power off; a
 /// second one, or the end of the grace, ends the machine hard.
 pub fn wait(
     ends: &Arc<Ends>,

@@ -102,7 +102,9 @@ impl fmt::Display for End {
             End::VcpuFailed { cpu, source } => write!(f, "vCPU {cpu} cannot run: {source}"),
             End::Signal(number) => {
                 let name = match *number {
+                    libc::SIGHUP => "SIGHUP",
                     libc::SIGINT => "SIGINT",
+                    libc::SIGQUIT => "SIGQUIT",
                     libc::SIGTERM => "SIGTERM",
                     _ => "a signal",
                 };

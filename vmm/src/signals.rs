@@ -4,7 +4,10 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-/// SIGINT and SIGTERM, read from a descriptor instead of interrupting a thread.
+/// What asks a process to end.
+const ENDING: [libc::c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+
+/// The signals that ask a process to end, read from a descriptor instead of interrupting a thread.
 pub struct Signals(OwnedFd);
 
 impl Signals {
@@ -15,8 +18,9 @@ impl Signals {
         // signalfd returns is checked, and owned by nobody else.
         unsafe {
             libc::sigemptyset(set.as_mut_ptr());
-            libc::sigaddset(set.as_mut_ptr(), libc::SIGINT);
-            libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
+            for signal in ENDING {
+                libc::sigaddset(set.as_mut_ptr(), signal);
+            }
             let errno = libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
             if errno != 0 {
                 return Err(io::Error::from_raw_os_error(errno));
