@@ -5,7 +5,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// What asks a process to end.
-const ENDING: [libc::c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+const ENDING: [libc::c_int; 2] = [libc::SIGINT, libc::SIGTERM];
+/// As those, unless who started the process had them ignored, as `nohup` does.
+const ENDING_IF_HEARD: [libc::c_int; 2] = [libc::SIGHUP, libc::SIGQUIT];
 
 /// The signals that ask a process to end, read from a descriptor instead of interrupting a thread.
 pub struct Signals(OwnedFd);
@@ -18,7 +20,8 @@ impl Signals {
         // signalfd returns is checked, and owned by nobody else.
         unsafe {
             libc::sigemptyset(set.as_mut_ptr());
-            for signal in ENDING {
+            let heard = ENDING_IF_HEARD.into_iter().filter(|&signal| !is_ignored(signal));
+            for signal in ENDING.into_iter().chain(heard) {
                 libc::sigaddset(set.as_mut_ptr(), signal);
             }
             let errno = libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
@@ -48,4 +51,14 @@ impl AsRawFd for Signals {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
+}
+
+fn is_ignored(signal: libc::c_int) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: only reads the disposition, into `action`, which is valid when zeroed.
+    let action = unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    action.sa_sigaction == libc::SIG_IGN
 }
