@@ -11,6 +11,7 @@ pub mod device;
 pub mod guest_log;
 pub mod interrupt;
 pub mod kick;
+pub mod memory;
 pub mod registers;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

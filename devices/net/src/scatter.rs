@@ -2,6 +2,7 @@
 //! writev.
 
 use device_core::GuestRam;
+use device_core::memory::slice;
 use vm_memory::{GuestAddress, GuestMemory, Permissions, VolatileSlice};
 
 /// Most pieces of one list: what one readv takes (Linux, UIO_MAXIOV is 1024) less the private
@@ -73,15 +74,13 @@ impl Scatter {
         if len == 0 {
             return Ok(());
         }
+        if let Some(slice) = slice(&self.memory, addr.0, len) {
+            return add(&mut self.pieces, &slice);
+        }
         let outside = |_| ScatterError::OutsideRam;
         let slices = GuestMemory::get_slices(&*self.memory, addr, len, Permissions::ReadWrite);
         for slice in slices.map_err(outside)? {
-            let slice = slice.map_err(outside)?;
-            if self.pieces.len() == MAX_PIECES {
-                return Err(ScatterError::TooManyPieces);
-            }
-            let iov_base = slice.ptr_guard_mut().as_ptr().cast();
-            self.pieces.push(libc::iovec { iov_base, iov_len: slice.len() });
+            add(&mut self.pieces, &slice.map_err(outside)?)?;
         }
         Ok(())
     }
@@ -181,6 +180,15 @@ impl Scatter {
             unsafe { VolatileSlice::new(piece.iov_base.cast(), piece.iov_len) }
         })
     }
+}
+
+fn add(pieces: &mut Vec<libc::iovec>, slice: &VolatileSlice<'_>) -> Result<(), ScatterError> {
+    if pieces.len() == MAX_PIECES {
+        return Err(ScatterError::TooManyPieces);
+    }
+    let iov_base = slice.ptr_guard_mut().as_ptr().cast();
+    pieces.push(libc::iovec { iov_base, iov_len: slice.len() });
+    Ok(())
 }
 
 #[cfg(test)]

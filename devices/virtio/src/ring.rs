@@ -6,6 +6,7 @@
 use std::sync::atomic::{Ordering, fence};
 
 use device_core::GuestRam;
+use device_core::memory::slice;
 use net::ring::GuestFault;
 use virtio_bindings::virtio_ring::{
     VIRTIO_RING_F_INDIRECT_DESC, VRING_AVAIL_F_NO_INTERRUPT, VRING_DESC_F_INDIRECT,
@@ -13,7 +14,7 @@ use virtio_bindings::virtio_ring::{
 };
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{Queue, QueueT};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::Bytes;
 
 /// Most descriptors of one chain. Linux may exceed the ring's size with an indirect table.
 const MAX_CHAIN: u16 = 1024;
@@ -95,8 +96,7 @@ impl SplitRing {
         }
         let slot = u64::from(next & self.mask());
         let at = self.queue.avail_ring().wrapping_add(AVAIL_HEADER).wrapping_add(slot << 1);
-        let head: u16 = self.memory.read_obj(GuestAddress(at)).map_err(|_| NO_MEMORY)?;
-        let head = u16::from_le(head);
+        let head = self.load(at, Ordering::Relaxed)?;
         if head >= self.size() {
             return Err(BAD_HEAD);
         }
@@ -116,7 +116,8 @@ impl SplitRing {
         let entries = self.queue.used_ring().wrapping_add(USED_HEADER);
         let at = entries.wrapping_add(slot.wrapping_mul(USED_LEN));
         let entry = u64::from(head) | u64::from(len) << 32;
-        self.memory.write_obj(entry.to_le(), GuestAddress(at)).map_err(|_| NO_MEMORY)?;
+        let place = slice(&self.memory, at, size_of_val(&entry)).ok_or(NO_MEMORY)?;
+        place.write_obj(entry.to_le(), 0).map_err(|_| NO_MEMORY)?;
         self.unshown = self.unshown.wrapping_add(1);
         Ok(())
     }
@@ -131,11 +132,11 @@ impl SplitRing {
         let now = self.queue.next_used();
         let before = std::mem::replace(&mut self.decided, now);
         if self.queue.event_idx_enabled() {
-            let event = self.load(self.used_event())?;
+            let event = self.load(self.used_event(), Ordering::Relaxed)?;
             let since_event = now.wrapping_sub(event).wrapping_sub(1);
             return Ok(since_event < now.wrapping_sub(before));
         }
-        let flags = self.load(self.queue.avail_ring())?;
+        let flags = self.load(self.queue.avail_ring(), Ordering::Relaxed)?;
         Ok(u32::from(flags) & VRING_AVAIL_F_NO_INTERRUPT == 0)
     }
 
@@ -161,8 +162,8 @@ impl SplitRing {
 
     /// Reads the available index; whether there is a chain.
     fn look(&mut self) -> Result<bool, GuestFault> {
-        let index = self.queue.avail_idx(&*self.memory, Ordering::Acquire);
-        let index = index.map_err(|_| NO_MEMORY)?.0;
+        // Acquire: who sees the index sees the entries and the chains.
+        let index = self.load(self.queue.avail_ring().wrapping_add(2), Ordering::Acquire)?;
         let ahead = index.wrapping_sub(self.queue.next_avail());
         if ahead > self.size() {
             return Err(WILD_INDEX);
@@ -182,8 +183,8 @@ impl SplitRing {
         for _ in 0..MAX_CHAIN {
             let at = table.checked_add(u64::from(index).wrapping_mul(DESCRIPTOR_LEN));
             let missing = if nested { UNREADABLE } else { NO_MEMORY };
-            let at = GuestAddress(at.ok_or(missing)?);
-            let descriptor: Descriptor = self.memory.read_obj(at).map_err(|_| missing)?;
+            let place = slice(&self.memory, at.ok_or(missing)?, size_of::<Descriptor>());
+            let descriptor: Descriptor = place.ok_or(missing)?.read_obj(0).map_err(|_| missing)?;
             let flags = u32::from(descriptor.flags());
             if flags & VRING_DESC_F_INDIRECT != 0 {
                 if !self.indirect {
@@ -232,9 +233,9 @@ impl SplitRing {
         let next = self.queue.next_used().wrapping_add(self.unshown);
         self.unshown = 0;
         self.queue.set_next_used(next);
-        let at = GuestAddress(self.queue.used_ring().wrapping_add(2));
+        let place = slice(&self.memory, self.queue.used_ring().wrapping_add(2), size_of_val(&next));
         // Release: who sees the index sees the entries and the buffers.
-        self.memory.store(next.to_le(), at, Ordering::Release).map_err(|_| NO_MEMORY)?;
+        place.ok_or(NO_MEMORY)?.store(next.to_le(), 0, Ordering::Release).map_err(|_| NO_MEMORY)?;
         Ok(true)
     }
 
@@ -243,10 +244,9 @@ impl SplitRing {
         self.queue.avail_ring().wrapping_add(AVAIL_HEADER).wrapping_add(entries)
     }
 
-    fn load(&self, at: u64) -> Result<u16, GuestFault> {
-        let word: u16 =
-            self.memory.load(GuestAddress(at), Ordering::Relaxed).map_err(|_| NO_MEMORY)?;
-        Ok(u16::from_le(word))
+    fn load(&self, at: u64, order: Ordering) -> Result<u16, GuestFault> {
+        let place = slice(&self.memory, at, size_of::<u16>()).ok_or(NO_MEMORY)?;
+        place.load(0, order).map(u16::from_le).map_err(|_| NO_MEMORY)
     }
 
     fn mask(&self) -> u16 {
