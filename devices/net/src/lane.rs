@@ -29,8 +29,9 @@ use crate::stage::filter::ReceiveFilter;
 /// Frames per direction and turn; then mail and the thread's other lanes are heard.
 const BUDGET: usize = 256;
 /// Frames and bytes after which finished ones are shown to the guest, so that it works in parallel.
+/// A large TCP frame is shown by itself: Linux lets a stream have only about two of them in flight.
 const BURST_FRAMES: usize = 32;
-const BURST_BYTES: usize = 256 * 1024;
+const BURST_BYTES: usize = 32 * 1024;
 /// How long a frame may wait for room, in the backend or in the guest's buffers. Drivers take a
 /// transmit queue for dead after a few seconds.
 pub const PATIENCE: Duration = Duration::from_secs(1);
