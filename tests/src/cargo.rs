@@ -65,6 +65,11 @@ pub fn vmm() -> Result<PathBuf> {
     build(&["build", "--release", "--package", "vmm", "--bin", "vmm"], "bin", "vmm")
 }
 
+/// A program of this crate, such as `load`, built as we are.
+pub fn program(name: &str) -> Result<PathBuf> {
+    build(&["build", "--package", "tests", "--bin", name], "bin", name)
+}
+
 /// A test program of this crate, such as `boot`.
 pub fn test(name: &str) -> Result<PathBuf> {
     build(&["test", "--no-run", "--package", "tests", "--test", name], "test", name)

@@ -15,6 +15,9 @@ use crate::libraries;
 
 const INIT: &str = include_str!("../../resources/guest/init");
 
+/// The guest's init prints this first.
+pub const INIT_RUNS: &str = "guest: init runs";
+
 /// The guest's init prints this when the network is up and the shell starts.
 pub const USER_SPACE_REACHED: &str = "guest: user space reached";
 
@@ -27,6 +30,8 @@ pub enum Tool {
     Tcpdump,
     /// Our own `traffic` program.
     Traffic,
+    /// Our own `load` program.
+    Load,
 }
 
 impl Tool {
@@ -38,7 +43,16 @@ impl Tool {
             // Stands before busybox's `ip`, which makes no link over an existing file.
             Self::Iproute2 => Some(("iproute2", "ip")),
             Self::Tcpdump => Some(("tcpdump", "tcpdump")),
-            Self::Traffic => None,
+            Self::Traffic | Self::Load => None,
+        }
+    }
+
+    /// Name in the guest.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Traffic => "traffic",
+            Self::Load => "load",
+            debian => debian.debian_package().map_or("", |(_, program)| program),
         }
     }
 }
@@ -58,7 +72,7 @@ pub fn initramfs(release: Release, tools: &[Tool]) -> Result<Arc<[u8]>> {
             Some((package, program)) => {
                 libraries::Program::open(package, program)?.add_to(&mut archive)?
             }
-            None => libraries::add_from_host(&mut archive, &our_tool("traffic")?, "traffic")?,
+            None => libraries::add_from_host(&mut archive, &our_tool(tool.name())?, tool.name())?,
         }
     }
     let bytes: Arc<[u8]> = archive.finish()?.into();

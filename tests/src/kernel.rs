@@ -20,7 +20,7 @@ pub enum Release {
 }
 
 /// How a kernel is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
     BzImage,
     /// The ELF file inside the bzImage, entered by PVH.

@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
@@ -24,7 +24,7 @@ use crate::process::Owned;
 pub enum Hypervisor {
     Vmm(PathBuf),
     /// QEMU with KVM, the peer of comparisons: q35, virtio-net without vhost.
-    Qemu,
+    Qemu(PathBuf),
 }
 
 impl Hypervisor {
@@ -129,8 +129,7 @@ impl Machine {
         fs::write(&initrd, initramfs(self.release, &self.tools)?)?;
         let image = kernel.image(self.format)?;
         let program = match &self.hypervisor {
-            Hypervisor::Vmm(path) => path.clone(),
-            Hypervisor::Qemu => "qemu-system-x86_64".into(),
+            Hypervisor::Vmm(path) | Hypervisor::Qemu(path) => path.clone(),
         };
         let mut command = match network {
             Some(network) => network.command(program),
@@ -138,7 +137,7 @@ impl Machine {
         };
         match &self.hypervisor {
             Hypervisor::Vmm(_) => self.vmm_arguments(&mut command, &image, &initrd),
-            Hypervisor::Qemu => self.qemu_arguments(&mut command, &image, &initrd),
+            Hypervisor::Qemu(_) => self.qemu_arguments(&mut command, &image, &initrd),
         }
         command.args(&self.arguments);
         Ok((command, folder))
@@ -212,6 +211,7 @@ impl Machine {
     pub fn start(&self, network: Option<&Network>) -> Result<Running> {
         let (mut command, folder) = self.command(network)?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let begun = Instant::now();
         let mut process = Owned::spawn(&mut command)?;
         let child = process.child();
         let (Some(input), Some(output), Some(errors)) =
@@ -220,6 +220,7 @@ impl Machine {
             bail!("a pipe is missing")
         };
         Ok(Running {
+            begun,
             console: Console::collect("the guest's console", output),
             errors: Console::collect("the hypervisor's standard error", errors),
             input: Mutex::new(Some(Box::new(input))),
@@ -238,6 +239,8 @@ impl Machine {
 
 /// A started machine. Dropped, it is killed.
 pub struct Running {
+    /// Just before the hypervisor was started.
+    pub begun: Instant,
     pub console: Console,
     pub errors: Console,
     input: Mutex<Option<Box<dyn Write + Send>>>,

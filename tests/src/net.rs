@@ -1,10 +1,12 @@
 //! The host's side of a guest's network: TAPs in a namespace of their own, so that tests run side by side.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
+use nix::sched::{CloneFlags, setns};
 
 use crate::process::{quiet, stdout_of};
 
@@ -58,6 +60,13 @@ impl Network {
         let network = Self { name, taps: 0 };
         network.ip(&["link", "set", "lo", "up"])?;
         Ok(network)
+    }
+
+    /// Moves this thread into the namespace; threads and programs it starts are there too.
+    pub fn enter(&self) -> Result<()> {
+        let file = File::open(Path::new("/run/netns").join(&self.name))
+            .context("cannot open the network namespace")?;
+        setns(file, CloneFlags::CLONE_NEWNET).context("cannot enter the network namespace")
     }
 
     /// Addresses for a TAP that somebody else makes, under a name of its own.

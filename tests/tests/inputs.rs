@@ -376,7 +376,7 @@ fn filled(text: &str, folder: &Path) -> String {
 fn vmm() -> Result<PathBuf> {
     match Hypervisor::ours()? {
         Hypervisor::Vmm(path) => Ok(path),
-        Hypervisor::Qemu => unreachable!("ours is not QEMU"),
+        Hypervisor::Qemu(_) => unreachable!("ours is not QEMU"),
     }
 }
 

@@ -1,0 +1,286 @@
+//! Comparison of hypervisors on one host: the same guest under each in turn, again and again.
+//!
+//! Figures of an emulated host say little by themselves, so what counts is the ratio of medians
+//! of runs that alternate.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::bench::exits::Counters;
+use crate::bench::figures::{Figures, Target, row, rule};
+use crate::bench::load::{self, Job};
+use crate::bench::resident::Resident;
+use crate::guest::{INIT_RUNS, Shell, Tool, USER_SPACE_REACHED};
+use crate::kernel::{Format, Kernel, Release};
+use crate::machine::{BOOT, Hypervisor, Machine, Running};
+use crate::net::{Network, Tap};
+
+/// Memory of the guests.
+const MEMORY_MIB: u32 = 512;
+/// Where the guest's server of load listens.
+const PORT: u16 = 5001;
+/// How long a guest is left alone before it counts as idle.
+const SETTLE: Duration = Duration::from_secs(3);
+/// Load before the first that is measured, so that all memory has been touched.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// How often a guest is started that does not come up.
+const TRIES: u32 = 3;
+
+/// Somebody who is compared.
+#[derive(Debug, Clone)]
+pub struct Contestant {
+    pub name: String,
+    pub hypervisor: Hypervisor,
+}
+
+impl Contestant {
+    /// A peer by its path: QEMU if its name says so, else something with vmm's command line.
+    pub fn at(path: &Path) -> Self {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let hypervisor = if file.starts_with("qemu") {
+            Hypervisor::Qemu(path.to_owned())
+        } else {
+            Hypervisor::Vmm(path.to_owned())
+        };
+        Self { name: file.into_owned(), hypervisor }
+    }
+}
+
+/// What is measured of each contestant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Measure {
+    /// Seconds from exec to the first line of init, with a bzImage or with the ELF file in it.
+    Init(Format),
+    /// Seconds from exec to the end of init, with the drivers loaded and the network up.
+    Shell(Format),
+    /// MB/s, or 1/s.
+    Load(Job),
+    /// MiB resident outside guest memory, before any load and after all.
+    Idle,
+    Loaded,
+}
+
+/// A line of the table.
+struct Line {
+    what: &'static str,
+    ours: Measure,
+    /// What of the peers it is held against.
+    theirs: Measure,
+    goal: Goal,
+}
+
+/// What the first peer's ratio, or our own figure, is meant to be.
+enum Goal {
+    None,
+    Ratio(Target),
+    Figure(Target),
+}
+
+const LINES: [Line; 12] = {
+    use Format::{BzImage, Vmlinux};
+    use Goal::{Figure, None, Ratio};
+    use Measure::{Idle, Init, Load, Loaded, Shell};
+    use Target::{AtLeast, AtMost};
+    const fn line(what: &'static str, ours: Measure, theirs: Measure, goal: Goal) -> Line {
+        Line { what, ours, theirs, goal }
+    }
+    const fn load(what: &'static str, job: Job) -> Line {
+        line(what, Load(job), Load(job), Ratio(AtLeast(1.0)))
+    }
+    let (bz, elf) = (Init(BzImage), Init(Vmlinux));
+    [
+        line("exec to user space, bzImage, s", bz, bz, Ratio(AtMost(0.75))),
+        line("exec to user space, vmlinux against bzImage, s", elf, bz, Ratio(AtMost(0.65))),
+        line("exec to user space, vmlinux, s", elf, elf, None),
+        line("exec to network up, bzImage, s", Shell(BzImage), Shell(BzImage), None),
+        line("exec to network up, vmlinux, s", Shell(Vmlinux), Shell(Vmlinux), None),
+        load("TCP host to guest, MB/s", Job::Push),
+        load("TCP guest to host, MB/s", Job::Pull),
+        load("TCP round trips of 1 byte, 1/s", Job::PingPong),
+        load("UDP frames of 64 bytes host to guest, 1/s", Job::Flood),
+        load("UDP frames of 64 bytes guest to host, 1/s", Job::Flooded),
+        line("resident outside guest memory, idle, MiB", Idle, Idle, Figure(AtMost(5.0))),
+        line("resident outside guest memory, after load, MiB", Loaded, Loaded, None),
+    ]
+};
+
+/// What was asked for.
+pub struct Plan {
+    /// The first is held against the others.
+    pub contestants: Vec<Contestant>,
+    pub release: Release,
+    /// Boots of each kind by each contestant.
+    pub boots: u32,
+    /// Guests of each contestant that take load.
+    pub rounds: u32,
+    /// Time of each load.
+    pub load: Duration,
+    /// Whether to tell what each load cost, by the kernel's counters.
+    pub costs: bool,
+}
+
+/// Figures by contestant and measure.
+#[derive(Default)]
+struct Results(BTreeMap<(usize, Measure), Figures>);
+
+impl Results {
+    fn add(&mut self, contestant: usize, measure: Measure, figure: f64) {
+        self.0.entry((contestant, measure)).or_default().add(figure);
+    }
+
+    fn get(&self, contestant: usize, measure: Measure) -> Option<&Figures> {
+        self.0.get(&(contestant, measure))
+    }
+}
+
+impl Plan {
+    /// Runs everything; tells each run when it is over, and the table at the end.
+    pub fn run(&self) -> Result<()> {
+        let mut network = Network::new().context("a TAP is needed; run this as root")?;
+        network.enter()?;
+        let tap = network.tap(1, 1500)?;
+        let mut results = Results::default();
+        // The first boots fill caches, and do not count.
+        for run in 0..if self.boots > 0 { self.boots + 1 } else { 0 } {
+            for format in [Format::BzImage, Format::Vmlinux] {
+                for (index, contestant) in self.contestants.iter().enumerate() {
+                    let (init, shell) = insist(contestant, || self.boot(contestant, format, &tap))?;
+                    println!(
+                        "{} {format:?}: init {init:.3} s, shell {shell:.3} s",
+                        contestant.name
+                    );
+                    if run > 0 {
+                        results.add(index, Measure::Init(format), init);
+                        results.add(index, Measure::Shell(format), shell);
+                    }
+                }
+            }
+        }
+        for _ in 0..self.rounds {
+            for (index, contestant) in self.contestants.iter().enumerate() {
+                for (measure, figure) in insist(contestant, || self.load(contestant, &tap))? {
+                    println!("{} {measure:?}: {figure:.2}", contestant.name);
+                    results.add(index, measure, figure);
+                }
+            }
+        }
+        self.tell(&results)
+    }
+
+    fn machine(&self, contestant: &Contestant, tap: &Tap) -> Machine {
+        Machine::new(contestant.hypervisor.clone(), self.release)
+            .memory(MEMORY_MIB)
+            .card(tap)
+            .tools(&[Tool::Load])
+    }
+
+    /// Seconds from exec to the first line of init and to its last.
+    fn boot(&self, contestant: &Contestant, format: Format, tap: &Tap) -> Result<(f64, f64)> {
+        let running = self.machine(contestant, tap).format(format).start(None)?;
+        let reached = |text: &str| {
+            let heard = running.console.wait_for(0, text, BOOT);
+            let age = running.begun.elapsed().as_secs_f64();
+            heard.map(|_| age).with_context(|| running.errors.text())
+        };
+        Ok((reached(INIT_RUNS)?, reached(USER_SPACE_REACHED)?))
+    }
+
+    /// Boots a guest and loads it in every way.
+    fn load(&self, contestant: &Contestant, tap: &Tap) -> Result<Vec<(Measure, f64)>> {
+        let (running, mut shell) = self.machine(contestant, tap).boot(None)?;
+        let outside = || {
+            let resident = Resident::of(running.pid(), MEMORY_MIB)?;
+            anyhow::Ok(resident.outside as f64 / 1024.0)
+        };
+        sleep(SETTLE);
+        let mut measured = vec![(Measure::Idle, outside()?)];
+        let server = serve(&mut shell, tap)?;
+        load::measure(server, Job::Push, WARM_UP)?;
+        for job in Job::ALL {
+            let before = self.counters(&running, tap)?;
+            let figure = load::measure(server, job, self.load)
+                .with_context(|| format!("{} under {job:?}", contestant.name))?;
+            let figure = if job.is_bulk() { figure / 1e6 } else { figure };
+            measured.push((Measure::Load(job), figure));
+            if let (Some(before), Some(after)) = (before, self.counters(&running, tap)?) {
+                println!("{} {job:?}: {figure:.2}, and its costs:", contestant.name);
+                let costs = after.since(&before);
+                costs.iter().for_each(|(name, change)| println!("    {name}: {change}"));
+            }
+        }
+        measured.push((Measure::Loaded, outside()?));
+        Ok(measured)
+    }
+
+    fn counters(&self, running: &Running, tap: &Tap) -> Result<Option<Counters>> {
+        self.costs.then(|| Counters::of(running.pid(), &tap.name)).transpose()
+    }
+
+    fn tell(&self, results: &Results) -> Result<()> {
+        println!("\n{}, 1 vCPU, {MEMORY_MIB} MiB;", Kernel::open(self.release)?.origin());
+        println!("{} boots, {} rounds; median (least to greatest).\n", self.boots, self.rounds);
+        let names = || self.contestants.iter().map(|contestant| contestant.name.clone());
+        let ratios = names().skip(1).map(|name| format!("to {name}"));
+        let head: Vec<_> = [String::new()]
+            .into_iter()
+            .chain(names())
+            .chain(ratios)
+            .chain(["target".to_owned()])
+            .collect();
+        println!("{}\n{}", row(&head), rule(head.len()));
+        for line in &LINES {
+            if let Some(cells) = line.cells(results, self.contestants.len()) {
+                println!("{}", row(&cells));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tries again when a guest dies: emulated hosts let that happen now and then. Each time is told.
+fn insist<T>(contestant: &Contestant, run: impl Fn() -> Result<T>) -> Result<T> {
+    for _ in 1..TRIES {
+        match run() {
+            Ok(done) => return Ok(done),
+            Err(error) => println!("{0}: {error:#}\n{0}: once more", contestant.name),
+        }
+    }
+    run()
+}
+
+/// Starts the guest's server of load.
+fn serve(shell: &mut Shell, tap: &Tap) -> Result<SocketAddr> {
+    shell.sh(&format!("load serve 0.0.0.0:{PORT} >/dev/null 2>&1 &"))?;
+    shell.sh(&format!("until netstat -tln | grep -q :{PORT}; do usleep 100000; done"))?;
+    Ok(SocketAddr::new(tap.guest_ipv4.parse()?, PORT))
+}
+
+impl Line {
+    /// What it is, everybody's figures, our ratio to each peer, and the verdict; `None` if it was not measured.
+    fn cells(&self, results: &Results, contestants: usize) -> Option<Vec<String>> {
+        let ours = results.get(0, self.ours)?;
+        let peers: Vec<_> = (1..contestants).filter_map(|n| results.get(n, self.theirs)).collect();
+        let ratios: Vec<_> = peers.iter().map(|peer| ours.median() / peer.median()).collect();
+        let verdict = match self.goal {
+            Goal::None => String::new(),
+            Goal::Ratio(target) => ratios.first().map(|&r| target.judge(r)).unwrap_or_default(),
+            Goal::Figure(target) => target.judge(ours.median()),
+        };
+        let cells = [self.what.to_owned(), ours.to_string()]
+            .into_iter()
+            .chain(peers.iter().map(|peer| peer.to_string()))
+            .chain(ratios.iter().map(|ratio| format!("{ratio:.2}")))
+            .chain([verdict]);
+        Some(cells.collect())
+    }
+}
+
+#[cfg(test)]
+#[path = "compare_test.rs"]
+mod tests;

@@ -1,0 +1,115 @@
+//! `cargo testbed-bench`: vmm against QEMU on the same host: boot, network, memory.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use tests::bench::compare::{Contestant, Plan};
+use tests::kernel::Release;
+use tests::testbed::Testbed;
+use tests::{cargo, host};
+
+/// Compare vmm with QEMU: time to user space, network, memory; ends with a table in Markdown.
+///
+/// Runs under this machine's KVM if it has hardware virtualization, else in the testbed. The same
+/// guest runs under each hypervisor in turn; what counts is the ratio of the medians.
+#[derive(Parser)]
+#[command(name = "cargo testbed-bench")]
+struct Arguments {
+    /// Boots of each kind
+    #[arg(long, default_value_t = 5)]
+    boots: u32,
+    /// Guests per hypervisor that take network load
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Seconds of each load
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// The guest's kernel
+    #[arg(long, value_enum, default_value_t = Guest::Linux6_1)]
+    guest: Guest,
+    /// Compare with this one: a QEMU, or something with vmm's command line, such as an older vmm
+    /// [default: qemu-system-x86_64]
+    #[arg(long = "peer", value_name = "FILE")]
+    peers: Vec<PathBuf>,
+    /// Tell what each network load cost: exits, interrupts, CPU time, frames
+    #[arg(long)]
+    costs: bool,
+    /// The vmm binary to measure, instead of building one
+    #[arg(long, value_name = "FILE")]
+    vmm: Option<PathBuf>,
+    /// Seconds after which the testbed is stopped
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    timeout: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Guest {
+    #[value(name = "6.1")]
+    Linux6_1,
+    #[value(name = "6.12")]
+    Linux6_12,
+}
+
+impl From<Guest> for Release {
+    fn from(guest: Guest) -> Self {
+        match guest {
+            Guest::Linux6_1 => Self::Guest6_1,
+            Guest::Linux6_12 => Self::Guest6_12,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),
+        Err(error) => {
+            eprintln!("testbed-bench: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<i32> {
+    let vmm = match &arguments.vmm {
+        Some(path) => path.clone(),
+        None => {
+            // The guest's part and our own.
+            cargo::program("load")?;
+            cargo::vmm()?
+        }
+    };
+    if host::in_testbed() || host::no_hardware_kvm().is_none() {
+        compare(arguments, &vmm)?;
+        return Ok(0);
+    }
+    let testbed = Testbed { timeout: Duration::from_secs(arguments.timeout), ..Testbed::default() };
+    println!("{}", testbed.describe());
+    let mut command = vec![std::env::current_exe()?.into_os_string()];
+    command.extend(std::env::args_os().skip(1));
+    if arguments.vmm.is_none() {
+        command.extend(["--vmm".into(), vmm.into()]);
+    }
+    testbed.run(&command)
+}
+
+fn compare(arguments: &Arguments, vmm: &Path) -> Result<()> {
+    host::ensure(&[host::QEMU, host::IP])?;
+    let mut peers = arguments.peers.clone();
+    if peers.is_empty() {
+        peers.push(host::find("qemu-system-x86_64").context("no qemu-system-x86_64 in the path")?);
+    }
+    let ours = Contestant { name: "vmm".to_owned(), ..Contestant::at(vmm) };
+    Plan {
+        contestants: [ours].into_iter().chain(peers.iter().map(|p| Contestant::at(p))).collect(),
+        release: arguments.guest.into(),
+        boots: arguments.boots,
+        rounds: arguments.rounds,
+        load: Duration::from_secs(arguments.seconds),
+        costs: arguments.costs,
+    }
+    .run()
+}
