@@ -3,6 +3,8 @@
 pub mod vnet_hdr;
 
 #[cfg(any(test, feature = "testing"))]
+pub mod loopback;
+#[cfg(any(test, feature = "testing"))]
 pub mod null;
 #[cfg(any(test, feature = "testing"))]
 pub mod script;

@@ -26,8 +26,10 @@ use crate::port::Link;
 use crate::ring::{GuestFault, Next, RxRing, TxRing};
 use crate::stage::filter::ReceiveFilter;
 
-/// Frames per direction and turn; then mail and the thread's other lanes are heard.
+/// Frames and bytes per direction and turn; then the other direction, mail and the thread's other
+/// lanes are heard.
 const BUDGET: usize = 256;
+const BUDGET_BYTES: usize = 1024 * 1024;
 /// Frames and bytes after which finished ones are shown to the guest, so that it works in parallel.
 /// A large TCP frame is shown by itself: Linux lets a stream have only about two of them in flight.
 const BURST_FRAMES: usize = 32;
@@ -86,6 +88,8 @@ struct Incoming<R> {
     frame: RxFrame,
     /// The backend may have frames.
     readable: bool,
+    /// The backend spoke of an error: it must be asked, buffers or not.
+    suspect: bool,
     spill: Box<[u8]>,
     held: Option<Held>,
     want: Want,
@@ -134,6 +138,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 faulted: false,
                 frame: RxFrame::default(),
                 readable: true,
+                suspect: false,
                 // Zeroed by the system when touched first, which a lane of small frames never does.
                 spill: vec![0; MAX_FRAME].into(),
                 held: None,
@@ -267,6 +272,9 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             if burst.ends_with(frame.len()) {
                 counters.interrupts.add(ring.publish()?.into());
             }
+            if burst.spent {
+                break;
+            }
         }
         counters.interrupts.add(ring.publish()?.into());
         Ok(Progress::More)
@@ -291,7 +299,8 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     }
 
     fn receive(&mut self, now: Instant) -> Result<Progress, GuestFault> {
-        let Incoming { ring, faulted, frame, readable, spill, held, want, pause } = &mut self.rx;
+        let Incoming { ring, faulted, frame, readable, suspect, spill, held, want, pause } =
+            &mut self.rx;
         let Some(ring) = ring.as_mut().filter(|_| !*faulted) else { return Ok(Progress::Idle) };
         if held.is_none() && !*readable {
             return Ok(Progress::Idle);
@@ -334,7 +343,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 continue;
             }
             let room = ring.reserve(want.bytes())?;
-            if room.is_empty() {
+            if room.is_empty() && !*suspect {
                 // The frame stays in the backend, and the kick of the refill wakes the lane.
                 counters.interrupts.add(ring.publish()?.into());
                 if ring.may_sleep()? {
@@ -343,6 +352,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 }
                 continue;
             }
+            *suspect = false;
             let skip = headroom.saturating_add(HEAD);
             match self.queue.recv(Room { buffers: room, skip, spill }, frame) {
                 Ok(()) => {}
@@ -388,6 +398,9 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             if burst.ends_with(frame.len) {
                 counters.interrupts.add(ring.publish()?.into());
             }
+            if burst.spent {
+                break;
+            }
         }
         counters.interrupts.add(ring.publish()?.into());
         Ok(Progress::More)
@@ -408,6 +421,7 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
         // A kick needs no note: each turn looks at both rings.
         if source == BACKEND {
             let failed = EventSet::ERROR | EventSet::HANG_UP;
+            self.rx.suspect |= readiness.intersects(failed);
             self.rx.readable |= readiness.intersects(EventSet::IN | failed);
             self.tx.writable |= readiness.intersects(EventSet::OUT | failed);
         }
@@ -439,21 +453,26 @@ impl Pause {
     }
 }
 
-/// Frames finished and not yet shown.
+/// Frames finished in one turn and not yet shown.
 #[derive(Default)]
 struct Burst {
     frames: usize,
     bytes: usize,
+    /// Bytes finished in the whole turn, and whether they are enough for one.
+    turn: usize,
+    spent: bool,
 }
 
 impl Burst {
-    /// Counts one more frame; true, and back at zero, if it is time to show them.
+    /// Counts one more frame; true, and the burst begins anew, if it is time to show them.
     fn ends_with(&mut self, len: usize) -> bool {
+        self.turn = self.turn.saturating_add(len);
+        self.spent = self.turn >= BUDGET_BYTES;
         self.frames = self.frames.saturating_add(1);
         self.bytes = self.bytes.saturating_add(len);
         let ends = self.frames >= BURST_FRAMES || self.bytes >= BURST_BYTES;
         if ends {
-            *self = Burst::default();
+            (self.frames, self.bytes) = (0, 0);
         }
         ends
     }

@@ -253,6 +253,39 @@ fn pauses_after_errors_grow_to_a_second_and_end_with_success() {
 }
 
 #[test]
+fn a_backend_in_error_is_asked_even_if_the_guest_has_no_buffers() {
+    let mut it = Fixture::with_frames(0);
+    it.stage.bring(vec![0xff; 60]);
+    assert_eq!(it.lane.pump_rx(it.at(0)), Progress::Idle);
+    assert_eq!(it.stage.scene().recvs, 0);
+    // A false alarm: the frame that comes with it waits for a buffer.
+    it.lane.ready(BACKEND, EventSet::ERROR);
+    let deadline = it.at(1000);
+    assert_eq!(it.lane.pump_rx(it.at(0)), Progress::Wait(deadline));
+    it.rx().posted.push_back(2048);
+    assert_eq!(it.lane.pump_rx(it.at(1)), Progress::Idle);
+    assert_eq!(it.rx().delivered, [60]);
+    // And a true one.
+    let gone = QueueError::Gone(io::Error::from(io::ErrorKind::NotFound));
+    it.stage.scene().recv_errors.push_back(gone);
+    it.lane.ready(BACKEND, EventSet::ERROR | EventSet::HANG_UP);
+    assert_eq!(it.lane.pump_rx(it.at(2)), Progress::Idle);
+    assert!(!it.lane.link.is_up());
+}
+
+#[test]
+fn a_turn_ends_with_its_bytes_too() {
+    let mut it = Fixture::with_frames(0);
+    it.tx().lens.extend([60_000; 40]);
+    assert_eq!(it.lane.pump_tx(it.at(0)), Progress::More);
+    assert_eq!(it.stage.take_sent().len(), BUDGET_BYTES.div_ceil(60_000));
+    assert_eq!(it.tx().published, (1..=18).collect::<Vec<_>>(), "each large frame by itself");
+    assert_eq!(it.lane.pump_tx(it.at(0)), Progress::More);
+    assert_eq!(it.lane.pump_tx(it.at(0)), Progress::Idle);
+    assert_eq!(it.stage.take_sent().len(), 22);
+}
+
+#[test]
 fn room_for_large_frames_is_offered_while_they_come() {
     let mut want = Want::default();
     assert_eq!(want.bytes(), ORDINARY);

@@ -5,6 +5,7 @@ use device_core::testing::{TestMachine, ram};
 use device_core::worker::Threads;
 use net::backend::null::Null;
 use net::backend::script::stage;
+use net::backend::{NetQueue, loopback};
 use net::port::NetPort;
 use virtio::net::Net;
 use virtio::testing::nic::{ABLE, INDIRECT, MAC, MRG_RXBUF, Nic, RX_OFFLOADS, TX_OFFLOADS};
@@ -15,10 +16,13 @@ const BATCH: u16 = 128;
 
 /// A card whose backend takes every frame and brings frames of `len` bytes without end.
 fn nic(len: usize) -> Nic {
+    nic_on(Box::new(Null { frames: u64::MAX, len }))
+}
+
+fn nic_on(queue: Box<dyn NetQueue>) -> Nic {
     let mut machine = TestMachine::new(ram(0x200_0000));
     machine.threads = Threads::by_hand().expect("epoll");
     let (backend, _, _) = stage(1, ABLE).expect("eventfd");
-    let queue = Box::new(Null { frames: u64::MAX, len });
     let port = NetPort::with_backend("bench", Box::new(backend), vec![queue], &machine.kit());
     let net = Net::on_port("bench", MAC, port.expect("no thread needed"), &machine.kit());
     let mut nic = Nic::of(machine, net, Vec::new(), 1, true);
@@ -80,5 +84,43 @@ fn receive(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, transmit, receive);
+/// Each frame out and in again, its bytes copied once on either way.
+fn around(c: &mut Criterion) {
+    let mut group = c.benchmark_group("virtio-net loopback");
+    group.throughput(Throughput::Elements(BATCH.into()));
+    for len in [60u32, 1514] {
+        let mut nic = nic_on(Box::new(loopback::Queue::new().expect("eventfd")));
+        let at = nic.buffer(12 + len);
+        let tx: Vec<u16> =
+            (0..BATCH).map(|_| nic.pairs[0].tx.offer(&[readable(at, 12 + len)])).collect();
+        let rx: Vec<u16> = (0..BATCH)
+            .map(|_| {
+                let at = nic.buffer(2048);
+                nic.pairs[0].rx.offer(&[writable(at, 2048)])
+            })
+            .collect();
+        let mut turns = 0;
+        let mut turn = |nic: &mut Nic| {
+            nic.pairs[0].rx.kick();
+            nic.pairs[0].tx.kick();
+            nic.settle();
+            // The loopback's own wake.
+            nic.settle();
+            turns += 1;
+            let frames = turns * u64::from(BATCH);
+            assert_eq!((nic.total("tx_frames"), nic.total("rx_frames")), (frames, frames));
+        };
+        turn(&mut nic);
+        group.bench_function(BenchmarkId::from_parameter(len), |b| {
+            b.iter(|| {
+                nic.pairs[0].rx.offer_heads(&rx);
+                nic.pairs[0].tx.offer_heads(&tx);
+                turn(&mut nic);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, transmit, receive, around);
 criterion_main!(benches);
