@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use device_core::{GuestRam, Ram};
-use vm_memory::GuestAddress;
+use vm_memory::{GuestRegionMmap, MmapRegion};
 
 /// A number of bytes as users write it: digits and one of `K`, `M`, `G`, `T`, in powers of 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,18 +56,52 @@ impl fmt::Display for Size {
     }
 }
 
-/// Maps RAM of `bytes` bytes, below and above the PCI hole. Pages come when they are touched.
+/// Size and alignment of a huge page, on all of x86-64.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Maps RAM of `bytes` bytes, below and above the PCI hole. Pages come when they are touched, huge
+/// ones where the host has them. It stays mapped as long as the process.
 pub fn map(bytes: u64) -> io::Result<GuestRam> {
-    let regions: Vec<_> = arch::layout::ram_regions(bytes)
+    let regions = arch::layout::ram_regions(bytes)
         .into_iter()
-        .map(|(start, len)| Ok((start, usize::try_from(len).map_err(io::Error::other)?)))
-        .collect::<io::Result<_>>()?;
-    let regions: Vec<(GuestAddress, usize)> = regions;
-    Ram::from_ranges(&regions).map(Arc::new).map_err(io::Error::other)
+        .map(|(start, len)| {
+            let mapping = map_aligned(usize::try_from(len).map_err(io::Error::other)?)?;
+            GuestRegionMmap::new(mapping, start).ok_or(io::ErrorKind::InvalidInput.into())
+        })
+        .collect::<io::Result<Vec<_>>>()?;
+    Ram::from_regions(regions).map(Arc::new).map_err(io::Error::other)
+}
+
+/// Maps anonymous memory at the start of a huge page. KVM gives a guest huge pages only where its
+/// addresses and ours agree below that size, and older kernels place no mapping so by themselves.
+fn map_aligned(len: usize) -> io::Result<MmapRegion> {
+    const ACCESS: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
+    const KIND: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+
+    let whole = len.checked_add(HUGE_PAGE).ok_or(io::ErrorKind::OutOfMemory)?;
+    // SAFETY: a new mapping, at a place that the kernel chooses.
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), whole, ACCESS, KIND, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let before = start.align_offset(HUGE_PAGE);
+    let ram = start.wrapping_byte_add(before);
+    for (spare, len) in [(start, before), (ram.wrapping_byte_add(len), HUGE_PAGE - before)] {
+        // SAFETY: the two ends of the mapping from above, which nobody else knows of. They stay
+        // mapped if this fails, and nothing uses them.
+        unsafe { libc::munmap(spare, len) };
+    }
+    // SAFETY: advice on the mapping from above, which keeps its content; without huge pages in the
+    // kernel it is refused, and small ones do as well.
+    unsafe { libc::madvise(ram, len, libc::MADV_HUGEPAGE) };
+    // SAFETY: `len` bytes from `ram` are mapped with that access and kind, and never unmapped.
+    unsafe { MmapRegion::build_raw(ram.cast(), len, ACCESS, KIND) }.map_err(io::Error::other)
 }
 
 #[cfg(test)]
 mod tests {
+    use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryRegion};
+
     use super::*;
 
     #[test]
@@ -95,6 +129,18 @@ mod tests {
     fn a_size_prints_as_it_is_written() {
         for text in ["512M", "2G", "1T", "4K"] {
             assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn ram_begins_at_a_huge_page_and_can_be_written_to_its_end() {
+        for bytes in [4096, (1 << 20) + 4096, 5 << 30] {
+            let ram = map(bytes).unwrap();
+            for region in ram.iter() {
+                assert_eq!(region.as_ptr().align_offset(HUGE_PAGE), 0);
+                assert_eq!(region.start_addr().0 % HUGE_PAGE as u64, 0);
+                ram.write_obj(1u8, region.last_addr()).unwrap();
+            }
         }
     }
 }
