@@ -94,7 +94,11 @@ pub fn finish(running: &mut Running, shell: &mut Shell) -> Result<()> {
     let complaints = shell.run("dmesg | grep -E 'BUG:|Oops|Call Trace|NETDEV WATCHDOG'", BOOT)?;
     if complaints.status == 0 {
         let log = shell.run("dmesg", BOOT)?;
-        bail!("the guest's kernel complained:\n{}", last_lines(&log.output, 60));
+        bail!(
+            "the guest's kernel complained:\n{}\n{}",
+            complaints.output,
+            last_lines(&log.output, 30)
+        );
     }
     shell.send("poweroff -f")?;
     running.expect_exit(0, OFF)
