@@ -26,7 +26,9 @@ pub struct Queue {
 unsafe impl Send for Queue {}
 
 impl Queue {
-    pub(super) fn new(file: File, steered: bool) -> Queue {
+    /// A queue over `file`: a TAP's, or for tests a socket that keeps frames apart. It does not
+    /// block.
+    pub fn new(file: File, steered: bool) -> Queue {
         Queue { file, steered, iovecs: Vec::with_capacity(MAX_IOVECS) }
     }
 

@@ -1,0 +1,37 @@
+//! Makes the seeds of the fuzz targets by driving their machines as drivers do, good ones and bad.
+//!
+//! `cargo run --example seeds` in this folder writes them to `corpus/TARGET/seed-NAME`.
+
+use std::fs;
+use std::path::Path;
+
+mod seeds {
+    pub mod kernels;
+    pub mod net;
+    pub mod pci;
+    pub mod ports;
+    pub mod specs;
+}
+
+/// A seed: its name and its bytes.
+pub type Seed = (&'static str, Vec<u8>);
+
+fn main() -> std::io::Result<()> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let targets = [
+        ("kernel_loaders", seeds::kernels::all()),
+        ("legacy_ports", seeds::ports::all()),
+        ("pci_mmio", seeds::pci::all()),
+        ("specs", seeds::specs::all()),
+        ("virtio_net_queues", seeds::net::all()),
+    ];
+    for (target, seeds) in targets {
+        let folder = corpus.join(target);
+        fs::create_dir_all(&folder)?;
+        for (name, bytes) in &seeds {
+            fs::write(folder.join(format!("seed-{name}")), bytes)?;
+        }
+        println!("{target}: {} seeds", seeds.len());
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! What the fuzz targets run: machines without KVM, the steps that can happen to them, and what must
+//! hold whatever happens.
+//!
+//! An input is a list of steps in bytes ([`input`]). Each machine also offers its steps one by one, so
+//! that seeds are made by driving it as a driver would (`examples/seeds.rs`).
+
+pub mod driver;
+pub mod input;
+pub mod legacy_ports;
+pub mod memory;
+pub mod pci_mmio;
+pub mod virtio_net;
