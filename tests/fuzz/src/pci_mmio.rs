@@ -1,5 +1,8 @@
 //! A PCI bus with two virtio cards: any accesses, and a good driver afterwards.
 
+mod checker;
+mod step;
+
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -16,15 +19,15 @@ use pci::bus::{ECAM_SIZE, PORTS, PORTS_LEN, PciBus};
 use pci::device::{BarKind, PciDevice};
 use pci::function::PciFunction;
 use pci::windows::Windows;
-use virtio::device::{LiveQueue, Notice, PlugError, VirtioDevice};
 use virtio::transport::pci::VirtioCard;
-use virtio_queue::QueueT;
-use vm_memory::{GuestAddress, GuestMemory, Permissions};
 
 use crate::driver::{
-    Access, CONFIG_VECTOR, DRIVER_OK, EVENT_IDX, INDIRECT, Rings, STATUS, Structures, VERSION_1,
+    Access, CONFIG_VECTOR, DRIVER_OK, EVENT_IDX, Rings, STATUS, Structures, VERSION_1,
 };
-use crate::input::{Input, Output, width, width_bits};
+use crate::input::Input;
+use checker::{Checker, Plugged};
+
+pub use step::Step;
 
 const ECAM: u64 = 0xd000_0000;
 const LOW: Range<u64> = 0xe000_0000..0xe100_0000;
@@ -47,204 +50,6 @@ const MASTER: u64 = 4;
 const MSIX_BAR: u8 = 4;
 const NEEDS_RESET: u64 = 0x40;
 const FAILED: u64 = 0x80;
-
-/// One thing that happens to the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// By ECAM; `register` may have function bits too.
-    ReadConfig {
-        slot: u8,
-        register: u16,
-        width: Width,
-    },
-    WriteConfig {
-        slot: u8,
-        register: u16,
-        width: Width,
-        value: u64,
-    },
-    /// Ports of configuration mechanism 1, from 0xcf8.
-    ReadPort {
-        offset: u8,
-        width: Width,
-    },
-    WritePort {
-        offset: u8,
-        width: Width,
-        value: u64,
-    },
-    /// Where the registers say that the BAR is.
-    ReadBar {
-        slot: u8,
-        bar: u8,
-        offset: u16,
-        width: Width,
-    },
-    WriteBar {
-        slot: u8,
-        bar: u8,
-        offset: u16,
-        width: Width,
-        value: u64,
-    },
-    ReadMemory {
-        address: u64,
-        width: Width,
-    },
-    WriteMemory {
-        address: u64,
-        width: Width,
-        value: u64,
-    },
-    /// Something in a card or by its owner; see [`Machine::happen`].
-    Event {
-        slot: u8,
-        event: u8,
-    },
-}
-
-impl Step {
-    fn read(input: &mut Input<'_>) -> Option<Step> {
-        let kind = input.u8()?;
-        let (slot, width) = (kind >> 6, width(kind >> 4));
-        Some(match kind & 0xf {
-            0 => Step::ReadConfig { slot, register: input.u16()?, width },
-            1 => Step::WriteConfig {
-                slot,
-                register: input.u16()?,
-                width,
-                value: input.value(width)?,
-            },
-            2 => Step::ReadPort { offset: input.u8()?, width },
-            3 => Step::WritePort { offset: input.u8()?, width, value: input.value(width)? },
-            4 => Step::ReadBar { slot, bar: 0, offset: input.u16()?, width },
-            5 => Step::ReadBar { slot, bar: MSIX_BAR, offset: input.u16()?, width },
-            6 | 7 => Step::WriteBar {
-                slot,
-                bar: if kind & 1 == 0 { 0 } else { MSIX_BAR },
-                offset: input.u16()?,
-                width,
-                value: input.value(width)?,
-            },
-            8 => Step::ReadMemory { address: input.u64()?, width },
-            9 => Step::WriteMemory { address: input.u64()?, width, value: input.value(width)? },
-            _ => Step::Event { slot, event: input.u8()? },
-        })
-    }
-
-    pub fn write(&self, output: &mut Output) {
-        let head =
-            |kind: u8, slot: u8, width: Width| kind | width_bits(width) << 4 | (slot & 3) << 6;
-        match *self {
-            Step::ReadConfig { slot, register, width } => {
-                output.u8(head(0, slot, width)).u16(register);
-            }
-            Step::WriteConfig { slot, register, width, value } => {
-                output.u8(head(1, slot, width)).u16(register).value(width, value);
-            }
-            Step::ReadPort { offset, width } => {
-                output.u8(head(2, 0, width)).u8(offset);
-            }
-            Step::WritePort { offset, width, value } => {
-                output.u8(head(3, 0, width)).u8(offset).value(width, value);
-            }
-            Step::ReadBar { slot, bar, offset, width } => {
-                output.u8(head(4 + u8::from(bar == MSIX_BAR), slot, width)).u16(offset);
-            }
-            Step::WriteBar { slot, bar, offset, width, value } => {
-                let kind = 6 + u8::from(bar == MSIX_BAR);
-                output.u8(head(kind, slot, width)).u16(offset).value(width, value);
-            }
-            Step::ReadMemory { address, width } => {
-                output.u8(head(8, 0, width)).u64(address);
-            }
-            Step::WriteMemory { address, width, value } => {
-                output.u8(head(9, 0, width)).u64(address).value(width, value);
-            }
-            Step::Event { slot, event } => {
-                output.u8(head(10, slot, B1)).u8(event);
-            }
-        }
-    }
-}
-
-/// A device that checks what it is given.
-struct Checker {
-    /// What its configuration reads as, everywhere.
-    pattern: u8,
-    memory: GuestRam,
-    refuses: AtomicBool,
-    plugged: Mutex<Option<Plugged>>,
-}
-
-struct Plugged {
-    features: u64,
-    queues: Vec<LiveQueue>,
-    notice: Arc<dyn Notice>,
-}
-
-impl Checker {
-    fn plugged<R>(&self, look: impl FnOnce(&Plugged) -> R) -> Option<R> {
-        self.plugged.lock().unwrap().as_ref().map(look)
-    }
-
-    fn check_queue(&self, queue: &LiveQueue) {
-        let (ring, size) = (&queue.ring, queue.ring.size());
-        assert!(ring.ready() && size.is_power_of_two());
-        assert!(size <= SIZES[usize::from(queue.index)]);
-        let n = usize::from(size);
-        for (address, alignment, len) in [
-            (ring.desc_table(), 16, 16 * n),
-            (ring.avail_ring(), 2, 6 + 2 * n),
-            (ring.used_ring(), 4, 6 + 8 * n),
-        ] {
-            assert_eq!(address % alignment, 0);
-            let at = GuestAddress(address);
-            let within = GuestMemory::check_range(&*self.memory, at, len, Permissions::ReadWrite);
-            assert!(within, "a queue at {address:#x} outside of RAM");
-        }
-    }
-}
-
-impl VirtioDevice for Checker {
-    fn id(&self) -> &str {
-        "checker"
-    }
-    fn kind(&self) -> u16 {
-        1
-    }
-    fn features(&self) -> u64 {
-        FEATURES
-    }
-    fn queue_sizes(&self) -> &[u16] {
-        &SIZES
-    }
-    fn read_config(&self, _: u64, _: Width) -> u64 {
-        self.pattern.into()
-    }
-    fn plug(
-        &self,
-        features: u64,
-        queues: Vec<LiveQueue>,
-        notice: Arc<dyn Notice>,
-    ) -> Result<(), PlugError> {
-        assert_eq!(features & !(FEATURES | VERSION_1 | EVENT_IDX | INDIRECT), 0);
-        assert_ne!(features & VERSION_1, 0);
-        queues.iter().for_each(|queue| self.check_queue(queue));
-        if self.refuses.load(Ordering::Relaxed) {
-            return Err(PlugError("told to".to_owned()));
-        }
-        let before = self.plugged.lock().unwrap().replace(Plugged { features, queues, notice });
-        assert!(before.is_none(), "plugged twice");
-        Ok(())
-    }
-    fn unplug(&self) -> Vec<LiveQueue> {
-        self.plugged.lock().unwrap().take().expect("unplugged twice").queues
-    }
-    fn reset(&self) {
-        assert!(self.plugged.lock().unwrap().is_none(), "reset while plugged");
-    }
-}
 
 struct Beside;
 

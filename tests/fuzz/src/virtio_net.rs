@@ -6,12 +6,11 @@
 //!
 //! No thread takes part: [`Machine::settle`] gives each of the card's workers one turn.
 
+mod host;
+mod step;
+
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use device_core::GuestRam;
@@ -22,8 +21,8 @@ use device_core::interrupt::{MsiMessage, MsiSet, Route};
 use device_core::testing::TestMachine;
 use device_core::worker::Threads;
 use net::backend::script::{Scene, Stage, WireFrame, stage};
-use net::backend::{NetQueue, QueueError, Room, tap, vnet_hdr};
-use net::frame::{Csum, FrameMeta, Gso, GsoKind, MAX_FRAME, MIN_FRAME, Offloads, RxFrame, TxFrame};
+use net::backend::{NetQueue, QueueError};
+use net::frame::{Csum, MAX_FRAME, MIN_FRAME, Offloads};
 use net::port::NetPort;
 use pci::bus::PciBus;
 use pci::device::PciDevice;
@@ -36,8 +35,11 @@ use virtio::transport::pci::VirtioCard;
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::driver::{Access, EVENT_IDX, Rings, Structures, VERSION_1};
-use crate::input::{Input, Output, width, width_bits};
+use crate::input::{Input, Output};
 use crate::memory::{clear, copy_to, moated_ram};
+use host::{Cable, Meddled, Writes, frame};
+
+pub use step::Step;
 
 const RAM: [(u64, usize); 2] = [(0, 0x4_0000), (0x8_0000, 0x2_0000)];
 const PAIRS: u16 = 2;
@@ -64,313 +66,6 @@ const HOST: [(u32, Offloads); 5] = [
 
 /// Frames that a lane may move in one turn.
 const TURN: u64 = 256;
-
-/// One thing that happens to the card.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Where and how large a queue is from the next `Start` on.
-    Place {
-        queue: u8,
-        size: u16,
-        descriptors: u32,
-        available: u32,
-        used: u32,
-    },
-    /// Reset to DRIVER_OK with these features, as far as offered, and the queues of this set.
-    Start {
-        features: u64,
-        queues: u8,
-    },
-    Describe {
-        queue: u8,
-        index: u16,
-        descriptor: Descriptor,
-    },
-    /// Puts a head on the available ring and shows it.
-    Offer {
-        queue: u8,
-        head: u16,
-    },
-    SetAvailable {
-        queue: u8,
-        index: u16,
-    },
-    /// What the driver says about interrupts: the flags and the event field.
-    SetEvent {
-        queue: u8,
-        flags: u16,
-        event: u16,
-    },
-    WriteMemory {
-        address: u32,
-        bytes: Vec<u8>,
-    },
-    /// The same, but while the next frame is on its way.
-    Meddle {
-        lane: u8,
-        address: u32,
-        bytes: Vec<u8>,
-    },
-    Kick {
-        queue: u8,
-    },
-    Settle,
-    /// A frame behind a header, in one buffer.
-    Send {
-        queue: u8,
-        header: [u8; 12],
-        len: u16,
-    },
-    /// Receive buffers.
-    Post {
-        queue: u8,
-        count: u8,
-        len: u16,
-    },
-    Command {
-        queue: u8,
-        class: u8,
-        command: u8,
-        data: Vec<u8>,
-    },
-    /// A frame comes from the host.
-    Bring {
-        lane: u8,
-        kind: u8,
-        len: u16,
-        start: u16,
-        offset: u16,
-        segment: u16,
-    },
-    /// What lane 0's backend does from now on, or to the next frame; see [`Machine::play`].
-    Backend {
-        event: u8,
-    },
-    /// Owner and driver; see [`Machine::live`].
-    Life {
-        event: u8,
-    },
-    WriteRegister {
-        offset: u8,
-        width: Width,
-        value: u32,
-    },
-    ReadDevice {
-        offset: u8,
-        width: Width,
-    },
-}
-
-impl Step {
-    fn read(input: &mut Input<'_>) -> Option<Step> {
-        let kind = input.u8()?;
-        let queue = (kind >> 5) % QUEUES as u8;
-        let lane = queue % PAIRS as u8;
-        Some(match kind & 0x1f {
-            0 => Step::Place {
-                queue,
-                size: input.u16()?,
-                descriptors: input.u32()?,
-                available: input.u32()?,
-                used: input.u32()?,
-            },
-            1 => Step::Start { features: input.u64()?, queues: input.u8()? },
-            2 => Step::Describe {
-                queue,
-                index: input.u16()?,
-                descriptor: Descriptor {
-                    addr: i64::from(input.u32()?.cast_signed()).cast_unsigned(),
-                    len: input.u32()?,
-                    flags: input.u16()?,
-                    next: input.u16()?,
-                },
-            },
-            3 => Step::Offer { queue, head: input.u16()? },
-            4 => Step::SetAvailable { queue, index: input.u16()? },
-            5 => Step::SetEvent { queue, flags: input.u16()?, event: input.u16()? },
-            6 => Step::WriteMemory { address: input.u32()?, bytes: short_bytes(input)? },
-            7 => Step::Meddle { lane, address: input.u32()?, bytes: short_bytes(input)? },
-            8 => Step::Kick { queue },
-            9 => Step::Settle,
-            10 => Step::Send { queue, header: input.array()?, len: input.u16()? },
-            11 => Step::Post { queue, count: input.u8()?, len: input.u16()? },
-            12 => Step::Command {
-                queue,
-                class: input.u8()?,
-                command: input.u8()?,
-                data: short_bytes(input)?,
-            },
-            13 => Step::Bring {
-                lane,
-                kind: input.u8()?,
-                len: input.u16()?,
-                start: input.u16()?,
-                offset: input.u16()?,
-                segment: input.u16()?,
-            },
-            14 => Step::Backend { event: input.u8()? },
-            15 => Step::Life { event: input.u8()? },
-            16 => Step::WriteRegister {
-                width: width(queue),
-                offset: input.u8()?,
-                value: input.u32()?,
-            },
-            17 => Step::ReadDevice { width: width(queue), offset: input.u8()? },
-            _ => Step::Settle,
-        })
-    }
-
-    pub fn write(&self, output: &mut Output) {
-        match self {
-            Step::Place { queue, size, descriptors, available, used } => {
-                head(output, 0, *queue).u16(*size).u32(*descriptors).u32(*available).u32(*used);
-            }
-            Step::Start { features, queues } => {
-                head(output, 1, 0).u64(*features).u8(*queues);
-            }
-            Step::Describe { queue, index, descriptor: Descriptor { addr, len, flags, next } } => {
-                head(output, 2, *queue)
-                    .u16(*index)
-                    .u32(*addr as u32)
-                    .u32(*len)
-                    .u16(*flags)
-                    .u16(*next);
-            }
-            Step::Offer { queue, head: first } => {
-                head(output, 3, *queue).u16(*first);
-            }
-            Step::SetAvailable { queue, index } => {
-                head(output, 4, *queue).u16(*index);
-            }
-            Step::SetEvent { queue, flags, event } => {
-                head(output, 5, *queue).u16(*flags).u16(*event);
-            }
-            Step::WriteMemory { address, bytes } => {
-                head(output, 6, 0).u32(*address).u8(bytes.len() as u8).bytes(bytes);
-            }
-            Step::Meddle { lane, address, bytes } => {
-                head(output, 7, *lane).u32(*address).u8(bytes.len() as u8).bytes(bytes);
-            }
-            Step::Kick { queue } => {
-                head(output, 8, *queue);
-            }
-            Step::Settle => {
-                head(output, 9, 0);
-            }
-            Step::Send { queue, header, len } => {
-                head(output, 10, *queue).bytes(header).u16(*len);
-            }
-            Step::Post { queue, count, len } => {
-                head(output, 11, *queue).u8(*count).u16(*len);
-            }
-            Step::Command { queue, class, command, data } => {
-                head(output, 12, *queue).u8(*class).u8(*command).u8(data.len() as u8).bytes(data);
-            }
-            Step::Bring { lane, kind, len, start, offset, segment } => {
-                head(output, 13, *lane).u8(*kind).u16(*len).u16(*start).u16(*offset).u16(*segment);
-            }
-            Step::Backend { event } => {
-                head(output, 14, 0).u8(*event);
-            }
-            Step::Life { event } => {
-                head(output, 15, 0).u8(*event);
-            }
-            Step::WriteRegister { offset, width, value } => {
-                head(output, 16, width_bits(*width)).u8(*offset).u32(*value);
-            }
-            Step::ReadDevice { offset, width } => {
-                head(output, 17, width_bits(*width)).u8(*offset);
-            }
-        }
-    }
-}
-
-/// The byte of a step's kind, with a queue, lane or width.
-fn head(output: &mut Output, kind: u8, high: u8) -> &mut Output {
-    output.u8(kind | high << 5)
-}
-
-fn short_bytes(input: &mut Input<'_>) -> Option<Vec<u8>> {
-    let count = input.u8()?;
-    Some(input.bytes(count.into()).to_vec())
-}
-
-/// A queue of a backend, during whose calls the guest writes to its memory.
-struct Meddled {
-    queue: Box<dyn NetQueue>,
-    memory: GuestRam,
-    writes: Arc<Mutex<Writes>>,
-}
-
-type Writes = VecDeque<(u32, Vec<u8>)>;
-
-impl Meddled {
-    fn meddle(&self) {
-        if let Some((address, bytes)) = self.writes.lock().unwrap().pop_front() {
-            // Outside of RAM a guest's write goes nowhere.
-            let _ = self.memory.write_slice(&bytes, GuestAddress(address.into()));
-        }
-    }
-}
-
-impl NetQueue for Meddled {
-    fn send(&mut self, frame: &TxFrame) -> Result<(), QueueError> {
-        self.meddle();
-        self.queue.send(frame)
-    }
-    fn recv(&mut self, room: Room<'_>, frame: &mut RxFrame) -> Result<(), QueueError> {
-        self.meddle();
-        self.queue.recv(room, frame)
-    }
-    fn enable(&mut self, on: bool) -> io::Result<()> {
-        self.queue.enable(on)
-    }
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.queue.poll_fd()
-    }
-}
-
-/// Both ends of the cable of lane 1.
-struct Cable {
-    host: UnixDatagram,
-    card: UnixDatagram,
-    /// For a frame of any length.
-    room: Vec<u8>,
-}
-
-impl Cable {
-    fn new() -> io::Result<Cable> {
-        let (host, card) = UnixDatagram::pair()?;
-        host.set_nonblocking(true)?;
-        card.set_nonblocking(true)?;
-        Ok(Cable { host, card, room: vec![0; vnet_hdr::LEN + MAX_FRAME + 1] })
-    }
-
-    /// The card's end as the file of a TAP.
-    fn queue(&self) -> io::Result<tap::Queue> {
-        Ok(tap::Queue::new(File::from(OwnedFd::from(self.card.try_clone()?)), false))
-    }
-
-    fn bring(&self, frame: &WireFrame) {
-        let header = vnet_hdr::encode(&frame.meta, 0);
-        // A full cable loses frames.
-        let _ = self.host.send(&[&header[..], &frame.bytes].concat());
-    }
-
-    /// The next frame at the host's end, with its header.
-    fn take(&mut self) -> Option<WireFrame> {
-        let len = self.host.recv(&mut self.room).ok()?;
-        let (header, frame) = self.room[..len].split_first_chunk().expect("a frame has a header");
-        let meta = vnet_hdr::decode(header, frame.len()).expect("a header that makes sense");
-        Some(WireFrame { meta, bytes: frame.to_vec() })
-    }
-
-    fn clear(&mut self) {
-        for end in [&self.host, &self.card] {
-            while end.recv(&mut self.room).is_ok() {}
-        }
-    }
-}
 
 /// The driver's own notes on a queue.
 #[derive(Clone, Copy, Debug)]
@@ -770,28 +465,6 @@ impl Access for Machine {
     fn read_config(&mut self, register: u16, width: Width) -> u64 {
         self.function.read_config(register, width)
     }
-}
-
-/// A frame as a TAP may bring it.
-fn frame(kind: u8, len: u16, start: u16, offset: u16, segment: u16) -> WireFrame {
-    let csum = match kind & 3 {
-        0 => Csum::Unknown,
-        1 => Csum::Valid,
-        _ => Csum::Needed { start, offset },
-    };
-    let gso = |kind| Gso { kind, ecn: start & 1 != 0, segment, headers: offset };
-    let gso = match kind >> 2 & 7 {
-        0 => Some(gso(GsoKind::Tcp4)),
-        1 => Some(gso(GsoKind::Tcp6)),
-        2 => Some(gso(GsoKind::Udp)),
-        _ => None,
-    };
-    // To a group for some, to the card itself for the others.
-    let to = if kind & 0x40 != 0 { [1, 0, 0x5e, 0, 0, 1] } else { MAC.0 };
-    let to = if kind & 0x80 != 0 { [0xff; 6] } else { to };
-    let mut bytes = vec![0x11; usize::from(len)];
-    bytes.iter_mut().zip(to).for_each(|(byte, to)| *byte = to);
-    WireFrame { meta: FrameMeta { csum, gso, hash: None }, bytes }
 }
 
 thread_local! {
