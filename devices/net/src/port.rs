@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use device_core::device::Kit;
 use device_core::worker::Post;
 
-use crate::backend::tap::{OpenTapError, open_by_fds, open_by_name};
+use crate::backend::tap::{OpenTapError, is_gone, open_by_fds, open_by_name};
 use crate::backend::{Limits, NetBackend, NetQueue};
 use crate::frame::Offloads;
 use crate::lane::Lane;
@@ -140,7 +140,11 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     pub fn accept(&self, offloads: Offloads) -> io::Result<()> {
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         let offloads = offloads & self.limits.rx;
-        control.backend.accept(offloads)?;
+        match control.backend.accept(offloads) {
+            // Without a cable there is nothing to set, and the guest's driver comes up all the same.
+            Err(error) if error.raw_os_error().is_some_and(is_gone) => self.link.lose(&error),
+            result => result?,
+        }
         for lane in &self.lanes {
             lane.ask(move |lane, _| lane.pipeline.accepted = offloads);
         }

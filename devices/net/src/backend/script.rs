@@ -34,6 +34,7 @@ pub struct Scene {
     /// Errors of the next calls, taken from the front before anything else.
     pub send_errors: VecDeque<QueueError>,
     pub recv_errors: VecDeque<QueueError>,
+    pub accept_errors: VecDeque<io::Error>,
     pub enabled: bool,
     /// What `accept` was told last, on the backend.
     pub accepted: Offloads,
@@ -103,6 +104,11 @@ impl NetBackend for Backend {
     }
 
     fn accept(&mut self, rx: Offloads) -> io::Result<()> {
+        for stage in &self.stages {
+            if let Some(error) = stage.scene().accept_errors.pop_front() {
+                return Err(error);
+            }
+        }
         self.stages.iter().for_each(|stage| stage.scene().accepted = rx);
         Ok(())
     }

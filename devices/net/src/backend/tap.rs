@@ -10,6 +10,7 @@ use std::io;
 use crate::backend::{Limits, NetBackend};
 use crate::frame::Offloads;
 
+pub(crate) use open::is_gone;
 pub use open::{OpenTapError, Opened, open_by_fds, open_by_name};
 pub use queue::Queue;
 

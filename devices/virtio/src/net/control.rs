@@ -241,7 +241,7 @@ impl Control {
             return Err(BAD_VALUE);
         }
         self.shared.port.set_active_lanes(pairs).map_err(|error| {
-            tracing::error!("cannot switch to {pairs} queue pairs: {error}");
+            guest_warn!(self.log, "cannot switch to {pairs} queue pairs: {error}");
             HOST_REFUSES
         })?;
         self.shared.settings().pairs = pairs;
@@ -258,7 +258,7 @@ impl Control {
         }
         let offloads = features::guest_offloads(bits);
         self.shared.port.accept(offloads).map_err(|error| {
-            tracing::error!("cannot switch offloads: {error}");
+            guest_warn!(self.log, "cannot switch offloads: {error}");
             HOST_REFUSES
         })?;
         self.shared.settings().offloads = Some(offloads);

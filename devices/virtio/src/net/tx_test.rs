@@ -270,6 +270,25 @@ fn a_backend_that_is_gone_takes_the_link_down_and_wedges_nobody() {
     assert_eq!(nic.total("backend_errors"), 2);
 }
 
+#[test]
+fn a_driver_comes_up_without_a_cable_and_one_the_host_refuses_does_not() {
+    const EBADFD: i32 = 77;
+    let mut nic = Nic::new();
+    let error = io::Error::from_raw_os_error(EBADFD);
+    nic.stages[0].scene().accept_errors.push_back(error);
+    nic.start(0);
+    assert_eq!(nic.net.read_config(6, Width::B2), 0);
+    nic.send(&frame(60));
+    assert_eq!(nic.pairs[0].tx.take_all().len(), 1);
+
+    let nic = Nic::new();
+    let error = io::Error::from_raw_os_error(libc_eio());
+    nic.stages[0].scene().accept_errors.push_back(error);
+    let refusal = nic.net.plug(0, nic.live(), nic.notice.clone()).unwrap_err().to_string();
+    assert!(refusal.contains("cannot set offloads"), "{refusal}");
+    assert_eq!(nic.net.unplug().len(), 0);
+}
+
 fn libc_eio() -> i32 {
     5
 }

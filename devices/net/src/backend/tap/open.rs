@@ -230,7 +230,7 @@ fn probe_offloads(tap: &File) -> io::Result<Offloads> {
     Ok(Offloads::empty())
 }
 
-/// Whether an error of `open` or an ioctl says that there is nothing to talk to any more.
-pub(super) fn is_gone(errno: c_int) -> bool {
+/// Whether an error of an open TAP says that there is nothing to talk to any more.
+pub(crate) fn is_gone(errno: c_int) -> bool {
     matches!(errno, libc::EBADFD | EBADF | ENODEV | ENXIO | ENOENT | ENOTTY)
 }
