@@ -132,10 +132,6 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         Ok(())
     }
 
-    pub fn active_lanes(&self) -> u16 {
-        self.control.lock().unwrap_or_else(PoisonError::into_inner).active
-    }
-
     /// What the guest can take in received frames from now on.
     pub fn accept(&self, offloads: Offloads) -> io::Result<()> {
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
