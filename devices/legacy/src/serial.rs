@@ -13,8 +13,18 @@ use vm_superio::serial::SerialEvents;
 use crate::console::Line;
 use crate::ports::{read_bytes, write_bytes};
 
+const IER: u8 = 1;
+const LCR: u8 = 3;
 /// Modem control register, which holds the loopback bit.
 const MCR: u8 = 4;
+const LSR: u8 = 5;
+
+/// Interrupt enable: input is there, the transmitter is empty.
+const IER_RECEIVE: u8 = 1 << 0;
+const IER_TRANSMIT: u8 = 1 << 1;
+/// Line control: the divisor is in the place of data and interrupt enable.
+const LCR_DIVISOR: u8 = 1 << 7;
+const LSR_DATA_READY: u8 = 1 << 0;
 
 /// The register core by `vm-superio`, with every effect noted and done after its lock is released.
 type Core = vm_superio::Serial<Raised, Drained, Sent>;
@@ -38,7 +48,13 @@ impl Serial {
     /// Puts input of the host into the FIFO; returns how many bytes it took: none if it is full, or
     /// if the guest has the port in loopback mode.
     pub(crate) fn receive(&self, input: &[u8]) -> usize {
-        self.with_core(|core| core.enqueue_raw_bytes(input).unwrap_or(0))
+        self.with_core(|core| {
+            let taken = core.enqueue_raw_bytes(input).unwrap_or(0);
+            if taken > 0 && enabled_interrupts(core) & IER_RECEIVE != 0 {
+                core.interrupt_evt().0.set(true);
+            }
+            taken
+        })
     }
 
     fn with_core<R>(&self, access: impl FnOnce(&mut Core) -> R) -> R {
@@ -73,14 +89,36 @@ impl BusDevice for Serial {
     fn write(&self, offset: u64, width: Width, value: u64) {
         write_bytes(offset, width, value, |port, byte| {
             let Some(register) = register(port) else { return };
-            // Cannot fail: neither `Sent` nor `Raised` does.
-            self.with_core(|core| core.write(register, byte).unwrap_or_default());
+            self.with_core(|core| {
+                let before = enabled_interrupts(core);
+                // Cannot fail: neither `Sent` nor `Raised` does.
+                core.write(register, byte).unwrap_or_default();
+                let gained = enabled_interrupts(core) & !before;
+                if gained & causes(core) != 0 {
+                    core.interrupt_evt().0.set(true);
+                }
+            });
             if register == MCR {
                 // It may have ended a loopback, in which the port takes no input.
                 self.line.port_has_room();
             }
         });
     }
+}
+
+// A UART holds its line as long as a cause is pending and enabled, so enabling one anew is a new
+// edge. The core gives an edge only for the first cause it has not been asked about, and that edge
+// is lost if the guest had the line masked: without these it would wait for ever.
+
+/// The interrupts that the guest has enabled; none while it has the divisor in their place.
+fn enabled_interrupts(core: &mut Core) -> u8 {
+    if core.read(LCR) & LCR_DIVISOR == 0 { core.read(IER) } else { 0 }
+}
+
+/// The interrupts whose cause is there, as bits of the enable register.
+fn causes(core: &mut Core) -> u8 {
+    let has_input = core.read(LSR) & LSR_DATA_READY != 0;
+    IER_TRANSMIT | if has_input { IER_RECEIVE } else { 0 }
 }
 
 fn register(port: u64) -> Option<u8> {
