@@ -12,6 +12,7 @@ use std::time::Duration;
 use device_core::GuestRam;
 use device_core::worker::Threads;
 use devices::legacy::PowerButton;
+use kvm_ioctls::VmFd;
 
 use crate::observe;
 use crate::vcpu::run::Unmapped;
@@ -30,6 +31,8 @@ pub struct Vm {
     /// CPU time spent on reading the boot files.
     reading: Duration,
     _threads: Threads,
+    /// Closing it would take all irqfds away, even while vCPUs run.
+    _fd: Arc<VmFd>,
     _ram: GuestRam,
 }
 

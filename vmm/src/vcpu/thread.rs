@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use device_core::worker::STACK;
+
 use crate::end::End;
 use crate::kvm::probe;
 use crate::kvm::vcpu::{Exit, Vcpu, kick_signal};
@@ -63,6 +65,7 @@ impl VcpuThread {
         let body = Body { index, control: control.clone(), spaces, on_end };
         let thread = std::thread::Builder::new()
             .name(format!("vcpu{index}"))
+            .stack_size(STACK)
             .spawn(move || body.live(vcpu))?;
         Ok(VcpuThread { control, thread: Some(thread) })
     }

@@ -148,6 +148,16 @@ impl Vm {
             vcpus.push(VcpuThread::spawn(index, vcpu, spaces, on_end).map_err(refused)?);
         }
         let state = State::Configuring.after(Event::Built).unwrap_or(State::Stopped);
-        Ok(Vm { state, vcpus, registry, board, unmapped, reading, _threads: threads, _ram: ram })
+        Ok(Vm {
+            state,
+            vcpus,
+            registry,
+            board,
+            unmapped,
+            reading,
+            _threads: threads,
+            _fd: fd,
+            _ram: ram,
+        })
     }
 }
