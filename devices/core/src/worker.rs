@@ -17,7 +17,7 @@ use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
@@ -25,6 +25,10 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 pub use vmm_sys_util::epoll::EventSet;
 
 use set::WorkerSet;
+
+/// Stack of a thread of the machine. With 2 MiB, Rust's default, it may lie just so that the host
+/// puts a huge page under it.
+pub const STACK: usize = 512 << 10;
 
 /// A file descriptor's name within one worker.
 pub type Source = u16;
@@ -183,7 +187,7 @@ impl IoThread {
         mailbox: Arc<Mailbox>,
         body: impl FnOnce() + Send + 'static,
     ) -> io::Result<IoThread> {
-        let thread = std::thread::Builder::new().name(name.to_string()).spawn(body)?;
+        let thread = thread::Builder::new().name(name.to_string()).stack_size(STACK).spawn(body)?;
         let end = End { mailbox: mailbox.clone(), thread: Mutex::new(Some(thread)) };
         Ok(IoThread { mailbox, _end: Arc::new(end) })
     }
