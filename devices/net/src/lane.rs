@@ -31,9 +31,11 @@ use crate::stage::filter::ReceiveFilter;
 const BUDGET: usize = 256;
 const BUDGET_BYTES: usize = 1024 * 1024;
 /// Frames and bytes after which finished ones are shown to the guest, so that it works in parallel.
-/// A large TCP frame is shown by itself: Linux lets a stream have only about two of them in flight.
+/// A large TCP frame sent is shown by itself: Linux lets a stream have only about two of them in
+/// flight. Received ones are not worth an interrupt each.
 const BURST_FRAMES: usize = 32;
-const BURST_BYTES: usize = 32 * 1024;
+const TX_BURST_BYTES: usize = 32 * 1024;
+const RX_BURST_BYTES: usize = 256 * 1024;
 /// How long a frame may wait for room, in the backend or in the guest's buffers. Drivers take a
 /// transmit queue for dead after a few seconds.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -222,7 +224,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
         {
             return Ok(Progress::Wait(given_up_at(since)));
         }
-        let mut burst = Burst::default();
+        let mut burst = Burst::of(TX_BURST_BYTES);
         for _ in 0..BUDGET {
             let token = match ring.next(frame)? {
                 Next::Frame(token) => token,
@@ -312,7 +314,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
         }
         let counters = &*self.pipeline.counters;
         let headroom = ring.headroom();
-        let mut burst = Burst::default();
+        let mut burst = Burst::of(RX_BURST_BYTES);
         for _ in 0..BUDGET {
             if let Some(kept) = held {
                 let need = headroom.saturating_add(frame.len);
@@ -454,23 +456,28 @@ impl Pause {
 }
 
 /// Frames finished in one turn and not yet shown.
-#[derive(Default)]
 struct Burst {
     frames: usize,
     bytes: usize,
+    /// Bytes after which it is time to show them.
+    most_bytes: usize,
     /// Bytes finished in the whole turn, and whether they are enough for one.
     turn: usize,
     spent: bool,
 }
 
 impl Burst {
+    fn of(most_bytes: usize) -> Burst {
+        Burst { frames: 0, bytes: 0, most_bytes, turn: 0, spent: false }
+    }
+
     /// Counts one more frame; true, and the burst begins anew, if it is time to show them.
     fn ends_with(&mut self, len: usize) -> bool {
         self.turn = self.turn.saturating_add(len);
         self.spent = self.turn >= BUDGET_BYTES;
         self.frames = self.frames.saturating_add(1);
         self.bytes = self.bytes.saturating_add(len);
-        let ends = self.frames >= BURST_FRAMES || self.bytes >= BURST_BYTES;
+        let ends = self.frames >= BURST_FRAMES || self.bytes >= self.most_bytes;
         if ends {
             (self.frames, self.bytes) = (0, 0);
         }
