@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 
 use crate::console::Console;
 use crate::guest::{Shell, Tool, initramfs};
+use crate::host;
 use crate::kernel::{Format, Kernel, Release};
 use crate::net::{Network, Tap};
 use crate::process::Owned;
@@ -145,8 +146,11 @@ impl Machine {
 
     fn cmdline(&self) -> String {
         let usual = ["console=ttyS0", "reboot=k", "panic=-1"];
-        let words: Vec<_> =
-            usual.into_iter().chain(self.parameters.iter().map(String::as_str)).collect();
+        // QEMU's software CPU does not intercept XSETBV, so its hypervisor does not learn what a
+        // guest sets: guests under it warn of that, and some die.
+        let no_xsave = host::has_emulated_cpu().then_some("noxsave");
+        let parameters = self.parameters.iter().map(String::as_str);
+        let words: Vec<_> = usual.into_iter().chain(no_xsave).chain(parameters).collect();
         words.join(" ")
     }
 
