@@ -26,6 +26,8 @@ const MEMORY_MIB: u32 = 512;
 const PORT: u16 = 5001;
 /// How long a guest is left alone before it counts as idle.
 const SETTLE: Duration = Duration::from_secs(3);
+/// Time of a load.
+const SLICE: Duration = Duration::from_secs(1);
 /// Load before the first that is measured, so that all memory has been touched.
 const WARM_UP: Duration = Duration::from_secs(1);
 
@@ -119,8 +121,8 @@ pub struct Plan {
     pub boots: u32,
     /// Guests of each contestant that take load.
     pub rounds: u32,
-    /// Time of each load.
-    pub load: Duration,
+    /// Times that each guest gets each load.
+    pub slices: u32,
     /// Whether to tell what each load cost, by the kernel's counters.
     pub costs: bool,
 }
@@ -144,13 +146,15 @@ impl Plan {
     pub fn run(&self) -> Result<()> {
         let mut network = Network::new().context("a TAP is needed; run this as root")?;
         network.enter()?;
-        let tap = network.tap(1, 1500)?;
+        let taps = self.contestants.iter().map(|_| network.tap(1, 1500));
+        let taps = taps.collect::<Result<Vec<_>>>()?;
         let mut results = Results::default();
         // The first boots fill caches, and do not count.
         for run in 0..if self.boots > 0 { self.boots + 1 } else { 0 } {
             for format in [Format::BzImage, Format::Vmlinux] {
                 for (index, contestant) in self.contestants.iter().enumerate() {
-                    let (init, shell) = insist(contestant, || self.boot(contestant, format, &tap))?;
+                    let (init, shell) =
+                        insist(contestant, || self.boot(contestant, format, &taps[index]))?;
                     println!(
                         "{} {format:?}: init {init:.3} s, shell {shell:.3} s",
                         contestant.name
@@ -163,12 +167,7 @@ impl Plan {
             }
         }
         for _ in 0..self.rounds {
-            for (index, contestant) in self.contestants.iter().enumerate() {
-                for (measure, figure) in insist(contestant, || self.load(contestant, &tap))? {
-                    println!("{} {measure:?}: {figure:.2}", contestant.name);
-                    results.add(index, measure, figure);
-                }
-            }
+            self.load_all(&taps, &mut results)?;
         }
         self.tell(&results)
     }
@@ -191,31 +190,42 @@ impl Plan {
         Ok((reached(INIT_RUNS)?, reached(USER_SPACE_REACHED)?))
     }
 
-    /// Boots a guest and loads it in every way.
-    fn load(&self, contestant: &Contestant, tap: &Tap) -> Result<Vec<(Measure, f64)>> {
-        let (running, mut shell) = self.machine(contestant, tap).boot(None)?;
-        let outside = || {
-            let resident = Resident::of(running.pid(), MEMORY_MIB)?;
-            anyhow::Ok(resident.outside as f64 / 1024.0)
-        };
-        sleep(SETTLE);
-        let mut measured = vec![(Measure::Idle, outside()?)];
-        let server = serve(&mut shell, tap)?;
-        load::measure(server, Job::Push, WARM_UP)?;
+    /// Boots a guest of each contestant and loads them in turn, a slice at a time, so that what else
+    /// the machine does hits all of them alike.
+    fn load_all(&self, taps: &[Tap], results: &mut Results) -> Result<()> {
+        let mut guests = Vec::new();
+        for (index, (contestant, tap)) in self.contestants.iter().zip(taps).enumerate() {
+            let (running, mut shell) =
+                insist(contestant, || self.machine(contestant, tap).boot(None))?;
+            sleep(SETTLE);
+            results.add(index, Measure::Idle, outside(&running)?);
+            let server = serve(&mut shell, tap)?;
+            load::measure(server, Job::Push, WARM_UP)?;
+            guests.push((running, server));
+        }
         for job in Job::ALL {
-            let before = self.counters(&running, tap)?;
-            let figure = load::measure(server, job, self.load)
-                .with_context(|| format!("{} under {job:?}", contestant.name))?;
-            let figure = if job.is_bulk() { figure / 1e6 } else { figure };
-            measured.push((Measure::Load(job), figure));
-            if let (Some(before), Some(after)) = (before, self.counters(&running, tap)?) {
-                println!("{} {job:?}: {figure:.2}, and its costs:", contestant.name);
-                let costs = after.since(&before);
-                costs.iter().for_each(|(name, change)| println!("    {name}: {change}"));
+            for _ in 0..self.slices {
+                for (index, (running, server)) in guests.iter().enumerate() {
+                    let name = &self.contestants[index].name;
+                    let before = self.counters(running, &taps[index])?;
+                    let figure = load::measure(*server, job, SLICE)
+                        .with_context(|| format!("{name} under {job:?}"))?;
+                    let figure = if job.is_bulk() { figure / 1e6 } else { figure };
+                    println!("{name} {job:?}: {figure:.2}");
+                    if let (Some(before), Some(after)) =
+                        (before, self.counters(running, &taps[index])?)
+                    {
+                        let costs = after.since(&before);
+                        costs.iter().for_each(|(name, change)| println!("    {name}: {change}"));
+                    }
+                    results.add(index, Measure::Load(job), figure);
+                }
             }
         }
-        measured.push((Measure::Loaded, outside()?));
-        Ok(measured)
+        for (index, (running, _)) in guests.iter().enumerate() {
+            results.add(index, Measure::Loaded, outside(running)?);
+        }
+        Ok(())
     }
 
     fn counters(&self, running: &Running, tap: &Tap) -> Result<Option<Counters>> {
@@ -224,7 +234,10 @@ impl Plan {
 
     fn tell(&self, results: &Results) -> Result<()> {
         println!("\n{}, 1 vCPU, {MEMORY_MIB} MiB;", Kernel::open(self.release)?.origin());
-        println!("{} boots, {} rounds; median (least to greatest).\n", self.boots, self.rounds);
+        println!(
+            "{} boots; {} times a guest each, with {} s of each load in turn; median (least to greatest).\n",
+            self.boots, self.rounds, self.slices
+        );
         let names = || self.contestants.iter().map(|contestant| contestant.name.clone());
         let ratios = names().skip(1).map(|name| format!("to {name}"));
         let head: Vec<_> = [String::new()]
@@ -252,6 +265,11 @@ fn insist<T>(contestant: &Contestant, run: impl Fn() -> Result<T>) -> Result<T> 
         }
     }
     run()
+}
+
+/// MiB resident outside guest memory.
+fn outside(running: &Running) -> Result<f64> {
+    Ok(Resident::of(running.pid(), MEMORY_MIB)?.outside as f64 / 1024.0)
 }
 
 /// Starts the guest's server of load.

@@ -23,11 +23,11 @@ struct Arguments {
     #[arg(long, default_value_t = 5)]
     boots: u32,
     /// Guests per hypervisor that take network load
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 2)]
     rounds: u32,
-    /// Seconds of each load
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
-    seconds: u64,
+    /// Seconds of each load in each guest; the hypervisors take turns every second
+    #[arg(long, default_value_t = 8)]
+    slices: u32,
     /// The guest's kernel
     #[arg(long, value_enum, default_value_t = Guest::Linux6_1)]
     guest: Guest,
@@ -108,7 +108,7 @@ fn compare(arguments: &Arguments, vmm: &Path) -> Result<()> {
         release: arguments.guest.into(),
         boots: arguments.boots,
         rounds: arguments.rounds,
-        load: Duration::from_secs(arguments.seconds),
+        slices: arguments.slices,
         costs: arguments.costs,
     }
     .run()
