@@ -91,7 +91,8 @@ pub const OFF: Duration = Duration::from_secs(60);
 
 /// Checks that the guest's kernel had no complaint, powers off, and checks the exit code.
 pub fn finish(running: &mut Running, shell: &mut Shell) -> Result<()> {
-    let complaints = shell.run("dmesg | grep -E 'BUG:|Oops|Call Trace|NETDEV WATCHDOG'", BOOT)?;
+    let complaints = shell
+        .run("dmesg | grep -E 'BUG:|Oops|NETDEV WATCHDOG|soft lockup|detected stalls'", BOOT)?;
     if complaints.status == 0 {
         let log = shell.run("dmesg", BOOT)?;
         bail!(
