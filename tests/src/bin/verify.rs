@@ -102,9 +102,23 @@ impl Verify {
 
     /// A step whose output tells of many tests.
     fn tests(&mut self, name: &str, command: &mut Command) {
+        self.tests_again(name, command, 1);
+    }
+
+    /// The same, up to `tries` times while it ends badly without a failed test: an emulated testbed
+    /// dies now and then.
+    fn tests_again(&mut self, name: &str, command: &mut Command, tries: u32) {
         self.step(name, |limit| {
             let mut tally = Tally::default();
-            let result = run(command, limit, |line| tally.read(line));
+            let mut result = run(command, limit, |line| tally.read(line));
+            for _ in 1..tries {
+                match &result {
+                    Err(error) if tally.failed.is_empty() => println!("{name}, again: {error:#}"),
+                    _ => break,
+                }
+                tally = Tally::default();
+                result = run(command, limit, |line| tally.read(line));
+            }
             match result {
                 // A failed test is told by its name; anything else has to be told here.
                 Err(error) if tally.failed.is_empty() => tally.failed.push(format!("{error:#}")),
@@ -175,7 +189,7 @@ impl Verify {
         if self.long {
             command.env("VMM_LONG", "1");
         }
-        self.tests("integration tests", &mut command);
+        self.tests_again("integration tests", &mut command, 2);
     }
 
     fn summarise(&self) -> ExitCode {
