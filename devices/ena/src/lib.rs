@@ -11,3 +11,5 @@
         clippy::arithmetic_side_effects
     )
 )]
+
+pub mod ring;
