@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::frame::{Offloads, RxFrame, TxFrame};
+use crate::rss::{Hasher, Steering};
 use crate::scatter::Scatter;
 
 /// What a backend can do.
@@ -77,4 +78,11 @@ pub trait NetBackend: Send + 'static {
 
     /// From now on the guest can take these offloads in received frames.
     fn accept(&mut self, rx: Offloads) -> io::Result<()>;
+
+    /// From now on frames belong into the queues that `to` names, or where the backend likes.
+    /// Says how well it can follow.
+    fn steer(&mut self, to: Option<&Hasher>) -> io::Result<Steering> {
+        let _ = to;
+        Ok(Steering::ByFlow)
+    }
 }

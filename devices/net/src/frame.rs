@@ -4,6 +4,7 @@
 use bitflags::bitflags;
 use device_core::GuestRam;
 
+use crate::rss::Protocol;
 use crate::scatter::Scatter;
 
 /// Bytes of a frame that are copied to private memory, so that they cannot change between check
@@ -66,7 +67,11 @@ pub struct Gso {
 
 /// Receive hash of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowHash(pub u32);
+pub struct FlowHash {
+    pub value: u32,
+    /// What was hashed.
+    pub protocol: Protocol,
+}
 
 /// All that is known of a frame besides its bytes: what a vnet header or a card's descriptor can
 /// say, and no more.

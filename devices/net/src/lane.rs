@@ -119,7 +119,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             queue,
             watched: false,
             link,
-            pipeline: Pipeline { counters, accepted: Offloads::empty(), filter },
+            pipeline: Pipeline { counters, accepted: Offloads::empty(), filter, hasher: None },
             log: LogLimit::default(),
             tx: Outgoing {
                 ring: None,

@@ -23,6 +23,7 @@ pub mod mac;
 pub mod pipeline;
 pub mod port;
 pub mod ring;
+pub mod rss;
 #[allow(unsafe_code)] // volatile copies and iovecs of checked ranges
 pub mod scatter;
 pub mod spec;

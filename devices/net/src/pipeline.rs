@@ -6,6 +6,7 @@ use std::sync::Arc;
 use device_core::counters;
 
 use crate::frame::{Csum, MIN_FRAME, Offloads, RxFrame, TxFrame};
+use crate::rss::Hasher;
 use crate::stage::filter::ReceiveFilter;
 
 counters! {
@@ -41,6 +42,8 @@ pub struct Pipeline {
     /// What the guest can take in received frames.
     pub accepted: Offloads,
     pub filter: ReceiveFilter,
+    /// Finds the hash of each received frame, if the guest is to be told.
+    pub hasher: Option<Arc<Hasher>>,
 }
 
 impl Pipeline {
@@ -59,6 +62,7 @@ impl Pipeline {
             self.counters.rx_filtered.add(1);
             return false;
         }
+        frame.meta.hash = self.hasher.as_ref().and_then(|hasher| hasher.hash(frame.head.bytes()));
         true
     }
 

@@ -13,6 +13,7 @@ use crate::frame::Offloads;
 use crate::lane::Lane;
 use crate::pipeline::LaneCounters;
 use crate::ring::{RxRing, TxRing};
+use crate::rss::{Hasher, Rss, Steering};
 use crate::spec::{BackendSpec, NicSpec, SpecError};
 use crate::stage::filter::ReceiveFilter;
 
@@ -151,6 +152,39 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         for lane in &self.lanes {
             let filter = filter.clone();
             lane.ask(move |lane, _| lane.pipeline.filter = filter);
+        }
+    }
+
+    /// Spreads received frames over the lanes as the guest's table says, or as the host likes; and
+    /// finds the hash of each for the guest. Says how well the host follows.
+    pub fn steer(&self, rss: Option<Rss>) -> Steering {
+        let hasher = rss.map(|rss| Arc::new(Hasher::new(rss)));
+        let steering = self.steer_by(hasher.as_deref());
+        self.set_hasher(hasher);
+        steering
+    }
+
+    /// Finds the hash of each received frame for the guest, by other rules than it is steered by, or
+    /// not at all.
+    pub fn report_hashes(&self, rss: Option<Rss>) {
+        self.set_hasher(rss.map(|rss| Arc::new(Hasher::new(rss))));
+    }
+
+    fn steer_by(&self, hasher: Option<&Hasher>) -> Steering {
+        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.lanes.len() < 2 && hasher.is_some() {
+            return Steering::Exact;
+        }
+        control.backend.steer(hasher).unwrap_or_else(|error| {
+            tracing::warn!("{} cannot steer frames: {error}", control.backend.name());
+            Steering::ByFlow
+        })
+    }
+
+    fn set_hasher(&self, hasher: Option<Arc<Hasher>>) {
+        for lane in &self.lanes {
+            let hasher = hasher.clone();
+            lane.ask(move |lane, _| lane.pipeline.hasher = hasher);
         }
     }
 
