@@ -1,7 +1,7 @@
 //! The data half of the card: I/O queues as the packet path's rings (specification section 7).
 //!
 //! The admin half checks a CREATE command, makes a [`TxConfig`] or [`RxConfig`] of it and plugs the
-//! `Tx` or `Rx` into the port; from then on the two share only the [`SqDoorbell`] and the
+//! [`Tx`] or [`Rx`] into the port; from then on the two share only the [`SqDoorbell`] and the
 //! [`Vector`].
 //!
 //! ```text
@@ -11,9 +11,14 @@
 //! ```
 
 mod completion;
+mod descriptor;
 mod interrupt;
 mod llq;
+mod rx;
 mod source;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod tx;
 
 use std::sync::Arc;
 
@@ -26,7 +31,9 @@ use vmm_sys_util::eventfd::EventFd;
 pub use completion::CqConfig;
 pub use interrupt::Vector;
 pub use llq::{LlqPolicy, Stride};
+pub use rx::Rx;
 pub use source::Placement;
+pub use tx::Tx;
 
 /// Deepest ring: free-running 16-bit counters tell full from empty up to here.
 pub const MAX_DEPTH: u16 = 1 << 15;

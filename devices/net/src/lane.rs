@@ -25,6 +25,7 @@ use crate::pipeline::{LaneCounters, Pipeline};
 use crate::port::Link;
 use crate::ring::{GuestFault, Next, RxRing, TxRing};
 use crate::stage::filter::ReceiveFilter;
+use crate::stage::finish::{Body, finish};
 
 /// Frames per direction and turn; then mail and the thread's other lanes are heard.
 const BUDGET: usize = 256;
@@ -376,8 +377,11 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             if !self.pipeline.admit(frame) {
                 continue;
             }
+            let spilled_at = room.len().saturating_sub(skip).saturating_add(HEAD);
+            if R::FINISHED {
+                finish(frame, Body { room, headroom, spill, spilled_at });
+            }
             if room.len() < headroom.saturating_add(frame.len) {
-                let spilled_at = room.len().saturating_sub(skip).saturating_add(HEAD);
                 *held = Some(Held { since: now, spilled_at });
                 continue;
             }

@@ -30,4 +30,7 @@ pub mod spec;
 pub mod stage {
     //! What happens to a frame between ring and backend.
     pub mod filter;
+    pub mod finish;
+    pub mod offload;
 }
+pub mod wire;
