@@ -24,6 +24,7 @@ use crate::mac::MacAddr;
 use crate::pipeline::{LaneCounters, Pipeline};
 use crate::port::Link;
 use crate::ring::{GuestFault, Next, RxRing, TxRing};
+use crate::scatter::Scatter;
 use crate::stage::filter::ReceiveFilter;
 use crate::stage::finish::{Body, finish};
 
@@ -62,7 +63,7 @@ enum Progress {
 pub struct Lane<T, R> {
     index: u16,
     queue: Box<dyn NetQueue>,
-    /// The backend's descriptor is watched.
+    /// The backend's descriptors are watched.
     watched: bool,
     link: Arc<Link>,
     pub(crate) pipeline: Pipeline,
@@ -90,6 +91,8 @@ struct Incoming<R> {
     held: Option<Held>,
     want: Want,
     pause: Option<Pause>,
+    /// Frames without a ring for them are thrown away; this list stays empty.
+    drain: Option<Scatter>,
 }
 
 /// A received frame that needs more buffers than there were: it is in `Incoming::frame`, its last
@@ -139,8 +142,21 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 held: None,
                 want: Want::default(),
                 pause: None,
+                drain: None,
             },
         }
+    }
+
+    /// Whether frames that find no ring are thrown away, since they are steered here on purpose;
+    /// else they wait in the backend.
+    pub(crate) fn drain(&mut self, on: bool, memory: GuestRam) {
+        self.rx.drain = on.then(|| Scatter::new(memory));
+    }
+
+    /// Frames come from a sorter from now on, or from the backend again.
+    pub(crate) fn sort(&mut self, on: bool) -> io::Result<()> {
+        self.rx.readable = true;
+        self.queue.sort(on)
     }
 
     pub(crate) fn plug_tx(&mut self, ring: T, interest: &mut Interest<'_>) -> io::Result<()> {
@@ -291,8 +307,9 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     }
 
     fn receive(&mut self, now: Instant) -> Result<Progress, GuestFault> {
-        let Incoming { ring, faulted, frame, readable, spill, held, want, pause } = &mut self.rx;
-        let Some(ring) = ring.as_mut().filter(|_| !*faulted) else { return Ok(Progress::Idle) };
+        let Incoming { ring, faulted, frame, readable, spill, held, want, pause, .. } =
+            &mut self.rx;
+        let Some(ring) = ring.as_mut().filter(|_| !*faulted) else { return Ok(self.throw_away()) };
         if held.is_none() && !*readable {
             return Ok(Progress::Idle);
         }
@@ -397,11 +414,34 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     }
 }
 
+impl<T: TxRing, R: RxRing> Lane<T, R> {
+    /// Without a ring: empties the backend, if what is there was meant for this lane.
+    fn throw_away(&mut self) -> Progress {
+        let Incoming { frame, readable, spill, drain: Some(nowhere), .. } = &mut self.rx else {
+            return Progress::Idle;
+        };
+        for _ in 0..BUDGET {
+            if !*readable {
+                return Progress::Idle;
+            }
+            match self.queue.recv(Room { buffers: nowhere, skip: HEAD, spill }, frame) {
+                Ok(()) | Err(QueueError::Refused(_)) => self.pipeline.counters.rx_no_ring.add(1),
+                Err(QueueError::NotReady | QueueError::Transient(_)) => *readable = false,
+                Err(QueueError::Gone(error)) => {
+                    self.pipeline.counters.backend_errors.add(1);
+                    *readable = false;
+                    self.link.lose(&error);
+                }
+            }
+        }
+        Progress::More
+    }
+}
+
 impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
     fn begin(&mut self, interest: &mut Interest<'_>) -> io::Result<()> {
-        let set = EventSet::IN | EventSet::OUT | EventSet::EDGE_TRIGGERED;
-        if let Some(fd) = self.queue.poll_fd() {
-            interest.watch(fd, BACKEND, set)?;
+        for (fd, set) in self.queue.watches() {
+            interest.watch(fd, BACKEND, set | EventSet::EDGE_TRIGGERED)?;
             self.watched = true;
         }
         Ok(())
@@ -419,7 +459,7 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
     fn run(&mut self, now: Instant, interest: &mut Interest<'_>) -> Again {
         let (tx, rx) = (self.pump_tx(now), self.pump_rx(now));
         if self.watched && !self.link.is_up() {
-            if let Some(fd) = self.queue.poll_fd() {
+            for (fd, _) in self.queue.watches() {
                 self.forget(fd, interest);
             }
             self.watched = false;

@@ -28,6 +28,8 @@ counters! {
         rx_too_large,
         /// Frames with an offload that the guest cannot take, or too short.
         rx_refused,
+        /// Frames for a lane that the guest gave no ring.
+        rx_no_ring,
         /// Frames the guest's driver does not want.
         rx_filtered,
         backend_errors,

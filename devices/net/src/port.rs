@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use device_core::GuestRam;
 use device_core::device::Kit;
 use device_core::worker::Post;
 
@@ -13,6 +14,7 @@ use crate::frame::Offloads;
 use crate::lane::Lane;
 use crate::pipeline::LaneCounters;
 use crate::ring::{RxRing, TxRing};
+use crate::rss::sorter::{self, Sorter, SorterCounters};
 use crate::rss::{Hasher, Rss, Steering};
 use crate::spec::{BackendSpec, NicSpec, SpecError};
 use crate::stage::filter::ReceiveFilter;
@@ -37,6 +39,10 @@ pub struct NetPort<T, R> {
     counters: Vec<Arc<LaneCounters>>,
     limits: Limits,
     link: Arc<Link>,
+    /// For backends that cannot steer.
+    sorter: Option<Post<Sorter>>,
+    sorter_counters: Option<Arc<SorterCounters>>,
+    memory: GuestRam,
     control: Mutex<Control>,
 }
 
@@ -67,6 +73,17 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     ) -> io::Result<NetPort<T, R>> {
         let count = u16::try_from(queues.len()).unwrap_or(u16::MAX);
         let threads = kit.threads.fast(id, count)?;
+        let memory = kit.memory.clone();
+        let (sorter, queues) = if count > 1 && !backend.steers() {
+            sorter::wrap(queues, memory.clone())
+        } else {
+            (None, queues)
+        };
+        let sorter_counters = sorter.as_ref().map(Sorter::counters);
+        let sorter = match (sorter, threads.first()) {
+            (Some(sorter), Some(home)) => Some(home.host(sorter)?),
+            _ => None,
+        };
         let link = Arc::new(Link::new(backend.name()));
         let counters: Vec<Arc<LaneCounters>> = queues.iter().map(|_| Arc::default()).collect();
         let mut lanes = Vec::with_capacity(queues.len());
@@ -80,7 +97,8 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         }
         let limits = backend.limits();
         let control = Mutex::new(Control { backend, active: count });
-        let port = NetPort { lanes, counters, limits, link, control };
+        let port =
+            NetPort { lanes, counters, limits, link, sorter, sorter_counters, memory, control };
         port.set_active_lanes(1)?;
         Ok(port)
     }
@@ -159,7 +177,7 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     /// finds the hash of each for the guest. Says how well the host follows.
     pub fn steer(&self, rss: Option<Rss>) -> Steering {
         let hasher = rss.map(|rss| Arc::new(Hasher::new(rss)));
-        let steering = self.steer_by(hasher.as_deref());
+        let steering = self.steer_by(hasher.as_ref());
         self.set_hasher(hasher);
         steering
     }
@@ -170,15 +188,52 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         self.set_hasher(rss.map(|rss| Arc::new(Hasher::new(rss))));
     }
 
-    fn steer_by(&self, hasher: Option<&Hasher>) -> Steering {
+    fn steer_by(&self, hasher: Option<&Arc<Hasher>>) -> Steering {
+        if hasher.is_some() {
+            // The table may name any lane.
+            if let Err(error) = self.set_active_lanes(self.lanes()) {
+                tracing::error!("cannot turn on all queues: {error}");
+            }
+        }
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.lanes.len() < 2 && hasher.is_some() {
+        let (on, memory) = (hasher.is_some(), &self.memory);
+        for lane in &self.lanes {
+            let memory = memory.clone();
+            lane.ask(move |lane, _| lane.drain(on, memory));
+        }
+        if self.lanes.len() < 2 && on {
             return Steering::Exact;
         }
-        control.backend.steer(hasher).unwrap_or_else(|error| {
+        let by_backend = control.backend.steer(hasher.map(AsRef::as_ref));
+        let by_backend = by_backend.unwrap_or_else(|error| {
             tracing::warn!("{} cannot steer frames: {error}", control.backend.name());
             Steering::ByFlow
-        })
+        });
+        match &self.sorter {
+            Some(sorter) => self.sort_by(sorter, hasher).unwrap_or_else(|error| {
+                tracing::warn!("{}: cannot sort frames: {error}", control.backend.name());
+                Steering::ByFlow
+            }),
+            None => by_backend,
+        }
+    }
+
+    /// Whoever reads stops before the other begins, so that no flow is read by two.
+    fn sort_by(&self, sorter: &Post<Sorter>, hasher: Option<&Arc<Hasher>>) -> io::Result<Steering> {
+        let sort = |hasher| sorter.ask(move |sorter, interest| sorter.sort(hasher, interest));
+        let Some(hasher) = hasher else {
+            sort(None)?;
+            for lane in &self.lanes {
+                lane.ask(|lane, _| lane.sort(false))?;
+            }
+            return Ok(Steering::ByFlow);
+        };
+        // Off from the highest: so the host's order of queues stays ours.
+        for lane in self.lanes.iter().rev() {
+            lane.ask(|lane, _| lane.sort(true))?;
+        }
+        sort(Some(hasher.clone()))?;
+        Ok(Steering::Sorted)
     }
 
     fn set_hasher(&self, hasher: Option<Arc<Hasher>>) {
@@ -201,12 +256,14 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
                 total.1 = total.1.wrapping_add(count);
             }
         }
+        totals.extend(self.sorter_counters.iter().flat_map(|sorter| sorter.values()));
         totals
     }
 
     /// Returns after every lane has done what was ready before the call.
     #[cfg(any(test, feature = "testing"))]
     pub fn settle(&self) {
+        self.sorter.iter().for_each(Post::settle);
         self.lanes.iter().for_each(Post::settle);
     }
 

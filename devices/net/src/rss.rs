@@ -9,6 +9,7 @@
 
 pub mod classify;
 pub mod explain;
+pub mod sorter;
 pub mod steer;
 pub mod table;
 pub mod toeplitz;

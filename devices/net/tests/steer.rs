@@ -1,33 +1,46 @@
-//! The steering program in this kernel against the software reference, on random frames. Needs the
-//! permission to load eBPF programs; else skipped.
+//! What steers frames on this host against the software reference, on random frames: the kernel's
+//! program, alone and in a multi-queue TAP, and the sorter. Needs permission to load eBPF programs
+//! and to make network namespaces; else skipped.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use device_core::testing::ram;
+use device_core::worker::IoThread;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use net::frame::HEAD;
+use net::backend::tap::open_by_name;
+use net::backend::{NetBackend, NetQueue, QueueError, Room};
+use net::frame::{HEAD, MAX_FRAME, RxFrame};
 use net::rss::steer::{SteerError, Steerer, instructions};
-use net::rss::{Fields, Hasher, Key, Protocol, Rss, Selection, Table};
+use net::rss::{Fields, Hasher, Key, Protocol, Rss, Selection, Steering, Table, sorter};
+use net::scatter::Scatter;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
 fn main() {
     let arguments = Arguments::from_args();
-    type Test = fn(Steerer) -> Result<(), Failed>;
+    type Test = fn(Steerer) -> Result<Completion, Failed>;
     let tests: &[(&str, Test)] = &[
         ("the_program_agrees_with_the_reference_on_random_frames", agreement),
         ("rules_change_while_the_program_is_in_use", live),
+        ("a_tap_steers_random_frames_as_the_reference_does", tap),
     ];
     let trials = tests.iter().map(|(name, test)| {
         Trial::ignorable_test(*name, || match Steerer::load() {
-            Ok(steerer) => test(steerer).map(|()| Completion::Completed),
+            Ok(steerer) => test(steerer),
             Err(why @ SteerError::Permission) => {
                 Ok(Completion::ignored_with(format!("SKIPPED: {why}")))
             }
             Err(error) => Err(Failed::from(format!("{error:?}"))),
         })
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    let sorted =
+        Trial::ignorable_test("frames_of_a_tap_are_sorted_the_same_way", || in_namespace(sorted));
+    libtest_mimic::run(&arguments, trials.chain([sorted]).collect()).exit();
 }
 
 const PROG_LOAD: i64 = 5;
@@ -184,10 +197,11 @@ fn reference(hasher: &Hasher, frame: &[u8]) -> u32 {
     hasher.lane(hasher.hash(&frame[..frame.len().min(HEAD)])).into()
 }
 
-fn agreement(mut steerer: Steerer) -> Result<(), Failed> {
+fn agreement(mut steerer: Steerer) -> Result<Completion, Failed> {
     let program = runnable(&steerer)?;
     let mut seen = std::collections::HashMap::new();
-    let mut runner = TestRunner::new(Config::with_cases(300));
+    let mut runner =
+        TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
     let frames = prop::collection::vec(any_frame(), 40);
     let steerer = std::cell::RefCell::new(&mut steerer);
     let tally = std::cell::RefCell::new(&mut seen);
@@ -215,10 +229,10 @@ fn agreement(mut steerer: Steerer) -> Result<(), Failed> {
         let count = seen.get(&protocol).copied().unwrap_or_default();
         assert!(count > 20, "only {count} frames were {protocol:?}: {seen:?}");
     }
-    Ok(())
+    Ok(Completion::Completed)
 }
 
-fn live(mut steerer: Steerer) -> Result<(), Failed> {
+fn live(mut steerer: Steerer) -> Result<Completion, Failed> {
     let program = runnable(&steerer)?;
     let mut frame = vec![0; 60];
     frame[12..15].copy_from_slice(&[8, 0, 0x45]);
@@ -229,5 +243,163 @@ fn live(mut steerer: Steerer) -> Result<(), Failed> {
         steerer.update(&Hasher::new(rss));
         assert_eq!(run(&program, &frame), Some(u32::from(lane)));
     }
-    Ok(())
+    Ok(Completion::Completed)
+}
+
+/// Runs the test on a thread in a new network namespace, or says why it cannot.
+fn in_namespace(test: fn()) -> Result<Completion, Failed> {
+    if let Err(error) = File::options().read(true).write(true).open("/dev/net/tun") {
+        let why = format!("SKIPPED: /dev/net/tun cannot be opened: {error}");
+        return Ok(Completion::ignored_with(why));
+    }
+    let thread = std::thread::spawn(move || {
+        // SAFETY: moves this thread, and nothing else, into a new namespace.
+        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+            return Some(format!("SKIPPED: no network namespace: {}", io::Error::last_os_error()));
+        }
+        test();
+        None
+    });
+    match thread.join() {
+        Ok(None) => Ok(Completion::Completed),
+        Ok(Some(skipped)) => Ok(Completion::ignored_with(skipped)),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+            Err(Failed::from(text.unwrap_or_default()))
+        }
+    }
+}
+
+const LANES: u16 = 4;
+
+/// Puts frames on an interface, as the host's stack does.
+struct Injector(OwnedFd, libc::sockaddr_ll);
+
+impl Injector {
+    fn on(name: &str) -> Injector {
+        let name = std::ffi::CString::new(name).unwrap();
+        // SAFETY: plain numbers and a C string; results are checked.
+        unsafe {
+            let fd = libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
+            assert!(fd >= 0, "{}", io::Error::last_os_error());
+            let mut to: libc::sockaddr_ll = std::mem::zeroed();
+            to.sll_family = libc::AF_PACKET as u16;
+            to.sll_ifindex = libc::if_nametoindex(name.as_ptr()) as i32;
+            assert_ne!(to.sll_ifindex, 0);
+            Injector(OwnedFd::from_raw_fd(fd), to)
+        }
+    }
+
+    fn send(&self, frame: &[u8]) {
+        let Injector(fd, to) = self;
+        let len = size_of_val(to) as u32;
+        // SAFETY: a frame and an address, both with their true lengths.
+        let sent = unsafe {
+            let to = std::ptr::from_ref(to).cast();
+            libc::sendto(fd.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0, to, len)
+        };
+        assert_eq!(sent, frame.len() as isize, "{}", io::Error::last_os_error());
+    }
+}
+
+/// The next frame of the test's own in a queue; others are of the host's stack.
+fn receive(queue: &mut dyn NetQueue, no_room: &Scatter, spill: &mut [u8]) -> Option<Vec<u8>> {
+    loop {
+        let mut frame = RxFrame::default();
+        match queue.recv(Room { buffers: no_room, skip: HEAD, spill }, &mut frame) {
+            Ok(()) if frame.head.bytes().starts_with(&MARK) => {
+                let rest = frame.len - frame.head.bytes().len();
+                return Some([frame.head.bytes(), &spill[..rest]].concat());
+            }
+            Ok(()) => {}
+            Err(QueueError::NotReady) => return None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Destination of the test's frames.
+const MARK: [u8; 6] = [2, 0xaa, 0xbb, 0xcc, 0xdd, 0xee];
+
+/// Frames to send, with rules for them; always the same.
+fn samples() -> Vec<(Rss, Vec<Vec<u8>>)> {
+    let mut runner = TestRunner::deterministic();
+    let rules = any_rss().prop_map(|rss| {
+        let entries = rss.table.entries().iter().map(|entry| entry % LANES).collect();
+        let unhashed = rss.table.unhashed() % LANES;
+        Rss { table: Table::with_unhashed(entries, unhashed, LANES).unwrap(), ..rss }
+    });
+    let frames = any_frame().prop_map(|mut frame| {
+        frame[..6].copy_from_slice(&MARK);
+        frame.resize(frame.len().max(16), 0);
+        frame
+    });
+    let all = (rules, prop::collection::vec(frames, 40));
+    (0..20).map(|_| all.new_tree(&mut runner).unwrap().current()).collect()
+}
+
+/// Sends all samples; every frame must come, once, from the queue that `lane` names.
+fn check(
+    queues: &mut [Box<dyn NetQueue>],
+    name: &str,
+    mut steer: impl FnMut(Arc<Hasher>),
+    turn: impl Fn(),
+) {
+    let injector = Injector::on(name);
+    let (no_room, mut spill) = (Scatter::new(ram(0x1000)), vec![0; MAX_FRAME]);
+    let mut lanes = [0; LANES as usize];
+    for (rss, frames) in samples() {
+        let hasher = Arc::new(Hasher::new(rss));
+        steer(hasher.clone());
+        for frame in frames {
+            injector.send(&frame);
+            let deadline = Instant::now() + Duration::from_secs(5);
+            let (lane, received) = loop {
+                turn();
+                let found = queues.iter_mut().enumerate().find_map(|(lane, queue)| {
+                    Some((lane, receive(&mut **queue, &no_room, &mut spill)?))
+                });
+                match found {
+                    Some(found) => break found,
+                    None => assert!(Instant::now() < deadline, "lost: {frame:02x?}"),
+                }
+            };
+            assert_eq!(received, frame);
+            assert_eq!(lane as u32, reference(&hasher, &frame), "{frame:02x?}");
+            lanes[lane] += 1;
+        }
+    }
+    assert!(lanes.iter().all(|count| *count > 20), "{lanes:?}");
+}
+
+fn boxed(queues: Vec<net::backend::tap::Queue>) -> Vec<Box<dyn NetQueue>> {
+    queues.into_iter().map(|queue| Box::new(queue) as Box<dyn NetQueue>).collect()
+}
+
+fn tap(_: Steerer) -> Result<Completion, Failed> {
+    in_namespace(|| {
+        let (mut tap, queues) = open_by_name("rss0", LANES, None).unwrap();
+        assert!(tap.steers());
+        let mut queues = boxed(queues);
+        let steer = |hasher: Arc<Hasher>| {
+            assert_eq!(tap.steer(Some(&hasher)).unwrap(), Steering::Exact);
+        };
+        check(&mut queues, "rss0", steer, || {});
+        assert_eq!(tap.steer(None).unwrap(), Steering::ByFlow);
+    })
+}
+
+fn sorted() {
+    let (_tap, queues) = open_by_name("sort0", LANES, None).unwrap();
+    let (sorter, mut queues) = sorter::wrap(boxed(queues), ram(0x1000));
+    for queue in queues.iter_mut().rev() {
+        queue.sort(true).unwrap();
+    }
+    let thread = IoThread::by_hand().unwrap();
+    let post = thread.host(sorter.expect("a tap can be shared")).unwrap();
+    let steer = |hasher: Arc<Hasher>| {
+        post.ask(|sorter, interest| sorter.sort(Some(hasher), interest)).unwrap();
+    };
+    check(&mut queues, "sort0", steer, || post.settle());
 }
