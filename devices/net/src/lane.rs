@@ -21,12 +21,13 @@ use device_core::worker::{Again, EventSet, Interest, Source, Worker};
 use crate::backend::{NetQueue, QueueError, Room};
 use crate::frame::{HEAD, MAX_FRAME, Offloads, RxFrame, TxFrame};
 use crate::mac::MacAddr;
-use crate::pipeline::{LaneCounters, Pipeline};
+use crate::pipeline::{LaneCounters, Pipeline, Throttle};
 use crate::port::Link;
 use crate::ring::{GuestFault, Next, RxRing, TxRing};
 use crate::scatter::Scatter;
 use crate::stage::filter::ReceiveFilter;
 use crate::stage::finish::{Body, finish};
+use crate::stage::limiter::Way;
 
 /// Frames per direction and turn; then mail and the thread's other lanes are heard.
 const BUDGET: usize = 256;
@@ -79,6 +80,7 @@ struct Outgoing<T> {
     /// Since when the backend has had no room, and whether that may have changed.
     blocked_since: Option<Instant>,
     writable: bool,
+    throttle: Throttle,
 }
 
 struct Incoming<R> {
@@ -91,6 +93,7 @@ struct Incoming<R> {
     held: Option<Held>,
     want: Want,
     pause: Option<Pause>,
+    throttle: Throttle,
     /// Frames without a ring for them are thrown away; this list stays empty.
     drain: Option<Scatter>,
 }
@@ -123,7 +126,15 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             queue,
             watched: false,
             link,
-            pipeline: Pipeline { counters, accepted: Offloads::empty(), filter, hasher: None },
+            pipeline: Pipeline {
+                counters,
+                accepted: Offloads::empty(),
+                mtu: usize::MAX,
+                filter,
+                hasher: None,
+                limiter: Arc::default(),
+                tracked: None,
+            },
             log: LogLimit::default(),
             tx: Outgoing {
                 ring: None,
@@ -131,6 +142,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 frame: TxFrame::new(memory),
                 blocked_since: None,
                 writable: true,
+                throttle: Throttle::default(),
             },
             rx: Incoming {
                 ring: None,
@@ -142,6 +154,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 held: None,
                 want: Want::default(),
                 pause: None,
+                throttle: Throttle::default(),
                 drain: None,
             },
         }
@@ -151,6 +164,13 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     /// else they wait in the backend.
     pub(crate) fn drain(&mut self, on: bool, memory: GuestRam) {
         self.rx.drain = on.then(|| Scatter::new(memory));
+    }
+
+    /// Limits have changed.
+    pub(crate) fn limits_changed(&mut self) {
+        self.pipeline.tracked = self.pipeline.limiter.tracker.table();
+        self.tx.throttle.lift();
+        self.rx.throttle.lift();
     }
 
     /// Frames come from a sorter from now on, or from the backend again.
@@ -220,7 +240,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     }
 
     fn transmit(&mut self, now: Instant) -> Result<Progress, GuestFault> {
-        let Outgoing { ring: Some(ring), faulted: false, frame, blocked_since, writable } =
+        let Outgoing { ring: Some(ring), faulted: false, frame, blocked_since, writable, throttle } =
             &mut self.tx
         else {
             return Ok(Progress::Idle);
@@ -232,6 +252,11 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             && now < given_up_at(since)
         {
             return Ok(Progress::Wait(given_up_at(since)));
+        }
+        if let Some(until) = throttle.until().filter(|until| now < *until)
+            && let Some(since) = throttle.since().filter(|since| now < given_up_at(*since))
+        {
+            return Ok(Progress::Wait(until.min(given_up_at(since))));
         }
         let mut burst = Burst::default();
         for _ in 0..BUDGET {
@@ -247,10 +272,27 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                     return Ok(if ring.may_sleep()? { Progress::Idle } else { Progress::More });
                 }
             };
+            if let Err(until) = throttle.ask(&self.pipeline.limiter, Way::Out, now) {
+                let since = throttle.since().unwrap_or(now);
+                if now < given_up_at(since) {
+                    ring.put_back(token);
+                    counters.interrupts.add(ring.publish()?.into());
+                    return Ok(Progress::Wait(until.min(given_up_at(since))));
+                }
+                counters.tx_throttled.add(1);
+                throttle.lift();
+                ring.complete(token)?;
+                continue;
+            }
+            throttle.lift();
+            if !self.pipeline.tracks(Way::Out, frame.head.bytes(), now) {
+                ring.complete(token)?;
+                continue;
+            }
             match self.queue.send(frame) {
                 Ok(()) => {
                     *blocked_since = None;
-                    self.pipeline.sent(frame);
+                    self.pipeline.sent(frame, now);
                 }
                 Err(QueueError::NotReady) => {
                     *writable = false;
@@ -307,7 +349,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     }
 
     fn receive(&mut self, now: Instant) -> Result<Progress, GuestFault> {
-        let Incoming { ring, faulted, frame, readable, spill, held, want, pause, .. } =
+        let Incoming { ring, faulted, frame, readable, spill, held, want, pause, throttle, .. } =
             &mut self.rx;
         let Some(ring) = ring.as_mut().filter(|_| !*faulted) else { return Ok(self.throw_away()) };
         if held.is_none() && !*readable {
@@ -331,7 +373,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                     room.write_at(headroom, frame.head.bytes());
                     room.write_at(at, spill.get(..rest).unwrap_or_default());
                     ring.deliver(frame)?;
-                    self.pipeline.delivered(frame.len);
+                    self.pipeline.delivered(frame, now);
                     *held = None;
                     if burst.ends_with(frame.len) {
                         counters.interrupts.add(ring.publish()?.into());
@@ -360,6 +402,11 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 }
                 continue;
             }
+            if *readable && let Err(until) = throttle.ask(&self.pipeline.limiter, Way::In, now) {
+                counters.interrupts.add(ring.publish()?.into());
+                return Ok(Progress::Wait(until));
+            }
+            throttle.lift();
             let skip = headroom.saturating_add(HEAD);
             match self.queue.recv(Room { buffers: room, skip, spill }, frame) {
                 Ok(()) => {}
@@ -391,7 +438,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             }
             *pause = None;
             want.learn(frame.len);
-            if !self.pipeline.admit(frame) {
+            if !self.pipeline.admit(frame, now) {
                 continue;
             }
             let spilled_at = room.len().saturating_sub(skip).saturating_add(HEAD);
@@ -404,7 +451,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             }
             room.write_at(headroom, frame.head.bytes());
             ring.deliver(frame)?;
-            self.pipeline.delivered(frame.len);
+            self.pipeline.delivered(frame, now);
             if burst.ends_with(frame.len) {
                 counters.interrupts.add(ring.publish()?.into());
             }

@@ -31,6 +31,8 @@ pub mod stage {
     //! What happens to a frame between ring and backend.
     pub mod filter;
     pub mod finish;
+    pub mod limiter;
     pub mod offload;
+    pub mod tracking;
 }
 pub mod wire;

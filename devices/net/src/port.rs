@@ -17,7 +17,9 @@ use crate::ring::{RxRing, TxRing};
 use crate::rss::sorter::{self, Sorter, SorterCounters};
 use crate::rss::{Hasher, Rss, Steering};
 use crate::spec::{BackendSpec, NicSpec, SpecError};
+use crate::stage;
 use crate::stage::filter::ReceiveFilter;
+use crate::stage::limiter::{Allowances, Limiter};
 
 /// Why a port could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,7 @@ pub struct NetPort<T, R> {
     counters: Vec<Arc<LaneCounters>>,
     limits: Limits,
     link: Arc<Link>,
+    limiter: Arc<Limiter>,
     /// For backends that cannot steer.
     sorter: Option<Post<Sorter>>,
     sorter_counters: Option<Arc<SorterCounters>>,
@@ -60,8 +63,10 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
             BackendSpec::Fd(fds) => open_by_fds(fds, spec.mtu)?,
         };
         let queues = queues.into_iter().map(|queue| Box::new(queue) as Box<dyn NetQueue>).collect();
-        NetPort::with_backend(&spec.id, Box::new(tap), queues, kit)
-            .map_err(|source| OpenError::Threads { id: spec.id.clone(), source })
+        let port = NetPort::with_backend(&spec.id, Box::new(tap), queues, kit)
+            .map_err(|source| OpenError::Threads { id: spec.id.clone(), source })?;
+        port.limit(&spec.limits);
+        Ok(port)
     }
 
     /// Starts a lane for each queue of an open backend; only lane 0 is active.
@@ -85,6 +90,7 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
             _ => None,
         };
         let link = Arc::new(Link::new(backend.name()));
+        let limiter = Arc::new(Limiter::default());
         let counters: Vec<Arc<LaneCounters>> = queues.iter().map(|_| Arc::default()).collect();
         let mut lanes = Vec::with_capacity(queues.len());
         let homes = threads.iter().cycle();
@@ -92,13 +98,23 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
             (0..).zip(queues.into_iter().zip(&counters)).zip(homes)
         {
             let (link, counters) = (link.clone(), counters.clone());
-            let lane = Lane::new(index, queue, kit.memory.clone(), link, counters);
+            let mut lane = Lane::new(index, queue, kit.memory.clone(), link, counters);
+            lane.pipeline.limiter = limiter.clone();
             lanes.push(home.host(lane)?);
         }
         let limits = backend.limits();
         let control = Mutex::new(Control { backend, active: count });
-        let port =
-            NetPort { lanes, counters, limits, link, sorter, sorter_counters, memory, control };
+        let port = NetPort {
+            lanes,
+            counters,
+            limits,
+            link,
+            limiter,
+            sorter,
+            sorter_counters,
+            memory,
+            control,
+        };
         port.set_active_lanes(1)?;
         Ok(port)
     }
@@ -166,11 +182,31 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         Ok(())
     }
 
+    /// Longer packets are dropped from now on, as far as a guest can say what it takes.
+    pub fn set_receive_mtu(&self, mtu: u16) {
+        for lane in &self.lanes {
+            lane.ask(move |lane, _| lane.pipeline.mtu = mtu.into());
+        }
+    }
+
     pub fn set_receive_filter(&self, filter: &ReceiveFilter) {
         for lane in &self.lanes {
             let filter = filter.clone();
             lane.ask(move |lane, _| lane.pipeline.filter = filter);
         }
+    }
+
+    /// What the card may do from now on.
+    pub fn limit(&self, limits: &stage::limiter::Allowed) {
+        self.limiter.set(limits);
+        for lane in &self.lanes {
+            lane.ask(|lane, _| lane.limits_changed());
+        }
+    }
+
+    /// How often the card went beyond its limits.
+    pub fn allowances(&self) -> Allowances {
+        self.limiter.allowances()
     }
 
     /// Spreads received frames over the lanes as the guest's table says, or as the host likes; and
