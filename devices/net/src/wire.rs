@@ -6,6 +6,8 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod layers;
 pub mod tcp;
+#[cfg(test)]
+pub mod testing;
 pub mod udp;
 
 /// Big-endian, as all numbers on the wire.
