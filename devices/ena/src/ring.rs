@@ -118,3 +118,7 @@ fn check_ring(memory: &GuestRam, base: u64, depth: u16, entry_len: usize) -> Res
     let in_ram = base.is_multiple_of(8) && memory.check_range(GuestAddress(base), len);
     if in_ram { Ok(()) } else { Err(BadRing::Range { base, len }) }
 }
+
+#[cfg(test)]
+#[path = "ring/hostile_test.rs"]
+mod hostile_test;

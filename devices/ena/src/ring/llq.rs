@@ -120,3 +120,7 @@ impl Entry {
         self.first.get(start..start.checked_add(len.into())?)
     }
 }
+
+#[cfg(test)]
+#[path = "llq_test.rs"]
+mod tests;

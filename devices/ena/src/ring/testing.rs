@@ -103,6 +103,13 @@ impl Queues {
         }
     }
 
+    /// What CREATE_SQ would make for transmission, descriptors in a window of its own.
+    pub fn llq_config(&self, depth: u16, policy: LlqPolicy) -> TxConfig {
+        let window = ram(usize::from(depth) * usize::from(policy.entry_size) + 0x2000);
+        let placement = Placement::Llq { window, offset: 0x1000, policy };
+        TxConfig { placement, ..self.tx_config(depth) }
+    }
+
     pub fn rx_config(&self, depth: u16) -> RxConfig {
         RxConfig {
             index: 0,
@@ -233,6 +240,82 @@ impl SqDriver {
         for words in data(id, control, 0, meta.is_none(), buffers) {
             self.push(words);
         }
+    }
+}
+
+/// The driver's side of a low-latency transmit queue.
+pub struct LlqDriver {
+    pub window: GuestRam,
+    offset: u64,
+    policy: LlqPolicy,
+    depth: u16,
+    pub tail: u16,
+    pub doorbell: Arc<SqDoorbell>,
+    pub completions: CqDriver,
+}
+
+impl LlqDriver {
+    pub fn new(config: &TxConfig) -> LlqDriver {
+        let Placement::Llq { window, offset, policy } = &config.placement else {
+            panic!("descriptors are in the card's memory")
+        };
+        LlqDriver {
+            window: window.clone(),
+            offset: *offset,
+            policy: *policy,
+            depth: config.depth,
+            tail: 0,
+            doorbell: config.doorbell.clone(),
+            completions: CqDriver::new(&config.memory, config.completions),
+        }
+    }
+
+    /// Writes one entry with its phase: descriptors in front, a header in its place.
+    pub fn push_entry(&mut self, descriptors: &[[u32; 4]], header: &[u8]) {
+        let phase = if (self.tail / self.depth).is_multiple_of(2) { PHASE } else { 0 };
+        let mut entry = vec![0; self.policy.entry_size.into()];
+        for (place, words) in entry.chunks_mut(16).zip(descriptors) {
+            let [word0, rest @ ..] = *words;
+            let words = [word0 | phase, rest[0], rest[1], rest[2]];
+            place.copy_from_slice(&words.map(u32::to_le_bytes).concat());
+        }
+        let header_at = 16 * usize::from(self.policy.descriptors_before_header);
+        entry.iter_mut().skip(header_at).zip(header).for_each(|(to, from)| *to = *from);
+        self.push_raw(&entry);
+    }
+
+    /// Writes one entry as it is.
+    pub fn push_raw(&mut self, entry: &[u8]) {
+        let index = u64::from(self.tail % self.depth);
+        let at = self.offset + index * u64::from(self.policy.entry_size);
+        self.window.write_slice(entry, GuestAddress(at)).unwrap();
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    /// Writes a packet: `header` is pushed, the rest is in `buffers`.
+    pub fn packet(
+        &mut self,
+        id: u16,
+        control: u32,
+        meta: Option<[u32; 4]>,
+        header: &[u8],
+        buffers: &[(u64, u32)],
+    ) {
+        let buffers = if buffers.is_empty() { &[(0, 0)] } else { buffers };
+        let mut descriptors: Vec<_> = meta.into_iter().collect();
+        descriptors.extend(data(id, control, header.len() as u8, meta.is_none(), buffers));
+        let before = usize::from(self.policy.descriptors_before_header);
+        let (first, rest) = descriptors.split_at(before.min(descriptors.len()));
+        self.push_entry(first, header);
+        let per_entry = match self.policy.stride {
+            Stride::Single => 1,
+            Stride::Multiple => usize::from(self.policy.entry_size) / 16,
+        };
+        rest.chunks(per_entry).for_each(|chunk| self.push_entry(chunk, &[]));
+    }
+
+    pub fn ring(&self) {
+        self.doorbell.ring(self.tail.into());
     }
 }
 
