@@ -72,7 +72,7 @@ pub struct Gso {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowHash {
     pub value: u32,
-    /// What was hashed.
+    /// What was hashed: of TCP and UDP without their ports, the IP packet.
     pub protocol: Protocol,
 }
 

@@ -209,6 +209,11 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         self.limiter.allowances()
     }
 
+    /// Whether frames would go exactly where a guest's table says without a detour.
+    pub fn steers(&self) -> bool {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner).backend.steers()
+    }
+
     /// Spreads received frames over the lanes as the guest's table says, or as the host likes; and
     /// finds the hash of each for the guest. Says how well the host follows.
     pub fn steer(&self, rss: Option<Rss>) -> Steering {

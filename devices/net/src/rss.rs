@@ -77,7 +77,11 @@ impl Hasher {
         let (input, len) = flow.input(fields)?;
         let input = input.get(..len)?;
         let value = self.rss.initial ^ self.toeplitz.hash(input);
-        Some(FlowHash { value, protocol: flow.protocol })
+        let protocol = match flow.protocol {
+            protocol if fields.intersects(Fields::PORTS) => protocol,
+            protocol => protocol.without_ports(),
+        };
+        Some(FlowHash { value, protocol })
     }
 
     /// The lane for a frame of this hash.

@@ -85,6 +85,16 @@ impl Protocol {
         }
     }
 
+    /// The kind of packet that TCP and UDP travel in.
+    pub fn without_ports(self) -> Protocol {
+        match self {
+            Protocol::Tcp4 | Protocol::Udp4 => Protocol::Ip4,
+            Protocol::Tcp6 | Protocol::Udp6 => Protocol::Ip6,
+            Protocol::Tcp6Extended | Protocol::Udp6Extended => Protocol::Ip6Extended,
+            other => other,
+        }
+    }
+
     /// Whether the hash tells flows of TCP or UDP apart.
     pub fn has_ports(self) -> bool {
         self.fields().contains(Fields::PORTS)
