@@ -14,8 +14,9 @@ use crate::frame::Offloads;
 use crate::lane::Lane;
 use crate::pipeline::LaneCounters;
 use crate::ring::{RxRing, TxRing};
+use crate::rss::explain::{MixedVersions, explain};
 use crate::rss::sorter::{self, Sorter, SorterCounters};
-use crate::rss::{Hasher, Rss, Steering};
+use crate::rss::{Explained, FlowKey, Hasher, Rss, Steering};
 use crate::spec::{BackendSpec, NicSpec, SpecError};
 use crate::stage;
 use crate::stage::filter::ReceiveFilter;
@@ -51,7 +52,11 @@ pub struct NetPort<T, R> {
 
 struct Control {
     backend: Box<dyn NetBackend>,
+    /// Lanes that the host may use, and that it shall use unless a table names all.
     active: u16,
+    wanted: u16,
+    steering: Steering,
+    rss: Option<Rss>,
 }
 
 impl<T: TxRing, R: RxRing> NetPort<T, R> {
@@ -103,7 +108,13 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
             lanes.push(home.host(lane)?);
         }
         let limits = backend.limits();
-        let control = Mutex::new(Control { backend, active: count });
+        let control = Mutex::new(Control {
+            backend,
+            active: count,
+            wanted: 1,
+            steering: Steering::ByFlow,
+            rss: None,
+        });
         let port = NetPort {
             lanes,
             counters,
@@ -151,10 +162,17 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         self.lane(lane).ok()?.ask(|lane, interest| lane.unplug_rx(interest))
     }
 
-    /// Lets the host steer frames to the first `count` lanes only, at least one.
+    /// Lets the host steer frames to the first `count` lanes only, at least one; while a guest's
+    /// table says where frames go, that holds for later.
     pub fn set_active_lanes(&self, count: u16) -> io::Result<()> {
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = count.clamp(1, self.lanes().max(1));
+        control.wanted = count.clamp(1, self.lanes().max(1));
+        self.activate(&mut control)
+    }
+
+    fn activate(&self, control: &mut Control) -> io::Result<()> {
+        // A table may name any lane.
+        let count = if control.rss.is_some() { self.lanes() } else { control.wanted };
         // On from the lowest, off from the highest: so the host's order of queues stays ours.
         for lane in control.active..count {
             self.lane(lane)?.ask(|lane, _| lane.enable(true))?;
@@ -218,9 +236,30 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     /// finds the hash of each for the guest. Says how well the host follows.
     pub fn steer(&self, rss: Option<Rss>) -> Steering {
         let hasher = rss.map(|rss| Arc::new(Hasher::new(rss)));
-        let steering = self.steer_by(hasher.as_ref());
+        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let steering = self.steer_by(&mut control, hasher.as_ref());
+        if steering != control.steering {
+            tracing::debug!("{} steers frames {steering:?}", control.backend.name());
+        }
+        control.steering = steering;
         self.set_hasher(hasher);
         steering
+    }
+
+    /// How well the host follows the guest's table.
+    pub fn steering(&self) -> Steering {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner).steering
+    }
+
+    /// Where frames of `flow` go and why, if there is a guest's table; `vector` says which vector a
+    /// lane's receive ring has.
+    pub fn explain(
+        &self,
+        flow: &FlowKey,
+        vector: impl FnOnce(u16) -> Option<u16>,
+    ) -> Option<Result<Explained, MixedVersions>> {
+        let rss = self.control.lock().unwrap_or_else(PoisonError::into_inner).rss.clone()?;
+        Some(explain(&rss, flow, vector))
     }
 
     /// Finds the hash of each received frame for the guest, by other rules than it is steered by, or
@@ -229,18 +268,15 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         self.set_hasher(rss.map(|rss| Arc::new(Hasher::new(rss))));
     }
 
-    fn steer_by(&self, hasher: Option<&Arc<Hasher>>) -> Steering {
-        if hasher.is_some() {
-            // The table may name any lane.
-            if let Err(error) = self.set_active_lanes(self.lanes()) {
-                tracing::error!("cannot turn on all queues: {error}");
-            }
-        }
-        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+    fn steer_by(&self, control: &mut Control, hasher: Option<&Arc<Hasher>>) -> Steering {
         let (on, memory) = (hasher.is_some(), &self.memory);
         for lane in &self.lanes {
             let memory = memory.clone();
             lane.ask(move |lane, _| lane.drain(on, memory));
+        }
+        control.rss = hasher.map(|hasher| hasher.rss().clone());
+        if let Err(error) = self.activate(control) {
+            tracing::error!("cannot turn queues on or off: {error}");
         }
         if self.lanes.len() < 2 && on {
             return Steering::Exact;
