@@ -60,7 +60,7 @@ pub struct Args {
     cpus: u8,
 
     /// Network card, once for each:
-    /// tap=NAME or fd=N[:N...], then [,model=virtio][,mac=MAC][,queues=N][,mtu=N][,id=ID].
+    /// tap=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID].
     /// A TAP that does not exist is made, if the caller may
     #[arg(long, value_name = "SPEC")]
     net: Vec<NicSpec>,

@@ -13,6 +13,7 @@ pub mod guest_log;
 pub mod interrupt;
 pub mod irq_gate;
 pub mod kick;
+pub mod ram_window;
 pub mod registers;
 mod sync;
 #[cfg(any(test, feature = "testing"))]

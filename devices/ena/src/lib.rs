@@ -12,4 +12,20 @@
     )
 )]
 
+mod abi;
+mod admin;
+mod alarm;
+mod attendant;
+mod card;
+mod device;
+mod doorbells;
+pub mod faults;
+mod host_info;
+pub mod inspect;
+mod registers;
 pub mod ring;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use admin::events::Hints;
+pub use device::{BuildError, Ena};

@@ -54,6 +54,12 @@ pub enum Direction {
 /// wait nor call the port.
 pub trait FaultSink: Send + Sync {
     fn ring_broken(&self, direction: Direction, index: u16, fault: GuestFault);
+
+    /// What a transmit completion that ought to name `id` names; `None` for no completion. Other
+    /// than `id` only to rehearse faults.
+    fn completed(&self, id: u16) -> Option<u16> {
+        Some(id)
+    }
 }
 
 /// Why a queue cannot be made as the driver asked.

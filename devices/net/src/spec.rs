@@ -56,8 +56,11 @@ pub enum BackendSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Model {
+    /// A virtio network card.
     #[default]
     Virtio,
+    /// Amazon's Elastic Network Adapter.
+    Ena,
 }
 
 /// What is wrong with a [`NicSpec`]; each names its field.
@@ -284,10 +287,11 @@ fn parse_fds(value: &str) -> Result<Vec<RawFd>, SpecError> {
 fn parse_model(value: &str) -> Result<Model, SpecError> {
     match value {
         "virtio" => Ok(Model::Virtio),
+        "ena" => Ok(Model::Ena),
         _ => Err(SpecError::Value {
             key: "model",
             value: value.to_string(),
-            why: "known is virtio".to_string(),
+            why: "known are virtio and ena".to_string(),
         }),
     }
 }

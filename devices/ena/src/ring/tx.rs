@@ -233,7 +233,10 @@ impl TxRing for Tx {
     fn complete(&mut self, _: TxToken) -> Result<(), GuestFault> {
         match self.taken.pop_front() {
             Some(Taken { id, status, head_after, completion: true, .. }) => {
-                self.completions.push_tx(id, status, head_after)
+                match self.faults.completed(id) {
+                    Some(id) => self.completions.push_tx(id, status, head_after),
+                    None => Ok(()),
+                }
             }
             _ => Ok(()),
         }
