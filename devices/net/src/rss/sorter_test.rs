@@ -1,5 +1,7 @@
 //! Tests of the order and the accounts of sorted frames.
 
+use std::sync::LazyLock;
+
 use device_core::testing::ram;
 use device_core::worker::IoThread;
 use proptest::prelude::*;
@@ -22,8 +24,11 @@ struct Fixture {
 }
 
 fn hasher() -> Arc<Hasher> {
-    let table = Table::spread(128, LANES).unwrap();
-    Arc::new(Hasher::new(Rss { key: MICROSOFT, initial: 0, fields: Selection::all(), table }))
+    static HASHER: LazyLock<Arc<Hasher>> = LazyLock::new(|| {
+        let table = Table::spread(128, LANES).unwrap();
+        Arc::new(Hasher::new(Rss { key: MICROSOFT, initial: 0, fields: Selection::all(), table }))
+    });
+    HASHER.clone()
 }
 
 impl Fixture {
@@ -280,4 +285,53 @@ fn a_sorter_on_a_thread_wakes_and_rests_on_demand() {
     stages[0].bring(segment(1, 0, 60));
     post.settle();
     assert_eq!(counters.rx_sorted.get(), 2);
+}
+
+#[test]
+fn no_wake_is_lost_between_the_threads_of_sorter_and_lane() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    const FRAMES: usize = 20_000;
+    let Fixture { mut sorter, mut lanes, stages, nowhere, .. } = Fixture::sorting();
+    let frame = segment(1, 0, 60);
+    let mut lane = lanes.remove(lane_of(&frame));
+    let bell = sorter.lanes[lane_of(&frame)].bell.clone();
+    let received = Arc::new(AtomicUsize::new(0));
+    let consumer = std::thread::spawn({
+        let received = received.clone();
+        move || {
+            let (mut frame, mut spill) = (RxFrame::default(), vec![0; MAX_FRAME]);
+            while received.load(Ordering::SeqCst) < FRAMES {
+                let room = Room { buffers: &nowhere, skip: HEAD, spill: &mut spill };
+                match lane.recv(room, &mut frame) {
+                    Ok(()) => {
+                        received.fetch_add(1, Ordering::SeqCst);
+                    }
+                    Err(QueueError::NotReady) => wait_for(&bell.waker().0),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    });
+    for brought in 0..FRAMES {
+        // Small steps, so that the lane falls asleep often.
+        while brought - received.load(Ordering::SeqCst) > 3 {
+            assert!(!consumer.is_finished(), "the lane was never woken");
+            std::thread::yield_now();
+        }
+        stages[0].bring(frame.clone());
+        sorter.readable = true;
+        sorter.pump();
+    }
+    consumer.join().unwrap();
+}
+
+/// Blocks until the bell is rung, which must not take seconds.
+fn wait_for(bell: &EventFd) {
+    use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent};
+    let epoll = Epoll::new().unwrap();
+    let event = EpollEvent::new(EventSet::IN, 0);
+    epoll.ctl(ControlOperation::Add, bell.as_raw_fd(), event).unwrap();
+    let mut events = [EpollEvent::default()];
+    assert_eq!(epoll.wait(10_000, &mut events).unwrap(), 1, "a wake was lost");
+    bell.read().unwrap();
 }
