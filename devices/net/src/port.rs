@@ -337,6 +337,11 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         totals
     }
 
+    /// Frames lost between the sorter and lanes that did not keep up, if frames are sorted.
+    pub fn sort_overflow(&self) -> u64 {
+        self.sorter_counters.as_ref().map_or(0, |sorter| sorter.rx_sort_overflow.get())
+    }
+
     /// Returns after every lane has done what was ready before the call.
     #[cfg(any(test, feature = "testing"))]
     pub fn settle(&self) {

@@ -30,7 +30,8 @@ pub struct Totals {
 impl Totals {
     /// Since the machine was built.
     pub fn of<T: TxRing, R: RxRing>(port: &NetPort<T, R>) -> Totals {
-        port.counters().iter().fold(Totals::default(), |sum, lane| Totals {
+        let sorted = Totals { rx_drops: port.sort_overflow(), ..Totals::default() };
+        port.counters().iter().fold(sorted, |sum, lane| Totals {
             tx_bytes: sum.tx_bytes.wrapping_add(lane.tx_bytes.get()),
             tx_packets: sum.tx_packets.wrapping_add(lane.tx_frames.get()),
             rx_bytes: sum.rx_bytes.wrapping_add(lane.rx_bytes.get()),
