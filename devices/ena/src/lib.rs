@@ -27,5 +27,8 @@ pub mod ring;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+#[cfg(test)]
+mod hostile_test;
+
 pub use admin::events::Hints;
 pub use device::{BuildError, Ena};

@@ -67,10 +67,7 @@ impl Bench {
         let bus = Bus::new();
         let windows = Windows { low: 0xe000_0000..0xf000_0000, high: 0..0 };
         let function = PciFunction::new(card.clone(), bus.clone(), windows).unwrap();
-        function.assign(registers::REGISTERS, BAR0);
-        function.assign(registers::MSIX, BAR1);
-        function.assign(registers::LLQ, BAR2);
-        Bench {
+        let bench = Bench {
             memory: machine.memory.clone(),
             vectors: machine.msi.set(0),
             machine,
@@ -79,7 +76,30 @@ impl Bench {
             stages,
             mmio: bus.view(),
             free: HEAP,
+        };
+        bench.assign();
+        bench
+    }
+
+    /// What firmware does.
+    fn assign(&self) {
+        for (bar, address) in
+            [(registers::REGISTERS, BAR0), (registers::MSIX, BAR1), (registers::LLQ, BAR2)]
+        {
+            self.function.assign(bar, address);
         }
+    }
+
+    /// BARs where firmware put them, all enabled: for a card that anything was done to.
+    pub fn restore(&mut self) {
+        self.assign();
+        self.enable();
+    }
+
+    /// What was allocated is free again, and as new.
+    pub fn forget_allocations(&mut self) {
+        self.free = HEAP;
+        self.store(0, &vec![0; 0x10_0000]);
     }
 
     /// Enables memory decoding and bus mastering, and all MSI-X vectors, each to an address of its
