@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::testing::driver::{AENQ_DEPTH, Driver, Event, reg};
+use net::backend::QueueError;
+
+use crate::testing::driver::{AENQ_DEPTH, Driver, Event, reg, transmit};
 
 const LINK: u16 = 0;
 const KEEP_ALIVE: u16 = 4;
@@ -134,4 +136,47 @@ fn the_fatal_state_asks_for_a_reset_once_and_falls_silent() {
         at_second(&driver, start, second);
     }
     assert_eq!(groups(&mut driver), [7]);
+}
+
+#[test]
+fn aen_8_a_dropped_frame_shows_in_the_next_keep_alive() {
+    let start = Instant::now();
+    let mut driver = Driver::probed(1);
+    let mut tx = driver.create_tx(256, 1);
+    driver.post(&mut tx, transmit(1, 0xe000_0000, 60));
+    driver.ring(&tx);
+    let [first, ..] = driver.take_completion(&mut tx).unwrap();
+    assert_eq!(first >> 16 & 0xff, 1);
+    events(&mut driver);
+    at_second(&driver, start, 1);
+    let [event] = events(&mut driver)[..] else { panic!("one event") };
+    assert_eq!((event.group, &event.data[..4]), (KEEP_ALIVE, &[0, 0, 1, 0][..]));
+}
+
+#[test]
+fn aen_9_a_lost_link_is_told_once() {
+    let mut driver = Driver::probed(1);
+    let mut tx = driver.create_tx(256, 1);
+    events(&mut driver);
+    let gone = QueueError::Gone(std::io::Error::other("unplugged"));
+    driver.bench.stages[0].scene().send_errors.push_back(gone);
+    driver.send(&mut tx, 1, &[0; 60]);
+    driver.bench.settle();
+    driver.bench.settle();
+    let [event] = events(&mut driver)[..] else { panic!("one event") };
+    assert_eq!((event.group, event.data[0]), (LINK, 0));
+}
+
+#[test]
+fn a_resumed_machine_posts_a_keep_alive_at_once() {
+    use device_core::device::Device;
+    let start = Instant::now();
+    let mut driver = Driver::probed(1);
+    events(&mut driver);
+    driver.bench.card.stop();
+    at_second(&driver, start, 5);
+    assert!(groups(&mut driver).is_empty(), "not while it rests");
+    driver.bench.card.start();
+    driver.bench.settle();
+    assert_eq!(groups(&mut driver), [KEEP_ALIVE]);
 }

@@ -25,8 +25,6 @@ const IMPLEMENTATION: u32 = 1;
 const MAX_QUEUES_VERSION: u8 = 1;
 /// Statistics of allowances, customer metrics, extended reset reasons, reserved bits are zero (6.1).
 const CAPABILITIES: u32 = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 4;
-/// Delays of interrupts are in this many microseconds.
-pub const MODERATION_RESOLUTION: u16 = 1;
 /// What the link says of itself: Mb/s, the bit of that speed, and full duplex.
 const LINK: [u32; 3] = [25_000, 0x10, 1 << 1];
 /// Receive checksums of IPv4 headers, of TCP and UDP over both, and the flow's hash.
@@ -61,7 +59,6 @@ impl Card {
             feature::RSS_TABLE,
             feature::MTU,
             feature::RSS_INPUT,
-            feature::MODERATION,
             feature::EVENTS,
             feature::LINK,
             feature::HOST_ATTRIBUTES,
@@ -100,7 +97,6 @@ impl Card {
             feature::RSS_INPUT => {
                 settings.rss.get_input(command.buffer(), &self.memory, &mut answer)?;
             }
-            feature::MODERATION => answer.put_half(0, MODERATION_RESOLUTION),
             feature::EVENTS => answer.put_words(0, &[group::OFFERED, control.events.groups()]),
             feature::LINK => answer.put_words(0, &LINK),
             _ => return Err(Refusal::Unsupported),
