@@ -73,10 +73,15 @@ impl Hasher {
     }
 
     fn hash_flow(&self, flow: &Flow<'_>) -> Option<FlowHash> {
-        let fields = self.rss.fields.of(flow.protocol);
-        let (input, len) = flow.input(fields)?;
-        let input = input.get(..len)?;
-        let value = self.rss.initial ^ self.toeplitz.hash(input);
+        let fields = self.rss.fields.of(flow.protocol) & flow.protocol.fields();
+        if fields.is_empty() {
+            return None;
+        }
+        let (mut value, mut place) = (self.rss.initial, 0);
+        for (_, bytes) in flow.parts().iter().filter(|(field, _)| fields.intersects(*field)) {
+            value ^= self.toeplitz.hash_at(place, bytes);
+            place = place.saturating_add(bytes.len());
+        }
         let protocol = match flow.protocol {
             protocol if fields.intersects(Fields::PORTS) => protocol,
             protocol => protocol.without_ports(),

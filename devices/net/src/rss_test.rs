@@ -112,3 +112,24 @@ fn a_protocol_without_fields_has_no_hash_and_goes_where_the_table_says() {
     assert_eq!((explained.hash, explained.bucket, explained.lane), (None, None, 3));
     assert_eq!(explain::explain(&rss, &flow(&VECTORS[0], 17), |_| None).unwrap().lane, 1);
 }
+
+#[test]
+fn only_selected_fields_are_hashed_as_if_the_others_were_not_there() {
+    let mut frame = vec![0; 60];
+    frame[12..15].copy_from_slice(&[8, 0, 0x45]);
+    frame[23] = 6;
+    frame[26..38].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2, 0x12, 0x34, 0x56, 0x78]);
+    let hash = |fields| {
+        let mut rss = rss(MICROSOFT, 5, 128, 4);
+        assert!(rss.fields.set(Protocol::Tcp4, fields));
+        Hasher::new(rss).hash(&frame)
+    };
+    let toeplitz = Toeplitz::new(&MICROSOFT);
+    let of = |protocol, input: &[u8]| Some(FlowHash { value: 5 ^ toeplitz.hash(input), protocol });
+    assert_eq!(hash(Fields::ADDRESSES), of(Protocol::Ip4, &[10, 0, 0, 1, 10, 0, 0, 2]));
+    assert_eq!(hash(Fields::L3_SOURCE), of(Protocol::Ip4, &[10, 0, 0, 1]));
+    let some = Fields::L3_DESTINATION | Fields::L4_SOURCE;
+    assert_eq!(hash(some), of(Protocol::Tcp4, &[10, 0, 0, 2, 0x12, 0x34]));
+    assert_eq!(hash(Fields::L4_DESTINATION), of(Protocol::Tcp4, &[0x56, 0x78]));
+    assert_eq!(hash(Fields::empty()), None);
+}

@@ -9,8 +9,6 @@
 
 use bitflags::bitflags;
 
-use super::toeplitz::MAX_INPUT;
-
 pub(super) const ETHERNET: usize = 14;
 pub(super) const TAG: usize = 4;
 pub(super) const MAX_TAGS: usize = 2;
@@ -162,26 +160,15 @@ pub struct Flow<'a> {
 }
 
 impl Flow<'_> {
-    /// The bytes to hash in order, and how many; `None` without a field.
-    pub fn input(&self, fields: Fields) -> Option<([u8; MAX_INPUT], usize)> {
-        let fields = fields & self.protocol.fields();
-        if fields.is_empty() {
-            return None;
-        }
-        let [s0, s1, d0, d1] = self.ports;
-        let parts: [(Fields, &[u8]); 4] = [
+    /// All that can be hashed, in the order of hashing.
+    pub fn parts(&self) -> [(Fields, &[u8]); 4] {
+        let (source, destination) = self.ports.split_at(2);
+        [
             (Fields::SOURCES, self.source),
             (Fields::DESTINATIONS, self.destination),
-            (Fields::L4_SOURCE, &[s0, s1]),
-            (Fields::L4_DESTINATION, &[d0, d1]),
-        ];
-        let (mut input, mut len) = ([0; MAX_INPUT], 0usize);
-        for (_, bytes) in parts.iter().filter(|(field, _)| fields.intersects(*field)) {
-            let end = len.saturating_add(bytes.len());
-            input.get_mut(len..end)?.copy_from_slice(bytes);
-            len = end;
-        }
-        Some((input, len))
+            (Fields::L4_SOURCE, source),
+            (Fields::L4_DESTINATION, destination),
+        ]
     }
 }
 

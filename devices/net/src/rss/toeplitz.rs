@@ -50,7 +50,13 @@ impl Toeplitz {
     /// The hash of up to [`MAX_INPUT`] bytes; more are ignored.
     #[inline]
     pub fn hash(&self, input: &[u8]) -> u32 {
-        let places = self.rows.iter().zip(input);
+        self.hash_at(0, input)
+    }
+
+    /// What these bytes add to a hash if they are the input from `place` on.
+    #[inline]
+    pub fn hash_at(&self, place: usize, bytes: &[u8]) -> u32 {
+        let places = self.rows.get(place..).unwrap_or_default().iter().zip(bytes);
         // A byte is always within its row.
         places.fold(0, |hash, (row, byte)| hash ^ row.get(usize::from(*byte)).unwrap_or(&0))
     }
