@@ -190,6 +190,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     pub(crate) fn unplug_tx(&mut self, interest: &mut Interest<'_>) -> Option<T> {
         let ring = self.tx.ring.take()?;
         self.tx.blocked_since = None;
+        self.tx.throttle.lift();
         self.forget(ring.kick(), interest);
         Some(ring)
     }
@@ -207,6 +208,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
         if self.rx.held.take().is_some() {
             self.pipeline.counters.rx_too_large.add(1);
         }
+        self.rx.throttle.lift();
         self.forget(ring.kick(), interest);
         Some(ring)
     }

@@ -350,3 +350,22 @@ fn frames_steered_to_a_lane_without_a_ring_are_thrown_away() {
     assert_eq!(it.stage.scene().incoming.len(), 0);
     assert_eq!(it.count("rx_no_ring"), 1);
 }
+
+#[test]
+fn a_new_ring_does_not_inherit_the_patience_of_the_old_one() {
+    let mut it = Fixture::with_frames(2);
+    it.lane.pipeline.limiter.set(&Allowed { bw_out: Some(8), ..Allowed::default() });
+    let now = Instant::now();
+    assert_eq!(it.lane.pump_tx(now), Progress::Wait(now + PATIENCE));
+    let thread = device_core::worker::IoThread::by_hand().unwrap();
+    let post = thread.host(it.lane).unwrap();
+    let late = now + PATIENCE;
+    let progress = post.ask(move |lane, interest| {
+        let ring = lane.tx.ring.take().unwrap();
+        lane.plug_tx(ring, interest).unwrap();
+        let ring = lane.unplug_tx(interest).unwrap();
+        lane.plug_tx(ring, interest).unwrap();
+        lane.pump_tx(late)
+    });
+    assert_eq!(progress, Progress::Wait(late + PATIENCE));
+}
