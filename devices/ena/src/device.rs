@@ -16,7 +16,7 @@ use net::spec::NicSpec;
 use pci::device::{BarKind, BarSpec, Identity, PciDevice};
 
 use crate::admin::events::Hints;
-use crate::admin::features::{MAX_MTU, MIN_MTU};
+use crate::admin::features::MAX_MTU;
 use crate::admin::llq;
 use crate::attendant::Attendant;
 use crate::card::Card;
@@ -37,8 +37,6 @@ const REVISION: u8 = 0;
 pub enum BuildError {
     #[error(transparent)]
     Port(#[from] OpenError),
-    #[error("mtu is {0}; an ena card has {MIN_MTU} to {MAX_MTU}")]
-    Mtu(u16),
     #[error("cannot get interrupts, memory or descriptors")]
     Resources(#[source] io::Error),
 }
@@ -53,12 +51,10 @@ pub struct Ena {
 impl Ena {
     /// Opens the backend of `spec` and starts the lanes' threads.
     pub fn build(spec: &NicSpec, kit: &Kit<'_>) -> Result<Arc<Ena>, BuildError> {
-        let max_mtu = spec.mtu.unwrap_or(MAX_MTU);
-        if !(MIN_MTU..=MAX_MTU).contains(&max_mtu) {
-            return Err(BuildError::Mtu(max_mtu));
-        }
         let port = NetPort::open(spec, kit)?;
         let mac = spec.mac.unwrap_or_else(MacAddr::random);
+        // Within the bounds of the model, as `open` has checked.
+        let max_mtu = spec.mtu.unwrap_or(MAX_MTU);
         Ena::on_port(&spec.id, mac, max_mtu, port, kit).map_err(BuildError::Resources)
     }
 

@@ -13,6 +13,8 @@ use crate::stage::limiter::Allowed;
 pub const MAX_QUEUES: u16 = 64;
 /// Smallest and largest MTU: IPv4's minimum (RFC 791), and what a 16-bit length can say.
 pub const MTU_RANGE: std::ops::RangeInclusive<u16> = 68..=65_535;
+/// The same for an ENA card: what its drivers take, and what it announces.
+pub const ENA_MTU_RANGE: std::ops::RangeInclusive<u16> = 128..=9216;
 /// Longest name of a host interface (Linux, IFNAMSIZ with its terminator).
 const MAX_IFACE: usize = 15;
 /// Longest id of a card; it becomes part of a thread's name.
@@ -84,6 +86,8 @@ pub enum SpecError {
     Queues(u16),
     #[error("mtu is {0}; it must be {min} to {max}", min = MTU_RANGE.start(), max = MTU_RANGE.end())]
     Mtu(u16),
+    #[error("mtu is {0}; an ena card has {min} to {max}", min = ENA_MTU_RANGE.start(), max = ENA_MTU_RANGE.end())]
+    EnaMtu(u16),
     #[error("{0:?} has no '='; write key=value")]
     NoValue(String),
     #[error(
@@ -134,9 +138,10 @@ impl NicSpec {
         if let Some(mac) = self.mac.filter(|mac| !mac.is_valid_for_a_card()) {
             return Err(SpecError::Mac(mac));
         }
-        match self.mtu.filter(|mtu| !MTU_RANGE.contains(mtu)) {
-            Some(mtu) => Err(SpecError::Mtu(mtu)),
-            None => Ok(()),
+        match (self.mtu, self.model) {
+            (Some(mtu), _) if !MTU_RANGE.contains(&mtu) => Err(SpecError::Mtu(mtu)),
+            (Some(mtu), Model::Ena) if !ENA_MTU_RANGE.contains(&mtu) => Err(SpecError::EnaMtu(mtu)),
+            _ => Ok(()),
         }
     }
 

@@ -112,3 +112,12 @@ fn limits_are_given_with_units() {
     }
     assert_eq!(parsed("tap=a,bw-in=1.500k").limits.bw_in, Some(1500));
 }
+
+#[test]
+fn an_ena_card_has_bounds_of_its_own_for_the_mtu() {
+    let check = |text: &str| NicSpec { id: "a".into(), ..text.parse().unwrap() }.validate();
+    assert_eq!(check("tap=tap0,model=ena,mtu=9216"), Ok(()));
+    assert_eq!(check("tap=tap0,model=ena,mtu=9217"), Err(SpecError::EnaMtu(9217)));
+    assert_eq!(check("tap=tap0,model=ena,mtu=127"), Err(SpecError::EnaMtu(127)));
+    assert_eq!(check("tap=tap0,mtu=9217"), Ok(()));
+}

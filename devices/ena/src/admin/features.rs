@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use net::frame::Offloads;
+use net::spec::ENA_MTU_RANGE;
 
 use super::{llq, rss};
 use crate::abi::{Command, Payload, Refusal, SET_PAYLOAD, feature, group};
@@ -13,8 +14,8 @@ use crate::registers::{ADDRESS_BITS, VERSION};
 use crate::ring::{LlqPolicy, MAX_BUFFERS};
 
 /// Largest MTU, unless the user said less, and the smallest that drivers use.
-pub const MAX_MTU: u16 = 9216;
-pub const MIN_MTU: u16 = 128;
+pub const MAX_MTU: u16 = *ENA_MTU_RANGE.end();
+pub const MIN_MTU: u16 = *ENA_MTU_RANGE.start();
 /// Deepest I/O rings.
 pub const TX_DEPTH: u16 = 1024;
 pub const RX_DEPTH: u16 = 8192;
