@@ -75,7 +75,6 @@ const COMPLAINTS: &[&str] = &[
     "hasn't completed",
     "didn't receive a MSI-X",
     "LLQ is not supported",
-    "Call Trace",
 ];
 
 fn main() -> ExitCode {
