@@ -94,3 +94,7 @@ impl Drop for Window {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "window_test.rs"]
+mod tests;
