@@ -267,11 +267,11 @@ impl Control {
                 settings = Settings { pairs, rss: None, ..settings };
             }
             VIRTIO_NET_CTRL_MQ_RSS_CONFIG if self.has(features::RSS) => {
-                let (rss, pairs) = hash::rss_config(self.all()?.as_slice(), lanes)?;
+                let (rss, pairs) = hash::rss_config(self.configuration()?.as_slice(), lanes)?;
                 settings = Settings { pairs, rss: Some(rss), ..settings };
             }
             VIRTIO_NET_CTRL_MQ_HASH_CONFIG if self.has(features::HASH_REPORT) => {
-                let hash = hash::hash_config(self.all()?.as_slice())?;
+                let hash = hash::hash_config(self.configuration()?.as_slice())?;
                 settings = Settings { hash: Some(hash), rss: None, ..settings };
             }
             _ => return Err(UNKNOWN),
@@ -307,12 +307,9 @@ impl Control {
         self.request.pull(&mut bytes).then_some(bytes)
     }
 
-    /// All that is left of a command of bounded size.
-    fn all(&mut self) -> Result<Vec<u8>, Refused> {
-        if self.request.len() > hash::MAX_CONFIG {
-            return Err(BAD_LENGTH);
-        }
-        let mut bytes = vec![0; self.request.len()];
+    /// What is left of a command, up to the largest configuration.
+    fn configuration(&mut self) -> Result<Vec<u8>, Refused> {
+        let mut bytes = vec![0; self.request.len().min(hash::MAX_CONFIG)];
         if self.request.pull(&mut bytes) { Ok(bytes) } else { Err(BAD_LENGTH) }
     }
 

@@ -116,6 +116,17 @@ fn what_a_driver_configures_is_what_frames_are_steered_by() {
 }
 
 #[test]
+fn padding_behind_the_key_does_no_harm() {
+    // Linux 6.12 sends the size of its structure, which ends in a byte of padding.
+    let mut nic = started(MQ | RSS | HASH_REPORT);
+    assert_eq!(nic.command(QUEUES, RSS_CONFIG, &[usual(), vec![0]].concat()), OK);
+    assert_eq!(steered(&nic).unwrap().key, Key(MICROSOFT));
+    let hash = config(ALL_TYPES, 0, &[0], LANES, &MICROSOFT);
+    assert_eq!(nic.command(QUEUES, HASH_CONFIG, &[hash, vec![0]].concat()), OK);
+    assert_eq!(nic.command(QUEUES, RSS_CONFIG, &[usual(), vec![7; 5000]].concat()), OK);
+}
+
+#[test]
 fn the_last_command_decides_who_steers() {
     let mut nic = started(MQ | RSS | HASH_REPORT);
     assert_eq!(nic.command(QUEUES, RSS_CONFIG, &usual()), OK);
@@ -152,7 +163,6 @@ fn malformed_configurations_are_refused_and_change_nothing() {
     let cases: &[(&str, Vec<u8>)] = &[
         ("nothing", vec![]),
         ("cut off", usual()[..usual().len() - 1].to_vec()),
-        ("something behind", [usual(), vec![0]].concat()),
         ("a type not offered", config(1 << 6, 0, &table, 4, &MICROSOFT)),
         ("an unknown type", config(1 << 31, 0, &table, 4, &MICROSOFT)),
         ("a table of three", config(1, 0, &[0, 1, 2], 4, &MICROSOFT)),
@@ -164,13 +174,12 @@ fn malformed_configurations_are_refused_and_change_nothing() {
         ("no pairs", config(1, 0, &table, 0, &MICROSOFT)),
         ("too many pairs", config(1, 0, &table, 5, &MICROSOFT)),
         ("a key too long", config(1, 0, &table, 4, &[0; 41])),
-        ("64 KiB", vec![0; 65_536]),
+        ("64 KiB of ones", vec![1; 65_536]),
     ];
     for (name, bytes) in cases {
         assert_eq!(nic.command(QUEUES, RSS_CONFIG, bytes), ERR, "{name}");
     }
     assert_eq!(nic.command(QUEUES, HASH_CONFIG, &[0; 12]), ERR);
-    assert_eq!(nic.command(QUEUES, HASH_CONFIG, &[0; 14]), ERR);
     assert_eq!(nic.command(QUEUES, 3, &usual()), ERR);
     assert_eq!(steered(&nic), before);
 
