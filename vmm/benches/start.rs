@@ -1,4 +1,4 @@
-//! `cargo bench -p tests --bench start`: what a start of vmm costs on this machine, up to the first
+//! `cargo bench -p vmm --bench start`: what a start of vmm costs on this machine, up to the first
 //! KVM_RUN: CPU time, and memory outside the guest's.
 //!
 //! The guest is stopped there and killed, so that this runs on any `/dev/kvm`.
@@ -14,7 +14,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::bench::figures::{Figures, Target, row, rule};
 use tests::bench::resident::Resident;
-use tests::cargo;
 use tests::kernel::{Format, Kernel, Release};
 use tests::process::Owned;
 
@@ -41,17 +40,16 @@ struct Starts {
 }
 
 fn main() -> Result<()> {
-    let vmm = cargo::vmm()?;
     let kernel = Kernel::open(Release::Guest6_1)?;
-    println!("{} starts of {} with {MEMORY_MIB} MiB, {}\n", RUNS, vmm.display(), kernel.origin());
+    println!("{RUNS} starts with {MEMORY_MIB} MiB, {}\n", kernel.origin());
     let head = ["up to the first KVM_RUN", "min", "median", "max", "target"];
     println!("{}\n{}", row(&head), rule(head.len()));
     for (name, format) in [("bzImage", Format::BzImage), ("vmlinux", Format::Vmlinux)] {
         let image = kernel.image(format)?;
-        start(&vmm, &image).context("first start, which fills the page cache")?;
+        start(&image).context("first start, which fills the page cache")?;
         let mut starts = Starts::default();
         for _ in 0..RUNS {
-            starts.add(&start(&vmm, &image)?);
+            starts.add(&start(&image)?);
         }
         starts.show(name);
     }
@@ -93,8 +91,8 @@ impl Starts {
 }
 
 /// Starts vmm up to its report, stops it there, looks at its memory, and kills it.
-fn start(vmm: &Path, kernel: &Path) -> Result<Start> {
-    let mut command = Command::new(vmm);
+fn start(kernel: &Path) -> Result<Start> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vmm"));
     command.arg("--kernel").arg(kernel).args(["--mem", &format!("{MEMORY_MIB}M")]);
     command.args(["--log-level", "info"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
