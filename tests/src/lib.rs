@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apt;
+pub mod batches;
 pub mod bench;
 pub mod cache;
 pub mod cargo;

@@ -1,7 +1,8 @@
 //! Running other programs: quietly, with a deadline, never left behind.
 
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -60,6 +61,34 @@ impl Owned {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Runs a command to its end with each line of its standard output handed to `hear`.
+pub fn heard(
+    command: &mut Command,
+    limit: Duration,
+    mut hear: impl FnMut(&str),
+) -> Result<ExitStatus> {
+    let start = Instant::now();
+    let left = || limit.saturating_sub(start.elapsed());
+    let mut process = Owned::spawn(command.stdout(Stdio::piped()))?;
+    let output = process.child().stdout.take().context("the output is missing")?;
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n').map_while(|line| line.ok()) {
+            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    loop {
+        match lines.recv_timeout(left()) {
+            Ok(line) => hear(line.trim_end_matches('\r')),
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => bail!("not done within {} s", limit.as_secs()),
+        }
+    }
+    process.wait(left())?.with_context(|| format!("not done within {} s", limit.as_secs()))
 }
 
 impl Drop for Owned {

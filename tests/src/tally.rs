@@ -1,11 +1,13 @@
-//! Counting what test programs report: passed, failed and skipped tests, the latter two by name.
+//! Counting what test programs report: passed, failed and skipped tests, by name.
 
 /// Results of one step, or of all.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Tally {
-    pub passed: u32,
+    pub passed: Vec<String>,
     pub failed: Vec<String>,
     pub skipped: Vec<String>,
+    /// Tests that were run more than once, and why.
+    pub repeated: Vec<String>,
 }
 
 impl Tally {
@@ -19,7 +21,7 @@ impl Tally {
         let name = name.trim();
         let result = result.trim();
         if result == "ok" {
-            self.passed += 1;
+            self.passed.push(name.to_owned());
         } else if result == "FAILED" {
             self.failed.push(name.to_owned());
         } else if let Some(reason) = result.strip_prefix("ignored") {
@@ -35,9 +37,10 @@ impl Tally {
         let named = |names: &[String]| {
             names.iter().map(|name| format!("{step}: {name}")).collect::<Vec<_>>()
         };
-        self.passed += other.passed;
+        self.passed.extend(named(&other.passed));
         self.failed.extend(named(&other.failed));
         self.skipped.extend(named(&other.skipped));
+        self.repeated.extend(named(&other.repeated));
     }
 }
 
@@ -46,7 +49,7 @@ impl std::fmt::Display for Tally {
         write!(
             f,
             "{} passed, {} failed, {} skipped",
-            self.passed,
+            self.passed.len(),
             self.failed.len(),
             self.skipped.len()
         )

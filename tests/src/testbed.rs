@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::initramfs::Archive;
 use crate::kernel::{Format, Kernel, Release};
-use crate::process::Owned;
+use crate::process::{Owned, heard};
 use crate::{guest, host};
 
 const INIT: &str = include_str!("../../resources/guest/testbed-init");
@@ -48,16 +48,22 @@ pub struct Testbed {
     pub share: Option<PathBuf>,
     /// Whether the command reads our standard input.
     pub interactive: bool,
+    /// What the command finds in its environment besides some of our own.
+    pub environment: Vec<(&'static str, OsString)>,
 }
 
 impl Default for Testbed {
     fn default() -> Self {
+        // QEMU's threads for emulated CPUs disturb each other under SVM: with two of them one guest
+        // in fifteen dies or hangs as its kernel starts, and the testbed itself within minutes.
+        let cpus = if host::no_hardware_kvm().is_some() { 1 } else { 2 };
         Self {
-            cpus: 2,
+            cpus,
             memory_mib: 8192,
             timeout: Duration::from_secs(600),
             share: None,
             interactive: false,
+            environment: Vec::new(),
         }
     }
 }
@@ -73,6 +79,20 @@ impl Testbed {
 
     /// Runs a command as root in the testbed with its output on ours; returns its exit status.
     pub fn run(&self, command: &[OsString]) -> Result<i32> {
+        self.run_by(command, |qemu| Ok(Owned::spawn(qemu)?.wait(self.timeout)?.map(drop)))
+    }
+
+    /// The same with each line of output handed to `hear`.
+    pub fn run_heard(&self, command: &[OsString], hear: impl FnMut(&str)) -> Result<i32> {
+        self.run_by(command, |qemu| heard(qemu, self.timeout, hear).map(|_| Some(())))
+    }
+
+    /// Runs a command by a QEMU that `start` sees to its end, or not if it takes too long.
+    fn run_by(
+        &self,
+        command: &[OsString],
+        start: impl FnOnce(&mut Command) -> Result<Option<()>>,
+    ) -> Result<i32> {
         host::ensure(&[host::QEMU, host::IP])?;
         guest::fetch()?;
         let kernel = Kernel::open(Release::Testbed)?;
@@ -89,7 +109,7 @@ impl Testbed {
                 folder
             }
         };
-        fs::write(share.join(COMMAND), script(command)?)?;
+        fs::write(share.join(COMMAND), script(command, &self.environment)?)?;
         let status = share.join(STATUS);
         if status.exists() {
             fs::remove_file(&status)?;
@@ -112,12 +132,13 @@ impl Testbed {
         if !self.interactive {
             qemu.stdin(Stdio::null());
         }
-        let ended = Owned::spawn(&mut qemu)?.wait(self.timeout)?;
+        let ended = start(&mut qemu);
         let told = fs::read_to_string(&status).unwrap_or_default();
         let _ = fs::remove_file(share.join(COMMAND));
         let _ = fs::remove_file(&status);
-        if ended.is_none() {
+        if !matches!(ended, Ok(Some(()))) {
             show_end_of(&console);
+            ended?;
             bail!("the command did not end within {} s", self.timeout.as_secs());
         }
         match told.trim().parse() {
@@ -156,14 +177,13 @@ fn nine_p(tag: &str, path: &Path, options: &str) -> [String; 4] {
 }
 
 /// The shell script that the testbed's init starts.
-fn script(command: &[OsString]) -> Result<Vec<u8>> {
+fn script(command: &[OsString], environment: &[(&str, OsString)]) -> Result<Vec<u8>> {
     let mut script = format!("export {}=1\n", host::IN_TESTBED).into_bytes();
-    for name in ENVIRONMENT {
-        if let Some(value) = std::env::var_os(name) {
-            script.extend(format!("export {name}=").bytes());
-            script.extend(quoted(value.as_bytes()));
-            script.push(b'\n');
-        }
+    let ours = ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    for (name, value) in ours.chain(environment.iter().cloned()) {
+        script.extend(format!("export {name}=").bytes());
+        script.extend(quoted(value.as_bytes()));
+        script.push(b'\n');
     }
     script.extend(b"cd ");
     script.extend(quoted(std::env::current_dir()?.as_os_str().as_bytes()));

@@ -16,9 +16,9 @@ use tests::testbed::Testbed;
 #[derive(Parser)]
 #[command(name = "cargo testbed")]
 struct Arguments {
-    /// CPUs of the testbed
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
-    cpus: u8,
+    /// CPUs of the testbed; more than one are not reliable where QEMU emulates them
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
+    cpus: Option<u8>,
     /// Memory of the testbed in MiB
     #[arg(long, value_name = "MIB", default_value_t = 8192)]
     mem: u32,
@@ -37,12 +37,14 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let usual = Testbed::default();
     let testbed = Testbed {
-        cpus: arguments.cpus,
+        cpus: arguments.cpus.unwrap_or(usual.cpus),
         memory_mib: arguments.mem,
         timeout: Duration::from_secs(arguments.timeout),
         share: arguments.share,
         interactive: arguments.interactive,
+        ..usual
     };
     match testbed.run(&arguments.command) {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),

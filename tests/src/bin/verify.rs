@@ -1,18 +1,18 @@
 //! `cargo verify`: every check of the project, one after the other, with a summary.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use tests::process::{Owned, quiet};
+use tests::batches::{self, Rules};
+use tests::process::{heard, quiet, stdout_of};
 use tests::tally::Tally;
+use tests::testbed::Testbed;
 use tests::{cargo, guest, host};
 
 /// Check format, lints and tests; run the integration tests where KVM works.
@@ -22,6 +22,9 @@ struct Arguments {
     /// Run everything at full length
     #[arg(long)]
     long: bool,
+    /// Run only the steps whose name contains this, and what they need
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
 }
 
 /// The integration tests, which need a working KVM.
@@ -31,8 +34,8 @@ const INTEGRATION: &str = "integration";
 const FUZZ_SECONDS: u64 = 30;
 const FUZZ_SECONDS_LONG: u64 = 600;
 
-/// No step takes longer than this, unless something hangs.
-const STEP_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// No step, and no batch of tests in a testbed, takes longer than this unless something hangs.
+const STEP_LIMIT: Duration = Duration::from_secs(15 * 60);
 const STEP_LIMIT_LONG: Duration = Duration::from_secs(6 * 3600);
 
 struct Step {
@@ -43,11 +46,13 @@ struct Step {
 
 struct Verify {
     long: bool,
+    only: Option<String>,
     steps: Vec<Step>,
 }
 
 fn main() -> ExitCode {
-    let mut verify = Verify { long: Arguments::parse().long, steps: Vec::new() };
+    let Arguments { long, only } = Arguments::parse();
+    let mut verify = Verify { long, only, steps: Vec::new() };
     verify.run_all();
     verify.summarise()
 }
@@ -96,30 +101,15 @@ impl Verify {
     fn check(&mut self, name: &str, command: &mut Command) {
         self.step(name, |limit| {
             run(command, limit, |_| ())?;
-            Ok(Tally { passed: 1, ..Tally::default() })
+            Ok(Tally { passed: vec![name.to_owned()], ..Tally::default() })
         });
     }
 
     /// A step whose output tells of many tests.
     fn tests(&mut self, name: &str, command: &mut Command) {
-        self.tests_again(name, command, 1);
-    }
-
-    /// The same, up to `tries` times while it ends badly without a failed test: an emulated testbed
-    /// dies now and then.
-    fn tests_again(&mut self, name: &str, command: &mut Command, tries: u32) {
         self.step(name, |limit| {
             let mut tally = Tally::default();
-            let mut result = run(command, limit, |line| tally.read(line));
-            for _ in 1..tries {
-                match &result {
-                    Err(error) if tally.failed.is_empty() => println!("{name}, again: {error:#}"),
-                    _ => break,
-                }
-                tally = Tally::default();
-                result = run(command, limit, |line| tally.read(line));
-            }
-            match result {
+            match run(command, limit, |line| tally.read(line)) {
                 // A failed test is told by its name; anything else has to be told here.
                 Err(error) if tally.failed.is_empty() => tally.failed.push(format!("{error:#}")),
                 Ok(()) if tally == Tally::default() => bail!("no test ran"),
@@ -132,7 +122,7 @@ impl Verify {
     /// A step that makes something for later ones, and is told only if it fails.
     fn attempt<T>(&mut self, name: &str, make: impl FnOnce() -> Result<T>) -> Option<T> {
         let mut made = None;
-        self.step(name, |_| {
+        self.timed(name, |_| {
             made = Some(make()?);
             Ok(Tally::default())
         });
@@ -140,6 +130,12 @@ impl Verify {
     }
 
     fn step(&mut self, name: &str, run: impl FnOnce(Duration) -> Result<Tally>) {
+        if self.only.as_ref().is_none_or(|only| name.contains(only.as_str())) {
+            self.timed(name, run);
+        }
+    }
+
+    fn timed(&mut self, name: &str, run: impl FnOnce(Duration) -> Result<Tally>) {
         println!("==== {name}");
         let start = Instant::now();
         let tally = run(self.limit()).unwrap_or_else(|error| {
@@ -164,76 +160,23 @@ impl Verify {
         else {
             return;
         };
-        let Some(parts) =
-            self.attempt("list of the integration tests", || parts_of_integration(&program))
-        else {
+        let needed: &[_] =
+            if host::no_hardware_kvm().is_some() { &[host::QEMU, host::IP] } else { &[host::IP] };
+        let fetch = || host::ensure(needed).and_then(|()| guest::fetch());
+        if self.attempt("fetching guests", fetch).is_none() {
             return;
-        };
-        let emulated = host::no_hardware_kvm().is_some();
-        if !emulated {
-            let fetch = || host::ensure(&[host::IP]).and_then(|()| guest::fetch());
-            if self.attempt("fetching guests", fetch).is_none() {
-                return;
-            }
         }
-        // An emulated testbed dies now and then after some minutes, so each part gets its own.
-        for part in parts {
-            let filter = format!("{part}::");
-            let mut command = self.integration_command(&program, vmm, emulated, &[&filter]);
-            self.tests_again(&format!("integration tests: {part}"), &mut command, 4);
-            if emulated {
-                self.repeat_failed(&program, vmm);
-            }
-        }
-    }
-
-    fn integration_command(
-        &self,
-        program: &Path,
-        vmm: &Path,
-        emulated: bool,
-        choice: &[&str],
-    ) -> Command {
-        let mut command = if emulated {
-            let mut command = cargo::command();
-            let seconds = self.limit().as_secs().to_string();
-            command.args(["run", "--quiet", "--package", "tests", "--bin", "testbed", "--"]);
-            command.args(["--timeout", &seconds, "--"]).arg(program);
-            command
+        if host::no_hardware_kvm().is_some() {
+            let long = self.long;
+            self.step("integration tests", |limit| in_testbeds(&program, vmm, long, limit));
         } else {
-            Command::new(program)
-        };
-        // Guests have up to four CPUs; under an emulated CPU two at once break each other.
-        let at_once = if emulated { "1" } else { "2" };
-        command.args(["--test-threads", at_once, "--color", "never"]).env("VMM_BIN", vmm);
-        command.args(choice);
-        if self.long {
-            command.env("VMM_LONG", "1");
-        }
-        command
-    }
-
-    /// Repeats each failed test of the last step twice, in a testbed of its own: an emulated CPU loses
-    /// guests at any time, and a fault of ours shows each time. What passes then is said aloud.
-    fn repeat_failed(&mut self, program: &Path, vmm: &Path) {
-        const REPEATS: u32 = 2;
-        let limit = self.limit();
-        let Some(failed) = self.steps.last().map(|step| step.tally.failed.clone()) else { return };
-        for name in failed.iter().filter(|name| name.contains("::")) {
-            for nth in 1..=REPEATS {
-                println!("{name}: repeat {nth}");
-                let mut tally = Tally::default();
-                let mut again = self.integration_command(program, vmm, true, &[name, "--exact"]);
-                let ended = run(&mut again, limit, |line| tally.read(line));
-                if ended.is_ok() && tally.passed == 1 {
-                    println!("{name}: passed when repeated");
-                    if let Some(step) = self.steps.last_mut() {
-                        step.tally.failed.retain(|other| other != name);
-                        step.tally.passed += 1;
-                    }
-                    break;
-                }
+            let mut command = Command::new(program);
+            // Guests have up to four CPUs.
+            command.args(["--test-threads", "2", "--color", "never"]).env("VMM_BIN", vmm);
+            if self.long {
+                command.env("VMM_LONG", "1");
             }
+            self.tests("integration tests", &mut command);
         }
     }
 
@@ -248,6 +191,9 @@ impl Verify {
         for name in &sum.skipped {
             println!("SKIPPED {name}");
         }
+        for name in &sum.repeated {
+            println!("REPEATED {name}");
+        }
         for name in &sum.failed {
             println!("FAILED  {name}");
         }
@@ -258,47 +204,61 @@ impl Verify {
 
 /// Runs a command with its output shown, and each line of it handed to `each`.
 fn run(command: &mut Command, limit: Duration, mut each: impl FnMut(&str)) -> Result<()> {
-    let deadline = Instant::now() + limit;
-    let mut process = Owned::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
-    let output = process.child().stdout.take().context("the output is missing")?;
-    let (sender, lines) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(output).split(b'\n').map_while(|line| line.ok()) {
-            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                return;
-            }
-        }
-    });
-    loop {
-        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) => {
-                println!("{line}");
-                each(line.trim_end_matches('\r'));
-            }
-            Err(mpsc::RecvTimeoutError::Disconnected) => break,
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                bail!("not done within {} minutes", limit.as_secs() / 60)
-            }
-        }
-    }
-    match process.wait(deadline.saturating_duration_since(Instant::now()))? {
-        Some(status) if status.success() => Ok(()),
-        Some(status) => bail!("ended with {status}"),
-        None => bail!("not done within {} minutes", limit.as_secs() / 60),
-    }
+    let status = heard(command.stdin(Stdio::null()), limit, |line| {
+        println!("{line}");
+        each(line);
+    })?;
+    ensure!(status.success(), "ended with {status}");
+    Ok(())
 }
 
-/// The parts of the integration tests, which stand before the first `::` of each name.
-fn parts_of_integration(program: &Path) -> Result<Vec<String>> {
-    let listed = Command::new(program).arg("--list").output().context("cannot run the tests")?;
-    let text = String::from_utf8_lossy(&listed.stdout);
-    let mut parts: Vec<String> =
-        text.lines().filter_map(|line| Some(line.split_once("::")?.0.to_owned())).collect();
-    parts.dedup();
-    if parts.is_empty() {
-        bail!("no integration test is listed");
+/// Runs the integration tests in as many testbeds at once as there are CPUs to emulate theirs.
+fn in_testbeds(program: &Path, vmm: &Path, long: bool, limit: Duration) -> Result<Tally> {
+    let names = integration_tests(program, long)?;
+    let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let rules = Rules { runners: cpus.min(4), batch: 6, tries_if_lost: 3, tries_if_failed: 2 };
+    println!(
+        "{} tests, {} testbeds at once: {}",
+        names.len(),
+        rules.runners,
+        Testbed::default().describe()
+    );
+    let in_one = |runner: usize, batch: &[String]| {
+        let mut tally = Tally::default();
+        let mut environment = vec![
+            ("VMM_BIN", vmm.as_os_str().to_owned()),
+            ("VMM_TESTS", OsString::from(batch.join("\n"))),
+        ];
+        if long {
+            environment.push(("VMM_LONG", "1".into()));
+        }
+        let testbed = Testbed { timeout: limit, environment, ..Testbed::default() };
+        let command = [program.as_os_str(), OsStr::new("--color"), OsStr::new("never")];
+        let ended = testbed.run_heard(&command.map(OsString::from), |line| {
+            if !line.is_empty() {
+                println!("{runner}| {line}");
+            }
+            tally.read(line);
+        });
+        if let Err(error) = ended {
+            println!("{runner}| {error:#}");
+        }
+        tally
+    };
+    Ok(batches::run(names, &rules, in_one))
+}
+
+/// Names of all integration tests.
+fn integration_tests(program: &Path, long: bool) -> Result<Vec<String>> {
+    let mut command = Command::new(program);
+    if long {
+        command.env("VMM_LONG", "1");
     }
-    Ok(parts)
+    let text = stdout_of(command.arg("--list"))?;
+    let names: Vec<_> =
+        text.lines().filter_map(|line| Some(line.strip_suffix(": test")?.to_owned())).collect();
+    ensure!(!names.is_empty(), "no integration test is listed");
+    Ok(names)
 }
 
 /// Test programs of this crate that run anywhere: all but the integration tests.
@@ -362,7 +322,7 @@ fn fuzz(folder: &Path, seconds: u64, limit: Duration) -> Result<Tally> {
             &format!("-max_total_time={seconds}"),
         ]);
         match run(&mut command, limit, |_| ()) {
-            Ok(()) => tally.passed += 1,
+            Ok(()) => tally.passed.push(name.clone()),
             Err(error) => {
                 println!("fuzz target {name}: {error:#}");
                 tally.failed.push(name.clone());

@@ -1,6 +1,6 @@
 //! Integration tests: stock kernels in machines of the vmm binary, on hosts with working KVM.
 //!
-//! `cargo verify` runs them in the testbed; by hand: `cargo testbed -- PATH-OF-THIS-TEST [FILTER]`.
+//! `cargo verify` runs them in testbeds, each with some of them by the names in `$VMM_TESTS`; by hand: `cargo testbed -- PATH-OF-THIS-TEST [FILTER]`.
 #![forbid(unsafe_code)]
 
 mod boot;
@@ -31,9 +31,12 @@ fn main() {
         console::scenarios(),
         serial::scenarios(),
     ];
+    let chosen = std::env::var("VMM_TESTS").ok();
+    let chosen: Option<Vec<_>> = chosen.as_ref().map(|names| names.lines().collect());
     let trials = scenarios
         .into_iter()
         .flatten()
+        .filter(|scenario| chosen.as_ref().is_none_or(|names| names.contains(&scenario.name())))
         .map(|scenario: Scenario| scenario.into_trial(unable))
         .collect();
     libtest_mimic::run(&arguments, trials).exit();

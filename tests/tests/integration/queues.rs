@@ -41,14 +41,16 @@ fn every_queue(release: Release, pairs: u16) -> Result<()> {
 
     // Out: the kernel picks the queue by the sending CPU.
     for pair in 0..pairs {
-        let before = tx_packets(&mut guest.shell, pair)?;
+        let before = sent_by(&mut guest.shell, pair)?;
+        let arrived = guest.network.statistic(&tap, "rx_packets")?;
         let mask = 1 << pair;
         guest.shell.sh_within(
             &format!("taskset {mask:x} traffic flood {}:9 --seconds 1", tap.host_ipv4),
             ANSWER,
         )?;
-        let sent = tx_packets(&mut guest.shell, pair)? - before;
-        ensure!(sent > 10, "only {sent} packets went out by queue {pair}");
+        ensure!(sent_by(&mut guest.shell, pair)? > before, "nothing went out by queue {pair}");
+        let arrived = guest.network.statistic(&tap, "rx_packets")? - arrived;
+        ensure!(arrived > 10, "only {arrived} packets of queue {pair} arrived");
     }
 
     // In: the host's kernel spreads flows by their hash.
@@ -75,9 +77,9 @@ fn every_queue(release: Release, pairs: u16) -> Result<()> {
     guest.finish()
 }
 
-/// Packets sent by a queue, as the driver counts them.
-fn tx_packets(shell: &mut Shell, pair: u16) -> Result<u64> {
-    let names = format!("tx_queue_{pair}_packets:|tx{pair}_packets:");
+/// What the driver counts as sent by a queue: packets, or kicks where a kernel shows no packets.
+fn sent_by(shell: &mut Shell, pair: u16) -> Result<u64> {
+    let names = format!("tx_queue_{pair}_packets:|tx{pair}_kicks:");
     let line = shell.sh(&format!("ethtool -S eth0 | grep -E '{names}'"))?;
     Ok(line.split_whitespace().last().context("no counter")?.parse()?)
 }

@@ -6,7 +6,6 @@ use anyhow::{Result, bail};
 use libtest_mimic::{Completion, Failed, Trial};
 use tests::console::last_lines;
 use tests::guest::{Shell, Tool};
-use tests::host;
 use tests::kernel::Release;
 use tests::machine::{BOOT, Hypervisor, Machine, Running};
 use tests::net::{Network, Tap};
@@ -30,44 +29,21 @@ impl Scenario {
         Release::GUESTS.into_iter().map(named).collect()
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The test for the runner; where the machine is `unable` to run guests it is skipped for that reason.
     pub fn into_trial(self, unable: Option<&'static str>) -> Trial {
-        let name = self.name.clone();
         Trial::ignorable_test(self.name, move || match unable {
             Some(reason) => Ok(Completion::ignored_with(reason)),
-            None => match repeated(&name, &self.run) {
+            None => match (self.run)() {
                 Ok(()) => Ok(Completion::Completed),
-                Err(error) => {
-                    // The runner tells at the very end, which may be an hour away.
-                    eprintln!("---- {name}: {error:#}\n----");
-                    Err(Failed::from(format!("{error:#}")))
-                }
+                Err(error) => Err(Failed::from(format!("{error:#}"))),
             },
         })
     }
 }
-
-/// Runs again what QEMU's software CPU has broken: about one guest in fifteen, of any hypervisor,
-/// dies or hangs there while its kernel starts up. On real processors nothing is repeated.
-fn repeated(name: &str, run: &dyn Fn() -> Result<()>) -> Result<()> {
-    const TRIES: u32 = 3;
-    for nth in 1..TRIES {
-        let Err(error) = run() else { return Ok(()) };
-        let text = format!("{error:#}");
-        let at_start = text.contains(BEFORE_USER_SPACE);
-        if !at_start || !host::has_emulated_cpu() {
-            return Err(error);
-        }
-        eprintln!(
-            "{name}: try {nth} was lost to the emulated CPU: {}",
-            text.lines().next().unwrap_or_default()
-        );
-    }
-    run()
-}
-
-/// What the harness says of a guest that did not come up.
-const BEFORE_USER_SPACE: &str = "without \"guest: user space";
 
 /// Whether everything is to run at full length.
 pub fn long() -> bool {

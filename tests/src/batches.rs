@@ -1,0 +1,97 @@
+//! Tests shared out in batches to several runners at once; what a runner loses is run again.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use crate::tally::Tally;
+
+/// How tests are shared out.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    pub runners: usize,
+    /// Tests that a runner gets at once.
+    pub batch: usize,
+    /// Times that a test is run whose runner ends without a word about it.
+    pub tries_if_lost: u32,
+    /// Times that a test is run that fails.
+    pub tries_if_failed: u32,
+}
+
+struct Test {
+    name: String,
+    /// Times it was run.
+    tried: u32,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Test>,
+    tally: Tally,
+}
+
+/// Runs all tests of these names; `run` gets the runner's number and a batch, and returns what became of it.
+pub fn run(
+    names: Vec<String>,
+    rules: &Rules,
+    run: impl Fn(usize, &[String]) -> Tally + Sync,
+) -> Tally {
+    let waiting = names.into_iter().map(|name| Test { name, tried: 0 }).collect();
+    let state = Mutex::new(State { waiting, tally: Tally::default() });
+    let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
+    let work = |runner| {
+        loop {
+            let batch = lock().take(rules.batch);
+            if batch.is_empty() {
+                return;
+            }
+            let names: Vec<_> = batch.iter().map(|test| test.name.clone()).collect();
+            let told = run(runner, &names);
+            lock().put_back(batch, told, rules);
+        }
+    };
+    std::thread::scope(|scope| {
+        for runner in 0..rules.runners {
+            scope.spawn(move || work(runner));
+        }
+    });
+    state.into_inner().unwrap_or_else(PoisonError::into_inner).tally
+}
+
+impl State {
+    /// The next tests; one that was run before is taken alone, so that it takes no other down with it.
+    fn take(&mut self, most: usize) -> Vec<Test> {
+        let fresh = self.waiting.iter().take(most).take_while(|test| test.tried == 0).count();
+        let count = fresh.max(1).min(self.waiting.len());
+        self.waiting.drain(..count).collect()
+    }
+
+    fn put_back(&mut self, batch: Vec<Test>, told: Tally, rules: &Rules) {
+        for mut test in batch {
+            test.tried += 1;
+            let failed = told.failed.contains(&test.name);
+            if told.passed.contains(&test.name) {
+                self.tally.passed.push(test.name);
+            } else if let Some(skipped) =
+                told.skipped.iter().find(|line| line.starts_with(&format!("{}: ", test.name)))
+            {
+                self.tally.skipped.push(skipped.clone());
+            } else {
+                let (what, tries) = if failed {
+                    ("failed", rules.tries_if_failed)
+                } else {
+                    ("was lost with its runner", rules.tries_if_lost)
+                };
+                if test.tried < tries {
+                    self.tally.repeated.push(format!("{} (try {} {what})", test.name, test.tried));
+                    self.waiting.push_back(test);
+                } else {
+                    self.tally.failed.push(test.name);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "batches_test.rs"]
+mod tests;

@@ -1,0 +1,75 @@
+//! Tests of sharing out tests.
+
+use super::*;
+
+const RULES: Rules = Rules { runners: 2, batch: 3, tries_if_lost: 3, tries_if_failed: 2 };
+
+fn names(count: u32) -> Vec<String> {
+    (0..count).map(|n| format!("test {n}")).collect()
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
+}
+
+fn passing(batch: &[String]) -> Tally {
+    Tally { passed: batch.to_vec(), ..Tally::default() }
+}
+
+#[test]
+fn every_test_is_run_once() {
+    let sizes = Mutex::new(Vec::new());
+    let tally = run(names(8), &RULES, |_, batch| {
+        sizes.lock().unwrap().push(batch.len());
+        passing(batch)
+    });
+    assert_eq!(sorted(tally.passed), names(8));
+    assert_eq!(tally.failed, [""; 0]);
+    let mut sizes = sizes.into_inner().unwrap();
+    sizes.sort();
+    assert_eq!(sizes, [2, 3, 3]);
+}
+
+#[test]
+fn what_a_runner_loses_is_run_again_alone() {
+    let batches = Mutex::new(Vec::new());
+    let rules = Rules { runners: 1, ..RULES };
+    let tally = run(names(3), &rules, |_, batch| {
+        let mut batches = batches.lock().unwrap();
+        batches.push(batch.len());
+        passing(if batches.len() == 1 { &batch[..1] } else { batch })
+    });
+    assert_eq!(sorted(tally.passed), names(3));
+    assert_eq!(batches.into_inner().unwrap(), [3, 1, 1]);
+    assert_eq!(tally.repeated.len(), 2);
+}
+
+#[test]
+fn a_test_that_is_always_lost_fails_at_last() {
+    let count = Mutex::new(0);
+    let tally = run(names(1), &RULES, |_, _| {
+        *count.lock().unwrap() += 1;
+        Tally::default()
+    });
+    assert_eq!((tally.failed, tally.passed), (names(1), vec![]));
+    assert_eq!(count.into_inner().unwrap(), 3);
+}
+
+#[test]
+fn a_failure_is_believed_when_it_repeats() {
+    let tally =
+        run(names(1), &RULES, |_, batch| Tally { failed: batch.to_vec(), ..Tally::default() });
+    assert_eq!(tally.failed, names(1));
+    assert_eq!(tally.repeated, ["test 0 (try 1 failed)"]);
+}
+
+#[test]
+fn skipped_tests_keep_their_reason() {
+    let tally = run(names(1), &RULES, |_, _| Tally {
+        skipped: vec!["test 0: no KVM".to_owned()],
+        ..Tally::default()
+    });
+    assert_eq!(tally.skipped, ["test 0: no KVM"]);
+    assert_eq!(tally.repeated, [""; 0]);
+}
