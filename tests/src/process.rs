@@ -51,11 +51,19 @@ impl Owned {
     /// Waits for the end; `None` when the deadline passes first.
     pub fn wait(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
         let start = Instant::now();
+        self.wait_while(|| start.elapsed() < limit)
+    }
+
+    /// Waits for the end as long as `patient` says so; `None` when it no longer does.
+    pub fn wait_while(
+        &mut self,
+        mut patient: impl FnMut() -> bool,
+    ) -> io::Result<Option<ExitStatus>> {
         loop {
             if let Some(status) = self.0.try_wait()? {
                 return Ok(Some(status));
             }
-            if start.elapsed() >= limit {
+            if !patient() {
                 return Ok(None);
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -63,14 +71,13 @@ impl Owned {
     }
 }
 
-/// Runs a command to its end with each line of its standard output handed to `hear`.
-pub fn heard(
+/// Runs a command with each line of its standard output handed to `hear`, as long as `patient` says
+/// so; `None` when it no longer does.
+pub fn heard_while(
     command: &mut Command,
-    limit: Duration,
+    mut patient: impl FnMut() -> bool,
     mut hear: impl FnMut(&str),
-) -> Result<ExitStatus> {
-    let start = Instant::now();
-    let left = || limit.saturating_sub(start.elapsed());
+) -> Result<Option<ExitStatus>> {
     let mut process = Owned::spawn(command.stdout(Stdio::piped()))?;
     let output = process.child().stdout.take().context("the output is missing")?;
     let (sender, lines) = mpsc::channel();
@@ -82,13 +89,16 @@ pub fn heard(
         }
     });
     loop {
-        match lines.recv_timeout(left()) {
+        match lines.recv_timeout(Duration::from_millis(200)) {
             Ok(line) => hear(line.trim_end_matches('\r')),
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
-            Err(mpsc::RecvTimeoutError::Timeout) => bail!("not done within {} s", limit.as_secs()),
+            Err(mpsc::RecvTimeoutError::Timeout) => (),
+        }
+        if !patient() {
+            return Ok(None);
         }
     }
-    process.wait(left())?.with_context(|| format!("not done within {} s", limit.as_secs()))
+    Ok(process.wait_while(patient)?)
 }
 
 impl Drop for Owned {

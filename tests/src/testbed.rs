@@ -11,18 +11,23 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 
 use crate::initramfs::Archive;
 use crate::kernel::{Format, Kernel, Release};
-use crate::process::{Owned, heard};
+use crate::process::{Owned, heard_while};
 use crate::{guest, host};
 
 const INIT: &str = include_str!("../../resources/guest/testbed-init");
 const COMMAND: &str = ".testbed-command";
 const STATUS: &str = ".testbed-status";
+/// Written by the testbed every few seconds.
+const ALIVE: &str = ".testbed-alive";
+
+/// Time without a sign of life after which a testbed has hung: an emulated one does now and then.
+const SILENCE: Duration = Duration::from_secs(90);
 
 /// Environment that means something to tests and tools, and so comes along.
 const ENVIRONMENT: [&str; 10] = [
@@ -79,19 +84,23 @@ impl Testbed {
 
     /// Runs a command as root in the testbed with its output on ours; returns its exit status.
     pub fn run(&self, command: &[OsString]) -> Result<i32> {
-        self.run_by(command, |qemu| Ok(Owned::spawn(qemu)?.wait(self.timeout)?.map(drop)))
+        self.run_by(command, |qemu, patience| {
+            Ok(Owned::spawn(qemu)?.wait_while(|| patience.lasts())?.is_some())
+        })
     }
 
     /// The same with each line of output handed to `hear`.
     pub fn run_heard(&self, command: &[OsString], hear: impl FnMut(&str)) -> Result<i32> {
-        self.run_by(command, |qemu| heard(qemu, self.timeout, hear).map(|_| Some(())))
+        self.run_by(command, |qemu, patience| {
+            Ok(heard_while(qemu, || patience.lasts(), hear)?.is_some())
+        })
     }
 
-    /// Runs a command by a QEMU that `start` sees to its end, or not if it takes too long.
+    /// Runs a command by a QEMU that `start` sees to its end, unless its patience does not last.
     fn run_by(
         &self,
         command: &[OsString],
-        start: impl FnOnce(&mut Command) -> Result<Option<()>>,
+        start: impl FnOnce(&mut Command, &mut Patience) -> Result<bool>,
     ) -> Result<i32> {
         host::ensure(&[host::QEMU, host::IP])?;
         guest::fetch()?;
@@ -132,14 +141,18 @@ impl Testbed {
         if !self.interactive {
             qemu.stdin(Stdio::null());
         }
-        let ended = start(&mut qemu);
+        let mut patience = Patience::new(share.join(ALIVE), self.timeout);
+        let ended = start(&mut qemu, &mut patience);
         let told = fs::read_to_string(&status).unwrap_or_default();
         let _ = fs::remove_file(share.join(COMMAND));
         let _ = fs::remove_file(&status);
-        if !matches!(ended, Ok(Some(()))) {
+        let _ = fs::remove_file(share.join(ALIVE));
+        if !ended? {
             show_end_of(&console);
-            ended?;
-            bail!("the command did not end within {} s", self.timeout.as_secs());
+            if patience.is_over() {
+                bail!("the command did not end within {} s", self.timeout.as_secs());
+            }
+            bail!("the testbed hung: no sign of life for {} s", SILENCE.as_secs());
         }
         match told.trim().parse() {
             Ok(status) => Ok(status),
@@ -163,6 +176,34 @@ impl Testbed {
             self.memory_mib.to_string(),
         ];
         fixed.iter().chain(accel).map(|&argument| argument.to_owned()).chain(size).collect()
+    }
+}
+
+/// How long to wait for a testbed: until its time is over, or it gives no sign of life.
+struct Patience {
+    end: Option<Instant>,
+    alive: PathBuf,
+    last_sign: Option<SystemTime>,
+    heard_at: Instant,
+}
+
+impl Patience {
+    fn new(alive: PathBuf, limit: Duration) -> Self {
+        let now = Instant::now();
+        Self { end: now.checked_add(limit), alive, last_sign: None, heard_at: now }
+    }
+
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| Instant::now() >= end)
+    }
+
+    fn lasts(&mut self) -> bool {
+        let sign = fs::metadata(&self.alive).and_then(|file| file.modified()).ok();
+        if sign != self.last_sign {
+            self.last_sign = sign;
+            self.heard_at = Instant::now();
+        }
+        !self.is_over() && self.heard_at.elapsed() < SILENCE
     }
 }
 

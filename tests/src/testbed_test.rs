@@ -23,3 +23,19 @@ fn the_environment_reaches_the_command() {
     let output = Command::new("sh").args(["-c", &script]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), value.to_str().unwrap());
 }
+
+#[test]
+fn patience_ends_with_the_time_or_the_signs_of_life() {
+    let folder = tempfile::tempdir().unwrap();
+    let alive = folder.path().join("alive");
+    assert!(!Patience::new(alive.clone(), Duration::ZERO).lasts());
+
+    let mut patience = Patience::new(alive.clone(), Duration::MAX);
+    assert!(patience.lasts());
+    let long_ago = Instant::now().checked_sub(SILENCE).unwrap();
+    patience.heard_at = long_ago;
+    fs::write(&alive, "1").unwrap();
+    assert!(patience.lasts(), "a sign of life renews it");
+    patience.heard_at = long_ago;
+    assert!(!patience.lasts() && !patience.is_over());
+}

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use tests::batches::{self, Rules};
-use tests::process::{heard, quiet, stdout_of};
+use tests::process::{heard_while, quiet, stdout_of};
 use tests::tally::Tally;
 use tests::testbed::Testbed;
 use tests::{cargo, guest, host};
@@ -204,10 +204,13 @@ impl Verify {
 
 /// Runs a command with its output shown, and each line of it handed to `each`.
 fn run(command: &mut Command, limit: Duration, mut each: impl FnMut(&str)) -> Result<()> {
-    let status = heard(command.stdin(Stdio::null()), limit, |line| {
+    let start = Instant::now();
+    let patient = || start.elapsed() < limit;
+    let status = heard_while(command.stdin(Stdio::null()), patient, |line| {
         println!("{line}");
         each(line);
-    })?;
+    })?
+    .with_context(|| format!("not done within {} minutes", limit.as_secs() / 60))?;
     ensure!(status.success(), "ended with {status}");
     Ok(())
 }
