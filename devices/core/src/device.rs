@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::GuestRam;
 use crate::interrupt::MsiController;
 use crate::kick::KickBinder;
+use crate::ram_window::RamWindows;
 use crate::worker::Threads;
 
 /// A part of the machine that can be stopped and started.
@@ -30,5 +31,6 @@ pub struct Kit<'a> {
     pub memory: &'a GuestRam,
     pub msi: &'a Arc<dyn MsiController>,
     pub kicks: &'a Arc<dyn KickBinder>,
+    pub windows: &'a Arc<dyn RamWindows>,
     pub threads: &'a Threads,
 }

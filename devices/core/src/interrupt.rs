@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use crate::irq_gate::Fire;
+
 /// An edge-triggered interrupt line of the board.
 pub trait IrqLine: Send + Sync {
     /// Raises and lowers the line once.
@@ -20,6 +22,12 @@ pub trait MsiVector: Send + Sync {
 
     /// The eventfd behind [`MsiVector::fire`], for whoever fires without us (vhost).
     fn eventfd(&self) -> BorrowedFd<'_>;
+}
+
+impl Fire for Arc<dyn MsiVector> {
+    fn fire(&self) {
+        (**self).fire();
+    }
 }
 
 /// What an MSI writes, and where.

@@ -5,6 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use vmm_sys_util::eventfd::EventFd;
 
+use crate::doorbell::Wake;
+
 /// Binds eventfds to guest-physical addresses (ioeventfd).
 pub trait KickBinder: Send + Sync {
     /// From now on a write of any width and value at `address` signals `event`.
@@ -32,4 +34,11 @@ impl Drop for Binding {
 pub fn borrow(event: &EventFd) -> BorrowedFd<'_> {
     // SAFETY: the descriptor is open as long as `event`, which the result borrows.
     unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
+}
+
+impl Wake for EventFd {
+    fn wake(&self) {
+        // Cannot fail but by overflow, and then it is readable already.
+        let _ = self.write(1);
+    }
 }

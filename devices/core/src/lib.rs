@@ -8,11 +8,15 @@
 pub mod bus;
 pub mod counters;
 pub mod device;
+pub mod doorbell;
 pub mod guest_log;
 pub mod interrupt;
+pub mod irq_gate;
 pub mod kick;
 pub mod memory;
+pub mod ram_window;
 pub mod registers;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod worker;

@@ -15,6 +15,7 @@ use crate::GuestRam;
 use crate::device::Kit;
 use crate::interrupt::{MsiController, MsiMessage, MsiSet, MsiVector, Route};
 use crate::kick::{Binding, KickBinder};
+use crate::ram_window::{RamWindow, RamWindows};
 use crate::worker::Threads;
 
 pub use crate::kick::borrow;
@@ -161,26 +162,71 @@ impl KickBinder for TestKicks {
     }
 }
 
+/// A window that remembers where it was placed.
+pub struct TestWindow {
+    memory: GuestRam,
+    placed: Mutex<Option<u64>>,
+}
+
+impl TestWindow {
+    pub fn placed(&self) -> Option<u64> {
+        *self.placed.lock().unwrap()
+    }
+}
+
+impl RamWindow for TestWindow {
+    fn memory(&self) -> &GuestRam {
+        &self.memory
+    }
+    fn place(&self, at: Option<u64>) -> io::Result<()> {
+        *self.placed.lock().unwrap() = at;
+        Ok(())
+    }
+}
+
+/// Gives out [`TestWindow`]s and remembers them, in order.
+#[derive(Default)]
+pub struct TestWindows(Mutex<Vec<Arc<TestWindow>>>);
+
+impl TestWindows {
+    pub fn window(&self, index: usize) -> Arc<TestWindow> {
+        self.0.lock().unwrap()[index].clone()
+    }
+}
+
+impl RamWindows for TestWindows {
+    fn allocate(&self, bytes: u64) -> io::Result<Arc<dyn RamWindow>> {
+        let window = Arc::new(TestWindow { memory: ram(bytes as usize), placed: Mutex::default() });
+        self.0.lock().unwrap().push(window.clone());
+        Ok(window)
+    }
+}
+
 /// Everything a device may ask for, as doubles.
 pub struct TestMachine {
     pub memory: GuestRam,
     pub msi: Arc<TestMsi>,
     pub kicks: Arc<TestKicks>,
+    pub windows: Arc<TestWindows>,
     pub threads: Threads,
     msi_object: Arc<dyn MsiController>,
     kicks_object: Arc<dyn KickBinder>,
+    windows_object: Arc<dyn RamWindows>,
 }
 
 impl TestMachine {
     pub fn new(memory: GuestRam) -> TestMachine {
         let msi = Arc::new(TestMsi::default());
         let kicks = Arc::new(TestKicks::default());
+        let windows = Arc::new(TestWindows::default());
         TestMachine {
             memory,
             msi_object: msi.clone(),
             kicks_object: kicks.clone(),
+            windows_object: windows.clone(),
             msi,
             kicks,
+            windows,
             threads: Threads::new().unwrap(),
         }
     }
@@ -190,6 +236,7 @@ impl TestMachine {
             memory: &self.memory,
             msi: &self.msi_object,
             kicks: &self.kicks_object,
+            windows: &self.windows_object,
             threads: &self.threads,
         }
     }
