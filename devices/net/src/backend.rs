@@ -14,7 +14,10 @@ pub mod tap;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use device_core::worker::EventSet;
+
 use crate::frame::{Offloads, RxFrame, TxFrame};
+use crate::rss::{Hasher, Steering};
 use crate::scatter::Scatter;
 
 /// What a backend can do.
@@ -68,6 +71,23 @@ pub trait NetQueue: Send + 'static {
 
     /// What to watch edge-triggered for readiness.
     fn poll_fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// All descriptors to watch edge-triggered, and what for.
+    fn watches(&self) -> Vec<(BorrowedFd<'_>, EventSet)> {
+        self.poll_fd().map(|fd| (fd, EventSet::IN | EventSet::OUT)).into_iter().collect()
+    }
+
+    /// Another handle on the same queue: for other lanes to send by, and for a sorter to read by.
+    fn share(&self) -> io::Result<Box<dyn NetQueue>> {
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+
+    /// From now on frames come from a sorter, or from the backend again
+    /// ([`crate::rss::sorter`]).
+    fn sort(&mut self, on: bool) -> io::Result<()> {
+        let _ = on;
+        Ok(())
+    }
 }
 
 /// All of a backend but its queues; owned by the port.
@@ -79,4 +99,16 @@ pub trait NetBackend: Send + 'static {
 
     /// From now on the guest can take these offloads in received frames.
     fn accept(&mut self, rx: Offloads) -> io::Result<()>;
+
+    /// Whether [`NetBackend::steer`] can follow a guest's table exactly.
+    fn steers(&self) -> bool {
+        false
+    }
+
+    /// From now on frames belong into the queues that `to` names, or where the backend likes.
+    /// Says how well it can follow.
+    fn steer(&mut self, to: Option<&Hasher>) -> io::Result<Steering> {
+        let _ = to;
+        Ok(Steering::ByFlow)
+    }
 }

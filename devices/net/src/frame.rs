@@ -4,11 +4,15 @@
 use bitflags::bitflags;
 use device_core::GuestRam;
 
+use crate::rss::Protocol;
 use crate::scatter::Scatter;
+use crate::stage::finish::Findings;
 
 /// Bytes of a frame that are copied to private memory, so that they cannot change between check
 /// and use: Ethernet with tags, IPv6 with options, TCP with options.
 pub const HEAD: usize = 128;
+/// Most bytes of a private head: what a driver may push beside its descriptors.
+pub const MAX_HEAD: usize = 256;
 /// Ethernet header.
 pub const MIN_FRAME: usize = 14;
 /// Largest frame: 64 KiB of IP packet or TCP payload, and every header before it.
@@ -66,7 +70,11 @@ pub struct Gso {
 
 /// Receive hash of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowHash(pub u32);
+pub struct FlowHash {
+    pub value: u32,
+    /// What was hashed: of TCP and UDP without their ports, the IP packet.
+    pub protocol: Protocol,
+}
 
 /// All that is known of a frame besides its bytes: what a vnet header or a card's descriptor can
 /// say, and no more.
@@ -98,13 +106,13 @@ impl FrameMeta {
 /// The first bytes of a frame, private.
 #[derive(Clone)]
 pub struct HeaderCopy {
-    bytes: [u8; HEAD],
+    bytes: [u8; MAX_HEAD],
     len: usize,
 }
 
 impl Default for HeaderCopy {
     fn default() -> HeaderCopy {
-        HeaderCopy { bytes: [0; HEAD], len: 0 }
+        HeaderCopy { bytes: [0; MAX_HEAD], len: 0 }
     }
 }
 
@@ -113,14 +121,24 @@ impl HeaderCopy {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// All that fits, for a backend to fill before it says [`HeaderCopy::set_len`].
-    pub fn room(&mut self) -> &mut [u8; HEAD] {
-        &mut self.bytes
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(..self.len).unwrap_or_default()
     }
 
-    /// How many bytes are valid, at most [`HEAD`].
+    /// [`HEAD`] bytes for a backend to fill before it says [`HeaderCopy::set_len`].
+    pub fn room(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(..HEAD).unwrap_or_default()
+    }
+
+    /// How many bytes are valid, at most [`MAX_HEAD`].
     pub fn set_len(&mut self, len: usize) {
-        self.len = len.min(HEAD);
+        self.len = len.min(MAX_HEAD);
+    }
+
+    /// Takes a copy of the first bytes of a frame, at most [`MAX_HEAD`].
+    pub fn set(&mut self, bytes: &[u8]) {
+        self.set_len(bytes.len());
+        self.bytes_mut().iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
     }
 }
 
@@ -147,12 +165,15 @@ impl TxFrame {
         self.body.clear();
     }
 
-    /// Moves the first bytes of the body to the private head. A ring does so once the whole frame
-    /// is in the body.
+    /// Moves the first bytes of the body to the private head, up to [`HEAD`] of them with what is
+    /// there. A ring does so once the whole frame is in the body.
     pub fn pull_head(&mut self) {
-        let len = self.body.len().min(HEAD);
-        let pulled = self.head.room().get_mut(..len).is_some_and(|room| self.body.pull(room));
-        self.head.set_len(if pulled { len } else { 0 });
+        let have = self.head.len;
+        let len = have.saturating_add(HEAD.saturating_sub(have).min(self.body.len()));
+        let room = self.head.bytes.get_mut(have..len).unwrap_or_default();
+        if self.body.pull(room) {
+            self.head.set_len(len);
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -171,4 +192,6 @@ pub struct RxFrame {
     pub head: HeaderCopy,
     /// Bytes of the whole frame, head included.
     pub len: usize,
+    /// For cards that want to know ([`crate::ring::RxRing::FINISHED`]).
+    pub findings: Findings,
 }

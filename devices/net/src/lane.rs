@@ -21,10 +21,13 @@ use device_core::worker::{Again, EventSet, Interest, Source, Worker};
 use crate::backend::{NetQueue, QueueError, Room};
 use crate::frame::{HEAD, MAX_FRAME, Offloads, RxFrame, TxFrame};
 use crate::mac::MacAddr;
-use crate::pipeline::{LaneCounters, Pipeline};
+use crate::pipeline::{LaneCounters, Pipeline, Throttle};
 use crate::port::Link;
 use crate::ring::{GuestFault, Next, RxRing, TxRing};
+use crate::scatter::Scatter;
 use crate::stage::filter::ReceiveFilter;
+use crate::stage::finish::{Body, finish};
+use crate::stage::limiter::Way;
 
 /// Frames and bytes per direction and turn; then the other direction, mail and the thread's other
 /// lanes are heard.
@@ -66,7 +69,7 @@ enum Progress {
 pub struct Lane<T, R> {
     index: u16,
     queue: Box<dyn NetQueue>,
-    /// The backend's descriptor is watched.
+    /// The backend's descriptors are watched.
     watched: bool,
     link: Arc<Link>,
     pub(crate) pipeline: Pipeline,
@@ -82,6 +85,7 @@ struct Outgoing<T> {
     /// Since when the backend has had no room, and whether that may have changed.
     blocked_since: Option<Instant>,
     writable: bool,
+    throttle: Throttle,
 }
 
 struct Incoming<R> {
@@ -96,6 +100,9 @@ struct Incoming<R> {
     held: Option<Held>,
     want: Want,
     pause: Option<Pause>,
+    throttle: Throttle,
+    /// Frames without a ring for them are thrown away; this list stays empty.
+    drain: Option<Scatter>,
 }
 
 /// A received frame that needs more buffers than there were: it is in `Incoming::frame`, its last
@@ -126,7 +133,15 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             queue,
             watched: false,
             link,
-            pipeline: Pipeline { counters, accepted: Offloads::empty(), filter },
+            pipeline: Pipeline {
+                counters,
+                accepted: Offloads::empty(),
+                mtu: usize::MAX,
+                filter,
+                hasher: None,
+                limiter: Arc::default(),
+                tracked: None,
+            },
             log: LogLimit::default(),
             tx: Outgoing {
                 ring: None,
@@ -134,6 +149,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 frame: TxFrame::new(memory),
                 blocked_since: None,
                 writable: true,
+                throttle: Throttle::default(),
             },
             rx: Incoming {
                 ring: None,
@@ -146,8 +162,29 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 held: None,
                 want: Want::default(),
                 pause: None,
+                throttle: Throttle::default(),
+                drain: None,
             },
         }
+    }
+
+    /// Whether frames that find no ring are thrown away, since they are steered here on purpose;
+    /// else they wait in the backend.
+    pub(crate) fn drain(&mut self, on: bool, memory: GuestRam) {
+        self.rx.drain = on.then(|| Scatter::new(memory));
+    }
+
+    /// Limits have changed.
+    pub(crate) fn limits_changed(&mut self) {
+        self.pipeline.tracked = self.pipeline.limiter.tracker.table();
+        self.tx.throttle.lift();
+        self.rx.throttle.lift();
+    }
+
+    /// Frames come from a sorter from now on, or from the backend again.
+    pub(crate) fn sort(&mut self, on: bool) -> io::Result<()> {
+        self.rx.readable = true;
+        self.queue.sort(on)
     }
 
     pub(crate) fn plug_tx(&mut self, ring: T, interest: &mut Interest<'_>) -> io::Result<()> {
@@ -161,6 +198,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     pub(crate) fn unplug_tx(&mut self, interest: &mut Interest<'_>) -> Option<T> {
         let ring = self.tx.ring.take()?;
         self.tx.blocked_since = None;
+        self.tx.throttle.lift();
         self.forget(ring.kick(), interest);
         Some(ring)
     }
@@ -178,6 +216,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
         if self.rx.held.take().is_some() {
             self.pipeline.counters.rx_too_large.add(1);
         }
+        self.rx.throttle.lift();
         self.forget(ring.kick(), interest);
         Some(ring)
     }
@@ -211,7 +250,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     }
 
     fn transmit(&mut self, now: Instant) -> Result<Progress, GuestFault> {
-        let Outgoing { ring: Some(ring), faulted: false, frame, blocked_since, writable } =
+        let Outgoing { ring: Some(ring), faulted: false, frame, blocked_since, writable, throttle } =
             &mut self.tx
         else {
             return Ok(Progress::Idle);
@@ -223,6 +262,11 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             && now < given_up_at(since)
         {
             return Ok(Progress::Wait(given_up_at(since)));
+        }
+        if let Some(until) = throttle.until().filter(|until| now < *until)
+            && let Some(since) = throttle.since().filter(|since| now < given_up_at(*since))
+        {
+            return Ok(Progress::Wait(until.min(given_up_at(since))));
         }
         let mut burst = Burst::of(TX_BURST_BYTES);
         for _ in 0..BUDGET {
@@ -238,10 +282,27 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                     return Ok(if ring.may_sleep()? { Progress::Idle } else { Progress::More });
                 }
             };
+            if let Err(until) = throttle.ask(&self.pipeline.limiter, Way::Out, now) {
+                let since = throttle.since().unwrap_or(now);
+                if now < given_up_at(since) {
+                    ring.put_back(token);
+                    counters.interrupts.add(ring.publish()?.into());
+                    return Ok(Progress::Wait(until.min(given_up_at(since))));
+                }
+                counters.tx_throttled.add(1);
+                throttle.lift();
+                ring.complete(token)?;
+                continue;
+            }
+            throttle.lift();
+            if !self.pipeline.tracks(Way::Out, frame.head.bytes(), now) {
+                ring.complete(token)?;
+                continue;
+            }
             match self.queue.send(frame) {
                 Ok(()) => {
                     *blocked_since = None;
-                    self.pipeline.sent(frame);
+                    self.pipeline.sent(frame, now);
                 }
                 Err(QueueError::NotReady) => {
                     *writable = false;
@@ -301,9 +362,20 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     }
 
     fn receive(&mut self, now: Instant) -> Result<Progress, GuestFault> {
-        let Incoming { ring, faulted, frame, readable, suspect, spill, held, want, pause } =
-            &mut self.rx;
-        let Some(ring) = ring.as_mut().filter(|_| !*faulted) else { return Ok(Progress::Idle) };
+        let Incoming {
+            ring,
+            faulted,
+            frame,
+            readable,
+            suspect,
+            spill,
+            held,
+            want,
+            pause,
+            throttle,
+            ..
+        } = &mut self.rx;
+        let Some(ring) = ring.as_mut().filter(|_| !*faulted) else { return Ok(self.throw_away()) };
         if held.is_none() && !*readable {
             return Ok(Progress::Idle);
         }
@@ -325,7 +397,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                     room.write_at(headroom, frame.head.bytes());
                     room.write_at(at, spill.get(..rest).unwrap_or_default());
                     ring.deliver(frame)?;
-                    self.pipeline.delivered(frame.len);
+                    self.pipeline.delivered(frame, now);
                     *held = None;
                     if burst.ends_with(frame.len) {
                         counters.interrupts.add(ring.publish()?.into());
@@ -354,7 +426,12 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 }
                 continue;
             }
+            if *readable && let Err(until) = throttle.ask(&self.pipeline.limiter, Way::In, now) {
+                counters.interrupts.add(ring.publish()?.into());
+                return Ok(Progress::Wait(until));
+            }
             *suspect = false;
+            throttle.lift();
             let skip = headroom.saturating_add(HEAD);
             match self.queue.recv(Room { buffers: room, skip, spill }, frame) {
                 Ok(()) => {}
@@ -386,17 +463,20 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             }
             *pause = None;
             want.learn(frame.len);
-            if !self.pipeline.admit(frame) {
+            if !self.pipeline.admit(frame, now) {
                 continue;
             }
+            let spilled_at = room.len().saturating_sub(skip).saturating_add(HEAD);
+            if R::FINISHED {
+                finish(frame, Body { room, headroom, spill, spilled_at });
+            }
             if room.len() < headroom.saturating_add(frame.len) {
-                let spilled_at = room.len().saturating_sub(skip).saturating_add(HEAD);
                 *held = Some(Held { since: now, spilled_at });
                 continue;
             }
             room.write_at(headroom, frame.head.bytes());
             ring.deliver(frame)?;
-            self.pipeline.delivered(frame.len);
+            self.pipeline.delivered(frame, now);
             if burst.ends_with(frame.len) {
                 counters.interrupts.add(ring.publish()?.into());
             }
@@ -409,11 +489,34 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     }
 }
 
+impl<T: TxRing, R: RxRing> Lane<T, R> {
+    /// Without a ring: empties the backend, if what is there was meant for this lane.
+    fn throw_away(&mut self) -> Progress {
+        let Incoming { frame, readable, spill, drain: Some(nowhere), .. } = &mut self.rx else {
+            return Progress::Idle;
+        };
+        for _ in 0..BUDGET {
+            if !*readable {
+                return Progress::Idle;
+            }
+            match self.queue.recv(Room { buffers: nowhere, skip: HEAD, spill }, frame) {
+                Ok(()) | Err(QueueError::Refused(_)) => self.pipeline.counters.rx_no_ring.add(1),
+                Err(QueueError::NotReady | QueueError::Transient(_)) => *readable = false,
+                Err(QueueError::Gone(error)) => {
+                    self.pipeline.counters.backend_errors.add(1);
+                    *readable = false;
+                    self.link.lose(&error);
+                }
+            }
+        }
+        Progress::More
+    }
+}
+
 impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
     fn begin(&mut self, interest: &mut Interest<'_>) -> io::Result<()> {
-        let set = EventSet::IN | EventSet::OUT | EventSet::EDGE_TRIGGERED;
-        if let Some(fd) = self.queue.poll_fd() {
-            interest.watch(fd, BACKEND, set)?;
+        for (fd, set) in self.queue.watches() {
+            interest.watch(fd, BACKEND, set | EventSet::EDGE_TRIGGERED)?;
             self.watched = true;
         }
         Ok(())
@@ -432,7 +535,7 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
     fn run(&mut self, now: Instant, interest: &mut Interest<'_>) -> Again {
         let (tx, rx) = (self.pump_tx(now), self.pump_rx(now));
         if self.watched && !self.link.is_up() {
-            if let Some(fd) = self.queue.poll_fd() {
+            for (fd, _) in self.queue.watches() {
                 self.forget(fd, interest);
             }
             self.watched = false;

@@ -12,6 +12,7 @@ use crate::backend::Limits;
 use crate::backend::script::{Stage, stage};
 use crate::ring::TxToken;
 use crate::scatter::Scatter;
+use crate::stage::limiter::Allowed;
 
 /// A transmit ring of frames by length; keeps what became of them.
 struct Frames {
@@ -295,4 +296,109 @@ fn room_for_large_frames_is_offered_while_they_come() {
         want.learn(60);
     }
     assert_eq!(want.bytes(), ORDINARY);
+}
+
+#[test]
+fn a_limit_holds_frames_back_until_their_time_and_counts_each_once() {
+    let mut it = Fixture::with_frames(3);
+    // One packet per 100 ms; the first may go at once.
+    let limiter = it.lane.pipeline.limiter.clone();
+    limiter.set(&Allowed { pps: Some(10), ..Allowed::default() });
+    let now = Instant::now();
+    let Progress::Wait(until) = it.lane.pump_tx(now) else { panic!("it must wait") };
+    assert_eq!(it.stage.take_sent().len(), 1);
+    let wait = until - now;
+    assert!(Duration::from_millis(89) < wait && wait < Duration::from_millis(91), "{wait:?}");
+    // Nothing is even looked at before.
+    assert_eq!(it.lane.pump_tx(now + wait / 2), Progress::Wait(until));
+    assert_eq!(limiter.allowances().pps_exceeded, 1);
+    assert!(matches!(it.lane.pump_tx(until), Progress::Wait(_)));
+    assert_eq!(it.stage.take_sent().len(), 1);
+    assert_eq!(limiter.allowances().pps_exceeded, 2);
+    assert_eq!(it.count("tx_throttled"), 0);
+}
+
+#[test]
+fn a_frame_held_back_for_a_second_is_given_up_and_its_buffer_comes_back() {
+    let mut it = Fixture::with_frames(2);
+    let limiter = it.lane.pipeline.limiter.clone();
+    limiter.set(&Allowed { bw_out: Some(8), ..Allowed::default() });
+    let now = Instant::now();
+    let Progress::Wait(until) = it.lane.pump_tx(now) else { panic!("it must wait") };
+    assert_eq!(until, now + PATIENCE);
+    assert_eq!(it.lane.pump_tx(until), Progress::Idle);
+    assert_eq!(it.tx().completed, [0, 1]);
+    assert_eq!((it.count("tx_frames"), it.count("tx_throttled")), (1, 1));
+}
+
+#[test]
+fn a_limit_leaves_frames_in_the_backend_until_their_time() {
+    let mut it = Fixture::with_frames(0);
+    it.rx().posted.extend([2048; 4]);
+    let limiter = it.lane.pipeline.limiter.clone();
+    limiter.set(&Allowed { bw_in: Some(60 * 8 * 10), ..Allowed::default() });
+    for _ in 0..3 {
+        it.stage.bring(vec![0xff; 60]);
+    }
+    let now = Instant::now();
+    let Progress::Wait(until) = it.lane.pump_rx(now) else { panic!("it must wait") };
+    assert_eq!((it.rx().delivered.len(), it.stage.scene().incoming.len()), (1, 2));
+    assert_eq!(limiter.allowances().bw_in_exceeded, 1);
+    // A new limit is heard at once.
+    limiter.set(&Allowed::default());
+    it.lane.limits_changed();
+    assert_eq!(it.lane.pump_rx(now), Progress::Idle);
+    assert_eq!(it.rx().delivered.len(), 3);
+    assert!(until > now);
+}
+
+#[test]
+fn connections_beyond_those_allowed_are_lost_and_counted() {
+    let mut it = Fixture::with_frames(0);
+    it.rx().posted.extend([2048; 4]);
+    it.lane.pipeline.limiter.set(&Allowed { conntrack: Some(1), ..Allowed::default() });
+    it.lane.limits_changed();
+    for port in [1, 2, 1] {
+        let mut frame = vec![0; 60];
+        frame[12..15].copy_from_slice(&[8, 0, 0x45]);
+        frame[23] = 17;
+        frame[35] = port;
+        it.stage.bring(frame);
+    }
+    it.lane.pump_rx(it.at(0));
+    assert_eq!(it.rx().delivered.len(), 2);
+    assert_eq!(it.count("rx_untracked"), 1);
+    assert_eq!(it.lane.pipeline.limiter.allowances().conntrack_exceeded, 1);
+}
+
+#[test]
+fn frames_steered_to_a_lane_without_a_ring_are_thrown_away() {
+    let mut it = Fixture::with_frames(0);
+    it.lane.rx.ring = None;
+    it.stage.bring(vec![0xff; 60]);
+    assert_eq!(it.lane.pump_rx(it.at(0)), Progress::Idle);
+    assert_eq!(it.stage.scene().incoming.len(), 1, "else they wait for a ring");
+    it.lane.drain(true, ram(0x1000));
+    assert_eq!(it.lane.pump_rx(it.at(0)), Progress::Idle);
+    assert_eq!(it.stage.scene().incoming.len(), 0);
+    assert_eq!(it.count("rx_no_ring"), 1);
+}
+
+#[test]
+fn a_new_ring_does_not_inherit_the_patience_of_the_old_one() {
+    let mut it = Fixture::with_frames(2);
+    it.lane.pipeline.limiter.set(&Allowed { bw_out: Some(8), ..Allowed::default() });
+    let now = Instant::now();
+    assert_eq!(it.lane.pump_tx(now), Progress::Wait(now + PATIENCE));
+    let thread = device_core::worker::IoThread::by_hand().unwrap();
+    let post = thread.host(it.lane).unwrap();
+    let late = now + PATIENCE;
+    let progress = post.ask(move |lane, interest| {
+        let ring = lane.tx.ring.take().unwrap();
+        lane.plug_tx(ring, interest).unwrap();
+        let ring = lane.unplug_tx(interest).unwrap();
+        lane.plug_tx(ring, interest).unwrap();
+        lane.pump_tx(late)
+    });
+    assert_eq!(progress, Progress::Wait(late + PATIENCE));
 }

@@ -23,10 +23,16 @@ pub mod mac;
 pub mod pipeline;
 pub mod port;
 pub mod ring;
+pub mod rss;
 #[allow(unsafe_code)] // volatile copies and iovecs of checked ranges
 pub mod scatter;
 pub mod spec;
 pub mod stage {
     //! What happens to a frame between ring and backend.
     pub mod filter;
+    pub mod finish;
+    pub mod limiter;
+    pub mod offload;
+    pub mod tracking;
 }
+pub mod wire;

@@ -2,11 +2,16 @@
 //! the receive filter; on both ways, statistics.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use device_core::counters;
 
 use crate::frame::{Csum, MIN_FRAME, Offloads, RxFrame, TxFrame};
+use crate::rss::Hasher;
 use crate::stage::filter::ReceiveFilter;
+use crate::stage::limiter::{Limiter, Wait, Way};
+use crate::stage::tracking::Table;
+use crate::wire::ethernet::Link;
 
 counters! {
     /// What one lane has done since its machine was built.
@@ -19,6 +24,10 @@ counters! {
         tx_refused,
         /// Frames given up after the backend had no room for too long.
         tx_blocked,
+        /// Frames given up after a limit made them wait for too long.
+        tx_throttled,
+        /// Frames of connections beyond those allowed.
+        tx_untracked,
         rx_frames,
         rx_bytes,
         /// Times that frames had to wait in the backend for buffers.
@@ -27,8 +36,12 @@ counters! {
         rx_too_large,
         /// Frames with an offload that the guest cannot take, or too short.
         rx_refused,
+        /// Frames for a lane that the guest gave no ring.
+        rx_no_ring,
         /// Frames the guest's driver does not want.
         rx_filtered,
+        /// Frames of connections beyond those allowed.
+        rx_untracked,
         backend_errors,
         interrupts,
         guest_faults,
@@ -41,11 +54,20 @@ pub struct Pipeline {
     /// What the guest can take in received frames.
     pub accepted: Offloads,
     pub filter: ReceiveFilter,
+    /// Most bytes behind the Ethernet header and its tags that the guest wants; cards whose driver
+    /// cannot say so have no limit.
+    pub mtu: usize,
+    /// Finds the hash of each received frame, if the guest is to be told.
+    pub hasher: Option<Arc<Hasher>>,
+    /// Shared by the card's lanes.
+    pub limiter: Arc<Limiter>,
+    /// The limiter's connections, if they are limited.
+    pub tracked: Option<Arc<Table>>,
 }
 
 impl Pipeline {
     /// Whether a received frame goes on to the guest. May clear what the guest cannot understand.
-    pub fn admit(&self, frame: &mut RxFrame) -> bool {
+    pub fn admit(&self, frame: &mut RxFrame, now: Instant) -> bool {
         let needs = frame.meta.needs();
         // One version of UDP segmentation is never had without the other.
         if !self.accepted.contains(needs) || frame.len < MIN_FRAME {
@@ -55,20 +77,82 @@ impl Pipeline {
         if frame.meta.csum == Csum::Valid && !self.accepted.contains(Offloads::CSUM) {
             frame.meta.csum = Csum::Unknown;
         }
+        if frame.len > self.mtu && frame.len > self.longest(frame.head.bytes()) {
+            self.counters.rx_too_large.add(1);
+            return false;
+        }
         if !self.filter.passes(frame.head.bytes()) {
             self.counters.rx_filtered.add(1);
             return false;
         }
+        if !self.tracks(Way::In, frame.head.bytes(), now) {
+            return false;
+        }
+        frame.meta.hash = self.hasher.as_ref().and_then(|hasher| hasher.hash(frame.head.bytes()));
         true
     }
 
-    pub fn sent(&self, frame: &TxFrame) {
+    /// Bytes of the longest frame with these tags.
+    fn longest(&self, head: &[u8]) -> usize {
+        let headers = Link::of(head).map_or(MIN_FRAME, |link| link.payload_at);
+        self.mtu.saturating_add(headers)
+    }
+
+    /// Whether a frame may go on to the wire, as far as connections are limited.
+    pub fn tracks(&self, way: Way, head: &[u8], now: Instant) -> bool {
+        let Some(table) = &self.tracked else { return true };
+        let admitted = table.admits(head, self.limiter.seconds(now));
+        if !admitted {
+            match way {
+                Way::In => self.counters.rx_untracked.add(1),
+                Way::Out => self.counters.tx_untracked.add(1),
+            }
+        }
+        admitted
+    }
+
+    pub fn sent(&self, frame: &TxFrame, now: Instant) {
+        self.limiter.charge(Way::Out, &frame.meta, frame.len(), now);
         self.counters.tx_frames.add(1);
         self.counters.tx_bytes.add(frame.len() as u64);
     }
 
-    pub fn delivered(&self, len: usize) {
+    pub fn delivered(&self, frame: &RxFrame, now: Instant) {
+        self.limiter.charge(Way::In, &frame.meta, frame.len, now);
         self.counters.rx_frames.add(1);
-        self.counters.rx_bytes.add(len as u64);
+        self.counters.rx_bytes.add(frame.len as u64);
+    }
+}
+
+/// Frames of one direction that a limit holds back.
+#[derive(Default)]
+pub struct Throttle(Option<(Instant, Wait)>);
+
+impl Throttle {
+    /// Until when nothing needs to be tried.
+    pub fn until(&self) -> Option<Instant> {
+        self.0.map(|(_, wait)| wait.until)
+    }
+
+    /// Since when the next frame waits.
+    pub fn since(&self) -> Option<Instant> {
+        self.0.map(|(since, _)| since)
+    }
+
+    /// Asks for the next frame; it is counted when it has to wait for the first time.
+    pub fn ask(&mut self, limiter: &Limiter, way: Way, now: Instant) -> Result<(), Instant> {
+        let Err(wait) = limiter.ask(way, now) else {
+            return Ok(());
+        };
+        if self.0.is_none() {
+            limiter.exceeded(way, &wait);
+        }
+        self.0 = Some((self.since().unwrap_or(now), wait));
+        Err(wait.until)
+    }
+
+    /// The frame is gone, or limits have changed.
+    pub fn lift(&mut self) {
+        self.0 = None;
     }
 }

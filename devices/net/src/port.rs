@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use device_core::GuestRam;
 use device_core::device::Kit;
 use device_core::worker::Post;
 
@@ -13,8 +14,13 @@ use crate::frame::Offloads;
 use crate::lane::Lane;
 use crate::pipeline::LaneCounters;
 use crate::ring::{RxRing, TxRing};
+use crate::rss::explain::{MixedVersions, explain};
+use crate::rss::sorter::{self, Sorter, SorterCounters};
+use crate::rss::{Explained, FlowKey, Hasher, Rss, Steering};
 use crate::spec::{BackendSpec, NicSpec, SpecError};
+use crate::stage;
 use crate::stage::filter::ReceiveFilter;
+use crate::stage::limiter::{Allowances, Limiter};
 
 /// Why a port could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -36,12 +42,21 @@ pub struct NetPort<T, R> {
     counters: Vec<Arc<LaneCounters>>,
     limits: Limits,
     link: Arc<Link>,
+    limiter: Arc<Limiter>,
+    /// For backends that cannot steer.
+    sorter: Option<Post<Sorter>>,
+    sorter_counters: Option<Arc<SorterCounters>>,
+    memory: GuestRam,
     control: Mutex<Control>,
 }
 
 struct Control {
     backend: Box<dyn NetBackend>,
+    /// Lanes that the host may use, and that it shall use unless a table names all.
     active: u16,
+    wanted: u16,
+    steering: Steering,
+    rss: Option<Rss>,
 }
 
 impl<T: TxRing, R: RxRing> NetPort<T, R> {
@@ -53,8 +68,10 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
             BackendSpec::Fd(fds) => open_by_fds(fds, spec.mtu)?,
         };
         let queues = queues.into_iter().map(|queue| Box::new(queue) as Box<dyn NetQueue>).collect();
-        NetPort::with_backend(&spec.id, Box::new(tap), queues, kit)
-            .map_err(|source| OpenError::Threads { id: spec.id.clone(), source })
+        let port = NetPort::with_backend(&spec.id, Box::new(tap), queues, kit)
+            .map_err(|source| OpenError::Threads { id: spec.id.clone(), source })?;
+        port.limit(&spec.limits);
+        Ok(port)
     }
 
     /// Starts a lane for each queue of an open backend; only lane 0 is active.
@@ -66,7 +83,19 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     ) -> io::Result<NetPort<T, R>> {
         let count = u16::try_from(queues.len()).unwrap_or(u16::MAX);
         let threads = kit.threads.fast(id, count)?;
+        let memory = kit.memory.clone();
+        let (sorter, queues) = if count > 1 && !backend.steers() {
+            sorter::wrap(queues, memory.clone())
+        } else {
+            (None, queues)
+        };
+        let sorter_counters = sorter.as_ref().map(Sorter::counters);
+        let sorter = match (sorter, threads.first()) {
+            (Some(sorter), Some(home)) => Some(home.host(sorter)?),
+            _ => None,
+        };
         let link = Arc::new(Link::new(backend.name()));
+        let limiter = Arc::new(Limiter::default());
         let counters: Vec<Arc<LaneCounters>> = queues.iter().map(|_| Arc::default()).collect();
         let mut lanes = Vec::with_capacity(queues.len());
         let homes = threads.iter().cycle();
@@ -74,12 +103,29 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
             (0..).zip(queues.into_iter().zip(&counters)).zip(homes)
         {
             let (link, counters) = (link.clone(), counters.clone());
-            let lane = Lane::new(index, queue, kit.memory.clone(), link, counters);
+            let mut lane = Lane::new(index, queue, kit.memory.clone(), link, counters);
+            lane.pipeline.limiter = limiter.clone();
             lanes.push(home.host(lane)?);
         }
         let limits = backend.limits();
-        let control = Mutex::new(Control { backend, active: count });
-        let port = NetPort { lanes, counters, limits, link, control };
+        let control = Mutex::new(Control {
+            backend,
+            active: count,
+            wanted: 1,
+            steering: Steering::ByFlow,
+            rss: None,
+        });
+        let port = NetPort {
+            lanes,
+            counters,
+            limits,
+            link,
+            limiter,
+            sorter,
+            sorter_counters,
+            memory,
+            control,
+        };
         port.set_active_lanes(1)?;
         Ok(port)
     }
@@ -116,10 +162,17 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         self.lane(lane).ok()?.ask(|lane, interest| lane.unplug_rx(interest))
     }
 
-    /// Lets the host steer frames to the first `count` lanes only, at least one.
+    /// Lets the host steer frames to the first `count` lanes only, at least one; while a guest's
+    /// table says where frames go, that holds for later.
     pub fn set_active_lanes(&self, count: u16) -> io::Result<()> {
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = count.clamp(1, self.lanes().max(1));
+        control.wanted = count.clamp(1, self.lanes().max(1));
+        self.activate(&mut control)
+    }
+
+    fn activate(&self, control: &mut Control) -> io::Result<()> {
+        // A table may name any lane.
+        let count = if control.rss.is_some() { self.lanes() } else { control.wanted };
         // On from the lowest, off from the highest: so the host's order of queues stays ours.
         for lane in control.active..count {
             self.lane(lane)?.ask(|lane, _| lane.enable(true))?;
@@ -147,10 +200,123 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         Ok(())
     }
 
+    /// Longer packets are dropped from now on, as far as a guest can say what it takes.
+    pub fn set_receive_mtu(&self, mtu: u16) {
+        for lane in &self.lanes {
+            lane.ask(move |lane, _| lane.pipeline.mtu = mtu.into());
+        }
+    }
+
     pub fn set_receive_filter(&self, filter: &ReceiveFilter) {
         for lane in &self.lanes {
             let filter = filter.clone();
             lane.ask(move |lane, _| lane.pipeline.filter = filter);
+        }
+    }
+
+    /// What the card may do from now on.
+    pub fn limit(&self, limits: &stage::limiter::Allowed) {
+        self.limiter.set(limits);
+        for lane in &self.lanes {
+            lane.ask(|lane, _| lane.limits_changed());
+        }
+    }
+
+    /// How often the card went beyond its limits.
+    pub fn allowances(&self) -> Allowances {
+        self.limiter.allowances()
+    }
+
+    /// Whether frames would go exactly where a guest's table says without a detour.
+    pub fn steers(&self) -> bool {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner).backend.steers()
+    }
+
+    /// Spreads received frames over the lanes as the guest's table says, or as the host likes; and
+    /// finds the hash of each for the guest. Says how well the host follows.
+    pub fn steer(&self, rss: Option<Rss>) -> Steering {
+        let hasher = rss.map(|rss| Arc::new(Hasher::new(rss)));
+        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let steering = self.steer_by(&mut control, hasher.as_ref());
+        if steering != control.steering {
+            tracing::debug!("{} steers frames {steering:?}", control.backend.name());
+        }
+        control.steering = steering;
+        self.set_hasher(hasher);
+        steering
+    }
+
+    /// How well the host follows the guest's table.
+    pub fn steering(&self) -> Steering {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner).steering
+    }
+
+    /// Where frames of `flow` go and why, if there is a guest's table; `vector` says which vector a
+    /// lane's receive ring has.
+    pub fn explain(
+        &self,
+        flow: &FlowKey,
+        vector: impl FnOnce(u16) -> Option<u16>,
+    ) -> Option<Result<Explained, MixedVersions>> {
+        let rss = self.control.lock().unwrap_or_else(PoisonError::into_inner).rss.clone()?;
+        Some(explain(&rss, flow, vector))
+    }
+
+    /// Finds the hash of each received frame for the guest, by other rules than it is steered by, or
+    /// not at all.
+    pub fn report_hashes(&self, rss: Option<Rss>) {
+        self.set_hasher(rss.map(|rss| Arc::new(Hasher::new(rss))));
+    }
+
+    fn steer_by(&self, control: &mut Control, hasher: Option<&Arc<Hasher>>) -> Steering {
+        let (on, memory) = (hasher.is_some(), &self.memory);
+        for lane in &self.lanes {
+            let memory = memory.clone();
+            lane.ask(move |lane, _| lane.drain(on, memory));
+        }
+        control.rss = hasher.map(|hasher| hasher.rss().clone());
+        if let Err(error) = self.activate(control) {
+            tracing::error!("cannot turn queues on or off: {error}");
+        }
+        if self.lanes.len() < 2 && on {
+            return Steering::Exact;
+        }
+        let by_backend = control.backend.steer(hasher.map(AsRef::as_ref));
+        let by_backend = by_backend.unwrap_or_else(|error| {
+            tracing::warn!("{} cannot steer frames: {error}", control.backend.name());
+            Steering::ByFlow
+        });
+        match &self.sorter {
+            Some(sorter) => self.sort_by(sorter, hasher).unwrap_or_else(|error| {
+                tracing::warn!("{}: cannot sort frames: {error}", control.backend.name());
+                Steering::ByFlow
+            }),
+            None => by_backend,
+        }
+    }
+
+    /// Whoever reads stops before the other begins, so that no flow is read by two.
+    fn sort_by(&self, sorter: &Post<Sorter>, hasher: Option<&Arc<Hasher>>) -> io::Result<Steering> {
+        let sort = |hasher| sorter.ask(move |sorter, interest| sorter.sort(hasher, interest));
+        let Some(hasher) = hasher else {
+            sort(None)?;
+            for lane in &self.lanes {
+                lane.ask(|lane, _| lane.sort(false))?;
+            }
+            return Ok(Steering::ByFlow);
+        };
+        // Off from the highest: so the host's order of queues stays ours.
+        for lane in self.lanes.iter().rev() {
+            lane.ask(|lane, _| lane.sort(true))?;
+        }
+        sort(Some(hasher.clone()))?;
+        Ok(Steering::Sorted)
+    }
+
+    fn set_hasher(&self, hasher: Option<Arc<Hasher>>) {
+        for lane in &self.lanes {
+            let hasher = hasher.clone();
+            lane.ask(move |lane, _| lane.pipeline.hasher = hasher);
         }
     }
 
@@ -167,12 +333,19 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
                 total.1 = total.1.wrapping_add(count);
             }
         }
+        totals.extend(self.sorter_counters.iter().flat_map(|sorter| sorter.values()));
         totals
+    }
+
+    /// Frames lost between the sorter and lanes that did not keep up, if frames are sorted.
+    pub fn sort_overflow(&self) -> u64 {
+        self.sorter_counters.as_ref().map_or(0, |sorter| sorter.rx_sort_overflow.get())
     }
 
     /// Returns after every lane has done what was ready before the call.
     #[cfg(any(test, feature = "testing"))]
     pub fn settle(&self) {
+        self.sorter.iter().for_each(Post::settle);
         self.lanes.iter().for_each(Post::settle);
     }
 

@@ -50,6 +50,10 @@ pub trait TxRing: Send + 'static {
 
 /// A ring of buffers for frames to the guest.
 pub trait RxRing: Send + 'static {
+    /// The card has no word for a checksum still to be completed: frames come with theirs complete,
+    /// and with what was found of it ([`crate::stage::finish`]).
+    const FINISHED: bool = false;
+
     /// Bytes at the front of the reservation that belong to the card, not to the frame.
     fn headroom(&self) -> usize;
 

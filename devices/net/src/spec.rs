@@ -6,12 +6,15 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::mac::MacAddr;
+use crate::stage::limiter::Allowed;
 
 /// Most queue pairs of one card; what a TAP may have (Linux, MAX_TAP_QUEUES is 256) with one
 /// interrupt vector for each ring and room for others.
 pub const MAX_QUEUES: u16 = 64;
 /// Smallest and largest MTU: IPv4's minimum (RFC 791), and what a 16-bit length can say.
 pub const MTU_RANGE: std::ops::RangeInclusive<u16> = 68..=65_535;
+/// The same for an ENA card: what its drivers take, and what it announces.
+pub const ENA_MTU_RANGE: std::ops::RangeInclusive<u16> = 128..=9216;
 /// Longest name of a host interface (Linux, IFNAMSIZ with its terminator).
 const MAX_IFACE: usize = 15;
 /// Longest id of a card; it becomes part of a thread's name.
@@ -36,6 +39,9 @@ pub struct NicSpec {
     /// Largest packet behind the Ethernet header; the TAP's if not given.
     #[serde(default)]
     pub mtu: Option<u16>,
+    /// What the card may do at most.
+    #[serde(default)]
+    pub limits: Allowed,
 }
 
 /// Where frames come from and go to.
@@ -52,8 +58,11 @@ pub enum BackendSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Model {
+    /// A virtio network card.
     #[default]
     Virtio,
+    /// Amazon's Elastic Network Adapter.
+    Ena,
 }
 
 /// What is wrong with a [`NicSpec`]; each names its field.
@@ -77,9 +86,13 @@ pub enum SpecError {
     Queues(u16),
     #[error("mtu is {0}; it must be {min} to {max}", min = MTU_RANGE.start(), max = MTU_RANGE.end())]
     Mtu(u16),
+    #[error("mtu is {0}; an ena card has {min} to {max}", min = ENA_MTU_RANGE.start(), max = ENA_MTU_RANGE.end())]
+    EnaMtu(u16),
     #[error("{0:?} has no '='; write key=value")]
     NoValue(String),
-    #[error("unknown key {0:?}; known are tap, fd, model, mac, queues, mtu, id")]
+    #[error(
+        "unknown key {0:?}; known are tap, fd, model, mac, queues, mtu, id, bw-in, bw-out, pps, conntrack"
+    )]
     UnknownKey(String),
     #[error("{0} is given twice")]
     Twice(&'static str),
@@ -105,6 +118,7 @@ impl NicSpec {
             mac: None,
             queues: 1,
             mtu: None,
+            limits: Allowed::default(),
         }
     }
 
@@ -124,9 +138,10 @@ impl NicSpec {
         if let Some(mac) = self.mac.filter(|mac| !mac.is_valid_for_a_card()) {
             return Err(SpecError::Mac(mac));
         }
-        match self.mtu.filter(|mtu| !MTU_RANGE.contains(mtu)) {
-            Some(mtu) => Err(SpecError::Mtu(mtu)),
-            None => Ok(()),
+        match (self.mtu, self.model) {
+            (Some(mtu), _) if !MTU_RANGE.contains(&mtu) => Err(SpecError::Mtu(mtu)),
+            (Some(mtu), Model::Ena) if !ENA_MTU_RANGE.contains(&mtu) => Err(SpecError::EnaMtu(mtu)),
+            _ => Ok(()),
         }
     }
 
@@ -174,6 +189,14 @@ impl FromStr for NicSpec {
                 "queues" => put("queues", &mut given.queues, parse("queues", value)?)?,
                 "mtu" => put("mtu", &mut given.mtu, parse("mtu", value)?)?,
                 "id" => put("id", &mut given.id, value.to_string())?,
+                "bw-in" => put("bw-in", &mut given.limits.bw_in, rate("bw-in", value)?)?,
+                "bw-out" => put("bw-out", &mut given.limits.bw_out, rate("bw-out", value)?)?,
+                "pps" => put("pps", &mut given.limits.pps, rate("pps", value)?)?,
+                "conntrack" => {
+                    let most = rate("conntrack", value)?;
+                    let most = u32::try_from(most).unwrap_or(u32::MAX);
+                    put("conntrack", &mut given.limits.conntrack, most)?;
+                }
                 other => return Err(SpecError::UnknownKey(other.to_string())),
             }
         }
@@ -190,6 +213,7 @@ struct Given {
     queues: Option<u16>,
     mtu: Option<u16>,
     id: Option<String>,
+    limits: Allowed,
 }
 
 impl Given {
@@ -210,6 +234,7 @@ impl Given {
             mac: self.mac,
             queues: self.queues.unwrap_or(queues),
             mtu: self.mtu,
+            limits: self.limits,
         })
     }
 }
@@ -232,6 +257,34 @@ where
     })
 }
 
+/// A number per second, with a decimal point and a unit of thousands: `500M`, `2.5G`.
+fn rate(key: &'static str, value: &str) -> Result<u64, SpecError> {
+    let bad = |why: &str| SpecError::Value { key, value: value.to_string(), why: why.to_string() };
+    let (number, zeros) = match value.char_indices().last() {
+        Some((at, 'k' | 'K')) => (value.get(..at), 3),
+        Some((at, 'M')) => (value.get(..at), 6),
+        Some((at, 'G')) => (value.get(..at), 9),
+        Some((at, 'T')) => (value.get(..at), 12),
+        _ => (Some(value), 0usize),
+    };
+    let form = || bad("write a number and perhaps k, M, G or T, such as 2.5G");
+    let (whole, part) = match number.unwrap_or_default().split_once('.') {
+        Some((whole, part)) if !part.is_empty() => (whole, part.trim_end_matches('0')),
+        Some(_) => return Err(form()),
+        None => (number.unwrap_or_default(), ""),
+    };
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(part) || part.len() > zeros {
+        return Err(form());
+    }
+    let text = format!("{whole}{part}{}", "0".repeat(zeros.saturating_sub(part.len())));
+    match text.parse() {
+        Ok(0) => Err(bad("0 would let nothing through; leave it out for no limit")),
+        Ok(rate) => Ok(rate),
+        Err(_) => Err(bad("it is too large")),
+    }
+}
+
 fn parse_fds(value: &str) -> Result<Vec<RawFd>, SpecError> {
     value.split(':').map(|fd| parse("fd", fd)).collect()
 }
@@ -239,10 +292,11 @@ fn parse_fds(value: &str) -> Result<Vec<RawFd>, SpecError> {
 fn parse_model(value: &str) -> Result<Model, SpecError> {
     match value {
         "virtio" => Ok(Model::Virtio),
+        "ena" => Ok(Model::Ena),
         _ => Err(SpecError::Value {
             key: "model",
             value: value.to_string(),
-            why: "known is virtio".to_string(),
+            why: "known are virtio and ena".to_string(),
         }),
     }
 }

@@ -88,3 +88,36 @@ fn json_takes_the_same_fields_and_no_others() {
     let error = serde_json::from_str::<NicSpec>(wrong).unwrap_err().to_string();
     assert!(error.contains("speed"), "{error}");
 }
+
+#[test]
+fn limits_are_given_with_units() {
+    let limits = parsed("tap=tap0,bw-in=2.5G,bw-out=500M,pps=100k,conntrack=65536").limits;
+    let (bw_in, bw_out) = (Some(2_500_000_000), Some(500_000_000));
+    assert_eq!(limits, Allowed { bw_in, bw_out, pps: Some(100_000), conntrack: Some(65_536) });
+    assert_eq!(parsed("tap=tap0").limits, Allowed::default());
+    for (text, names) in [
+        ("tap=a,bw-in=0", "bw-in=0: 0 would let nothing through"),
+        ("tap=a,bw-in=", "such as 2.5G"),
+        ("tap=a,bw-in=G", "such as 2.5G"),
+        ("tap=a,bw-in=-1G", "such as 2.5G"),
+        ("tap=a,bw-in=1.G", "such as 2.5G"),
+        ("tap=a,bw-in=1.5", "such as 2.5G"),
+        ("tap=a,pps=1.2345k", "such as 2.5G"),
+        ("tap=a,pps=1 k", "such as 2.5G"),
+        ("tap=a,bw-out=99999999999T", "too large"),
+        ("tap=a,conntrack=1,conntrack=2", "conntrack is given twice"),
+    ] {
+        let complaint = complaint(text);
+        assert!(complaint.contains(names), "{text}: {complaint}");
+    }
+    assert_eq!(parsed("tap=a,bw-in=1.500k").limits.bw_in, Some(1500));
+}
+
+#[test]
+fn an_ena_card_has_bounds_of_its_own_for_the_mtu() {
+    let check = |text: &str| NicSpec { id: "a".into(), ..text.parse().unwrap() }.validate();
+    assert_eq!(check("tap=tap0,model=ena,mtu=9216"), Ok(()));
+    assert_eq!(check("tap=tap0,model=ena,mtu=9217"), Err(SpecError::EnaMtu(9217)));
+    assert_eq!(check("tap=tap0,model=ena,mtu=127"), Err(SpecError::EnaMtu(127)));
+    assert_eq!(check("tap=tap0,mtu=9217"), Ok(()));
+}

@@ -10,6 +10,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::backend::{Limits, NetBackend, NetQueue, QueueError, Room};
 use crate::frame::{FrameMeta, HEAD, Offloads, RxFrame, TxFrame};
+use crate::rss::{Hasher, Rss, Steering};
 
 /// A frame as the wire sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct Scene {
     pub enabled: bool,
     /// What `accept` was told last, on the backend.
     pub accepted: Offloads,
+    /// What `steer` was told last, on the backend.
+    pub steered: Option<Rss>,
     /// Calls that came.
     pub sends: u64,
     pub recvs: u64,
@@ -86,10 +89,12 @@ impl Stage {
 pub fn stage(queues: u16, limits: Limits) -> io::Result<(Backend, Vec<Queue>, Vec<Stage>)> {
     let stages = (0..queues).map(|_| Stage::new()).collect::<io::Result<Vec<_>>>()?;
     let players = stages.iter().cloned().map(|stage| Queue { stage }).collect();
-    Ok((Backend { limits, stages: stages.clone() }, players, stages))
+    Ok((Backend { limits, stages: stages.clone(), steers: true }, players, stages))
 }
 
 pub struct Backend {
+    /// Whether it says that it can steer.
+    pub steers: bool,
     limits: Limits,
     stages: Vec<Stage>,
 }
@@ -111,6 +116,16 @@ impl NetBackend for Backend {
         }
         self.stages.iter().for_each(|stage| stage.scene().accepted = rx);
         Ok(())
+    }
+
+    fn steers(&self) -> bool {
+        self.steers
+    }
+
+    fn steer(&mut self, to: Option<&Hasher>) -> io::Result<Steering> {
+        let steered = to.map(Hasher::rss);
+        self.stages.iter().for_each(|stage| stage.scene().steered = steered.cloned());
+        Ok(if self.steers && to.is_some() { Steering::Exact } else { Steering::ByFlow })
     }
 }
 
@@ -162,5 +177,11 @@ impl NetQueue for Queue {
 
     fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(device_core::kick::borrow(&self.stage.ready))
+    }
+
+    fn share(&self) -> io::Result<Box<dyn NetQueue>> {
+        let ready = Arc::new(self.stage.ready.try_clone()?);
+        let scene = self.stage.scene.clone();
+        Ok(Box::new(Queue { stage: Stage { scene, ready } }))
     }
 }

@@ -9,6 +9,8 @@ use std::io;
 
 use crate::backend::{Limits, NetBackend};
 use crate::frame::Offloads;
+use crate::rss::steer::Steerer;
+use crate::rss::{Hasher, Steering};
 
 pub(crate) use open::is_gone;
 pub use open::{OpenTapError, Opened, open_by_fds, open_by_name};
@@ -21,6 +23,10 @@ pub struct Tap {
     /// Any of its queues: offloads belong to the whole device.
     control: File,
     limits: Limits,
+    /// What steers in the kernel, if there are several queues and the process may.
+    steerer: Option<Steerer>,
+    /// Whether it does.
+    steering: bool,
 }
 
 impl NetBackend for Tap {
@@ -34,6 +40,36 @@ impl NetBackend for Tap {
 
     fn accept(&mut self, rx: Offloads) -> io::Result<()> {
         ioctl::set_offload(&self.control, tun_flags(rx & self.limits.rx))
+    }
+
+    fn steers(&self) -> bool {
+        self.steerer.is_some()
+    }
+
+    fn steer(&mut self, to: Option<&Hasher>) -> io::Result<Steering> {
+        let Some(steerer) = &mut self.steerer else { return Ok(Steering::ByFlow) };
+        if let Some(hasher) = to {
+            steerer.update(hasher);
+            if !self.steering {
+                ioctl::set_steering(&self.control, Some(steerer.program()))?;
+                self.steering = true;
+            }
+            return Ok(Steering::Exact);
+        }
+        if self.steering {
+            ioctl::set_steering(&self.control, None)?;
+            self.steering = false;
+        }
+        Ok(Steering::ByFlow)
+    }
+}
+
+/// A TAP may outlive this process; its next owner shall find it as it was made.
+impl Drop for Tap {
+    fn drop(&mut self) {
+        if let Err(error) = self.steer(None) {
+            tracing::warn!("{} keeps its steering program: {error}", self.name);
+        }
     }
 }
 

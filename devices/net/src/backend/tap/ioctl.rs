@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{c_char, c_int, c_short, ifreq};
 
@@ -74,6 +74,16 @@ pub fn set_queue(tap: &File, on: bool) -> io::Result<()> {
     request.ifr_ifru.ifru_flags = flags as c_short;
     // SAFETY: the request is an ifreq, as TUNSETQUEUE takes.
     check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETQUEUE, &raw mut request) }).map(drop)
+}
+
+/// Lets `program` pick the queue of each frame, or the kernel again (linux/if_tun.h,
+/// TUNSETSTEERINGEBPF).
+pub fn set_steering(tap: &File, program: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    const TUNSETSTEERINGEBPF: libc::c_ulong = 0x8004_54e0;
+    let fd: c_int = program.map_or(-1, |program| program.as_raw_fd());
+    // SAFETY: the argument points to an int, as TUNSETSTEERINGEBPF takes.
+    let result = unsafe { libc::ioctl(tap.as_raw_fd(), TUNSETSTEERINGEBPF as _, &raw const fd) };
+    check(result).map(drop)
 }
 
 /// Asks about interfaces of this process's network namespace.

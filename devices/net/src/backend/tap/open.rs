@@ -10,6 +10,7 @@ use super::ioctl::{self, Interfaces};
 use super::{Queue, Tap, tun_flags};
 use crate::backend::{Limits, vnet_hdr};
 use crate::frame::Offloads;
+use crate::rss::steer::{SteerError, Steerer};
 
 /// Why a TAP could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -194,7 +195,25 @@ fn finish(
         queues.push(Queue::new(file, steered));
     }
     let limits = Limits { tx: offloads, rx: offloads, mtu };
-    Ok((Tap { name: format!("tap {name}"), control, limits }, queues))
+    let steerer = if steered { load_steerer(name, &control) } else { None };
+    let name = format!("tap {name}");
+    Ok((Tap { name, control, limits, steerer, steering: false }, queues))
+}
+
+/// The program for a guest's table, if this process may have it; while privileges last.
+fn load_steerer(name: &str, tap: &File) -> Option<Steerer> {
+    // A TAP may have the program of a process that died.
+    let steerer = match ioctl::set_steering(tap, None) {
+        Ok(()) => Steerer::load(),
+        Err(error) => Err(SteerError::Unsupported(error)),
+    };
+    let why = match steerer {
+        Ok(steerer) => return Some(steerer),
+        Err(why) => why,
+    };
+    let info = "if a guest asks for a table, a thread will sort the frames of tap";
+    tracing::info!("{info} {name}: {why}");
+    None
 }
 
 /// Sets the MTU if one is asked for and it is another; says which it is, if that can be known: an

@@ -108,6 +108,10 @@ impl NetQueue for Queue {
     fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.file.as_fd())
     }
+
+    fn share(&self) -> io::Result<Box<dyn NetQueue>> {
+        Ok(Box::new(Queue::new(self.file.try_clone()?, self.steered)))
+    }
 }
 
 fn send_error(error: io::Error) -> QueueError {

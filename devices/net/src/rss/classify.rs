@@ -1,0 +1,264 @@
+//! What of a frame is hashed: its protocol, and the fields selected for it.
+//!
+//! ```text
+//! Ethernet ─ up to 2 tags ─┬─ IPv4 ─── TCP, UDP, other; or a fragment
+//!                          ├─ IPv6 ─ up to 4 extension headers ─ TCP, UDP, other
+//!                          └─ all else
+//! ```
+//! The kernel's program (`steer`) takes the very same way.
+
+use bitflags::bitflags;
+
+pub(super) const ETHERNET: usize = 14;
+pub(super) const TAG: usize = 4;
+pub(super) const MAX_TAGS: usize = 2;
+pub(super) const IPV4: usize = 20;
+pub(super) const IPV6: usize = 40;
+/// Extension headers walked; what is behind more is not looked at.
+pub(super) const MAX_EXTENSIONS: usize = 4;
+
+pub(super) const ETH_IPV4: u16 = 0x0800;
+pub(super) const ETH_IPV6: u16 = 0x86dd;
+pub(super) const ETH_TAGS: [u16; 2] = [0x8100, 0x88a8];
+/// More fragments, and the offset of this one (RFC 791, 3.1).
+pub(super) const FRAGMENT: u16 = 0x3fff;
+
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+/// Extension headers that say their length in units of 8 bytes after the first 8 (RFC 8200, 4.3,
+/// 4.4 and 4.6): hop-by-hop options, routing, destination options.
+pub(super) const SKIPPED: [u8; 3] = [0, 43, 60];
+pub(super) const IPV6_FRAGMENT: u8 = 44;
+
+/// The kinds of frames for which fields are selected. Up to 9 the numbers are ENA's (spec 6.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Protocol {
+    Tcp4 = 0,
+    Udp4 = 1,
+    Tcp6 = 2,
+    Udp6 = 3,
+    /// IPv4 with another protocol, or with one cut off.
+    Ip4 = 4,
+    Ip6 = 5,
+    Ip4Fragment = 6,
+    NotIp = 7,
+    /// TCP behind IPv6 extension headers.
+    Tcp6Extended = 8,
+    /// Anything but TCP and UDP behind IPv6 extension headers, and every IPv6 fragment.
+    Ip6Extended = 9,
+    /// UDP behind IPv6 extension headers. ENA has no number of its own for it: set it like 9.
+    Udp6Extended = 10,
+}
+
+impl Protocol {
+    pub const COUNT: usize = 11;
+    pub const ALL: [Protocol; Protocol::COUNT] = [
+        Protocol::Tcp4,
+        Protocol::Udp4,
+        Protocol::Tcp6,
+        Protocol::Udp6,
+        Protocol::Ip4,
+        Protocol::Ip6,
+        Protocol::Ip4Fragment,
+        Protocol::NotIp,
+        Protocol::Tcp6Extended,
+        Protocol::Ip6Extended,
+        Protocol::Udp6Extended,
+    ];
+
+    /// The fields that frames of this kind have.
+    pub fn fields(self) -> Fields {
+        match self {
+            Protocol::Tcp4
+            | Protocol::Udp4
+            | Protocol::Tcp6
+            | Protocol::Udp6
+            | Protocol::Tcp6Extended
+            | Protocol::Udp6Extended => Fields::ADDRESSES.union(Fields::PORTS),
+            Protocol::Ip4 | Protocol::Ip6 | Protocol::Ip4Fragment | Protocol::Ip6Extended => {
+                Fields::ADDRESSES
+            }
+            Protocol::NotIp => Fields::MACS,
+        }
+    }
+
+    /// The kind of packet that TCP and UDP travel in.
+    pub fn without_ports(self) -> Protocol {
+        match self {
+            Protocol::Tcp4 | Protocol::Udp4 => Protocol::Ip4,
+            Protocol::Tcp6 | Protocol::Udp6 => Protocol::Ip6,
+            Protocol::Tcp6Extended | Protocol::Udp6Extended => Protocol::Ip6Extended,
+            other => other,
+        }
+    }
+
+    /// Whether the hash tells flows of TCP or UDP apart.
+    pub fn has_ports(self) -> bool {
+        self.fields().contains(Fields::PORTS)
+    }
+}
+
+bitflags! {
+    /// Fields of a frame; the bits are ENA's (spec 6.7).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Fields: u16 {
+        const L2_DESTINATION = 1 << 0;
+        const L2_SOURCE = 1 << 1;
+        const L3_DESTINATION = 1 << 2;
+        const L3_SOURCE = 1 << 3;
+        const L4_DESTINATION = 1 << 4;
+        const L4_SOURCE = 1 << 5;
+
+        const MACS = Self::L2_DESTINATION.bits() | Self::L2_SOURCE.bits();
+        const ADDRESSES = Self::L3_DESTINATION.bits() | Self::L3_SOURCE.bits();
+        const PORTS = Self::L4_DESTINATION.bits() | Self::L4_SOURCE.bits();
+        const SOURCES =
+            Self::L2_SOURCE.bits() | Self::L3_SOURCE.bits();
+        const DESTINATIONS =
+            Self::L2_DESTINATION.bits() | Self::L3_DESTINATION.bits();
+    }
+}
+
+/// The fields hashed for each protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Selection([Fields; Protocol::COUNT]);
+
+impl Selection {
+    /// No hash for anything.
+    pub const NONE: Selection = Selection([Fields::empty(); Protocol::COUNT]);
+
+    /// Everything that each protocol has: what ENA drivers select, and the card has at first.
+    pub fn all() -> Selection {
+        Selection(Protocol::ALL.map(Protocol::fields))
+    }
+
+    /// The fields hashed for `protocol`; with none there is no hash.
+    pub fn of(&self, protocol: Protocol) -> Fields {
+        self.0.get(protocol as usize).copied().unwrap_or_default()
+    }
+
+    /// Selects fields for `protocol`; false, and nothing changed, if it does not have them.
+    pub fn set(&mut self, protocol: Protocol, fields: Fields) -> bool {
+        match self.0.get_mut(protocol as usize) {
+            Some(place) if protocol.fields().contains(fields) => *place = fields,
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// What of a frame can be hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow<'a> {
+    pub protocol: Protocol,
+    /// Addresses of the third layer, or of the second if there is no IP; 4, 16 or 6 bytes each.
+    pub source: &'a [u8],
+    pub destination: &'a [u8],
+    /// Source and destination port as they are in the frame; zeros without.
+    pub ports: [u8; 4],
+}
+
+impl Flow<'_> {
+    /// All that can be hashed, in the order of hashing.
+    pub fn parts(&self) -> [(Fields, &[u8]); 4] {
+        let (source, destination) = self.ports.split_at(2);
+        [
+            (Fields::SOURCES, self.source),
+            (Fields::DESTINATIONS, self.destination),
+            (Fields::L4_SOURCE, source),
+            (Fields::L4_DESTINATION, destination),
+        ]
+    }
+}
+
+/// Finds the protocol and the fields of the frame that begins with `head`. A frame too short for
+/// what its headers announce counts as the last thing that is whole.
+pub fn classify(head: &[u8]) -> Flow<'_> {
+    let mut at = ETHERNET;
+    let mut kind = be16(head, 12);
+    for _ in 0..MAX_TAGS {
+        if !kind.is_some_and(|kind| ETH_TAGS.contains(&kind)) {
+            break;
+        }
+        kind = be16(head, at.saturating_add(2));
+        at = at.saturating_add(TAG);
+    }
+    let ip = match kind {
+        Some(ETH_IPV4) => ipv4(head, at),
+        Some(ETH_IPV6) => ipv6(head, at),
+        _ => None,
+    };
+    ip.unwrap_or_else(|| Flow {
+        protocol: Protocol::NotIp,
+        source: head.get(6..12).unwrap_or_default(),
+        destination: head.get(..6).unwrap_or_default(),
+        ports: [0; 4],
+    })
+}
+
+fn ipv4(head: &[u8], at: usize) -> Option<Flow<'_>> {
+    let header = head.get(at..at.checked_add(IPV4)?)?;
+    let first = *header.first()?;
+    let len = usize::from(first & 0xf).checked_mul(4)?;
+    if first >> 4 != 4 || len < IPV4 {
+        return None;
+    }
+    let fragment = be16(header, 6)? & FRAGMENT != 0;
+    let ports = ports(head, at.checked_add(len)?);
+    let (protocol, ports) = match (*header.get(9)?, ports) {
+        _ if fragment => (Protocol::Ip4Fragment, None),
+        (TCP, Some(_)) => (Protocol::Tcp4, ports),
+        (UDP, Some(_)) => (Protocol::Udp4, ports),
+        _ => (Protocol::Ip4, None),
+    };
+    let (source, destination) = (header.get(12..16)?, header.get(16..20)?);
+    Some(Flow { protocol, source, destination, ports: ports.unwrap_or_default() })
+}
+
+fn ipv6(head: &[u8], at: usize) -> Option<Flow<'_>> {
+    let mut at = at.checked_add(IPV6)?;
+    let header = head.get(at.checked_sub(IPV6)?..at)?;
+    if header.first()? >> 4 != 6 {
+        return None;
+    }
+    let (source, destination) = (header.get(8..24)?, header.get(24..40)?);
+    let mut next = *header.get(6)?;
+    let mut extended = false;
+    for _ in 0..MAX_EXTENSIONS {
+        if !SKIPPED.contains(&next) {
+            break;
+        }
+        extended = true;
+        let Some([after, units]) = bytes(head, at) else { break };
+        next = after;
+        at = at.checked_add(usize::from(units).checked_add(1)?.checked_mul(8)?)?;
+    }
+    extended |= next == IPV6_FRAGMENT;
+    let ports = ports(head, at);
+    let (protocol, ports) = match (next, ports, extended) {
+        (TCP, Some(_), false) => (Protocol::Tcp6, ports),
+        (UDP, Some(_), false) => (Protocol::Udp6, ports),
+        (TCP, Some(_), true) => (Protocol::Tcp6Extended, ports),
+        (UDP, Some(_), true) => (Protocol::Udp6Extended, ports),
+        (_, _, false) => (Protocol::Ip6, None),
+        (_, _, true) => (Protocol::Ip6Extended, None),
+    };
+    Some(Flow { protocol, source, destination, ports: ports.unwrap_or_default() })
+}
+
+fn ports(head: &[u8], at: usize) -> Option<[u8; 4]> {
+    bytes(head, at)
+}
+
+fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    self::bytes(bytes, at).map(u16::from_be_bytes)
+}
+
+fn bytes<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+}
+
+#[cfg(test)]
+#[path = "classify_test.rs"]
+mod tests;

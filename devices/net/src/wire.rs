@@ -1,0 +1,22 @@
+//! Headers of packets as checked views: nothing is read past the bytes that are there.
+
+pub mod checksum;
+pub mod ethernet;
+pub mod ipv4;
+pub mod ipv6;
+pub mod layers;
+pub mod tcp;
+#[cfg(test)]
+pub mod testing;
+pub mod udp;
+
+/// Big-endian, as all numbers on the wire.
+pub(crate) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
+}
+
+/// Writes a number in place; false, and nothing written, if it is not all within.
+pub(crate) fn put_be16(bytes: &mut [u8], at: usize, value: u16) -> bool {
+    let place = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut());
+    place.map(|place| *place = value.to_be_bytes()).is_some()
+}

@@ -1,0 +1,74 @@
+//! The Internet checksum (RFC 1071).
+
+/// A ones' complement sum of 16-bit words, built from pieces of any length.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sum {
+    /// Of words in memory order, whatever the host's is.
+    words: u64,
+    /// An odd number of bytes has been added: the next one is the second of its word.
+    odd: bool,
+}
+
+impl Sum {
+    /// Adds bytes as they are on the wire.
+    pub fn add(&mut self, bytes: &[u8]) {
+        let (quads, rest) = bytes.as_chunks::<4>();
+        let mut last = [0; 4];
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        let quads = quads.iter().chain([&last]);
+        // 2^32 words at most before this wraps: the longest frame has 2^15.
+        let sum = quads.fold(0u64, |sum, quad| sum.wrapping_add(u32::from_le_bytes(*quad).into()));
+        let sum = fold(sum);
+        let sum = if self.odd { sum.swap_bytes() } else { sum };
+        self.words = self.words.wrapping_add(sum.into());
+        self.odd ^= bytes.len() % 2 == 1;
+    }
+
+    /// Adds one number.
+    pub fn add_number(&mut self, number: u16) {
+        self.add(&number.to_be_bytes());
+    }
+
+    /// The sum itself: what a checksum field holds while the rest is still to be added.
+    pub fn value(self) -> u16 {
+        u16::from_be_bytes(fold(self.words).to_le_bytes())
+    }
+
+    /// What a checksum field must hold: 0 stands for none in UDP, so its other form is stored.
+    pub fn checksum(self) -> u16 {
+        match !self.value() {
+            0 => 0xffff,
+            checksum => checksum,
+        }
+    }
+
+    /// Whether bytes that include their checksum are intact.
+    pub fn is_right(self) -> bool {
+        self.value() == 0xffff
+    }
+}
+
+/// The sum of all 16-bit words of a number, carries added in again.
+fn fold(sum: u64) -> u16 {
+    let sum = (sum >> 32).wrapping_add(sum & 0xffff_ffff);
+    let sum = (sum >> 32).wrapping_add(sum & 0xffff_ffff);
+    let sum = (sum >> 16).wrapping_add(sum & 0xffff);
+    let sum = (sum >> 16).wrapping_add(sum & 0xffff);
+    let sum = (sum >> 16).wrapping_add(sum & 0xffff);
+    sum as u16 // at most 16 bits are left
+}
+
+/// The sum of TCP's and UDP's pseudo-header (RFC 9293, 3.1; RFC 8200, 8.1): both addresses, the
+/// protocol and the length of what is summed.
+pub fn pseudo_header(source: &[u8], destination: &[u8], protocol: u8, len: u32) -> Sum {
+    let mut sum = Sum::default();
+    sum.add(source);
+    sum.add(destination);
+    sum.add_number(protocol.into());
+    sum.add(&len.to_be_bytes());
+    sum
+}
+
+#[cfg(test)]
+#[path = "checksum_test.rs"]
+mod tests;
