@@ -3,6 +3,7 @@
 mod control;
 mod device;
 mod features;
+mod hash;
 mod rx;
 mod tx;
 
@@ -10,6 +11,8 @@ pub use device::{BuildError, Net};
 
 #[cfg(test)]
 mod control_test;
+#[cfg(test)]
+mod hash_test;
 #[cfg(test)]
 mod hostile_test;
 #[cfg(test)]

@@ -13,13 +13,14 @@ use net::frame::Offloads;
 use net::mac::MacAddr;
 use net::port::NetPort;
 use net::ring::GuestFault;
+use net::rss::Rss;
 use net::scatter::{Scatter, ScatterError};
 use net::stage::filter::{MAX_TABLE, ReceiveFilter};
 use virtio_bindings::virtio_net::*;
 
-use super::features;
 use super::rx::Rx;
 use super::tx::{OUTSIDE_RAM, Rest, Tx};
+use super::{features, hash};
 use crate::device::{LiveQueue, Notice};
 use crate::ring::SplitRing;
 
@@ -38,12 +39,33 @@ pub struct Settings {
     pub pairs: u16,
     /// What the driver takes in received frames; `None` for all it negotiated.
     pub offloads: Option<Offloads>,
+    /// How frames are spread over the pairs, if not as the host likes.
+    pub rss: Option<Rss>,
+    /// How hashes for the driver are found, if frames are spread as the host likes.
+    pub hash: Option<Rss>,
 }
 
 impl Settings {
     /// As after power-on.
     pub fn new(mac: MacAddr) -> Settings {
-        Settings { filter: ReceiveFilter::promiscuous(mac), pairs: 1, offloads: None }
+        Settings {
+            filter: ReceiveFilter::promiscuous(mac),
+            pairs: 1,
+            offloads: None,
+            rss: None,
+            hash: None,
+        }
+    }
+
+    /// Makes the port spread frames, and find hashes for a driver that has `features`.
+    pub fn spread(&self, port: &NetPort<Tx, Rx>, features: u64) -> io::Result<()> {
+        port.steer(self.rss.clone());
+        if self.rss.is_none() {
+            port.set_active_lanes(self.pairs)?;
+        }
+        let reported = self.rss.as_ref().or(self.hash.as_ref());
+        port.report_hashes(reported.filter(|_| features & features::HASH_REPORT != 0).cloned());
+        Ok(())
     }
 }
 
@@ -79,11 +101,11 @@ pub struct Control {
 
 /// A command that is not carried out.
 #[derive(Debug, PartialEq, Eq)]
-struct Refused(&'static str);
+pub(super) struct Refused(&'static str);
 
 const UNKNOWN: Refused = Refused("unknown or not negotiated");
-const BAD_LENGTH: Refused = Refused("of the wrong length");
-const BAD_VALUE: Refused = Refused("with a value that cannot be");
+pub(super) const BAD_LENGTH: Refused = Refused("of the wrong length");
+pub(super) const BAD_VALUE: Refused = Refused("with a value that cannot be");
 const HOST_REFUSES: Refused = Refused("not possible on this host");
 
 impl Control {
@@ -162,7 +184,7 @@ impl Control {
         match u32::from(class) {
             VIRTIO_NET_CTRL_RX if self.has(features::CTRL_RX) => self.receive_mode(command),
             VIRTIO_NET_CTRL_MAC => self.addresses(command),
-            VIRTIO_NET_CTRL_MQ if self.has(features::MQ) => self.pairs(command),
+            VIRTIO_NET_CTRL_MQ => self.queues(command),
             VIRTIO_NET_CTRL_GUEST_OFFLOADS if self.has(features::CTRL_GUEST_OFFLOADS) => {
                 self.offloads(command)
             }
@@ -232,19 +254,37 @@ impl Control {
         entries.collect::<Result<Vec<_>, _>>().map(Some)
     }
 
-    fn pairs(&mut self, command: u8) -> Result<(), Refused> {
-        if u32::from(command) != VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET {
-            return Err(UNKNOWN);
+    /// Of these three the last one holds (virtio 1.2, 5.1.6.5.5 to 5.1.6.5.7).
+    fn queues(&mut self, command: u8) -> Result<(), Refused> {
+        let lanes = self.shared.port.lanes();
+        let mut settings = self.shared.settings().clone();
+        match u32::from(command) {
+            VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET if self.has(features::MQ) => {
+                let pairs = u16::from_le_bytes(self.last()?);
+                if !(1..=lanes).contains(&pairs) {
+                    return Err(BAD_VALUE);
+                }
+                settings = Settings { pairs, rss: None, ..settings };
+            }
+            VIRTIO_NET_CTRL_MQ_RSS_CONFIG if self.has(features::RSS) => {
+                let (rss, pairs) = hash::rss_config(self.configuration()?.as_slice(), lanes)?;
+                settings = Settings { pairs, rss: Some(rss), ..settings };
+            }
+            VIRTIO_NET_CTRL_MQ_HASH_CONFIG if self.has(features::HASH_REPORT) => {
+                let hash = hash::hash_config(self.configuration()?.as_slice())?;
+                settings = Settings { hash: Some(hash), rss: None, ..settings };
+            }
+            _ => return Err(UNKNOWN),
         }
-        let pairs = u16::from_le_bytes(self.last()?);
-        if !(1..=self.shared.port.lanes()).contains(&pairs) {
-            return Err(BAD_VALUE);
-        }
-        self.shared.port.set_active_lanes(pairs).map_err(|error| {
-            guest_warn!(self.log, "cannot switch to {pairs} queue pairs: {error}");
+        settings.spread(&self.shared.port, self.features).map_err(|error| {
+            guest_warn!(
+                self.log,
+                "cannot switch to {} queue pairs: {error}",
+                settings.pairs
+            );
             HOST_REFUSES
         })?;
-        self.shared.settings().pairs = pairs;
+        *self.shared.settings() = settings;
         Ok(())
     }
 
@@ -269,6 +309,12 @@ impl Control {
     fn read<const N: usize>(&mut self) -> Option<[u8; N]> {
         let mut bytes = [0; N];
         self.request.pull(&mut bytes).then_some(bytes)
+    }
+
+    /// What is left of a command, up to the largest configuration.
+    fn configuration(&mut self) -> Result<Vec<u8>, Refused> {
+        let mut bytes = vec![0; self.request.len().min(hash::MAX_CONFIG)];
+        if self.request.pull(&mut bytes) { Ok(bytes) } else { Err(BAD_LENGTH) }
     }
 
     /// The last bytes of the command, with nothing behind them.

@@ -245,11 +245,11 @@ fn the_configuration_reads_as_the_specification_lays_it_out() {
     let bytes: Vec<u8> = (0..24).map(|at| nic.net.read_config(at, Width::B1) as u8).collect();
     assert_eq!(bytes[..6], MAC.0);
     assert_eq!(bytes[6..12], [1, 0, 4, 0, 0xdc, 5]);
-    assert_eq!(bytes[12..18], [0x10, 0x27, 0, 0, 1, 0]);
-    assert_eq!(bytes[18..], [0; 6]);
+    assert_eq!(bytes[12..18], [0x10, 0x27, 0, 0, 1, 40]);
+    assert_eq!(bytes[18..], [128, 0, 0x3f, 0, 0, 0]);
     assert_eq!(nic.net.read_config(0, Width::B8), 0x0001_0100_0000_0002);
-    assert_eq!(nic.net.read_config(15, Width::B4), 0x0000_0100);
-    for offset in [17, 0x1000, u64::MAX] {
+    assert_eq!(nic.net.read_config(15, Width::B4), 0x8028_0100);
+    for offset in [24, 0x1000, u64::MAX] {
         assert_eq!(nic.net.read_config(offset, Width::B8), 0);
     }
 }

@@ -13,9 +13,9 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
 use virtio_bindings::virtio_net::VIRTIO_NET_S_LINK_UP;
 
 use super::control::{Control, Settings, Shared};
-use super::features;
 use super::rx::Rx;
 use super::tx::Tx;
+use super::{features, hash};
 use crate::device::{LiveQueue, Notice, PlugError, VirtioDevice};
 
 pub use net::port::OpenError as BuildError;
@@ -58,6 +58,11 @@ impl Net {
         if port.lanes() > 1 {
             features |= features::MQ;
         }
+        // Linux drivers take what they are offered: where a table would cost a detour of every
+        // frame, flows are spread by the host.
+        if port.lanes() > 1 && port.steers() {
+            features |= features::RSS | features::HASH_REPORT;
+        }
         let mut queue_sizes = vec![QUEUE_SIZE; usize::from(port.lanes()).saturating_mul(2)];
         queue_sizes.push(CONTROL_QUEUE_SIZE);
         Arc::new(Net {
@@ -87,10 +92,11 @@ impl Net {
         self.shared.port.settle();
     }
 
-    /// Index of the control queue: behind all pairs, or behind the first without MQ
+    /// Index of the control queue: behind all pairs, or behind the first without MQ and RSS
     /// (virtio 1.2, 5.1.2).
     fn control_index(&self, negotiated: u64) -> u16 {
-        let pairs = if negotiated & features::MQ != 0 { self.shared.port.lanes() } else { 1 };
+        let many = negotiated & (features::MQ | features::RSS) != 0;
+        let pairs = if many { self.shared.port.lanes() } else { 1 };
         pairs.saturating_mul(2)
     }
 
@@ -104,7 +110,8 @@ impl Net {
         let settings = self.shared.settings().clone();
         let offloads = settings.offloads.unwrap_or(features::guest_offloads(negotiated));
         port.accept(offloads).map_err(|error| format!("cannot set offloads: {error}"))?;
-        port.set_active_lanes(settings.pairs)
+        settings
+            .spread(port, negotiated)
             .map_err(|error| format!("cannot set queue pairs: {error}"))?;
         port.set_receive_filter(&settings.filter);
         let to = notice.clone();
@@ -142,7 +149,7 @@ impl Net {
     }
 
     /// The configuration as the driver reads it (virtio 1.2, 5.1.4).
-    fn config(&self) -> [u8; 17] {
+    fn config(&self) -> [u8; 24] {
         let port = &self.shared.port;
         let status = if port.link().is_up() { VIRTIO_NET_S_LINK_UP as u16 } else { 0 };
         let [m0, m1, m2, m3, m4, m5] = self.shared.settings().filter.own.0;
@@ -150,7 +157,36 @@ impl Net {
         let [p0, p1] = port.lanes().to_le_bytes();
         let [t0, t1] = port.limits().mtu.unwrap_or_default().to_le_bytes();
         let [v0, v1, v2, v3] = SPEED_MBIT.to_le_bytes();
-        [m0, m1, m2, m3, m4, m5, s0, s1, p0, p1, t0, t1, v0, v1, v2, v3, FULL_DUPLEX]
+        let [k, e0, e1, h0, h1, h2, h3] = match self.features & features::RSS {
+            0 => [0; 7],
+            _ => hash::LIMITS,
+        };
+        [
+            m0,
+            m1,
+            m2,
+            m3,
+            m4,
+            m5,
+            s0,
+            s1,
+            p0,
+            p1,
+            t0,
+            t1,
+            v0,
+            v1,
+            v2,
+            v3,
+            FULL_DUPLEX,
+            k,
+            e0,
+            e1,
+            h0,
+            h1,
+            h2,
+            h3,
+        ]
     }
 }
 
@@ -208,7 +244,7 @@ impl VirtioDevice for Net {
     fn reset(&self) {
         let settings = Settings::new(self.mac);
         self.shared.port.set_receive_filter(&settings.filter);
-        if let Err(error) = self.shared.port.set_active_lanes(settings.pairs) {
+        if let Err(error) = settings.spread(&self.shared.port, 0) {
             tracing::error!("network card {}: cannot reset its queue pairs: {error}", self.id);
         }
         *self.shared.settings() = settings;

@@ -1,5 +1,6 @@
 //! Feature bits of a network card, and what they mean for frames.
 
+use net::backend::vnet_hdr;
 use net::frame::Offloads;
 use virtio_bindings::virtio_net::*;
 
@@ -14,6 +15,8 @@ pub const CTRL_VQ: u64 = bit(VIRTIO_NET_F_CTRL_VQ);
 pub const CTRL_RX: u64 = bit(VIRTIO_NET_F_CTRL_RX);
 pub const CTRL_RX_EXTRA: u64 = bit(VIRTIO_NET_F_CTRL_RX_EXTRA);
 pub const CTRL_MAC_ADDR: u64 = bit(VIRTIO_NET_F_CTRL_MAC_ADDR);
+pub const RSS: u64 = bit(VIRTIO_NET_F_RSS);
+pub const HASH_REPORT: u64 = bit(VIRTIO_NET_F_HASH_REPORT);
 pub const CTRL_GUEST_OFFLOADS: u64 = bit(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
 
 /// Offered whatever the backend can do.
@@ -68,6 +71,12 @@ pub fn guest_offloads(features: u64) -> Offloads {
 /// All bits that CTRL_GUEST_OFFLOADS may set.
 pub fn guest_bits() -> u64 {
     GUEST.iter().fold(0, |bits, (number, _)| bits | bit(*number))
+}
+
+/// Bytes before each frame: with HASH_REPORT the hash and its type follow the common header
+/// (virtio 1.2, 5.1.6).
+pub fn header_len(features: u64) -> usize {
+    if features & HASH_REPORT != 0 { vnet_hdr::LEN + 8 } else { vnet_hdr::LEN }
 }
 
 fn negotiated(table: &[(u32, Offloads)], features: u64) -> Offloads {

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::device::VirtioDevice;
-use crate::testing::nic::{ABLE, CTRL, INDIRECT, MQ, MRG_RXBUF, Nic, RX_OFFLOADS, TX_OFFLOADS};
+use crate::testing::nic::{
+    ABLE, CTRL, HASH_REPORT, INDIRECT, MQ, MRG_RXBUF, Nic, RSS, RX_OFFLOADS, TX_OFFLOADS,
+};
 use crate::testing::ring::{Descriptor, DriverRing};
 
 /// A descriptor that is often nearly right.
@@ -59,6 +61,7 @@ proptest! {
         buffers in prop::collection::vec(any::<u8>(), 4096),
         frames in prop::collection::vec(0usize..5000, 0..8),
         mergeable: bool,
+        scaling: bool,
         event_idx: bool,
     ) {
         let mut nic = Nic::with(2, ABLE, event_idx);
@@ -67,7 +70,8 @@ proptest! {
             nic.memory.write_slice(&buffers, GuestAddress(at)).unwrap();
         }
         let merge = if mergeable { MRG_RXBUF } else { 0 };
-        nic.start(CTRL | MQ | INDIRECT | TX_OFFLOADS | RX_OFFLOADS | merge);
+        let scale = if scaling { RSS | HASH_REPORT } else { 0 };
+        nic.start(CTRL | MQ | INDIRECT | TX_OFFLOADS | RX_OFFLOADS | merge | scale);
         for len in frames {
             nic.stages[0].bring(vec![0xff; len]);
             nic.stages[1].bring(vec![0xff; len]);

@@ -12,7 +12,8 @@ use net::frame::RxFrame;
 use net::ring::{GuestFault, RxRing};
 use net::scatter::{Scatter, ScatterError};
 
-use super::features::MRG_RXBUF;
+use super::features::{MRG_RXBUF, header_len};
+use super::hash;
 use super::tx::{OUTSIDE_RAM, Rest};
 use crate::device::{LiveQueue, Notice};
 use crate::ring::SplitRing;
@@ -28,6 +29,8 @@ pub struct Rx {
     ring: SplitRing,
     /// Whether a frame may take several chains.
     mergeable: bool,
+    /// Bytes before each frame.
+    header: usize,
     /// The buffers of `chains`, in order, for frames to come.
     room: Scatter,
     chains: VecDeque<Chain>,
@@ -53,6 +56,7 @@ impl Rx {
         Ok(Rx {
             rest,
             mergeable: negotiated & MRG_RXBUF != 0,
+            header: header_len(negotiated),
             room: Scatter::new(memory),
             chains: VecDeque::with_capacity(ring.size().into()),
             ring,
@@ -99,7 +103,7 @@ impl Rx {
             return Ok(false);
         }
         let len = self.room.len().saturating_sub(before);
-        if len < vnet_hdr::LEN {
+        if len < self.header {
             return Err(TOO_SMALL);
         }
         // The ring refuses chains of more than 2^32 bytes.
@@ -123,7 +127,7 @@ impl Rx {
 
 impl RxRing for Rx {
     fn headroom(&self) -> usize {
-        vnet_hdr::LEN
+        self.header
     }
 
     fn reserve(&mut self, want: usize) -> Result<&mut Scatter, GuestFault> {
@@ -141,11 +145,14 @@ impl RxRing for Rx {
     }
 
     fn deliver(&mut self, frame: &RxFrame) -> Result<(), GuestFault> {
-        let mut left = frame.len.saturating_add(vnet_hdr::LEN);
+        let mut left = frame.len.saturating_add(self.header);
         let count = self.chains_for(left).ok_or(TOO_LITTLE)?;
         self.full = false;
         let header = vnet_hdr::encode(&frame.meta, count);
         self.room.write_at(0, &header);
+        if self.header > vnet_hdr::LEN {
+            self.room.write_at(vnet_hdr::LEN, &hash::report(frame.meta.hash));
+        }
         for chain in self.chains.drain(..usize::from(count)) {
             let written = chain.len.min(u32::try_from(left).unwrap_or(u32::MAX));
             left = left.saturating_sub(written as usize);

@@ -22,6 +22,8 @@ pub struct Tx {
     /// All of the live queue but its ring.
     rest: Rest,
     ring: SplitRing,
+    /// Bytes of the header beyond those that are for a device.
+    more: usize,
     offloads: Offloads,
     notice: Arc<dyn Notice>,
 }
@@ -64,7 +66,8 @@ impl Tx {
     ) -> Result<Tx, GuestFault> {
         let (rest, ring) = Rest::of(queue);
         let ring = SplitRing::new(ring, memory, negotiated)?;
-        Ok(Tx { rest, ring, offloads: features::host_offloads(negotiated), notice })
+        let more = features::header_len(negotiated).saturating_sub(vnet_hdr::LEN);
+        Ok(Tx { rest, ring, more, offloads: features::host_offloads(negotiated), notice })
     }
 
     pub fn into_queue(self) -> LiveQueue {
@@ -102,6 +105,8 @@ impl TxRing for Tx {
         let Some(token) = head.map(TxToken) else { return Ok(Next::Empty) };
         let mut header = [0; vnet_hdr::LEN];
         let whole = frame.body.pull(&mut header) && !too_many_pieces;
+        let whole = whole && frame.body.len() >= self.more;
+        frame.body.advance(self.more);
         if !whole || !(MIN_FRAME..=MAX_FRAME).contains(&frame.body.len()) {
             return Ok(Next::Malformed(token));
         }

@@ -31,6 +31,8 @@ pub const INDIRECT: u64 = 1 << VIRTIO_RING_F_INDIRECT_DESC;
 pub const MRG_RXBUF: u64 = 1 << 15;
 pub const CTRL: u64 = 1 << 17 | 1 << 18 | 1 << 20 | 1 << 23;
 pub const MQ: u64 = 1 << 22;
+pub const RSS: u64 = 1 << 60;
+pub const HASH_REPORT: u64 = 1 << 57;
 pub const GUEST_OFFLOADS: u64 = 1 << 2;
 /// CSUM, HOST_TSO4, HOST_TSO6, HOST_USO.
 pub const TX_OFFLOADS: u64 = 1 | 1 << 11 | 1 << 12 | 1 << 56;
@@ -159,7 +161,7 @@ impl Nic {
             queues.push(pair.tx.live(at + 1, vector(at + 1)));
         }
         if with_control {
-            let pairs = if self.features & MQ != 0 { self.pairs.len() as u16 } else { 1 };
+            let pairs = if self.features & (MQ | RSS) != 0 { self.pairs.len() as u16 } else { 1 };
             queues.truncate(2 * usize::from(pairs));
             queues.push(self.control.live(2 * pairs, vector(2 * pairs)));
         }
