@@ -1,0 +1,349 @@
+//! CREATE and DESTROY of completion and submission queues, and their way to lanes and back
+//! (specification 5).
+
+use std::sync::Arc;
+
+use crate::abi::{self, Command, Payload, Refusal};
+use crate::admin::features::{RX_DEPTH, TX_DEPTH};
+use crate::admin::llq;
+use crate::card::{Card, Control};
+use crate::registers::{Place, RX_DOORBELLS, SINK, TX_DOORBELLS, UNMASK};
+use crate::ring::{CqConfig, Direction, Placement, Rx, RxConfig, Tx, TxConfig, Vector};
+
+/// The MSI-X vector of a completion queue that is polled.
+const NO_VECTOR: u32 = u32::MAX;
+const INTERRUPT_MODE: u8 = 1 << 5;
+const CONTIGUOUS: u8 = 1 << 0;
+/// Placements of a submission queue.
+const HOST: u8 = 1;
+const DEVICE: u8 = 3;
+
+/// A completion queue.
+#[derive(Clone, Debug)]
+pub struct Cq {
+    pub config: CqConfig,
+    /// `None`: the driver polls.
+    pub vector: Option<u16>,
+    /// A submission queue completes to it.
+    pub attached: bool,
+}
+
+/// A submission queue; its ring is on a lane, or here while the card may do no DMA.
+pub struct Sq<R> {
+    pub cq: u16,
+    pub depth: u16,
+    pub llq: bool,
+    home: Option<R>,
+}
+
+/// All I/O queues, by index. Transmit and receive queues count separately.
+pub struct Queues {
+    pub cqs: Vec<Option<Cq>>,
+    pub tx: Vec<Option<Sq<Tx>>>,
+    pub rx: Vec<Option<Sq<Rx>>>,
+}
+
+impl Queues {
+    /// Room for `pairs` queues of each direction, and their completion queues.
+    pub fn new(pairs: u16) -> Queues {
+        let pairs = usize::from(pairs);
+        Queues {
+            cqs: (0..pairs.saturating_mul(2)).map(|_| None).collect(),
+            tx: (0..pairs).map(|_| None).collect(),
+            rx: (0..pairs).map(|_| None).collect(),
+        }
+    }
+
+    /// Whether a transmit queue is in the card's memory.
+    pub fn has_llq(&self) -> bool {
+        self.tx.iter().flatten().any(|sq| sq.llq)
+    }
+
+    /// Receive queues by index, up to the last that exists.
+    pub fn receivers(&self) -> u16 {
+        self.rx.iter().rposition(Option::is_some).map_or(0, |last| (last as u16).saturating_add(1))
+    }
+
+    fn cq(&mut self, index: u16) -> Option<&mut Cq> {
+        self.cqs.get_mut(usize::from(index))?.as_mut()
+    }
+
+    fn detach(&mut self, cq: u16) {
+        if let Some(cq) = self.cq(cq) {
+            cq.attached = false;
+        }
+    }
+}
+
+/// The lowest free place.
+fn free<T>(places: &[Option<T>]) -> Result<u16, Refusal> {
+    let index = places.iter().position(Option::is_none).ok_or(Refusal::NoResources)?;
+    u16::try_from(index).map_err(|_| Refusal::NoResources)
+}
+
+fn put<T>(places: &mut [Option<T>], index: u16, value: T) {
+    if let Some(place) = places.get_mut(usize::from(index)) {
+        *place = Some(value);
+    }
+}
+
+fn take<T>(places: &mut [Option<T>], index: u16) -> Option<T> {
+    places.get_mut(usize::from(index))?.take()
+}
+
+impl Card {
+    /// CREATE_CQ (5.1).
+    pub(super) fn create_cq(
+        &self,
+        control: &mut Control,
+        command: &Command,
+    ) -> Result<Payload, Refusal> {
+        let config = CqConfig {
+            base: command.address(12),
+            depth: command.half(6),
+            entry_words: command.byte(5) & 0x1f,
+        };
+        let deepest = TX_DEPTH.max(RX_DEPTH);
+        if config.depth > deepest || config.check(&self.memory).is_err() {
+            return Err(Refusal::IllegalParameter);
+        }
+        let vector = match command.word(8) {
+            _ if command.byte(4) & INTERRUPT_MODE == 0 => None,
+            NO_VECTOR => None,
+            number => Some(self.vector_number(number).ok_or(Refusal::IllegalParameter)?),
+        };
+        let index = free(&control.queues.cqs)?;
+        if let Some(number) = vector {
+            let mut others = control.queues.cqs.iter().flatten();
+            let shared = others.any(|cq| cq.vector == vector);
+            if let Some(vector) = self.vector(number).filter(|_| !shared) {
+                vector.reset();
+            }
+        }
+        let depth = config.depth;
+        put(&mut control.queues.cqs, index, Cq { config, vector, attached: false });
+        let mut answer = Payload::default();
+        answer.put_half(0, index);
+        answer.put_half(2, depth);
+        // No NUMA register and no head doorbell: each would cost the guest an exit.
+        let unmask = vector.map_or(SINK as u32, |number| Place::offset(UNMASK, number));
+        answer.put_words(4, &[0, 0, unmask]);
+        Ok(answer)
+    }
+
+    /// DESTROY_CQ (5.5).
+    pub(super) fn destroy_cq(
+        &self,
+        control: &mut Control,
+        command: &Command,
+    ) -> Result<Payload, Refusal> {
+        let index = command.half(4);
+        let cq = control.queues.cq(index).ok_or(Refusal::IllegalParameter)?;
+        if cq.attached {
+            return Err(Refusal::Busy);
+        }
+        take(&mut control.queues.cqs, index);
+        Ok(Payload::default())
+    }
+
+    /// CREATE_SQ (5.2).
+    pub(super) fn create_sq(
+        &self,
+        control: &mut Control,
+        command: &Command,
+    ) -> Result<Payload, Refusal> {
+        let direction = abi::direction(command.byte(4)).ok_or(Refusal::IllegalParameter)?;
+        let (placement, policy) = (command.byte(6) & 0xf, command.byte(6) >> 4 & 7);
+        let device_memory = match (placement, direction) {
+            (HOST, _) => false,
+            (DEVICE, Direction::Tx) => true,
+            _ => return Err(Refusal::IllegalParameter),
+        };
+        if policy != 0 || command.byte(7) & CONTIGUOUS == 0 {
+            return Err(Refusal::Unsupported);
+        }
+        let (cq, depth, base) = (command.half(8), command.half(10), command.address(12));
+        let completions = control.queues.cq(cq).filter(|cq| !cq.attached);
+        let completions = completions.ok_or(Refusal::IllegalParameter)?.clone();
+        let index = match direction {
+            Direction::Tx => {
+                self.create_tx(control, &completions, cq, depth, device_memory.then_some(()), base)?
+            }
+            Direction::Rx => self.create_rx(control, &completions, cq, depth, base)?,
+        };
+        if let Some(cq) = control.queues.cq(cq) {
+            cq.attached = true;
+        }
+        self.settle(control);
+        let mut answer = Payload::default();
+        answer.put_half(0, index);
+        let (doorbells, ring) = match direction {
+            Direction::Tx if device_memory => (TX_DOORBELLS, llq::ring_offset(index)),
+            Direction::Tx => (TX_DOORBELLS, 0),
+            Direction::Rx => (RX_DOORBELLS, 0),
+        };
+        answer.put_words(4, &[Place::offset(doorbells, index), ring as u32, 0]);
+        Ok(answer)
+    }
+
+    fn create_tx(
+        &self,
+        control: &mut Control,
+        cq: &Cq,
+        cq_index: u16,
+        depth: u16,
+        device_memory: Option<()>,
+        base: u64,
+    ) -> Result<u16, Refusal> {
+        let policy = match device_memory {
+            Some(()) => Some(control.settings.llq.ok_or(Refusal::IllegalParameter)?),
+            None => None,
+        };
+        let deepest = policy.as_ref().map_or(TX_DEPTH, llq::max_depth);
+        if depth > deepest {
+            return Err(Refusal::IllegalParameter);
+        }
+        let index = free(&control.queues.tx)?;
+        let placement = match policy {
+            None => Placement::Host { base },
+            Some(policy) => Placement::Llq {
+                window: self.window.memory().clone(),
+                offset: llq::ring_offset(index),
+                policy,
+            },
+        };
+        let doorbell = self.doorbells.tx(index).ok_or(Refusal::NoResources)?.clone();
+        doorbell.reset();
+        let ring = Tx::new(TxConfig {
+            index,
+            depth,
+            placement,
+            completions: cq.config,
+            memory: self.memory.clone(),
+            doorbell,
+            vector: self.vector_of(cq),
+            faults: self.alarm.clone(),
+            offloads: self.port.limits().tx,
+            max_mtu: self.max_mtu,
+        });
+        let home = Some(ring.map_err(|_| Refusal::IllegalParameter)?);
+        let llq = policy.is_some();
+        put(&mut control.queues.tx, index, Sq { cq: cq_index, depth, llq, home });
+        Ok(index)
+    }
+
+    fn create_rx(
+        &self,
+        control: &mut Control,
+        cq: &Cq,
+        cq_index: u16,
+        depth: u16,
+        base: u64,
+    ) -> Result<u16, Refusal> {
+        if depth > RX_DEPTH {
+            return Err(Refusal::IllegalParameter);
+        }
+        let index = free(&control.queues.rx)?;
+        let doorbell = self.doorbells.rx(index).ok_or(Refusal::NoResources)?.clone();
+        doorbell.reset();
+        let ring = Rx::new(RxConfig {
+            index,
+            depth,
+            base,
+            completions: cq.config,
+            memory: self.memory.clone(),
+            doorbell,
+            vector: self.vector_of(cq),
+            faults: self.alarm.clone(),
+        });
+        let home = Some(ring.map_err(|_| Refusal::IllegalParameter)?);
+        put(&mut control.queues.rx, index, Sq { cq: cq_index, depth, llq: false, home });
+        self.activate_lanes(control);
+        Ok(index)
+    }
+
+    /// DESTROY_SQ (5.4): once it returns, the queue's last DMA is over.
+    pub(super) fn destroy_sq(
+        &self,
+        control: &mut Control,
+        command: &Command,
+    ) -> Result<Payload, Refusal> {
+        let direction = abi::direction(command.byte(6)).ok_or(Refusal::IllegalParameter)?;
+        let index = command.half(4);
+        let cq = match direction {
+            Direction::Tx => {
+                let sq = take(&mut control.queues.tx, index).ok_or(Refusal::IllegalParameter)?;
+                drop(self.port.unplug_tx(index));
+                sq.cq
+            }
+            Direction::Rx => {
+                let sq = take(&mut control.queues.rx, index).ok_or(Refusal::IllegalParameter)?;
+                drop(self.port.unplug_rx(index));
+                self.activate_lanes(control);
+                sq.cq
+            }
+        };
+        control.queues.detach(cq);
+        Ok(Payload::default())
+    }
+
+    /// Brings the rings to where they belong: on their lanes while the card may do DMA, home
+    /// otherwise.
+    pub(crate) fn settle(&self, control: &mut Control) {
+        let may_run = self.may_move_frames(control);
+        let queues = &mut control.queues;
+        for (index, sq) in (0u16..).zip(&mut queues.tx) {
+            let Some(sq) = sq else { continue };
+            if !may_run {
+                sq.home = sq.home.take().or_else(|| self.port.unplug_tx(index));
+            } else if let Some(ring) = sq.home.take()
+                && let Err(error) = self.port.plug_tx(index, ring)
+            {
+                self.lost("transmit", index, &error);
+            }
+        }
+        for (index, sq) in (0u16..).zip(&mut queues.rx) {
+            let Some(sq) = sq else { continue };
+            if !may_run {
+                sq.home = sq.home.take().or_else(|| self.port.unplug_rx(index));
+            } else if let Some(ring) = sq.home.take()
+                && let Err(error) = self.port.plug_rx(index, ring)
+            {
+                self.lost("receive", index, &error);
+            }
+        }
+    }
+
+    /// Gives all queues up, as a reset does; their last DMA is over when it returns.
+    pub(crate) fn drop_queues(&self, control: &mut Control) {
+        for index in 0..self.pairs {
+            drop(self.port.unplug_tx(index));
+            drop(self.port.unplug_rx(index));
+        }
+        control.queues = Queues::new(self.pairs);
+        self.activate_lanes(control);
+    }
+
+    /// Lets the host steer frames to receive queues that exist.
+    pub(crate) fn activate_lanes(&self, control: &Control) {
+        // With a table each lane can be named, and one without a queue drops what comes.
+        let steered = control.settings.rss.key.is_some();
+        let count = if steered { self.pairs } else { control.queues.receivers() };
+        if let Err(error) = self.port.set_active_lanes(count) {
+            tracing::error!("network card {}: cannot set its active queues: {error}", self.id);
+        }
+    }
+
+    fn lost(&self, direction: &str, index: u16, error: &std::io::Error) {
+        tracing::error!("network card {}: {direction} queue {index} is lost: {error}", self.id);
+        self.alarm.raise();
+    }
+
+    fn vector_of(&self, cq: &Cq) -> Option<Arc<Vector>> {
+        cq.vector.and_then(|number| self.vector(number)).cloned()
+    }
+}
+
+#[cfg(test)]
+#[path = "queues_test.rs"]
+mod tests;

@@ -1,0 +1,200 @@
+//! `Ena`: the card as the machine and the PCI bus know it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use device_core::bus::Width;
+use device_core::device::{Device, Kit};
+use device_core::interrupt::MsiSet;
+use device_core::worker::Post;
+use net::mac::MacAddr;
+use net::port::{NetPort, OpenError};
+use net::rss::explain::MixedVersions;
+use net::rss::{Explained, FlowKey};
+use net::spec::NicSpec;
+use pci::device::{BarKind, BarSpec, Identity, PciDevice};
+
+use crate::admin::events::Hints;
+use crate::admin::features::MAX_MTU;
+use crate::admin::llq;
+use crate::attendant::Attendant;
+use crate::card::Card;
+use crate::faults::Fault;
+use crate::inspect::Inspection;
+use crate::registers::{self, Place};
+use crate::ring::{Rx, Tx};
+
+const VENDOR: u16 = 0x1d0f;
+/// The virtual function, which every driver knows.
+const DEVICE: u16 = 0xec20;
+const CLASS_ETHERNET: u32 = 0x02_00_00;
+/// Bit 0 clear: drivers read registers the readless way (2.3).
+const REVISION: u8 = 0;
+
+/// Why a card could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Port(#[from] OpenError),
+    #[error("cannot get interrupts, memory or descriptors")]
+    Resources(#[source] io::Error),
+}
+
+/// An Elastic Network Adapter.
+pub struct Ena {
+    card: Arc<Card>,
+    bars: [BarSpec; 2],
+    attendant: Option<Post<Attendant>>,
+}
+
+impl Ena {
+    /// Opens the backend of `spec` and starts the lanes' threads.
+    pub fn build(spec: &NicSpec, kit: &Kit<'_>) -> Result<Arc<Ena>, BuildError> {
+        let port = NetPort::open(spec, kit)?;
+        let mac = spec.mac.unwrap_or_else(MacAddr::random);
+        // Within the bounds of the model, as `open` has checked.
+        let max_mtu = spec.mtu.unwrap_or(MAX_MTU);
+        Ena::on_port(&spec.id, mac, max_mtu, port, kit).map_err(BuildError::Resources)
+    }
+
+    /// A card on a port that is open already.
+    pub fn on_port(
+        id: &str,
+        mac: MacAddr,
+        max_mtu: u16,
+        port: NetPort<Tx, Rx>,
+        kit: &Kit<'_>,
+    ) -> io::Result<Arc<Ena>> {
+        let window_bytes = llq::window_bytes(port.lanes());
+        let window = kit.windows.allocate(window_bytes)?;
+        let card = Card::new(id, mac, max_mtu, port, window, kit)?;
+        let attendant = kit.threads.slow().host(Attendant::new(&card))?;
+        let memory = BarKind::Memory64 { prefetchable: true };
+        let bars = [
+            BarSpec { index: registers::REGISTERS, kind: BarKind::Memory32, size: registers::SIZE },
+            BarSpec { index: registers::LLQ, kind: memory, size: window_bytes },
+        ];
+        Ok(Arc::new(Ena { card, bars, attendant: Some(attendant) }))
+    }
+
+    /// All of the card's state, for people.
+    pub fn inspect(&self) -> Inspection {
+        self.card.inspect()
+    }
+
+    /// What becomes of frames of `flow`; `None` while the driver has set no hash key.
+    pub fn explain(&self, flow: &FlowKey) -> Option<Result<Explained, MixedVersions>> {
+        self.card.explain(flow)
+    }
+
+    /// Makes something go wrong, until the next reset.
+    pub fn inject(&self, fault: Fault) {
+        self.card.inject(fault, Instant::now());
+    }
+
+    /// Advises the driver of other timeouts, by an event and for its next probe.
+    pub fn advise(&self, hints: Hints) {
+        self.card.advise(hints, Instant::now());
+    }
+
+    /// Returns after attendant and lanes have done what was ready before the call.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn settle(&self) {
+        if let Some(attendant) = &self.attendant {
+            attendant.settle();
+        }
+        self.card.port.settle();
+    }
+
+    /// What the attendant does when it is `now`.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn tick(&self, now: Instant) {
+        self.card.attend(now);
+    }
+}
+
+impl Drop for Ena {
+    fn drop(&mut self) {
+        if let Some(attendant) = self.attendant.take() {
+            drop(attendant.recall(Attendant::farewell));
+        }
+    }
+}
+
+impl Device for Ena {
+    fn id(&self) -> &str {
+        &self.card.id
+    }
+
+    fn start(&self) {
+        self.card.set_started(true, Instant::now());
+    }
+
+    fn stop(&self) {
+        self.card.set_started(false, Instant::now());
+    }
+
+    fn reset(&self) {
+        self.card.power_on(Instant::now());
+    }
+}
+
+impl PciDevice for Ena {
+    fn identity(&self) -> Identity {
+        Identity {
+            vendor: VENDOR,
+            device: DEVICE,
+            subsystem_vendor: VENDOR,
+            subsystem: DEVICE,
+            class: CLASS_ETHERNET,
+            revision: REVISION,
+        }
+    }
+
+    fn bars(&self) -> &[BarSpec] {
+        &self.bars
+    }
+
+    fn msix(&self) -> Option<&Arc<dyn MsiSet>> {
+        Some(&self.card.msi)
+    }
+
+    fn msix_bar(&self) -> u8 {
+        registers::MSIX
+    }
+
+    fn read(&self, bar: u8, offset: u64, width: Width) -> u64 {
+        match Place::at(offset, width) {
+            _ if bar == registers::LLQ => self.card.read_window(offset, width),
+            Some(Place::Fixed(register)) => self.card.read_register(register).into(),
+            _ => 0,
+        }
+    }
+
+    fn write(&self, bar: u8, offset: u64, width: Width, value: u64) {
+        let word = value as u32;
+        match Place::at(offset, width) {
+            _ if bar == registers::LLQ => self.card.write_window(offset, width, value),
+            Some(Place::Fixed(register)) => {
+                self.card.write_register(register, word, Instant::now());
+            }
+            Some(place) => self.card.doorbells.write(place, word),
+            None => {}
+        }
+    }
+
+    fn mapped(&self, bar: u8, at: Option<u64>) {
+        if bar == registers::LLQ {
+            self.card.place_window(at);
+        }
+    }
+
+    fn bus_master(&self, on: bool) {
+        self.card.set_bus_master(on, Instant::now());
+    }
+}
+
+#[cfg(test)]
+#[path = "device_test.rs"]
+mod tests;

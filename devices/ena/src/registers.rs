@@ -1,0 +1,219 @@
+//! BAR 0 as a table: fixed registers, doorbells, unmask registers (specification 1.2 and 2.2).
+
+use device_core::bus::Width;
+use device_core::registers::RegisterMap;
+
+/// Indices of the BARs.
+pub const REGISTERS: u8 = 0;
+pub const MSIX: u8 = 1;
+pub const LLQ: u8 = 2;
+
+/// Bytes of BAR 0.
+pub const SIZE: u64 = 0x4000;
+/// Doorbells, 4 bytes a queue, and unmask registers, 4 bytes a vector.
+pub const TX_DOORBELLS: u64 = 0x1000;
+pub const RX_DOORBELLS: u64 = 0x1400;
+pub const UNMASK: u64 = 0x2000;
+/// Doorbells of one direction.
+pub const DOORBELLS: u64 = 128;
+/// The register of vector 0 belongs to queues without interrupts; it does nothing.
+pub const SINK: u64 = UNMASK;
+/// One past the last vector with an unmask register.
+pub const VECTORS: u64 = 1 + DOORBELLS;
+
+/// "0.10", as drivers print it.
+pub const VERSION: u32 = 0x0000_000a;
+/// "0.0.1 implementation version 1".
+pub const CONTROLLER_VERSION: u32 = 0x0100_0001;
+/// Contiguous queues; resets within 3 s; 48 address bits; admin commands within the driver's default.
+pub const CAPS: u32 = ADDRESS_BITS << 8 | RESET_TIMEOUT << 1 | 1;
+pub const ADDRESS_BITS: u32 = 48;
+/// In units of 100 ms.
+const RESET_TIMEOUT: u32 = 30;
+
+/// Bits of DEV_STS.
+pub mod status {
+    pub const READY: u32 = 1 << 0;
+    pub const RESET_IN_PROGRESS: u32 = 1 << 3;
+    pub const RESET_FINISHED: u32 = 1 << 4;
+    pub const FATAL_ERROR: u32 = 1 << 5;
+}
+
+/// What a driver writes to DEV_CTL to start a reset; the rest of the word is the reason.
+pub const CONTROL_RESET: u32 = 1 << 0;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reg {
+    Version,
+    ControllerVersion,
+    Caps,
+    CapsExt,
+    AqBaseLow,
+    AqBaseHigh,
+    AqCaps,
+    AcqBaseLow,
+    AcqBaseHigh,
+    AcqCaps,
+    AqDoorbell,
+    AcqTail,
+    AenqCaps,
+    AenqBaseLow,
+    AenqBaseHigh,
+    AenqHead,
+    AenqTail,
+    InterruptMask,
+    DeviceControl,
+    DeviceStatus,
+    MmioRead,
+    MmioResponseLow,
+    MmioResponseHigh,
+    RssEntryUpdate,
+}
+
+/// The fixed registers.
+pub const FIXED: RegisterMap<Reg> = RegisterMap::new(&[
+    (0x00, Width::B4, Reg::Version),
+    (0x04, Width::B4, Reg::ControllerVersion),
+    (0x08, Width::B4, Reg::Caps),
+    (0x0c, Width::B4, Reg::CapsExt),
+    (0x10, Width::B4, Reg::AqBaseLow),
+    (0x14, Width::B4, Reg::AqBaseHigh),
+    (0x18, Width::B4, Reg::AqCaps),
+    (0x20, Width::B4, Reg::AcqBaseLow),
+    (0x24, Width::B4, Reg::AcqBaseHigh),
+    (0x28, Width::B4, Reg::AcqCaps),
+    (0x2c, Width::B4, Reg::AqDoorbell),
+    (0x30, Width::B4, Reg::AcqTail),
+    (0x34, Width::B4, Reg::AenqCaps),
+    (0x38, Width::B4, Reg::AenqBaseLow),
+    (0x3c, Width::B4, Reg::AenqBaseHigh),
+    (0x40, Width::B4, Reg::AenqHead),
+    (0x44, Width::B4, Reg::AenqTail),
+    (0x4c, Width::B4, Reg::InterruptMask),
+    (0x54, Width::B4, Reg::DeviceControl),
+    (0x58, Width::B4, Reg::DeviceStatus),
+    (0x5c, Width::B4, Reg::MmioRead),
+    (0x60, Width::B4, Reg::MmioResponseLow),
+    (0x64, Width::B4, Reg::MmioResponseHigh),
+    (0x68, Width::B4, Reg::RssEntryUpdate),
+]);
+
+/// What an access to BAR 0 means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Fixed(Reg),
+    TxDoorbell(u16),
+    RxDoorbell(u16),
+    /// Of this vector.
+    Unmask(u16),
+}
+
+impl Place {
+    /// Nothing unless it is 32 bits wide and aligned (2.1).
+    pub fn at(offset: u64, width: Width) -> Option<Place> {
+        let index = |from: u64, count: u64| {
+            let index = offset.checked_sub(from)? >> 2;
+            (index < count).then_some(index as u16)
+        };
+        if width != Width::B4 || offset & 3 != 0 {
+            return None;
+        }
+        if offset < TX_DOORBELLS {
+            return FIXED.find(offset, width).map(Place::Fixed);
+        }
+        index(TX_DOORBELLS, DOORBELLS)
+            .map(Place::TxDoorbell)
+            .or_else(|| index(RX_DOORBELLS, DOORBELLS).map(Place::RxDoorbell))
+            .or_else(|| index(UNMASK, VECTORS).map(Place::Unmask))
+    }
+
+    /// Offset of a doorbell, or of a vector's unmask register.
+    pub fn offset(base: u64, index: u16) -> u32 {
+        (base as u32).wrapping_add(u32::from(index).wrapping_mul(4))
+    }
+}
+
+/// Why a driver resets the card (2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResetReason(pub u8);
+
+impl ResetReason {
+    /// From a word written to DEV_CTL.
+    pub fn of(control: u32) -> ResetReason {
+        ResetReason(((control >> 28 & 0xf) | (control >> 24 & 0xf) << 4) as u8)
+    }
+
+    pub fn name(self) -> &'static str {
+        const NAMES: [&str; 21] = [
+            "normal",
+            "keep-alive timeout",
+            "admin timeout",
+            "missing TX completion",
+            "invalid RX request id",
+            "invalid TX request id",
+            "too many RX descriptors",
+            "init error",
+            "driver invalid state",
+            "OS trigger",
+            "OS netdev watchdog",
+            "shutdown",
+            "user trigger",
+            "generic",
+            "missing interrupt",
+            "suspected poll starvation",
+            "RX descriptor malformed",
+            "TX descriptor malformed",
+            "missing admin interrupt",
+            "device request",
+            "missing first interrupt",
+        ];
+        NAMES.get(usize::from(self.0)).copied().unwrap_or("unknown")
+    }
+}
+
+impl std::fmt::Display for ResetReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.0, self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_read_from_both_nibbles() {
+        for (word, reason) in
+            [(0x1000_0001, 1), (0xb000_0001, 11), (0xe000_0001, 14), (0x3100_0001, 19)]
+        {
+            assert_eq!(ResetReason::of(word), ResetReason(reason));
+        }
+        assert_eq!(ResetReason(19).to_string(), "19 (device request)");
+        assert_eq!(ResetReason(255).name(), "unknown");
+    }
+
+    #[test]
+    fn only_aligned_words_reach_a_register() {
+        assert_eq!(Place::at(0x58, Width::B4), Some(Place::Fixed(Reg::DeviceStatus)));
+        assert_eq!(Place::at(0x1004, Width::B4), Some(Place::TxDoorbell(1)));
+        assert_eq!(Place::at(0x15fc, Width::B4), Some(Place::RxDoorbell(127)));
+        assert_eq!(Place::at(0x2200, Width::B4), Some(Place::Unmask(128)));
+        for (offset, width) in [
+            (0x58, Width::B2),
+            (0x58, Width::B8),
+            (0x59, Width::B4),
+            (0x1002, Width::B4),
+            (0x1200, Width::B4),
+            (0x2204, Width::B4),
+            (0x3ffc, Width::B4),
+            (u64::MAX, Width::B4),
+        ] {
+            assert_eq!(Place::at(offset, width), None, "{offset:#x} {width:?}");
+        }
+    }
+
+    #[test]
+    fn what_drivers_check_in_caps_holds() {
+        assert_eq!(CAPS, 0x0000_303d);
+    }
+}

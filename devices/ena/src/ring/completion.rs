@@ -1,0 +1,129 @@
+//! Completion queues: entries whose phase bit appears last (specification 7.4 and 7.10).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use device_core::GuestRam;
+use net::ring::GuestFault;
+use vm_memory::{ByteValued, Bytes, GuestAddress};
+
+use super::descriptor::PHASE; // entries have it in the same place
+use super::interrupt::Vector;
+use super::source::phase_of;
+use super::{BadRing, check_ring};
+
+const NO_MEMORY: GuestFault = GuestFault("a part of the completion ring is not in memory");
+
+/// Bytes of a word.
+const WORD: usize = 4;
+
+/// A completion queue as CREATE_CQ made it; which direction is known once a submission queue comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CqConfig {
+    /// Guest address, aligned to 8.
+    pub base: u64,
+    /// Entries, a power of two.
+    pub depth: u16,
+    /// 32-bit words per entry: 2 or 4 for transmit, 4 or 8 for receive.
+    pub entry_words: u8,
+}
+
+impl CqConfig {
+    /// Checks all that can be checked before the direction is known.
+    pub fn check(&self, memory: &GuestRam) -> Result<(), BadRing> {
+        if !matches!(self.entry_words, 2 | 4 | 8) {
+            return Err(BadRing::EntryWords(self.entry_words));
+        }
+        let entry_len = usize::from(self.entry_words).saturating_mul(WORD);
+        check_ring(memory, self.base, self.depth, entry_len)
+    }
+}
+
+/// A completion queue in work: writes entries, and interrupts for them.
+pub(super) struct Completions {
+    config: CqConfig,
+    memory: GuestRam,
+    vector: Option<Arc<Vector>>,
+    /// Counter of the next entry.
+    next: u16,
+    /// Entries were written since the last [`Completions::publish`].
+    fresh: bool,
+}
+
+impl Completions {
+    /// `words` are the lengths of entries that the direction has.
+    pub fn new(
+        config: CqConfig,
+        words: [u8; 2],
+        memory: GuestRam,
+        vector: Option<Arc<Vector>>,
+    ) -> Result<Completions, BadRing> {
+        config.check(&memory)?;
+        if !words.contains(&config.entry_words) {
+            return Err(BadRing::EntryWords(config.entry_words));
+        }
+        Ok(Completions { config, memory, vector, next: 0, fresh: false })
+    }
+
+    /// A packet has been sent (specification 7.4). `head` is the submission queue's counter after
+    /// it.
+    pub fn push_tx(&mut self, id: u16, status: u8, head: u16) -> Result<(), GuestFault> {
+        let at = self.next_entry();
+        if self.config.entry_words == 4 {
+            self.write(at, 8, [0u32; 2])?; // no time stamp
+        }
+        let low = u32::from(id) | u32::from(status) << 16 | self.phase();
+        let entry = u64::from(low) | u64::from(head) << 48;
+        // One store shows all of the entry. Release: the guest may use the packet's memory again.
+        let at = GuestAddress(at);
+        self.memory.store(entry.to_le(), at, Ordering::Release).map_err(|_| NO_MEMORY)?;
+        self.advance();
+        Ok(())
+    }
+
+    /// A buffer has been filled (specification 7.10): the words of its entry, without the phase,
+    /// and its address.
+    pub fn push_rx(&mut self, words: [u32; 4], address: u64) -> Result<(), GuestFault> {
+        let at = self.next_entry();
+        let [first, second, third, fourth] = words;
+        if self.config.entry_words == 8 {
+            let (low, high) = (address as u32, (address >> 32) as u32);
+            self.write(at, 16, [low, high, 0, 0].map(u32::to_le))?; // no time stamp
+        }
+        self.write(at, 4, [second, third, fourth].map(u32::to_le))?;
+        // Release: who sees the phase sees the rest of the entry, and the buffer.
+        let first = (first | self.phase()).to_le();
+        let at = GuestAddress(at);
+        self.memory.store(first, at, Ordering::Release).map_err(|_| NO_MEMORY)?;
+        self.advance();
+        Ok(())
+    }
+
+    /// Interrupts for what was pushed, if the guest wants it; whether it did.
+    pub fn publish(&mut self) -> bool {
+        if !std::mem::take(&mut self.fresh) {
+            return false;
+        }
+        self.vector.as_ref().is_some_and(|vector| vector.raise())
+    }
+
+    fn next_entry(&self) -> u64 {
+        let index = u64::from(self.next & self.config.depth.wrapping_sub(1));
+        let len = u64::from(self.config.entry_words).wrapping_mul(WORD as u64);
+        self.config.base.wrapping_add(index.wrapping_mul(len))
+    }
+
+    fn phase(&self) -> u32 {
+        if phase_of(self.next, self.config.depth) { PHASE } else { 0 }
+    }
+
+    fn advance(&mut self) {
+        self.next = self.next.wrapping_add(1);
+        self.fresh = true;
+    }
+
+    fn write(&self, entry: u64, offset: u64, words: impl ByteValued) -> Result<(), GuestFault> {
+        let at = GuestAddress(entry.wrapping_add(offset));
+        self.memory.write_obj(words, at).map_err(|_| NO_MEMORY)
+    }
+}

@@ -1,0 +1,13 @@
+//! The driver's half of the card, in guest memory: for tests, fuzzing and benches; no KVM.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
+
+pub mod bench;
+pub mod driver;
+pub mod hostile;
