@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use device_core::device::{Device, Kit};
-use net::spec::NicSpec;
+use net::spec::{Model, NicSpec};
 use pci::device::PciDevice;
 
 /// What can be asked for.
@@ -31,6 +31,8 @@ pub struct Built {
 pub enum BuildError {
     #[error("network card '{id}'")]
     Net { id: String, source: virtio::net::BuildError },
+    #[error("network card '{id}'")]
+    Ena { id: String, source: ena::BuildError },
     #[error("network card '{id}' got no interrupts or notifications")]
     Card { id: String, source: std::io::Error },
 }
@@ -46,6 +48,12 @@ impl DeviceSpec {
     /// Makes the device with what `kit` offers.
     pub fn build(&self, kit: &Kit<'_>) -> Result<Built, BuildError> {
         match self {
+            DeviceSpec::Nic(spec) if spec.model == Model::Ena => {
+                let id = || spec.id.clone();
+                let card = ena::Ena::build(spec, kit)
+                    .map_err(|source| BuildError::Ena { id: id(), source })?;
+                Ok(Built { device: card.clone(), place: Place::Pci(card) })
+            }
             DeviceSpec::Nic(spec) => {
                 let id = || spec.id.clone();
                 let device = virtio::net::Net::build(spec, kit)

@@ -60,7 +60,8 @@ pub struct Args {
     cpus: u8,
 
     /// Network card, once for each:
-    /// tap=NAME or fd=N[:N...], then [,model=virtio][,mac=MAC][,queues=N][,mtu=N][,id=ID].
+    /// tap=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID],
+    /// and limits, such as [,bw-in=2.5G][,bw-out=500M] in bit/s, [,pps=100k], [,conntrack=65536].
     /// A TAP that does not exist is made, if the caller may
     #[arg(long, value_name = "SPEC")]
     net: Vec<NicSpec>,

@@ -6,3 +6,4 @@ pub mod memory;
 pub mod probe;
 pub mod vcpu;
 pub mod vm;
+pub mod window;

@@ -20,7 +20,7 @@ use crate::control::Ends;
 use crate::kvm::probe::{self, ProbeError};
 use crate::kvm::vcpu::{Vcpu, install_kick_handler};
 use crate::kvm::vm::CreateError;
-use crate::kvm::{self, irq, kick};
+use crate::kvm::{self, irq, kick, window};
 use crate::memory;
 use crate::observe::start::cpu_time;
 use crate::vcpu::run::{AddressSpaces, Unmapped};
@@ -117,7 +117,10 @@ impl Vm {
             Arc::new(irq::Msi::new(fd.clone()));
         let kicks: Arc<dyn device_core::kick::KickBinder> = Arc::new(kick::Kicks(fd.clone()));
         let mut registry = Registry::default();
-        let kit = Kit { memory: &ram, msi: &msi, kicks: &kicks, threads: &threads };
+        let windows: Arc<dyn device_core::ram_window::RamWindows> =
+            Arc::new(window::Windows::new(fd.clone(), &ram));
+        let kit =
+            Kit { memory: &ram, msi: &msi, kicks: &kicks, windows: &windows, threads: &threads };
         for device in &spec.devices {
             registry.attach(device, &kit, &board)?;
         }
