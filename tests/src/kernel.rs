@@ -52,7 +52,9 @@ impl Release {
 
     fn modules(self) -> &'static [&'static str] {
         match self {
-            Self::Guest6_1 | Self::Guest6_12 => &["virtio_pci", "virtio_net", "button", "evdev"],
+            Self::Guest6_1 | Self::Guest6_12 => {
+                &["virtio_pci", "virtio_net", "ena", "button", "evdev"]
+            }
             Self::Testbed => &[
                 "virtio_pci",
                 "virtio_console",

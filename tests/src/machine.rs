@@ -52,6 +52,14 @@ pub const USUAL_MEMORY_MIB: u32 = 256;
 /// Time a guest gets to user space when the host emulates its CPU and others run too.
 pub const BOOT: Duration = Duration::from_secs(120);
 
+/// What a card is to its guest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Model {
+    #[default]
+    Virtio,
+    Ena,
+}
+
 /// A machine to start.
 #[derive(Debug, Clone)]
 pub struct Machine {
@@ -61,7 +69,7 @@ pub struct Machine {
     cpus: u8,
     memory_mib: u32,
     parameters: Vec<String>,
-    taps: Vec<Tap>,
+    taps: Vec<(Tap, Model)>,
     tools: Vec<Tool>,
     arguments: Vec<OsString>,
 }
@@ -98,9 +106,14 @@ impl Machine {
     }
 
     /// Adds a virtio-net card on a TAP, with as many queue pairs as the TAP has queues.
-    pub fn card(mut self, tap: &Tap) -> Self {
+    pub fn card(self, tap: &Tap) -> Self {
+        self.card_of(Model::Virtio, tap)
+    }
+
+    /// Adds a card on a TAP, with as many queue pairs as the TAP has queues.
+    pub fn card_of(mut self, model: Model, tap: &Tap) -> Self {
         self.parameters.push(tap.parameter(self.taps.len()));
-        self.taps.push(tap.clone());
+        self.taps.push((tap.clone(), model));
         self
     }
 
@@ -158,11 +171,16 @@ impl Machine {
         command.arg("--kernel").arg(image).arg("--initrd").arg(initrd);
         command.args(["--cpus", &self.cpus.to_string(), "--mem", &format!("{}M", self.memory_mib)]);
         command.args(["--cmdline", &self.cmdline()]);
-        for tap in &self.taps {
+        for (tap, model) in &self.taps {
+            let model = match model {
+                Model::Virtio => "",
+                Model::Ena => ",model=ena",
+            };
             let queues =
                 if tap.queues > 1 { format!(",queues={}", tap.queues) } else { String::new() };
             let mtu = if tap.mtu != 1500 { format!(",mtu={}", tap.mtu) } else { String::new() };
-            command.args(["--net", &format!("tap={},mac={}{queues}{mtu}", tap.name, tap.mac)]);
+            let (name, mac) = (&tap.name, &tap.mac);
+            command.args(["--net", &format!("tap={name}{model},mac={mac}{queues}{mtu}")]);
         }
     }
 
@@ -192,7 +210,7 @@ impl Machine {
             .arg("-initrd")
             .arg(initrd)
             .args(["-append", &self.cmdline()]);
-        for (n, tap) in self.taps.iter().enumerate() {
+        for (n, (tap, _)) in self.taps.iter().enumerate() {
             let (name, mac, mtu, queues) = (&tap.name, &tap.mac, tap.mtu, tap.queues);
             let many = if queues > 1 { format!(",queues={queues}") } else { String::new() };
             let vectors = if queues > 1 {

@@ -7,11 +7,11 @@ use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use nix::sys::signal::Signal;
 use tests::guest::USER_SPACE_REACHED;
 use tests::kernel::{Kernel, Release};
-use tests::machine::{BOOT, Hypervisor, Machine};
+use tests::machine::{BOOT, Hypervisor, Machine, Model};
 use tests::net::Network;
 use tests::testbed::Testbed;
 use tests::{cargo, host, initramfs, process};
@@ -26,6 +26,9 @@ struct Arguments {
     /// Stay on the guest's console; `poweroff -f` there, or Ctrl-A X, ends it
     #[arg(long)]
     interactive: bool,
+    /// What the guest sees as its network card
+    #[arg(long, value_enum, default_value_t)]
+    model: Model,
     /// The vmm binary to use, instead of building one
     #[arg(long, value_name = "FILE")]
     vmm: Option<PathBuf>,
@@ -50,7 +53,7 @@ fn say(line: &str) {
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     if host::in_testbed() {
-        demo(arguments.vmm.clone().context("--vmm is missing")?, arguments.interactive)?;
+        demo(arguments.vmm.clone().context("--vmm is missing")?, arguments)?;
         return Ok(ExitCode::SUCCESS);
     }
     let vmm = match &arguments.vmm {
@@ -64,7 +67,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         None => {
             say("running on this machine's KVM");
             host::ensure(&[host::IP])?;
-            demo(vmm, arguments.interactive)?;
+            demo(vmm, arguments)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(_) => {
@@ -77,23 +80,29 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             let mut command: Vec<OsString> =
                 vec![std::env::current_exe()?.into(), "--vmm".into(), vmm.into()];
             command.extend(arguments.interactive.then(|| "--interactive".into()));
+            let model = arguments.model.to_possible_value().context("a model without a name")?;
+            command.extend(["--model".into(), model.get_name().into()]);
             let status = testbed.run(&command)?;
             Ok(ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)))
         }
     }
 }
 
-fn demo(vmm: PathBuf, interactive: bool) -> Result<()> {
+fn demo(vmm: PathBuf, arguments: &Arguments) -> Result<()> {
     let kernel = Kernel::open(RELEASE)?;
     let mut network = Network::new().context("the demo makes a TAP; run it as root")?;
     let tap = network.tap(1, 1500)?;
-    let machine = Machine::new(Hypervisor::Vmm(vmm), RELEASE).cpus(2).memory(512).card(&tap);
+    let machine = Machine::new(Hypervisor::Vmm(vmm), RELEASE)
+        .cpus(2)
+        .memory(512)
+        .card_of(arguments.model, &tap);
     say(&format!(
-        "booting {} with 2 CPUs, 512 MiB and a virtio-net card on a TAP",
-        kernel.origin()
+        "booting {} with 2 CPUs, 512 MiB and a {:?} card on a TAP",
+        kernel.origin(),
+        arguments.model
     ));
 
-    if interactive {
+    if arguments.interactive {
         say(&format!(
             "the host is {} and {} there; Ctrl-A X ends it",
             tap.host_ipv4, tap.host_ipv6
