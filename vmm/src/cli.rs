@@ -62,6 +62,8 @@ pub struct Args {
     /// Network card, once for each:
     /// tap=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID],
     /// and limits, such as [,bw-in=2.5G][,bw-out=500M] in bit/s, [,pps=100k], [,conntrack=65536].
+    /// With model=ena also [,llq=off] for no low-latency queues, and rehearsals [,fault=KIND[@SECONDS]]...
+    /// after the driver brought the card up: stop-keep-alive, no-answer, swallow-tx, wrong-tx-id, request-reset.
     /// A TAP that does not exist is made, if the caller may
     #[arg(long, value_name = "SPEC")]
     net: Vec<NicSpec>,

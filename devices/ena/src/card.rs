@@ -22,17 +22,18 @@ use device_core::ram_window::RamWindow;
 use net::frame::Offloads;
 use net::mac::MacAddr;
 use net::port::NetPort;
+use net::spec::NicSpec;
 use net::stage::filter::ReceiveFilter;
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::admin::events::{EventQueue, Hints};
-use crate::admin::features::Settings;
+use crate::admin::features::{MAX_MTU, Settings};
 use crate::admin::queue::{AdminQueue, Ring};
 use crate::admin::queues::Queues;
 use crate::admin::stats::{Allowances, Totals};
 use crate::alarm::Alarm;
 use crate::doorbells::Doorbells;
-use crate::faults::{Fault, Mischief};
+use crate::faults::{Fault, Mischief, Plan};
 use crate::inspect::Condition;
 use crate::registers::{self, FIXED, Reg, ResetReason, status};
 use crate::ring::{Rx, Tx, Vector};
@@ -45,7 +46,8 @@ pub struct Card {
     pub(crate) port: NetPort<Tx, Rx>,
     pub(crate) msi: Arc<dyn MsiSet>,
     /// What is behind BAR 2: the rings of low-latency queues.
-    pub(crate) window: Arc<dyn RamWindow>,
+    /// `None`: there are none.
+    pub(crate) window: Option<Arc<dyn RamWindow>>,
     pub(crate) doorbells: Doorbells,
     pub(crate) alarm: Arc<Alarm>,
     pub(crate) mischief: Arc<Mischief>,
@@ -82,6 +84,21 @@ pub struct Control {
     pub(crate) base: Totals,
     pub(crate) resets: u64,
     pub(crate) last_reset: Option<ResetReason>,
+    pub(crate) plan: Plan,
+}
+
+impl Control {
+    /// When the attendant is wanted next.
+    fn next_at(&self) -> Option<Instant> {
+        // A plan waits while the card is down: its reset would undo what is wrong.
+        let fault = self.plan.next_at().filter(|_| self.is_up());
+        [self.events.next_at(), fault].into_iter().flatten().min()
+    }
+
+    /// The driver has brought the card up: there is a receive queue.
+    fn is_up(&self) -> bool {
+        !self.resetting && self.queues.receivers() > 0
+    }
 }
 
 /// Ring addresses as written, until a CAPS register takes them.
@@ -103,13 +120,13 @@ fn set_high(address: &mut u64, value: u32) {
 impl Card {
     /// A card on an open port.
     pub(crate) fn new(
-        id: &str,
-        mac: MacAddr,
-        max_mtu: u16,
+        spec: &NicSpec,
         port: NetPort<Tx, Rx>,
-        window: Arc<dyn RamWindow>,
+        window: Option<Arc<dyn RamWindow>>,
         kit: &Kit<'_>,
     ) -> io::Result<Arc<Card>> {
+        let mac = spec.mac.unwrap_or_else(MacAddr::random);
+        let max_mtu = spec.mtu.unwrap_or(MAX_MTU);
         let pairs = port.lanes();
         let msi = kit.msi.allocate(pairs.saturating_add(1))?;
         let mischief = Arc::new(Mischief::default());
@@ -143,9 +160,10 @@ impl Card {
             base: Totals::of(&port),
             resets: 0,
             last_reset: None,
+            plan: Plan::new(&spec.faults),
         };
         Ok(Arc::new(Card {
-            id: id.to_string(),
+            id: spec.id.clone(),
             mac,
             memory: kit.memory.clone(),
             doorbells: Doorbells::new(pairs, &msi)?,
@@ -168,9 +186,9 @@ impl Card {
     /// Runs `f` under the lock; calls the attendant if it is wanted at another time than before.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Control) -> R) -> R {
         let mut control = self.control();
-        let before = control.events.next_at();
+        let before = control.next_at();
         let result = f(&mut control);
-        if control.events.next_at() != before {
+        if control.next_at() != before {
             self.alarm.call();
         }
         result
@@ -204,7 +222,9 @@ impl Card {
     /// Shows the window to the guest at `at`. Where that cannot be, each access is an exit: slower,
     /// but the same.
     pub(crate) fn place_window(&self, at: Option<u64>) {
-        if let Err(error) = self.window.place(at) {
+        if let Some(window) = &self.window
+            && let Err(error) = window.place(at)
+        {
             guest_warn!(self.log, "network card {}: BAR 2 is slow: {error}", self.id);
         }
     }
@@ -213,15 +233,19 @@ impl Card {
     pub(crate) fn read_window(&self, offset: u64, width: Width) -> u64 {
         let mut bytes = [0; 8];
         let (wanted, _) = bytes.split_at_mut(width.bytes() as usize);
-        // The access lies within the BAR, and the window is as large.
-        drop(self.window.memory().read_slice(wanted, GuestAddress(offset)));
+        if let Some(window) = &self.window {
+            // The access lies within the BAR, and the window is as large.
+            drop(window.memory().read_slice(wanted, GuestAddress(offset)));
+        }
         u64::from_le_bytes(bytes)
     }
 
     pub(crate) fn write_window(&self, offset: u64, width: Width, value: u64) {
         let bytes = value.to_le_bytes();
         let (given, _) = bytes.split_at(width.bytes() as usize);
-        drop(self.window.memory().write_slice(given, GuestAddress(offset)));
+        if let Some(window) = &self.window {
+            drop(window.memory().write_slice(given, GuestAddress(offset)));
+        }
     }
 
     /// Frames longer than this MTU allows are not for the driver any more.
@@ -454,7 +478,11 @@ impl Card {
 
     /// Makes something go wrong.
     pub(crate) fn inject(&self, fault: Fault, now: Instant) {
-        self.with(|control| match fault {
+        self.with(|control| self.go_wrong(control, fault, now));
+    }
+
+    fn go_wrong(&self, control: &mut Control, fault: Fault, now: Instant) {
+        match fault {
             Fault::StopKeepAlive => control.events.withhold_keep_alives(true, now),
             Fault::NoAnswer => self.mischief.leave_unanswered(1),
             Fault::SwallowTxCompletions(count) => self.mischief.swallow(count),
@@ -464,7 +492,7 @@ impl Card {
                 self.post_events(control, now);
             }
             Fault::Fatal => self.alarm.raise(),
-        });
+        }
     }
 
     /// Advises the driver of other timeouts.
@@ -499,6 +527,12 @@ impl Card {
             control.link_up = link_up;
             control.events.link_changed();
         }
+        while control.is_up()
+            && let Some(fault) = control.plan.take(now)
+        {
+            tracing::info!("network card {}: goes wrong as planned: {fault:?}", self.id);
+            self.go_wrong(control, fault, now);
+        }
         self.post_events(control, now);
         if !self.may_touch_memory(control) {
             return None;
@@ -514,6 +548,6 @@ impl Card {
                 }
             }
         }
-        control.events.next_at()
+        control.next_at()
     }
 }

@@ -8,7 +8,6 @@ use device_core::bus::Width;
 use device_core::device::{Device, Kit};
 use device_core::interrupt::MsiSet;
 use device_core::worker::Post;
-use net::mac::MacAddr;
 use net::port::{NetPort, OpenError};
 use net::rss::explain::MixedVersions;
 use net::rss::{Explained, FlowKey};
@@ -16,7 +15,6 @@ use net::spec::NicSpec;
 use pci::device::{BarKind, BarSpec, Identity, PciDevice};
 
 use crate::admin::events::Hints;
-use crate::admin::features::MAX_MTU;
 use crate::admin::llq;
 use crate::attendant::Attendant;
 use crate::card::Card;
@@ -44,7 +42,7 @@ pub enum BuildError {
 /// An Elastic Network Adapter.
 pub struct Ena {
     card: Arc<Card>,
-    bars: [BarSpec; 2],
+    bars: Vec<BarSpec>,
     attendant: Option<Post<Attendant>>,
 }
 
@@ -52,29 +50,27 @@ impl Ena {
     /// Opens the backend of `spec` and starts the lanes' threads.
     pub fn build(spec: &NicSpec, kit: &Kit<'_>) -> Result<Arc<Ena>, BuildError> {
         let port = NetPort::open(spec, kit)?;
-        let mac = spec.mac.unwrap_or_else(MacAddr::random);
-        // Within the bounds of the model, as `open` has checked.
-        let max_mtu = spec.mtu.unwrap_or(MAX_MTU);
-        Ena::on_port(&spec.id, mac, max_mtu, port, kit).map_err(BuildError::Resources)
+        Ena::on_port(spec, port, kit).map_err(BuildError::Resources)
     }
 
-    /// A card on a port that is open already.
-    pub fn on_port(
-        id: &str,
-        mac: MacAddr,
-        max_mtu: u16,
-        port: NetPort<Tx, Rx>,
-        kit: &Kit<'_>,
-    ) -> io::Result<Arc<Ena>> {
-        let window_bytes = llq::window_bytes(port.lanes());
-        let window = kit.windows.allocate(window_bytes)?;
-        let card = Card::new(id, mac, max_mtu, port, window, kit)?;
+    /// A card on a port that is open already; what `spec` says of backend, queues and limits is the
+    /// port's. Its MTU must be within the bounds of the model.
+    pub fn on_port(spec: &NicSpec, port: NetPort<Tx, Rx>, kit: &Kit<'_>) -> io::Result<Arc<Ena>> {
+        let mut bars = vec![BarSpec {
+            index: registers::REGISTERS,
+            kind: BarKind::Memory32,
+            size: registers::SIZE,
+        }];
+        let window = if spec.llq.unwrap_or(true) {
+            let size = llq::window_bytes(port.lanes());
+            let kind = BarKind::Memory64 { prefetchable: true };
+            bars.push(BarSpec { index: registers::LLQ, kind, size });
+            Some(kit.windows.allocate(size)?)
+        } else {
+            None
+        };
+        let card = Card::new(spec, port, window, kit)?;
         let attendant = kit.threads.slow().host(Attendant::new(&card))?;
-        let memory = BarKind::Memory64 { prefetchable: true };
-        let bars = [
-            BarSpec { index: registers::REGISTERS, kind: BarKind::Memory32, size: registers::SIZE },
-            BarSpec { index: registers::LLQ, kind: memory, size: window_bytes },
-        ];
         Ok(Arc::new(Ena { card, bars, attendant: Some(attendant) }))
     }
 

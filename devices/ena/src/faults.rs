@@ -1,7 +1,9 @@
 //! Faults on demand: what the card does wrong so that a driver's recovery can be rehearsed.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
+use net::spec::{FaultKind, Rehearsal};
 use serde::{Deserialize, Serialize};
 
 /// One thing to go wrong. All end with the reset that follows.
@@ -21,6 +23,61 @@ pub enum Fault {
     RequestReset,
     /// The fatal state: all queues stop, and so do keep-alives.
     Fatal,
+}
+
+/// Swallowed in a rehearsal: more than Linux puts up with, and less than fills its ring, so that the
+/// reset is for the missing completions and not for a queue that stands still.
+const SWALLOWED: u32 = 256;
+
+impl From<FaultKind> for Fault {
+    fn from(kind: FaultKind) -> Fault {
+        match kind {
+            FaultKind::StopKeepAlive => Fault::StopKeepAlive,
+            FaultKind::NoAnswer => Fault::NoAnswer,
+            FaultKind::SwallowTx => Fault::SwallowTxCompletions(SWALLOWED),
+            FaultKind::WrongTxId => Fault::WrongTxRequestId,
+            FaultKind::RequestReset => Fault::RequestReset,
+        }
+    }
+}
+
+/// Faults planned before the machine ran, each for once. Time begins when the driver has brought
+/// the card up for the first time, since the reset of its probe would undo what was wrong before.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// In order of time.
+    faults: Vec<(Duration, Fault)>,
+    /// The first that has not been.
+    next: usize,
+    since: Option<Instant>,
+}
+
+impl Plan {
+    pub fn new(rehearsals: &[Rehearsal]) -> Plan {
+        let planned = |one: &Rehearsal| (Duration::from_secs(one.after_s.into()), one.kind.into());
+        let mut faults: Vec<(Duration, Fault)> = rehearsals.iter().map(planned).collect();
+        faults.sort_by_key(|(after, _)| *after);
+        Plan { faults, next: 0, since: None }
+    }
+
+    /// The card is up; the first time counts.
+    pub fn came_up(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// When the next one is due.
+    pub fn next_at(&self) -> Option<Instant> {
+        let (after, _) = self.faults.get(self.next)?;
+        self.since?.checked_add(*after)
+    }
+
+    /// Takes the next one, if it is due.
+    pub fn take(&mut self, now: Instant) -> Option<Fault> {
+        self.next_at().filter(|due| *due <= now)?;
+        let (_, fault) = self.faults.get(self.next)?;
+        self.next = self.next.saturating_add(1);
+        Some(*fault)
+    }
 }
 
 /// Faults that wait for their occasion, on any thread.
@@ -93,3 +150,7 @@ fn take(count: &AtomicU32) -> bool {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
             .is_ok()
 }
+
+#[cfg(test)]
+#[path = "faults_test.rs"]
+mod tests;

@@ -1,5 +1,7 @@
 //! What a user may say about a network card, for any model.
 
+mod rehearsal;
+
 use std::os::fd::RawFd;
 use std::str::FromStr;
 
@@ -7,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::mac::MacAddr;
 use crate::stage::limiter::Allowed;
+
+pub use rehearsal::{BadRehearsal, FaultKind, Rehearsal};
 
 /// Most queue pairs of one card; what a TAP may have (Linux, MAX_TAP_QUEUES is 256) with one
 /// interrupt vector for each ring and room for others.
@@ -42,6 +46,12 @@ pub struct NicSpec {
     /// What the card may do at most.
     #[serde(default)]
     pub limits: Allowed,
+    /// Whether an ENA card offers low-latency queues; it does if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub llq: Option<bool>,
+    /// What an ENA card does wrong, and when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Rehearsal>,
 }
 
 /// Where frames come from and go to.
@@ -88,10 +98,12 @@ pub enum SpecError {
     Mtu(u16),
     #[error("mtu is {0}; an ena card has {min} to {max}", min = ENA_MTU_RANGE.start(), max = ENA_MTU_RANGE.end())]
     EnaMtu(u16),
+    #[error("{0} is only for model=ena")]
+    OnlyEna(&'static str),
     #[error("{0:?} has no '='; write key=value")]
     NoValue(String),
     #[error(
-        "unknown key {0:?}; known are tap, fd, model, mac, queues, mtu, id, bw-in, bw-out, pps, conntrack"
+        "unknown key {0:?}; known are tap, fd, model, mac, queues, mtu, id, bw-in, bw-out, pps, conntrack, llq, fault"
     )]
     UnknownKey(String),
     #[error("{0} is given twice")]
@@ -119,6 +131,8 @@ impl NicSpec {
             queues: 1,
             mtu: None,
             limits: Allowed::default(),
+            llq: None,
+            faults: Vec::new(),
         }
     }
 
@@ -137,6 +151,12 @@ impl NicSpec {
         }
         if let Some(mac) = self.mac.filter(|mac| !mac.is_valid_for_a_card()) {
             return Err(SpecError::Mac(mac));
+        }
+        if self.model != Model::Ena {
+            let only_ena = [("fault", !self.faults.is_empty()), ("llq", self.llq.is_some())];
+            if let Some((key, _)) = only_ena.into_iter().find(|(_, given)| *given) {
+                return Err(SpecError::OnlyEna(key));
+            }
         }
         match (self.mtu, self.model) {
             (Some(mtu), _) if !MTU_RANGE.contains(&mtu) => Err(SpecError::Mtu(mtu)),
@@ -197,6 +217,8 @@ impl FromStr for NicSpec {
                     let most = u32::try_from(most).unwrap_or(u32::MAX);
                     put("conntrack", &mut given.limits.conntrack, most)?;
                 }
+                "llq" => put("llq", &mut given.llq, on_or_off("llq", value)?)?,
+                "fault" => given.faults.push(parse("fault", value)?),
                 other => return Err(SpecError::UnknownKey(other.to_string())),
             }
         }
@@ -214,6 +236,9 @@ struct Given {
     mtu: Option<u16>,
     id: Option<String>,
     limits: Allowed,
+    llq: Option<bool>,
+    /// The only key that may come more than once.
+    faults: Vec<Rehearsal>,
 }
 
 impl Given {
@@ -235,6 +260,8 @@ impl Given {
             queues: self.queues.unwrap_or(queues),
             mtu: self.mtu,
             limits: self.limits,
+            llq: self.llq,
+            faults: self.faults,
         })
     }
 }
@@ -282,6 +309,18 @@ fn rate(key: &'static str, value: &str) -> Result<u64, SpecError> {
         Ok(0) => Err(bad("0 would let nothing through; leave it out for no limit")),
         Ok(rate) => Ok(rate),
         Err(_) => Err(bad("it is too large")),
+    }
+}
+
+fn on_or_off(key: &'static str, value: &str) -> Result<bool, SpecError> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(SpecError::Value {
+            key,
+            value: value.to_string(),
+            why: "write on or off".to_string(),
+        }),
     }
 }
 

@@ -121,3 +121,43 @@ fn an_ena_card_has_bounds_of_its_own_for_the_mtu() {
     assert_eq!(check("tap=tap0,model=ena,mtu=127"), Err(SpecError::EnaMtu(127)));
     assert_eq!(check("tap=tap0,mtu=9217"), Ok(()));
 }
+
+#[test]
+fn an_ena_card_may_be_told_to_go_wrong() {
+    use FaultKind::{RequestReset, StopKeepAlive};
+    let spec =
+        parsed("tap=tap0,model=ena,id=a,fault=stop-keep-alive@5,fault=request-reset,llq=off");
+    let rehearsal = |kind, after_s| Rehearsal { kind, after_s };
+    assert_eq!(spec.faults, [rehearsal(StopKeepAlive, 5), rehearsal(RequestReset, 0)]);
+    assert_eq!(spec.llq, Some(false));
+    assert_eq!(spec.validate(), Ok(()));
+    let back: NicSpec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+    assert_eq!(back, spec);
+    let json = r#"{"id":"a","backend":{"tap":"t"},"model":"ena","faults":[{"kind":"no-answer"}]}"#;
+    let spec: NicSpec = serde_json::from_str(json).unwrap();
+    assert_eq!(spec.faults, [rehearsal(FaultKind::NoAnswer, 0)]);
+    for kind in ["no-answer", "swallow-tx", "wrong-tx-id", "request-reset", "stop-keep-alive"] {
+        let spec = parsed(&format!("tap=tap0,model=ena,fault={kind}@4294967295"));
+        let named = serde_json::to_value(spec.faults[0].kind).unwrap();
+        assert_eq!((spec.faults[0].after_s, named.as_str()), (u32::MAX, Some(kind)));
+    }
+}
+
+#[test]
+fn what_only_an_ena_card_can_is_refused_to_others_and_misspellings_to_all() {
+    for (text, names) in [
+        ("tap=a,fault=no-answer", "fault is only for model=ena"),
+        ("tap=a,model=virtio,llq=on", "llq is only for model=ena"),
+        ("tap=a,model=ena,fault=", "known are stop-keep-alive, no-answer, swallow-tx"),
+        ("tap=a,model=ena,fault=explode@5", "fault=explode@5: known are stop-keep-alive"),
+        ("tap=a,model=ena,fault=no-answer@", "such as stop-keep-alive@5"),
+        ("tap=a,model=ena,fault=no-answer@soon", "such as stop-keep-alive@5"),
+        ("tap=a,model=ena,fault=no-answer@-1", "such as stop-keep-alive@5"),
+        ("tap=a,model=ena,fault=no-answer@4294967296", "such as stop-keep-alive@5"),
+        ("tap=a,model=ena,llq=no", "llq=no: write on or off"),
+        ("tap=a,model=ena,llq=on,llq=off", "llq is given twice"),
+    ] {
+        let complaint = complaint(text);
+        assert!(complaint.contains(names), "{text}: {complaint}");
+    }
+}

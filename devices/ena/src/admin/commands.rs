@@ -40,7 +40,7 @@ impl Card {
         match command.opcode() {
             abi::CREATE_CQ | abi::CREATE_SQ if self.alarm.is_raised() => Err(Refusal::Unknown),
             abi::CREATE_CQ => self.create_cq(control, command),
-            abi::CREATE_SQ => self.create_sq(control, command),
+            abi::CREATE_SQ => self.create_sq(control, command, now),
             abi::DESTROY_CQ => self.destroy_cq(control, command),
             abi::DESTROY_SQ => self.destroy_sq(control, command),
             abi::GET_FEATURE => self.get_feature(control, command),

@@ -50,6 +50,7 @@ impl Settings {
 impl Card {
     /// Features as a bitmap; exactly those that the functions below know.
     fn features(&self) -> u32 {
+        let llq = self.window.is_some().then_some(feature::LLQ);
         [
             feature::DEVICE_ATTRIBUTES,
             feature::MAX_QUEUES,
@@ -63,9 +64,9 @@ impl Card {
             feature::EVENTS,
             feature::LINK,
             feature::HOST_ATTRIBUTES,
-            feature::LLQ,
         ]
         .iter()
+        .chain(&llq)
         .fold(0, |bits, id| bits | 1 << *id)
     }
 
@@ -81,7 +82,7 @@ impl Card {
             feature::DEVICE_ATTRIBUTES => self.device_attributes(&mut answer),
             feature::MAX_QUEUES => self.max_queues(&mut answer),
             feature::HW_HINTS => answer.put_words(0, &control.hints.words()),
-            feature::LLQ => {
+            feature::LLQ if self.window.is_some() => {
                 llq::offer(self.pairs, version, settings.llq.as_ref(), &mut answer);
             }
             feature::MAX_QUEUES_EXT => self.max_queues_ext(&mut answer),
@@ -114,7 +115,7 @@ impl Card {
         let word = command.word(SET_PAYLOAD);
         let (id, _) = command.feature();
         match id {
-            feature::LLQ => {
+            feature::LLQ if self.window.is_some() => {
                 if control.queues.has_llq() {
                     return Err(Refusal::Busy);
                 }

@@ -85,3 +85,21 @@ fn pci_3_the_window_follows_its_bar() {
     driver.bench.function.write_config(4, device_core::bus::Width::B2, 0);
     assert_eq!(window.placed(), None);
 }
+
+#[test]
+fn a_card_without_low_latency_queues_has_no_bar_2_and_is_driven_in_host_mode() {
+    use net::spec::NicSpec;
+    use pci::device::PciDevice;
+
+    use crate::testing::bench::{ABLE, Bench, spec};
+    let spec = NicSpec { llq: Some(false), ..spec() };
+    let mut driver = Driver::on(Bench::of(&spec, ABLE));
+    assert_eq!(driver.bench.card.bars().len(), 1);
+    driver.probe();
+    assert_eq!(driver.get(1, 0).ok().word(8) >> 4 & 1, 0);
+    assert_eq!(driver.get(4, 0).status, 3);
+    assert_eq!(driver.set_llq(128).status, 3);
+    let mut tx = driver.create_tx(256, 1);
+    driver.send(&mut tx, 1, &[0x11; 60]);
+    assert!(driver.take_completion(&mut tx).is_some());
+}

@@ -2,6 +2,7 @@
 //! (specification 5).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::abi::{self, Command, Payload, Refusal};
 use crate::admin::features::{RX_DEPTH, TX_DEPTH};
@@ -151,6 +152,7 @@ impl Card {
         &self,
         control: &mut Control,
         command: &Command,
+        now: Instant,
     ) -> Result<Payload, Refusal> {
         let direction = abi::direction(command.byte(4)).ok_or(Refusal::IllegalParameter)?;
         let (placement, policy) = (command.byte(6) & 0xf, command.byte(6) >> 4 & 7);
@@ -167,9 +169,13 @@ impl Card {
         let completions = completions.ok_or(Refusal::IllegalParameter)?.clone();
         let index = match direction {
             Direction::Tx => {
-                self.create_tx(control, &completions, cq, depth, device_memory.then_some(()), base)?
+                self.create_tx(control, &completions, cq, depth, device_memory, base)?
             }
-            Direction::Rx => self.create_rx(control, &completions, cq, depth, base)?,
+            Direction::Rx => {
+                let index = self.create_rx(control, &completions, cq, depth, base)?;
+                control.plan.came_up(now);
+                index
+            }
         };
         if let Some(cq) = control.queues.cq(cq) {
             cq.attached = true;
@@ -192,22 +198,24 @@ impl Card {
         cq: &Cq,
         cq_index: u16,
         depth: u16,
-        device_memory: Option<()>,
+        device_memory: bool,
         base: u64,
     ) -> Result<u16, Refusal> {
-        let policy = match device_memory {
-            Some(()) => Some(control.settings.llq.ok_or(Refusal::IllegalParameter)?),
-            None => None,
+        let low_latency = if device_memory {
+            let both = control.settings.llq.zip(self.window.as_ref());
+            Some(both.ok_or(Refusal::IllegalParameter)?)
+        } else {
+            None
         };
-        let deepest = policy.as_ref().map_or(TX_DEPTH, llq::max_depth);
+        let deepest = low_latency.as_ref().map_or(TX_DEPTH, |(policy, _)| llq::max_depth(policy));
         if depth > deepest {
             return Err(Refusal::IllegalParameter);
         }
         let index = free(&control.queues.tx)?;
-        let placement = match policy {
+        let placement = match low_latency {
             None => Placement::Host { base },
-            Some(policy) => Placement::Llq {
-                window: self.window.memory().clone(),
+            Some((policy, window)) => Placement::Llq {
+                window: window.memory().clone(),
                 offset: llq::ring_offset(index),
                 policy,
             },
@@ -227,7 +235,7 @@ impl Card {
             max_mtu: self.max_mtu,
         });
         let home = Some(ring.map_err(|_| Refusal::IllegalParameter)?);
-        let llq = policy.is_some();
+        let llq = low_latency.is_some();
         put(&mut control.queues.tx, index, Sq { cq: cq_index, depth, llq, home });
         Ok(index)
     }

@@ -12,6 +12,7 @@ use net::backend::{Limits, NetQueue};
 use net::frame::Offloads;
 use net::mac::MacAddr;
 use net::port::NetPort;
+use net::spec::{Model, NicSpec};
 use pci::function::PciFunction;
 use pci::windows::Windows;
 use vm_memory::{Bytes, GuestAddress};
@@ -37,6 +38,12 @@ const MSIX_ENABLE: u64 = 1 << 15;
 /// What the backend can do: everything.
 pub const ABLE: Limits = Limits { tx: Offloads::all(), rx: Offloads::all(), mtu: Some(1500) };
 
+/// What a user says of a card of one queue pair.
+pub fn spec() -> NicSpec {
+    let (mac, mtu) = (Some(MAC), Some(MAX_MTU));
+    NicSpec { model: Model::Ena, mac, mtu, ..NicSpec::on_tap("test", "none") }
+}
+
 /// A card in its slot.
 pub struct Bench {
     pub machine: TestMachine,
@@ -57,13 +64,19 @@ impl Bench {
     }
 
     pub fn with(pairs: u16, limits: Limits) -> Bench {
+        Bench::of(&NicSpec { queues: pairs, ..spec() }, limits)
+    }
+
+    /// A card as `spec` says.
+    pub fn of(spec: &NicSpec, limits: Limits) -> Bench {
+        let pairs = spec.queues;
         let (backend, queues, stages) = stage(pairs, limits).unwrap();
         let queues = queues.into_iter().map(|queue| Box::new(queue) as Box<dyn NetQueue>);
         let mut machine = TestMachine::new(ram(MEMORY));
         machine.threads = Threads::by_hand().unwrap();
         let port =
             NetPort::with_backend("test", Box::new(backend), queues.collect(), &machine.kit());
-        let card = Ena::on_port("test", MAC, MAX_MTU, port.unwrap(), &machine.kit()).unwrap();
+        let card = Ena::on_port(spec, port.unwrap(), &machine.kit()).unwrap();
         let bus = Bus::new();
         let windows = Windows { low: 0xe000_0000..0xf000_0000, high: 0..0 };
         let function = PciFunction::new(card.clone(), bus.clone(), windows).unwrap();

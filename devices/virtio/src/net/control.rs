@@ -277,11 +277,7 @@ impl Control {
             _ => return Err(UNKNOWN),
         }
         settings.spread(&self.shared.port, self.features).map_err(|error| {
-            guest_warn!(
-                self.log,
-                "cannot switch to {} queue pairs: {error}",
-                settings.pairs
-            );
+            guest_warn!(self.log, "cannot switch to {} queue pairs: {error}", settings.pairs);
             HOST_REFUSES
         })?;
         *self.shared.settings() = settings;
