@@ -23,6 +23,7 @@ pub mod modules;
 pub mod net;
 pub mod payload;
 pub mod process;
+pub mod rss;
 pub mod tally;
 pub mod testbed;
 pub mod traffic;

@@ -60,6 +60,15 @@ pub enum Model {
     Ena,
 }
 
+/// A card to give a machine.
+#[derive(Debug, Clone)]
+struct Card {
+    tap: Tap,
+    model: Model,
+    /// More words of vmm's `--net`, each after a comma.
+    options: String,
+}
+
 /// A machine to start.
 #[derive(Debug, Clone)]
 pub struct Machine {
@@ -69,7 +78,7 @@ pub struct Machine {
     cpus: u8,
     memory_mib: u32,
     parameters: Vec<String>,
-    taps: Vec<(Tap, Model)>,
+    cards: Vec<Card>,
     tools: Vec<Tool>,
     arguments: Vec<OsString>,
 }
@@ -84,7 +93,7 @@ impl Machine {
             cpus: 1,
             memory_mib: USUAL_MEMORY_MIB,
             parameters: Vec::new(),
-            taps: Vec::new(),
+            cards: Vec::new(),
             tools: Vec::new(),
             arguments: Vec::new(),
         }
@@ -112,8 +121,16 @@ impl Machine {
 
     /// Adds a card on a TAP, with as many queue pairs as the TAP has queues.
     pub fn card_of(mut self, model: Model, tap: &Tap) -> Self {
-        self.parameters.push(tap.parameter(self.taps.len()));
-        self.taps.push((tap.clone(), model));
+        self.parameters.push(tap.parameter(self.cards.len()));
+        self.cards.push(Card { tap: tap.clone(), model, options: String::new() });
+        self
+    }
+
+    /// Adds `key=value` to what vmm is told of the card added last.
+    pub fn card_option(mut self, option: &str) -> Self {
+        if let Some(card) = self.cards.last_mut() {
+            card.options += &format!(",{option}");
+        }
         self
     }
 
@@ -171,7 +188,7 @@ impl Machine {
         command.arg("--kernel").arg(image).arg("--initrd").arg(initrd);
         command.args(["--cpus", &self.cpus.to_string(), "--mem", &format!("{}M", self.memory_mib)]);
         command.args(["--cmdline", &self.cmdline()]);
-        for (tap, model) in &self.taps {
+        for Card { tap, model, options } in &self.cards {
             let model = match model {
                 Model::Virtio => "",
                 Model::Ena => ",model=ena",
@@ -180,7 +197,7 @@ impl Machine {
                 if tap.queues > 1 { format!(",queues={}", tap.queues) } else { String::new() };
             let mtu = if tap.mtu != 1500 { format!(",mtu={}", tap.mtu) } else { String::new() };
             let (name, mac) = (&tap.name, &tap.mac);
-            command.args(["--net", &format!("tap={name}{model},mac={mac}{queues}{mtu}")]);
+            command.args(["--net", &format!("tap={name}{model},mac={mac}{queues}{mtu}{options}")]);
         }
     }
 
@@ -210,7 +227,7 @@ impl Machine {
             .arg("-initrd")
             .arg(initrd)
             .args(["-append", &self.cmdline()]);
-        for (n, (tap, _)) in self.taps.iter().enumerate() {
+        for (n, Card { tap, .. }) in self.cards.iter().enumerate() {
             let (name, mac, mtu, queues) = (&tap.name, &tap.mac, tap.mtu, tap.queues);
             let many = if queues > 1 { format!(",queues={queues}") } else { String::new() };
             let vectors = if queues > 1 {

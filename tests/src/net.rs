@@ -44,6 +44,11 @@ impl Tap {
         }
     }
 
+    /// The host's address and the guest's, of both versions of IP.
+    pub fn addresses(&self) -> [(&str, &str); 2] {
+        [(&self.host_ipv4, &self.guest_ipv4), (&self.host_ipv6, &self.guest_ipv6)]
+    }
+
     /// Kernel parameter that gives the guest's `eth{index}` its addresses.
     pub fn parameter(&self, index: usize) -> String {
         format!("guest.eth{index}={}/24,{}/64", self.guest_ipv4, self.guest_ipv6)

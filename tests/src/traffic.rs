@@ -1,7 +1,7 @@
 //! Traffic between host and guest: reproducible streams with hashes, floods of datagrams.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::Xxh3;
@@ -84,16 +84,18 @@ pub fn receive(at: SocketAddr, connections: u32, mut each: impl FnMut(Sum)) -> i
     Ok(())
 }
 
+/// A socket for datagrams from a port of ours, any if it is 0.
+fn datagrams(from: u16, to: SocketAddr) -> io::Result<UdpSocket> {
+    let any: IpAddr =
+        if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, from))?;
+    socket.connect(to)?;
+    Ok(socket)
+}
+
 /// Sends datagrams from `flows` ports in turn for a time; returns how many the kernel took.
 pub fn flood(to: SocketAddr, size: usize, flows: usize, time: Duration) -> io::Result<u64> {
-    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let sockets = (0..flows)
-        .map(|_| {
-            let socket = UdpSocket::bind(any)?;
-            socket.connect(to)?;
-            Ok(socket)
-        })
-        .collect::<io::Result<Vec<_>>>()?;
+    let sockets = (0..flows).map(|_| datagrams(0, to)).collect::<io::Result<Vec<_>>>()?;
     let datagram = vec![0x5a; size];
     let deadline = Instant::now() + time;
     let mut sent = 0;
@@ -104,6 +106,18 @@ pub fn flood(to: SocketAddr, size: usize, flows: usize, time: Duration) -> io::R
         }
     }
     Ok(sent)
+}
+
+/// Sends `each` small datagrams from each of these ports.
+pub fn send_from(ports: &[u16], to: SocketAddr, each: u32) -> io::Result<()> {
+    for &port in ports {
+        let socket = datagrams(port, to)?;
+        for _ in 0..each {
+            // The first attempt may only tell of a refusal of what was sent before.
+            socket.send(b"ping").or_else(|_| socket.send(b"ping"))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

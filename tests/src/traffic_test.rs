@@ -21,6 +21,16 @@ fn both_sides_see_the_same_sum() {
 }
 
 #[test]
+fn datagrams_come_from_the_ports_that_are_asked_for() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let ports = [free_port().port(), free_port().port()];
+    send_from(&ports, socket.local_addr().unwrap(), 3).unwrap();
+    let from = || socket.recv_from(&mut [0; 8]).unwrap().1.port();
+    let got: Vec<_> = (0..6).map(|_| from()).collect();
+    assert_eq!(got, [[ports[0]; 3], [ports[1]; 3]].concat());
+}
+
+#[test]
 fn a_flood_ends_in_time() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let sent = flood(socket.local_addr().unwrap(), 100, 3, Duration::from_millis(20)).unwrap();

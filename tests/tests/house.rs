@@ -17,13 +17,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("legacy", &["device-core"]),
     ("net", &["device-core"]),
     ("virtio", &["device-core", "pci", "net"]),
-    ("devices", &["device-core", "pci", "legacy", "net", "virtio"]),
+    ("ena", &["device-core", "pci", "net"]),
+    ("devices", &["device-core", "pci", "legacy", "net", "virtio", "ena"]),
     ("vmm", &["arch", "devices", "device-core", "pci"]),
     ("tests", &[]),
 ];
 
 /// Crates without a line of unsafe code.
-const SAFE: &[&str] = &["arch", "pci", "virtio", "devices", "tests"];
+const SAFE: &[&str] = &["arch", "pci", "virtio", "ena", "devices", "tests"];
 
 /// Crates with unsafe code in named files only, behind `#![deny(unsafe_code)]`.
 const SAFE_BUT: &[(&str, &[&str])] =

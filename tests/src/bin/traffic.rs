@@ -35,6 +35,14 @@ enum Arguments {
         #[arg(long, default_value_t = 1)]
         seconds: u64,
     },
+    /// Send a number of small datagrams from each of some ports
+    SendFrom {
+        to: SocketAddr,
+        #[arg(long, value_delimiter = ',')]
+        ports: Vec<u16>,
+        #[arg(long)]
+        each: u32,
+    },
 }
 
 fn main() -> io::Result<()> {
@@ -46,6 +54,7 @@ fn main() -> io::Result<()> {
         Arguments::Flood { to, size, flows, seconds } => {
             println!("{}", traffic::flood(to, size, flows, Duration::from_secs(seconds))?);
         }
+        Arguments::SendFrom { to, ports, each } => traffic::send_from(&ports, to, each)?,
     }
     Ok(())
 }

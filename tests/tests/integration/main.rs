@@ -5,6 +5,10 @@
 
 mod boot;
 mod console;
+mod ena;
+mod ena_changes;
+mod ena_limits;
+mod ena_queues;
 mod ends;
 mod network;
 mod queues;
@@ -26,6 +30,10 @@ fn main() {
         boot::scenarios(),
         network::scenarios(),
         queues::scenarios(),
+        ena::scenarios(),
+        ena_queues::scenarios(),
+        ena_changes::scenarios(),
+        ena_limits::scenarios(),
         stall::scenarios(),
         ends::scenarios(),
         console::scenarios(),

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use tests::guest::our_tool;
 use tests::initramfs::busybox_file;
 use tests::kernel::Release;
+use tests::machine::Model;
 use tests::net::Network;
 use tests::process::{Owned, stdout_of};
 
@@ -20,13 +21,15 @@ pub fn scenarios() -> Vec<Scenario> {
         ping_both_ways,
     ));
     all.extend(Scenario::for_each_kernel("network::streams_arrive_as_they_were_sent", streams));
-    all.extend(Scenario::for_each_kernel("network::frames_of_9000_bytes_go_whole", jumbo_frames));
+    all.extend(Scenario::for_each_kernel("network::frames_of_9000_bytes_go_whole", |release| {
+        jumbo_frames(release, Model::Virtio)
+    }));
     all.extend(Scenario::for_each_kernel("network::ethtool_shows_what_is_emulated", ethtool));
     all.extend(Scenario::for_each_kernel(
         "network::the_driver_goes_and_comes_under_traffic",
         unbind_and_bind,
     ));
-    all.push(Scenario::new("network::two_cards_do_not_mix", two_cards));
+    all.push(Scenario::new("network::two_cards_do_not_mix", || two_cards(Model::Virtio)));
     all.push(Scenario::new("network::a_tap_that_does_not_exist_is_made", new_tap));
     all.push(Scenario::new("network::a_guest_outlives_its_tap", lost_tap));
     all
@@ -85,6 +88,57 @@ impl Wired {
         ensure!(received == sent, "host to guest: received {received}, sent {sent}");
         Ok(())
     }
+
+    /// Takes the driver away by one line of shell and brings it back by another, under traffic.
+    pub fn lose_and_find_driver(&mut self, off: &str, on: &str) -> Result<()> {
+        let tap = self.tap.clone();
+        let flood = self.traffic(&["flood", &socket(&tap.guest_ipv4, 9), "--seconds", "2"])?;
+        self.shell
+            .sh(&format!("traffic flood {}:9 --seconds 30 >/dev/null 2>&1 &", tap.host_ipv4))?;
+        let before = self.network.statistic(&tap, "rx_packets")?;
+        eventually("traffic", ANSWER, || {
+            Ok(self.network.statistic(&tap, "rx_packets")? > before + 100)
+        })?;
+        self.shell.sh(off)?;
+        self.shell.sh("[ ! -e /sys/class/net/eth0 ]")?;
+        self.shell.sh(&format!("killall traffic; {on}"))?;
+        self.shell.sh(&format!(
+            "ip link set eth0 up && ip address add {}/24 dev eth0 && ip address add {}/64 dev eth0",
+            tap.guest_ipv4, tap.guest_ipv6
+        ))?;
+        printed(flood, ANSWER)?;
+        self.reaches_guest()
+    }
+
+    /// Sends streams both ways at once, over both versions of IP, and runs a line of shell when they flow.
+    pub fn streams_during(&mut self, bytes: u64, line: &str) -> Result<()> {
+        let limit = Duration::from_secs(120 + bytes / 100_000);
+        let tap = self.tap.clone();
+        let (host, guest) = (socket(&tap.host_ipv6, 5001), socket(&tap.guest_ipv4, 5002));
+        let count = bytes.to_string();
+
+        let before = self.network.statistic(&tap, "rx_packets")?;
+        let receiver = self.traffic(&["receive", &host])?;
+        let sender = self.traffic(&["send", &guest, "--bytes", &count, "--seed", "2"])?;
+        self.shell.sh(&format!("traffic receive {guest} >/tmp/received 2>&1 & in=$!"))?;
+        self.shell.sh(&format!(
+            "traffic send {host} --bytes {bytes} --seed 1 >/tmp/sent 2>&1 & out=$!"
+        ))?;
+        eventually("traffic", ANSWER, || {
+            Ok(self.network.statistic(&tap, "rx_packets")? > before + 50)
+        })?;
+        self.shell.sh(line)?;
+        let sums = self
+            .shell
+            .sh_within("wait $in $out; cat /tmp/sent /tmp/received", limit)
+            .with_context(|| format!("streams during `{line}`"))?;
+        let on_host = [printed(receiver, limit)?, printed(sender, limit)?];
+        ensure!(
+            sums.lines().eq(&on_host),
+            "streams during `{line}`: {sums}, on the host {on_host:?}"
+        );
+        Ok(())
+    }
 }
 
 pub fn socket(address: &str, port: u16) -> String {
@@ -101,7 +155,7 @@ pub fn printed(mut program: Owned, limit: Duration) -> Result<String> {
 }
 
 fn ping_both_ways(release: Release) -> Result<()> {
-    let mut guest = Wired::boot(release, 1, 1500, |machine| machine.cpus(2))?;
+    let mut guest = Wired::boot(release, Model::Virtio, 1, 1500, |machine| machine.cpus(2))?;
     let tap = guest.tap.clone();
     for address in [&tap.guest_ipv4, &tap.guest_ipv6] {
         guest.ping_guest(address, 5)?;
@@ -113,7 +167,7 @@ fn ping_both_ways(release: Release) -> Result<()> {
 }
 
 fn streams(release: Release) -> Result<()> {
-    let mut guest = Wired::boot(release, 1, 1500, |machine| machine.cpus(2))?;
+    let mut guest = Wired::boot(release, Model::Virtio, 1, 1500, |machine| machine.cpus(2))?;
     let tap = guest.tap.clone();
     let bytes = if long() { 1 << 30 } else { 128 << 20 };
     guest.streams_each_way(bytes, &tap.host_ipv4, &tap.guest_ipv4)?;
@@ -125,8 +179,12 @@ fn streams(release: Release) -> Result<()> {
     guest.finish()
 }
 
-fn jumbo_frames(release: Release) -> Result<()> {
-    let mut guest = Wired::boot(release, 1, 9000, |machine| machine)?;
+pub fn jumbo_frames(release: Release, model: Model) -> Result<()> {
+    let mut guest = Wired::boot(release, model, 1, 9000, |machine| match model {
+        Model::Virtio => machine,
+        // Its driver begins with 1500, whatever the card can do.
+        Model::Ena => machine.parameter("guest.mtu=9000"),
+    })?;
     let tap = guest.tap.clone();
     let mtu = guest.shell.sh("cat /sys/class/net/eth0/mtu")?;
     ensure!(mtu == "9000", "the guest's card has MTU {mtu}");
@@ -137,12 +195,14 @@ fn jumbo_frames(release: Release) -> Result<()> {
     // Five requests of 9000 bytes, and perhaps ARP; in pieces of 1500 they would be 35.
     ensure!((5..15).contains(&frames), "five large pings took {frames} frames");
 
-    guest.streams_each_way(16 << 20, &tap.host_ipv4, &tap.guest_ipv4)?;
+    for (host, guest_address) in tap.addresses() {
+        guest.streams_each_way(8 << 20, host, guest_address)?;
+    }
     guest.finish()
 }
 
 fn ethtool(release: Release) -> Result<()> {
-    let mut guest = Wired::boot(release, 2, 1500, |machine| machine.cpus(2))?;
+    let mut guest = Wired::boot(release, Model::Virtio, 2, 1500, |machine| machine.cpus(2))?;
 
     let driver = guest.shell.sh("ethtool -i eth0")?;
     for line in ["driver: virtio_net", "bus-info: 0000:00:"] {
@@ -187,26 +247,14 @@ fn ethtool(release: Release) -> Result<()> {
 }
 
 fn unbind_and_bind(release: Release) -> Result<()> {
-    let mut guest = Wired::boot(release, 1, 1500, |machine| machine.cpus(2))?;
-    let tap = guest.tap.clone();
+    let mut guest = Wired::boot(release, Model::Virtio, 1, 1500, |machine| machine.cpus(2))?;
     let driver = "/sys/bus/virtio/drivers/virtio_net";
     let device = guest.shell.sh(&format!("basename $(readlink -f {driver}/virtio*)"))?;
     let rounds = if long() { 50 } else { 5 };
     for _ in 0..rounds {
-        let flood = guest.traffic(&["flood", &socket(&tap.guest_ipv4, 9), "--seconds", "2"])?;
-        guest
-            .shell
-            .sh(&format!("traffic flood {}:9 --seconds 30 >/dev/null 2>&1 &", tap.host_ipv4))?;
-        eventually("traffic", ANSWER, || Ok(guest.network.statistic(&tap, "rx_packets")? > 100))?;
-        guest.shell.sh(&format!("echo {device} >{driver}/unbind"))?;
-        guest.shell.sh("[ ! -e /sys/class/net/eth0 ]")?;
-        guest.shell.sh(&format!("killall traffic; echo {device} >{driver}/bind"))?;
-        guest.shell.sh(&format!(
-            "ip link set eth0 up && ip address add {}/24 dev eth0 && ip address add {}/64 dev eth0",
-            tap.guest_ipv4, tap.guest_ipv6
-        ))?;
-        printed(flood, ANSWER)?;
-        guest.reaches_guest()?;
+        let (off, on) =
+            (format!("echo {device} >{driver}/unbind"), format!("echo {device} >{driver}/bind"));
+        guest.lose_and_find_driver(&off, &on)?;
     }
     let tap = guest.tap.clone();
     guest.ping_guest(&tap.guest_ipv6, 3)?;
@@ -214,10 +262,10 @@ fn unbind_and_bind(release: Release) -> Result<()> {
     guest.finish()
 }
 
-fn two_cards() -> Result<()> {
+pub fn two_cards(second_model: Model) -> Result<()> {
     let mut network = Network::new()?;
     let (first, second) = (network.tap(1, 1500)?, network.tap(2, 1500)?);
-    let machine = machine(Release::Guest6_12)?.cpus(2).card(&first).card(&second);
+    let machine = machine(Release::Guest6_12)?.cpus(2).card(&first).card_of(second_model, &second);
     let (running, shell) = machine.boot(Some(&network))?;
     let mut guest = Wired { shell, running, tap: first.clone(), network };
     for tap in [&first, &second] {
@@ -226,6 +274,11 @@ fn two_cards() -> Result<()> {
     }
     let macs = guest.shell.sh("cat /sys/class/net/eth*/address")?;
     ensure!(macs.lines().eq([first.mac.as_str(), second.mac.as_str()]), "addresses {macs}");
+    for (busy, tap) in [(&first, &second), (&second, &first)] {
+        let flood = guest.traffic(&["flood", &socket(&busy.guest_ipv4, 9), "--seconds", "2"])?;
+        guest.streams_each_way(4 << 20, &tap.host_ipv4, &tap.guest_ipv4)?;
+        printed(flood, ANSWER)?;
+    }
     guest.finish()
 }
 
@@ -240,7 +293,7 @@ fn new_tap() -> Result<()> {
 }
 
 fn lost_tap() -> Result<()> {
-    let mut guest = Wired::boot(Release::Guest6_12, 1, 1500, |machine| machine)?;
+    let mut guest = Wired::boot(Release::Guest6_12, Model::Virtio, 1, 1500, |machine| machine)?;
     guest.reaches_guest()?;
     guest.network.ip(&["link", "delete", &guest.tap.name])?;
     // The card is dead, the guest is not, and somebody is told.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tests::guest::Shell;
 use tests::kernel::Release;
+use tests::machine::Model;
 
 use crate::network::{ANSWER, printed, socket};
 use crate::scenario::{Scenario, Wired, eventually};
@@ -31,7 +32,8 @@ fn interrupts(shell: &mut Shell, direction: &str, pair: u16) -> Result<u64> {
 
 fn every_queue(release: Release, pairs: u16) -> Result<()> {
     let cpus = u8::try_from(pairs)?;
-    let mut guest = Wired::boot(release, pairs, 1500, |machine| machine.cpus(cpus).memory(512))?;
+    let mut guest =
+        Wired::boot(release, Model::Virtio, pairs, 1500, |machine| machine.cpus(cpus).memory(512))?;
     let tap = guest.tap.clone();
     if pairs > 1 {
         // Some kernels start with one pair.

@@ -7,7 +7,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 use tests::console::last_lines;
 use tests::guest::{Shell, Tool};
 use tests::kernel::Release;
-use tests::machine::{BOOT, Hypervisor, Machine, Running};
+use tests::machine::{BOOT, Hypervisor, Machine, Model, Running};
 use tests::net::{Network, Tap};
 
 /// A test of the product, by a name that says what holds.
@@ -68,13 +68,14 @@ impl Wired {
     /// Boots a guest on a TAP with `queues` and an MTU; `adjust` has the last word on the machine.
     pub fn boot(
         release: Release,
+        model: Model,
         queues: u16,
         mtu: u16,
         adjust: impl FnOnce(Machine) -> Machine,
     ) -> Result<Self> {
         let mut network = Network::new()?;
         let tap = network.tap(queues, mtu)?;
-        let machine = adjust(machine(release)?.card(&tap));
+        let machine = adjust(machine(release)?.card_of(model, &tap));
         let (running, shell) = machine.boot(Some(&network))?;
         Ok(Self { shell, running, tap, network })
     }
@@ -88,10 +89,36 @@ impl Wired {
 /// Time a guest may take to power off.
 pub const OFF: Duration = Duration::from_secs(60);
 
+/// What no kernel says of a healthy machine, and no driver of a healthy card.
+const COMPLAINTS: &[&str] = &[
+    "BUG:",
+    "Oops",
+    "NETDEV WATCHDOG",
+    "soft lockup",
+    "detected stalls",
+    // The rest is said by the driver of ENA cards.
+    "Trigger reset",
+    "Keep alive watchdog",
+    "Potential MSIX",
+    "Reset indication",
+    "Device isn.t ready",
+    "Cannot init",
+    "Unknown event",
+    "Failed to set MTU",
+    "not in running state",
+    "wasn.t completed",
+    "hasn.t completed",
+    "above the threshold",
+    "didn.t send a completion",
+    "didn.t receive a MSI-X",
+    "Failed to set LLQ",
+    "Invalid req_id",
+    "Can not reset device",
+];
+
 /// Checks that the guest's kernel had no complaint, powers off, and checks the exit code.
 pub fn finish(running: &mut Running, shell: &mut Shell) -> Result<()> {
-    let complaints = shell
-        .run("dmesg | grep -E 'BUG:|Oops|NETDEV WATCHDOG|soft lockup|detected stalls'", BOOT)?;
+    let complaints = shell.run(&format!("dmesg | grep -E '{}'", COMPLAINTS.join("|")), BOOT)?;
     if complaints.status == 0 {
         let log = shell.run("dmesg", BOOT)?;
         bail!(

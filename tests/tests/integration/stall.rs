@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tests::kernel::Release;
+use tests::machine::Model;
 
 use crate::network::{ANSWER, printed, socket};
 use crate::scenario::{Scenario, Wired, eventually};
@@ -71,7 +72,7 @@ impl Drop for Freezer {
 }
 
 fn flood_while_stalled(release: Release) -> Result<()> {
-    let mut guest = Wired::boot(release, 1, 1500, |machine| machine)?;
+    let mut guest = Wired::boot(release, Model::Virtio, 1, 1500, |machine| machine)?;
     guest.reaches_guest()?;
     let tap = guest.tap.clone();
     let freezer = Freezer::of(guest.running.pid(), |name| name.starts_with("vcpu"))?;

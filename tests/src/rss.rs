@@ -1,0 +1,77 @@
+//! Receive-side scaling as a card's user can check it: the table and key that `ethtool` shows, and where they send a flow.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result, ensure};
+
+/// What `ethtool -x` shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scaling {
+    /// A queue for each bucket.
+    pub table: Vec<u16>,
+    pub key: Vec<u8>,
+}
+
+/// A connection or a pair of datagram ports, as the receiver sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    pub from: IpAddr,
+    pub from_port: u16,
+    pub to: IpAddr,
+    pub to_port: u16,
+}
+
+impl Scaling {
+    /// Reads the output of `ethtool -x`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (table, key) = text.split_once("RSS hash key:").context("no key is shown")?;
+        let mut queues = Vec::new();
+        for row in table.lines().skip(1) {
+            let (bucket, row) = row.split_once(':').context("a row of the table has no number")?;
+            ensure!(bucket.trim().parse() == Ok(queues.len()), "row {bucket} is out of order");
+            for queue in row.split_whitespace() {
+                queues.push(queue.parse().with_context(|| format!("queue {queue:?}"))?);
+            }
+        }
+        let line = key.trim().lines().next().unwrap_or_default();
+        let key =
+            line.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<_, _>>();
+        let key = key.with_context(|| format!("the key is {line:?}"))?;
+        Ok(Self { table: queues, key })
+    }
+
+    /// The queue on which an ENA card gives a flow to a Linux guest.
+    ///
+    /// The card takes the key's bytes in reverse order, and Linux makes it start at all ones.
+    pub fn queue(&self, flow: &Flow) -> Result<u16> {
+        let mut key = self.key.clone();
+        key.reverse();
+        let hash = !toeplitz(&key, &flow.hashed());
+        let bucket = usize::try_from(hash)?.checked_rem(self.table.len()).context("no table")?;
+        Ok(self.table[bucket])
+    }
+}
+
+impl Flow {
+    /// What is hashed of it: both addresses, then both ports, as they are in a packet.
+    fn hashed(&self) -> Vec<u8> {
+        let octets = |address| match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        let ports = [self.from_port, self.to_port].map(u16::to_be_bytes).concat();
+        [octets(self.from), octets(self.to), ports].concat()
+    }
+}
+
+/// The Toeplitz hash: for each bit of the input that is set, the 32 bits of the key from there on.
+fn toeplitz(key: &[u8], input: &[u8]) -> u32 {
+    let bit =
+        |bytes: &[u8], n: usize| bytes.get(n / 8).is_some_and(|byte| byte & (0x80 >> (n % 8)) != 0);
+    let window = |from: usize| (from..from + 32).fold(0, |w, n| w << 1 | u32::from(bit(key, n)));
+    (0..8 * input.len()).filter(|&n| bit(input, n)).fold(0, |hash, n| hash ^ window(n))
+}
+
+#[cfg(test)]
+#[path = "rss_test.rs"]
+mod tests;

@@ -1,0 +1,40 @@
+//! What an ENA card is allowed: the driver counts when its guest wants more.
+
+use anyhow::{Result, ensure};
+use tests::kernel::Release;
+
+use crate::ena::boot;
+use crate::network::{ANSWER, printed, socket};
+use crate::scenario::{Scenario, eventually};
+
+pub fn scenarios() -> Vec<Scenario> {
+    Scenario::for_each_kernel("ena::allowances_that_are_exceeded_are_counted", allowances)
+}
+
+fn allowances(release: Release) -> Result<()> {
+    let mut guest = boot(release, 2, 1500, |machine| {
+        machine.card_option("bw-in=4M").card_option("bw-out=4M").card_option("pps=1k")
+    })?;
+    guest.reaches_guest()?;
+    let tap = guest.tap.clone();
+    let names = "(bw_in|bw_out|pps|conntrack)_allowance_exceeded";
+    let quiet = guest.counters(names)?;
+    ensure!(quiet.len() == 4 && quiet.values().all(|&n| n == 0), "a ping exceeded {quiet:?}");
+
+    let exceeded = |guest: &mut crate::scenario::Wired, counter: &str| {
+        eventually(counter, ANSWER, || {
+            Ok(guest.counters(names)?.iter().any(|(name, &n)| name.starts_with(counter) && n > 0))
+        })
+    };
+    // Large ones first: they are few.
+    let large = ["flood", &socket(&tap.guest_ipv4, 9), "--size", "1400", "--seconds", "2"];
+    printed(guest.traffic(&large)?, ANSWER)?;
+    exceeded(&mut guest, "bw_in")?;
+    let to = socket(&tap.host_ipv4, 9);
+    guest.shell.sh(&format!("traffic flood {to} --size 1400 --seconds 2"))?;
+    exceeded(&mut guest, "bw_out")?;
+    guest.shell.sh(&format!("traffic flood {to} --size 16 --seconds 2"))?;
+    exceeded(&mut guest, "pps")?;
+    guest.reaches_guest()?;
+    guest.finish_in_peace(1)
+}

@@ -1,0 +1,120 @@
+//! The ENA card's queues: each is used, and each flow arrives where its hash sends it.
+
+use anyhow::{Context, Result, ensure};
+use tests::kernel::Release;
+use tests::rss::{Flow, Scaling};
+
+use crate::ena::boot;
+use crate::network::{ANSWER, printed, socket};
+use crate::scenario::{Scenario, Wired, eventually};
+
+pub fn scenarios() -> Vec<Scenario> {
+    let mut all = Scenario::for_each_kernel(
+        "ena::every_flow_arrives_on_the_queue_its_hash_selects",
+        flows_arrive_where_predicted,
+    );
+    all.push(Scenario::new("ena::one_pair_of_queues_is_enough", || {
+        let mut guest = boot(Release::Guest6_1, 1, 1500, |machine| machine)?;
+        guest.flows_arrive_where_predicted(1)?;
+        guest.finish_in_peace(1)
+    }));
+    all
+}
+
+/// Ports that a flow to the guest may come from.
+const PORTS: std::ops::Range<u16> = 20_000..30_000;
+/// Flows tried for each queue, and datagrams of each.
+const FLOWS: usize = 8;
+const EACH: u64 = 20;
+/// Nobody listens there.
+const PORT: u16 = 9;
+
+/// The Microsoft verification suite's key.
+const KEY: &str = "6d:5a:56:da:25:5b:0e:c2:41:67:25:3d:43:a3:8f:b0:d0:ca:2b:cb:ae:7b:30:b4:77:cb:2d:a3:80:30:f2:0c:6a:42:b7:3b:be:ac:01:fa";
+
+impl Wired {
+    /// Packets that each queue of the driver received, or sent.
+    fn packets(&mut self, direction: &str, pairs: u16) -> Result<Vec<u64>> {
+        let counters = self.counters(&format!("queue_[0-9]+_{direction}_cnt"))?;
+        let of = |pair| counters.get(&format!("queue_{pair}_{direction}_cnt")).copied();
+        (0..pairs).map(|pair| of(pair).with_context(|| format!("no queue {pair}"))).collect()
+    }
+
+    /// Sends flows to the guest for each of its queues, as table and key predict, and looks where they arrive.
+    fn flows_arrive_where_predicted(&mut self, pairs: u16) -> Result<()> {
+        let scaling = Scaling::parse(&self.shell.sh("ethtool -x eth0")?)?;
+        ensure!(scaling.table.len() == 128 && scaling.key.len() == 40, "{scaling:?}");
+        let tap = self.tap.clone();
+        for (host, guest) in tap.addresses() {
+            let flow = |port| -> Result<_> {
+                Ok(Flow { from: host.parse()?, from_port: port, to: guest.parse()?, to_port: PORT })
+            };
+            let mut ports = vec![Vec::new(); pairs.into()];
+            for port in PORTS {
+                let queue = scaling.queue(&flow(port)?)?;
+                let ports = ports.get_mut(usize::from(queue)).context("a queue that is gone")?;
+                if ports.len() < FLOWS {
+                    ports.push(port.to_string());
+                }
+            }
+            for (queue, ports) in ports.iter().enumerate() {
+                self.arrive_on(guest, queue, ports, pairs)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn arrive_on(&mut self, to: &str, queue: usize, ports: &[String], pairs: u16) -> Result<()> {
+        let before = self.packets("rx", pairs)?;
+        let (to, each) = (socket(to, PORT), EACH.to_string());
+        let send = ["send-from", &to, "--ports", &ports.join(","), "--each", &each];
+        // A table may leave a queue out.
+        if !ports.is_empty() {
+            printed(self.traffic(&send)?, ANSWER)?;
+        }
+        let sent = EACH * ports.len() as u64;
+        let mut arrived = Vec::new();
+        let all = eventually("datagrams", ANSWER, || {
+            let now = self.packets("rx", pairs)?;
+            arrived = now.iter().zip(&before).map(|(now, before)| now - before).collect();
+            Ok(arrived[queue] >= sent)
+        });
+        let told = || {
+            format!(
+                "of {sent} datagrams to {to} for queue {queue} from {ports:?} there arrived {arrived:?}"
+            )
+        };
+        all.with_context(told)?;
+        // Besides there may be a few packets that nobody asked for, but not all of one flow.
+        let strays: u64 = arrived.iter().sum::<u64>() - sent;
+        ensure!(strays < EACH, "{}", told());
+        Ok(())
+    }
+}
+
+fn flows_arrive_where_predicted(release: Release) -> Result<()> {
+    let mut guest = boot(release, 8, 1500, |machine| machine)?;
+    guest.reaches_guest()?;
+    let tap = guest.tap.clone();
+    for pairs in [8, 1, 2, 4] {
+        guest.shell.sh(&format!(
+            "ethtool -l eth0 | tail -n 2 | grep -qw {pairs} || ethtool -L eth0 combined {pairs}"
+        ))?;
+        guest.reaches_guest()?;
+        guest.flows_arrive_where_predicted(pairs)?;
+
+        let before = guest.packets("tx", pairs)?;
+        let to = socket(&tap.host_ipv4, PORT);
+        guest.shell.sh(&format!("traffic flood {to} --flows 64 --size 100"))?;
+        let after = guest.packets("tx", pairs)?;
+        ensure!(
+            before.iter().zip(&after).all(|(before, after)| after > before),
+            "not all of {pairs} queues sent: {before:?}, {after:?}"
+        );
+    }
+    for change in ["weight 1 0 2 1", "equal 3", &format!("hkey {KEY}"), "default"] {
+        guest.shell.sh(&format!("ethtool -X eth0 {change}"))?;
+        guest.flows_arrive_where_predicted(4).with_context(|| format!("after -X {change}"))?;
+    }
+    guest.finish_in_peace(1)
+}
