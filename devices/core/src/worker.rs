@@ -38,7 +38,8 @@ pub type Source = u16;
 pub enum Again {
     /// When one of its sources is ready, or after mail.
     WhenReady,
-    /// Then, or earlier if a source is ready.
+    /// Then, or earlier if a source is ready. Lane threads keep a wait of up to a millisecond
+    /// exactly; others are rounded up to milliseconds.
     At(Instant),
     /// After the others had theirs.
     Now,
@@ -92,6 +93,8 @@ const fn slot_and_source(token: u32) -> (u16, Source) {
 
 /// The slot that no worker gets: the thread's own mail.
 const MAIL: u32 = token(u16::MAX, 0);
+/// The same slot's other source: the thread's timer.
+const TIMER: u32 = token(u16::MAX, 1);
 
 type Job = Box<dyn FnOnce(&mut WorkerSet, &mut dyn Poller) + Send>;
 

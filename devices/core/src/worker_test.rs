@@ -98,6 +98,24 @@ fn now_and_deadlines_bring_turns_without_events() {
 }
 
 #[test]
+fn a_lane_thread_keeps_a_wait_of_microseconds() {
+    let thread = IoThread::fast("fast").unwrap();
+    let wait = Duration::from_micros(50);
+    // Of many, since the machine may have something else to do.
+    let shortest = (0..50).map(|_| {
+        let begin = Instant::now();
+        let (worker, _event, heard) = counting(vec![Again::At(begin + wait)]);
+        let _post = thread.host(worker).unwrap();
+        for _ in 0..2 {
+            heard.recv_timeout(LONG).expect("the worker got no turn in time");
+        }
+        begin.elapsed()
+    });
+    let shortest = shortest.min().unwrap();
+    assert!((wait..Duration::from_millis(1)).contains(&shortest), "{shortest:?}");
+}
+
+#[test]
 fn a_thread_ends_with_its_last_handle() {
     on_both(|thread| {
         let (worker, event, heard) = counting(vec![]);

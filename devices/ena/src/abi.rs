@@ -31,6 +31,7 @@ pub mod feature {
     pub const RSS_TABLE: u8 = 12;
     pub const MTU: u8 = 14;
     pub const RSS_INPUT: u8 = 18;
+    pub const MODERATION: u8 = 20;
     pub const EVENTS: u8 = 26;
     pub const LINK: u8 = 27;
     pub const HOST_ATTRIBUTES: u8 = 28;

@@ -29,7 +29,7 @@ use net::ring::GuestFault;
 use vmm_sys_util::eventfd::EventFd;
 
 pub use completion::CqConfig;
-pub use interrupt::Vector;
+pub use interrupt::{DELAY_UNIT_US, Vector};
 pub use llq::{LlqPolicy, Stride};
 pub use rx::Rx;
 pub use source::Placement;

@@ -513,6 +513,18 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     }
 }
 
+impl<T: TxRing, R: RxRing> Lane<T, R> {
+    /// Fires interrupts whose time has come; says when the next one's does.
+    fn put_off(&mut self, now: Instant) -> Option<Instant> {
+        let tx = self.tx.ring.as_mut().map(|ring| ring.put_off(now)).unwrap_or_default();
+        let rx = self.rx.ring.as_mut().map(|ring| ring.put_off(now)).unwrap_or_default();
+        for fired in [tx.fired, rx.fired] {
+            self.pipeline.counters.interrupts.add(fired.into());
+        }
+        tx.until.into_iter().chain(rx.until).min()
+    }
+}
+
 impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
     fn begin(&mut self, interest: &mut Interest<'_>) -> io::Result<()> {
         for (fd, set) in self.queue.watches() {
@@ -540,8 +552,11 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
             }
             self.watched = false;
         }
+        let interrupt = self.put_off(now);
         match (tx, rx) {
             (Progress::More, _) | (_, Progress::More) => Again::Now,
+            // Other deadlines may be later, and are never so near that it matters.
+            _ if let Some(then) = interrupt => Again::At(then),
             (Progress::Wait(tx), Progress::Wait(rx)) => Again::At(tx.min(rx)),
             (Progress::Wait(then), _) | (_, Progress::Wait(then)) => Again::At(then),
             (Progress::Idle, Progress::Idle) => Again::WhenReady,

@@ -10,7 +10,7 @@ use vmm_sys_util::eventfd::EventFd;
 use super::*;
 use crate::backend::Limits;
 use crate::backend::script::{Stage, stage};
-use crate::ring::TxToken;
+use crate::ring::{PutOff, TxToken};
 use crate::scatter::Scatter;
 use crate::stage::limiter::Allowed;
 
@@ -24,6 +24,8 @@ struct Frames {
     published: Vec<usize>,
     fault_at: Option<u16>,
     broken: bool,
+    /// An interrupt is put off until then.
+    interrupt_at: Option<Instant>,
     kick: EventFd,
 }
 
@@ -55,6 +57,10 @@ impl TxRing for Frames {
             self.published.push(self.completed.len());
         }
         Ok(fresh)
+    }
+    fn put_off(&mut self, now: Instant) -> PutOff {
+        let due = self.interrupt_at.take_if(|then| *then <= now);
+        PutOff { fired: due.is_some(), until: self.interrupt_at }
     }
     fn may_sleep(&mut self) -> Result<bool, GuestFault> {
         Ok(self.lens.is_empty())
@@ -130,6 +136,7 @@ impl Fixture {
             published: Vec::new(),
             fault_at: None,
             broken: false,
+            interrupt_at: None,
             kick: kick(),
         });
         lane.rx.ring = Some(Buffers {
@@ -401,4 +408,34 @@ fn a_new_ring_does_not_inherit_the_patience_of_the_old_one() {
         lane.pump_tx(late)
     });
     assert_eq!(progress, Progress::Wait(late + PATIENCE));
+}
+
+#[test]
+fn an_interrupt_put_off_brings_a_turn_at_its_time() {
+    let mut it = Fixture::with_frames(0);
+    let (start, then) = (it.at(0), it.at(700_000));
+    it.tx().interrupt_at = Some(then);
+    it.tx().published.push(0); // nothing is new
+    let thread = device_core::worker::IoThread::by_hand().unwrap();
+    let post = thread.host(it.lane).unwrap();
+    let again =
+        post.ask(move |lane, interest| [lane.run(start, interest), lane.run(then, interest)]);
+    assert_eq!(again[0], Again::At(then));
+    assert_ne!(again[1], Again::At(then));
+    let fired = post.ask(|lane, _| lane.pipeline.counters.interrupts.get());
+    assert_eq!(fired, 1);
+}
+
+#[test]
+fn a_limit_gives_no_turn_for_each_frame() {
+    let mut it = Fixture::with_frames(200);
+    // A frame each 100 us, of which 10 ms' worth go at once.
+    it.lane.pipeline.limiter.set(&Allowed { pps: Some(10_000), ..Allowed::default() });
+    let now = Instant::now();
+    let Progress::Wait(until) = it.lane.pump_tx(now) else { panic!("it must wait") };
+    assert!(until >= now + Duration::from_millis(1));
+    let before = it.stage.take_sent().len();
+    it.lane.pump_tx(until);
+    let then = it.stage.take_sent().len();
+    assert!(before >= 100 && then >= 9, "{before} {then}");
 }

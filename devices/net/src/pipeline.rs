@@ -2,7 +2,7 @@
 //! the receive filter; on both ways, statistics.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use device_core::counters;
 
@@ -124,6 +124,9 @@ impl Pipeline {
     }
 }
 
+/// A limit holds frames back for at least so long; what may go in the meantime goes then.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
 /// Frames of one direction that a limit holds back.
 #[derive(Default)]
 pub struct Throttle(Option<(Instant, Wait)>);
@@ -141,12 +144,15 @@ impl Throttle {
 
     /// Asks for the next frame; it is counted when it has to wait for the first time.
     pub fn ask(&mut self, limiter: &Limiter, way: Way, now: Instant) -> Result<(), Instant> {
-        let Err(wait) = limiter.ask(way, now) else {
+        let Err(mut wait) = limiter.ask(way, now) else {
             return Ok(());
         };
         if self.0.is_none() {
             limiter.exceeded(way, &wait);
         }
+        // A turn for each frame would cost more than it is worth.
+        let soonest = now.checked_add(SHORTEST_WAIT).unwrap_or(now);
+        wait.until = wait.until.max(soonest);
         self.0 = Some((self.since().unwrap_or(now), wait));
         Err(wait.until)
     }

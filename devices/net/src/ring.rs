@@ -1,6 +1,7 @@
 //! What a card's front must offer: its guest's rings as sources and sinks of frames.
 
 use std::os::fd::BorrowedFd;
+use std::time::Instant;
 
 use crate::frame::{RxFrame, TxFrame};
 use crate::scatter::Scatter;
@@ -24,6 +25,15 @@ pub enum Next {
     Malformed(TxToken),
 }
 
+/// What became of an interrupt that was put off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PutOff {
+    /// Its time had come, and the guest got it.
+    pub fired: bool,
+    /// When its time will come.
+    pub until: Option<Instant>,
+}
+
 /// A ring of frames from the guest. Tokens are given back in the order they were taken.
 pub trait TxRing: Send + 'static {
     /// Takes the next frame: checks its descriptors, reads each once, fills `frame`.
@@ -37,6 +47,11 @@ pub trait TxRing: Send + 'static {
 
     /// Shows completions to the guest; true if it wanted an interrupt for them and got it.
     fn publish(&mut self) -> Result<bool, GuestFault>;
+
+    /// Interrupts that `publish` has put off, as the guest asked; called at each turn's end.
+    fn put_off(&mut self, _now: Instant) -> PutOff {
+        PutOff::default()
+    }
 
     /// Asks the guest to kick for the next frame. False if there is one already: then go on.
     fn may_sleep(&mut self) -> Result<bool, GuestFault>;
@@ -70,6 +85,11 @@ pub trait RxRing: Send + 'static {
 
     /// Shows delivered frames to the guest; true if it wanted an interrupt for them and got it.
     fn publish(&mut self) -> Result<bool, GuestFault>;
+
+    /// Interrupts that `publish` has put off, as the guest asked; called at each turn's end.
+    fn put_off(&mut self, _now: Instant) -> PutOff {
+        PutOff::default()
+    }
 
     /// Asks the guest to kick for the next buffers. False if there are new ones already: then go on.
     fn may_sleep(&mut self) -> Result<bool, GuestFault>;

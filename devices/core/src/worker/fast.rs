@@ -4,18 +4,24 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+use vmm_sys_util::timerfd::TimerFd;
 
 use super::set::{WorkerSet, wait_ms};
-use super::{MAIL, Mailbox, Poller};
+use super::{MAIL, Mailbox, Poller, TIMER};
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 32;
+/// Waits up to this are kept exactly, by a timer of their own: epoll counts in milliseconds, and the
+/// kernel lets it be late besides.
+const FINE: Duration = Duration::from_millis(1);
 
 pub(super) struct Loop {
     mailbox: Arc<Mailbox>,
     epoll: Epoll,
+    timer: TimerFd,
 }
 
 impl Poller for Epoll {
@@ -33,7 +39,10 @@ impl Loop {
         let mut epoll = Epoll::new()?;
         let set = EventSet::IN | EventSet::EDGE_TRIGGERED;
         epoll.add(mailbox.wake.as_raw_fd(), MAIL, set)?;
-        Ok(Loop { mailbox, epoll })
+        let timer = TimerFd::new()?;
+        // Each expiry is an edge, so it need not be read.
+        epoll.add(timer.as_raw_fd(), TIMER, set)?;
+        Ok(Loop { mailbox, epoll, timer })
     }
 
     pub fn serve(mut self) {
@@ -41,7 +50,15 @@ impl Loop {
         let mut events = [EpollEvent::default(); EVENTS];
         loop {
             let wait = workers.run(&mut self.epoll);
-            let count = match self.epoll.wait(wait_ms(wait), &mut events) {
+            let wait_ms = match wait {
+                Some(wait) if !wait.is_zero() && wait <= FINE => match self.timer.reset(wait, None)
+                {
+                    Ok(()) => -1,
+                    Err(_) => wait_ms(Some(wait)),
+                },
+                _ => wait_ms(wait),
+            };
+            let count = match self.epoll.wait(wait_ms, &mut events) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
                 // Not for any input of guest or network: the arguments are ours.
@@ -55,6 +72,8 @@ impl Loop {
                         }
                         workers.open(&self.mailbox, &mut self.epoll);
                     }
+                    // Its worker is due, and its turn comes with the next round.
+                    TIMER => {}
                     token => workers.ready(token, event.event_set()),
                 }
             }

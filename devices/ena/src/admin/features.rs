@@ -11,7 +11,7 @@ use crate::card::{Card, Control};
 use crate::host_info::HostInfo;
 
 use crate::registers::{ADDRESS_BITS, VERSION};
-use crate::ring::{LlqPolicy, MAX_BUFFERS};
+use crate::ring::{DELAY_UNIT_US, LlqPolicy, MAX_BUFFERS};
 
 /// Largest MTU, unless the user said less, and the smallest that drivers use.
 pub const MAX_MTU: u16 = *ENA_MTU_RANGE.end();
@@ -61,6 +61,7 @@ impl Card {
             feature::RSS_TABLE,
             feature::MTU,
             feature::RSS_INPUT,
+            feature::MODERATION,
             feature::EVENTS,
             feature::LINK,
             feature::HOST_ATTRIBUTES,
@@ -99,6 +100,7 @@ impl Card {
             feature::RSS_INPUT => {
                 settings.rss.get_input(command.buffer(), &self.memory, &mut answer)?;
             }
+            feature::MODERATION => answer.put_half(0, DELAY_UNIT_US),
             feature::EVENTS => answer.put_words(0, &[group::OFFERED, control.events.groups()]),
             feature::LINK => answer.put_words(0, &LINK),
             _ => return Err(Refusal::Unsupported),

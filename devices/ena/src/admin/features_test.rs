@@ -1,5 +1,7 @@
 //! Features and statistics (specification 11.1: FEA).
 
+use std::time::{Duration, Instant};
+
 use crate::testing::driver::Driver;
 
 #[test]
@@ -171,4 +173,27 @@ fn fea_17_metrics_are_asked_for_and_then_read() {
     for kind in [1, 3, 5, 255] {
         assert_eq!(driver.stats(kind, 0, 0, 0).status, 3, "{kind}");
     }
+}
+
+#[test]
+fn int_5_interrupts_are_put_off_as_a_driver_asks() {
+    let mut driver = Driver::probed(1);
+    // Microseconds.
+    assert_eq!(driver.get(20, 0).ok().word(0), 1);
+    assert_eq!(driver.set(20, &[64]).status, 3);
+    let (mut tx, mut rx) = (driver.create_tx(256, 1), driver.create_rx(256, 1));
+    driver.unmask_later(&tx, 0, 1000);
+    driver.send(&mut tx, 1, &[0x11; 60]);
+    assert!(driver.take_completion(&mut tx).is_some(), "only the interrupt has to wait");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while driver.bench.interrupts(1) == 0 {
+        assert!(Instant::now() < deadline, "an interrupt that was put off is lost");
+        driver.bench.settle();
+    }
+    driver.unmask_later(&rx, 0, 1000);
+    driver.post_buffer(&mut rx, 1, 2048);
+    driver.ring(&rx);
+    driver.bench.stages[0].bring(vec![0xff; 60]);
+    driver.bench.settle();
+    assert_eq!(driver.bench.interrupts(1), 2, "with no delay it comes at once");
 }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use device_core::GuestRam;
-use net::ring::GuestFault;
+use net::ring::{GuestFault, PutOff};
 use vm_memory::{ByteValued, Bytes, GuestAddress};
 
 use super::descriptor::PHASE; // entries have it in the same place
 use super::interrupt::Vector;
 use super::source::phase_of;
-use super::{BadRing, check_ring};
+use super::{BadRing, Direction, check_ring};
 
 const NO_MEMORY: GuestFault = GuestFault("a part of the completion ring is not in memory");
 
@@ -42,27 +43,44 @@ impl CqConfig {
 /// A completion queue in work: writes entries, and interrupts for them.
 pub(super) struct Completions {
     config: CqConfig,
+    direction: Direction,
     memory: GuestRam,
     vector: Option<Arc<Vector>>,
     /// Counter of the next entry.
     next: u16,
     /// Entries were written since the last [`Completions::publish`].
     fresh: bool,
+    put_off: Interrupt,
+}
+
+/// An interrupt that the guest wants later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interrupt {
+    /// There is none.
+    Nothing,
+    /// From now on; when now is, the turn's end knows.
+    Begun,
+    At(Instant),
 }
 
 impl Completions {
-    /// `words` are the lengths of entries that the direction has.
+    /// Of a submission queue of this direction.
     pub fn new(
         config: CqConfig,
-        words: [u8; 2],
+        direction: Direction,
         memory: GuestRam,
         vector: Option<Arc<Vector>>,
     ) -> Result<Completions, BadRing> {
         config.check(&memory)?;
+        let words = match direction {
+            Direction::Tx => [2, 4],
+            Direction::Rx => [4, 8],
+        };
         if !words.contains(&config.entry_words) {
             return Err(BadRing::EntryWords(config.entry_words));
         }
-        Ok(Completions { config, memory, vector, next: 0, fresh: false })
+        let put_off = Interrupt::Nothing;
+        Ok(Completions { config, direction, memory, vector, next: 0, fresh: false, put_off })
     }
 
     /// A packet has been sent (specification 7.4). `head` is the submission queue's counter after
@@ -99,12 +117,39 @@ impl Completions {
         Ok(())
     }
 
-    /// Interrupts for what was pushed, if the guest wants it; whether it did.
+    /// Interrupts for what was pushed, if the guest wants it now; whether it did.
     pub fn publish(&mut self) -> bool {
         if !std::mem::take(&mut self.fresh) {
             return false;
         }
-        self.vector.as_ref().is_some_and(|vector| vector.raise())
+        let Some(vector) = &self.vector else { return false };
+        if vector.delay(self.direction).is_zero() {
+            self.put_off = Interrupt::Nothing;
+            return vector.raise();
+        }
+        if self.put_off == Interrupt::Nothing {
+            self.put_off = Interrupt::Begun;
+        }
+        false
+    }
+
+    /// Interrupts for what was pushed some time ago, if that time is over. It runs from the first
+    /// entry that has had no interrupt, masked or not: so there is at most one in each such time.
+    pub fn put_off(&mut self, now: Instant) -> PutOff {
+        let Some(vector) = self.vector.as_ref().filter(|_| self.put_off != Interrupt::Nothing)
+        else {
+            return PutOff::default();
+        };
+        let until = match self.put_off {
+            Interrupt::At(then) => then,
+            _ => now.checked_add(vector.delay(self.direction)).unwrap_or(now),
+        };
+        if now < until {
+            self.put_off = Interrupt::At(until);
+            return PutOff { fired: false, until: Some(until) };
+        }
+        self.put_off = Interrupt::Nothing;
+        PutOff { fired: vector.raise(), until: None }
     }
 
     fn next_entry(&self) -> u64 {

@@ -1,37 +1,65 @@
 //! What the guest's unmask register does to a vector and the queues on it (specification 7.6).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use device_core::interrupt::MsiVector;
 use device_core::irq_gate::IrqGate;
+
+use super::Direction;
 
 /// One interrupt is wanted.
 const UNMASK: u32 = 1 << 30;
 /// The delays in this write do not count.
 const KEEP_DELAYS: u32 = 1 << 31;
+/// Where the delay of transmit completions begins; that of receive completions is below.
+const TX_DELAY: u32 = 15;
+const DELAY: u32 = (1 << TX_DELAY) - 1;
+
+/// Microseconds of a unit of delay, as feature 20 tells drivers.
+pub const DELAY_UNIT_US: u16 = 1;
+/// Longest delay: more would be taken for a lost interrupt.
+const LONGEST_DELAY: Duration = Duration::from_millis(1);
 
 /// One MSI-X vector of the card as its queues see it; all queues of a pair share it.
-///
-/// The delays for moderation in the unmask register are read over: the card does not announce
-/// moderation (feature 20), and drivers write them nevertheless.
 pub struct Vector {
     gate: IrqGate<Arc<dyn MsiVector>>,
+    /// The delays as the guest wrote them. They stand alone: who sees an older value puts its
+    /// interrupt off for as long as the guest wanted just before.
+    delays: AtomicU32,
 }
 
 impl Vector {
-    /// Masked, with nothing pending.
+    /// Masked, with nothing pending and no delays.
     pub fn new(msi: Arc<dyn MsiVector>) -> Vector {
-        Vector { gate: IrqGate::new(msi) }
+        Vector { gate: IrqGate::new(msi), delays: AtomicU32::new(0) }
     }
 
     /// The guest wrote `value` to the vector's unmask register.
     pub fn write(&self, value: u32) {
         match (value & UNMASK != 0, value & KEEP_DELAYS != 0) {
-            (true, _) => drop(self.gate.unmask()),
+            (true, keep) => {
+                if !keep {
+                    self.delays.store(value, Ordering::Relaxed);
+                }
+                self.gate.unmask();
+            }
             (false, true) => self.gate.mask(),
             // The driver misses an interrupt.
             (false, false) => drop(self.gate.repeat()),
         }
+    }
+
+    /// How long completions of this direction may wait for others before they interrupt.
+    pub fn delay(&self, direction: Direction) -> Duration {
+        let delays = self.delays.load(Ordering::Relaxed);
+        let units = match direction {
+            Direction::Tx => delays >> TX_DELAY & DELAY,
+            Direction::Rx => delays & DELAY,
+        };
+        let us = u64::from(units).saturating_mul(DELAY_UNIT_US.into());
+        Duration::from_micros(us).min(LONGEST_DELAY)
     }
 
     /// There are new completions, visible already; whether that interrupted.
@@ -42,5 +70,6 @@ impl Vector {
     /// As new, for the first queue on the vector; none may be plugged.
     pub fn reset(&self) {
         self.gate.reset();
+        self.delays.store(0, Ordering::Relaxed);
     }
 }

@@ -4,11 +4,12 @@
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use device_core::GuestRam;
 use device_core::kick::borrow;
 use net::frame::RxFrame;
-use net::ring::{GuestFault, RxRing};
+use net::ring::{GuestFault, PutOff, RxRing};
 use net::scatter::{Scatter, ScatterError};
 use net::stage::finish::{Findings, TransportCheck};
 use net::wire::layers::{L3, L4};
@@ -67,7 +68,7 @@ impl Rx {
             index,
             depth,
             base,
-            completions: Completions::new(completions, [4, 8], memory.clone(), vector)?,
+            completions: Completions::new(completions, Direction::Rx, memory.clone(), vector)?,
             room: Scatter::new(memory.clone()),
             memory,
             doorbell,
@@ -195,6 +196,10 @@ impl RxRing for Rx {
 
     fn publish(&mut self) -> Result<bool, GuestFault> {
         Ok(self.completions.publish())
+    }
+
+    fn put_off(&mut self, now: Instant) -> PutOff {
+        self.completions.put_off(now)
     }
 
     fn may_sleep(&mut self) -> Result<bool, GuestFault> {

@@ -1,5 +1,7 @@
 //! Tests of receive queues, as drivers fill and empty them.
 
+use std::time::Duration;
+
 use net::frame::{FlowHash, HEAD};
 use net::ring::RxRing;
 use net::rss::Protocol;
@@ -230,6 +232,85 @@ fn the_unmask_register_masks_and_repeats() {
     assert_eq!(one.queues.msi.delivered(), 1);
     one.queues.vector.reset();
     assert!(!one.queues.vector.raise());
+}
+
+/// An unmask with these delays.
+fn unmask(rx: u32, tx: u32) -> u32 {
+    1 << 30 | tx << 15 | rx
+}
+
+impl Fixture {
+    /// Delivers a frame and shows it; whether it interrupted.
+    fn deliver_one(&mut self) -> bool {
+        self.post(0, 2048);
+        assert!(self.deliver(&frame(60), Findings::default()));
+        self.rx.publish().unwrap()
+    }
+}
+
+#[test]
+fn int_5_a_delay_runs_from_the_first_completion_that_had_no_interrupt() {
+    let mut one = Fixture::new();
+    let start = Instant::now();
+    let at = |us| start + Duration::from_micros(us);
+    one.queues.vector.write(unmask(20, 0));
+    assert_eq!(one.rx.put_off(at(0)), PutOff::default(), "there is nothing to put off");
+    assert!(!one.deliver_one());
+    let waits = PutOff { fired: false, until: Some(at(20)) };
+    assert_eq!(one.rx.put_off(at(0)), waits);
+    assert!(!one.deliver_one());
+    assert_eq!(one.rx.put_off(at(19)), waits);
+    assert_eq!(one.queues.msi.delivered(), 0);
+    assert_eq!(one.rx.put_off(at(20)), PutOff { fired: true, until: None });
+    assert_eq!(one.queues.msi.delivered(), 1);
+    assert_eq!(one.rx.put_off(at(100)), PutOff::default(), "one for both");
+}
+
+#[test]
+fn a_delay_that_ends_while_masked_interrupts_at_the_unmask() {
+    let mut one = Fixture::new();
+    let start = Instant::now();
+    one.queues.vector.write(unmask(20, 0));
+    one.queues.vector.write(1 << 31);
+    one.deliver_one();
+    one.rx.put_off(start);
+    let due = one.rx.put_off(start + Duration::from_micros(20));
+    assert_eq!((due, one.queues.msi.delivered()), (PutOff::default(), 0));
+    one.queues.vector.write(unmask(20, 0));
+    assert_eq!(one.queues.msi.delivered(), 1);
+}
+
+#[test]
+fn int_6_delays_can_be_kept_and_are_gone_with_a_reset() {
+    let mut one = Fixture::new();
+    let vector = one.queues.vector.clone();
+    vector.write(unmask(7, 9));
+    vector.write(1 << 31 | unmask(1, 2));
+    let us = Duration::from_micros;
+    assert_eq!((vector.delay(Direction::Rx), vector.delay(Direction::Tx)), (us(7), us(9)));
+    // None of the other writes to the register sets delays.
+    vector.write(1 << 31 | 3);
+    vector.write(3);
+    assert_eq!(vector.delay(Direction::Rx), us(7));
+    // Such a delay would pass for a lost interrupt.
+    vector.write(unmask(0x7fff, 0x7fff));
+    assert_eq!((vector.delay(Direction::Rx), vector.delay(Direction::Tx)), (us(1000), us(1000)));
+    vector.reset();
+    assert!(vector.delay(Direction::Rx).is_zero() && vector.delay(Direction::Tx).is_zero());
+    vector.write(1 << 30);
+    assert!(one.deliver_one());
+}
+
+#[test]
+fn without_a_delay_any_more_what_was_put_off_fires_with_the_next_completion() {
+    let mut one = Fixture::new();
+    one.queues.vector.write(unmask(1000, 0));
+    one.deliver_one();
+    one.rx.put_off(Instant::now());
+    one.queues.vector.write(unmask(0, 64));
+    assert!(one.deliver_one());
+    assert_eq!(one.rx.put_off(Instant::now() + Duration::from_secs(1)), PutOff::default());
+    assert_eq!(one.queues.msi.delivered(), 1);
 }
 
 #[test]

@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use device_core::kick::borrow;
 use net::frame::{MAX_FRAME, MIN_FRAME, Offloads, TxFrame};
-use net::ring::{GuestFault, Next, TxRing, TxToken};
+use net::ring::{GuestFault, Next, PutOff, TxRing, TxToken};
 use net::stage::offload::{self, BadOffload, L3, L4, Request, TransportSum};
 
 use super::completion::Completions;
@@ -80,7 +81,7 @@ impl Tx {
             index,
             depth,
             source: Source::new(placement, memory.clone(), depth)?,
-            completions: Completions::new(completions, [2, 4], memory, config.vector)?,
+            completions: Completions::new(completions, Direction::Tx, memory, config.vector)?,
             doorbell,
             faults: config.faults,
             offloads: config.offloads,
@@ -244,6 +245,10 @@ impl TxRing for Tx {
 
     fn publish(&mut self) -> Result<bool, GuestFault> {
         Ok(self.completions.publish())
+    }
+
+    fn put_off(&mut self, now: Instant) -> PutOff {
+        self.completions.put_off(now)
     }
 
     fn may_sleep(&mut self) -> Result<bool, GuestFault> {

@@ -1,5 +1,7 @@
 //! Tests of transmit queues with descriptors in RAM, as drivers fill them.
 
+use std::time::Duration;
+
 use net::frame::{Csum, Gso, GsoKind};
 use net::ring::{Next, TxRing};
 
@@ -92,6 +94,21 @@ fn a_packet_of_19_buffers_and_a_meta_descriptor_leaves_whole_with_one_completion
     one.driver.ring();
     assert_eq!(one.take(), sent);
     assert_eq!(one.driver.completions.take_all(), [[0x0100_0003, 20 << 16]]);
+}
+
+#[test]
+fn int_5_transmit_completions_have_a_delay_of_their_own() {
+    let mut one = Fixture::new(256);
+    let start = Instant::now();
+    one.queues.vector.write(1 << 30 | 64 << 15);
+    one.send(1, &frame(60));
+    one.take();
+    assert!(!one.tx.publish().unwrap());
+    let due = start + Duration::from_micros(64);
+    assert_eq!(one.tx.put_off(start), PutOff { fired: false, until: Some(due) });
+    assert_eq!(one.queues.msi.delivered(), 0);
+    assert!(one.tx.put_off(due).fired);
+    assert_eq!(one.queues.msi.delivered(), 1);
 }
 
 #[test]

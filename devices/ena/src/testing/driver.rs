@@ -475,6 +475,11 @@ impl Driver {
         self.bench.write(queue.unmask, 1 << 30);
     }
 
+    /// Unmasks a queue's vector, with delays in microseconds, as Linux does.
+    pub fn unmask_later(&mut self, queue: &Queue, rx_us: u32, tx_us: u32) {
+        self.bench.write(queue.unmask, 1 << 30 | tx_us << 15 | rx_us);
+    }
+
     /// The next event, if there is one; the card is not told that it was taken.
     pub fn take_event(&mut self) -> Option<Event> {
         let slot = u64::from(self.events % AENQ_DEPTH);
