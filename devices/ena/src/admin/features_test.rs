@@ -167,6 +167,9 @@ fn fea_17_metrics_are_asked_for_and_then_read() {
     assert_eq!(driver.stats(4, buffer, 512, 0x21).ok().double(0), 0x21);
     assert_eq!(driver.bench.load(buffer + 16, 8), [0xff; 8], "one value for each bit");
     assert_ne!(driver.bench.load(buffer, 8), [0xff; 8]);
+    driver.stats(4, buffer, 512, 0x20).ok();
+    let left = driver.bench.load_words::<2>(buffer);
+    assert_eq!(left, [1 << 21, 0], "not limited: a large number, and no negative one");
     assert_eq!(driver.stats(4, buffer, 47, 0x3f).status, 4);
     assert_eq!(driver.stats(4, 0x1ff_fff8, 48, 0x3f).status, 5);
     driver.stats(2, 0, 0, 0).ok();

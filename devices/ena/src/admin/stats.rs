@@ -3,6 +3,7 @@
 use net::port::NetPort;
 use net::ring::{RxRing, TxRing};
 use net::stage::limiter;
+use net::stage::tracking::MAX_CONNECTIONS;
 use serde::Serialize;
 
 use super::buffer;
@@ -77,7 +78,8 @@ pub struct Allowances {
     pub packets: u64,
     pub connections: u64,
     pub link_local: u64,
-    /// Connections that could still be opened; all ones if they are not limited.
+    /// Connections that could still be opened. EC2 always has a limit and monitors compute with
+    /// this number, so a card without one tells the largest that it could have.
     pub connections_left: u64,
 }
 
@@ -89,7 +91,7 @@ impl From<limiter::Allowances> for Allowances {
             packets: counts.pps_exceeded,
             connections: counts.conntrack_exceeded,
             link_local: 0,
-            connections_left: counts.conntrack_available.unwrap_or(u64::MAX),
+            connections_left: counts.conntrack_available.unwrap_or(MAX_CONNECTIONS.into()),
         }
     }
 }
