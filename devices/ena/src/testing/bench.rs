@@ -8,7 +8,7 @@ use device_core::bus::{Bus, BusView, Width};
 use device_core::testing::{TestMachine, TestMsiSet, ram};
 use device_core::worker::Threads;
 use net::backend::script::{Stage, stage};
-use net::backend::{Limits, NetQueue};
+use net::backend::{Limits, NetBackend, NetQueue};
 use net::frame::Offloads;
 use net::mac::MacAddr;
 use net::port::NetPort;
@@ -69,13 +69,21 @@ impl Bench {
 
     /// A card as `spec` says.
     pub fn of(spec: &NicSpec, limits: Limits) -> Bench {
-        let pairs = spec.queues;
-        let (backend, queues, stages) = stage(pairs, limits).unwrap();
+        let (backend, queues, stages) = stage(spec.queues, limits).unwrap();
         let queues = queues.into_iter().map(|queue| Box::new(queue) as Box<dyn NetQueue>);
+        Bench::plugged(spec, Box::new(backend), queues.collect(), stages)
+    }
+
+    /// A card on a backend of the caller's.
+    pub fn plugged(
+        spec: &NicSpec,
+        backend: Box<dyn NetBackend>,
+        queues: Vec<Box<dyn NetQueue>>,
+        stages: Vec<Stage>,
+    ) -> Bench {
         let mut machine = TestMachine::new(ram(MEMORY));
         machine.threads = Threads::by_hand().unwrap();
-        let port =
-            NetPort::with_backend("test", Box::new(backend), queues.collect(), &machine.kit());
+        let port = NetPort::with_backend("test", backend, queues, &machine.kit());
         let card = Ena::on_port(spec, port.unwrap(), &machine.kit()).unwrap();
         let bus = Bus::new();
         let windows = Windows { low: 0xe000_0000..0xf000_0000, high: 0..0 };

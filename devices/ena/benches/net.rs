@@ -1,0 +1,162 @@
+//! Frames through an ENA card, one lane on one core, against a backend that costs nothing; the same
+//! as virtio-net's bench of this name.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ena::testing::bench::{ABLE, Bench, spec};
+use ena::testing::driver::{Driver, Queue, transmit};
+use net::backend::null::Null;
+use net::backend::script::stage;
+use net::backend::{NetQueue, loopback};
+
+/// Frames between two looks of the driver; also the depth of the rings, so that descriptors are
+/// written once, and lie in their places again each lap.
+const BATCH: u16 = 128;
+/// Bytes of a low-latency entry, and those of it before the header.
+const ENTRY: usize = 128;
+const HEADER_AT: usize = 32;
+
+/// A card whose backend takes every frame and brings frames of `len` bytes without end.
+fn driver(len: usize) -> Driver {
+    driver_on(Box::new(Null { frames: u64::MAX, len }))
+}
+
+fn driver_on(queue: Box<dyn NetQueue>) -> Driver {
+    let (backend, _, _) = stage(1, ABLE).expect("eventfd");
+    let mut driver = Driver::on(Bench::plugged(&spec(), Box::new(backend), vec![queue], vec![]));
+    driver.probe();
+    driver
+}
+
+/// A ring full of frames of `len` bytes, in `pieces` descriptors each.
+fn fill(driver: &mut Driver, queue: &mut Queue, len: u16, pieces: u16) {
+    let at = driver.bench.allocate(0x2_0000);
+    for id in 0..queue.depth / pieces {
+        for piece in 0..pieces {
+            let [flags, rest @ ..] = transmit(id, at + 4096 * u64::from(piece), len / pieces);
+            let (first, last) = (piece == 0, piece + 1 == pieces);
+            let keep = u32::from(first) << 26 | u32::from(last) << 27 | 1 << 28;
+            let [a, b, c] = rest;
+            driver.post(queue, [flags & !(7 << 26) | keep, a, b, c]);
+        }
+    }
+}
+
+/// The same in the card's memory: as much as fits into an entry is there.
+fn fill_entries(driver: &mut Driver, queue: &mut Queue, len: u16) {
+    let at = driver.bench.allocate(0x1000);
+    for id in 0..queue.depth {
+        let pushed = usize::from(len).min(ENTRY - HEADER_AT);
+        let [flags, id, low, high] = transmit(id, at, len - pushed as u16);
+        let mut entry = [0x2a; ENTRY];
+        let words = [flags, id, low, high | (pushed as u32) << 24, 0, 0, 0, 0];
+        entry[..HEADER_AT].copy_from_slice(words.map(u32::to_le_bytes).as_flattened());
+        driver.bench.push(queue.ring + u64::from(queue.posted) * ENTRY as u64, &entry);
+        queue.posted += 1;
+    }
+}
+
+/// All of the ring belongs to the card again, and its interrupt is wanted.
+fn again(driver: &mut Driver, queue: &mut Queue) {
+    queue.posted = queue.posted.wrapping_add(queue.depth);
+    driver.unmask(queue);
+    driver.bench.write(queue.doorbell, queue.posted.into());
+}
+
+fn transmits(c: &mut Criterion) {
+    let mut group = c.benchmark_group("ena tx");
+    let cases = [("60", BATCH, 60, 1), ("1514", BATCH, 1514, 1), ("9014 in 4", 256, 9012, 4)];
+    for (name, depth, len, pieces) in cases {
+        let frames = depth / pieces;
+        group.throughput(Throughput::Elements(frames.into()));
+        let mut driver = driver(60);
+        let mut queue = driver.create_tx(depth, 1);
+        fill(&mut driver, &mut queue, len, pieces);
+        measure(&mut group, name, driver, queue, frames);
+    }
+    for len in [60, 1514] {
+        group.throughput(Throughput::Elements(BATCH.into()));
+        let mut driver = driver(60);
+        let mut queue = driver.create_llq(BATCH, 1);
+        fill_entries(&mut driver, &mut queue, len);
+        measure(&mut group, &format!("{len} low-latency"), driver, queue, BATCH);
+    }
+    group.finish();
+}
+
+type Group<'a> = criterion::BenchmarkGroup<'a, criterion::measurement::WallTime>;
+
+fn measure(group: &mut Group<'_>, name: &str, mut driver: Driver, mut queue: Queue, frames: u16) {
+    queue.posted = 0;
+    let mut turns = 0;
+    group.bench_function(BenchmarkId::from_parameter(name), |b| {
+        b.iter(|| {
+            again(&mut driver, &mut queue);
+            driver.bench.settle();
+            turns += 1;
+        });
+    });
+    let sent = driver.bench.card.inspect().totals.tx_packets;
+    assert_eq!(sent, turns * u64::from(frames), "frames were lost");
+}
+
+fn receives(c: &mut Criterion) {
+    let mut group = c.benchmark_group("ena rx");
+    for (name, len, buffers) in [("60", 60, 1), ("1514", 1514, 1), ("9014 in 6", 9014, 6)] {
+        let frames = BATCH / buffers;
+        group.throughput(Throughput::Elements(frames.into()));
+        let mut driver = driver(len);
+        let mut queue = driver.create_rx(BATCH, 1);
+        for id in 0..BATCH {
+            driver.post_buffer(&mut queue, id, 1536);
+        }
+        // Only whole frames' worth at a time.
+        let step = frames * buffers;
+        queue.posted = 0;
+        let mut turns = 0;
+        group.bench_function(BenchmarkId::from_parameter(name), |b| {
+            b.iter(|| {
+                queue.posted = queue.posted.wrapping_add(step);
+                driver.unmask(&queue);
+                driver.bench.write(queue.doorbell, queue.posted.into());
+                driver.bench.settle();
+                turns += 1;
+            });
+        });
+        let received = driver.bench.card.inspect().totals.rx_packets;
+        assert_eq!(received, turns * u64::from(frames), "frames were lost");
+    }
+    group.finish();
+}
+
+/// Each frame out and in again, its bytes copied once on either way.
+fn around(c: &mut Criterion) {
+    let mut group = c.benchmark_group("ena loopback");
+    group.throughput(Throughput::Elements(BATCH.into()));
+    for len in [60, 1514] {
+        let mut driver = driver_on(Box::new(loopback::Queue::new().expect("eventfd")));
+        let (mut tx, mut rx) = (driver.create_tx(BATCH, 1), driver.create_rx(BATCH, 1));
+        fill(&mut driver, &mut tx, len, 1);
+        for id in 0..BATCH {
+            driver.post_buffer(&mut rx, id, 2048);
+        }
+        (tx.posted, rx.posted) = (0, 0);
+        let mut turns = 0;
+        group.bench_function(BenchmarkId::from_parameter(len), |b| {
+            b.iter(|| {
+                again(&mut driver, &mut rx);
+                again(&mut driver, &mut tx);
+                driver.bench.settle();
+                // The loopback's own wake.
+                driver.bench.settle();
+                turns += 1;
+            });
+        });
+        let totals = driver.bench.card.inspect().totals;
+        let frames = turns * u64::from(BATCH);
+        assert_eq!((totals.tx_packets, totals.rx_packets), (frames, frames), "frames were lost");
+    }
+    group.finish();
+}
+
+criterion_group!(benches, transmits, receives, around);
+criterion_main!(benches);
