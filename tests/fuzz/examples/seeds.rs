@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 mod seeds {
+    pub mod ena;
     pub mod kernels;
     pub mod net;
     pub mod pci;
@@ -19,6 +20,10 @@ pub type Seed = (&'static str, Vec<u8>);
 fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let targets = [
+        ("ena_card", seeds::ena::card()),
+        ("ena_commands", seeds::ena::commands()),
+        ("ena_registers", seeds::ena::registers()),
+        ("ena_rings", seeds::ena::rings()),
         ("kernel_loaders", seeds::kernels::all()),
         ("legacy_ports", seeds::ports::all()),
         ("pci_mmio", seeds::pci::all()),

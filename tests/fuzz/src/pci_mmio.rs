@@ -13,7 +13,8 @@ use device_core::bus::{Bus, BusDevice, BusView};
 use device_core::device::{Device, Kit};
 use device_core::interrupt::MsiController;
 use device_core::kick::KickBinder;
-use device_core::testing::{TestKicks, TestMsi, ram_at};
+use device_core::ram_window::RamWindows;
+use device_core::testing::{TestKicks, TestMsi, TestWindows, ram_at};
 use device_core::worker::Threads;
 use pci::bus::{ECAM_SIZE, PORTS, PORTS_LEN, PciBus};
 use pci::device::{BarKind, PciDevice};
@@ -93,7 +94,14 @@ impl Machine {
         let controller: Arc<dyn MsiController> = msi.clone();
         let binder: Arc<dyn KickBinder> = kicks.clone();
         let threads = Threads::by_hand().expect("an epoll");
-        let kit = Kit { memory: &memory, msi: &controller, kicks: &binder, threads: &threads };
+        let windows: Arc<dyn RamWindows> = Arc::new(TestWindows::default());
+        let kit = Kit {
+            memory: &memory,
+            msi: &controller,
+            kicks: &binder,
+            threads: &threads,
+            windows: &windows,
+        };
         let (mmio, ports) = (Bus::new(), Bus::new());
         let pci = PciBus::new(mmio.clone(), Windows { low: LOW, high: HIGH }).expect("a bridge");
         ports.insert(PORTS, PORTS_LEN, pci.ports()).expect("the ports are free");
