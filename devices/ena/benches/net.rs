@@ -2,14 +2,17 @@
 //! as virtio-net's bench of this name.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use device_core::GuestRam;
+use device_core::ram_window::RamWindow;
 use ena::testing::bench::{ABLE, Bench, spec};
 use ena::testing::driver::{Driver, Queue, transmit};
 use net::backend::null::Null;
 use net::backend::script::stage;
 use net::backend::{NetQueue, loopback};
+use vm_memory::{Bytes, GuestAddress};
 
-/// Frames between two looks of the driver; also the depth of the rings, so that descriptors are
-/// written once, and lie in their places again each lap.
+/// Frames between two looks of the driver; also the depth of the rings, so that descriptors differ
+/// between laps by nothing but their phase.
 const BATCH: u16 = 128;
 /// Bytes of a low-latency entry, and those of it before the header.
 const ENTRY: usize = 128;
@@ -30,6 +33,7 @@ fn driver_on(queue: Box<dyn NetQueue>) -> Driver {
 /// A ring full of frames of `len` bytes, in `pieces` descriptors each.
 fn fill(driver: &mut Driver, queue: &mut Queue, len: u16, pieces: u16) {
     let at = driver.bench.allocate(0x2_0000);
+    driver.bench.store(at, &[0xff; 6]); // comes back to where it may pass
     for id in 0..queue.depth / pieces {
         for piece in 0..pieces {
             let [flags, rest @ ..] = transmit(id, at + 4096 * u64::from(piece), len / pieces);
@@ -48,10 +52,39 @@ fn fill_entries(driver: &mut Driver, queue: &mut Queue, len: u16) {
         let pushed = usize::from(len).min(ENTRY - HEADER_AT);
         let [flags, id, low, high] = transmit(id, at, len - pushed as u16);
         let mut entry = [0x2a; ENTRY];
-        let words = [flags, id, low, high | (pushed as u32) << 24, 0, 0, 0, 0];
+        let words = [flags | 1 << 24, id, low, high | (pushed as u32) << 24, 0, 0, 0, 0];
         entry[..HEADER_AT].copy_from_slice(words.map(u32::to_le_bytes).as_flattened());
         driver.bench.push(queue.ring + u64::from(queue.posted) * ENTRY as u64, &entry);
         queue.posted += 1;
+    }
+}
+
+/// A transmit queue whose ring is written a lap at a time, as it was filled once.
+struct Laps {
+    queue: Queue,
+    memory: GuestRam,
+    /// Even laps and odd ones.
+    bytes: [Vec<u8>; 2],
+    lap: usize,
+}
+
+impl Laps {
+    /// Of a ring that was just filled: entries of `stride` bytes in `memory`, each with one
+    /// descriptor.
+    fn new(queue: Queue, memory: GuestRam, stride: usize) -> Laps {
+        let mut even = vec![0; usize::from(queue.depth) * stride];
+        memory.read_slice(&mut even, GuestAddress(queue.ring)).expect("the ring is in memory");
+        let mut odd = even.clone();
+        odd.iter_mut().skip(3).step_by(stride).for_each(|byte| *byte ^= 1);
+        Laps { queue: Queue { posted: 0, ..queue }, memory, bytes: [even, odd], lap: 0 }
+    }
+
+    /// A lap of descriptors, then the doorbell; the interrupt is wanted.
+    fn write(&mut self, driver: &mut Driver) {
+        let at = GuestAddress(self.queue.ring);
+        self.memory.write_slice(&self.bytes[self.lap % 2], at).expect("the ring is in memory");
+        self.lap += 1;
+        again(driver, &mut self.queue);
     }
 }
 
@@ -64,33 +97,35 @@ fn again(driver: &mut Driver, queue: &mut Queue) {
 
 fn transmits(c: &mut Criterion) {
     let mut group = c.benchmark_group("ena tx");
-    let cases = [("60", BATCH, 60, 1), ("1514", BATCH, 1514, 1), ("9014 in 4", 256, 9012, 4)];
+    let cases = [("60", BATCH, 60, 1), ("1514", BATCH, 1514, 1), ("9012 in 4", 256, 9012, 4)];
     for (name, depth, len, pieces) in cases {
         let frames = depth / pieces;
         group.throughput(Throughput::Elements(frames.into()));
         let mut driver = driver(60);
         let mut queue = driver.create_tx(depth, 1);
         fill(&mut driver, &mut queue, len, pieces);
-        measure(&mut group, name, driver, queue, frames);
+        let laps = Laps::new(queue, driver.bench.memory.clone(), 16);
+        measure(&mut group, name, driver, laps, frames);
     }
     for len in [60, 1514] {
         group.throughput(Throughput::Elements(BATCH.into()));
         let mut driver = driver(60);
         let mut queue = driver.create_llq(BATCH, 1);
         fill_entries(&mut driver, &mut queue, len);
-        measure(&mut group, &format!("{len} low-latency"), driver, queue, BATCH);
+        let window = driver.bench.machine.windows.window(0).memory().clone();
+        let laps = Laps::new(queue, window, ENTRY);
+        measure(&mut group, &format!("{len} low-latency"), driver, laps, BATCH);
     }
     group.finish();
 }
 
 type Group<'a> = criterion::BenchmarkGroup<'a, criterion::measurement::WallTime>;
 
-fn measure(group: &mut Group<'_>, name: &str, mut driver: Driver, mut queue: Queue, frames: u16) {
-    queue.posted = 0;
+fn measure(group: &mut Group<'_>, name: &str, mut driver: Driver, mut laps: Laps, frames: u16) {
     let mut turns = 0;
     group.bench_function(BenchmarkId::from_parameter(name), |b| {
         b.iter(|| {
-            again(&mut driver, &mut queue);
+            laps.write(&mut driver);
             driver.bench.settle();
             turns += 1;
         });
@@ -139,12 +174,13 @@ fn around(c: &mut Criterion) {
         for id in 0..BATCH {
             driver.post_buffer(&mut rx, id, 2048);
         }
-        (tx.posted, rx.posted) = (0, 0);
+        rx.posted = 0;
+        let mut tx = Laps::new(tx, driver.bench.memory.clone(), 16);
         let mut turns = 0;
         group.bench_function(BenchmarkId::from_parameter(len), |b| {
             b.iter(|| {
                 again(&mut driver, &mut rx);
-                again(&mut driver, &mut tx);
+                tx.write(&mut driver);
                 driver.bench.settle();
                 // The loopback's own wake.
                 driver.bench.settle();
