@@ -28,6 +28,8 @@ pub enum Tool {
     Iperf3,
     Iproute2,
     Tcpdump,
+    /// Our own `push-buffer` program.
+    PushBuffer,
     /// Our own `traffic` program.
     Traffic,
     /// Our own `load` program.
@@ -43,13 +45,14 @@ impl Tool {
             // Stands before busybox's `ip`, which makes no link over an existing file.
             Self::Iproute2 => Some(("iproute2", "ip")),
             Self::Tcpdump => Some(("tcpdump", "tcpdump")),
-            Self::Traffic | Self::Load => None,
+            Self::PushBuffer | Self::Traffic | Self::Load => None,
         }
     }
 
     /// Name in the guest.
     fn name(self) -> &'static str {
         match self {
+            Self::PushBuffer => "push-buffer",
             Self::Traffic => "traffic",
             Self::Load => "load",
             debian => debian.debian_package().map_or("", |(_, program)| program),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tests::guest::Shell;
+use tests::guest::{Shell, Tool};
 use tests::kernel::Release;
 use tests::machine::{Machine, Model};
 
@@ -21,6 +21,11 @@ pub fn scenarios() -> Vec<Scenario> {
         "ena::mixed_traffic_makes_no_reset_and_no_error",
         mixed_traffic,
     ));
+    all.extend(Scenario::for_each_kernel(
+        "ena::a_card_without_low_latency_queues_is_driven_in_host_mode",
+        host_mode,
+    ));
+    all.push(Scenario::new("ena::low_latency_queues_take_wide_entries", wide_entries));
     all.push(Scenario::new("ena::a_virtio_card_beside_it_does_not_mix", || two_cards(Model::Ena)));
     all
 }
@@ -171,6 +176,37 @@ fn probe(guest: &mut Wired) -> Result<()> {
         ensure!(!said.contains(odd), "the driver said {odd:?}:\n{said}");
     }
     Ok(())
+}
+
+fn host_mode(release: Release) -> Result<()> {
+    let mut guest = boot(release, 2, 1500, |machine| machine.card_option("llq=off"))?;
+    guest.reaches_guest()?;
+    guest.shell.sh("dmesg | grep 'LLQ is not supported Fallback to host mode policy'")?;
+    let tap = guest.tap.clone();
+    for (host, address) in tap.addresses() {
+        guest.ping_host(host, 3)?;
+        guest.streams_each_way(16 << 20, host, address)?;
+    }
+    let copied = guest.counters("queue_._tx_llq_buffer_copy")?;
+    ensure!(copied.len() == 2 && copied.values().all(|&n| n == 0), "not in host mode: {copied:?}");
+    guest.streams_during(4 << 20, "ethtool -G eth0 rx 512 tx 256")?;
+    guest.finish_in_peace(1)
+}
+
+/// Entries of 256 bytes: drivers before 6.12 never ask for them.
+fn wide_entries() -> Result<()> {
+    let mut guest =
+        boot(Release::Guest6_12, 2, 1500, |machine| machine.tools(&[Tool::PushBuffer]))?;
+    guest.reaches_guest()?;
+    let tap = guest.tap.clone();
+    for (bytes, depth) in [(224, "TX: 512"), (96, "TX: 1024")] {
+        guest.streams_during(4 << 20, &format!("push-buffer eth0 {bytes}"))?;
+        shows(&mut guest.shell, "ethtool -g eth0 | sed '/Current/,$d'", &[depth])?;
+        for (host, address) in tap.addresses() {
+            guest.streams_each_way(4 << 20, host, address)?;
+        }
+    }
+    guest.finish()
 }
 
 fn mixed_traffic(release: Release) -> Result<()> {

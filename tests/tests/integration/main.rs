@@ -7,6 +7,7 @@ mod boot;
 mod console;
 mod ena;
 mod ena_changes;
+mod ena_faults;
 mod ena_limits;
 mod ena_queues;
 mod ends;
@@ -34,6 +35,7 @@ fn main() {
         ena_queues::scenarios(),
         ena_changes::scenarios(),
         ena_limits::scenarios(),
+        ena_faults::scenarios(),
         stall::scenarios(),
         ends::scenarios(),
         console::scenarios(),

@@ -112,7 +112,7 @@ const COMPLAINTS: &[&str] = &[
     "didn.t send a completion",
     "didn.t receive a MSI-X",
     "Failed to set LLQ",
-    "Invalid req_id",
+    "Invalid req.id",
     "Can not reset device",
 ];
 
