@@ -63,8 +63,10 @@ const FAULTS: &[Fault] = &[
 fn recover(release: Release, fault: &Fault) -> Result<()> {
     let mut guest = boot(release, 1, 1500, |machine| {
         // Drivers of these kernels cannot be asked to reset: the card must not try.
-        machine.card_option("fault=request-reset@1").card_option(&format!("fault={}@3", fault.kind))
+        machine.card_option("fault=request-reset@1").card_option(&format!("fault={}@6", fault.kind))
     })?;
+    // The kernel's own limit would stop a queue before its driver misses anything.
+    guest.shell.sh("echo 1000000 >/sys/class/net/eth0/queues/tx-0/byte_queue_limits/limit_min")?;
     guest.reaches_guest()?;
     let recovered = recovers(&mut guest, fault);
     recovered.with_context(|| format!("vmm said {}", guest.running.errors.text()))?;
