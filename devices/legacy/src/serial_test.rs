@@ -263,8 +263,8 @@ fn a_driver_that_takes_only_so_much_at_once_is_told_of_the_rest() {
             if serial.inb(LSR) & LSR_READY == 0 {
                 break;
             }
-            taken.push(serial.inb(DATA));
             refill(&serial);
+            taken.push(serial.inb(DATA));
         }
     }
     assert_eq!(taken, sent);
