@@ -8,7 +8,9 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -125,6 +127,7 @@ impl Testbed {
         }
 
         let console = scratch.path().join("console");
+        let pulse = scratch.path().join("pulse");
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(self.machine())
             .args(["-kernel".as_ref(), kernel.image(Format::BzImage)?.as_os_str()])
@@ -134,6 +137,7 @@ impl Testbed {
                 "console=ttyS0 loglevel=5 panic=-1 mitigations=off cryptomgr.notests",
             ])
             .args(["-serial".to_owned(), format!("file:{}", console.display())])
+            .args(["-serial".to_owned(), format!("unix:{},server=on,wait=off", pulse.display())])
             .args(["-device", "virtio-serial-pci"])
             .args(["-chardev", "stdio,id=out,signal=off", "-device", "virtconsole,chardev=out"])
             .args(nine_p("host", Path::new("/"), ",readonly=on,multidevs=remap"))
@@ -141,6 +145,7 @@ impl Testbed {
         if !self.interactive {
             qemu.stdin(Stdio::null());
         }
+        std::thread::spawn(move || keep_pulse(&pulse));
         let mut patience = Patience::new(share.join(ALIVE), self.timeout);
         let ended = start(&mut qemu, &mut patience);
         let told = fs::read_to_string(&status).unwrap_or_default();
@@ -176,6 +181,26 @@ impl Testbed {
             self.memory_mib.to_string(),
         ];
         fixed.iter().chain(accel).map(|&argument| argument.to_owned()).chain(size).collect()
+    }
+}
+
+/// Gives a testbed an interrupt now and then, from its second serial port, as long as it runs.
+///
+/// QEMU's emulated CPU loses an interrupt now and then as it leaves a guest. If that was its timer's,
+/// nothing ever wakes it up; another interrupt brings the lost one along.
+fn keep_pulse(socket: &Path) {
+    const START: Duration = Duration::from_secs(10);
+    const PERIOD: Duration = Duration::from_millis(50);
+    let begun = Instant::now();
+    let mut line = loop {
+        match UnixStream::connect(socket) {
+            Ok(line) => break line,
+            Err(_) if begun.elapsed() < START => std::thread::sleep(PERIOD),
+            Err(_) => return,
+        }
+    };
+    while line.write_all(b"\n").is_ok() {
+        std::thread::sleep(PERIOD);
     }
 }
 

@@ -28,6 +28,6 @@ mod testing;
 pub use absent::Absent;
 pub use console::{Console, ConsoleSpec, OpenConsole, OpenConsoleError, restore_terminal};
 pub use i8042::{I8042, KeyboardNotReady};
-pub use power::{BoardEvents, PowerButton, PowerFacts, PowerRegisters};
+pub use power::{BoardEvents, PowerButton, PowerFacts, PowerRegisters, ResetControl};
 pub use rtc::Rtc;
 pub use serial::Serial;

@@ -64,6 +64,37 @@ impl BusDevice for PowerRegisters {
     }
 }
 
+/// Reset control register of PC chip sets, one byte at port 0xcf9, here at `offset`. Linux writes it
+/// when told `reboot=pci`, and firmware does.
+pub struct ResetControl {
+    offset: u64,
+    events: Arc<dyn BoardEvents>,
+}
+
+/// Resets the processor as soon as it is set; the other bits say how much else to reset, which is
+/// all the same here (Intel ICH9 data sheet, 13.7.5).
+const RST_CPU: u8 = 1 << 2;
+
+impl ResetControl {
+    pub fn new(offset: u64, events: Arc<dyn BoardEvents>) -> ResetControl {
+        ResetControl { offset, events }
+    }
+}
+
+impl BusDevice for ResetControl {
+    fn read(&self, offset: u64, width: Width) -> u64 {
+        read_bytes(offset, width, |port| if port == self.offset { 0 } else { 0xff })
+    }
+
+    fn write(&self, offset: u64, width: Width, value: u64) {
+        write_bytes(offset, width, value, |port, byte| {
+            if port == self.offset && byte & RST_CPU != 0 {
+                self.events.guest_reset();
+            }
+        });
+    }
+}
+
 /// The power button: the line of the ACPI generic event device, whose method tells the guest's
 /// button driver. Nothing is kept: a press while the guest has no handler is lost, as on a PC.
 pub struct PowerButton {

@@ -53,6 +53,21 @@ fn a_wide_write_reaches_each_register_it_covers() {
 }
 
 #[test]
+fn a_guest_resets_through_the_reset_control_register() {
+    let board = Arc::new(TestBoard::default());
+    let control = ResetControl::new(1, board.clone());
+    // As Linux does: first how, then do.
+    let how = control.inb(1) & !0x0e;
+    control.outb(1, how | 0x02);
+    assert_eq!(board.resets(), 0);
+    control.outb(0, 0x0e);
+    assert_eq!(board.resets(), 0, "another port");
+    control.outb(1, how | 0x0e);
+    assert_eq!((board.offs(), board.resets()), (0, 1));
+    assert_eq!(control.inb(0), 0xff);
+}
+
+#[test]
 fn a_press_of_the_button_is_one_pulse() {
     let line = Arc::new(TestLine::default());
     PowerButton::new(line.clone()).press();

@@ -14,6 +14,7 @@ use crate::console::Line;
 use crate::ports::{read_bytes, write_bytes};
 
 const IER: u8 = 1;
+const IIR: u8 = 2;
 const LCR: u8 = 3;
 /// Modem control register, which holds the loopback bit.
 const MCR: u8 = 4;
@@ -24,6 +25,10 @@ const IER_RECEIVE: u8 = 1 << 0;
 const IER_TRANSMIT: u8 = 1 << 1;
 /// Line control: the divisor is in the place of data and interrupt enable.
 const LCR_DIVISOR: u8 = 1 << 7;
+/// Interrupt identification: nothing is pending, input is there, the FIFOs are on.
+const IIR_NONE: u8 = 1 << 0;
+const IIR_RECEIVE: u8 = 1 << 2;
+const IIR_FIFOS: u8 = 0b11 << 6;
 const LSR_DATA_READY: u8 = 1 << 0;
 
 /// The register core by `vm-superio`, with every effect noted and done after its lock is released.
@@ -81,6 +86,7 @@ impl Serial {
 impl BusDevice for Serial {
     fn read(&self, offset: u64, width: Width) -> u64 {
         read_bytes(offset, width, |port| match register(port) {
+            Some(IIR) => self.with_core(identify),
             Some(register) => self.with_core(|core| core.read(register)),
             None => 0xff,
         })
@@ -119,6 +125,15 @@ fn enabled_interrupts(core: &mut Core) -> u8 {
 fn causes(core: &mut Core) -> u8 {
     let has_input = core.read(LSR) & LSR_DATA_READY != 0;
     IER_TRANSMIT | if has_input { IER_RECEIVE } else { 0 }
+}
+
+/// The interrupt identification register. In the core any read of data, and of this register, ends
+/// the receive interrupt; in a UART it lasts as long as there is data. Drivers take only so many
+/// bytes at once and then look here whether there are more.
+fn identify(core: &mut Core) -> u8 {
+    let identified = core.read(IIR);
+    let receives = enabled_interrupts(core) & causes(core) & IER_RECEIVE != 0;
+    if identified & IIR_NONE != 0 && receives { IIR_FIFOS | IIR_RECEIVE } else { identified }
 }
 
 fn register(port: u64) -> Option<u8> {

@@ -246,3 +246,26 @@ fn an_edge_lost_to_a_masked_line_comes_again_when_the_driver_enables_the_interru
     m.serial.receive(b"b");
     assert_eq!(m.irq.take(), 1, "more input is a new reason to look");
 }
+
+#[test]
+fn a_driver_that_takes_only_so_much_at_once_is_told_of_the_rest() {
+    let Machine { serial, irq, .. } = machine();
+    serial.outb(IER, IER_RX);
+    let sent: Vec<u8> = (0..600).map(|n| (n % 251) as u8).collect();
+    let (mut rest, mut taken) = (&sent[..], Vec::new());
+    // Input comes on whenever there is room, also while the handler runs.
+    let mut refill = |serial: &Serial| rest = &rest[serial.receive(rest)..];
+    refill(&serial);
+    assert!(irq.take() > 0);
+    // The handler of Linux: at most 256 bytes at once, and again while the port says that it is it.
+    while serial.inb(IIR) & 1 == 0 {
+        for _ in 0..256 {
+            if serial.inb(LSR) & LSR_READY == 0 {
+                break;
+            }
+            refill(&serial);
+            taken.push(serial.inb(DATA));
+        }
+    }
+    assert_eq!(taken, sent);
+}

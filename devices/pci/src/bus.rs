@@ -96,9 +96,10 @@ impl PciBus {
         Arc::new(Ecam(self.clone()))
     }
 
-    /// The ports of configuration mechanism 1, [`PORTS_LEN`] of them at [`PORTS`].
-    pub fn ports(self: &Arc<PciBus>) -> Arc<dyn BusDevice> {
-        Arc::new(ConfigPorts { bus: self.clone(), address: AtomicU32::new(0) })
+    /// The ports of configuration mechanism 1, [`PORTS_LEN`] of them at [`PORTS`]. Single bytes of
+    /// the address port are not PCI's: they go to `beneath`, with the same offsets.
+    pub fn ports(self: &Arc<PciBus>, beneath: Arc<dyn BusDevice>) -> Arc<dyn BusDevice> {
+        Arc::new(ConfigPorts { bus: self.clone(), address: AtomicU32::new(0), beneath })
     }
 
     /// Takes an address for each BAR, the largest first, so that less is lost to alignment.
@@ -168,6 +169,7 @@ impl BusDevice for Ecam {
 struct ConfigPorts {
     bus: Arc<PciBus>,
     address: AtomicU32,
+    beneath: Arc<dyn BusDevice>,
 }
 
 const ADDRESS_ENABLE: u32 = 1 << 31;
@@ -196,6 +198,7 @@ impl BusDevice for ConfigPorts {
             None if offset == 0 && width == Width::B4 => {
                 self.address.load(Ordering::Relaxed).into()
             }
+            None if offset < DATA_PORT && width == Width::B1 => self.beneath.read(offset, width),
             None => width.mask(),
         }
     }
@@ -204,6 +207,8 @@ impl BusDevice for ConfigPorts {
         if offset == 0 && width == Width::B4 {
             let address = u32::try_from(value).unwrap_or_default() & ADDRESS_BITS;
             self.address.store(address, Ordering::Relaxed);
+        } else if offset < DATA_PORT && width == Width::B1 {
+            self.beneath.write(offset, width, value);
         } else if let Some((function, register)) = self.find(offset, width) {
             function.write_config(register, width, value);
         }

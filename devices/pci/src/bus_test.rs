@@ -18,12 +18,28 @@ struct Machine {
     ports: BusView,
 }
 
+/// What lies beneath the address port: bytes that are kept.
+#[derive(Default)]
+struct Beneath([AtomicU32; 4]);
+
+impl BusDevice for Beneath {
+    fn read(&self, offset: u64, width: Width) -> u64 {
+        assert_eq!(width, B1);
+        self.0[offset as usize].load(Ordering::Relaxed).into()
+    }
+
+    fn write(&self, offset: u64, width: Width, value: u64) {
+        assert_eq!(width, B1);
+        self.0[offset as usize].store(value as u32, Ordering::Relaxed);
+    }
+}
+
 fn machine() -> Machine {
     let (mmio, memory) = mmio();
     let pci = PciBus::new(mmio.clone(), windows()).unwrap();
     mmio.insert(ECAM, ECAM_SIZE, pci.ecam()).unwrap();
     let ports = Bus::new();
-    ports.insert(PORTS, PORTS_LEN, pci.ports()).unwrap();
+    ports.insert(PORTS, PORTS_LEN, pci.ports(Arc::new(Beneath::default()))).unwrap();
     Machine { pci, memory, ports: ports.view() }
 }
 
@@ -120,7 +136,7 @@ fn the_address_port_answers_a_probe_and_needs_its_enable_bit() {
     machine.ports.write(0xcfb, B1, 1);
     machine.ports.write(0xcf8, B2, 0x1234);
     assert_eq!(machine.ports.read(0xcf8, B4), Some(0x8000_0000));
-    assert_eq!(machine.ports.read(0xcf8, B1), Some(0xff));
+    assert_eq!(machine.ports.read(0xcf8, B2), Some(0xffff));
 
     machine.ports.write(0xcf8, B4, 0x0000_0800);
     assert_eq!(machine.ports.read(0xcfc, B4), Some(0xffff_ffff), "not enabled");
@@ -129,6 +145,16 @@ fn the_address_port_answers_a_probe_and_needs_its_enable_bit() {
     machine.ports.write(0xcf8, B4, 0x8000_0900);
     assert_eq!(machine.ports.read(0xcfc, B4), Some(0xffff_ffff), "no function 1");
     assert_eq!(machine.ports.read(0xcfe, B4), None, "past the last port");
+}
+
+#[test]
+fn single_bytes_of_the_address_port_are_those_of_what_lies_beneath() {
+    let (mut machine, _) = machine_with(1);
+    machine.ports.write(0xcf8, B4, 0x8000_0800);
+    machine.ports.write(0xcf9, B1, 0x0e);
+    assert_eq!(machine.ports.read(0xcf9, B1), Some(0x0e));
+    assert_eq!(machine.ports.read(0xcf8, B1), Some(0));
+    assert_eq!(machine.ports.read(0xcf8, B4), Some(0x8000_0800));
 }
 
 #[test]

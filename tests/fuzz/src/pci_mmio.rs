@@ -104,7 +104,7 @@ impl Machine {
         };
         let (mmio, ports) = (Bus::new(), Bus::new());
         let pci = PciBus::new(mmio.clone(), Windows { low: LOW, high: HIGH }).expect("a bridge");
-        ports.insert(PORTS, PORTS_LEN, pci.ports()).expect("the ports are free");
+        ports.insert(PORTS, PORTS_LEN, pci.ports(Arc::new(Beside))).expect("the ports are free");
         mmio.insert(ECAM, ECAM_SIZE, pci.ecam()).expect("the place is free");
         for at in BESIDE {
             mmio.insert(at, 0x1000, Arc::new(Beside)).expect("the place is free");

@@ -9,8 +9,8 @@ use arch::layout::{self, AddressRange};
 use device_core::bus::{Bus, BusDevice, BusError};
 use device_core::worker::Threads;
 use devices::legacy::{
-    Absent, BoardEvents, Console, I8042, OpenConsole, PowerButton, PowerFacts, PowerRegisters, Rtc,
-    Serial,
+    Absent, BoardEvents, Console, I8042, OpenConsole, PowerButton, PowerFacts, PowerRegisters,
+    ResetControl, Rtc, Serial,
 };
 use kvm_ioctls::VmFd;
 use pci::bus::PciBus;
@@ -30,6 +30,8 @@ const POWER: PowerFacts = PowerFacts {
     reset_value: layout::RESET_VALUE,
 };
 const POWER_PORTS_LEN: u64 = 4;
+/// The reset control register is the second byte of PCI's ports.
+const RESET_CONTROL: u64 = 1;
 
 /// Ports of keyboard controller and port B, 0x60 to 0x64.
 const I8042_PORTS_LEN: u64 = 5;
@@ -88,7 +90,8 @@ impl Board {
             .map_err(BoardError::Console)?;
 
         let i8042 = I8042::new(line(layout::I8042_KEYBOARD_GSI)?, events.clone());
-        let power = PowerRegisters::new(POWER, events);
+        let power = PowerRegisters::new(POWER, events.clone());
+        let reset = Arc::new(ResetControl::new(RESET_CONTROL, events));
         let windows = Windows {
             low: layout::PCI_MMIO32.start..layout::PCI_MMIO32.end,
             high: pci_mmio64.start..pci_mmio64.end,
@@ -100,7 +103,7 @@ impl Board {
             (layout::I8042_DATA_PORT, I8042_PORTS_LEN, Arc::new(i8042)),
             (layout::RTC_PORT, layout::RTC_PORTS.into(), Arc::new(Rtc::new())),
             (POWER_PORTS, POWER_PORTS_LEN, Arc::new(power)),
-            (layout::PCI_CONFIG_PORT, layout::PCI_CONFIG_PORTS.into(), pci.ports()),
+            (layout::PCI_CONFIG_PORT, layout::PCI_CONFIG_PORTS.into(), pci.ports(reset)),
         ];
         for (port, len, device) in on_ports {
             ports.insert(port.into(), len, device)?;
