@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use nix::sys::signal::Signal;
-use tests::guest::USER_SPACE_REACHED;
+use tests::guest::{Tool, USER_SPACE_REACHED};
 use tests::kernel::{Kernel, Release};
 use tests::machine::{BOOT, Hypervisor, Machine, Model};
 use tests::net::Network;
@@ -36,6 +36,20 @@ struct Arguments {
 
 const RELEASE: Release = Release::Guest6_12;
 const LIMIT: Duration = Duration::from_secs(600);
+/// CPUs of the guest, and queue pairs of its card.
+const PAIRS: u8 = 2;
+/// What shows an ENA card in the guest.
+const LOOK: &[&str] = &[
+    "dmesg | grep -w ena",
+    "ethtool -i eth0",
+    "ethtool -l eth0",
+    "ethtool -g eth0",
+    "ethtool -c eth0",
+    "ethtool -k eth0 | grep -E '^[a-z-]+: on'",
+    "ethtool -x eth0",
+    "ethtool -n eth0 rx-flow-hash tcp4",
+    "ethtool -S eth0",
+];
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -91,13 +105,14 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn demo(vmm: PathBuf, arguments: &Arguments) -> Result<()> {
     let kernel = Kernel::open(RELEASE)?;
     let mut network = Network::new().context("the demo makes a TAP; run it as root")?;
-    let tap = network.tap(1, 1500)?;
+    let tap = network.tap(PAIRS.into(), 1500)?;
     let machine = Machine::new(Hypervisor::Vmm(vmm), RELEASE)
-        .cpus(2)
+        .cpus(PAIRS)
         .memory(512)
+        .tools(&[Tool::Ethtool])
         .card_of(arguments.model, &tap);
     say(&format!(
-        "booting {} with 2 CPUs, 512 MiB and a {:?} card on a TAP",
+        "booting {} with {PAIRS} CPUs, 512 MiB and a {:?} card on a TAP",
         kernel.origin(),
         arguments.model
     ));
@@ -127,6 +142,15 @@ fn demo(vmm: PathBuf, arguments: &Arguments) -> Result<()> {
         .with_context(|| format!("no answer to ping {address}"))?;
         for line in ping.lines() {
             say(line);
+        }
+    }
+
+    if arguments.model == Model::Ena {
+        let mut shell = running.shell(BOOT)?;
+        for line in LOOK {
+            // The console shows what it prints.
+            say(&format!("guest# {line}"));
+            shell.sh(line)?;
         }
     }
 

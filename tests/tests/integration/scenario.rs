@@ -114,6 +114,9 @@ const COMPLAINTS: &[&str] = &[
     "Failed to set LLQ",
     "Invalid req.id",
     "Can not reset device",
+    // And by that of virtio-net.
+    "RSS disabled because",
+    "issue with committing",
 ];
 
 /// Checks that the guest's kernel had no complaint, powers off, and checks the exit code.
