@@ -17,7 +17,7 @@ use crate::bench::load::{self, Job};
 use crate::bench::resident::Resident;
 use crate::guest::{INIT_RUNS, Shell, Tool, USER_SPACE_REACHED};
 use crate::kernel::{Format, Kernel, Release};
-use crate::machine::{BOOT, Hypervisor, Machine, Running};
+use crate::machine::{BOOT, Hypervisor, Machine, Model, Running};
 use crate::net::{Network, Tap};
 
 /// Memory of the guests.
@@ -39,6 +39,7 @@ const TRIES: u32 = 3;
 pub struct Contestant {
     pub name: String,
     pub hypervisor: Hypervisor,
+    pub model: Model,
 }
 
 impl Contestant {
@@ -50,7 +51,7 @@ impl Contestant {
         } else {
             Hypervisor::Vmm(path.to_owned())
         };
-        Self { name: file.into_owned(), hypervisor }
+        Self { name: file.into_owned(), hypervisor, model: Model::Virtio }
     }
 }
 
@@ -175,7 +176,7 @@ impl Plan {
     fn machine(&self, contestant: &Contestant, tap: &Tap) -> Machine {
         Machine::new(contestant.hypervisor.clone(), self.release)
             .memory(MEMORY_MIB)
-            .card(tap)
+            .card_of(contestant.model, tap)
             .tools(&[Tool::Load])
     }
 

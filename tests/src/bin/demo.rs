@@ -2,8 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -102,6 +105,29 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
 }
 
+/// The console, on standard output, for as long as it is to be shown.
+#[derive(Clone, Default)]
+struct Shown(Arc<AtomicBool>);
+
+impl Shown {
+    fn end(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Write for Shown {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.load(Ordering::Relaxed) {
+            return Ok(bytes.len());
+        }
+        std::io::stdout().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stdout().flush()
+    }
+}
+
 fn demo(vmm: PathBuf, arguments: &Arguments) -> Result<()> {
     let kernel = Kernel::open(RELEASE)?;
     let mut network = Network::new().context("the demo makes a TAP; run it as root")?;
@@ -130,7 +156,8 @@ fn demo(vmm: PathBuf, arguments: &Arguments) -> Result<()> {
 
     let start = Instant::now();
     let mut running = machine.start(Some(&network))?;
-    running.console.copy_to(std::io::stdout());
+    let shown = Shown::default();
+    running.console.copy_to(shown.clone());
     running.console.wait_for(0, USER_SPACE_REACHED, BOOT).with_context(|| running.errors.text())?;
     let booted = start.elapsed();
 
@@ -147,10 +174,10 @@ fn demo(vmm: PathBuf, arguments: &Arguments) -> Result<()> {
 
     if arguments.model == Model::Ena {
         let mut shell = running.shell(BOOT)?;
+        shown.end();
+        println!();
         for line in LOOK {
-            // The console shows what it prints.
-            say(&format!("guest# {line}"));
-            shell.sh(line)?;
+            println!("guest# {line}\n{}", shell.sh(line)?);
         }
     }
 

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use tests::bench::compare::{Contestant, Plan};
 use tests::kernel::Release;
+use tests::machine::Model;
 use tests::testbed::Testbed;
 use tests::{cargo, host};
 
@@ -35,6 +36,12 @@ struct Arguments {
     /// [default: qemu-system-x86_64]
     #[arg(long = "peer", value_name = "FILE")]
     peers: Vec<PathBuf>,
+    /// What the guest of vmm sees as its network card; with `ena`, vmm with virtio is one more peer
+    #[arg(long, value_enum, default_value_t)]
+    model: Model,
+    /// CPUs of an emulated testbed; with one, who makes the load takes time from who bears it
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    testbed_cpus: u8,
     /// Tell what each network load cost: exits, interrupts, CPU time, frames
     #[arg(long)]
     costs: bool,
@@ -86,7 +93,11 @@ fn run(arguments: &Arguments) -> Result<i32> {
         compare(arguments, &vmm)?;
         return Ok(0);
     }
-    let testbed = Testbed { timeout: Duration::from_secs(arguments.timeout), ..Testbed::default() };
+    let testbed = Testbed {
+        cpus: arguments.testbed_cpus,
+        timeout: Duration::from_secs(arguments.timeout),
+        ..Testbed::default()
+    };
     println!("{}", testbed.describe());
     let mut command = vec![std::env::current_exe()?.into_os_string()];
     command.extend(std::env::args_os().skip(1));
@@ -102,9 +113,18 @@ fn compare(arguments: &Arguments, vmm: &Path) -> Result<()> {
     if peers.is_empty() {
         peers.push(host::find("qemu-system-x86_64").context("no qemu-system-x86_64 in the path")?);
     }
-    let ours = Contestant { name: "vmm".to_owned(), ..Contestant::at(vmm) };
+    let virtio = Contestant { name: "vmm".to_owned(), ..Contestant::at(vmm) };
+    let mut contestants: Vec<_> = peers.iter().map(|peer| Contestant::at(peer)).collect();
+    let ours = match arguments.model {
+        Model::Virtio => virtio,
+        Model::Ena => {
+            contestants.push(virtio.clone());
+            Contestant { name: "vmm, ENA".to_owned(), model: Model::Ena, ..virtio }
+        }
+    };
+    contestants.insert(0, ours);
     Plan {
-        contestants: [ours].into_iter().chain(peers.iter().map(|p| Contestant::at(p))).collect(),
+        contestants,
         release: arguments.guest.into(),
         boots: arguments.boots,
         rounds: arguments.rounds,
