@@ -19,6 +19,8 @@ pub use explain::{Explained, FlowKey};
 pub use table::{Table, TableError};
 pub use toeplitz::{Key, Toeplitz};
 
+use serde::Serialize;
+
 use crate::frame::FlowHash;
 use classify::{Flow, classify};
 
@@ -35,7 +37,8 @@ pub struct Rss {
 }
 
 /// How well the host follows a guest's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Steering {
     /// The kernel puts each frame into the queue of its lane.
     Exact,

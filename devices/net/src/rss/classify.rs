@@ -8,6 +8,7 @@
 //! The kernel's program (`steer`) takes the very same way.
 
 use bitflags::bitflags;
+use serde::Serialize;
 
 pub(super) const ETHERNET: usize = 14;
 pub(super) const TAG: usize = 4;
@@ -31,7 +32,8 @@ pub(super) const SKIPPED: [u8; 3] = [0, 43, 60];
 pub(super) const IPV6_FRAGMENT: u8 = 44;
 
 /// The kinds of frames for which fields are selected. Up to 9 the numbers are ENA's (spec 6.7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Protocol {
     Tcp4 = 0,
