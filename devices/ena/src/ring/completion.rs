@@ -1,12 +1,11 @@
 //! Completion queues: entries whose phase bit appears last (specification 7.4 and 7.10).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use device_core::GuestRam;
+use device_core::memory::store_doubles;
 use net::ring::{GuestFault, PutOff};
-use vm_memory::{ByteValued, Bytes, GuestAddress};
 
 use super::descriptor::PHASE; // entries have it in the same place
 use super::interrupt::Vector;
@@ -87,14 +86,14 @@ impl Completions {
     /// it.
     pub fn push_tx(&mut self, id: u16, status: u8, head: u16) -> Result<(), GuestFault> {
         let at = self.next_entry();
-        if self.config.entry_words == 4 {
-            self.write(at, 8, [0u32; 2])?; // no time stamp
-        }
         let low = u32::from(id) | u32::from(status) << 16 | self.phase();
         let entry = u64::from(low) | u64::from(head) << 48;
-        // One store shows all of the entry. Release: the guest may use the packet's memory again.
-        let at = GuestAddress(at);
-        self.memory.store(entry.to_le(), at, Ordering::Release).map_err(|_| NO_MEMORY)?;
+        // One store shows all of the entry, after which the guest may use the packet's memory again.
+        let stored = match self.config.entry_words {
+            4 => store_doubles(&self.memory, at, [entry, 0]), // no time stamp
+            _ => store_doubles(&self.memory, at, [entry]),
+        };
+        stored.ok_or(NO_MEMORY)?;
         self.advance();
         Ok(())
     }
@@ -103,16 +102,15 @@ impl Completions {
     /// and its address.
     pub fn push_rx(&mut self, words: [u32; 4], address: u64) -> Result<(), GuestFault> {
         let at = self.next_entry();
-        let [first, second, third, fourth] = words;
-        if self.config.entry_words == 8 {
-            let (low, high) = (address as u32, (address >> 32) as u32);
-            self.write(at, 16, [low, high, 0, 0].map(u32::to_le))?; // no time stamp
-        }
-        self.write(at, 4, [second, third, fourth].map(u32::to_le))?;
-        // Release: who sees the phase sees the rest of the entry, and the buffer.
-        let first = (first | self.phase()).to_le();
-        let at = GuestAddress(at);
-        self.memory.store(first, at, Ordering::Release).map_err(|_| NO_MEMORY)?;
+        let [first, second, third, fourth] = words.map(u64::from);
+        // The phase comes last: who sees it sees the rest of the entry, and the buffer.
+        let head = first | u64::from(self.phase()) | second << 32;
+        let tail = third | fourth << 32;
+        let stored = match self.config.entry_words {
+            8 => store_doubles(&self.memory, at, [head, tail, address, 0]), // no time stamp
+            _ => store_doubles(&self.memory, at, [head, tail]),
+        };
+        stored.ok_or(NO_MEMORY)?;
         self.advance();
         Ok(())
     }
@@ -165,10 +163,5 @@ impl Completions {
     fn advance(&mut self) {
         self.next = self.next.wrapping_add(1);
         self.fresh = true;
-    }
-
-    fn write(&self, entry: u64, offset: u64, words: impl ByteValued) -> Result<(), GuestFault> {
-        let at = GuestAddress(entry.wrapping_add(offset));
-        self.memory.write_obj(words, at).map_err(|_| NO_MEMORY)
     }
 }

@@ -1,7 +1,17 @@
 //! The words of submission descriptors (specification 7.3 and 7.9), each read once and judged then.
 
+use device_core::Ram;
+use device_core::memory::load_doubles;
+
 /// Bytes of one descriptor.
 pub const LEN: usize = 16;
+
+/// The words of the descriptor at `address`, which is aligned to 8; `None` unless it is in RAM.
+#[inline]
+pub fn read(memory: &Ram, address: u64) -> Option<[u32; 4]> {
+    let [low, high] = load_doubles(memory, address)?;
+    Some([low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32])
+}
 
 /// Bits of the first word.
 pub const META_GIVEN: u32 = 1 << 14;

@@ -13,10 +13,9 @@ use net::ring::{GuestFault, PutOff, RxRing};
 use net::scatter::{Scatter, ScatterError};
 use net::stage::finish::{Findings, TransportCheck};
 use net::wire::layers::{L3, L4};
-use vm_memory::{Bytes, GuestAddress};
 
 use super::completion::Completions;
-use super::descriptor::{FIRST, L3_IPV4, L3_IPV6, L4_TCP, L4_UDP, LAST, LEN, RxDescriptor};
+use super::descriptor::{FIRST, L3_IPV4, L3_IPV6, L4_TCP, L4_UDP, LAST, LEN, RxDescriptor, read};
 use super::{BadRing, Direction, FaultSink, MAX_BUFFERS, RxConfig, SqDoorbell, check_ring};
 
 const WILD_TAIL: GuestFault = GuestFault("the doorbell is further than the ring is long");
@@ -99,8 +98,7 @@ impl Rx {
         }
         let index = u64::from(self.head & self.depth.wrapping_sub(1));
         let at = self.base.wrapping_add(index.wrapping_mul(LEN as u64));
-        let words: [u32; 4] = self.memory.read_obj(GuestAddress(at)).map_err(|_| NO_MEMORY)?;
-        let descriptor = RxDescriptor(words.map(u32::from_le));
+        let descriptor = RxDescriptor(read(&self.memory, at).ok_or(NO_MEMORY)?);
         let (id, len, address) = (descriptor.id(), descriptor.len(), descriptor.address());
         match self.room.push(address, len) {
             Ok(()) => {}

@@ -1,10 +1,11 @@
 //! Where a transmit queue's descriptors are, and how they are read: each once, below the tail.
 
 use device_core::GuestRam;
+use device_core::memory::slice;
 use net::ring::GuestFault;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::descriptor::{LEN, TxDescriptor};
+use super::descriptor::{LEN, TxDescriptor, read};
 use super::llq::{Entry, LlqPolicy};
 use super::{BadRing, check_ring};
 
@@ -63,8 +64,7 @@ impl Source {
         let Some(entry) = &mut self.llq else {
             let Some(index) = cursor.step(self.depth) else { return Ok(None) };
             let at = self.base.wrapping_add(u64::from(index).wrapping_mul(LEN as u64));
-            let words: [u32; 4] = self.memory.read_obj(GuestAddress(at)).map_err(|_| NO_MEMORY)?;
-            let descriptor = TxDescriptor(words.map(u32::from_le));
+            let descriptor = TxDescriptor(read(&self.memory, at).ok_or(NO_MEMORY)?);
             check_phase(descriptor, cursor.head.wrapping_sub(1), self.depth)?;
             return Ok(Some(descriptor));
         };
@@ -72,7 +72,10 @@ impl Source {
             let Some(index) = cursor.step(self.depth) else { return Ok(None) };
             let bytes = entry.next_bytes();
             let at = self.base.wrapping_add(u64::from(index).wrapping_mul(bytes.len() as u64));
-            self.memory.read_slice(bytes, GuestAddress(at)).map_err(|_| NO_MEMORY)?;
+            match slice(&self.memory, at, bytes.len()) {
+                Some(slice) => slice.read_slice(bytes, 0).map_err(|_| NO_MEMORY)?,
+                None => self.memory.read_slice(bytes, GuestAddress(at)).map_err(|_| NO_MEMORY)?,
+            }
         }
         let descriptor = entry.descriptor();
         check_phase(descriptor, cursor.head.wrapping_sub(1), self.depth)?;
