@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use device_core::GuestRam;
-use device_core::memory::store_doubles;
+use device_core::memory::Span;
 use net::ring::{GuestFault, PutOff};
 
 use super::descriptor::PHASE; // entries have it in the same place
@@ -34,8 +34,15 @@ impl CqConfig {
         if !matches!(self.entry_words, 2 | 4 | 8) {
             return Err(BadRing::EntryWords(self.entry_words));
         }
-        let entry_len = usize::from(self.entry_words).saturating_mul(WORD);
-        check_ring(memory, self.base, self.depth, entry_len)
+        check_ring(memory, self.base, self.depth, self.entry_len())
+    }
+
+    fn entry_len(&self) -> usize {
+        usize::from(self.entry_words).saturating_mul(WORD)
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.depth).saturating_mul(self.entry_len())
     }
 }
 
@@ -43,7 +50,7 @@ impl CqConfig {
 pub(super) struct Completions {
     config: CqConfig,
     direction: Direction,
-    memory: GuestRam,
+    ring: Span,
     vector: Option<Arc<Vector>>,
     /// Counter of the next entry.
     next: u16,
@@ -79,7 +86,8 @@ impl Completions {
             return Err(BadRing::EntryWords(config.entry_words));
         }
         let put_off = Interrupt::Nothing;
-        Ok(Completions { config, direction, memory, vector, next: 0, fresh: false, put_off })
+        let ring = Span::new(memory, config.base, config.len());
+        Ok(Completions { config, direction, ring, vector, next: 0, fresh: false, put_off })
     }
 
     /// A packet has been sent (specification 7.4). `head` is the submission queue's counter after
@@ -90,8 +98,8 @@ impl Completions {
         let entry = u64::from(low) | u64::from(head) << 48;
         // One store shows all of the entry, after which the guest may use the packet's memory again.
         let stored = match self.config.entry_words {
-            4 => store_doubles(&self.memory, at, [entry, 0]), // no time stamp
-            _ => store_doubles(&self.memory, at, [entry]),
+            4 => self.ring.store(at, [entry, 0]), // no time stamp
+            _ => self.ring.store(at, [entry]),
         };
         stored.ok_or(NO_MEMORY)?;
         self.advance();
@@ -107,8 +115,8 @@ impl Completions {
         let head = first | u64::from(self.phase()) | second << 32;
         let tail = third | fourth << 32;
         let stored = match self.config.entry_words {
-            8 => store_doubles(&self.memory, at, [head, tail, address, 0]), // no time stamp
-            _ => store_doubles(&self.memory, at, [head, tail]),
+            8 => self.ring.store(at, [head, tail, address, 0]), // no time stamp
+            _ => self.ring.store(at, [head, tail]),
         };
         stored.ok_or(NO_MEMORY)?;
         self.advance();
@@ -150,10 +158,10 @@ impl Completions {
         PutOff { fired: vector.raise(), until: None }
     }
 
+    /// Where the next entry is in the ring.
     fn next_entry(&self) -> u64 {
         let index = u64::from(self.next & self.config.depth.wrapping_sub(1));
-        let len = u64::from(self.config.entry_words).wrapping_mul(WORD as u64);
-        self.config.base.wrapping_add(index.wrapping_mul(len))
+        index.wrapping_mul(self.config.entry_len() as u64)
     }
 
     fn phase(&self) -> u32 {

@@ -1,15 +1,14 @@
 //! The words of submission descriptors (specification 7.3 and 7.9), each read once and judged then.
 
-use device_core::Ram;
-use device_core::memory::load_doubles;
+use device_core::memory::Span;
 
 /// Bytes of one descriptor.
 pub const LEN: usize = 16;
 
-/// The words of the descriptor at `address`, which is aligned to 8; `None` unless it is in RAM.
+/// The words of descriptor `index` of a ring; `None` unless it is in RAM.
 #[inline]
-pub fn read(memory: &Ram, address: u64) -> Option<[u32; 4]> {
-    let [low, high] = load_doubles(memory, address)?;
+pub fn read(ring: &Span, index: u16) -> Option<[u32; 4]> {
+    let [low, high] = ring.load(u64::from(index).wrapping_mul(LEN as u64))?;
     Some([low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32])
 }
 

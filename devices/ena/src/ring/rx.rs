@@ -6,8 +6,8 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use device_core::GuestRam;
 use device_core::kick::borrow;
+use device_core::memory::Span;
 use net::frame::RxFrame;
 use net::ring::{GuestFault, PutOff, RxRing};
 use net::scatter::{Scatter, ScatterError};
@@ -38,8 +38,7 @@ const BUFFER: u32 = 1 << 30;
 pub struct Rx {
     index: u16,
     depth: u16,
-    base: u64,
-    memory: GuestRam,
+    ring: Span,
     completions: Completions,
     doorbell: Arc<SqDoorbell>,
     faults: Arc<dyn FaultSink>,
@@ -66,10 +65,9 @@ impl Rx {
         Ok(Rx {
             index,
             depth,
-            base,
+            ring: Span::new(memory.clone(), base, usize::from(depth).saturating_mul(LEN)),
             completions: Completions::new(completions, Direction::Rx, memory.clone(), vector)?,
-            room: Scatter::new(memory.clone()),
-            memory,
+            room: Scatter::new(memory),
             doorbell,
             faults,
             head: 0,
@@ -96,9 +94,8 @@ impl Rx {
         if self.head == self.tail && !self.look()? {
             return Ok(false);
         }
-        let index = u64::from(self.head & self.depth.wrapping_sub(1));
-        let at = self.base.wrapping_add(index.wrapping_mul(LEN as u64));
-        let descriptor = RxDescriptor(read(&self.memory, at).ok_or(NO_MEMORY)?);
+        let index = self.head & self.depth.wrapping_sub(1);
+        let descriptor = RxDescriptor(read(&self.ring, index).ok_or(NO_MEMORY)?);
         let (id, len, address) = (descriptor.id(), descriptor.len(), descriptor.address());
         match self.room.push(address, len) {
             Ok(()) => {}
