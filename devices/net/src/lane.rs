@@ -26,7 +26,7 @@ use crate::port::Link;
 use crate::ring::{GuestFault, Next, RxRing, TxRing};
 use crate::scatter::Scatter;
 use crate::stage::filter::ReceiveFilter;
-use crate::stage::finish::{Body, finish};
+use crate::stage::finish::{Body, CHUNK, finish};
 use crate::stage::limiter::Way;
 
 /// Frames and bytes per direction and turn; then the other direction, mail and the thread's other
@@ -97,6 +97,7 @@ struct Incoming<R> {
     /// The backend spoke of an error: it must be asked, buffers or not.
     suspect: bool,
     spill: Box<[u8]>,
+    chunk: Box<[u8; CHUNK]>,
     held: Option<Held>,
     want: Want,
     pause: Option<Pause>,
@@ -159,6 +160,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 suspect: false,
                 // Zeroed by the system when touched first, which a lane of small frames never does.
                 spill: vec![0; MAX_FRAME].into(),
+                chunk: Box::new([0; CHUNK]),
                 held: None,
                 want: Want::default(),
                 pause: None,
@@ -369,6 +371,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             readable,
             suspect,
             spill,
+            chunk,
             held,
             want,
             pause,
@@ -463,12 +466,12 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             }
             *pause = None;
             want.learn(frame.len);
-            if !self.pipeline.admit(frame, now) {
+            if !self.pipeline.admit(frame, now, R::FINISHED) {
                 continue;
             }
             let spilled_at = room.len().saturating_sub(skip).saturating_add(HEAD);
             if R::FINISHED {
-                finish(frame, Body { room, headroom, spill, spilled_at });
+                finish(frame, Body { room, headroom, spill, spilled_at, chunk });
             }
             if room.len() < headroom.saturating_add(frame.len) {
                 *held = Some(Held { since: now, spilled_at });

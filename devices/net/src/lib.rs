@@ -17,6 +17,7 @@
 )]
 
 pub mod backend;
+pub mod control;
 pub mod frame;
 pub mod lane;
 pub mod mac;

@@ -12,6 +12,7 @@ use crate::stage::filter::ReceiveFilter;
 use crate::stage::limiter::{Limiter, Wait, Way};
 use crate::stage::tracking::Table;
 use crate::wire::ethernet::Link;
+use crate::wire::layers::Layers;
 
 counters! {
     /// What one lane has done since its machine was built.
@@ -67,7 +68,9 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// Whether a received frame goes on to the guest. May clear what the guest cannot understand.
-    pub fn admit(&self, frame: &mut RxFrame, now: Instant) -> bool {
+    /// Finds the frame's headers if that is wanted, or needed for its hash.
+    #[inline]
+    pub fn admit(&self, frame: &mut RxFrame, now: Instant, headers_wanted: bool) -> bool {
         let needs = frame.meta.needs();
         // One version of UDP segmentation is never had without the other.
         if !self.accepted.contains(needs) || frame.len < MIN_FRAME {
@@ -88,7 +91,12 @@ impl Pipeline {
         if !self.tracks(Way::In, frame.head.bytes(), now) {
             return false;
         }
-        frame.meta.hash = self.hasher.as_ref().and_then(|hasher| hasher.hash(frame.head.bytes()));
+        if headers_wanted || self.hasher.is_some() {
+            frame.findings.layers = Layers::of(frame.head.bytes());
+        }
+        let RxFrame { head, findings, .. } = &*frame;
+        let hasher = self.hasher.as_ref();
+        frame.meta.hash = hasher.and_then(|all| all.hash_found(head.bytes(), &findings.layers));
         true
     }
 

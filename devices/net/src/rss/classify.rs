@@ -8,6 +8,10 @@
 //! The kernel's program (`steer`) takes the very same way.
 
 use bitflags::bitflags;
+use serde::Serialize;
+
+use crate::wire::layers::{L3, L4, Layers};
+use crate::wire::{ipv4, ipv6};
 
 pub(super) const ETHERNET: usize = 14;
 pub(super) const TAG: usize = 4;
@@ -31,7 +35,8 @@ pub(super) const SKIPPED: [u8; 3] = [0, 43, 60];
 pub(super) const IPV6_FRAGMENT: u8 = 44;
 
 /// The kinds of frames for which fields are selected. Up to 9 the numbers are ENA's (spec 6.7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Protocol {
     Tcp4 = 0,
@@ -195,6 +200,29 @@ pub fn classify(head: &[u8]) -> Flow<'_> {
         destination: head.get(..6).unwrap_or_default(),
         ports: [0; 4],
     })
+}
+
+/// The same as [`classify`], for a frame whose headers were found already. Only what is neither TCP
+/// nor UDP, and what has extension headers, is looked at anew.
+#[inline]
+pub fn classify_found<'a>(head: &'a [u8], layers: &Layers) -> Flow<'a> {
+    found(head, layers).unwrap_or_else(|| classify(head))
+}
+
+#[inline]
+fn found<'a>(head: &'a [u8], layers: &Layers) -> Option<Flow<'a>> {
+    let (protocol, addresses, fixed) = match (layers.l3?, layers.l4?) {
+        (L3::Ipv4, L4::Tcp) => (Protocol::Tcp4, ipv4::ADDRESSES, None),
+        (L3::Ipv4, L4::Udp) => (Protocol::Udp4, ipv4::ADDRESSES, None),
+        (L3::Ipv6, L4::Tcp) => (Protocol::Tcp6, ipv6::ADDRESSES, Some(ipv6::HEADER)),
+        (L3::Ipv6, L4::Udp) => (Protocol::Udp6, ipv6::ADDRESSES, Some(ipv6::HEADER)),
+    };
+    if fixed.is_some_and(|len| layers.l3_at.checked_add(len) != Some(layers.l4_at)) {
+        return None;
+    }
+    let addresses = head.get(layers.l3_at..)?.get(addresses)?;
+    let (source, destination) = addresses.split_at_checked(addresses.len() >> 1)?;
+    Some(Flow { protocol, source, destination, ports: ports(head, layers.l4_at)? })
 }
 
 fn ipv4(head: &[u8], at: usize) -> Option<Flow<'_>> {

@@ -31,14 +31,18 @@ pub struct MixedVersions {
 }
 
 /// The way of a flow's frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Explained {
-    /// The kind of frame it is hashed as.
+    /// The kind of frame it is.
     pub protocol: Protocol,
     /// The true hash, or `None` if the guest wants none for the protocol.
     pub hash: Option<u32>,
+    /// The kind of frame it is hashed as: that of the packet if ports are left out.
+    pub hash_type: Option<Protocol>,
     /// The entry of the table; `None` without a hash.
     pub bucket: Option<usize>,
+    /// The lane is the queue pair of the same number.
+    #[serde(rename = "queue")]
     pub lane: u16,
     /// The interrupt vector of the lane's receive ring, if it has one.
     pub vector: Option<u16>,
@@ -74,9 +78,10 @@ pub fn explain(
     };
     let (protocol, hash) = hash;
     let lane = hasher.lane(hash);
+    let hash_type = hash.map(|hash| hash.protocol);
     let hash = hash.map(|hash| hash.value);
     let bucket = hash.map(|hash| rss.table.bucket(hash));
-    Ok(Explained { protocol, hash, bucket, lane, vector: vector(lane) })
+    Ok(Explained { protocol, hash, hash_type, bucket, lane, vector: vector(lane) })
 }
 
 fn hash(

@@ -46,6 +46,7 @@ fn what_is_explained_is_what_frames_of_the_flow_get() {
         let hash = hasher.hash(&frame);
         let explained = explain(&rss, &flow, |_| None).unwrap();
         assert_eq!(explained.hash, hash.map(|hash| hash.value));
+        assert_eq!(explained.hash_type, hash.map(|hash| hash.protocol));
         assert_eq!(explained.lane, hasher.lane(hash));
     }
 }

@@ -1,0 +1,140 @@
+//! What may be asked of any network card while its machine lives: to look in, and to steer.
+//!
+//! ```text
+//! REST, events, metrics ──► dyn NicControl ──► front: driver, rings, faults
+//!                                         └──► port: counters, table, limits, link, capture, latency
+//! ```
+//! All that is shown is plain data that serializes; all that is asked is checked where it is asked.
+
+pub mod capture;
+pub mod inspect;
+pub mod latency;
+
+use std::fs::File;
+
+use serde::{Deserialize, Serialize};
+
+use crate::rss::explain::MixedVersions;
+use crate::rss::{Explained, FlowKey};
+use crate::stage::limiter::Allowed;
+use capture::{CaptureError, CaptureSpec, CaptureState};
+use inspect::{Counters, Inspection, RssState};
+use latency::Latency;
+
+/// A network card, as the one who runs the machine sees it.
+///
+/// Any thread may call but a lane's or the slow thread. A call may wait for the card's lanes, for at
+/// most one turn of each, and never for the guest. What is set here outlives the guest's resets.
+pub trait NicControl: Send + Sync {
+    /// The card's name, unique in the machine.
+    fn id(&self) -> &str;
+
+    /// A picture of the card's state at one moment.
+    fn inspect(&self) -> Inspection;
+
+    /// Counters of each queue pair, in order of pairs, since the machine was built. Takes no lock
+    /// that anything of the guest waits for: fit to be called often.
+    fn counters(&self) -> Vec<Counters>;
+
+    /// Hash key, table, and how often each bucket was hit; `None` while the driver has set none.
+    fn rss(&self) -> Option<RssState>;
+
+    /// Where frames of `flow` go and why.
+    fn explain(&self, flow: &FlowKey) -> Result<Explained, ExplainError>;
+
+    /// What the card may do at most.
+    fn allowed(&self) -> Allowed;
+
+    /// Replaces all limits, from the next frame on.
+    fn limit(&self, allowed: &Allowed);
+
+    /// Pulls the cable out, or puts it in again: the guest sees its link go down, and no frame
+    /// passes either way. A card whose backend is gone stays down.
+    fn set_link(&self, up: bool);
+
+    /// What goes wrong on purpose, and has not been healed by a reset.
+    fn faults(&self) -> Vec<Fault>;
+
+    /// Makes something go wrong, until the driver's next reset.
+    fn inject(&self, fault: Fault) -> Result<(), NoSuchFault>;
+
+    /// Good behaviour again, as far as the driver still lives; what it was never told stays untold.
+    fn clear_faults(&self);
+
+    /// Begins to write frames to `to`, an empty file open for writing, as pcapng; replaces a capture
+    /// that is running. Frames are dropped from the capture, never from the traffic.
+    fn start_capture(&self, to: File, spec: &CaptureSpec) -> Result<(), CaptureError>;
+
+    /// Ends the capture and returns once its file is complete; how it went, `None` if there was none.
+    fn stop_capture(&self) -> Option<CaptureState>;
+
+    /// The capture that is running, or the last one; `None` before the first.
+    fn capture(&self) -> Option<CaptureState>;
+
+    /// Begins to measure anew, or ends it; measuring costs time stamps, so it is off at first.
+    fn measure_latency(&self, on: bool);
+
+    /// What has been measured since measuring began; `None` before it ever did.
+    fn latency(&self) -> Option<Latency>;
+
+    /// Who is told of what happens to the card, at once, on any of its threads: it may neither wait
+    /// nor call the card.
+    fn set_listener(&self, listener: Option<Listener>);
+}
+
+/// Hears of [`NicEvent`]s.
+pub type Listener = Box<dyn Fn(NicEvent) + Send + Sync>;
+
+/// Something that happened to a card.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum NicEvent {
+    /// The guest's driver has its first queues at work.
+    DriverReady,
+    /// The guest's driver has reset the card.
+    Reset(inspect::Reset),
+    /// The card stopped working by an error, until its driver resets it.
+    Failed,
+    /// The link as the guest sees it.
+    Link { up: bool },
+    /// Something goes wrong on purpose.
+    Fault { fault: Fault },
+    /// The capture ended by itself.
+    CaptureEnded,
+}
+
+/// One thing to go wrong so that a driver's recovery can be rehearsed. All end with the reset that
+/// follows. The reset reasons are those of ENA drivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// No keep-alives: the driver resets with reason 1.
+    StopKeepAlive,
+    /// No answer to the next admin command: reason 2.
+    NoAnswer,
+    /// No completions of this many transmitted frames: reason 3 if it is more than 128, and else
+    /// 10 once a queue stands still.
+    SwallowTxCompletions(u32),
+    /// A request id that no frame has in the next transmit completion: reason 5.
+    WrongTxRequestId,
+    /// The card asks to be reset: reason 19 from drivers that know the event.
+    RequestReset,
+    /// The fatal state: all queues stop, and so do keep-alives.
+    Fatal,
+}
+
+/// A fault that a card cannot have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a virtio card has no fault of this kind; faults on demand need a card with model ena")]
+pub struct NoSuchFault;
+
+/// Why nothing can be said about a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExplainError {
+    #[error(
+        "the guest's driver has set no hash key and table, so the host spreads flows as it likes"
+    )]
+    NoTable,
+    #[error(transparent)]
+    MixedVersions(#[from] MixedVersions),
+}

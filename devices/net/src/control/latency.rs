@@ -1,0 +1,42 @@
+//! What is told of the time that frames spend in a card.
+
+use serde::Serialize;
+
+/// Latencies of each queue pair.
+///
+/// Time stamps are taken per burst of at most 32 frames and hold for each frame of the burst as if
+/// it were the one that took longest: what is told is an upper bound.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Latency {
+    /// Still measured.
+    pub on: bool,
+    pub pairs: Vec<PairLatency>,
+}
+
+/// Latencies of one queue pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PairLatency {
+    pub index: u16,
+    /// From the guest's doorbell until the backend has the frame. Where doorbells do not pass through
+    /// the card's hands, as with virtio, from the moment that the lane woke by one.
+    pub doorbell_to_tap: Percentiles,
+    /// From the backend's having the frame until the guest can see it completed.
+    pub tap_to_completion: Percentiles,
+    /// From the begin of reading a burst until the guest can see its frames.
+    pub tap_to_guest: Percentiles,
+    /// From the first completion not yet interrupted for, until its interrupt has been sent. Only
+    /// of interrupts that lanes send: drivers that poll, or unmask later, wait for none.
+    pub completion_to_interrupt: Percentiles,
+}
+
+/// One distribution, in nanoseconds. Each number is the upper edge of a bucket, at most an eighth
+/// above what was measured; 0 if nothing was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Percentiles {
+    pub count: u64,
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub p999: u64,
+    pub max: u64,
+}
