@@ -25,14 +25,22 @@ impl<W: Wake> Doorbell<W> {
         Doorbell { tail: AtomicU32::new(0), asleep: AtomicBool::new(false), wake }
     }
 
-    /// The guest's write: everything it did before is seen by who reads this tail.
-    pub fn ring(&self, tail: u32) {
+    /// The guest's write: everything it did before is seen by who reads this tail. Whether it woke
+    /// somebody.
+    pub fn ring(&self, tail: u32) -> bool {
         self.tail.store(tail, Ordering::Release); // pairs with `tail`
         // Pairs with `may_sleep`: of two swaps of one flag the later sees the earlier, so either
         // the sleeper is woken here or it sees the new tail there.
-        if self.asleep.swap(false, Ordering::AcqRel) {
+        let asleep = self.asleep.swap(false, Ordering::AcqRel);
+        if asleep {
             self.wake.wake();
         }
+        asleep
+    }
+
+    /// The guest's write, found by the worker itself.
+    pub fn note(&self, tail: u32) {
+        self.tail.store(tail, Ordering::Release);
     }
 
     /// What was written last. Untrusted: any value may be in it.

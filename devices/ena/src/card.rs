@@ -166,7 +166,7 @@ impl Card {
             id: spec.id.clone(),
             mac,
             memory: kit.memory.clone(),
-            doorbells: Doorbells::new(pairs, &msi)?,
+            doorbells: Doorbells::new(pairs, &msi, kit.windows)?,
             port,
             msi,
             window,
@@ -440,7 +440,7 @@ impl Card {
     /// Forgets all that a reset clears (2.5).
     fn clear(&self, control: &mut Control, now: Instant) {
         self.drop_queues(control);
-        self.doorbells.vectors().iter().for_each(|vector| vector.reset());
+        self.doorbells.reset();
         control.bases = Bases::default();
         (control.response, control.had_response) = (0, false);
         (control.interrupts_masked, control.interrupt_owed) = (false, false);

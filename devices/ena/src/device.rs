@@ -181,8 +181,10 @@ impl PciDevice for Ena {
     }
 
     fn mapped(&self, bar: u8, at: Option<u64>) {
-        if bar == registers::LLQ {
-            self.card.place_window(at);
+        match bar {
+            registers::LLQ => self.card.place_window(at),
+            registers::REGISTERS => self.card.doorbells.mapped(at),
+            _ => {}
         }
     }
 

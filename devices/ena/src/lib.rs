@@ -22,6 +22,7 @@ mod doorbells;
 pub mod faults;
 mod host_info;
 pub mod inspect;
+mod page;
 mod registers;
 pub mod ring;
 #[cfg(any(test, feature = "testing"))]

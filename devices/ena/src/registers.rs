@@ -8,18 +8,18 @@ pub const REGISTERS: u8 = 0;
 pub const MSIX: u8 = 1;
 pub const LLQ: u8 = 2;
 
-/// Bytes of BAR 0.
-pub const SIZE: u64 = 0x4000;
-/// Doorbells, 4 bytes a queue, and unmask registers, 4 bytes a vector.
-pub const TX_DOORBELLS: u64 = 0x1000;
-pub const RX_DOORBELLS: u64 = 0x1400;
-pub const UNMASK: u64 = 0x2000;
-/// Doorbells of one direction.
-pub const DOORBELLS: u64 = 128;
-/// The register of vector 0 belongs to queues without interrupts; it does nothing.
-pub const SINK: u64 = UNMASK;
-/// One past the last vector with an unmask register.
-pub const VECTORS: u64 = 1 + DOORBELLS;
+/// Bytes of BAR 0: a page of fixed registers, and one for each queue pair that can be.
+pub const SIZE: u64 = 0x10_0000;
+/// A page that can be memory apart from the others.
+pub const PAGE: u64 = 0x1000;
+/// Pages of queue pairs: of pair n, with the vector n + 1.
+pub const PAIRS: u64 = 128;
+/// Registers in a pair's page.
+pub const TX_DOORBELL: u64 = 0;
+pub const RX_DOORBELL: u64 = 4;
+pub const UNMASK: u64 = 8;
+/// The unmask register of queues without interrupts, in the first page; it does nothing.
+pub const SINK: u32 = 0xffc;
 
 /// "0.10", as drivers print it.
 pub const VERSION: u32 = 0x0000_000a;
@@ -111,26 +111,40 @@ pub enum Place {
 impl Place {
     /// Nothing unless it is 32 bits wide and aligned (2.1).
     pub fn at(offset: u64, width: Width) -> Option<Place> {
-        let index = |from: u64, count: u64| {
-            let index = offset.checked_sub(from)? >> 2;
-            (index < count).then_some(index as u16)
-        };
         if width != Width::B4 || offset & 3 != 0 {
             return None;
         }
-        if offset < TX_DOORBELLS {
+        let Some(pair) = (offset / PAGE).checked_sub(1) else {
             return FIXED.find(offset, width).map(Place::Fixed);
+        };
+        if pair >= PAIRS {
+            return None;
         }
-        index(TX_DOORBELLS, DOORBELLS)
-            .map(Place::TxDoorbell)
-            .or_else(|| index(RX_DOORBELLS, DOORBELLS).map(Place::RxDoorbell))
-            .or_else(|| index(UNMASK, VECTORS).map(Place::Unmask))
+        let pair = pair as u16;
+        match offset % PAGE {
+            TX_DOORBELL => Some(Place::TxDoorbell(pair)),
+            RX_DOORBELL => Some(Place::RxDoorbell(pair)),
+            UNMASK => Some(Place::Unmask(pair.wrapping_add(1))),
+            _ => None,
+        }
     }
 
-    /// Offset of a doorbell, or of a vector's unmask register.
-    pub fn offset(base: u64, index: u16) -> u32 {
-        (base as u32).wrapping_add(u32::from(index).wrapping_mul(4))
+    /// Offset of what belongs to a pair.
+    pub fn offset(self) -> u32 {
+        let (pair, register) = match self {
+            Place::Fixed(_) => return SINK,
+            Place::TxDoorbell(queue) => (queue, TX_DOORBELL),
+            Place::RxDoorbell(queue) => (queue, RX_DOORBELL),
+            Place::Unmask(0) => return SINK,
+            Place::Unmask(vector) => (vector.wrapping_sub(1), UNMASK),
+        };
+        page(pair).wrapping_add(register) as u32
     }
+}
+
+/// Offset of a pair's page.
+pub fn page(pair: u16) -> u64 {
+    PAGE.wrapping_mul(u64::from(pair).wrapping_add(1))
 }
 
 /// Why a driver resets the card (2.4).
@@ -195,17 +209,23 @@ mod tests {
     #[test]
     fn only_aligned_words_reach_a_register() {
         assert_eq!(Place::at(0x58, Width::B4), Some(Place::Fixed(Reg::DeviceStatus)));
-        assert_eq!(Place::at(0x1004, Width::B4), Some(Place::TxDoorbell(1)));
-        assert_eq!(Place::at(0x15fc, Width::B4), Some(Place::RxDoorbell(127)));
-        assert_eq!(Place::at(0x2200, Width::B4), Some(Place::Unmask(128)));
+        for (offset, place) in [
+            (0x2000, Place::TxDoorbell(1)),
+            (0x8_0004, Place::RxDoorbell(127)),
+            (0x8_0008, Place::Unmask(128)),
+        ] {
+            assert_eq!(Place::at(offset.into(), Width::B4), Some(place));
+            assert_eq!(place.offset(), offset);
+        }
         for (offset, width) in [
             (0x58, Width::B2),
             (0x58, Width::B8),
             (0x59, Width::B4),
             (0x1002, Width::B4),
-            (0x1200, Width::B4),
-            (0x2204, Width::B4),
-            (0x3ffc, Width::B4),
+            (0xffc, Width::B4),
+            (0x100c, Width::B4),
+            (0x8_1000, Width::B4),
+            (0xf_fffc, Width::B4),
             (u64::MAX, Width::B4),
         ] {
             assert_eq!(Place::at(offset, width), None, "{offset:#x} {width:?}");

@@ -28,6 +28,7 @@ use net::frame::Offloads;
 use net::ring::GuestFault;
 use vmm_sys_util::eventfd::EventFd;
 
+pub use crate::page::Page;
 pub use completion::CqConfig;
 pub use interrupt::{DELAY_UNIT_US, Vector};
 pub use llq::{LlqPolicy, Stride};
@@ -87,6 +88,8 @@ pub struct TxConfig {
     pub memory: GuestRam,
     /// At 0; it wakes the lane.
     pub doorbell: Arc<SqDoorbell>,
+    /// Where the doorbell may be memory, to be looked at.
+    pub page: Option<Arc<Page>>,
     /// `None`: the driver polls.
     pub vector: Option<Arc<Vector>>,
     pub faults: Arc<dyn FaultSink>,
@@ -109,6 +112,8 @@ pub struct RxConfig {
     pub memory: GuestRam,
     /// At 0; it wakes the lane.
     pub doorbell: Arc<SqDoorbell>,
+    /// Where the doorbell may be memory, to be looked at.
+    pub page: Option<Arc<Page>>,
     /// `None`: the driver polls.
     pub vector: Option<Arc<Vector>>,
     pub faults: Arc<dyn FaultSink>,

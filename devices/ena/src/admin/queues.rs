@@ -8,7 +8,7 @@ use crate::abi::{self, Command, Payload, Refusal};
 use crate::admin::features::{RX_DEPTH, TX_DEPTH};
 use crate::admin::llq;
 use crate::card::{Card, Control};
-use crate::registers::{Place, RX_DOORBELLS, SINK, TX_DOORBELLS, UNMASK};
+use crate::registers::{Place, SINK};
 use crate::ring::{CqConfig, Direction, Placement, Rx, RxConfig, Tx, TxConfig, Vector};
 
 /// The MSI-X vector of a completion queue that is polled.
@@ -127,7 +127,7 @@ impl Card {
         answer.put_half(0, index);
         answer.put_half(2, depth);
         // No NUMA register and no head doorbell: each would cost the guest an exit.
-        let unmask = vector.map_or(SINK as u32, |number| Place::offset(UNMASK, number));
+        let unmask = vector.map_or(SINK, |number| Place::Unmask(number).offset());
         answer.put_words(4, &[0, 0, unmask]);
         Ok(answer)
     }
@@ -183,12 +183,12 @@ impl Card {
         self.settle(control);
         let mut answer = Payload::default();
         answer.put_half(0, index);
-        let (doorbells, ring) = match direction {
-            Direction::Tx if device_memory => (TX_DOORBELLS, llq::ring_offset(index)),
-            Direction::Tx => (TX_DOORBELLS, 0),
-            Direction::Rx => (RX_DOORBELLS, 0),
+        let (doorbell, ring) = match direction {
+            Direction::Tx if device_memory => (Place::TxDoorbell(index), llq::ring_offset(index)),
+            Direction::Tx => (Place::TxDoorbell(index), 0),
+            Direction::Rx => (Place::RxDoorbell(index), 0),
         };
-        answer.put_words(4, &[Place::offset(doorbells, index), ring as u32, 0]);
+        answer.put_words(4, &[doorbell.offset(), ring as u32, 0]);
         Ok(answer)
     }
 
@@ -220,15 +220,16 @@ impl Card {
                 policy,
             },
         };
-        let doorbell = self.doorbells.tx(index).ok_or(Refusal::NoResources)?.clone();
-        doorbell.reset();
+        let page = self.doorbells.page(index).ok_or(Refusal::NoResources)?.clone();
+        page.forget(Direction::Tx);
         let ring = Tx::new(TxConfig {
             index,
             depth,
             placement,
             completions: cq.config,
             memory: self.memory.clone(),
-            doorbell,
+            doorbell: page.tx.clone(),
+            page: Some(page),
             vector: self.vector_of(cq),
             faults: self.alarm.clone(),
             offloads: self.port.limits().tx,
@@ -252,15 +253,16 @@ impl Card {
             return Err(Refusal::IllegalParameter);
         }
         let index = free(&control.queues.rx)?;
-        let doorbell = self.doorbells.rx(index).ok_or(Refusal::NoResources)?.clone();
-        doorbell.reset();
+        let page = self.doorbells.page(index).ok_or(Refusal::NoResources)?.clone();
+        page.forget(Direction::Rx);
         let ring = Rx::new(RxConfig {
             index,
             depth,
             base,
             completions: cq.config,
             memory: self.memory.clone(),
-            doorbell,
+            doorbell: page.rx.clone(),
+            page: Some(page),
             vector: self.vector_of(cq),
             faults: self.alarm.clone(),
         });

@@ -253,7 +253,9 @@ proptest! {
         for (one, len) in moves.into_iter().zip(lens) {
             match one {
                 Move::Push(words) => driver.push(words),
-                Move::Ring(ahead) => driver.doorbell.ring(driver.tail.wrapping_add(ahead).into()),
+                Move::Ring(ahead) => {
+ driver.doorbell.ring(driver.tail.wrapping_add(ahead).into());
+ }
                 Move::Write(at, bytes) => {
                     queues.memory.write_slice(&bytes, GuestAddress(at)).unwrap();
                 }

@@ -16,7 +16,7 @@ use net::wire::layers::{L3, L4};
 
 use super::completion::Completions;
 use super::descriptor::{FIRST, L3_IPV4, L3_IPV6, L4_TCP, L4_UDP, LAST, LEN, RxDescriptor, read};
-use super::{BadRing, Direction, FaultSink, MAX_BUFFERS, RxConfig, SqDoorbell, check_ring};
+use super::{BadRing, Direction, FaultSink, MAX_BUFFERS, Page, RxConfig, SqDoorbell, check_ring};
 
 const WILD_TAIL: GuestFault = GuestFault("the doorbell is further than the ring is long");
 const NO_MEMORY: GuestFault = GuestFault("a part of the ring is not in memory");
@@ -41,6 +41,7 @@ pub struct Rx {
     ring: Span,
     completions: Completions,
     doorbell: Arc<SqDoorbell>,
+    page: Option<Arc<Page>>,
     faults: Arc<dyn FaultSink>,
     /// Counter of the next descriptor to read, and the checked tail up to which there are some.
     head: u16,
@@ -60,7 +61,8 @@ struct Buffer {
 
 impl Rx {
     pub fn new(config: RxConfig) -> Result<Rx, BadRing> {
-        let RxConfig { index, depth, base, completions, memory, doorbell, vector, faults } = config;
+        let RxConfig { index, depth, base, completions, memory, doorbell, page, vector, faults } =
+            config;
         check_ring(&memory, base, depth, LEN)?;
         Ok(Rx {
             index,
@@ -69,6 +71,7 @@ impl Rx {
             completions: Completions::new(completions, Direction::Rx, memory.clone(), vector)?,
             room: Scatter::new(memory),
             doorbell,
+            page,
             faults,
             head: 0,
             tail: 0,
@@ -79,6 +82,9 @@ impl Rx {
 
     /// Reads the doorbell; whether there are descriptors.
     fn look(&mut self) -> Result<bool, GuestFault> {
+        if let Some(page) = &self.page {
+            page.look();
+        }
         self.seen = self.doorbell.tail();
         let tail = self.seen as u16; // a counter of 16 bits
         let ahead = tail.wrapping_sub(self.head);
@@ -194,10 +200,15 @@ impl RxRing for Rx {
     }
 
     fn put_off(&mut self, now: Instant) -> PutOff {
-        self.completions.put_off(now)
+        let again = self.page.as_ref().and_then(|page| page.turn(now));
+        let PutOff { fired, until } = self.completions.put_off(now);
+        PutOff { fired, until: until.into_iter().chain(again).min() }
     }
 
     fn may_sleep(&mut self) -> Result<bool, GuestFault> {
+        if let Some(page) = &self.page {
+            page.look();
+        }
         Ok(self.doorbell.may_sleep(self.seen))
     }
 

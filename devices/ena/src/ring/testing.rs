@@ -96,6 +96,7 @@ impl Queues {
             completions: CqConfig { base: CQ_AT, depth, entry_words: 2 },
             memory: self.memory.clone(),
             doorbell: doorbell(),
+            page: None,
             vector: Some(self.vector.clone()),
             faults: self.faults.clone(),
             offloads: Offloads::all(),
@@ -118,6 +119,7 @@ impl Queues {
             completions: CqConfig { base: CQ_AT, depth, entry_words: 4 },
             memory: self.memory.clone(),
             doorbell: doorbell(),
+            page: None,
             vector: Some(self.vector.clone()),
             faults: self.faults.clone(),
         }

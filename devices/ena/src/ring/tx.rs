@@ -14,7 +14,7 @@ use net::stage::offload::{self, BadOffload, L3, L4, Request, TransportSum};
 use super::completion::Completions;
 use super::descriptor::{Control, L3_IPV4, L3_IPV6, L4_TCP, L4_UDP, Meta, MetaUse};
 use super::source::Source;
-use super::{BadRing, Direction, FaultSink, SqDoorbell, TxConfig};
+use super::{BadRing, Direction, FaultSink, Page, SqDoorbell, TxConfig};
 
 const WILD_TAIL: GuestFault = GuestFault("the doorbell is further than the ring is long");
 const NO_FIRST: GuestFault = GuestFault("a packet does not begin with its first descriptor");
@@ -38,6 +38,7 @@ pub struct Tx {
     source: Source,
     completions: Completions,
     doorbell: Arc<SqDoorbell>,
+    page: Option<Arc<Page>>,
     faults: Arc<dyn FaultSink>,
     offloads: Offloads,
     max_mtu: u16,
@@ -83,6 +84,7 @@ impl Tx {
             source: Source::new(placement, memory.clone(), depth)?,
             completions: Completions::new(completions, Direction::Tx, memory, config.vector)?,
             doorbell,
+            page: config.page,
             faults: config.faults,
             offloads: config.offloads,
             max_mtu: config.max_mtu,
@@ -97,6 +99,9 @@ impl Tx {
 
     /// Reads the doorbell; whether there are entries.
     fn look(&mut self) -> Result<bool, GuestFault> {
+        if let Some(page) = &self.page {
+            page.look();
+        }
         self.seen = self.doorbell.tail();
         let tail = self.seen as u16; // a counter of 16 bits
         let ahead = tail.wrapping_sub(self.head);
@@ -248,10 +253,15 @@ impl TxRing for Tx {
     }
 
     fn put_off(&mut self, now: Instant) -> PutOff {
-        self.completions.put_off(now)
+        let again = self.page.as_ref().and_then(|page| page.turn(now));
+        let PutOff { fired, until } = self.completions.put_off(now);
+        PutOff { fired, until: until.into_iter().chain(again).min() }
     }
 
     fn may_sleep(&mut self) -> Result<bool, GuestFault> {
+        if let Some(page) = &self.page {
+            page.look();
+        }
         Ok(self.doorbell.may_sleep(self.seen))
     }
 

@@ -1,0 +1,256 @@
+//! The page of BAR 0 with a queue pair's doorbells: trapped, or memory that the pair's lane looks at.
+//!
+//! A trapped doorbell costs the guest an exit. That is the right price for waking a lane, and wasted
+//! on one that is at work: drivers of this card ring for each packet and cannot be told not to. So a
+//! page whose doorbells are wasted in numbers is put under the guest as memory. The lane, which sees
+//! new tails only when it looks, then naps instead of sleeping; when little is rung it takes the
+//! memory away and is woken again.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use device_core::ram_window::RamWindow;
+use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileMemory};
+
+use crate::registers::{PAGE, RX_DOORBELL, TX_DOORBELL, UNMASK};
+use crate::ring::{Direction, SqDoorbell, Vector};
+
+/// So many wasted doorbells within so long make the page memory.
+const MANY: u32 = 8;
+const SOON: Duration = Duration::from_millis(16);
+/// Fewer finds than this in so long, and it is trapped again. Each change back makes some hosts
+/// forget all they know of the guest's pages, so it must be rare.
+const FEW: u32 = 250;
+const LONG: Duration = Duration::from_secs(1);
+/// How long a lane naps: at first, and when nothing was found for a while.
+const NAP: Duration = Duration::from_micros(50);
+const LONG_NAP: Duration = Duration::from_micros(250);
+const CALM: Duration = Duration::from_millis(2);
+/// What a register of the page holds that was not written since the last look. Of no use to a driver: tails
+/// have 16 bits, and no unmask asks for the longest delays that it says are not to count.
+const NOTHING: u32 = u32::MAX;
+
+/// Doorbells and unmask register of one queue pair.
+pub struct Page {
+    pub tx: Arc<SqDoorbell>,
+    pub rx: Arc<SqDoorbell>,
+    /// The pair's own vector.
+    pub vector: Option<Arc<Vector>>,
+    window: Arc<dyn RamWindow>,
+    /// Traps that woke nobody, since they were last judged.
+    wasted: AtomicU32,
+    /// The window may hold what was not found yet.
+    live: AtomicBool,
+    /// Finds since they were last judged.
+    found: AtomicU32,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Where the guest has the page.
+    at: Option<u64>,
+    /// It is memory there.
+    open: bool,
+    /// The host would not have it.
+    refused: bool,
+    /// When traps or finds were last judged.
+    judged: Instant,
+    /// Finds as of the last turn, and when there was the last.
+    found: u32,
+    found_at: Instant,
+}
+
+impl Page {
+    /// A trapped page that is nowhere. The window is as large as a page.
+    pub fn new(
+        tx: Arc<SqDoorbell>,
+        rx: Arc<SqDoorbell>,
+        vector: Option<Arc<Vector>>,
+        window: Arc<dyn RamWindow>,
+    ) -> Page {
+        let now = Instant::now();
+        Page {
+            tx,
+            rx,
+            vector,
+            window,
+            wasted: AtomicU32::new(0),
+            live: AtomicBool::new(false),
+            found: AtomicU32::new(0),
+            state: Mutex::new(State {
+                at: None,
+                open: false,
+                refused: false,
+                judged: now,
+                found: 0,
+                found_at: now,
+            }),
+        }
+    }
+
+    /// A doorbell's write that came as an exit.
+    pub fn trapped(&self, direction: Direction, value: u32) {
+        if !self.doorbell(direction).ring(value & 0xffff) {
+            self.wasted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The guest has the page at `at` now. Once this returns none of its writes goes to where it
+    /// was.
+    pub fn mapped(&self, at: Option<u64>) {
+        let mut state = self.state();
+        self.close(&mut state);
+        state.at = at;
+    }
+
+    /// As new, but where it is.
+    pub fn reset(&self) {
+        let mut state = self.state();
+        self.close(&mut state);
+        self.clear();
+        self.live.store(false, Ordering::Relaxed);
+    }
+
+    /// A queue is made anew: what was rung for the old one does not count.
+    pub fn forget(&self, direction: Direction) {
+        self.exchange(match direction {
+            Direction::Tx => TX_DOORBELL,
+            Direction::Rx => RX_DOORBELL,
+        });
+        self.doorbell(direction).reset();
+    }
+
+    /// Brings what the guest wrote into the memory to where traps bring it. Only the pair's lane may
+    /// call this.
+    pub fn look(&self) {
+        // Set by the lane itself.
+        if self.live.load(Ordering::Relaxed) {
+            self.find();
+        }
+    }
+
+    /// Looks, and decides how the page is from now on; at each turn's end, on the pair's lane. When
+    /// the lane must look again, whatever else it waits for.
+    pub fn turn(&self, now: Instant) -> Option<Instant> {
+        let live = self.live.load(Ordering::Relaxed);
+        if !live && self.wasted.load(Ordering::Relaxed) < MANY {
+            return None;
+        }
+        let mut state = self.state();
+        if !live {
+            return self.open_if_wasted(&mut state, now);
+        }
+        if state.open && now.saturating_duration_since(state.judged) >= LONG {
+            state.judged = now;
+            if self.found.swap(0, Ordering::Relaxed) < FEW {
+                self.close(&mut state);
+            }
+            state.found = 0;
+        }
+        let open = state.open;
+        // After it was closed: nothing is written behind this look.
+        let now_found = self.find();
+        let found = self.found.load(Ordering::Relaxed);
+        if found != state.found {
+            (state.found, state.found_at) = (found, now);
+        }
+        if !open {
+            self.live.store(false, Ordering::Relaxed);
+        }
+        if now_found {
+            return Some(now);
+        }
+        if !open {
+            return None;
+        }
+        let calm = now.saturating_duration_since(state.found_at) >= CALM;
+        now.checked_add(if calm { LONG_NAP } else { NAP })
+    }
+
+    fn open_if_wasted(&self, state: &mut State, now: Instant) -> Option<Instant> {
+        self.wasted.store(0, Ordering::Relaxed);
+        let soon = now.saturating_duration_since(state.judged) <= SOON;
+        state.judged = now;
+        let at = state.at.filter(|_| soon && !state.refused)?;
+        self.clear();
+        if let Err(error) = self.window.place(Some(at)) {
+            tracing::warn!("doorbells of an ENA card stay trapped, which is slower: {error}");
+            state.refused = true;
+            return None;
+        }
+        self.found.store(0, Ordering::Relaxed);
+        (state.open, state.found, state.found_at) = (true, 0, now);
+        self.live.store(true, Ordering::Relaxed);
+        now.checked_add(NAP)
+    }
+
+    /// Traps again.
+    fn close(&self, state: &mut State) {
+        if !std::mem::take(&mut state.open) {
+            return;
+        }
+        if let Err(error) = self.window.place(None) {
+            tracing::error!("cannot take an ENA card's doorbells back: {error}");
+        }
+        state.judged = Instant::now();
+    }
+
+    /// Whether there was something.
+    fn find(&self) -> bool {
+        let rung = |register| self.exchange(register).filter(|value| *value != NOTHING);
+        let mut found = false;
+        for (register, doorbell) in [(TX_DOORBELL, &self.tx), (RX_DOORBELL, &self.rx)] {
+            if let Some(tail) = rung(register) {
+                doorbell.note(tail & 0xffff);
+                found = true;
+            }
+        }
+        if let Some(value) = rung(UNMASK)
+            && let Some(vector) = &self.vector
+        {
+            vector.write(value);
+            found = true;
+        }
+        if found {
+            self.found.fetch_add(1, Ordering::Relaxed);
+        }
+        found
+    }
+
+    fn clear(&self) {
+        for register in [TX_DOORBELL, RX_DOORBELL, UNMASK] {
+            self.exchange(register);
+        }
+    }
+
+    /// Takes what is in a register of the window.
+    fn exchange(&self, register: u64) -> Option<u32> {
+        let slice = self.window.memory().get_slice(GuestAddress(register), 4).ok()?;
+        let cell = slice.get_atomic_ref::<AtomicU32>(0).ok()?;
+        // Most looks find nothing, and leave the line to the guest.
+        if cell.load(Ordering::Relaxed) == NOTHING {
+            return None;
+        }
+        // Acquire: what the guest did before it rang is seen.
+        Some(u32::from_le(cell.swap(NOTHING, Ordering::AcqRel)))
+    }
+
+    fn doorbell(&self, direction: Direction) -> &Arc<SqDoorbell> {
+        match direction {
+            Direction::Tx => &self.tx,
+            Direction::Rx => &self.rx,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Bytes of a page's window.
+pub const WINDOW: u64 = PAGE;
+
+#[cfg(test)]
+#[path = "page_test.rs"]
+mod tests;

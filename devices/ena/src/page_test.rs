@@ -1,0 +1,252 @@
+//! A pair's page between traps and memory.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use device_core::GuestRam;
+use device_core::interrupt::{MsiController, MsiMessage, Route};
+use device_core::ram_window::{RamWindow, RamWindows};
+use device_core::testing::{TestMsi, TestWindow, TestWindows, ram};
+use vm_memory::{Bytes, GuestAddress};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::*;
+use crate::registers;
+use crate::testing::driver::{Driver, FATAL, transmit};
+
+const AT: u64 = 0xe000_1000;
+const WANTED: u32 = 1 << 30;
+
+struct Fixture {
+    page: Page,
+    window: Arc<TestWindow>,
+    msi: Arc<TestMsi>,
+    now: Instant,
+}
+
+impl Fixture {
+    fn new() -> Fixture {
+        let windows = TestWindows::default();
+        let msi = Arc::new(TestMsi::default());
+        let set = msi.allocate(1).unwrap();
+        let to = Some(MsiMessage { address: 0xfee0_0000, data: 0 });
+        set.route(&[Route { index: 0, to }]).unwrap();
+        let vector = set.vector(0).map(|msi| Arc::new(Vector::new(msi)));
+        let page = page(vector, windows.allocate(WINDOW).unwrap());
+        Fixture { page, window: windows.window(0), msi, now: Instant::now() }
+    }
+
+    /// Rings until the page is memory.
+    fn opened() -> Fixture {
+        let fixture = Fixture::new();
+        for tail in 1..=MANY {
+            fixture.page.trapped(Direction::Tx, tail);
+        }
+        assert_eq!(fixture.page.turn(fixture.now), fixture.now.checked_add(NAP));
+        assert_eq!(fixture.window.placed(), Some(AT));
+        fixture
+    }
+
+    fn write(&self, register: u64, value: u32) {
+        self.window.memory().write_obj(value, GuestAddress(register)).unwrap();
+    }
+
+    fn later(&mut self, by: Duration) -> Instant {
+        self.now += by;
+        self.now
+    }
+
+    fn interrupts(&self) -> u64 {
+        self.msi.set(0).test_vector(0).delivered()
+    }
+}
+
+fn page(vector: Option<Arc<Vector>>, window: Arc<dyn RamWindow>) -> Page {
+    let doorbell = || Arc::new(SqDoorbell::new(EventFd::new(EFD_NONBLOCK).unwrap()));
+    let page = Page::new(doorbell(), doorbell(), vector, window);
+    page.mapped(Some(AT));
+    page
+}
+
+#[test]
+fn doorbells_that_wake_the_lane_stay_trapped() {
+    let Fixture { page, window, now, .. } = Fixture::new();
+    for tail in 0..1000 {
+        assert!(page.tx.may_sleep(tail));
+        page.trapped(Direction::Tx, tail + 1);
+        assert_eq!(page.turn(now), None);
+    }
+    assert_eq!(page.tx.waker().read().unwrap(), 1000);
+    assert_eq!(window.placed(), None);
+}
+
+#[test]
+fn a_few_wasted_doorbells_now_and_then_stay_trapped() {
+    let mut fixture = Fixture::new();
+    for tail in 0..100 * MANY {
+        fixture.page.trapped(Direction::Rx, tail);
+        let now = fixture.later(SOON * 2 / MANY);
+        assert_eq!(fixture.page.turn(now), None);
+    }
+    assert_eq!(fixture.window.placed(), None);
+}
+
+#[test]
+fn what_is_written_to_the_memory_is_found() {
+    let fixture = Fixture::opened();
+    fixture.page.look();
+    assert_eq!((fixture.page.tx.tail(), fixture.page.rx.tail()), (MANY, 0), "nothing was written");
+    fixture.write(TX_DOORBELL, 9);
+    fixture.write(RX_DOORBELL, 0xffff_0007);
+    fixture.page.look();
+    assert_eq!((fixture.page.tx.tail(), fixture.page.rx.tail()), (9, 7));
+    fixture.write(TX_DOORBELL, 0);
+    assert_eq!(fixture.page.turn(fixture.now), Some(fixture.now), "there is work");
+    assert_eq!((fixture.page.tx.tail(), fixture.page.rx.tail()), (0, 7));
+    assert!(fixture.page.tx.waker().read().is_err(), "nobody is to be woken");
+}
+
+#[test]
+fn each_unmask_written_to_the_memory_counts() {
+    let fixture = Fixture::opened();
+    let vector = fixture.page.vector.clone().unwrap();
+    for round in 1..10 {
+        assert!(!vector.raise(), "masked");
+        fixture.write(UNMASK, WANTED);
+        fixture.page.turn(fixture.now);
+        assert_eq!(fixture.interrupts(), round);
+    }
+}
+
+#[test]
+fn naps_are_longer_when_nothing_is_found() {
+    let mut fixture = Fixture::opened();
+    let soon = fixture.later(CALM / 2);
+    assert_eq!(fixture.page.turn(soon), soon.checked_add(NAP));
+    let late = fixture.later(CALM);
+    assert_eq!(fixture.page.turn(late), late.checked_add(LONG_NAP));
+    fixture.write(TX_DOORBELL, 77);
+    fixture.page.turn(late);
+    assert_eq!(fixture.page.turn(late), late.checked_add(NAP));
+}
+
+#[test]
+fn little_traffic_makes_it_trapped_again_and_the_last_write_counts() {
+    let mut fixture = Fixture::opened();
+    for tail in 1..FEW {
+        fixture.write(TX_DOORBELL, tail);
+        fixture.page.look();
+    }
+    fixture.write(TX_DOORBELL, 1234);
+    let later = fixture.later(LONG);
+    assert_eq!(fixture.page.turn(later), Some(later));
+    assert_eq!(fixture.window.placed(), None);
+    assert_eq!(fixture.page.tx.tail(), 1234);
+    assert_eq!(fixture.page.turn(later), None);
+    assert!(fixture.page.tx.may_sleep(1234));
+    fixture.page.trapped(Direction::Tx, 1235);
+    assert_eq!(fixture.page.tx.waker().read().unwrap(), 1);
+}
+
+#[test]
+fn much_traffic_keeps_it_memory() {
+    let mut fixture = Fixture::opened();
+    for _ in 0..3 {
+        for tail in 0..FEW {
+            fixture.write(RX_DOORBELL, tail);
+            fixture.page.look();
+        }
+        let later = fixture.later(LONG);
+        assert!(fixture.page.turn(later).is_some());
+        assert_eq!(fixture.window.placed(), Some(AT));
+    }
+}
+
+#[test]
+fn a_bar_that_moves_takes_its_pages_along_and_loses_no_write() {
+    let mut fixture = Fixture::opened();
+    fixture.write(TX_DOORBELL, 55);
+    fixture.page.mapped(Some(AT + 0x100_0000));
+    assert_eq!(fixture.window.placed(), None);
+    assert_eq!(fixture.page.turn(fixture.now), Some(fixture.now));
+    assert_eq!(fixture.page.tx.tail(), 55);
+    for tail in 56..56 + MANY {
+        fixture.page.trapped(Direction::Tx, tail);
+    }
+    let now = fixture.later(Duration::from_millis(1));
+    fixture.page.turn(now);
+    assert_eq!(fixture.window.placed(), Some(AT + 0x100_0000));
+    fixture.page.mapped(None);
+    assert_eq!(fixture.window.placed(), None);
+}
+
+#[test]
+fn a_queue_made_anew_and_a_reset_forget_what_was_written() {
+    let fixture = Fixture::opened();
+    fixture.write(TX_DOORBELL, 100);
+    fixture.write(RX_DOORBELL, 100);
+    fixture.page.forget(Direction::Tx);
+    fixture.page.look();
+    assert_eq!((fixture.page.tx.tail(), fixture.page.rx.tail()), (0, 100));
+    fixture.write(RX_DOORBELL, 200);
+    fixture.page.reset();
+    assert_eq!(fixture.window.placed(), None);
+    assert_eq!(fixture.page.turn(fixture.now), None);
+    assert_eq!(fixture.page.rx.tail(), 100);
+}
+
+/// A host that has no memory slot left.
+struct Refusing(GuestRam, AtomicU32);
+
+impl RamWindow for Refusing {
+    fn memory(&self) -> &GuestRam {
+        &self.0
+    }
+
+    fn place(&self, _: Option<u64>) -> io::Result<()> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Err(io::ErrorKind::OutOfMemory.into())
+    }
+}
+
+#[test]
+fn where_the_host_has_no_memory_slot_traps_go_on() {
+    let window = Arc::new(Refusing(ram(WINDOW as usize), AtomicU32::new(0)));
+    let page = page(None, window.clone());
+    let now = Instant::now();
+    for tail in 1..=10 * MANY {
+        page.trapped(Direction::Tx, tail);
+        assert_eq!(page.turn(now), None);
+    }
+    assert_eq!(page.tx.tail(), 10 * MANY);
+    assert_eq!(window.1.load(Ordering::Relaxed), 1, "it was asked once");
+}
+
+#[test]
+fn frames_rung_for_in_memory_go_out() {
+    let mut driver = Driver::probed(2);
+    let mut tx = driver.create_tx(256, 1);
+    // The first window is that of the low-latency queues.
+    let window = driver.bench.machine.windows.window(1);
+    let buffer = driver.bench.allocate(0x1000);
+    for id in 0..16 {
+        driver.post(&mut tx, transmit(id, buffer, 60));
+        driver.bench.write(registers::page(0), u32::from(id) + 1);
+    }
+    driver.bench.settle();
+    let at = window.placed().expect("the doorbells are memory");
+    assert_eq!(at, 0xe000_1000);
+    driver.post(&mut tx, transmit(16, buffer, 60));
+    window.memory().write_obj(17u32, GuestAddress(TX_DOORBELL)).unwrap();
+    let mut sent = 0;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while sent < 17 {
+        assert!(Instant::now() < deadline, "the last frame is lost");
+        driver.bench.settle();
+        sent += driver.bench.stages[0].take_sent().len();
+    }
+    driver.reset(0);
+    assert_eq!((window.placed(), driver.status() & FATAL), (None, 0));
+}
