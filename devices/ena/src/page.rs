@@ -19,10 +19,12 @@ use crate::ring::{Direction, SqDoorbell, Vector};
 /// So many wasted doorbells within so long make the page memory.
 const MANY: u32 = 8;
 const SOON: Duration = Duration::from_millis(16);
-/// Fewer finds than this in so long, and it is trapped again. Each change back makes some hosts
-/// forget all they know of the guest's pages, so it must be rare.
-const FEW: u32 = 250;
-const LONG: Duration = Duration::from_secs(1);
+/// A nap costs about as much as a trap: when more naps than finds were had in so long, the page is
+/// trapped again.
+const PERIOD: Duration = Duration::from_millis(100);
+/// How long it stays so at least. Some hosts forget all they know of the guest's pages when memory
+/// is taken away, so that must be rare.
+const REST: Duration = Duration::from_secs(1);
 /// How long a lane naps: at first, and when nothing was found for a while.
 const NAP: Duration = Duration::from_micros(50);
 const LONG_NAP: Duration = Duration::from_micros(250);
@@ -54,11 +56,15 @@ struct State {
     open: bool,
     /// The host would not have it.
     refused: bool,
-    /// When traps or finds were last judged.
+    /// When traps or finds were last judged, and when the page may be memory next.
     judged: Instant,
+    rests_until: Instant,
     /// Finds as of the last turn, and when there was the last.
     found: u32,
     found_at: Instant,
+    /// Turns without a find since they were last judged, and when the last turn was.
+    empty: u32,
+    turned_at: Instant,
 }
 
 impl Page {
@@ -83,8 +89,11 @@ impl Page {
                 open: false,
                 refused: false,
                 judged: now,
+                rests_until: now,
                 found: 0,
                 found_at: now,
+                empty: 0,
+                turned_at: now,
             }),
         }
     }
@@ -141,12 +150,12 @@ impl Page {
         if !live {
             return self.open_if_wasted(&mut state, now);
         }
-        if state.open && now.saturating_duration_since(state.judged) >= LONG {
-            state.judged = now;
-            if self.found.swap(0, Ordering::Relaxed) < FEW {
+        if state.open && now.saturating_duration_since(state.judged) >= PERIOD {
+            if state.empty > self.found.swap(0, Ordering::Relaxed) {
                 self.close(&mut state);
+                state.rests_until = now.checked_add(REST).unwrap_or(now);
             }
-            state.found = 0;
+            (state.judged, state.found, state.empty) = (now, 0, 0);
         }
         let open = state.open;
         // After it was closed: nothing is written behind this look.
@@ -154,7 +163,10 @@ impl Page {
         let found = self.found.load(Ordering::Relaxed);
         if found != state.found {
             (state.found, state.found_at) = (found, now);
+        } else if now != state.turned_at {
+            state.empty = state.empty.saturating_add(1);
         }
+        state.turned_at = now;
         if !open {
             self.live.store(false, Ordering::Relaxed);
         }
@@ -170,7 +182,7 @@ impl Page {
 
     fn open_if_wasted(&self, state: &mut State, now: Instant) -> Option<Instant> {
         self.wasted.store(0, Ordering::Relaxed);
-        let soon = now.saturating_duration_since(state.judged) <= SOON;
+        let soon = now.saturating_duration_since(state.judged) <= SOON && now >= state.rests_until;
         state.judged = now;
         let at = state.at.filter(|_| soon && !state.refused)?;
         self.clear();
@@ -180,7 +192,7 @@ impl Page {
             return None;
         }
         self.found.store(0, Ordering::Relaxed);
-        (state.open, state.found, state.found_at) = (true, 0, now);
+        (state.open, state.found, state.found_at, state.empty) = (true, 0, now, 0);
         self.live.store(true, Ordering::Relaxed);
         now.checked_add(NAP)
     }
@@ -193,7 +205,6 @@ impl Page {
         if let Err(error) = self.window.place(None) {
             tracing::error!("cannot take an ENA card's doorbells back: {error}");
         }
-        state.judged = Instant::now();
     }
 
     /// Whether there was something.

@@ -132,15 +132,27 @@ fn naps_are_longer_when_nothing_is_found() {
     assert_eq!(fixture.page.turn(late), late.checked_add(NAP));
 }
 
-#[test]
-fn little_traffic_makes_it_trapped_again_and_the_last_write_counts() {
-    let mut fixture = Fixture::opened();
-    for tail in 1..FEW {
-        fixture.write(TX_DOORBELL, tail);
-        fixture.page.look();
+/// Naps that find something, and naps that do not.
+fn nap(fixture: &mut Fixture, finds: u32, empty: u32) {
+    let step = PERIOD / (finds + empty + 1);
+    for n in 0..finds + empty {
+        if n < finds {
+            fixture.write(TX_DOORBELL, n);
+        }
+        let now = fixture.later(step);
+        fixture.page.turn(now);
+        // The other ring of the pair has its turn at the same time.
+        fixture.page.turn(now);
     }
+}
+
+#[test]
+fn more_naps_than_finds_make_it_trapped_again_and_the_last_write_counts() {
+    let mut fixture = Fixture::opened();
+    nap(&mut fixture, 50, 51);
+    assert_eq!(fixture.window.placed(), Some(AT));
     fixture.write(TX_DOORBELL, 1234);
-    let later = fixture.later(LONG);
+    let later = fixture.later(PERIOD);
     assert_eq!(fixture.page.turn(later), Some(later));
     assert_eq!(fixture.window.placed(), None);
     assert_eq!(fixture.page.tx.tail(), 1234);
@@ -151,16 +163,29 @@ fn little_traffic_makes_it_trapped_again_and_the_last_write_counts() {
 }
 
 #[test]
-fn much_traffic_keeps_it_memory() {
+fn finds_keep_it_memory() {
     let mut fixture = Fixture::opened();
     for _ in 0..3 {
-        for tail in 0..FEW {
-            fixture.write(RX_DOORBELL, tail);
-            fixture.page.look();
-        }
-        let later = fixture.later(LONG);
+        nap(&mut fixture, 50, 49);
+        let later = fixture.later(PERIOD);
         assert!(fixture.page.turn(later).is_some());
         assert_eq!(fixture.window.placed(), Some(AT));
+    }
+}
+
+#[test]
+fn it_does_not_become_memory_again_at_once() {
+    let mut fixture = Fixture::opened();
+    nap(&mut fixture, 0, 9);
+    let later = fixture.later(PERIOD);
+    fixture.page.turn(later);
+    for (wait, placed) in [(SOON, None), (REST - SOON * 2, None), (SOON * 2, Some(AT))] {
+        let now = fixture.later(wait);
+        for tail in 1..=2 * MANY {
+            fixture.page.trapped(Direction::Tx, tail);
+            fixture.page.turn(now);
+        }
+        assert_eq!(fixture.window.placed(), placed);
     }
 }
 
