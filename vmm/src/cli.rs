@@ -34,8 +34,10 @@ Examples:
   A TAP that the caller opened (one descriptor per queue), and the console in a file:
     vmm --kernel bzImage --mem 128M --net fd=3:4 --serial file=console.log
 
-  No machine yet: it is configured, started and watched over HTTP on a Unix socket:
+  No machine yet: it is configured, started and watched over HTTP on a Unix socket, by
+  Firecracker's requests or by vmm ctl:
     vmm --api-sock vm.sock
+    vmm ctl vm.sock --help
 
 Exit codes:
   0 the guest powered off, or the user quit    1 the VMM or the host failed

@@ -20,6 +20,8 @@ pub enum BodyError {
     Json(String),
     #[error("{field}: {why}")]
     Field { field: &'static str, why: String },
+    #[error("a JSON object is expected, such as {{\"field\": \"value\"}}")]
+    NoObject,
     #[error("nothing to change: the body has no field")]
     Nothing,
 }
@@ -29,8 +31,12 @@ pub(crate) fn bad(field: &'static str, why: impl Into<String>) -> BodyError {
     BodyError::Field { field, why: why.into() }
 }
 
-/// Reads one JSON value; unknown fields, double fields and anything behind it are errors.
+/// Reads one JSON object; unknown fields, double fields and anything behind it are errors.
 pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, BodyError> {
+    // A list of all fields in order would do for serde.
+    if text.trim_ascii_start().first().is_some_and(|first| b"[\"0123456789-tfn".contains(first)) {
+        return Err(BodyError::NoObject);
+    }
     let mut json = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

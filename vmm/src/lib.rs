@@ -9,8 +9,11 @@ mod action;
 mod api;
 pub mod cli;
 mod control;
+mod ctl;
 mod dialect;
 mod end;
+#[cfg(test)]
+mod generated;
 mod kvm;
 mod memory;
 mod observe;
@@ -38,6 +41,12 @@ const BAD_USAGE: u8 = 2;
 
 /// Everything, from the arguments to the exit code.
 pub fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    if let (Some(program), Some(first)) = (words.next(), words.next())
+        && first == "ctl"
+    {
+        return ctl::main(std::iter::once(program).chain(words));
+    }
     restore_terminal_on_panic();
     let args = match Args::parse_from_args(std::env::args_os()) {
         Ok(args) => args,
