@@ -102,8 +102,10 @@ struct Incoming<R> {
     want: Want,
     pause: Option<Pause>,
     throttle: Throttle,
-    /// Frames without a ring for them are thrown away; this list stays empty.
-    drain: Option<Scatter>,
+    /// Frames without a ring for them are thrown away.
+    drain: bool,
+    /// No room for anything, for frames that are thrown away.
+    nowhere: Option<Scatter>,
 }
 
 /// A received frame that needs more buffers than there were: it is in `Incoming::frame`, its last
@@ -140,6 +142,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 mtu: usize::MAX,
                 filter,
                 hasher: None,
+                hits: None,
                 limiter: Arc::default(),
                 tracked: None,
             },
@@ -165,7 +168,8 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 want: Want::default(),
                 pause: None,
                 throttle: Throttle::default(),
-                drain: None,
+                drain: false,
+                nowhere: None,
             },
         }
     }
@@ -173,7 +177,14 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     /// Whether frames that find no ring are thrown away, since they are steered here on purpose;
     /// else they wait in the backend.
     pub(crate) fn drain(&mut self, on: bool, memory: GuestRam) {
-        self.rx.drain = on.then(|| Scatter::new(memory));
+        self.rx.drain = on;
+        self.rx.nowhere.get_or_insert_with(|| Scatter::new(memory));
+    }
+
+    /// The cable was pulled out or put in.
+    pub(crate) fn cable_changed(&mut self, memory: GuestRam) {
+        self.rx.readable = true;
+        self.rx.nowhere.get_or_insert_with(|| Scatter::new(memory));
     }
 
     /// Limits have changed.
@@ -270,6 +281,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
         {
             return Ok(Progress::Wait(until.min(given_up_at(since))));
         }
+        let pulled = self.link.is_pulled();
         let mut burst = Burst::of(TX_BURST_BYTES);
         for _ in 0..BUDGET {
             let token = match ring.next(frame)? {
@@ -284,6 +296,11 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                     return Ok(if ring.may_sleep()? { Progress::Idle } else { Progress::More });
                 }
             };
+            if pulled {
+                counters.tx_no_link.add(1);
+                ring.complete(token)?;
+                continue;
+            }
             if let Err(until) = throttle.ask(&self.pipeline.limiter, Way::Out, now) {
                 let since = throttle.since().unwrap_or(now);
                 if now < given_up_at(since) {
@@ -378,7 +395,8 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             throttle,
             ..
         } = &mut self.rx;
-        let Some(ring) = ring.as_mut().filter(|_| !*faulted) else { return Ok(self.throw_away()) };
+        let there = ring.as_mut().filter(|_| !*faulted && !self.link.is_pulled());
+        let Some(ring) = there else { return Ok(self.throw_away()) };
         if held.is_none() && !*readable {
             return Ok(Progress::Idle);
         }
@@ -493,20 +511,27 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
 }
 
 impl<T: TxRing, R: RxRing> Lane<T, R> {
-    /// Without a ring: empties the backend, if what is there was meant for this lane.
+    /// Without a cable, or a ring: empties the backend, if what is there was meant for this lane.
     fn throw_away(&mut self) -> Progress {
-        let Incoming { frame, readable, spill, drain: Some(nowhere), .. } = &mut self.rx else {
+        let Incoming { frame, readable, spill, drain, nowhere: Some(nowhere), .. } = &mut self.rx
+        else {
             return Progress::Idle;
+        };
+        let counters = &*self.pipeline.counters;
+        let lost = match (self.link.is_pulled(), *drain) {
+            (true, _) => &counters.rx_no_link,
+            (false, true) => &counters.rx_no_ring,
+            (false, false) => return Progress::Idle,
         };
         for _ in 0..BUDGET {
             if !*readable {
                 return Progress::Idle;
             }
             match self.queue.recv(Room { buffers: nowhere, skip: HEAD, spill }, frame) {
-                Ok(()) | Err(QueueError::Refused(_)) => self.pipeline.counters.rx_no_ring.add(1),
+                Ok(()) | Err(QueueError::Refused(_)) => lost.add(1),
                 Err(QueueError::NotReady | QueueError::Transient(_)) => *readable = false,
                 Err(QueueError::Gone(error)) => {
-                    self.pipeline.counters.backend_errors.add(1);
+                    counters.backend_errors.add(1);
                     *readable = false;
                     self.link.lose(&error);
                 }
@@ -549,7 +574,7 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
 
     fn run(&mut self, now: Instant, interest: &mut Interest<'_>) -> Again {
         let (tx, rx) = (self.pump_tx(now), self.pump_rx(now));
-        if self.watched && !self.link.is_up() {
+        if self.watched && self.link.is_lost() {
             for (fd, _) in self.queue.watches() {
                 self.forget(fd, interest);
             }

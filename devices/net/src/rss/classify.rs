@@ -125,6 +125,22 @@ bitflags! {
     }
 }
 
+impl Fields {
+    /// Names of those that there are, in order of hashing.
+    pub fn names(self) -> Vec<&'static str> {
+        const NAMES: [(Fields, &str); 6] = [
+            (Fields::L2_SOURCE, "source MAC"),
+            (Fields::L3_SOURCE, "source address"),
+            (Fields::L2_DESTINATION, "destination MAC"),
+            (Fields::L3_DESTINATION, "destination address"),
+            (Fields::L4_SOURCE, "source port"),
+            (Fields::L4_DESTINATION, "destination port"),
+        ];
+        let named = NAMES.iter().filter(|(field, _)| self.contains(*field));
+        named.map(|(_, name)| *name).collect()
+    }
+}
+
 /// The fields hashed for each protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selection([Fields; Protocol::COUNT]);
