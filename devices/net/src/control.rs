@@ -10,16 +10,13 @@ pub mod capture;
 pub mod inspect;
 pub mod latency;
 
-use std::fs::File;
-
 use serde::{Deserialize, Serialize};
 
+use crate::port::PortControl;
 use crate::rss::explain::MixedVersions;
 use crate::rss::{Explained, FlowKey};
 use crate::stage::limiter::Allowed;
-use capture::{CaptureError, CaptureSpec, CaptureState};
 use inspect::{Counters, Inspection, RssState};
-use latency::Latency;
 
 /// A network card, as the one who runs the machine sees it.
 ///
@@ -32,25 +29,38 @@ pub trait NicControl: Send + Sync {
     /// A picture of the card's state at one moment.
     fn inspect(&self) -> Inspection;
 
-    /// Counters of each queue pair, in order of pairs, since the machine was built. Takes no lock
-    /// that anything of the guest waits for: fit to be called often.
-    fn counters(&self) -> Vec<Counters>;
+    /// What is behind the front; the methods with a body are its.
+    fn port(&self) -> &dyn PortControl;
+
+    /// Counters of each queue pair, in order of pairs, since the machine was built. Takes no lock:
+    /// fit to be called often.
+    fn counters(&self) -> Vec<Counters> {
+        self.port().lane_counters()
+    }
 
     /// Hash key, table, and how often each bucket was hit; `None` while the driver has set none.
-    fn rss(&self) -> Option<RssState>;
+    fn rss(&self) -> Option<RssState> {
+        self.port().rss()
+    }
 
     /// Where frames of `flow` go and why.
     fn explain(&self, flow: &FlowKey) -> Result<Explained, ExplainError>;
 
     /// What the card may do at most.
-    fn allowed(&self) -> Allowed;
+    fn allowed(&self) -> Allowed {
+        self.port().allowed()
+    }
 
     /// Replaces all limits, from the next frame on.
-    fn limit(&self, allowed: &Allowed);
+    fn limit(&self, allowed: &Allowed) {
+        self.port().limit(allowed);
+    }
 
     /// Pulls the cable out, or puts it in again: the guest sees its link go down, and no frame
     /// passes either way. A card whose backend is gone stays down.
-    fn set_link(&self, up: bool);
+    fn set_link(&self, up: bool) {
+        self.port().set_link(up);
+    }
 
     /// What goes wrong on purpose, and has not been healed by a reset.
     fn faults(&self) -> Vec<Fault>;
@@ -61,25 +71,11 @@ pub trait NicControl: Send + Sync {
     /// Good behaviour again, as far as the driver still lives; what it was never told stays untold.
     fn clear_faults(&self);
 
-    /// Begins to write frames to `to`, an empty file open for writing, as pcapng; replaces a capture
-    /// that is running. Frames are dropped from the capture, never from the traffic.
-    fn start_capture(&self, to: File, spec: &CaptureSpec) -> Result<(), CaptureError>;
-
-    /// Ends the capture and returns once its file is complete; how it went, `None` if there was none.
-    fn stop_capture(&self) -> Option<CaptureState>;
-
-    /// The capture that is running, or the last one; `None` before the first.
-    fn capture(&self) -> Option<CaptureState>;
-
-    /// Begins to measure anew, or ends it; measuring costs time stamps, so it is off at first.
-    fn measure_latency(&self, on: bool);
-
-    /// What has been measured since measuring began; `None` before it ever did.
-    fn latency(&self) -> Option<Latency>;
-
     /// Who is told of what happens to the card, at once, on any of its threads: it may neither wait
     /// nor call the card.
-    fn set_listener(&self, listener: Option<Listener>);
+    fn set_listener(&self, listener: Option<Listener>) {
+        self.port().set_listener(listener);
+    }
 }
 
 /// Hears of [`NicEvent`]s.
@@ -99,8 +95,6 @@ pub enum NicEvent {
     Link { up: bool },
     /// Something goes wrong on purpose.
     Fault { fault: Fault },
-    /// The capture ended by itself.
-    CaptureEnded,
 }
 
 /// One thing to go wrong so that a driver's recovery can be rehearsed. All end with the reset that

@@ -26,7 +26,7 @@ use crate::port::Link;
 use crate::ring::{GuestFault, Next, RxRing, TxRing};
 use crate::scatter::Scatter;
 use crate::stage::filter::ReceiveFilter;
-use crate::stage::finish::{Body, finish};
+use crate::stage::finish::{Body, CHUNK, finish};
 use crate::stage::limiter::Way;
 
 /// Frames and bytes per direction and turn; then the other direction, mail and the thread's other
@@ -97,12 +97,15 @@ struct Incoming<R> {
     /// The backend spoke of an error: it must be asked, buffers or not.
     suspect: bool,
     spill: Box<[u8]>,
+    chunk: Box<[u8; CHUNK]>,
     held: Option<Held>,
     want: Want,
     pause: Option<Pause>,
     throttle: Throttle,
-    /// Frames without a ring for them are thrown away; this list stays empty.
-    drain: Option<Scatter>,
+    /// Frames without a ring for them are thrown away.
+    drain: bool,
+    /// No room for anything, for frames that are thrown away.
+    nowhere: Option<Scatter>,
 }
 
 /// A received frame that needs more buffers than there were: it is in `Incoming::frame`, its last
@@ -139,6 +142,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 mtu: usize::MAX,
                 filter,
                 hasher: None,
+                hits: None,
                 limiter: Arc::default(),
                 tracked: None,
             },
@@ -159,11 +163,13 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 suspect: false,
                 // Zeroed by the system when touched first, which a lane of small frames never does.
                 spill: vec![0; MAX_FRAME].into(),
+                chunk: Box::new([0; CHUNK]),
                 held: None,
                 want: Want::default(),
                 pause: None,
                 throttle: Throttle::default(),
-                drain: None,
+                drain: false,
+                nowhere: None,
             },
         }
     }
@@ -171,7 +177,14 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     /// Whether frames that find no ring are thrown away, since they are steered here on purpose;
     /// else they wait in the backend.
     pub(crate) fn drain(&mut self, on: bool, memory: GuestRam) {
-        self.rx.drain = on.then(|| Scatter::new(memory));
+        self.rx.drain = on;
+        self.rx.nowhere.get_or_insert_with(|| Scatter::new(memory));
+    }
+
+    /// The cable was pulled out or put in.
+    pub(crate) fn cable_changed(&mut self, memory: GuestRam) {
+        self.rx.readable = true;
+        self.rx.nowhere.get_or_insert_with(|| Scatter::new(memory));
     }
 
     /// Limits have changed.
@@ -268,6 +281,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
         {
             return Ok(Progress::Wait(until.min(given_up_at(since))));
         }
+        let pulled = self.link.is_pulled();
         let mut burst = Burst::of(TX_BURST_BYTES);
         for _ in 0..BUDGET {
             let token = match ring.next(frame)? {
@@ -282,6 +296,11 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                     return Ok(if ring.may_sleep()? { Progress::Idle } else { Progress::More });
                 }
             };
+            if pulled {
+                counters.tx_no_link.add(1);
+                ring.complete(token)?;
+                continue;
+            }
             if let Err(until) = throttle.ask(&self.pipeline.limiter, Way::Out, now) {
                 let since = throttle.since().unwrap_or(now);
                 if now < given_up_at(since) {
@@ -369,13 +388,15 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             readable,
             suspect,
             spill,
+            chunk,
             held,
             want,
             pause,
             throttle,
             ..
         } = &mut self.rx;
-        let Some(ring) = ring.as_mut().filter(|_| !*faulted) else { return Ok(self.throw_away()) };
+        let there = ring.as_mut().filter(|_| !*faulted && !self.link.is_pulled());
+        let Some(ring) = there else { return Ok(self.throw_away()) };
         if held.is_none() && !*readable {
             return Ok(Progress::Idle);
         }
@@ -463,12 +484,12 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             }
             *pause = None;
             want.learn(frame.len);
-            if !self.pipeline.admit(frame, now) {
+            if !self.pipeline.admit(frame, now, R::FINISHED) {
                 continue;
             }
             let spilled_at = room.len().saturating_sub(skip).saturating_add(HEAD);
             if R::FINISHED {
-                finish(frame, Body { room, headroom, spill, spilled_at });
+                finish(frame, Body { room, headroom, spill, spilled_at, chunk });
             }
             if room.len() < headroom.saturating_add(frame.len) {
                 *held = Some(Held { since: now, spilled_at });
@@ -490,20 +511,27 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
 }
 
 impl<T: TxRing, R: RxRing> Lane<T, R> {
-    /// Without a ring: empties the backend, if what is there was meant for this lane.
+    /// Without a cable, or a ring: empties the backend, if what is there was meant for this lane.
     fn throw_away(&mut self) -> Progress {
-        let Incoming { frame, readable, spill, drain: Some(nowhere), .. } = &mut self.rx else {
+        let Incoming { frame, readable, spill, drain, nowhere: Some(nowhere), .. } = &mut self.rx
+        else {
             return Progress::Idle;
+        };
+        let counters = &*self.pipeline.counters;
+        let lost = match (self.link.is_pulled(), *drain) {
+            (true, _) => &counters.rx_no_link,
+            (false, true) => &counters.rx_no_ring,
+            (false, false) => return Progress::Idle,
         };
         for _ in 0..BUDGET {
             if !*readable {
                 return Progress::Idle;
             }
             match self.queue.recv(Room { buffers: nowhere, skip: HEAD, spill }, frame) {
-                Ok(()) | Err(QueueError::Refused(_)) => self.pipeline.counters.rx_no_ring.add(1),
+                Ok(()) | Err(QueueError::Refused(_)) => lost.add(1),
                 Err(QueueError::NotReady | QueueError::Transient(_)) => *readable = false,
                 Err(QueueError::Gone(error)) => {
-                    self.pipeline.counters.backend_errors.add(1);
+                    counters.backend_errors.add(1);
                     *readable = false;
                     self.link.lose(&error);
                 }
@@ -546,7 +574,7 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
 
     fn run(&mut self, now: Instant, interest: &mut Interest<'_>) -> Again {
         let (tx, rx) = (self.pump_tx(now), self.pump_rx(now));
-        if self.watched && !self.link.is_up() {
+        if self.watched && self.link.is_lost() {
             for (fd, _) in self.queue.watches() {
                 self.forget(fd, interest);
             }

@@ -8,10 +8,12 @@ use device_core::counters;
 
 use crate::frame::{Csum, MIN_FRAME, Offloads, RxFrame, TxFrame};
 use crate::rss::Hasher;
+use crate::rss::hits::Hits;
 use crate::stage::filter::ReceiveFilter;
 use crate::stage::limiter::{Limiter, Wait, Way};
 use crate::stage::tracking::Table;
 use crate::wire::ethernet::Link;
+use crate::wire::layers::Layers;
 
 counters! {
     /// What one lane has done since its machine was built.
@@ -28,6 +30,8 @@ counters! {
         tx_throttled,
         /// Frames of connections beyond those allowed.
         tx_untracked,
+        /// Frames sent while the cable was pulled out.
+        tx_no_link,
         rx_frames,
         rx_bytes,
         /// Times that frames had to wait in the backend for buffers.
@@ -42,6 +46,8 @@ counters! {
         rx_filtered,
         /// Frames of connections beyond those allowed.
         rx_untracked,
+        /// Frames received while the cable was pulled out.
+        rx_no_link,
         backend_errors,
         interrupts,
         guest_faults,
@@ -59,6 +65,8 @@ pub struct Pipeline {
     pub mtu: usize,
     /// Finds the hash of each received frame, if the guest is to be told.
     pub hasher: Option<Arc<Hasher>>,
+    /// Counts which buckets of the guest's table it leads to.
+    pub hits: Option<Arc<Hits>>,
     /// Shared by the card's lanes.
     pub limiter: Arc<Limiter>,
     /// The limiter's connections, if they are limited.
@@ -67,7 +75,9 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// Whether a received frame goes on to the guest. May clear what the guest cannot understand.
-    pub fn admit(&self, frame: &mut RxFrame, now: Instant) -> bool {
+    /// Finds the frame's headers if that is wanted, or needed for its hash.
+    #[inline]
+    pub fn admit(&self, frame: &mut RxFrame, now: Instant, headers_wanted: bool) -> bool {
         let needs = frame.meta.needs();
         // One version of UDP segmentation is never had without the other.
         if !self.accepted.contains(needs) || frame.len < MIN_FRAME {
@@ -88,7 +98,15 @@ impl Pipeline {
         if !self.tracks(Way::In, frame.head.bytes(), now) {
             return false;
         }
-        frame.meta.hash = self.hasher.as_ref().and_then(|hasher| hasher.hash(frame.head.bytes()));
+        if headers_wanted || self.hasher.is_some() {
+            frame.findings.layers = Layers::of(frame.head.bytes());
+        }
+        let RxFrame { head, findings, .. } = &*frame;
+        let hasher = self.hasher.as_ref();
+        frame.meta.hash = hasher.and_then(|all| all.hash_found(head.bytes(), &findings.layers));
+        if let Some(hits) = &self.hits {
+            hits.count(frame.meta.hash);
+        }
         true
     }
 

@@ -9,6 +9,7 @@
 
 pub mod classify;
 pub mod explain;
+pub mod hits;
 pub mod sorter;
 pub mod steer;
 pub mod table;
@@ -22,7 +23,8 @@ pub use toeplitz::{Key, Toeplitz};
 use serde::Serialize;
 
 use crate::frame::FlowHash;
-use classify::{Flow, classify};
+use crate::wire::layers::Layers;
+use classify::{Flow, classify, classify_found};
 
 /// All that a guest sets of its receive-side scaling.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,21 +77,54 @@ impl Hasher {
         self.hash_flow(&classify(head))
     }
 
+    /// The same of a frame whose headers were found already.
+    #[inline]
+    pub fn hash_found(&self, head: &[u8], layers: &Layers) -> Option<FlowHash> {
+        self.hash_flow(&classify_found(head, layers))
+    }
+
     fn hash_flow(&self, flow: &Flow<'_>) -> Option<FlowHash> {
         let fields = self.rss.fields.of(flow.protocol) & flow.protocol.fields();
         if fields.is_empty() {
             return None;
         }
-        let (mut value, mut place) = (self.rss.initial, 0);
-        for (_, bytes) in flow.parts().iter().filter(|(field, _)| fields.intersects(*field)) {
-            value ^= self.toeplitz.hash_at(place, bytes);
-            place = place.saturating_add(bytes.len());
-        }
+        let hash = match self.hash_tuple(flow) {
+            Some(hash) if fields == flow.protocol.fields() => hash,
+            _ => self.hash_fields(flow, fields),
+        };
+        let value = self.rss.initial ^ hash;
         let protocol = match flow.protocol {
             protocol if fields.intersects(Fields::PORTS) => protocol,
             protocol => protocol.without_ports(),
         };
         Some(FlowHash { value, protocol })
+    }
+
+    /// All of a flow with addresses and ports, which nearly all are.
+    #[inline]
+    fn hash_tuple(&self, flow: &Flow<'_>) -> Option<u32> {
+        if !flow.protocol.has_ports() {
+            return None;
+        }
+        let Flow { source, destination, ports, .. } = flow;
+        let t = &*self.toeplitz;
+        if let (Some(source), Some(destination)) = (source.as_array(), destination.as_array()) {
+            let addresses = t.hash_part::<0, 4>(source) ^ t.hash_part::<4, 4>(destination);
+            return Some(addresses ^ t.hash_part::<8, 4>(ports));
+        }
+        let (source, destination) = (source.as_array()?, destination.as_array()?);
+        let addresses = t.hash_part::<0, 16>(source) ^ t.hash_part::<16, 16>(destination);
+        Some(addresses ^ t.hash_part::<32, 4>(ports))
+    }
+
+    /// Some fields, one behind the other.
+    fn hash_fields(&self, flow: &Flow<'_>, fields: Fields) -> u32 {
+        let (mut hash, mut place) = (0, 0);
+        for (_, bytes) in flow.parts().iter().filter(|(field, _)| fields.intersects(*field)) {
+            hash ^= self.toeplitz.hash_at(place, bytes);
+            place = place.saturating_add(bytes.len());
+        }
+        hash
     }
 
     /// The lane for a frame of this hash.

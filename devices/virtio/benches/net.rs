@@ -6,27 +6,47 @@ use device_core::worker::Threads;
 use net::backend::null::Null;
 use net::backend::script::stage;
 use net::backend::{NetQueue, loopback};
+use net::frame::Csum;
 use net::port::NetPort;
 use virtio::net::Net;
-use virtio::testing::nic::{ABLE, INDIRECT, MAC, MRG_RXBUF, Nic, RX_OFFLOADS, TX_OFFLOADS};
+use virtio::testing::nic::{
+    ABLE, CTRL, HASH_REPORT, INDIRECT, MAC, MQ, MRG_RXBUF, Nic, RSS, RX_OFFLOADS, TX_OFFLOADS,
+};
 use virtio::testing::ring::{readable, writable};
 
 /// Frames between two looks of the driver.
 const BATCH: u16 = 128;
+/// The command that sets a table, and all types of hash there are.
+const QUEUES: u8 = 4;
+const RSS_CONFIG: u8 = 1;
+const ALL_TYPES: u32 = 0x3f;
 
-/// A card whose backend takes every frame and brings frames of `len` bytes without end.
+/// A card whose backend takes every frame and brings frames of `len` bytes without end, their
+/// checksums known to be right.
 fn nic(len: usize) -> Nic {
-    nic_on(Box::new(Null { frames: u64::MAX, len }))
+    nic_on(Box::new(Null::new(u64::MAX, len, Csum::Valid)), false)
 }
 
-fn nic_on(queue: Box<dyn NetQueue>) -> Nic {
+/// With hashes the driver also asks for what ENA's always has: a table, and each frame's hash.
+fn nic_on(queue: Box<dyn NetQueue>, hashes: bool) -> Nic {
     let mut machine = TestMachine::new(ram(0x200_0000));
     machine.threads = Threads::by_hand().expect("epoll");
     let (backend, _, _) = stage(1, ABLE).expect("eventfd");
     let port = NetPort::with_backend("bench", Box::new(backend), vec![queue], &machine.kit());
     let net = Net::on_port("bench", MAC, port.expect("no thread needed"), &machine.kit());
     let mut nic = Nic::of(machine, net, Vec::new(), 1, true);
-    nic.start(INDIRECT | MRG_RXBUF | TX_OFFLOADS | RX_OFFLOADS);
+    let features = INDIRECT | MRG_RXBUF | TX_OFFLOADS | RX_OFFLOADS;
+    if !hashes {
+        nic.start(features);
+        return nic;
+    }
+    nic.start(features | CTRL | MQ | RSS | HASH_REPORT);
+    let mut config = ALL_TYPES.to_le_bytes().to_vec();
+    config.extend(127u16.to_le_bytes()); // the table's mask
+    config.extend([0; 2 + 2 * 128]); // all to the one lane, and what has no hash too
+    config.extend([1, 0, 40]); // pairs, bytes of the key
+    config.extend([0x5a; 40]);
+    assert_eq!(nic.command(QUEUES, RSS_CONFIG, &config), Some(0));
     nic
 }
 
@@ -59,9 +79,14 @@ fn transmit(c: &mut Criterion) {
 }
 
 fn receive(c: &mut Criterion) {
-    let mut group = c.benchmark_group("virtio-net rx");
+    receive_by("virtio-net rx", false, c);
+    receive_by("virtio-net rx with hashes", true, c);
+}
+
+fn receive_by(name: &str, hashes: bool, c: &mut Criterion) {
+    let mut group = c.benchmark_group(name);
     for (name, len, buffers) in [("60", 60, 1), ("1514", 1514, 1), ("64k in 43", 65_000, 43)] {
-        let mut nic = nic(len);
+        let mut nic = nic_on(Box::new(Null::new(u64::MAX, len, Csum::Valid)), hashes);
         let frames = BATCH / buffers;
         group.throughput(Throughput::Elements(frames.into()));
         let heads: Vec<u16> = (0..frames * buffers)
@@ -88,13 +113,19 @@ fn receive(c: &mut Criterion) {
 
 /// Each frame out and in again, its bytes copied once on either way.
 fn around(c: &mut Criterion) {
-    let mut group = c.benchmark_group("virtio-net loopback");
+    around_by("virtio-net loopback", false, c);
+    around_by("virtio-net loopback with hashes", true, c);
+}
+
+fn around_by(name: &str, hashes: bool, c: &mut Criterion) {
+    let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Elements(BATCH.into()));
     for len in [60u32, 1514] {
-        let mut nic = nic_on(Box::new(loopback::Queue::new().expect("eventfd")));
-        let at = nic.buffer(12 + len);
+        let mut nic = nic_on(Box::new(loopback::Queue::new().expect("eventfd")), hashes);
+        let header = if hashes { 20 } else { 12 };
+        let at = nic.buffer(header + len);
         let tx: Vec<u16> =
-            (0..BATCH).map(|_| nic.pairs[0].tx.offer(&[readable(at, 12 + len)])).collect();
+            (0..BATCH).map(|_| nic.pairs[0].tx.offer(&[readable(at, header + len)])).collect();
         let rx: Vec<u16> = (0..BATCH)
             .map(|_| {
                 let at = nic.buffer(2048);

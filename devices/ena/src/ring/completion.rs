@@ -1,12 +1,11 @@
 //! Completion queues: entries whose phase bit appears last (specification 7.4 and 7.10).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use device_core::GuestRam;
+use device_core::memory::Span;
 use net::ring::{GuestFault, PutOff};
-use vm_memory::{ByteValued, Bytes, GuestAddress};
 
 use super::descriptor::PHASE; // entries have it in the same place
 use super::interrupt::Vector;
@@ -35,8 +34,15 @@ impl CqConfig {
         if !matches!(self.entry_words, 2 | 4 | 8) {
             return Err(BadRing::EntryWords(self.entry_words));
         }
-        let entry_len = usize::from(self.entry_words).saturating_mul(WORD);
-        check_ring(memory, self.base, self.depth, entry_len)
+        check_ring(memory, self.base, self.depth, self.entry_len())
+    }
+
+    fn entry_len(&self) -> usize {
+        usize::from(self.entry_words).saturating_mul(WORD)
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.depth).saturating_mul(self.entry_len())
     }
 }
 
@@ -44,7 +50,7 @@ impl CqConfig {
 pub(super) struct Completions {
     config: CqConfig,
     direction: Direction,
-    memory: GuestRam,
+    ring: Span,
     vector: Option<Arc<Vector>>,
     /// Counter of the next entry.
     next: u16,
@@ -80,21 +86,22 @@ impl Completions {
             return Err(BadRing::EntryWords(config.entry_words));
         }
         let put_off = Interrupt::Nothing;
-        Ok(Completions { config, direction, memory, vector, next: 0, fresh: false, put_off })
+        let ring = Span::new(memory, config.base, config.len());
+        Ok(Completions { config, direction, ring, vector, next: 0, fresh: false, put_off })
     }
 
     /// A packet has been sent (specification 7.4). `head` is the submission queue's counter after
     /// it.
     pub fn push_tx(&mut self, id: u16, status: u8, head: u16) -> Result<(), GuestFault> {
         let at = self.next_entry();
-        if self.config.entry_words == 4 {
-            self.write(at, 8, [0u32; 2])?; // no time stamp
-        }
         let low = u32::from(id) | u32::from(status) << 16 | self.phase();
         let entry = u64::from(low) | u64::from(head) << 48;
-        // One store shows all of the entry. Release: the guest may use the packet's memory again.
-        let at = GuestAddress(at);
-        self.memory.store(entry.to_le(), at, Ordering::Release).map_err(|_| NO_MEMORY)?;
+        // One store shows all of the entry, after which the guest may use the packet's memory again.
+        let stored = match self.config.entry_words {
+            4 => self.ring.store(at, [entry, 0]), // no time stamp
+            _ => self.ring.store(at, [entry]),
+        };
+        stored.ok_or(NO_MEMORY)?;
         self.advance();
         Ok(())
     }
@@ -103,16 +110,15 @@ impl Completions {
     /// and its address.
     pub fn push_rx(&mut self, words: [u32; 4], address: u64) -> Result<(), GuestFault> {
         let at = self.next_entry();
-        let [first, second, third, fourth] = words;
-        if self.config.entry_words == 8 {
-            let (low, high) = (address as u32, (address >> 32) as u32);
-            self.write(at, 16, [low, high, 0, 0].map(u32::to_le))?; // no time stamp
-        }
-        self.write(at, 4, [second, third, fourth].map(u32::to_le))?;
-        // Release: who sees the phase sees the rest of the entry, and the buffer.
-        let first = (first | self.phase()).to_le();
-        let at = GuestAddress(at);
-        self.memory.store(first, at, Ordering::Release).map_err(|_| NO_MEMORY)?;
+        let [first, second, third, fourth] = words.map(u64::from);
+        // The phase comes last: who sees it sees the rest of the entry, and the buffer.
+        let head = first | u64::from(self.phase()) | second << 32;
+        let tail = third | fourth << 32;
+        let stored = match self.config.entry_words {
+            8 => self.ring.store(at, [head, tail, address, 0]), // no time stamp
+            _ => self.ring.store(at, [head, tail]),
+        };
+        stored.ok_or(NO_MEMORY)?;
         self.advance();
         Ok(())
     }
@@ -152,10 +158,10 @@ impl Completions {
         PutOff { fired: vector.raise(), until: None }
     }
 
+    /// Where the next entry is in the ring.
     fn next_entry(&self) -> u64 {
         let index = u64::from(self.next & self.config.depth.wrapping_sub(1));
-        let len = u64::from(self.config.entry_words).wrapping_mul(WORD as u64);
-        self.config.base.wrapping_add(index.wrapping_mul(len))
+        index.wrapping_mul(self.config.entry_len() as u64)
     }
 
     fn phase(&self) -> u32 {
@@ -165,10 +171,5 @@ impl Completions {
     fn advance(&mut self) {
         self.next = self.next.wrapping_add(1);
         self.fresh = true;
-    }
-
-    fn write(&self, entry: u64, offset: u64, words: impl ByteValued) -> Result<(), GuestFault> {
-        let at = GuestAddress(entry.wrapping_add(offset));
-        self.memory.write_obj(words, at).map_err(|_| NO_MEMORY)
     }
 }

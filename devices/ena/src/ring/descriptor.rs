@@ -1,7 +1,16 @@
 //! The words of submission descriptors (specification 7.3 and 7.9), each read once and judged then.
 
+use device_core::memory::Span;
+
 /// Bytes of one descriptor.
 pub const LEN: usize = 16;
+
+/// The words of descriptor `index` of a ring; `None` unless it is in RAM.
+#[inline]
+pub fn read(ring: &Span, index: u16) -> Option<[u32; 4]> {
+    let [low, high] = ring.load(u64::from(index).wrapping_mul(LEN as u64))?;
+    Some([low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32])
+}
 
 /// Bits of the first word.
 pub const META_GIVEN: u32 = 1 << 14;

@@ -6,17 +6,16 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use device_core::GuestRam;
 use device_core::kick::borrow;
+use device_core::memory::Span;
 use net::frame::RxFrame;
 use net::ring::{GuestFault, PutOff, RxRing};
 use net::scatter::{Scatter, ScatterError};
 use net::stage::finish::{Findings, TransportCheck};
 use net::wire::layers::{L3, L4};
-use vm_memory::{Bytes, GuestAddress};
 
 use super::completion::Completions;
-use super::descriptor::{FIRST, L3_IPV4, L3_IPV6, L4_TCP, L4_UDP, LAST, LEN, RxDescriptor};
+use super::descriptor::{FIRST, L3_IPV4, L3_IPV6, L4_TCP, L4_UDP, LAST, LEN, RxDescriptor, read};
 use super::{BadRing, Direction, FaultSink, MAX_BUFFERS, RxConfig, SqDoorbell, check_ring};
 
 const WILD_TAIL: GuestFault = GuestFault("the doorbell is further than the ring is long");
@@ -39,8 +38,7 @@ const BUFFER: u32 = 1 << 30;
 pub struct Rx {
     index: u16,
     depth: u16,
-    base: u64,
-    memory: GuestRam,
+    ring: Span,
     completions: Completions,
     doorbell: Arc<SqDoorbell>,
     faults: Arc<dyn FaultSink>,
@@ -67,10 +65,9 @@ impl Rx {
         Ok(Rx {
             index,
             depth,
-            base,
+            ring: Span::new(memory.clone(), base, usize::from(depth).saturating_mul(LEN)),
             completions: Completions::new(completions, Direction::Rx, memory.clone(), vector)?,
-            room: Scatter::new(memory.clone()),
-            memory,
+            room: Scatter::new(memory),
             doorbell,
             faults,
             head: 0,
@@ -97,10 +94,8 @@ impl Rx {
         if self.head == self.tail && !self.look()? {
             return Ok(false);
         }
-        let index = u64::from(self.head & self.depth.wrapping_sub(1));
-        let at = self.base.wrapping_add(index.wrapping_mul(LEN as u64));
-        let words: [u32; 4] = self.memory.read_obj(GuestAddress(at)).map_err(|_| NO_MEMORY)?;
-        let descriptor = RxDescriptor(words.map(u32::from_le));
+        let index = self.head & self.depth.wrapping_sub(1);
+        let descriptor = RxDescriptor(read(&self.ring, index).ok_or(NO_MEMORY)?);
         let (id, len, address) = (descriptor.id(), descriptor.len(), descriptor.address());
         match self.room.push(address, len) {
             Ok(()) => {}

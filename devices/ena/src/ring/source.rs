@@ -1,10 +1,10 @@
 //! Where a transmit queue's descriptors are, and how they are read: each once, below the tail.
 
 use device_core::GuestRam;
+use device_core::memory::Span;
 use net::ring::GuestFault;
-use vm_memory::{Bytes, GuestAddress};
 
-use super::descriptor::{LEN, TxDescriptor};
+use super::descriptor::{LEN, TxDescriptor, read};
 use super::llq::{Entry, LlqPolicy};
 use super::{BadRing, check_ring};
 
@@ -23,8 +23,7 @@ pub enum Placement {
 
 /// A ring of transmit descriptors.
 pub struct Source {
-    memory: GuestRam,
-    base: u64,
+    ring: Span,
     depth: u16,
     llq: Option<Entry>,
 }
@@ -47,7 +46,8 @@ impl Source {
             }
         };
         check_ring(&memory, base, depth, entry_len)?;
-        Ok(Source { memory, base, depth, llq })
+        let len = usize::from(depth).saturating_mul(entry_len);
+        Ok(Source { ring: Span::new(memory, base, len), depth, llq })
     }
 
     /// Begins a packet at `head`, of which there are entries up to `tail`.
@@ -62,17 +62,15 @@ impl Source {
     pub fn next(&mut self, cursor: &mut Cursor) -> Result<Option<TxDescriptor>, GuestFault> {
         let Some(entry) = &mut self.llq else {
             let Some(index) = cursor.step(self.depth) else { return Ok(None) };
-            let at = self.base.wrapping_add(u64::from(index).wrapping_mul(LEN as u64));
-            let words: [u32; 4] = self.memory.read_obj(GuestAddress(at)).map_err(|_| NO_MEMORY)?;
-            let descriptor = TxDescriptor(words.map(u32::from_le));
+            let descriptor = TxDescriptor(read(&self.ring, index).ok_or(NO_MEMORY)?);
             check_phase(descriptor, cursor.head.wrapping_sub(1), self.depth)?;
             return Ok(Some(descriptor));
         };
         if entry.is_used_up() {
             let Some(index) = cursor.step(self.depth) else { return Ok(None) };
             let bytes = entry.next_bytes();
-            let at = self.base.wrapping_add(u64::from(index).wrapping_mul(bytes.len() as u64));
-            self.memory.read_slice(bytes, GuestAddress(at)).map_err(|_| NO_MEMORY)?;
+            let at = u64::from(index).wrapping_mul(bytes.len() as u64);
+            self.ring.read(at, bytes).ok_or(NO_MEMORY)?;
         }
         let descriptor = entry.descriptor();
         check_phase(descriptor, cursor.head.wrapping_sub(1), self.depth)?;

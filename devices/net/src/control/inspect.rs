@@ -3,7 +3,6 @@
 use serde::{Serialize, Serializer};
 
 use super::Fault;
-use super::capture::CaptureState;
 use crate::mac::MacAddr;
 use crate::rss::Steering;
 use crate::spec::Model;
@@ -39,8 +38,6 @@ pub struct Inspection {
     pub resets: u64,
     pub last_reset: Option<Reset>,
     pub faults: Vec<Fault>,
-    pub capture: Option<CaptureState>,
-    pub measures_latency: bool,
 }
 
 /// Where a card is in its life.

@@ -10,6 +10,9 @@
 use bitflags::bitflags;
 use serde::Serialize;
 
+use crate::wire::layers::{L3, L4, Layers};
+use crate::wire::{ipv4, ipv6};
+
 pub(super) const ETHERNET: usize = 14;
 pub(super) const TAG: usize = 4;
 pub(super) const MAX_TAGS: usize = 2;
@@ -122,6 +125,22 @@ bitflags! {
     }
 }
 
+impl Fields {
+    /// Names of those that there are, in order of hashing.
+    pub fn names(self) -> Vec<&'static str> {
+        const NAMES: [(Fields, &str); 6] = [
+            (Fields::L2_SOURCE, "source MAC"),
+            (Fields::L3_SOURCE, "source address"),
+            (Fields::L2_DESTINATION, "destination MAC"),
+            (Fields::L3_DESTINATION, "destination address"),
+            (Fields::L4_SOURCE, "source port"),
+            (Fields::L4_DESTINATION, "destination port"),
+        ];
+        let named = NAMES.iter().filter(|(field, _)| self.contains(*field));
+        named.map(|(_, name)| *name).collect()
+    }
+}
+
 /// The fields hashed for each protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selection([Fields; Protocol::COUNT]);
@@ -197,6 +216,29 @@ pub fn classify(head: &[u8]) -> Flow<'_> {
         destination: head.get(..6).unwrap_or_default(),
         ports: [0; 4],
     })
+}
+
+/// The same as [`classify`], for a frame whose headers were found already. Only what is neither TCP
+/// nor UDP, and what has extension headers, is looked at anew.
+#[inline]
+pub fn classify_found<'a>(head: &'a [u8], layers: &Layers) -> Flow<'a> {
+    found(head, layers).unwrap_or_else(|| classify(head))
+}
+
+#[inline]
+fn found<'a>(head: &'a [u8], layers: &Layers) -> Option<Flow<'a>> {
+    let (protocol, addresses, fixed) = match (layers.l3?, layers.l4?) {
+        (L3::Ipv4, L4::Tcp) => (Protocol::Tcp4, ipv4::ADDRESSES, None),
+        (L3::Ipv4, L4::Udp) => (Protocol::Udp4, ipv4::ADDRESSES, None),
+        (L3::Ipv6, L4::Tcp) => (Protocol::Tcp6, ipv6::ADDRESSES, Some(ipv6::HEADER)),
+        (L3::Ipv6, L4::Udp) => (Protocol::Udp6, ipv6::ADDRESSES, Some(ipv6::HEADER)),
+    };
+    if fixed.is_some_and(|len| layers.l3_at.checked_add(len) != Some(layers.l4_at)) {
+        return None;
+    }
+    let addresses = head.get(layers.l3_at..)?.get(addresses)?;
+    let (source, destination) = addresses.split_at_checked(addresses.len() >> 1)?;
+    Some(Flow { protocol, source, destination, ports: ports(head, layers.l4_at)? })
 }
 
 fn ipv4(head: &[u8], at: usize) -> Option<Flow<'_>> {

@@ -155,4 +155,37 @@ proptest! {
         prop_assert!(len <= crate::rss::toeplitz::MAX_INPUT);
         prop_assert!(flow.protocol.has_ports() || flow.ports == [0; 4]);
     }
+
+    #[test]
+    fn headers_found_before_lead_to_the_same_flow(
+        tags in 0usize..4,
+        six in any::<bool>(),
+        first in prop_oneof![Just(0x45u8), Just(0x46), Just(0x60), any::<u8>()],
+        fragment in prop_oneof![Just(0u16), Just(0x4000), any::<u16>()],
+        next in prop_oneof![Just(6u8), Just(17), Just(0), Just(44), Just(60), any::<u8>()],
+        behind in prop::sample::select(vec![6u8, 17, 60, 44, 1]),
+        len in 0u16..200,
+        cut in 0usize..140,
+        noise in any::<[u8; 160]>(),
+    ) {
+        let mut frame = MACS.to_vec();
+        for _ in 0..tags {
+            frame.extend([0x81, 0, 0, 1]);
+        }
+        frame.extend(if six { [0x86, 0xdd] } else { [8, 0] });
+        let at = frame.len();
+        frame.extend(noise);
+        frame[at] = first;
+        if six {
+            frame[at + 4..at + 6].copy_from_slice(&len.to_be_bytes());
+            frame[at + 6] = next;
+            frame[at + 40..at + 42].copy_from_slice(&[behind, 0]);
+        } else {
+            frame[at + 2..at + 4].copy_from_slice(&len.to_be_bytes());
+            frame[at + 6..at + 8].copy_from_slice(&fragment.to_be_bytes());
+            frame[at + 9] = next;
+        }
+        frame.truncate(cut);
+        prop_assert_eq!(classify_found(&frame, &Layers::of(&frame)), classify(&frame));
+    }
 }

@@ -61,6 +61,13 @@ impl Toeplitz {
         places.fold(0, |hash, (row, byte)| hash ^ row.get(usize::from(*byte)).unwrap_or(&0))
     }
 
+    /// The same of so many bytes at a place that is known beforehand.
+    #[inline]
+    pub fn hash_part<const PLACE: usize, const N: usize>(&self, bytes: &[u8; N]) -> u32 {
+        const { assert!(PLACE + N <= MAX_INPUT) };
+        self.hash_at(PLACE, bytes)
+    }
+
     /// All rows, for whoever hashes elsewhere.
     pub fn rows(&self) -> &[[u32; 256]; MAX_INPUT] {
         &self.rows

@@ -3,14 +3,12 @@
 
 use crate::frame::{Csum, RxFrame};
 use crate::scatter::Scatter;
-use crate::wire::be16;
 use crate::wire::checksum::{Sum, pseudo_header};
-use crate::wire::ipv4::Ipv4;
-use crate::wire::ipv6::Ipv6;
 use crate::wire::layers::{L3, L4, Layers};
+use crate::wire::{be16, ipv4, ipv6};
 
 /// Bytes that are copied out of guest buffers at once to be summed.
-const CHUNK: usize = 2048;
+pub const CHUNK: usize = 2048;
 
 /// What a received frame is, and what its checksums are worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,26 +36,29 @@ pub struct Body<'a> {
     /// What is in the frame from `spilled_at` on.
     pub spill: &'a mut [u8],
     pub spilled_at: usize,
+    /// Of no matter before and after; room for what is being summed.
+    pub chunk: &'a mut [u8; CHUNK],
 }
 
-/// Completes the frame's checksum, or checks it; afterwards nothing is left to be done.
+/// Completes the frame's checksum, or checks it; afterwards nothing is left to be done. Where its
+/// headers are is known already.
 pub fn finish(frame: &mut RxFrame, mut body: Body<'_>) {
-    let layers = Layers::of(frame.head.bytes());
+    let layers = frame.findings.layers;
     let mut completed = None;
     if let Csum::Needed { start, offset } = frame.meta.csum {
         complete(frame, &mut body, start.into(), offset.into());
         completed = Some(usize::from(start));
     }
     let header_sum_wrong = layers.l3 == Some(L3::Ipv4) && {
-        let header = frame.head.bytes().get(layers.l3_at..).and_then(Ipv4::of);
-        !header.is_some_and(|header| header.is_sum_right())
+        let header = frame.head.bytes().get(layers.l3_at..layers.l4_at);
+        !header.is_some_and(ipv4::is_sum_right)
     };
     let transport = match layers.l4 {
         Some(l4) if !header_sum_wrong => {
             if completed == Some(layers.l4_at) {
                 TransportCheck::Right
             } else {
-                check(frame, &body, &layers, l4)
+                check(frame, &mut body, &layers, l4)
             }
         }
         _ => TransportCheck::NotDone,
@@ -66,7 +67,8 @@ pub fn finish(frame: &mut RxFrame, mut body: Body<'_>) {
         TransportCheck::Right => Csum::Valid,
         TransportCheck::NotDone | TransportCheck::Wrong => Csum::Unknown,
     };
-    frame.findings = Findings { layers, header_sum_wrong, transport };
+    frame.findings.header_sum_wrong = header_sum_wrong;
+    frame.findings.transport = transport;
 }
 
 /// Sums up the frame from `start` and stores the result.
@@ -85,7 +87,7 @@ fn complete(frame: &mut RxFrame, body: &mut Body<'_>, start: usize, offset: usiz
 }
 
 /// Whether the transport checksum is right; what the backend vouches for is not summed again.
-fn check(frame: &RxFrame, body: &Body<'_>, layers: &Layers, l4: L4) -> TransportCheck {
+fn check(frame: &RxFrame, body: &mut Body<'_>, layers: &Layers, l4: L4) -> TransportCheck {
     let head = frame.head.bytes();
     if l4 == L4::Udp {
         let field = be16(head, layers.l4_at.saturating_add(l4.checksum_at()));
@@ -100,14 +102,14 @@ fn check(frame: &RxFrame, body: &Body<'_>, layers: &Layers, l4: L4) -> Transport
     }
     let packet = head.get(layers.l3_at..).unwrap_or_default();
     let addresses = match layers.l3 {
-        Some(L3::Ipv4) => Ipv4::of(packet).map(|ip| (ip.source(), ip.destination())),
-        Some(L3::Ipv6) => Ipv6::of(packet).map(|ip| (ip.source(), ip.destination())),
+        Some(L3::Ipv4) => packet.get(ipv4::ADDRESSES),
+        Some(L3::Ipv6) => packet.get(ipv6::ADDRESSES),
         None => None,
     };
-    let (Some((source, destination)), Ok(len)) = (addresses, u32::try_from(layers.l4_len)) else {
+    let (Some(addresses), Ok(len)) = (addresses, u32::try_from(layers.l4_len)) else {
         return TransportCheck::NotDone;
     };
-    let mut sum = pseudo_header(source, destination, l4.protocol(), len);
+    let mut sum = pseudo_header(addresses, l4.protocol(), len);
     let end = layers.l4_at.saturating_add(layers.l4_len);
     if !body.sum(frame, layers.l4_at, end, &mut sum) {
         return TransportCheck::NotDone; // cut off
@@ -117,7 +119,7 @@ fn check(frame: &RxFrame, body: &Body<'_>, layers: &Layers, l4: L4) -> Transport
 
 impl Body<'_> {
     /// Adds the frame's bytes from `start` to `end`; false if it is shorter.
-    fn sum(&self, frame: &RxFrame, start: usize, end: usize, sum: &mut Sum) -> bool {
+    fn sum(&mut self, frame: &RxFrame, start: usize, end: usize, sum: &mut Sum) -> bool {
         if start > end || end > frame.len {
             return false;
         }
@@ -125,10 +127,9 @@ impl Body<'_> {
         sum.add(head.get(start..end.min(head.len())).unwrap_or_default());
         let mut at = start.max(head.len());
         let in_room = end.min(self.spilled_at);
-        let mut chunk = [0; CHUNK];
         while at < in_room {
             let len = in_room.saturating_sub(at).min(CHUNK);
-            let Some(bytes) = chunk.get_mut(..len) else { return false };
+            let Some(bytes) = self.chunk.get_mut(..len) else { return false };
             if !self.room.read_at(self.headroom.saturating_add(at), bytes) {
                 return false;
             }

@@ -27,11 +27,13 @@ fn finished(bytes: &[u8], csum: Csum, room: usize) -> Done {
     frame.meta.csum = csum;
     let (head, body) = bytes.split_at(bytes.len().min(HEAD));
     frame.head.set(head);
+    frame.findings.layers = Layers::of(head);
     let in_room = room.saturating_sub(HEAD).min(body.len());
     list.write_at(HEAD, &body[..in_room]);
     spill[..body.len() - in_room].copy_from_slice(&body[in_room..]);
     let spilled_at = room.saturating_sub(HEAD) + HEAD;
-    finish(&mut frame, Body { room: &list, headroom: 0, spill: &mut spill, spilled_at });
+    let chunk = &mut [0xee; CHUNK];
+    finish(&mut frame, Body { room: &list, headroom: 0, spill: &mut spill, spilled_at, chunk });
     let mut back = vec![0; body.len()];
     list.read_at(HEAD, &mut back[..in_room]);
     back[in_room..].copy_from_slice(&spill[..body.len() - in_room]);

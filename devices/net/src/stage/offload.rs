@@ -182,13 +182,13 @@ fn seed(request: &Request, head: &mut [u8], l4: L4) -> Result<(), BadOffload> {
         Some(L3::Ipv4) => Ipv4::of(header).and_then(|ip| {
             let len = usize::from(ip.total_len()).checked_sub(request.l3_len)?;
             let len = u32::try_from(len).ok()?;
-            Some(pseudo_header(ip.source(), ip.destination(), l4.protocol(), len))
+            Some(pseudo_header(ip.addresses(), l4.protocol(), len))
         }),
         Some(L3::Ipv6) => Ipv6::of(header).and_then(|ip| {
             let extensions = request.l3_len.checked_sub(ipv6::HEADER)?;
             let len = usize::from(ip.payload_len()).checked_sub(extensions)?;
             let len = u32::try_from(len).ok()?;
-            Some(pseudo_header(ip.source(), ip.destination(), l4.protocol(), len))
+            Some(pseudo_header(ip.addresses(), l4.protocol(), len))
         }),
         None => None,
     };

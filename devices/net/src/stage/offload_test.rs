@@ -62,8 +62,7 @@ fn seeded(mut bytes: Vec<u8>, with_len: bool) -> Vec<u8> {
         L3::Ipv6 => &packet[8..40],
     };
     let len = if with_len { layers.l4_len as u32 } else { 0 };
-    let (from, to) = addresses.split_at(addresses.len() / 2);
-    let sum = pseudo_header(from, to, l4.protocol(), len).value();
+    let sum = pseudo_header(addresses, l4.protocol(), len).value();
     put_be16(&mut bytes, layers.l4_at + l4.checksum_at(), sum);
     bytes
 }

@@ -11,20 +11,25 @@ pub struct Sum {
 
 impl Sum {
     /// Adds bytes as they are on the wire.
+    #[inline]
     pub fn add(&mut self, bytes: &[u8]) {
         let (quads, rest) = bytes.as_chunks::<4>();
-        let mut last = [0; 4];
-        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        let quads = quads.iter().chain([&last]);
+        let last = match *rest {
+            [a] => u32::from_le_bytes([a, 0, 0, 0]),
+            [a, b] => u32::from_le_bytes([a, b, 0, 0]),
+            [a, b, c] => u32::from_le_bytes([a, b, c, 0]),
+            _ => 0,
+        };
+        let words = quads.iter().map(|quad| u32::from_le_bytes(*quad));
         // 2^32 words at most before this wraps: the longest frame has 2^15.
-        let sum = quads.fold(0u64, |sum, quad| sum.wrapping_add(u32::from_le_bytes(*quad).into()));
-        let sum = fold(sum);
-        let sum = if self.odd { sum.swap_bytes() } else { sum };
-        self.words = self.words.wrapping_add(sum.into());
+        let sum = words.fold(last.into(), |sum: u64, word| sum.wrapping_add(word.into()));
+        let sum = if self.odd { fold(sum).swap_bytes().into() } else { sum };
+        self.words = self.words.wrapping_add(sum);
         self.odd ^= bytes.len() % 2 == 1;
     }
 
     /// Adds one number.
+    #[inline]
     pub fn add_number(&mut self, number: u16) {
         self.add(&number.to_be_bytes());
     }
@@ -58,12 +63,12 @@ fn fold(sum: u64) -> u16 {
     sum as u16 // at most 16 bits are left
 }
 
-/// The sum of TCP's and UDP's pseudo-header (RFC 9293, 3.1; RFC 8200, 8.1): both addresses, the
-/// protocol and the length of what is summed.
-pub fn pseudo_header(source: &[u8], destination: &[u8], protocol: u8, len: u32) -> Sum {
+/// The sum of TCP's and UDP's pseudo-header (RFC 9293, 3.1; RFC 8200, 8.1): both addresses, one
+/// behind the other, the protocol and the length of what is summed.
+#[inline]
+pub fn pseudo_header(addresses: &[u8], protocol: u8, len: u32) -> Sum {
     let mut sum = Sum::default();
-    sum.add(source);
-    sum.add(destination);
+    sum.add(addresses);
     sum.add_number(protocol.into());
     sum.add(&len.to_be_bytes());
     sum

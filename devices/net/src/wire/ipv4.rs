@@ -6,6 +6,8 @@ use super::{be16, put_be16};
 /// Shortest header, without options.
 pub const HEADER: usize = 20;
 const CHECKSUM_AT: usize = 10;
+/// Where source and destination are.
+pub const ADDRESSES: std::ops::Range<usize> = 12..20;
 /// More fragments, and the offset of this one.
 const FRAGMENT: u16 = 0x3fff;
 
@@ -42,19 +44,18 @@ impl<'a> Ipv4<'a> {
         be16(self.header, 6).is_some_and(|word| word & FRAGMENT != 0)
     }
 
-    pub fn source(&self) -> &'a [u8] {
-        self.header.get(12..16).unwrap_or_default()
+    /// Source and destination, one behind the other.
+    pub fn addresses(&self) -> &'a [u8] {
+        self.header.get(ADDRESSES).unwrap_or_default()
     }
+}
 
-    pub fn destination(&self) -> &'a [u8] {
-        self.header.get(16..20).unwrap_or_default()
-    }
-
-    pub fn is_sum_right(&self) -> bool {
-        let mut sum = Sum::default();
-        sum.add(self.header);
-        sum.is_right()
-    }
+/// Whether the checksum of a whole header, options and all, is right.
+#[inline]
+pub fn is_sum_right(header: &[u8]) -> bool {
+    let mut sum = Sum::default();
+    sum.add(header);
+    sum.is_right()
 }
 
 /// Writes the total length; false if the header is cut off.

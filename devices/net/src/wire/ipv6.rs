@@ -4,6 +4,8 @@ use super::{be16, put_be16};
 
 /// The fixed header.
 pub const HEADER: usize = 40;
+/// Where source and destination are.
+pub const ADDRESSES: std::ops::Range<usize> = 8..40;
 /// Extension headers looked through; more are taken for an unknown protocol.
 pub const MAX_EXTENSIONS: usize = 8;
 const FRAGMENT: u8 = 44;
@@ -39,12 +41,9 @@ impl<'a> Ipv6<'a> {
         be16(self.header, 4).unwrap_or_default()
     }
 
-    pub fn source(&self) -> &'a [u8] {
-        self.header.get(8..24).unwrap_or_default()
-    }
-
-    pub fn destination(&self) -> &'a [u8] {
-        self.header.get(24..40).unwrap_or_default()
+    /// Source and destination, one behind the other.
+    pub fn addresses(&self) -> &'a [u8] {
+        self.header.get(ADDRESSES).unwrap_or_default()
     }
 
     /// Walks the extension headers within `packet`, which begins with this header. `None` if they
