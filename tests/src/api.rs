@@ -46,6 +46,18 @@ impl Api {
         Ok(Self(BufReader::new(stream)))
     }
 
+    /// Connects as soon as there is an API.
+    pub fn wait(socket: &Path, limit: Duration) -> Result<Self> {
+        let begin = Instant::now();
+        loop {
+            match Self::connect(socket) {
+                Ok(api) => return Ok(api),
+                Err(error) if begin.elapsed() >= limit => return Err(error),
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
     /// Sends a request, and waits for its answer.
     pub fn ask(&mut self, method: &str, path: &str, body: &str) -> Result<Answer> {
         let length = body.len();

@@ -1,5 +1,7 @@
 //! The API: HTTP over a Unix socket, on a thread of its own that reaches the machine by mail only.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod by_hand;
 pub mod connection;
 #[cfg(test)]
 mod openapi;

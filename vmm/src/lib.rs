@@ -21,6 +21,9 @@ mod signals;
 mod vcpu;
 mod vm;
 
+#[cfg(feature = "testing")]
+pub use api::by_hand::answer as answer_by_hand;
+
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;

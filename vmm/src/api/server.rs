@@ -25,7 +25,7 @@ use super::routes::{self, Answer, Asked, Refused};
 use super::socket::ApiSocket;
 use crate::action::{ActionError, Call, ErrorKind, Mailbox, Outcome};
 use crate::dialect;
-use crate::observe::events::{Event, Events, Follower};
+use crate::observe::events::{self, Event, Events, Follower};
 
 /// What clients may use, and how long they may take.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,8 @@ struct Limits {
     body_time: Duration,
     /// Without a byte of an answer read.
     write_time: Duration,
+    /// Between two signs of life to who follows events that do not happen.
+    beat_time: Duration,
     /// For answers on their way when the VMM ends.
     end_time: Duration,
 }
@@ -54,6 +56,7 @@ const LIMITS: Limits = Limits {
     head_time: Duration::from_secs(60),
     body_time: Duration::from_secs(10),
     write_time: Duration::from_secs(10),
+    beat_time: Duration::from_secs(30),
     end_time: Duration::from_millis(500),
 };
 
@@ -110,13 +113,25 @@ impl Drop for Api {
 }
 
 #[derive(Clone)]
-struct Server {
+pub(super) struct Server {
     limits: Limits,
     mailbox: Arc<Mailbox>,
     events: Arc<Events>,
 }
 
 impl Server {
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn new(mailbox: Arc<Mailbox>, events: Arc<Events>) -> Server {
+        Server { limits: LIMITS, mailbox, events }
+    }
+
+    /// Attends one client, until he goes.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) async fn attend_alone(self, stream: UnixStream) {
+        let (_stop, stopped) = watch::channel(());
+        self.attend(stream, stopped).await;
+    }
+
     async fn serve(self, listener: UnixListener, mut stopped: watch::Receiver<()>) {
         let mut clients = JoinSet::new();
         loop {
@@ -154,6 +169,8 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head_time)
             .max_buf_size(limits.head)
+            // A client that has nothing more to say still hears the answers.
+            .half_close(true)
             .serve_connection(io, service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
@@ -239,7 +256,8 @@ impl Server {
     fn follow(&self, state: String) -> Response<Content> {
         match self.events.follow(&Event::Hello { state }, self.limits.followers) {
             Some(follower) => {
-                let mut response = Response::new(Either::Right(Lines(follower)));
+                let beat = tokio::time::interval(self.limits.beat_time);
+                let mut response = Response::new(Either::Right(Lines { follower, beat }));
                 let kind = HeaderValue::from_static("application/jsonl");
                 response.headers_mut().insert(CONTENT_TYPE, kind);
                 response
@@ -279,8 +297,12 @@ fn respond(status: StatusCode, body: Option<String>) -> Response<Content> {
     response
 }
 
-/// Events as a body without an end.
-struct Lines(Follower);
+/// Events as a body without an end. From time to time it says that there was nothing to say: by that
+/// a client who is gone is noticed.
+struct Lines {
+    follower: Follower,
+    beat: tokio::time::Interval,
+}
 
 impl Body for Lines {
     type Data = Bytes;
@@ -290,10 +312,13 @@ impl Body for Lines {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.get_mut()
-            .0
-            .poll_line(context)
-            .map(|line| line.map(|line| Ok(Frame::data(Bytes::copy_from_slice(line.as_bytes())))))
+        let Lines { follower, beat } = self.get_mut();
+        let frame = |line: &str| Ok(Frame::data(Bytes::copy_from_slice(line.as_bytes())));
+        if let Poll::Ready(line) = follower.poll_line(context) {
+            beat.reset();
+            return Poll::Ready(line.map(|line| frame(&line)));
+        }
+        beat.poll_tick(context).map(|_| Some(frame(&events::line(&Event::Alive))))
     }
 }
 

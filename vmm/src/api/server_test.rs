@@ -18,6 +18,7 @@ const SHORT: Limits = Limits {
     head_time: Duration::from_millis(300),
     body_time: Duration::from_millis(300),
     write_time: Duration::from_millis(300),
+    beat_time: Duration::from_millis(400),
     ..LIMITS
 };
 
@@ -172,6 +173,14 @@ fn what_is_too_large_is_refused() {
 }
 
 #[test]
+fn a_client_without_a_machine_gets_answers_too() {
+    let answers = super::super::by_hand::answer(format!("{GET}{GET}").as_bytes());
+    let answers = String::from_utf8(answers).unwrap();
+    assert_eq!(answers.matches("the VMM is ending").count(), 2, "{answers}");
+    assert!(super::super::by_hand::answer(b"").is_empty());
+}
+
+#[test]
 fn what_is_no_http_is_refused() {
     let served = Served::within(LIMITS);
     for text in
@@ -237,13 +246,27 @@ fn events_are_followed_line_by_line_until_the_end() {
     let refused = served.ask("GET /events HTTP/1.1\r\nConnection: close\r\n\r\n");
     assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
     // Longer than any of the times that clients have for requests.
-    std::thread::sleep(SHORT.head_time * 2);
+    assert!(until(&mut client, "}\n").contains(r#""event":"alive""#));
     served.events.tell(&Event::Started);
     assert!(until(&mut client, "}\n").contains(r#""event":"started""#));
     served.events.close();
     assert!(rest(&mut client).ends_with("0\r\n\r\n"));
-    let again = served.client().write_all(b"GET /events HTTP/1.1\r\n\r\n");
-    assert!(again.is_ok());
+}
+
+#[test]
+fn a_follower_who_goes_makes_room_for_another() {
+    let served = Served::within(SHORT);
+    let follow = |client: &mut Client| {
+        client.write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        until(client, "}").contains("hello")
+    };
+    let mut first = served.client();
+    assert!(follow(&mut first));
+    drop(first);
+    let begin = Instant::now();
+    while !follow(&mut served.client()) {
+        assert!(begin.elapsed() < LONG, "the first is never missed");
+    }
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub enum Event {
         reason: String,
         exit_code: u8,
     },
+    /// Nothing happened for a while.
+    Alive,
     /// Lines that a slow follower missed.
     Missed {
         count: u64,
@@ -65,7 +67,8 @@ pub fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn line(event: &Event) -> Arc<str> {
+/// The event as a line of now.
+pub fn line(event: &Event) -> Arc<str> {
     text(&Line { timestamp_ms: now_ms(), event })
 }
 
