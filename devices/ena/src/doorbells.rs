@@ -7,12 +7,14 @@ use device_core::interrupt::MsiSet;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::registers::Place;
-use crate::ring::{SqDoorbell, Vector};
+use crate::ring::{SqDoorbell, Stamp, Vector};
 
 /// A doorbell for each queue that can be, and a gate for each vector; as old as the card. A queue
 /// that is created finds its doorbell at 0.
 pub struct Doorbells {
     tx: Vec<Arc<SqDoorbell>>,
+    /// Of the doorbells of `tx`.
+    stamps: Vec<Arc<Stamp>>,
     rx: Vec<Arc<SqDoorbell>>,
     /// Of the vectors from 1 on.
     vectors: Vec<Arc<Vector>>,
@@ -28,6 +30,7 @@ impl Doorbells {
         let vector = |number| msi.vector(number).map(|msi| Arc::new(Vector::new(msi)));
         Ok(Doorbells {
             tx: (0..pairs).map(doorbell).collect::<io::Result<_>>()?,
+            stamps: (0..pairs).map(|_| Arc::default()).collect(),
             rx: (0..pairs).map(doorbell).collect::<io::Result<_>>()?,
             vectors: (1..=pairs).filter_map(vector).collect(),
         })
@@ -35,6 +38,10 @@ impl Doorbells {
 
     pub fn tx(&self, queue: u16) -> Option<&Arc<SqDoorbell>> {
         self.tx.get(usize::from(queue))
+    }
+
+    pub fn tx_stamp(&self, queue: u16) -> Option<&Arc<Stamp>> {
+        self.stamps.get(usize::from(queue))
     }
 
     pub fn rx(&self, queue: u16) -> Option<&Arc<SqDoorbell>> {
@@ -54,7 +61,8 @@ impl Doorbells {
     pub fn write(&self, place: Place, value: u32) {
         match place {
             Place::TxDoorbell(queue) => {
-                if let Some(doorbell) = self.tx(queue) {
+                if let (Some(doorbell), Some(stamp)) = (self.tx(queue), self.tx_stamp(queue)) {
+                    stamp.mark();
                     doorbell.ring(value & 0xffff);
                 }
             }

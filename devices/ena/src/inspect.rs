@@ -44,6 +44,8 @@ impl Card {
             resets: control.resets,
             last_reset: control.last_reset.map(reset),
             faults: self.faults(control),
+            capture: self.port.capture(),
+            measures_latency: self.port.measures_latency(),
         })
     }
 

@@ -3,13 +3,15 @@
 use std::sync::{Arc, Mutex};
 
 use net::control::NicEvent;
+use net::control::capture::{CaptureEnd, CaptureSpec};
+use net::control::latency::Latency;
 use net::rss::{Protocol, Steering};
 use net::stage::limiter::Allowed;
 
 use super::*;
 use crate::Hints;
 use crate::testing::bench::{Bench, MAC, MAX_MTU};
-use crate::testing::driver::{Driver, FATAL};
+use crate::testing::driver::{Driver, FATAL, transmit};
 
 const FRAME: [u8; 60] = [0x11; 60];
 
@@ -275,4 +277,80 @@ fn the_fatal_state_on_demand_stops_queues_until_the_reset() {
     let mut tx = driver.create_tx(256, 1);
     driver.send(&mut tx, 1, &FRAME);
     assert!(driver.take_completion(&mut tx).is_some());
+}
+
+#[test]
+fn latencies_are_measured_on_demand_for_frames_of_each_pair() {
+    let mut driver = Driver::probed(1);
+    let (mut tx, mut rx) = (driver.create_tx(256, 1), driver.create_rx(256, 1));
+    let card = driver.bench.card.clone();
+    driver.send(&mut tx, 1, &FRAME);
+    assert_eq!(card.latency(), None);
+    card.measure_latency(true);
+    // What was pending fires; then the next one may.
+    driver.unmask(&tx);
+    driver.unmask(&tx);
+    // The doorbell is rung, and the lane comes to it some time later.
+    let at = driver.bench.allocate(64);
+    driver.post(&mut tx, transmit(2, at, 60));
+    driver.bench.write(tx.doorbell, tx.posted.into());
+    std::thread::sleep(std::time::Duration::from_millis(2));
+    driver.bench.settle();
+    driver.post_buffer(&mut rx, 0, 1536);
+    driver.ring(&rx);
+    driver.bench.stages[0].bring(vec![1; 60]);
+    driver.bench.settle();
+    card.measure_latency(false);
+    driver.send(&mut tx, 3, &FRAME);
+    let Latency { on, pairs } = card.latency().unwrap();
+    let [pair] = &pairs[..] else { panic!("one pair") };
+    assert!(!on);
+    assert_eq!((pair.doorbell_to_tap.count, pair.tap_to_completion.count), (1, 1));
+    assert!(pair.doorbell_to_tap.p50 >= 2_000_000, "{pair:?}");
+    assert_eq!((pair.tap_to_guest.count, pair.completion_to_interrupt.count), (1, 1));
+}
+
+#[test]
+fn an_interrupt_put_off_is_late_by_its_delay() {
+    let mut driver = Driver::probed(1);
+    let mut tx = driver.create_tx(256, 1);
+    let card = driver.bench.card.clone();
+    card.measure_latency(true);
+    driver.unmask_later(&tx, 0, 500);
+    driver.send(&mut tx, 1, &FRAME);
+    while card.latency().unwrap().pairs[0].completion_to_interrupt.count == 0 {
+        driver.bench.settle();
+    }
+    let latency = card.latency().unwrap().pairs[0].completion_to_interrupt;
+    assert!(latency.count == 1 && latency.p50 >= 400_000, "{latency:?}");
+}
+
+#[test]
+fn frames_of_one_queue_are_captured_with_their_hashes() {
+    let mut driver = Driver::probed(2);
+    let mut tx = driver.create_tx(256, 1);
+    let mut other = driver.create_tx(256, 2);
+    let card = driver.bench.card.clone();
+    assert!(card.capture().is_none() && card.stop_capture().is_none());
+    let file = tempfile::tempfile().unwrap();
+    let spec = CaptureSpec { queue: Some(1), ..CaptureSpec::default() };
+    let bad = CaptureSpec { queue: Some(2), ..spec };
+    assert!(card.start_capture(file.try_clone().unwrap(), &bad).is_err());
+    assert!(card.capture().is_none());
+    card.start_capture(file.try_clone().unwrap(), &spec).unwrap();
+    driver.send(&mut tx, 1, &FRAME);
+    driver.send(&mut other, 1, &FRAME);
+    driver.bench.settle();
+    assert_eq!(card.inspect().capture.unwrap().frames, 1);
+    // A second one replaces the first, whose file is complete then.
+    let second = tempfile::tempfile().unwrap();
+    card.start_capture(second, &CaptureSpec::default()).unwrap();
+    let len = file.metadata().unwrap().len();
+    driver.send(&mut tx, 2, &FRAME);
+    driver.send(&mut other, 2, &FRAME);
+    let state = card.stop_capture().unwrap();
+    assert_eq!((state.frames, state.ended.as_ref()), (2, Some(&CaptureEnd::Stopped)));
+    assert_eq!(file.metadata().unwrap().len(), len);
+    driver.send(&mut tx, 3, &FRAME);
+    assert_eq!(card.stop_capture(), Some(state));
 }

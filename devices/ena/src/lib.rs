@@ -24,6 +24,7 @@ mod host_info;
 pub mod inspect;
 mod registers;
 pub mod ring;
+mod stamp;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

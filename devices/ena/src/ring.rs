@@ -28,6 +28,7 @@ use net::frame::Offloads;
 use net::ring::GuestFault;
 use vmm_sys_util::eventfd::EventFd;
 
+pub use crate::stamp::Stamp;
 pub use completion::CqConfig;
 pub use interrupt::{DELAY_UNIT_US, Vector};
 pub use llq::{LlqPolicy, Stride};
@@ -87,6 +88,8 @@ pub struct TxConfig {
     pub memory: GuestRam,
     /// At 0; it wakes the lane.
     pub doorbell: Arc<SqDoorbell>,
+    /// The doorbell's.
+    pub stamp: Arc<Stamp>,
     /// `None`: the driver polls.
     pub vector: Option<Arc<Vector>>,
     pub faults: Arc<dyn FaultSink>,

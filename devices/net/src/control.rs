@@ -10,13 +10,17 @@ pub mod capture;
 pub mod inspect;
 pub mod latency;
 
+use std::fs::File;
+
 use serde::{Deserialize, Serialize};
 
 use crate::port::PortControl;
 use crate::rss::explain::MixedVersions;
 use crate::rss::{Explained, FlowKey};
 use crate::stage::limiter::Allowed;
+use capture::{CaptureError, CaptureSpec, CaptureState};
 use inspect::{Counters, Inspection, RssState};
+use latency::Latency;
 
 /// A network card, as the one who runs the machine sees it.
 ///
@@ -71,6 +75,32 @@ pub trait NicControl: Send + Sync {
     /// Good behaviour again, as far as the driver still lives; what it was never told stays untold.
     fn clear_faults(&self);
 
+    /// Begins to write frames to `to`, an empty file open for writing, as pcapng; replaces a capture
+    /// that is running. Frames are dropped from the capture, never from the traffic.
+    fn start_capture(&self, to: File, spec: &CaptureSpec) -> Result<(), CaptureError> {
+        self.port().start_capture(to, spec)
+    }
+
+    /// Ends the capture and returns once its file is complete; how it went, `None` if there was none.
+    fn stop_capture(&self) -> Option<CaptureState> {
+        self.port().stop_capture()
+    }
+
+    /// The capture that is running, or the last one; `None` before the first.
+    fn capture(&self) -> Option<CaptureState> {
+        self.port().capture()
+    }
+
+    /// Begins to measure anew, or ends it; measuring costs time stamps, so it is off at first.
+    fn measure_latency(&self, on: bool) {
+        self.port().measure_latency(on);
+    }
+
+    /// What has been measured since measuring began; `None` before it ever did.
+    fn latency(&self) -> Option<Latency> {
+        self.port().latency()
+    }
+
     /// Who is told of what happens to the card, at once, on any of its threads: it may neither wait
     /// nor call the card.
     fn set_listener(&self, listener: Option<Listener>) {
@@ -95,6 +125,8 @@ pub enum NicEvent {
     Link { up: bool },
     /// Something goes wrong on purpose.
     Fault { fault: Fault },
+    /// The capture ended by itself.
+    CaptureEnded,
 }
 
 /// One thing to go wrong so that a driver's recovery can be rehearsed. All end with the reset that

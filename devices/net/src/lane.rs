@@ -19,12 +19,14 @@ use device_core::guest_warn;
 use device_core::worker::{Again, EventSet, Interest, Source, Worker};
 
 use crate::backend::{NetQueue, QueueError, Room};
+use crate::capture::Tee;
 use crate::frame::{HEAD, MAX_FRAME, Offloads, RxFrame, TxFrame};
 use crate::mac::MacAddr;
 use crate::pipeline::{LaneCounters, Pipeline, Throttle};
 use crate::port::Link;
 use crate::ring::{GuestFault, Next, RxRing, TxRing};
 use crate::scatter::Scatter;
+use crate::stage::delay::{Delays, Stopwatch, show_received, show_sent};
 use crate::stage::filter::ReceiveFilter;
 use crate::stage::finish::{Body, CHUNK, finish};
 use crate::stage::limiter::Way;
@@ -73,6 +75,10 @@ pub struct Lane<T, R> {
     watched: bool,
     link: Arc<Link>,
     pub(crate) pipeline: Pipeline,
+    /// Copies frames for a capture, if there is one.
+    pub(crate) tee: Option<Box<Tee>>,
+    /// Measures how long frames take, if that is wanted.
+    watch: Option<Box<Stopwatch>>,
     log: LogLimit,
     tx: Outgoing<T>,
     rx: Incoming<R>,
@@ -146,6 +152,8 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 limiter: Arc::default(),
                 tracked: None,
             },
+            tee: None,
+            watch: None,
             log: LogLimit::default(),
             tx: Outgoing {
                 ring: None,
@@ -200,8 +208,18 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
         self.queue.sort(on)
     }
 
-    pub(crate) fn plug_tx(&mut self, ring: T, interest: &mut Interest<'_>) -> io::Result<()> {
+    /// Measures into `delays` from now on, or no more.
+    pub(crate) fn measure(&mut self, delays: Option<Arc<Delays>>) {
+        let now = Instant::now();
+        self.watch = delays.map(|delays| Box::new(Stopwatch::new(delays, now)));
+        if let Some(ring) = &mut self.tx.ring {
+            ring.stamp_offers(self.watch.is_some());
+        }
+    }
+
+    pub(crate) fn plug_tx(&mut self, mut ring: T, interest: &mut Interest<'_>) -> io::Result<()> {
         interest.watch(ring.kick(), TX_KICK, EventSet::IN | EventSet::EDGE_TRIGGERED)?;
+        ring.stamp_offers(self.watch.is_some());
         self.tx.ring = Some(ring);
         self.tx.faulted = false;
         Ok(())
@@ -281,6 +299,9 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
         {
             return Ok(Progress::Wait(until.min(given_up_at(since))));
         }
+        if let Some(watch) = &mut self.watch {
+            watch.tx_begins(now, blocked_since.or(throttle.since()));
+        }
         let pulled = self.link.is_pulled();
         let mut burst = Burst::of(TX_BURST_BYTES);
         for _ in 0..BUDGET {
@@ -292,7 +313,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                     continue;
                 }
                 Next::Empty => {
-                    counters.interrupts.add(ring.publish()?.into());
+                    counters.interrupts.add(show_sent(&mut self.watch, ring)?.into());
                     return Ok(if ring.may_sleep()? { Progress::Idle } else { Progress::More });
                 }
             };
@@ -305,7 +326,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 let since = throttle.since().unwrap_or(now);
                 if now < given_up_at(since) {
                     ring.put_back(token);
-                    counters.interrupts.add(ring.publish()?.into());
+                    counters.interrupts.add(show_sent(&mut self.watch, ring)?.into());
                     return Ok(Progress::Wait(until.min(given_up_at(since))));
                 }
                 counters.tx_throttled.add(1);
@@ -322,13 +343,19 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 Ok(()) => {
                     *blocked_since = None;
                     self.pipeline.sent(frame, now);
+                    if let Some(tee) = &mut self.tee {
+                        tee.sent(frame);
+                    }
+                    if let Some(watch) = &mut self.watch {
+                        watch.sent();
+                    }
                 }
                 Err(QueueError::NotReady) => {
                     *writable = false;
                     let since = *blocked_since.get_or_insert(now);
                     if now < given_up_at(since) {
                         ring.put_back(token);
-                        counters.interrupts.add(ring.publish()?.into());
+                        counters.interrupts.add(show_sent(&mut self.watch, ring)?.into());
                         return Ok(Progress::Wait(given_up_at(since)));
                     }
                     // Until there is room again frames are lost rather than kept: the guest must
@@ -352,13 +379,13 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             }
             ring.complete(token)?;
             if burst.ends_with(frame.len()) {
-                counters.interrupts.add(ring.publish()?.into());
+                counters.interrupts.add(show_sent(&mut self.watch, ring)?.into());
             }
             if burst.spent {
                 break;
             }
         }
-        counters.interrupts.add(ring.publish()?.into());
+        counters.interrupts.add(show_sent(&mut self.watch, ring)?.into());
         Ok(Progress::More)
     }
 
@@ -407,6 +434,9 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
         }
         let counters = &*self.pipeline.counters;
         let headroom = ring.headroom();
+        if let Some(watch) = &mut self.watch {
+            watch.rx_begins();
+        }
         let mut burst = Burst::of(RX_BURST_BYTES);
         for _ in 0..BUDGET {
             if let Some(kept) = held {
@@ -417,11 +447,17 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                     let at = headroom.saturating_add(kept.spilled_at);
                     room.write_at(headroom, frame.head.bytes());
                     room.write_at(at, spill.get(..rest).unwrap_or_default());
+                    if let Some(tee) = &mut self.tee {
+                        tee.received(frame, room, headroom);
+                    }
                     ring.deliver(frame)?;
                     self.pipeline.delivered(frame, now);
+                    if let Some(watch) = &mut self.watch {
+                        watch.received();
+                    }
                     *held = None;
                     if burst.ends_with(frame.len) {
-                        counters.interrupts.add(ring.publish()?.into());
+                        counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                     }
                     continue;
                 }
@@ -431,7 +467,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                     *held = None;
                     continue;
                 }
-                counters.interrupts.add(ring.publish()?.into());
+                counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                 if ring.may_sleep()? {
                     return Ok(Progress::Wait(given_up_at));
                 }
@@ -440,7 +476,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             let room = ring.reserve(want.bytes())?;
             if room.is_empty() && !*suspect {
                 // The frame stays in the backend, and the kick of the refill wakes the lane.
-                counters.interrupts.add(ring.publish()?.into());
+                counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                 if ring.may_sleep()? {
                     counters.rx_no_buffers.add(1);
                     return Ok(Progress::Idle);
@@ -448,7 +484,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 continue;
             }
             if *readable && let Err(until) = throttle.ask(&self.pipeline.limiter, Way::In, now) {
-                counters.interrupts.add(ring.publish()?.into());
+                counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                 return Ok(Progress::Wait(until));
             }
             *suspect = false;
@@ -459,7 +495,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 Err(QueueError::NotReady) => {
                     *readable = false;
                     *pause = None;
-                    counters.interrupts.add(ring.publish()?.into());
+                    counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                     return Ok(Progress::Idle);
                 }
                 Err(QueueError::Refused(error)) => {
@@ -470,7 +506,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 Err(QueueError::Transient(error)) => {
                     counters.backend_errors.add(1);
                     guest_warn!(self.log, "lane {}: cannot receive: {error}", self.index);
-                    counters.interrupts.add(ring.publish()?.into());
+                    counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                     let next = Pause::after(pause.as_ref(), now);
                     return Ok(Progress::Wait(pause.insert(next).until));
                 }
@@ -478,7 +514,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                     counters.backend_errors.add(1);
                     *readable = false;
                     self.link.lose(&error);
-                    counters.interrupts.add(ring.publish()?.into());
+                    counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                     return Ok(Progress::Idle);
                 }
             }
@@ -496,16 +532,22 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 continue;
             }
             room.write_at(headroom, frame.head.bytes());
+            if let Some(tee) = &mut self.tee {
+                tee.received(frame, room, headroom);
+            }
             ring.deliver(frame)?;
             self.pipeline.delivered(frame, now);
+            if let Some(watch) = &mut self.watch {
+                watch.received();
+            }
             if burst.ends_with(frame.len) {
-                counters.interrupts.add(ring.publish()?.into());
+                counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
             }
             if burst.spent {
                 break;
             }
         }
-        counters.interrupts.add(ring.publish()?.into());
+        counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
         Ok(Progress::More)
     }
 }
@@ -546,6 +588,9 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     fn put_off(&mut self, now: Instant) -> Option<Instant> {
         let tx = self.tx.ring.as_mut().map(|ring| ring.put_off(now)).unwrap_or_default();
         let rx = self.rx.ring.as_mut().map(|ring| ring.put_off(now)).unwrap_or_default();
+        if let Some(watch) = &mut self.watch {
+            watch.put_off(tx, rx);
+        }
         for fired in [tx.fired, rx.fired] {
             self.pipeline.counters.interrupts.add(fired.into());
         }
@@ -573,6 +618,9 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
     }
 
     fn run(&mut self, now: Instant, interest: &mut Interest<'_>) -> Again {
+        if let Some(tee) = &mut self.tee {
+            tee.turn();
+        }
         let (tx, rx) = (self.pump_tx(now), self.pump_rx(now));
         if self.watched && self.link.is_lost() {
             for (fd, _) in self.queue.watches() {

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use device_core::GuestRam;
 use device_core::device::Kit;
-use device_core::worker::Post;
+use device_core::worker::{IoThread, Post};
 
 use crate::backend::tap::{OpenTapError, is_gone, open_by_fds, open_by_name};
 use crate::backend::{Limits, NetBackend, NetQueue};
+use crate::capture::Capture;
 use crate::frame::Offloads;
 use crate::lane::Lane;
 use crate::pipeline::LaneCounters;
@@ -21,6 +22,7 @@ use crate::rss::hits::Hits;
 use crate::rss::sorter::{self, Sorter, SorterCounters};
 use crate::rss::{Explained, FlowKey, Hasher, Rss, Steering};
 use crate::spec::{BackendSpec, NicSpec, SpecError};
+use crate::stage::delay::Delays;
 use crate::stage::filter::ReceiveFilter;
 use crate::stage::limiter::{Allowances, Allowed, Limiter};
 
@@ -54,6 +56,18 @@ pub struct NetPort<T, R> {
     sorter_counters: Option<Arc<SorterCounters>>,
     memory: GuestRam,
     control: Mutex<Control>,
+    /// What the card is called.
+    id: String,
+    capture: Mutex<Option<Capture>>,
+    capture_home: IoThread,
+    measured: Mutex<Measured>,
+}
+
+/// How long frames take, by lane; empty before it was ever measured.
+#[derive(Default)]
+struct Measured {
+    on: bool,
+    delays: Vec<Arc<Delays>>,
 }
 
 struct Control {
@@ -138,6 +152,10 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
             sorter_counters,
             memory,
             control,
+            id: id.to_string(),
+            capture: Mutex::default(),
+            capture_home: kit.threads.capture().clone(),
+            measured: Mutex::default(),
         };
         port.set_active_lanes(1)?;
         Ok(port)
@@ -374,6 +392,8 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     pub fn settle(&self) {
         self.sorter.iter().for_each(Post::settle);
         self.lanes.iter().for_each(Post::settle);
+        let capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
+        capture.iter().for_each(Capture::settle);
     }
 
     fn lane(&self, index: u16) -> io::Result<&Post<Lane<T, R>>> {

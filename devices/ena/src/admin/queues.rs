@@ -227,6 +227,7 @@ impl Card {
             },
         };
         let doorbell = self.doorbells.tx(index).ok_or(Refusal::NoResources)?.clone();
+        let stamp = self.doorbells.tx_stamp(index).ok_or(Refusal::NoResources)?.clone();
         doorbell.reset();
         let ring = Tx::new(TxConfig {
             index,
@@ -235,6 +236,7 @@ impl Card {
             completions: cq.config,
             memory: self.memory.clone(),
             doorbell,
+            stamp,
             vector: self.vector_of(cq),
             faults: self.alarm.clone(),
             offloads: self.port.limits().tx,

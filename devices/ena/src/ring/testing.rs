@@ -96,6 +96,7 @@ impl Queues {
             completions: CqConfig { base: CQ_AT, depth, entry_words: 2 },
             memory: self.memory.clone(),
             doorbell: doorbell(),
+            stamp: Arc::default(),
             vector: Some(self.vector.clone()),
             faults: self.faults.clone(),
             offloads: Offloads::all(),

@@ -14,7 +14,7 @@ use net::stage::offload::{self, BadOffload, L3, L4, Request, TransportSum};
 use super::completion::Completions;
 use super::descriptor::{Control, L3_IPV4, L3_IPV6, L4_TCP, L4_UDP, Meta, MetaUse};
 use super::source::Source;
-use super::{BadRing, Direction, FaultSink, SqDoorbell, TxConfig};
+use super::{BadRing, Direction, FaultSink, SqDoorbell, Stamp, TxConfig};
 
 const WILD_TAIL: GuestFault = GuestFault("the doorbell is further than the ring is long");
 const NO_FIRST: GuestFault = GuestFault("a packet does not begin with its first descriptor");
@@ -38,6 +38,9 @@ pub struct Tx {
     source: Source,
     completions: Completions,
     doorbell: Arc<SqDoorbell>,
+    stamp: Arc<Stamp>,
+    /// When the first entry of those known was offered.
+    offered: Option<Instant>,
     faults: Arc<dyn FaultSink>,
     offloads: Offloads,
     max_mtu: u16,
@@ -83,6 +86,8 @@ impl Tx {
             source: Source::new(placement, memory.clone(), depth)?,
             completions: Completions::new(completions, Direction::Tx, memory, config.vector)?,
             doorbell,
+            stamp: config.stamp,
+            offered: None,
             faults: config.faults,
             offloads: config.offloads,
             max_mtu: config.max_mtu,
@@ -104,6 +109,9 @@ impl Tx {
             return Err(WILD_TAIL);
         }
         self.tail = tail;
+        if let Some(rung) = self.stamp.take() {
+            self.offered = Some(rung);
+        }
         Ok(ahead > 0)
     }
 
@@ -249,6 +257,15 @@ impl TxRing for Tx {
 
     fn put_off(&mut self, now: Instant) -> PutOff {
         self.completions.put_off(now)
+    }
+
+    fn offered_at(&self) -> Option<Instant> {
+        self.offered
+    }
+
+    fn stamp_offers(&mut self, on: bool) {
+        self.stamp.want(on);
+        self.offered = None;
     }
 
     fn may_sleep(&mut self) -> Result<bool, GuestFault> {

@@ -3,6 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::Fault;
+use super::capture::CaptureState;
 use crate::mac::MacAddr;
 use crate::rss::Steering;
 use crate::spec::Model;
@@ -38,6 +39,9 @@ pub struct Inspection {
     pub resets: u64,
     pub last_reset: Option<Reset>,
     pub faults: Vec<Fault>,
+    /// The one that runs, or the last one.
+    pub capture: Option<CaptureState>,
+    pub measures_latency: bool,
 }
 
 /// Where a card is in its life.

@@ -1,8 +1,14 @@
 //! The port's share of what may be asked of a card, whatever its front is.
 
-use super::NetPort;
+use std::fs::File;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use super::{Measured, NetPort};
+use crate::capture::{Capture, Subject};
 use crate::control::Listener;
+use crate::control::capture::{CaptureError, CaptureSpec, CaptureState};
 use crate::control::inspect::{Bucket, Counters, Hashed, RssState};
+use crate::control::latency::Latency;
 use crate::ring::{RxRing, TxRing};
 use crate::rss::hits::Hits;
 use crate::rss::{Protocol, Steering};
@@ -22,6 +28,12 @@ pub trait PortControl: Send + Sync {
     fn allowed(&self) -> Allowed;
     fn allowances(&self) -> Allowances;
     fn limit(&self, allowed: &Allowed);
+    fn start_capture(&self, to: File, spec: &CaptureSpec) -> Result<(), CaptureError>;
+    fn stop_capture(&self) -> Option<CaptureState>;
+    fn capture(&self) -> Option<CaptureState>;
+    fn measure_latency(&self, on: bool);
+    fn measures_latency(&self) -> bool;
+    fn latency(&self) -> Option<Latency>;
     fn set_listener(&self, listener: Option<Listener>);
 }
 
@@ -92,7 +104,77 @@ impl<T: TxRing, R: RxRing> PortControl for NetPort<T, R> {
         NetPort::limit(self, allowed);
     }
 
+    fn start_capture(&self, to: File, spec: &CaptureSpec) -> Result<(), CaptureError> {
+        spec.validate(self.lanes())?;
+        let mut capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
+        self.take_tees();
+        // The old one's file is complete before the new one begins.
+        *capture = None;
+        let lanes = match spec.queue {
+            Some(queue) => vec![queue],
+            None => (0..self.lanes()).collect(),
+        };
+        let (id, backend, outlook) = (&*self.id, self.link.backend(), &self.outlook);
+        let subject = Subject { id, backend, outlook };
+        let (begun, tees) = Capture::begin(to, *spec, &lanes, &subject, &self.capture_home)
+            .map_err(CaptureError::Write)?;
+        for (lane, tee) in lanes.into_iter().filter_map(|lane| self.lane(lane).ok()).zip(tees) {
+            lane.ask(move |lane, _| lane.tee = Some(Box::new(tee)));
+        }
+        *capture = Some(begun);
+        Ok(())
+    }
+
+    fn stop_capture(&self) -> Option<CaptureState> {
+        let mut capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
+        self.take_tees();
+        let capture = capture.as_mut()?;
+        capture.finish();
+        Some(capture.state())
+    }
+
+    fn capture(&self) -> Option<CaptureState> {
+        let capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
+        capture.as_ref().map(Capture::state)
+    }
+
+    fn measure_latency(&self, on: bool) {
+        let mut measured = self.measured();
+        if on {
+            measured.delays = self.lanes.iter().map(|_| Arc::default()).collect();
+        }
+        measured.on = on;
+        for (at, lane) in self.lanes.iter().enumerate() {
+            let delays = measured.delays.get(at).cloned().filter(|_| on);
+            lane.ask(move |lane, _| lane.measure(delays));
+        }
+    }
+
+    fn measures_latency(&self) -> bool {
+        self.measured().on
+    }
+
+    fn latency(&self) -> Option<Latency> {
+        let measured = self.measured();
+        let pairs = (0..).zip(&measured.delays).map(|(index, delays)| delays.of_pair(index));
+        let pairs: Vec<_> = pairs.collect();
+        (!pairs.is_empty()).then_some(Latency { on: measured.on, pairs })
+    }
+
     fn set_listener(&self, listener: Option<Listener>) {
         self.outlook.set_listener(listener);
+    }
+}
+
+impl<T: TxRing, R: RxRing> NetPort<T, R> {
+    fn measured(&self) -> MutexGuard<'_, Measured> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lanes copy no frames any more.
+    fn take_tees(&self) {
+        for lane in &self.lanes {
+            drop(lane.ask(|lane, _| lane.tee.take()));
+        }
     }
 }

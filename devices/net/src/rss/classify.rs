@@ -98,6 +98,19 @@ impl Protocol {
         }
     }
 
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp4 => "TCP over IPv4",
+            Protocol::Udp4 => "UDP over IPv4",
+            Protocol::Tcp6 | Protocol::Tcp6Extended => "TCP over IPv6",
+            Protocol::Udp6 | Protocol::Udp6Extended => "UDP over IPv6",
+            Protocol::Ip4 | Protocol::Ip4Fragment => "IPv4",
+            Protocol::Ip6 | Protocol::Ip6Extended => "IPv6",
+            Protocol::NotIp => "Ethernet",
+        }
+    }
+
     /// Whether the hash tells flows of TCP or UDP apart.
     pub fn has_ports(self) -> bool {
         self.fields().contains(Fields::PORTS)

@@ -101,6 +101,8 @@ impl NicControl for Nic {
             resets,
             last_reset,
             faults: Vec::new(),
+            capture: port.capture(),
+            measures_latency: port.measures_latency(),
         }
     }
 
