@@ -22,6 +22,9 @@ _vmm() {
             vmm,help)
                 cmd="vmm__subcmd__help"
                 ;;
+            vmm__subcmd__ctl,capture)
+                cmd="vmm__subcmd__ctl__subcmd__capture"
+                ;;
             vmm__subcmd__ctl,ctrl-alt-del)
                 cmd="vmm__subcmd__ctl__subcmd__ctrl__subcmd__alt__subcmd__del"
                 ;;
@@ -39,6 +42,9 @@ _vmm() {
                 ;;
             vmm__subcmd__ctl,kill)
                 cmd="vmm__subcmd__ctl__subcmd__kill"
+                ;;
+            vmm__subcmd__ctl,latency)
+                cmd="vmm__subcmd__ctl__subcmd__latency"
                 ;;
             vmm__subcmd__ctl,metrics)
                 cmd="vmm__subcmd__ctl__subcmd__metrics"
@@ -67,6 +73,9 @@ _vmm() {
             vmm__subcmd__ctl,top)
                 cmd="vmm__subcmd__ctl__subcmd__top"
                 ;;
+            vmm__subcmd__ctl__subcmd__help,capture)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__capture"
+                ;;
             vmm__subcmd__ctl__subcmd__help,ctrl-alt-del)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__ctrl__subcmd__alt__subcmd__del"
                 ;;
@@ -84,6 +93,9 @@ _vmm() {
                 ;;
             vmm__subcmd__ctl__subcmd__help,kill)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__kill"
+                ;;
+            vmm__subcmd__ctl__subcmd__help,latency)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__latency"
                 ;;
             vmm__subcmd__ctl__subcmd__help,metrics)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__metrics"
@@ -118,6 +130,9 @@ _vmm() {
             vmm__subcmd__help,help)
                 cmd="vmm__subcmd__help__subcmd__help"
                 ;;
+            vmm__subcmd__help__subcmd__ctl,capture)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__capture"
+                ;;
             vmm__subcmd__help__subcmd__ctl,ctrl-alt-del)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__ctrl__subcmd__alt__subcmd__del"
                 ;;
@@ -132,6 +147,9 @@ _vmm() {
                 ;;
             vmm__subcmd__help__subcmd__ctl,kill)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__kill"
+                ;;
+            vmm__subcmd__help__subcmd__ctl,latency)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__latency"
                 ;;
             vmm__subcmd__help__subcmd__ctl,metrics)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__metrics"
@@ -245,12 +263,38 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl)
-            opts="-h -V --json --help --version start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow metrics events top help"
+            opts="-h -V --json --help --version start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__capture)
+            opts="-h --stop --queue --max-bytes --max-seconds --ring --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --queue)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-seconds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -301,8 +345,22 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__help)
-            opts="start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow metrics events top help"
+            opts="start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__capture)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -385,6 +443,20 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__help__subcmd__kill)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__latency)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -552,6 +624,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__latency)
+            opts="-h --json --help on off"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__metrics)
             opts="-h --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -697,8 +783,22 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl)
-            opts="start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow metrics events top"
+            opts="start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__capture)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -767,6 +867,20 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl__subcmd__kill)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__latency)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -213,6 +213,8 @@ fn timely() -> Vec<(&'static str, &'static str, Value, [bool; 3])> {
         ("GET", "/network-interfaces/eth0/rss", Value::Null, [true, true, true]),
         ("DELETE", "/network-interfaces/eth0/faults", Value::Null, [true, true, true]),
         ("PUT", "/network-interfaces/eth0/link", json!({ "up": false }), [true, true, true]),
+        ("GET", "/network-interfaces/eth0/capture", Value::Null, [true, true, true]),
+        ("GET", "/network-interfaces/eth0/latency", Value::Null, [true, true, true]),
         ("PUT", "/actions", act("SendCtrlAltDel"), [true, false, true]),
         ("PUT", "/actions", act("PowerButton"), [true, false, true]),
         ("PUT", "/actions", act("FlushMetrics"), [true, true, true]),

@@ -66,6 +66,35 @@ enum Command {
         /// Receiver in the guest, in the same form
         destination: SocketAddr,
     },
+    /// Write a card's frames to a pcapng file, end that, or show how it goes
+    Capture {
+        id: String,
+        /// The new file; without it, show how the capture goes
+        #[arg(value_parser = clap::value_parser!(PathBuf))]
+        path: Option<PathBuf>,
+        /// End the capture
+        #[arg(long, conflicts_with = "path")]
+        stop: bool,
+        /// Frames of this queue pair only
+        #[arg(long, value_name = "N", requires = "path")]
+        queue: Option<u16>,
+        /// Bytes of the file
+        #[arg(long, value_name = "N", requires = "path")]
+        max_bytes: Option<u64>,
+        /// Seconds after which the capture ends
+        #[arg(long, value_name = "N", requires = "path")]
+        max_seconds: Option<u32>,
+        /// Keep the newest frames instead of the first
+        #[arg(long, requires = "path")]
+        ring: bool,
+    },
+    /// Measure a card's latencies, or show them
+    Latency {
+        id: String,
+        /// Begin to measure, or end it
+        #[arg(value_name = "on|off")]
+        measure: Option<OnOff>,
+    },
     /// Show all figures as OpenMetrics text
     Metrics,
     /// Follow what happens, one JSON object a line
@@ -83,6 +112,12 @@ enum Command {
 enum Protocol {
     Tcp,
     Udp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnOff {
+    On,
+    Off,
 }
 
 /// The command with all its parts, for help, manuals and completions.
@@ -152,6 +187,26 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             let explained = client.post(&nic_path(id, "/explain-flow"), &flow)?;
             tell(&mut out, args.json, &explained, show::explained)?;
         }
+        Command::Capture { id, path, stop, .. } => {
+            let resource = nic_path(id, "/capture");
+            match path {
+                Some(path) => client.put(&resource, &capture(path, &args.command)?)?,
+                None => {
+                    let state =
+                        if *stop { client.delete(&resource)? } else { client.get(&resource)? };
+                    tell(&mut out, args.json, &state, show::capture)?;
+                }
+            }
+        }
+        Command::Latency { id, measure } => {
+            let resource = nic_path(id, "/latency");
+            match measure {
+                Some(measure) => {
+                    client.put(&resource, &json!({ "on": *measure == OnOff::On }))?;
+                }
+                None => tell(&mut out, args.json, &client.get(&resource)?, show::latency)?,
+            }
+        }
         Command::Metrics => out.write_all(client.text("/metrics")?.as_bytes())?,
         Command::Events => client.follow("/events", |bytes| {
             out.write_all(bytes)?;
@@ -175,6 +230,19 @@ fn nics(client: &mut Client) -> Result<Value, ClientError> {
     let ids = config["network-interfaces"].as_array().into_iter().flatten();
     let ids: Vec<_> = ids.filter_map(|nic| nic["iface_id"].as_str().map(String::from)).collect();
     ids.iter().map(|id| client.get(&nic_path(id, ""))).collect()
+}
+
+fn capture(path: &std::path::Path, command: &Command) -> Result<Value, Box<dyn Error>> {
+    // The VMM may have another working directory.
+    let path = std::path::absolute(path)?;
+    let mut body = json!({ "path": path.to_str().ok_or("the path is not UTF-8")? });
+    if let Command::Capture { queue, max_bytes, max_seconds, ring, .. } = command {
+        body["queue"] = json!(queue);
+        body["max_bytes"] = json!(max_bytes);
+        body["max_seconds"] = json!(max_seconds);
+        body["ring"] = json!(ring);
+    }
+    Ok(body)
 }
 
 /// Prints an answer for programs or for people.

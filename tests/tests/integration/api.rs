@@ -20,6 +20,7 @@ pub fn scenarios() -> Vec<Scenario> {
         all.push(Scenario::new(name("a_machine_lives_by_requests_alone"), move || life(model)));
         all.push(Scenario::new(name("pauses_lose_no_frame"), move || pauses(model)));
         all.push(Scenario::new(name("a_limit_is_kept"), move || limit(model)));
+        all.push(Scenario::new(name("frames_are_captured_and_timed"), move || capture(model)));
     }
     all.push(Scenario::new("api::flows_go_where_they_are_said_to", explained));
     all.push(Scenario::new("api::a_configuration_file_makes_a_machine", by_file));
@@ -34,16 +35,15 @@ struct Served {
     api: Api,
 }
 
+/// Starts a machine; gives its API's socket.
+type Start = fn(&Machine, Option<&Network>) -> Result<(Running, PathBuf)>;
+
 impl Served {
     fn boot(model: Model, queues: u16) -> Result<Self> {
         Self::boot_by(model, queues, Machine::start_by_api)
     }
 
-    fn boot_by(
-        model: Model,
-        queues: u16,
-        start: fn(&Machine, Option<&Network>) -> Result<(Running, PathBuf)>,
-    ) -> Result<Self> {
+    fn boot_by(model: Model, queues: u16, start: Start) -> Result<Self> {
         let mut network = Network::new()?;
         let tap = network.tap(queues, 1500)?;
         let machine = machine(Release::Guest6_1)?.cpus(2).memory(512).card_of(model, &tap);
@@ -119,15 +119,19 @@ fn pauses(model: Model) -> Result<()> {
     served
         .wired
         .shell
-        .sh(&format!("traffic flood {to} --size 64 --seconds 20 >/dev/null 2>&1 &"))?;
+        .sh(&format!("traffic flood {to} --size 64 --seconds 600 >/dev/null 2>&1 &"))?;
     let flood = served.wired.traffic(&["flood", &socket(&tap.guest_ipv4, 9), "--seconds", "5"])?;
-    let before = served.frames("tx_frames")?;
-    for _ in 0..count {
+    for nth in 0..count {
         served.set_state("Paused")?;
+        let resting: u64 = served.frames("tx_frames")?.iter().sum();
         served.set_state("Resumed")?;
+        // Mostly at once again, before the guest has done anything.
+        if nth % 4 == 0 {
+            eventually("frames after a pause", ANSWER, || {
+                Ok(served.frames("tx_frames")?.iter().sum::<u64>() > resting)
+            })?;
+        }
     }
-    let after = served.frames("tx_frames")?;
-    ensure!(after.iter().sum::<u64>() > before.iter().sum(), "nothing was sent meanwhile");
     printed(flood, ANSWER)?;
     served.wired.shell.sh_within("killall traffic; wait", ANSWER)?;
     served.wired.reaches_guest()?;
@@ -218,6 +222,57 @@ fn explained() -> Result<()> {
     let hits = rss["table"].as_array().context("no table")?.iter();
     let hits: u64 = hits.filter_map(|bucket| bucket["hits"].as_u64()).sum();
     ensure!(hits >= u64::from(FLOWS), "{hits} hits of {rss}");
+    served.power_off()
+}
+
+/// Blocks of a pcapng file by type: each begins with its type and its length.
+fn blocks(file: &[u8]) -> Result<Vec<u32>> {
+    let word = |at: usize| -> Result<u32> {
+        let bytes = file.get(at..at + 4).context("the file ends in a block")?;
+        Ok(u32::from_le_bytes(bytes.try_into()?))
+    };
+    let (mut at, mut types) = (0, Vec::new());
+    while at < file.len() {
+        let length = usize::try_from(word(at + 4)?)?;
+        ensure!(length >= 12 && length % 4 == 0, "a block of {length} bytes at {at}");
+        ensure!(word(at + length - 4)? == word(at + 4)?, "the block at {at} has two lengths");
+        types.push(word(at)?);
+        at += length;
+    }
+    Ok(types)
+}
+
+fn capture(model: Model) -> Result<()> {
+    const SECTION: u32 = 0x0a0d_0d0a;
+    const PACKET: u32 = 6;
+    let mut served = Served::boot(model, 1)?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("frames.pcapng");
+    let capture = format!("{NIC}/capture");
+    served.api.done("PUT", &format!("{NIC}/latency"), &json!({ "on": true }))?;
+    served.api.done("PUT", &capture, &json!({ "path": path }))?;
+    served.wired.ping_guest(&served.wired.tap.guest_ipv4, 10)?;
+    let running = served.api.get(&capture)?;
+    ensure!(running["ended"].is_null(), "{running}");
+    let ended = served.api.ask("DELETE", &capture, "")?.json()?;
+    ensure!(ended["ended"] == "stopped" && ended["dropped"] == 0, "{ended}");
+    // Ten echos, and ten answers.
+    ensure!(ended["frames"].as_u64() >= Some(20), "{ended}");
+    let types = blocks(&std::fs::read(&path)?)?;
+    ensure!(types.first() == Some(&SECTION), "the file begins with {types:x?}");
+    let packets = types.iter().filter(|kind| **kind == PACKET).count();
+    ensure!(Some(packets as u64) == ended["frames"].as_u64(), "{packets} packets of {ended}");
+    // It is nobody's to overwrite.
+    let again = served.api.ask("PUT", &capture, &json!({ "path": path }).to_string())?;
+    ensure!(again.status == 400 && again.fault()?.contains("exists"), "{again:?}");
+
+    let latency = served.api.get(&format!("{NIC}/latency"))?;
+    let pair = &latency["pairs"][0];
+    for stretch in ["doorbell_to_tap", "tap_to_completion", "tap_to_guest"] {
+        let told = &pair[stretch];
+        ensure!(told["count"].as_u64() >= Some(10), "{stretch}: {latency}");
+        ensure!(told["p50"].as_u64() <= told["p999"].as_u64(), "{stretch}: {latency}");
+    }
     served.power_off()
 }
 

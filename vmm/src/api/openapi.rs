@@ -29,8 +29,10 @@ fn schemas() -> Value {
     add::<network::NetworkInterface>(&mut all);
     add::<network::NetworkInterfacePatch>(&mut all);
     add::<flow::Flow>(&mut all);
+    add::<flow::Capture>(&mut all);
     add::<flow::FaultBody>(&mut all);
     add::<flow::Link>(&mut all);
+    add::<flow::Measuring>(&mut all);
     add::<watch::Logger>(&mut all);
     add::<watch::Metrics>(&mut all);
     add::<watch::Serial>(&mut all);
@@ -82,6 +84,18 @@ fn schemas() -> Value {
         ("queue", "integer", "The queue pair."),
         ("vector", "integer|null", "The interrupt vector of its receive ring."),
         ("vcpus", "array|null", "vCPUs that the vector may interrupt."),
+    ]);
+    all["CaptureState"] = about_cards(&[
+        ("spec", "object", "What is captured, and how much."),
+        ("ended", "string|object|null", "Why it ended; null while it runs."),
+        ("frames", "integer", "Frames written, or kept to be written."),
+        ("bytes", "integer", "Their bytes."),
+        ("dropped", "integer", "Frames that the writer was too slow for."),
+        ("overwritten", "integer", "Frames that newer ones took the place of."),
+    ]);
+    all["Latency"] = about_cards(&[
+        ("on", "boolean", "Still measured."),
+        ("pairs", "array", "Percentiles of each queue pair, in nanoseconds."),
     ]);
     all["Event"] = json!({
         "type": "object",

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::action::{Action, Reply};
-use crate::dialect::flow::{FaultBody, Flow, Link};
+use crate::dialect::flow::{Capture, FaultBody, Flow, Link, Measuring};
 use crate::dialect::machine::{BootSource, MachineConfig, MachinePatchBody};
 use crate::dialect::network::{NetworkInterface, NetworkInterfacePatch};
 use crate::dialect::watch::{Logger, Metrics, Serial};
@@ -280,6 +280,54 @@ pub const ROUTES: &[Route] = &[
         answer: None,
         read: |id, body| of_nic(id, NicAsk::SetLink(dialect::read::<Link>(body)?.up)),
         show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/network-interfaces/{id}/capture",
+        about: "Begins to write a card's frames to a new pcapng file; ends a capture that runs.",
+        body: Some("Capture"),
+        answer: None,
+        read: |id, body| {
+            let (path, spec) = dialect::read::<Capture>(body)?.into_spec();
+            of_nic(id, NicAsk::StartCapture(path, spec))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Delete,
+        path: "/network-interfaces/{id}/capture",
+        about: "Ends a card's capture, and tells how it went.",
+        body: None,
+        answer: Some("CaptureState"),
+        read: |id, _| of_nic(id, NicAsk::StopCapture),
+        show: nic,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/network-interfaces/{id}/capture",
+        about: "Tells how a card's capture goes, or how the last one went.",
+        body: None,
+        answer: Some("CaptureState"),
+        read: |id, _| of_nic(id, NicAsk::Capture),
+        show: nic,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/network-interfaces/{id}/latency",
+        about: "Begins to measure a card's latencies, or anew.",
+        body: Some("Measuring"),
+        answer: None,
+        read: |id, body| of_nic(id, NicAsk::MeasureLatency(dialect::read::<Measuring>(body)?.on)),
+        show: done,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/network-interfaces/{id}/latency",
+        about: "Tells a card's latencies in nanoseconds, by queue pair.",
+        body: None,
+        answer: Some("Latency"),
+        read: |id, _| of_nic(id, NicAsk::Latency),
+        show: nic,
     },
     Route {
         verb: Verb::Put,

@@ -78,6 +78,10 @@ impl Client {
         Ok(serde_json::from_str(&self.ask(Method::POST, path, Some(body))?)?)
     }
 
+    pub fn delete(&mut self, path: &str) -> Result<Value, ClientError> {
+        Ok(serde_json::from_str(&self.ask(Method::DELETE, path, None)?)?)
+    }
+
     /// Hands over what comes, until there is no more.
     pub fn follow(
         &mut self,

@@ -1,5 +1,7 @@
 //! Answers of the API as text for people.
 
+use std::fmt::Write;
+
 use serde_json::Value;
 
 /// A value as a cell of a table.
@@ -168,6 +170,18 @@ pub fn explained(flow: &Value) -> String {
     ])
 }
 
+pub fn capture(state: &Value) -> String {
+    let running = Value::String("still running".to_string());
+    let ended = if state["ended"].is_null() { &running } else { &state["ended"] };
+    pairs(&[
+        ("ended", ended),
+        ("frames", &state["frames"]),
+        ("bytes", &state["bytes"]),
+        ("dropped", &state["dropped"]),
+        ("overwritten", &state["overwritten"]),
+    ])
+}
+
 /// The stretches that are measured, and how they are called.
 pub const STRETCHES: [(&str, &str); 4] = [
     ("doorbell_to_tap", "doorbell to tap"),
@@ -183,4 +197,23 @@ pub fn duration(ns: u64) -> String {
         10_000..10_000_000 => format!("{} us", ns / 1_000),
         _ => format!("{} ms", ns / 1_000_000),
     }
+}
+
+pub fn latency(latency: &Value) -> String {
+    let head = ["queue", "stretch", "count", "p50", "p90", "p99", "p99.9", "max"];
+    let mut rows = vec![row(&head)];
+    for pair in items(&latency["pairs"]) {
+        for (field, name) in STRETCHES {
+            let told = &pair[field];
+            let time = |key: &str| duration(told[key].as_u64().unwrap_or(0));
+            let mut cells = vec![cell(&pair["index"]), name.to_string(), cell(&told["count"])];
+            cells.extend(["p50", "p90", "p99", "p999", "max"].map(time));
+            rows.push(cells);
+        }
+    }
+    let mut text = table(&rows);
+    if latency["on"] == false {
+        let _ = writeln!(text, "\nno longer measured");
+    }
+    text
 }

@@ -1,9 +1,15 @@
 //! What can be asked of a network card while its machine lives.
 
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use device_core::interrupt::{MsiMessage, MsiSet};
+use devices::net::control::capture::{CaptureError, CaptureSpec, CaptureState};
 use devices::net::control::inspect::{Inspection, RssState};
+use devices::net::control::latency::Latency;
 use devices::net::control::{ExplainError, Fault, NicControl, NoSuchFault};
 use devices::net::rss::{Explained, FlowKey};
 use serde::Serialize;
@@ -29,6 +35,12 @@ pub enum NicAsk {
     SetLink(bool),
     Inject(Fault),
     ClearFaults,
+    /// Into this file, which is made.
+    StartCapture(PathBuf, CaptureSpec),
+    StopCapture,
+    Capture,
+    MeasureLatency(bool),
+    Latency,
 }
 
 /// What a card answers.
@@ -39,6 +51,8 @@ pub enum NicReply {
     Inspection(Box<Inspection>),
     Rss(Box<RssState>),
     Explained(Way),
+    Capture(Box<CaptureState>),
+    Latency(Box<Latency>),
 }
 
 /// The way of a flow, down to the vCPU that is interrupted.
@@ -59,6 +73,19 @@ pub enum NicError {
     Explain(#[from] ExplainError),
     #[error("fault")]
     Fault(#[from] NoSuchFault),
+    #[error("there is no capture")]
+    NoCapture,
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    #[error(
+        "path: {} exists; a capture is written to a new file, so remove it or choose another path",
+        path.display()
+    )]
+    CaptureExists { path: PathBuf },
+    #[error("path: cannot make {}", path.display())]
+    CaptureFile { path: PathBuf, source: io::Error },
+    #[error("latency was never measured; PUT .../latency begins to")]
+    NoLatency,
 }
 
 impl Nic {
@@ -90,12 +117,49 @@ impl Nic {
                 card.clear_faults();
                 Ok(NicReply::Done)
             }
+            NicAsk::StartCapture(path, spec) => self.start_capture(&path, &spec),
+            NicAsk::StopCapture => capture(card.stop_capture()),
+            NicAsk::Capture => capture(card.capture()),
+            NicAsk::MeasureLatency(on) => {
+                card.measure_latency(on);
+                Ok(NicReply::Done)
+            }
+            NicAsk::Latency => {
+                let latency = card.latency().ok_or(NicError::NoLatency)?;
+                Ok(NicReply::Latency(Box::new(latency)))
+            }
         }
+    }
+
+    fn start_capture(&self, path: &Path, spec: &CaptureSpec) -> Result<NicReply, NicError> {
+        let pairs = u16::try_from(self.control.inspect().pairs.len()).unwrap_or(u16::MAX);
+        // Before the file is made.
+        spec.validate(pairs)?;
+        let file = create(path)?;
+        if let Err(error) = self.control.start_capture(file, spec) {
+            // Ours, and empty.
+            let _ = std::fs::remove_file(path);
+            return Err(error.into());
+        }
+        Ok(NicReply::Done)
     }
 
     fn interrupted_by(&self, vector: u16) -> Option<Vec<u8>> {
         Some(vcpus_of(self.msi.as_ref()?.target(vector)?, self.cpus))
     }
+}
+
+fn capture(state: Option<CaptureState>) -> Result<NicReply, NicError> {
+    state.map(|state| NicReply::Capture(Box::new(state))).ok_or(NicError::NoCapture)
+}
+
+/// Makes a file that was not there.
+fn create(path: &Path) -> Result<File, NicError> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => NicError::CaptureExists { path: path.into() },
+        _ => NicError::CaptureFile { path: path.into(), source },
+    })
 }
 
 /// Bits of a message's address (Intel SDM 3, 11.11.1): where the destination is, whether it is a set
@@ -128,5 +192,17 @@ mod tests {
         assert_eq!(vcpus(0xfee0_c000), Vec::<u8>::new());
         assert_eq!(vcpus(0xfee8_100c), [0, 7]);
         assert_eq!(vcpus(0xfeef_f004).len(), 12);
+    }
+
+    #[test]
+    fn a_capture_never_takes_the_place_of_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kernel");
+        create(&path).unwrap();
+        std::fs::write(&path, "precious").unwrap();
+        assert!(matches!(create(&path), Err(NicError::CaptureExists { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        let nowhere = folder.path().join("no/where");
+        assert!(matches!(create(&nowhere), Err(NicError::CaptureFile { .. })));
     }
 }
