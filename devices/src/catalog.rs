@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use device_core::device::{Device, Kit};
+use net::control::NicControl;
 use net::spec::{Model, NicSpec};
 use pci::device::PciDevice;
 
@@ -24,6 +25,8 @@ pub struct Built {
     /// For the life cycle.
     pub device: Arc<dyn Device>,
     pub place: Place,
+    /// For who looks in and steers, if it is a network card.
+    pub nic: Option<Arc<dyn NicControl>>,
 }
 
 /// Why a device could not be made.
@@ -52,15 +55,16 @@ impl DeviceSpec {
                 let id = || spec.id.clone();
                 let card = ena::Ena::build(spec, kit)
                     .map_err(|source| BuildError::Ena { id: id(), source })?;
-                Ok(Built { device: card.clone(), place: Place::Pci(card) })
+                Ok(Built { device: card.clone(), place: Place::Pci(card.clone()), nic: Some(card) })
             }
             DeviceSpec::Nic(spec) => {
                 let id = || spec.id.clone();
                 let device = virtio::net::Net::build(spec, kit)
                     .map_err(|source| BuildError::Net { id: id(), source })?;
-                let card = virtio::transport::pci::VirtioCard::new(device, kit)
+                let card = virtio::transport::pci::VirtioCard::new(device.clone(), kit)
                     .map_err(|source| BuildError::Card { id: id(), source })?;
-                Ok(Built { device: card.clone(), place: Place::Pci(card) })
+                let nic = Arc::new(virtio::net::Nic::new(device, card.clone()));
+                Ok(Built { device: card.clone(), place: Place::Pci(card), nic: Some(nic) })
             }
         }
     }

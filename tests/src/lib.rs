@@ -7,6 +7,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod apt;
 pub mod batches;
 pub mod bench;

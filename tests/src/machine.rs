@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::{Value, json};
 
+use crate::api::Api;
 use crate::console::Console;
 use crate::guest::{Shell, Tool, initramfs};
 use crate::host;
@@ -154,24 +156,87 @@ impl Machine {
 
     /// The command that starts the machine, and the folder that must live as long as it.
     pub fn command(&self, network: Option<&Network>) -> Result<(Command, tempfile::TempDir)> {
-        let kernel = Kernel::open(self.release)?;
-        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let initrd = folder.path().join("initramfs");
-        fs::write(&initrd, initramfs(self.release, &self.tools)?)?;
-        let image = kernel.image(self.format)?;
-        let program = match &self.hypervisor {
-            Hypervisor::Vmm(path) | Hypervisor::Qemu(path) => path.clone(),
-        };
-        let mut command = match network {
-            Some(network) => network.command(program),
-            None => Command::new(program),
-        };
+        let (folder, image, initrd) = self.files()?;
+        let mut command = self.program(network);
         match &self.hypervisor {
             Hypervisor::Vmm(_) => self.vmm_arguments(&mut command, &image, &initrd),
             Hypervisor::Qemu(_) => self.qemu_arguments(&mut command, &image, &initrd),
         }
         command.args(&self.arguments);
         Ok((command, folder))
+    }
+
+    /// The kernel, and the initial file system in a folder that goes with its owner.
+    fn files(&self) -> Result<(tempfile::TempDir, PathBuf, PathBuf)> {
+        let kernel = Kernel::open(self.release)?;
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let initrd = folder.path().join("initramfs");
+        fs::write(&initrd, initramfs(self.release, &self.tools)?)?;
+        Ok((folder, kernel.image(self.format)?, initrd))
+    }
+
+    fn program(&self, network: Option<&Network>) -> Command {
+        let program = match &self.hypervisor {
+            Hypervisor::Vmm(path) | Hypervisor::Qemu(path) => path.clone(),
+        };
+        match network {
+            Some(network) => network.command(program),
+            None => Command::new(program),
+        }
+    }
+
+    /// The machine as vmm's configuration file says it.
+    fn configuration(&self, image: &Path, initrd: &Path) -> Value {
+        let nic = |(at, card): (usize, &Card)| {
+            let Card { tap, model, .. } = card;
+            json!({
+                "iface_id": format!("eth{at}"),
+                "host_dev_name": tap.name,
+                "guest_mac": tap.mac,
+                "mtu": tap.mtu,
+                "queues": tap.queues,
+                "model": match model { Model::Virtio => "virtio", Model::Ena => "ena" },
+            })
+        };
+        json!({
+            "boot-source": {
+                "kernel_image_path": image,
+                "initrd_path": initrd,
+                "boot_args": self.cmdline(),
+            },
+            "machine-config": { "vcpu_count": self.cpus, "mem_size_mib": self.memory_mib },
+            "network-interfaces": self.cards.iter().enumerate().map(nic).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Starts vmm with nothing but an API, and the machine by requests to it.
+    pub fn start_by_api(&self, network: Option<&Network>) -> Result<(Running, PathBuf)> {
+        let (folder, image, initrd) = self.files()?;
+        let socket = folder.path().join("api");
+        let mut command = self.program(network);
+        command.arg("--api-sock").arg(&socket).args(&self.arguments);
+        let running = Running::spawn(command, folder)?;
+        let mut api = Api::wait(&socket, BOOT)?;
+        let asked = self.configuration(&image, &initrd);
+        for resource in ["boot-source", "machine-config"] {
+            api.done("PUT", &format!("/{resource}"), &asked[resource])?;
+        }
+        for nic in asked["network-interfaces"].as_array().into_iter().flatten() {
+            let id = nic["iface_id"].as_str().unwrap_or_default();
+            api.done("PUT", &format!("/network-interfaces/{id}"), nic)?;
+        }
+        api.act("InstanceStart")?;
+        Ok((running, socket))
+    }
+
+    /// Starts the machine by a configuration file, with an API besides.
+    pub fn start_by_file(&self, network: Option<&Network>) -> Result<(Running, PathBuf)> {
+        let (folder, image, initrd) = self.files()?;
+        let (socket, file) = (folder.path().join("api"), folder.path().join("vm.json"));
+        fs::write(&file, self.configuration(&image, &initrd).to_string())?;
+        let mut command = self.program(network);
+        command.arg("--api-sock").arg(&socket).arg("--config-file").arg(&file);
+        Ok((Running::spawn(command, folder)?, socket))
     }
 
     fn cmdline(&self) -> String {
@@ -248,24 +313,8 @@ impl Machine {
 
     /// Starts the machine with its serial line on pipes.
     pub fn start(&self, network: Option<&Network>) -> Result<Running> {
-        let (mut command, folder) = self.command(network)?;
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let begun = Instant::now();
-        let mut process = Owned::spawn(&mut command)?;
-        let child = process.child();
-        let (Some(input), Some(output), Some(errors)) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
-            bail!("a pipe is missing")
-        };
-        Ok(Running {
-            begun,
-            console: Console::collect("the guest's console", output),
-            errors: Console::collect("the hypervisor's standard error", errors),
-            input: Mutex::new(Some(Box::new(input))),
-            process,
-            _folder: folder,
-        })
+        let (command, folder) = self.command(network)?;
+        Running::spawn(command, folder)
     }
 
     /// Starts the machine and waits for its shell.
@@ -288,6 +337,26 @@ pub struct Running {
 }
 
 impl Running {
+    fn spawn(mut command: Command, folder: tempfile::TempDir) -> Result<Running> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let begun = Instant::now();
+        let mut process = Owned::spawn(&mut command)?;
+        let child = process.child();
+        let (Some(input), Some(output), Some(errors)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            bail!("a pipe is missing")
+        };
+        Ok(Running {
+            begun,
+            console: Console::collect("the guest's console", output),
+            errors: Console::collect("the hypervisor's standard error", errors),
+            input: Mutex::new(Some(Box::new(input))),
+            process,
+            _folder: folder,
+        })
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,13 +10,18 @@ use arch::boot::DEFAULT_CMDLINE;
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use devices::DeviceSpec;
 use devices::legacy::ConsoleSpec;
 use devices::net::spec::NicSpec;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::memory::Size;
-use crate::vm::spec::{BootSpec, MachineSpec, VmSpec};
+use crate::action::Action;
+use crate::dialect;
+use crate::dialect::file::ConfigFileError;
+use crate::memory::{Pages, Size};
+use crate::observe::logger::LogSpec;
+use crate::observe::metrics::StartTimes;
+use crate::vm::config::Config;
+use crate::vm::spec::{BootSpec, MachineSpec, SettingError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,6 +34,11 @@ Examples:
   A TAP that the caller opened (one descriptor per queue), and the console in a file:
     vmm --kernel bzImage --mem 128M --net fd=3:4 --serial file=console.log
 
+  No machine yet: it is configured, started and watched over HTTP on a Unix socket, by
+  Firecracker's requests or by vmm ctl:
+    vmm --api-sock vm.sock
+    vmm ctl vm.sock --help
+
 Exit codes:
   0 the guest powered off, or the user quit    1 the VMM or the host failed
   2 wrong arguments or input files             3 the guest reset itself
@@ -40,12 +50,12 @@ Exit codes:
 #[command(name = "vmm", version, after_help = EXAMPLES)]
 pub struct Args {
     /// Kernel to boot: a bzImage, or an ELF vmlinux
-    #[arg(long, value_name = "FILE")]
-    kernel: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["api_sock", "config_file"])]
+    kernel: Option<PathBuf>,
 
     /// Memory of the guest, such as 512M or 2G
-    #[arg(long, value_name = "SIZE")]
-    mem: Size,
+    #[arg(long, value_name = "SIZE", required_unless_present_any = ["api_sock", "config_file"])]
+    mem: Option<Size>,
 
     /// Initial RAM disk
     #[arg(long, value_name = "FILE")]
@@ -54,6 +64,10 @@ pub struct Args {
     /// Command line of the kernel
     #[arg(long, value_name = "STRING", default_value = DEFAULT_CMDLINE)]
     cmdline: String,
+
+    /// Back the memory with 2 MiB pages of the host's pool
+    #[arg(long)]
+    huge_pages: bool,
 
     /// Number of vCPUs, 1 to 64
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
@@ -77,28 +91,72 @@ pub struct Args {
     grace: u64,
 
     /// What to log
-    #[arg(long, value_name = "LEVEL", default_value = "warn", ignore_case = true, value_parser =
-        PossibleValuesParser::new(["off", "error", "warn", "info", "debug"]).map(level))]
-    pub(crate) log_level: LevelFilter,
+    #[arg(long, alias = "level", value_name = "LEVEL", default_value = "warn", ignore_case = true,
+        value_parser = PossibleValuesParser::new(LEVELS).map(level))]
+    log_level: LevelFilter,
 
     /// Append the log to this file instead of writing it to stderr
+    #[arg(long, alias = "log-path", value_name = "FILE")]
+    log_file: Option<PathBuf>,
+
+    /// Serve the API on this Unix socket; without a kernel or a configuration file, wait there for both
+    #[arg(long, value_name = "PATH")]
+    api_sock: Option<PathBuf>,
+
+    /// Serve no API, whatever else is said
+    #[arg(long)]
+    no_api: bool,
+
+    /// Take the machine from this JSON file, in Firecracker's layout, and start it
+    #[arg(long, value_name = "FILE",
+        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "net", "huge_pages"])]
+    config_file: Option<PathBuf>,
+
+    /// Name of the machine: letters, digits and '-'
+    #[arg(long, value_name = "NAME", default_value = "anonymous-instance", value_parser = instance_id)]
+    id: String,
+
+    /// Append a JSON line of metrics to this file each minute, on demand, and at the end
     #[arg(long, value_name = "FILE")]
-    pub(crate) log_file: Option<PathBuf>,
+    metrics_path: Option<PathBuf>,
+
+    /// Log how long the guest took until it wrote 123 to the boot timer's port, 0x3f0
+    #[arg(long)]
+    boot_timer: bool,
+
+    /// When who starts this process began to, in microseconds of the monotonic clock; for metrics
+    #[arg(long, value_name = "US")]
+    start_time_us: Option<u64>,
+
+    /// CPU time of this process when who starts it began to, in microseconds; for metrics
+    #[arg(long, value_name = "US")]
+    start_time_cpu_us: Option<u64>,
 }
+
+/// Ours, and Firecracker's.
+const LEVELS: [&str; 7] = ["off", "error", "warn", "warning", "info", "debug", "trace"];
 
 fn level(name: String) -> LevelFilter {
-    name.parse().unwrap_or(LevelFilter::WARN)
+    dialect::watch::level(&name).unwrap_or(LevelFilter::WARN)
 }
 
-fn check_cards(cards: &[NicSpec]) -> Result<(), Box<dyn std::error::Error>> {
-    let mut ids = HashSet::new();
-    for card in cards {
-        card.validate()?;
-        if !ids.insert(&card.id) {
-            return Err(format!("id {:?} is given twice; each card needs its own", card.id).into());
-        }
+/// Longest name of a machine.
+const MAX_INSTANCE_ID: usize = 64;
+
+fn instance_id(text: &str) -> Result<String, String> {
+    let fits = (1..=MAX_INSTANCE_ID).contains(&text.len());
+    match fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        true => Ok(text.to_string()),
+        false => Err(format!("take 1 to {MAX_INSTANCE_ID} letters, digits and '-'")),
     }
-    Ok(())
+}
+
+fn check_ids(cards: &[NicSpec]) -> Result<(), SettingError> {
+    let mut ids = HashSet::new();
+    match cards.iter().find(|card| !ids.insert(&card.id)) {
+        Some(twice) => Err(SettingError::IdTwice(twice.id.clone())),
+        None => Ok(()),
+    }
 }
 
 impl Args {
@@ -112,20 +170,61 @@ impl Args {
                 card.id = format!("eth{nth}");
             }
         }
-        check_cards(&args.net).map_err(|error| {
-            clap::Error::raw(ErrorKind::ValueValidation, format!("--net: {error}\n"))
-        })?;
+        // Before the cards go into one list by their ids.
+        check_ids(&args.net)
+            .map_err(|error| clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")))?;
         Ok(args)
     }
 
-    pub(crate) fn into_spec(self) -> VmSpec {
-        VmSpec {
-            machine: MachineSpec { cpus: self.cpus, memory: self.mem },
-            boot: BootSpec { kernel: self.kernel, initrd: self.initrd, cmdline: self.cmdline },
-            serial: self.serial,
-            devices: self.net.into_iter().map(DeviceSpec::Nic).collect(),
+    /// Where to serve the API, if at all.
+    pub(crate) fn api_socket(&self) -> Option<&Path> {
+        self.api_sock.as_deref().filter(|_| !self.no_api)
+    }
+
+    pub(crate) fn start_times(&self) -> StartTimes {
+        StartTimes::since(self.start_time_us, self.start_time_cpu_us)
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn log(&self) -> LogSpec {
+        LogSpec { path: self.log_file.clone(), level: Some(self.log_level), ..LogSpec::default() }
+    }
+
+    /// What there is before anything is asked of the machine.
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            serial: self.serial.clone(),
+            boot_timer: self.boot_timer,
             grace: Duration::from_secs(self.grace),
+            ..Config::default()
         }
+    }
+
+    /// What to do first, in order.
+    pub(crate) fn into_actions(self) -> Result<Vec<Action>, ConfigFileError> {
+        let mut actions = Vec::new();
+        if let Some(path) = self.metrics_path {
+            actions.push(Action::SetMetrics(path));
+        }
+        if let Some(path) = &self.config_file {
+            actions.extend(dialect::file::actions(path)?);
+            actions.push(Action::Start);
+            return Ok(actions);
+        }
+        actions.push(Action::SetMachine(MachineSpec {
+            cpus: self.cpus,
+            memory: self.mem.unwrap_or(MachineSpec::default().memory),
+            pages: if self.huge_pages { Pages::Huge } else { Pages::Small },
+        }));
+        actions.extend(self.net.into_iter().map(|nic| Action::SetNic(Box::new(nic))));
+        if let Some(kernel) = self.kernel {
+            let boot = BootSpec { kernel, initrd: self.initrd, cmdline: self.cmdline };
+            actions.extend([Action::SetBoot(boot), Action::Start]);
+        }
+        Ok(actions)
     }
 }
 

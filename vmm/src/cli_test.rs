@@ -14,12 +14,32 @@ fn error(args: &str) -> String {
 
 #[test]
 fn the_shortest_command_line_has_the_documented_defaults() {
-    let spec = parse("--kernel k --mem 512M").unwrap().into_spec();
-    assert_eq!(spec.machine.cpus, 1);
-    assert_eq!(spec.machine.memory, Size(512 << 20));
-    assert_eq!(spec.boot.cmdline, "console=ttyS0 reboot=k panic=-1");
-    assert!(spec.devices.is_empty());
-    assert_eq!(spec.grace, Duration::from_secs(10));
+    let args = parse("--kernel k --mem 512M").unwrap();
+    assert_eq!(args.config().grace, Duration::from_secs(10));
+    assert_eq!(args.api_socket(), None);
+    let actions = args.into_actions().unwrap();
+    let [Action::SetMachine(machine), Action::SetBoot(boot), Action::Start] = &actions[..] else {
+        panic!("{actions:?}");
+    };
+    let memory = Size(512 << 20);
+    assert_eq!(*machine, MachineSpec { cpus: 1, memory, pages: Pages::Small });
+    assert_eq!(boot.cmdline, "console=ttyS0 reboot=k panic=-1");
+}
+
+#[test]
+fn with_an_api_the_machine_waits_until_it_is_told_what_to_boot() {
+    let args = parse("--api-sock s --id vm-1 --level Warning --start-time-us 5").unwrap();
+    assert_eq!(args.api_socket(), Some(Path::new("s")));
+    assert_eq!(args.id(), "vm-1");
+    assert_eq!(args.log().level, Some(LevelFilter::WARN));
+    let actions = args.into_actions().unwrap();
+    assert!(matches!(&actions[..], [Action::SetMachine(_)]), "{actions:?}");
+}
+
+#[test]
+fn no_api_is_served_if_that_is_said_whatever_else_is() {
+    let args = parse("--api-sock s --no-api --config-file f").unwrap();
+    assert_eq!(args.api_socket(), None);
 }
 
 #[test]
@@ -40,13 +60,16 @@ fn what_is_wrong_is_named() {
         ("--kernel k --mem 1G --cpus 0", "--cpus"),
         ("--kernel k --mem 1G --cpus 65", "64"),
         ("--kernel k --mem 1G --net eth0", "key=value"),
-        ("--kernel k --mem 1G --net tap=t,queues=0", "queues"),
         ("--kernel k --mem 1G --net tap=t,colour=red", "colour"),
         ("--kernel k --mem 1G --net tap=t,id=x --net tap=u,id=x", "\"x\" is given twice"),
         ("--kernel k --mem 1G --serial paper", "--serial"),
         ("--kernel k --mem 1G --log-level loud", "--log-level"),
         ("--kernel k --mem 1G --grace soon", "--grace"),
         ("--kernel k --mem 1G extra", "extra"),
+        ("--kernel k --config-file f", "--kernel"),
+        ("--api-sock s --id a/b", "letters, digits and '-'"),
+        ("--api-sock s --id=", "--id"),
+        ("--api-sock s --start-time-us x", "--start-time-us"),
     ] {
         let line = error(args);
         assert!(line.contains(part), "{args}: {line}");

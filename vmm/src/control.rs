@@ -1,16 +1,25 @@
-//! The main thread: waits for whatever ends the machine, and says why it ended.
+//! The main thread: does what is asked of the machine, waits for whatever ends it, and says why it
+//! ended.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use device_core::worker::EventSet;
-use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, SubscriberOps};
+use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
+use crate::action::{Action, ActionError, Instance, Mailbox, Outcome, Reply};
 use crate::end::End;
+use crate::observe::events::{Event, Events};
+use crate::observe::logger::Log;
+use crate::observe::metrics::{Figures, MetricsFile, StartTimes};
 use crate::signals::Signals;
+use crate::vm::Vm;
+use crate::vm::config::Config;
+use crate::vm::nic::{NicAsk, NicReply};
+use crate::vm::state::State;
 
 /// Where any thread reports that the machine is over. The first report counts.
 pub struct Ends {
@@ -35,45 +44,247 @@ impl Ends {
     }
 }
 
-/// Waits until the machine is over.
-///
-/// A first signal calls `press_power_button`, and the guest has `grace` to power off; a
-/// second one, or the end of the grace, ends the machine hard.
-pub fn wait(
-    ends: &Arc<Ends>,
-    signals: Signals,
-    grace: Duration,
-    press_power_button: impl FnMut() + 'static,
-) -> io::Result<End> {
-    let mut manager = EventManager::new().map_err(to_io)?;
-    let id = manager.add_subscriber(Waiting {
-        ends: ends.clone(),
-        signals,
-        grace,
-        press_power_button: Box::new(press_power_button),
-        asked: None,
-        end: None,
-        refused: None,
-    });
-    loop {
-        let waiting = manager.subscriber_mut(id).map_err(to_io)?;
-        if let Some(refused) = waiting.refused.take() {
-            return Err(to_io(refused));
-        }
-        if let Some(end) = waiting.end.take() {
-            return Ok(end);
-        }
-        let wait = match waiting.asked {
-            None => -1,
-            Some((number, deadline)) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Ok(End::Signal(number));
+/// The one who handles actions: asks whether the state allows it, acts, answers.
+pub struct Controller {
+    id: String,
+    config: Config,
+    log: Log,
+    vm: Option<Vm>,
+    ends: Arc<Ends>,
+    events: Arc<Events>,
+    start_times: StartTimes,
+    metrics: Option<MetricsFile>,
+}
+
+impl Controller {
+    /// A machine called `id` that has only its `config`.
+    pub fn new(
+        id: String,
+        config: Config,
+        log: Log,
+        events: Arc<Events>,
+        start_times: StartTimes,
+    ) -> io::Result<Self> {
+        let ends = Ends::new()?;
+        Ok(Controller { id, config, log, vm: None, ends, events, start_times, metrics: None })
+    }
+
+    fn state(&self) -> State {
+        self.vm.as_ref().map_or(State::Configuring, Vm::state)
+    }
+
+    /// Does one thing. An error means that nothing has changed.
+    pub fn act(&mut self, action: Action) -> Outcome {
+        action.allowed_in(self.state())?;
+        match action {
+            Action::SetMachine(machine) => self.config.set_machine(machine)?,
+            Action::PatchMachine(patch) => {
+                self.config.set_machine(patch.apply(&self.config.machine))?;
+            }
+            Action::SetBoot(boot) => self.config.set_boot(boot)?,
+            Action::SetSerial(serial) => self.config.serial = serial,
+            Action::SetNic(nic) => self.config.set_nic(*nic)?,
+            Action::SetLog(log) => self.log.set(&log)?,
+            Action::SetMetrics(path) => {
+                self.metrics = Some(MetricsFile::open(&path, Instant::now())?);
+            }
+            Action::FlushMetrics => {
+                if self.metrics.is_none() {
+                    return Err(ActionError::NoMetrics);
                 }
-                i32::try_from(left.as_millis()).unwrap_or(i32::MAX).saturating_add(1)
+                self.write_metrics();
+            }
+            Action::Start => self.start()?,
+            Action::Pause => self.pause(),
+            Action::Resume => self.resume(),
+            Action::PressPowerButton => self.press_power_button(),
+            Action::PressCtrlAltDel => {
+                self.vm.as_ref().map_or(Ok(()), Vm::press_ctrl_alt_del)?;
+                self.events.tell(&Event::CtrlAltDel);
+            }
+            Action::Reset => self.ends.report(End::ResetByUser),
+            Action::Kill => self.ends.report(End::Killed),
+            Action::OfNic(id, ask) => return self.ask_nic(id, *ask),
+            Action::Describe => return Ok(Reply::Instance(self.instance())),
+            Action::ShowFigures => {
+                return Ok(Reply::Figures(self.instance(), Box::new(self.figures())));
+            }
+            Action::ShowConfig => return Ok(Reply::Config(Box::new(self.config.clone()))),
+        }
+        Ok(Reply::Done)
+    }
+
+    fn start(&mut self) -> Result<(), ActionError> {
+        let spec = self.config.to_spec().ok_or(ActionError::NoKernel)?;
+        let vm = Vm::build(&spec, &self.ends).map_err(|error| {
+            // What parts of it reported is no end of a machine.
+            self.ends.take();
+            ActionError::Build(Box::new(error))
+        })?;
+        let vm = self.vm.insert(vm);
+        for nic in vm.nics() {
+            let (id, events) = (nic.control.id().to_string(), self.events.clone());
+            nic.control.set_listener(Some(Box::new(move |event| events.tell_of_nic(&id, &event))));
+        }
+        vm.resume().expect("a machine that was just built can run");
+        self.events.tell(&Event::Started);
+        Ok(())
+    }
+
+    fn instance(&self) -> Instance {
+        Instance { id: self.id.clone(), state: self.state() }
+    }
+
+    fn ask_nic(&self, id: String, ask: NicAsk) -> Outcome {
+        let mut nics = self.vm.iter().flat_map(Vm::nics);
+        let Some(nic) = nics.find(|nic| nic.control.id() == id) else {
+            return Err(ActionError::NoSuchNic(id));
+        };
+        match nic.answer(ask) {
+            Ok(NicReply::Done) => Ok(Reply::Done),
+            Ok(reply) => Ok(Reply::Nic(reply)),
+            Err(source) => Err(ActionError::Nic { id, source }),
+        }
+    }
+
+    fn figures(&self) -> Figures {
+        let mut figures = Figures::empty(self.start_times);
+        if let Some(vm) = &self.vm {
+            vm.figures(&mut figures);
+        }
+        figures
+    }
+
+    fn write_metrics(&mut self) {
+        let figures = self.figures();
+        if let Some(metrics) = &mut self.metrics {
+            metrics.write(&figures, Instant::now());
+        }
+    }
+
+    /// A paused machine stays so.
+    fn pause(&mut self) {
+        if self.vm.as_mut().is_some_and(|vm| vm.pause().is_ok()) {
+            self.events.tell(&Event::Paused);
+        }
+    }
+
+    /// A running machine goes on.
+    fn resume(&mut self) {
+        if self.vm.as_mut().is_some_and(|vm| vm.resume().is_ok()) {
+            self.events.tell(&Event::Resumed);
+        }
+    }
+
+    fn press_power_button(&self) {
+        if let Some(vm) = &self.vm {
+            vm.press_power_button();
+            self.events.tell(&Event::PowerButton);
+        }
+    }
+
+    /// Does what is asked until the machine is over, and ends it.
+    ///
+    /// A first signal presses the power button, and the guest has its grace to power off; a second
+    /// one, or the end of the grace, ends the machine hard.
+    pub fn serve(mut self, mailbox: Option<Arc<Mailbox>>, signals: Signals) -> io::Result<End> {
+        let mail = mailbox.as_ref().map(|mailbox| mailbox.event().as_raw_fd());
+        let fds = [self.ends.event.as_raw_fd(), signals.as_raw_fd()].into_iter().chain(mail);
+        let mut wait = Wait::on(fds.collect())?;
+        let mut last_day = LastDay::default();
+        let end = loop {
+            if let Some(end) = self.ends.take().or_else(|| last_day.is_over()) {
+                break end;
+            }
+            let due = self.metrics.as_ref().map(MetricsFile::due);
+            wait.until(last_day.deadline().into_iter().chain(due).min())?;
+            if due.is_some_and(|due| due <= Instant::now()) {
+                self.write_metrics();
+            }
+            // Readiness only: what they stand for is taken below.
+            let _ = self.ends.event.read();
+            while let Some(number) = signals.next() {
+                self.heed(number, &mut last_day);
+            }
+            if let Some(mailbox) = &mailbox {
+                let _ = mailbox.event().read();
+                while let Some(call) = mailbox.take() {
+                    (call.reply)(self.act(call.action));
+                }
             }
         };
-        manager.run_with_timeout(wait).map_err(to_io)?;
+        self.finish(&end);
+        mailbox.iter().for_each(|mailbox| mailbox.close());
+        Ok(end)
+    }
+
+    fn heed(&mut self, number: i32, last_day: &mut LastDay) {
+        if self.vm.is_none() || last_day.began() {
+            self.ends.report(End::Signal(number));
+            return;
+        }
+        tracing::info!("signal {number}: pressing the guest's power button");
+        last_day.begin(number, Instant::now().checked_add(self.config.grace));
+        // A guest that rests cannot power off.
+        self.resume();
+        self.press_power_button();
+    }
+
+    fn finish(&mut self, end: &End) {
+        self.write_metrics();
+        if let Some(vm) = self.vm.take()
+            && let Err(error) = vm.stop(end.event())
+        {
+            tracing::error!("{error}");
+        }
+        let reason = end.to_string();
+        self.events.tell(&Event::Stopped { reason, exit_code: end.exit_code() });
+        self.events.close();
+    }
+}
+
+/// What a guest has left to live after a signal.
+#[derive(Default)]
+struct LastDay(Option<(i32, Option<Instant>)>);
+
+impl LastDay {
+    fn begin(&mut self, signal: i32, deadline: Option<Instant>) {
+        self.0 = Some((signal, deadline));
+    }
+
+    fn began(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.0.and_then(|(_, deadline)| deadline)
+    }
+
+    fn is_over(&self) -> Option<End> {
+        let (signal, deadline) = self.0?;
+        (deadline? <= Instant::now()).then_some(End::Signal(signal))
+    }
+}
+
+/// Waits for any of a few descriptors.
+struct Wait(EventManager<Sources>);
+
+impl Wait {
+    fn on(fds: Vec<RawFd>) -> io::Result<Wait> {
+        let mut manager = EventManager::new().map_err(to_io)?;
+        let id = manager.add_subscriber(Sources { fds, refused: None });
+        match manager.subscriber_mut(id).map_err(to_io)?.refused.take() {
+            Some(refused) => Err(to_io(refused)),
+            None => Ok(Wait(manager)),
+        }
+    }
+
+    fn until(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        let wait = deadline.map_or(-1, |deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+        });
+        self.0.run_with_timeout(wait).map(drop).map_err(to_io)
     }
 }
 
@@ -81,47 +292,24 @@ fn to_io(error: event_manager::Error) -> io::Error {
     io::Error::other(error.to_string())
 }
 
-struct Waiting {
-    ends: Arc<Ends>,
-    signals: Signals,
-    grace: Duration,
-    press_power_button: Box<dyn FnMut()>,
-    /// The signal that asked the guest to power off, and when its time is up.
-    asked: Option<(i32, Instant)>,
-    end: Option<End>,
+struct Sources {
+    fds: Vec<RawFd>,
     refused: Option<event_manager::Error>,
 }
 
-impl Waiting {
-    fn sources(&self) -> [RawFd; 2] {
-        [self.ends.event.as_raw_fd(), self.signals.as_raw_fd()]
-    }
-}
-
-impl MutEventSubscriber for Waiting {
+impl MutEventSubscriber for Sources {
     fn init(&mut self, ops: &mut EventOps<'_>) {
-        for fd in self.sources() {
-            if let Err(error) = ops.add(Events::new_raw(fd, EventSet::IN)) {
+        for &fd in &self.fds {
+            if let Err(error) = ops.add(Ready::new_raw(fd, EventSet::IN)) {
                 self.refused = Some(error);
             }
         }
     }
 
-    fn process(&mut self, events: Events, _: &mut EventOps<'_>) {
-        if events.fd() == self.ends.event.as_raw_fd() {
-            let _ = self.ends.event.read();
-            self.end = self.end.take().or_else(|| self.ends.take());
-            return;
-        }
-        while let Some(number) = self.signals.next() {
-            match self.asked {
-                None => {
-                    tracing::info!("signal {number}: pressing the guest's power button");
-                    self.asked = Some((number, Instant::now() + self.grace));
-                    (self.press_power_button)();
-                }
-                Some(_) => self.end = Some(End::Signal(number)),
-            }
-        }
-    }
+    /// Who waits looks at what they stand for himself.
+    fn process(&mut self, _: Ready, _: &mut EventOps<'_>) {}
 }
+
+#[cfg(test)]
+#[path = "control_test.rs"]
+mod tests;

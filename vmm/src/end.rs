@@ -12,6 +12,10 @@ pub enum End {
     GuestOff,
     /// The user quit at the console.
     Quit,
+    /// The user ended it by the API.
+    Killed,
+    /// The user reset it by the API.
+    ResetByUser,
     /// The guest reset itself: reboot, or a kernel panic with `panic=-1`.
     GuestReset,
     TripleFault {
@@ -46,7 +50,7 @@ impl End {
         match self {
             End::GuestOff => Event::GuestOff,
             End::GuestReset => Event::GuestReset,
-            End::Quit | End::Signal(_) => Event::Stop,
+            End::Quit | End::Killed | End::ResetByUser | End::Signal(_) => Event::Stop,
             End::TripleFault { .. }
             | End::InternalError { .. }
             | End::FailedEntry { .. }
@@ -57,9 +61,9 @@ impl End {
     /// The process's exit code; documented in the README.
     pub fn exit_code(&self) -> u8 {
         match self {
-            End::GuestOff | End::Quit => 0,
+            End::GuestOff | End::Quit | End::Killed => 0,
             End::VcpuFailed { .. } => 1,
-            End::GuestReset => 3,
+            End::GuestReset | End::ResetByUser => 3,
             End::TripleFault { .. } => 4,
             End::InternalError { .. } | End::FailedEntry { .. } => 5,
             End::Signal(number) => 128 + (*number as u8 & 0x7f),
@@ -72,6 +76,8 @@ impl fmt::Display for End {
         match self {
             End::GuestOff => write!(f, "the guest powered off"),
             End::Quit => write!(f, "stopped from the console"),
+            End::Killed => write!(f, "killed by the API"),
+            End::ResetByUser => write!(f, "reset by the API"),
             End::GuestReset => write!(
                 f,
                 "the guest reset itself (a reboot, or a kernel panic with panic=-1; its console tells)"

@@ -1,12 +1,19 @@
 //! A Type-2 hypervisor on KVM.
 //!
 //! The only crate that knows KVM, vCPU threads and the user. Reading order: `cli.rs` (what can be
-//! asked), `vm/spec.rs` (the one model of it), `vm/build.rs` (from wish to machine), `vcpu/run.rs`
-//! (the loop), `control.rs` (what ends it).
+//! asked), `action.rs` (all that can be done), `control.rs` (who does it), `vm/spec.rs` (the one model
+//! of a machine), `vm/build.rs` (from wish to machine), `vcpu/run.rs` (the loop), `api/routes.rs` (the
+//! same by HTTP).
 
+mod action;
+mod api;
 pub mod cli;
 mod control;
+mod ctl;
+mod dialect;
 mod end;
+#[cfg(test)]
+mod generated;
 mod kvm;
 mod memory;
 mod observe;
@@ -14,14 +21,22 @@ mod signals;
 mod vcpu;
 mod vm;
 
+#[cfg(feature = "testing")]
+pub use api::by_hand::answer as answer_by_hand;
+
 use std::error::Error;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use action::{ErrorKind, Mailbox};
+use api::Api;
+use api::socket::ApiSocket;
 use cli::Args;
-use control::Ends;
+use control::Controller;
 use end::End;
+use observe::events::Events;
+use observe::logger::Log;
 use signals::Signals;
-use vm::Vm;
 
 /// Exit codes that are not an [`End`]'s.
 const FAILED: u8 = 1;
@@ -29,6 +44,12 @@ const BAD_USAGE: u8 = 2;
 
 /// Everything, from the arguments to the exit code.
 pub fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    if let (Some(program), Some(first)) = (words.next(), words.next())
+        && first == "ctl"
+    {
+        return ctl::main(std::iter::once(program).chain(words));
+    }
     restore_terminal_on_panic();
     let args = match Args::parse_from_args(std::env::args_os()) {
         Ok(args) => args,
@@ -37,7 +58,7 @@ pub fn main() -> ExitCode {
     match run(args) {
         Ok(end) => {
             match end {
-                End::GuestOff | End::Quit => tracing::info!("{end}"),
+                End::GuestOff | End::Quit | End::Killed => tracing::info!("{end}"),
                 _ => eprintln!("vmm: {end}"),
             }
             ExitCode::from(end.exit_code())
@@ -58,33 +79,44 @@ fn failed(error: impl Into<Box<dyn Error>>) -> Failure {
     Failure { error: error.into(), code: FAILED }
 }
 
+fn bad_usage(error: impl Into<Box<dyn Error>>) -> Failure {
+    Failure { error: error.into(), code: BAD_USAGE }
+}
+
 fn run(args: Args) -> Result<End, Failure> {
-    observe::logger::start(args.log_level, args.log_file.as_deref())
-        .map_err(|error| Failure { error: error.into(), code: BAD_USAGE })?;
-    let spec = args.into_spec();
+    let log = Log::start();
+    log.set(&args.log()).map_err(bad_usage)?;
     // Before any thread starts, so that only the main loop sees them.
     let signals = Signals::block().map_err(failed)?;
-    let ends = Ends::new().map_err(failed)?;
-    let mut vm = Vm::build(&spec, &ends).map_err(|error| {
-        let code = if error.is_usage() { BAD_USAGE } else { FAILED };
-        Failure { error: error.into(), code }
-    })?;
-    vm.resume().map_err(failed)?;
-    let button = vm.power_button();
-    let end = control::wait(&ends, signals, spec.grace, move || button.press()).map_err(failed)?;
-    vm.stop(end.event()).map_err(failed)?;
+    let events = Arc::new(Events::default());
+    let id = args.id().to_string();
+    let api = match args.api_socket() {
+        None => None,
+        Some(path) => {
+            let socket = ApiSocket::bind(path).map_err(bad_usage)?;
+            let mailbox = Mailbox::new().map_err(failed)?;
+            let api = Api::start(socket, mailbox.clone(), events.clone()).map_err(failed)?;
+            Some((api, mailbox))
+        }
+    };
+    let mut controller =
+        Controller::new(id, args.config(), log, events, args.start_times()).map_err(failed)?;
+    for action in args.into_actions().map_err(bad_usage)? {
+        controller.act(action).map_err(|error| match error.kind() {
+            ErrorKind::Host => failed(error),
+            _ => bad_usage(error),
+        })?;
+    }
+    let mailbox = api.as_ref().map(|(_, mailbox)| mailbox.clone());
+    let end = controller.serve(mailbox, signals).map_err(failed)?;
+    if let Some((api, _)) = api {
+        api.finish();
+    }
     Ok(end)
 }
 
-/// One line: what failed, and why.
 fn report(error: &dyn Error) {
-    let mut line = format!("vmm: error: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        line.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    eprintln!("{line}");
+    eprintln!("vmm: error: {}", action::one_line(error));
 }
 
 /// A panic of any thread ends the process; the user's terminal must not stay raw.

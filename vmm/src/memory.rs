@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use device_core::{GuestRam, Ram};
-use vm_memory::{GuestRegionMmap, MmapRegion};
+use vm_memory::{GuestMemoryBackend, GuestRegionMmap, MmapRegion};
 
 /// A number of bytes as users write it: digits and one of `K`, `M`, `G`, `T`, in powers of 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,20 +56,48 @@ impl fmt::Display for Size {
     }
 }
 
+/// What the host backs guest memory with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pages {
+    /// Its usual pages, and transparent huge ones where it likes.
+    #[default]
+    Small,
+    /// 2 MiB pages from the host's pool, all or nothing.
+    Huge,
+}
+
 /// Size and alignment of a huge page, on all of x86-64.
 const HUGE_PAGE: usize = 2 << 20;
 
 /// Maps RAM of `bytes` bytes, below and above the PCI hole. Pages come when they are touched, huge
-/// ones where the host has them. It stays mapped as long as the process.
-pub fn map(bytes: u64) -> io::Result<GuestRam> {
+/// ones where the host has them; those of the pool are set aside now. It stays mapped until
+/// [`release`].
+pub fn map(bytes: u64, pages: Pages) -> io::Result<GuestRam> {
     let regions = arch::layout::ram_regions(bytes)
         .into_iter()
         .map(|(start, len)| {
-            let mapping = map_aligned(usize::try_from(len).map_err(io::Error::other)?)?;
+            let len = usize::try_from(len).map_err(io::Error::other)?;
+            let mapping = match pages {
+                Pages::Small => map_aligned(len)?,
+                Pages::Huge => map_from_pool(len)?,
+            };
             GuestRegionMmap::new(mapping, start).ok_or(io::ErrorKind::InvalidInput.into())
         })
         .collect::<io::Result<Vec<_>>>()?;
     Ram::from_regions(regions).map(Arc::new).map_err(io::Error::other)
+}
+
+/// Unmaps RAM of a machine that came to nothing. It stays if anyone still holds it.
+pub fn release(ram: GuestRam) {
+    let Ok(ram) = Arc::try_unwrap(ram) else {
+        tracing::error!("guest memory is still in use and stays mapped");
+        return;
+    };
+    for region in ram.iter() {
+        // SAFETY: mapped by `map` with that length; nobody holds the memory any more, and the
+        // region does not unmap it itself.
+        unsafe { libc::munmap(region.as_ptr().cast(), region.size()) };
+    }
 }
 
 /// Maps anonymous memory at the start of a huge page. KVM gives a guest huge pages only where its
@@ -98,9 +126,24 @@ fn map_aligned(len: usize) -> io::Result<MmapRegion> {
     unsafe { MmapRegion::build_raw(ram.cast(), len, ACCESS, KIND) }.map_err(io::Error::other)
 }
 
+/// Maps huge pages of the host's pool, which must have enough; they are aligned by nature.
+fn map_from_pool(len: usize) -> io::Result<MmapRegion> {
+    const ACCESS: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
+    const KIND: libc::c_int =
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | libc::MAP_HUGE_2MB;
+
+    // SAFETY: a new mapping, at a place that the kernel chooses.
+    let ram = unsafe { libc::mmap(std::ptr::null_mut(), len, ACCESS, KIND, -1, 0) };
+    if ram == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `len` bytes from `ram` are mapped with that access and kind, and never unmapped.
+    unsafe { MmapRegion::build_raw(ram.cast(), len, ACCESS, KIND) }.map_err(io::Error::other)
+}
+
 #[cfg(test)]
 mod tests {
-    use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryRegion};
+    use vm_memory::{Bytes, GuestMemoryRegion};
 
     use super::*;
 
@@ -135,7 +178,7 @@ mod tests {
     #[test]
     fn ram_begins_at_a_huge_page_and_can_be_written_to_its_end() {
         for bytes in [4096, (1 << 20) + 4096, 5 << 30] {
-            let ram = map(bytes).unwrap();
+            let ram = map(bytes, Pages::Small).unwrap();
             for region in ram.iter() {
                 assert_eq!(region.as_ptr().align_offset(HUGE_PAGE), 0);
                 assert_eq!(region.start_addr().0 % HUGE_PAGE as u64, 0);

@@ -1,4 +1,8 @@
 //! What a user can see of the VMM itself.
 
+pub mod events;
 pub mod logger;
+pub mod metrics;
+pub mod openmetrics;
+pub mod output;
 pub mod start;

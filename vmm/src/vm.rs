@@ -2,7 +2,10 @@
 
 pub mod attach;
 pub mod board;
+pub mod boot_timer;
 pub mod build;
+pub mod config;
+pub mod nic;
 pub mod spec;
 pub mod state;
 
@@ -11,25 +14,30 @@ use std::time::Duration;
 
 use device_core::GuestRam;
 use device_core::worker::Threads;
-use devices::legacy::PowerButton;
+use devices::legacy::KeyboardNotReady;
 use kvm_ioctls::VmFd;
 
 use crate::observe;
+use crate::observe::metrics::{Figures, VcpuCounters, VmmFigures};
 use crate::vcpu::run::Unmapped;
 use crate::vcpu::thread::VcpuThread;
 use attach::Registry;
 use board::Board;
+use nic::Nic;
 use state::{Event, NotAllowed, State};
 
 /// A machine. Fields are dropped in order: vCPUs stop before what they access goes.
 pub struct Vm {
     state: State,
     vcpus: Vec<VcpuThread>,
+    /// Of each vCPU.
+    counters: Vec<Arc<VcpuCounters>>,
+    pauses: u64,
     registry: Registry,
     board: Board,
     unmapped: Arc<Unmapped>,
-    /// CPU time spent on reading the boot files.
-    reading: Duration,
+    /// CPU time spent on reading the boot files, until the machine runs for the first time.
+    reading: Option<Duration>,
     _threads: Threads,
     /// Closing it would take all irqfds away, even while vCPUs run.
     _fd: Arc<VmFd>,
@@ -37,25 +45,42 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Lets the vCPUs run. Devices are born started.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Lets devices and vCPUs go on where they stopped. Devices are born started.
     pub fn resume(&mut self) -> Result<(), NotAllowed> {
         let after = self.state.after(Event::Resume)?;
-        observe::start::report(self.reading);
+        match self.reading.take() {
+            Some(reading) => observe::start::report(reading),
+            None => self.registry.iter().for_each(|device| device.start()),
+        }
         self.vcpus.iter().for_each(VcpuThread::resume);
         self.state = after;
+        Ok(())
+    }
+
+    /// Brings vCPUs out of the guest, each behind its last access, then rings of devices home.
+    /// Afterwards nothing of the machine touches its memory until [`Vm::resume`].
+    pub fn pause(&mut self) -> Result<(), NotAllowed> {
+        self.state = self.state.after(Event::Pause)?;
+        self.rest();
+        self.pauses += 1;
         Ok(())
     }
 
     /// Ends the guest after `event`: vCPUs leave it, devices bring their rings home, the console
     /// says its last. A guest that reset itself is not started again.
     pub fn stop(mut self, event: Event) -> Result<(), NotAllowed> {
+        let runs = self.state == State::Running;
         self.state = self.state.after(event)?;
         if self.state != State::Stopped {
             self.state = self.state.after(Event::Stop)?;
         }
-        self.vcpus.iter().for_each(VcpuThread::park);
-        self.vcpus.iter().for_each(VcpuThread::wait_parked);
-        self.registry.iter().rev().for_each(|device| device.stop());
+        if runs {
+            self.rest();
+        }
         let (reads, writes) = (self.unmapped.reads.get(), self.unmapped.writes.get());
         tracing::info!("accesses that no device covers: {reads} reads, {writes} writes");
         // Before the console, so that nothing of them writes to it.
@@ -64,7 +89,39 @@ impl Vm {
         Ok(())
     }
 
-    pub fn power_button(&self) -> Arc<PowerButton> {
-        self.board.power_button.clone()
+    fn rest(&self) {
+        self.vcpus.iter().for_each(VcpuThread::park);
+        self.vcpus.iter().for_each(VcpuThread::wait_parked);
+        self.registry.iter().rev().for_each(|device| device.stop());
+    }
+
+    /// Fills in what the machine knows.
+    pub fn figures(&self, figures: &mut Figures) {
+        figures.vmm = VmmFigures {
+            unmapped_reads: self.unmapped.reads.get(),
+            unmapped_writes: self.unmapped.writes.get(),
+            pauses: self.pauses,
+        };
+        figures.of_vcpus(&self.counters);
+        for nic in self.registry.nics() {
+            let queues = nic.control.counters();
+            let counts = queues.into_iter().map(|queue| queue.0.into_iter().collect()).collect();
+            figures.network.insert(nic.control.id().to_string(), counts);
+        }
+    }
+
+    /// Network cards that let themselves be looked into, in order of their attachment.
+    pub fn nics(&self) -> &[Nic] {
+        self.registry.nics()
+    }
+
+    /// Presses the guest's ACPI power button.
+    pub fn press_power_button(&self) {
+        self.board.power_button.press();
+    }
+
+    /// Presses Ctrl-Alt-Del on the guest's keyboard.
+    pub fn press_ctrl_alt_del(&self) -> Result<(), KeyboardNotReady> {
+        self.board.keyboard.press_ctrl_alt_del()
     }
 }

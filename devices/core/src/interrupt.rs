@@ -55,6 +55,11 @@ pub trait MsiSet: Send + Sync {
 
     /// Routes several vectors at once; indices past the end are ignored.
     fn route(&self, changes: &[Route]) -> io::Result<()>;
+
+    /// Where the vector `index` goes, or went before it was masked; `None` if that is not known.
+    fn target(&self, _index: u16) -> Option<MsiMessage> {
+        None
+    }
 }
 
 /// Gives out vectors while a machine is built.

@@ -10,6 +10,7 @@ pub mod counters;
 pub mod device;
 pub mod doorbell;
 pub mod guest_log;
+pub mod histogram;
 pub mod interrupt;
 pub mod irq_gate;
 pub mod kick;
@@ -19,6 +20,9 @@ pub mod registers;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod word_ring;
+#[cfg(test)]
+mod word_ring_test;
 pub mod worker;
 
 use std::sync::Arc;

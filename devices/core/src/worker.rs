@@ -266,16 +266,18 @@ impl<W: Worker> Post<W> {
 /// The I/O threads of one machine, all made while it is built.
 pub struct Threads {
     slow: IoThread,
+    capture: IoThread,
     start_fast: fn(&str) -> io::Result<IoThread>,
     fast_limit: usize,
 }
 
 impl Threads {
-    /// Starts the slow thread `io-0`. Cards get at most one fast thread per host CPU but one.
+    /// Starts the slow threads `io-0` and `capture`. Cards get at most one fast thread per host CPU but one.
     pub fn new() -> io::Result<Threads> {
         let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
         Ok(Threads {
             slow: IoThread::slow("io-0")?,
+            capture: IoThread::slow("capture")?,
             start_fast: IoThread::fast,
             fast_limit: cpus.saturating_sub(1).max(1),
         })
@@ -284,13 +286,24 @@ impl Threads {
     /// No threads: all that would run on one runs by hand ([`IoThread::by_hand`]).
     #[cfg(any(test, feature = "testing"))]
     pub fn by_hand() -> io::Result<Threads> {
-        let slow = IoThread::by_hand()?;
-        Ok(Threads { slow, start_fast: |_| IoThread::by_hand(), fast_limit: usize::MAX })
+        let (slow, capture) = (IoThread::by_hand()?, IoThread::by_hand()?);
+        Ok(Threads { slow, capture, start_fast: |_| IoThread::by_hand(), fast_limit: usize::MAX })
     }
 
     /// The thread of control queues, consoles and other slow workers.
     pub fn slow(&self) -> &IoThread {
         &self.slow
+    }
+
+    /// The thread that writes captures, which may wait for a disk.
+    pub fn capture(&self) -> &IoThread {
+        &self.capture
+    }
+
+    /// By hand, but captures are written on a thread.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn with_capture_thread(self) -> io::Result<Threads> {
+        Ok(Threads { capture: IoThread::slow("capture")?, ..self })
     }
 
     /// Starts the threads of a card with `lanes` lanes, named `net-ID-K`; lane `i` belongs on

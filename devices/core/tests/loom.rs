@@ -8,8 +8,11 @@ mod doorbell;
 #[path = "../src/irq_gate.rs"]
 #[allow(dead_code)]
 mod irq_gate;
+#[path = "../src/word_ring.rs"]
+#[allow(dead_code)]
+mod word_ring;
 mod sync {
-    pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+    pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 }
 
 use loom::sync::Notify;
@@ -256,4 +259,29 @@ fn two_workers_share_a_vector() {
 #[should_panic(expected = "deadlock")]
 fn control_a_gate_that_forgets_leaves_a_completion_behind() {
     completions_reach_the_driver::<Forgetful>(1, 2);
+}
+
+#[test]
+fn records_of_a_full_ring_are_read_whole_and_in_order() {
+    model(|| {
+        // Room for one record, so that each is written where the last one was read.
+        let (mut sink, mut source) = word_ring::word_ring(4);
+        let writer = thread::spawn(move || {
+            (1..=3).map(|n| sink.push(&[n, !n], &[n as u8])).filter(|pushed| *pushed).count()
+        });
+        let (mut record, mut read) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            if source.pop(&mut record) {
+                assert_eq!(record, [record[0], !record[0], record[0]]);
+                read.push(record[0]);
+            }
+        }
+        let pushed = writer.join().unwrap();
+        while source.pop(&mut record) {
+            assert_eq!(record, [record[0], !record[0], record[0]]);
+            read.push(record[0]);
+        }
+        assert!(read.is_sorted(), "{read:?}");
+        assert_eq!(read.len(), pushed);
+    });
 }

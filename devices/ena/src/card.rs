@@ -19,6 +19,7 @@ use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
 use device_core::interrupt::MsiSet;
 use device_core::ram_window::RamWindow;
+use net::control::{Fault, NicEvent};
 use net::frame::Offloads;
 use net::mac::MacAddr;
 use net::port::NetPort;
@@ -33,8 +34,8 @@ use crate::admin::queues::Queues;
 use crate::admin::stats::{Allowances, Totals};
 use crate::alarm::Alarm;
 use crate::doorbells::Doorbells;
-use crate::faults::{Fault, Mischief, Plan};
-use crate::inspect::Condition;
+use crate::faults::{Mischief, Plan};
+use crate::inspect;
 use crate::registers::{self, FIXED, Reg, ResetReason, status};
 use crate::ring::{Rx, Tx, Vector};
 
@@ -95,8 +96,13 @@ impl Control {
         [self.events.next_at(), fault].into_iter().flatten().min()
     }
 
+    /// Between the two halves of the reset handshake.
+    pub(crate) fn is_resetting(&self) -> bool {
+        self.resetting
+    }
+
     /// The driver has brought the card up: there is a receive queue.
-    fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         !self.resetting && self.queues.receivers() > 0
     }
 }
@@ -413,6 +419,7 @@ impl Card {
         control.last_reset = Some(reason);
         control.resets = control.resets.wrapping_add(1);
         self.clear(control, now);
+        self.port.outlook().tell(NicEvent::Reset(inspect::reset(reason)));
         control.resetting = true;
         control.reset_finished = false;
     }
@@ -482,6 +489,7 @@ impl Card {
     }
 
     fn go_wrong(&self, control: &mut Control, fault: Fault, now: Instant) {
+        self.port.outlook().tell(NicEvent::Fault { fault });
         match fault {
             Fault::StopKeepAlive => control.events.withhold_keep_alives(true, now),
             Fault::NoAnswer => self.mischief.leave_unanswered(1),
@@ -504,12 +512,14 @@ impl Card {
         });
     }
 
-    pub(crate) fn condition(&self, control: &Control) -> Condition {
-        match (control.resetting, self.alarm.is_raised()) {
-            (true, _) => Condition::Resetting,
-            (false, true) => Condition::Fatal,
-            (false, false) => Condition::Ready,
-        }
+    /// Nothing goes wrong any more, but for what has.
+    pub(crate) fn behave(&self, now: Instant) {
+        self.with(|control| {
+            self.mischief.clear();
+            if !self.alarm.is_raised() {
+                control.events.withhold_keep_alives(false, now);
+            }
+        });
     }
 
     /// Does what is due at `now`; returns when to come again.
@@ -517,6 +527,7 @@ impl Card {
         let control = &mut *self.control();
         if self.alarm.is_raised() && !control.alarm_seen && !control.resetting {
             control.alarm_seen = true;
+            self.port.outlook().tell(NicEvent::Failed);
             self.settle(control);
             control.events.request_reset();
             // Drivers that do not know the event find out by the silence.

@@ -9,8 +9,6 @@ use device_core::device::{Device, Kit};
 use device_core::interrupt::MsiSet;
 use device_core::worker::Post;
 use net::port::{NetPort, OpenError};
-use net::rss::explain::MixedVersions;
-use net::rss::{Explained, FlowKey};
 use net::spec::NicSpec;
 use pci::device::{BarKind, BarSpec, Identity, PciDevice};
 
@@ -18,8 +16,6 @@ use crate::admin::events::Hints;
 use crate::admin::llq;
 use crate::attendant::Attendant;
 use crate::card::Card;
-use crate::faults::Fault;
-use crate::inspect::Inspection;
 use crate::registers::{self, Place};
 use crate::ring::{Rx, Tx};
 
@@ -74,19 +70,8 @@ impl Ena {
         Ok(Arc::new(Ena { card, bars, attendant: Some(attendant) }))
     }
 
-    /// All of the card's state, for people.
-    pub fn inspect(&self) -> Inspection {
-        self.card.inspect()
-    }
-
-    /// What becomes of frames of `flow`; `None` while the driver has set no hash key.
-    pub fn explain(&self, flow: &FlowKey) -> Option<Result<Explained, MixedVersions>> {
-        self.card.explain(flow)
-    }
-
-    /// Makes something go wrong, until the next reset.
-    pub fn inject(&self, fault: Fault) {
-        self.card.inject(fault, Instant::now());
+    pub(crate) fn card(&self) -> &Arc<Card> {
+        &self.card
     }
 
     /// Advises the driver of other timeouts, by an event and for its next probe.

@@ -3,41 +3,21 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use net::control::Fault;
 use net::spec::{FaultKind, Rehearsal};
-use serde::{Deserialize, Serialize};
-
-/// One thing to go wrong. All end with the reset that follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fault {
-    /// No keep-alives: the driver resets with reason 1.
-    StopKeepAlive,
-    /// No answer to the next admin command: reason 2.
-    NoAnswer,
-    /// No completions of this many transmitted frames: reason 3 if it is more than 128, and else
-    /// 10 once a queue stands still.
-    SwallowTxCompletions(u32),
-    /// A request id that no frame has in the next transmit completion: reason 5.
-    WrongTxRequestId,
-    /// The card asks to be reset: reason 19 from drivers that know the event.
-    RequestReset,
-    /// The fatal state: all queues stop, and so do keep-alives.
-    Fatal,
-}
 
 /// Swallowed in a rehearsal: more than Linux puts up with, and less than fills its ring, so that the
 /// reset is for the missing completions and not for a queue that stands still.
 const SWALLOWED: u32 = 256;
 
-impl From<FaultKind> for Fault {
-    fn from(kind: FaultKind) -> Fault {
-        match kind {
-            FaultKind::StopKeepAlive => Fault::StopKeepAlive,
-            FaultKind::NoAnswer => Fault::NoAnswer,
-            FaultKind::SwallowTx => Fault::SwallowTxCompletions(SWALLOWED),
-            FaultKind::WrongTxId => Fault::WrongTxRequestId,
-            FaultKind::RequestReset => Fault::RequestReset,
-        }
+/// The fault that a user planned.
+fn planned(kind: FaultKind) -> Fault {
+    match kind {
+        FaultKind::StopKeepAlive => Fault::StopKeepAlive,
+        FaultKind::NoAnswer => Fault::NoAnswer,
+        FaultKind::SwallowTx => Fault::SwallowTxCompletions(SWALLOWED),
+        FaultKind::WrongTxId => Fault::WrongTxRequestId,
+        FaultKind::RequestReset => Fault::RequestReset,
     }
 }
 
@@ -54,8 +34,8 @@ pub struct Plan {
 
 impl Plan {
     pub fn new(rehearsals: &[Rehearsal]) -> Plan {
-        let planned = |one: &Rehearsal| (Duration::from_secs(one.after_s.into()), one.kind.into());
-        let mut faults: Vec<(Duration, Fault)> = rehearsals.iter().map(planned).collect();
+        let timed = |one: &Rehearsal| (Duration::from_secs(one.after_s.into()), planned(one.kind));
+        let mut faults: Vec<(Duration, Fault)> = rehearsals.iter().map(timed).collect();
         faults.sort_by_key(|(after, _)| *after);
         Plan { faults, next: 0, since: None }
     }

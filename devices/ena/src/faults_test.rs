@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use net::control::NicControl;
 use net::spec::{FaultKind, NicSpec, Rehearsal};
 
 use super::*;

@@ -1,32 +1,182 @@
 //! Inspection and faults on demand, as their caller sees them.
 
-use net::rss::FlowKey;
+use std::sync::{Arc, Mutex};
 
+use net::control::NicEvent;
+use net::control::capture::{CaptureEnd, CaptureSpec};
+use net::control::latency::Latency;
+use net::rss::{Protocol, Steering};
+use net::stage::limiter::Allowed;
+
+use super::*;
 use crate::Hints;
-use crate::faults::Fault;
-use crate::inspect::Condition;
-use crate::testing::driver::{Driver, FATAL};
+use crate::testing::bench::{Bench, MAC, MAX_MTU};
+use crate::testing::driver::{Driver, FATAL, transmit};
 
 const FRAME: [u8; 60] = [0x11; 60];
 
 #[test]
 fn an_inspection_shows_what_the_driver_set() {
     let mut driver = Driver::probed(2);
+    assert_eq!(driver.bench.card.inspect().condition, Condition::Idle);
     let tx = driver.create_llq(512, 1);
     driver.create_rx(1024, 1);
     driver.bench.write(tx.doorbell, 0);
     let seen = driver.bench.card.inspect();
-    assert_eq!((seen.condition, seen.resets), (Condition::Ready, 1));
-    assert_eq!((seen.low_latency_entry, seen.queue_pairs), (Some(128), 2));
-    assert_eq!((seen.admin.commands, seen.admin.events), (Some(32), Some(16)));
-    assert_eq!(seen.rss.key, Some("5a".repeat(40)));
-    let [sender, receiver] = &seen.queues[..] else { panic!("two queues") };
-    assert_eq!((sender.direction, sender.depth, sender.low_latency), ("tx", 512, true));
-    assert_eq!((receiver.direction, receiver.depth, receiver.vector), ("rx", 1024, Some(1)));
+    assert_eq!((seen.condition, seen.resets), (Condition::Running, 1));
+    assert_eq!((seen.id.as_str(), seen.backend.as_str()), ("test", "script"));
+    assert_eq!((seen.mac, seen.max_mtu, seen.link_up), (MAC, Some(MAX_MTU), true));
+    assert_eq!(seen.steering, Some(Steering::Exact));
+    let admin: Vec<_> = seen.management.iter().map(|ring| (ring.name, ring.entries)).collect();
+    assert_eq!(admin, [("commands", 32), ("answers", 32), ("events", 16)]);
+    let [first, second] = &seen.pairs[..] else { panic!("two pairs") };
+    let (sender, receiver) = (first.tx.as_ref().unwrap(), first.rx.as_ref().unwrap());
+    assert_eq!((sender.entries, sender.entry_bytes, sender.place), (512, 128, Place::Card));
+    assert_eq!((receiver.entries, receiver.vector), (1024, Some(1)));
+    assert_eq!((receiver.place, receiver.offered), (Place::Ram, Some(0)));
+    assert!(second.tx.is_none() && second.rx.is_none());
+    assert!(seen.driver.features.contains(&"low-latency queues of 128 bytes".to_string()));
+    let mut other = driver.create_tx(256, 2);
+    driver.send(&mut other, 1, &FRAME);
+    let seen = driver.bench.card.inspect();
+    assert_eq!(seen.pairs[1].counters.get("tx_frames"), Some(1));
+    assert_eq!((seen.totals.get("tx_frames"), seen.totals.get("tx_bytes")), (Some(1), Some(60)));
     driver.reset(11);
     let seen = driver.bench.card.inspect();
-    assert!(seen.queues.is_empty() && seen.rss.key.is_none());
-    assert_eq!(seen.last_reset.unwrap().reason, 11);
+    assert!(seen.pairs.iter().all(|pair| pair.tx.is_none() && pair.rx.is_none()));
+    assert_eq!(seen.last_reset, Some(Reset { code: Some(11), reason: "shutdown" }));
+    assert!(driver.bench.card.rss().is_none());
+    let flow = FlowKey {
+        source: "10.0.0.1".parse().unwrap(),
+        destination: "10.0.0.2".parse().unwrap(),
+        protocol: 6,
+        source_port: 1,
+        destination_port: 2,
+    };
+    assert_eq!(driver.bench.card.explain(&flow), Err(ExplainError::NoTable));
+}
+
+#[test]
+fn each_bucket_tells_how_often_frames_hit_it() {
+    let mut driver = Driver::probed(2);
+    let mut queue = driver.create_rx(256, 1);
+    let buffer = driver.bench.allocate(512);
+    driver.set_key(buffer, &[0x5a; 40], 7).ok();
+    let table: Vec<u32> = (0..128).map(|n| n % 2).collect();
+    driver.bench.store_words(buffer, &table);
+    driver.set_from(12, &[0, 7, u32::MAX, 0], buffer, 512).ok();
+    let mut frame = vec![0; 60];
+    frame[0] = 1;
+    frame[12..15].copy_from_slice(&[8, 0, 0x45]);
+    frame[16..18].copy_from_slice(&46u16.to_be_bytes());
+    frame[23] = 17;
+    frame[26..38].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2, 0, 7, 0, 9]);
+    let flow = FlowKey {
+        source: "10.0.0.1".parse().unwrap(),
+        destination: "10.0.0.2".parse().unwrap(),
+        protocol: 17,
+        source_port: 7,
+        destination_port: 9,
+    };
+    for id in 0..3 {
+        driver.post_buffer(&mut queue, id, 1536);
+        driver.bench.stages[0].bring(frame.clone());
+    }
+    driver.ring(&queue);
+    let explained = driver.bench.card.explain(&flow).unwrap();
+    assert_eq!(explained.hash_type, Some(Protocol::Udp4));
+    let state = driver.bench.card.rss().unwrap();
+    assert_eq!((state.key.as_str(), state.initial), ("5a".repeat(40).as_str(), 7));
+    assert_eq!(state.hashed[0].fields.len(), 4);
+    for (at, bucket) in state.table.iter().enumerate() {
+        let expected = if Some(at) == explained.bucket { 3 } else { 0 };
+        assert_eq!((bucket.queue, bucket.hits), (at as u16 % 2, Some(expected)), "{at}");
+    }
+    assert_eq!(state.unhashed.hits, Some(0));
+}
+
+#[test]
+fn a_cable_pulled_out_is_down_for_the_guest_and_no_frame_passes() {
+    let mut driver = Driver::probed(1);
+    let (mut tx, mut rx) = (driver.create_tx(256, 1), driver.create_rx(256, 1));
+    driver.free_events();
+    while driver.take_event().is_some() {}
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let to = heard.clone();
+    let listener = move |event| to.lock().unwrap().push(event);
+    driver.bench.card.set_listener(Some(Box::new(listener)));
+    driver.bench.card.set_link(false);
+    driver.bench.settle();
+    assert_eq!(driver.take_event().unwrap().group, 0);
+    assert!(!driver.bench.card.inspect().link_up);
+    driver.post_buffer(&mut rx, 0, 1536);
+    driver.ring(&rx);
+    driver.bench.stages[0].bring(vec![1; 60]);
+    driver.send(&mut tx, 1, &FRAME);
+    assert!(driver.take_completion(&mut tx).is_some(), "buffers come back");
+    assert!(driver.bench.stages[0].take_sent().is_empty());
+    let totals = driver.bench.card.inspect().totals;
+    assert_eq!((totals.get("tx_no_link"), totals.get("rx_no_link")), (Some(1), Some(1)));
+
+    driver.bench.card.set_link(true);
+    driver.bench.card.set_link(true);
+    driver.bench.settle();
+    driver.bench.stages[0].bring(vec![1; 60]);
+    driver.send(&mut tx, 2, &FRAME);
+    driver.bench.settle();
+    assert_eq!(driver.bench.stages[0].take_sent().len(), 1);
+    assert_eq!(driver.bench.card.inspect().totals.get("rx_frames"), Some(1));
+    let [down, up] = [false, true].map(|up| NicEvent::Link { up });
+    assert_eq!(*heard.lock().unwrap(), [down, up]);
+}
+
+#[test]
+fn whoever_listens_hears_of_faults_and_resets() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let mut driver = Driver::on(Bench::new(1));
+    let to = heard.clone();
+    let listener = move |event| to.lock().unwrap().push(event);
+    driver.bench.card.set_listener(Some(Box::new(listener)));
+    driver.probe();
+    heard.lock().unwrap().clear();
+    driver.create_rx(256, 1);
+    driver.bench.card.inject(Fault::Fatal).unwrap();
+    driver.bench.settle();
+    driver.reset(3);
+    let reset = Reset { code: Some(3), reason: "missing TX completion" };
+    let fault = NicEvent::Fault { fault: Fault::Fatal };
+    let expected = [NicEvent::DriverReady, fault, NicEvent::Failed, NicEvent::Reset(reset)];
+    assert_eq!(*heard.lock().unwrap(), expected);
+}
+
+#[test]
+fn faults_can_be_taken_back() {
+    let mut driver = Driver::probed(1);
+    let mut tx = driver.create_tx(256, 1);
+    let card = driver.bench.card.clone();
+    let faults = [Fault::StopKeepAlive, Fault::NoAnswer, Fault::SwallowTxCompletions(9)];
+    for fault in faults {
+        card.inject(fault).unwrap();
+    }
+    assert_eq!(card.faults(), faults);
+    card.clear_faults();
+    assert_eq!(card.faults(), []);
+    driver.send(&mut tx, 1, &FRAME);
+    assert!(driver.take_completion(&mut tx).is_some());
+}
+
+#[test]
+fn limits_are_replaced_while_frames_flow() {
+    let mut driver = Driver::probed(1);
+    let mut tx = driver.create_tx(256, 1);
+    let limits = Allowed { conntrack: Some(1), ..Allowed::default() };
+    driver.bench.card.limit(&limits);
+    assert_eq!(driver.bench.card.allowed(), limits);
+    assert_eq!(driver.bench.card.inspect().allowances.conntrack_available, Some(1));
+    driver.bench.card.limit(&Allowed::default());
+    assert_eq!(driver.bench.card.inspect().allowances.conntrack_available, None);
+    driver.send(&mut tx, 1, &FRAME);
+    assert_eq!(driver.bench.stages[0].take_sent().len(), 1);
 }
 
 #[test]
@@ -53,7 +203,7 @@ fn a_flow_is_explained_by_the_keys_reversed_bytes() {
         source_port: 14230,
         destination_port: 4739,
     };
-    let explained = driver.bench.card.explain(&flow).unwrap().unwrap();
+    let explained = driver.bench.card.explain(&flow).unwrap();
     assert_eq!(explained.hash, Some(0xc626_b0ea));
     assert_eq!((explained.bucket, explained.lane), (Some(106), 0));
     assert_eq!(explained.vector, Some(1));
@@ -63,14 +213,14 @@ fn a_flow_is_explained_by_the_keys_reversed_bytes() {
 fn swallowed_completions_never_come_and_a_reset_heals() {
     let mut driver = Driver::probed(1);
     let mut tx = driver.create_tx(256, 1);
-    driver.bench.card.inject(Fault::SwallowTxCompletions(2));
+    driver.bench.card.inject(Fault::SwallowTxCompletions(2)).unwrap();
     for id in 0..3 {
         driver.send(&mut tx, id, &FRAME);
     }
     assert_eq!(driver.bench.stages[0].take_sent().len(), 3);
     assert_eq!(driver.take_completion(&mut tx).unwrap()[0] & 0xffff, 2);
     assert_eq!(driver.take_completion(&mut tx), None);
-    driver.bench.card.inject(Fault::SwallowTxCompletions(100));
+    driver.bench.card.inject(Fault::SwallowTxCompletions(100)).unwrap();
     driver.reset(3);
     assert!(driver.bench.card.inspect().faults.is_empty());
 }
@@ -79,7 +229,7 @@ fn swallowed_completions_never_come_and_a_reset_heals() {
 fn a_wrong_request_id_comes_once() {
     let mut driver = Driver::probed(1);
     let mut tx = driver.create_tx(256, 1);
-    driver.bench.card.inject(Fault::WrongTxRequestId);
+    driver.bench.card.inject(Fault::WrongTxRequestId).unwrap();
     driver.send(&mut tx, 1, &FRAME);
     driver.send(&mut tx, 2, &FRAME);
     assert_eq!(driver.take_completion(&mut tx).unwrap()[0] & 0xffff, 0xffff);
@@ -89,7 +239,7 @@ fn a_wrong_request_id_comes_once() {
 #[test]
 fn a_command_without_answer_is_carried_out_and_the_next_is_answered() {
     let mut driver = Driver::probed(1);
-    driver.bench.card.inject(Fault::NoAnswer);
+    driver.bench.card.inject(Fault::NoAnswer).unwrap();
     let attributes = [8 << 16, 0, 0, 0, 1 << 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     driver.enqueue(attributes);
     driver.kick();
@@ -103,7 +253,7 @@ fn a_requested_reset_and_new_hints_are_events() {
     driver.set(26, &[0, 0xd9]).ok();
     driver.free_events();
     while driver.take_event().is_some() {}
-    driver.bench.card.inject(Fault::RequestReset);
+    driver.bench.card.inject(Fault::RequestReset).unwrap();
     assert_eq!(driver.take_event().unwrap().group, 7);
     let hints = Hints { driver_watchdog_ms: u16::MAX, ..Hints::default() };
     driver.bench.card.advise(hints);
@@ -116,15 +266,91 @@ fn a_requested_reset_and_new_hints_are_events() {
 fn the_fatal_state_on_demand_stops_queues_until_the_reset() {
     let mut driver = Driver::probed(1);
     let mut tx = driver.create_tx(256, 1);
-    driver.bench.card.inject(Fault::Fatal);
+    driver.bench.card.inject(Fault::Fatal).unwrap();
     assert_eq!(driver.status() & FATAL, FATAL);
     driver.bench.settle();
     driver.send(&mut tx, 1, &FRAME);
     assert_eq!(driver.take_completion(&mut tx), None);
-    assert_eq!(driver.bench.card.inspect().condition, Condition::Fatal);
+    assert_eq!(driver.bench.card.inspect().condition, Condition::Failed);
     driver.reset(1);
     driver.probe();
     let mut tx = driver.create_tx(256, 1);
     driver.send(&mut tx, 1, &FRAME);
     assert!(driver.take_completion(&mut tx).is_some());
+}
+
+#[test]
+fn latencies_are_measured_on_demand_for_frames_of_each_pair() {
+    let mut driver = Driver::probed(1);
+    let (mut tx, mut rx) = (driver.create_tx(256, 1), driver.create_rx(256, 1));
+    let card = driver.bench.card.clone();
+    driver.send(&mut tx, 1, &FRAME);
+    assert_eq!(card.latency(), None);
+    card.measure_latency(true);
+    // What was pending fires; then the next one may.
+    driver.unmask(&tx);
+    driver.unmask(&tx);
+    // The doorbell is rung, and the lane comes to it some time later.
+    let at = driver.bench.allocate(64);
+    driver.post(&mut tx, transmit(2, at, 60));
+    driver.bench.write(tx.doorbell, tx.posted.into());
+    std::thread::sleep(std::time::Duration::from_millis(2));
+    driver.bench.settle();
+    driver.post_buffer(&mut rx, 0, 1536);
+    driver.ring(&rx);
+    driver.bench.stages[0].bring(vec![1; 60]);
+    driver.bench.settle();
+    card.measure_latency(false);
+    driver.send(&mut tx, 3, &FRAME);
+    let Latency { on, pairs } = card.latency().unwrap();
+    let [pair] = &pairs[..] else { panic!("one pair") };
+    assert!(!on);
+    assert_eq!((pair.doorbell_to_tap.count, pair.tap_to_completion.count), (1, 1));
+    assert!(pair.doorbell_to_tap.p50 >= 2_000_000, "{pair:?}");
+    assert_eq!((pair.tap_to_guest.count, pair.completion_to_interrupt.count), (1, 1));
+}
+
+#[test]
+fn an_interrupt_put_off_is_late_by_its_delay() {
+    let mut driver = Driver::probed(1);
+    let mut tx = driver.create_tx(256, 1);
+    let card = driver.bench.card.clone();
+    card.measure_latency(true);
+    driver.unmask_later(&tx, 0, 500);
+    driver.send(&mut tx, 1, &FRAME);
+    while card.latency().unwrap().pairs[0].completion_to_interrupt.count == 0 {
+        driver.bench.settle();
+    }
+    let latency = card.latency().unwrap().pairs[0].completion_to_interrupt;
+    assert!(latency.count == 1 && latency.p50 >= 400_000, "{latency:?}");
+}
+
+#[test]
+fn frames_of_one_queue_are_captured_with_their_hashes() {
+    let mut driver = Driver::probed(2);
+    let mut tx = driver.create_tx(256, 1);
+    let mut other = driver.create_tx(256, 2);
+    let card = driver.bench.card.clone();
+    assert!(card.capture().is_none() && card.stop_capture().is_none());
+    let file = tempfile::tempfile().unwrap();
+    let spec = CaptureSpec { queue: Some(1), ..CaptureSpec::default() };
+    let bad = CaptureSpec { queue: Some(2), ..spec };
+    assert!(card.start_capture(file.try_clone().unwrap(), &bad).is_err());
+    assert!(card.capture().is_none());
+    card.start_capture(file.try_clone().unwrap(), &spec).unwrap();
+    driver.send(&mut tx, 1, &FRAME);
+    driver.send(&mut other, 1, &FRAME);
+    driver.bench.settle();
+    assert_eq!(card.inspect().capture.unwrap().frames, 1);
+    // A second one replaces the first, whose file is complete then.
+    let second = tempfile::tempfile().unwrap();
+    card.start_capture(second, &CaptureSpec::default()).unwrap();
+    let len = file.metadata().unwrap().len();
+    driver.send(&mut tx, 2, &FRAME);
+    driver.send(&mut other, 2, &FRAME);
+    let state = card.stop_capture().unwrap();
+    assert_eq!((state.frames, state.ended.as_ref()), (2, Some(&CaptureEnd::Stopped)));
+    assert_eq!(file.metadata().unwrap().len(), len);
+    driver.send(&mut tx, 3, &FRAME);
+    assert_eq!(card.stop_capture(), Some(state));
 }

@@ -25,6 +25,7 @@ pub mod inspect;
 mod page;
 mod registers;
 pub mod ring;
+mod stamp;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

@@ -14,7 +14,7 @@ use device_core::ram_window::RamWindow;
 use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileMemory};
 
 use crate::registers::{PAGE, RX_DOORBELL, TX_DOORBELL, UNMASK};
-use crate::ring::{Direction, SqDoorbell, Vector};
+use crate::ring::{Direction, SqDoorbell, Stamp, Vector};
 
 /// So many wasted doorbells within so long make the page memory.
 const MANY: u32 = 8;
@@ -36,6 +36,8 @@ const NOTHING: u32 = u32::MAX;
 /// Doorbells and unmask register of one queue pair.
 pub struct Page {
     pub tx: Arc<SqDoorbell>,
+    /// When `tx` was rung.
+    pub stamp: Arc<Stamp>,
     pub rx: Arc<SqDoorbell>,
     /// The pair's own vector.
     pub vector: Option<Arc<Vector>>,
@@ -78,6 +80,7 @@ impl Page {
         let now = Instant::now();
         Page {
             tx,
+            stamp: Arc::default(),
             rx,
             vector,
             window,
@@ -100,6 +103,9 @@ impl Page {
 
     /// A doorbell's write that came as an exit.
     pub fn trapped(&self, direction: Direction, value: u32) {
+        if direction == Direction::Tx {
+            self.stamp.mark();
+        }
         if !self.doorbell(direction).ring(value & 0xffff) {
             self.wasted.fetch_add(1, Ordering::Relaxed);
         }
@@ -211,11 +217,15 @@ impl Page {
     fn find(&self) -> bool {
         let rung = |register| self.exchange(register).filter(|value| *value != NOTHING);
         let mut found = false;
-        for (register, doorbell) in [(TX_DOORBELL, &self.tx), (RX_DOORBELL, &self.rx)] {
-            if let Some(tail) = rung(register) {
-                doorbell.note(tail & 0xffff);
-                found = true;
-            }
+        if let Some(tail) = rung(TX_DOORBELL) {
+            // When it was written nobody knows.
+            self.stamp.mark();
+            self.tx.note(tail & 0xffff);
+            found = true;
+        }
+        if let Some(tail) = rung(RX_DOORBELL) {
+            self.rx.note(tail & 0xffff);
+            found = true;
         }
         if let Some(value) = rung(UNMASK)
             && let Some(vector) = &self.vector

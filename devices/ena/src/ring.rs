@@ -29,6 +29,7 @@ use net::ring::GuestFault;
 use vmm_sys_util::eventfd::EventFd;
 
 pub use crate::page::Page;
+pub use crate::stamp::Stamp;
 pub use completion::CqConfig;
 pub use interrupt::{DELAY_UNIT_US, Vector};
 pub use llq::{LlqPolicy, Stride};
@@ -90,6 +91,8 @@ pub struct TxConfig {
     pub doorbell: Arc<SqDoorbell>,
     /// Where the doorbell may be memory, to be looked at.
     pub page: Option<Arc<Page>>,
+    /// The doorbell's.
+    pub stamp: Arc<Stamp>,
     /// `None`: the driver polls.
     pub vector: Option<Arc<Vector>>,
     pub faults: Arc<dyn FaultSink>,

@@ -26,7 +26,9 @@ pub mod serial;
 mod testing;
 
 pub use absent::Absent;
-pub use console::{Console, ConsoleSpec, OpenConsole, OpenConsoleError, restore_terminal};
+pub use console::{
+    Console, ConsoleSpec, OpenConsole, OpenConsoleError, ParseConsoleError, restore_terminal,
+};
 pub use i8042::{I8042, KeyboardNotReady};
 pub use power::{BoardEvents, PowerButton, PowerFacts, PowerRegisters, ResetControl};
 pub use rtc::Rtc;

@@ -14,6 +14,7 @@ use std::fs::File;
 
 use serde::{Deserialize, Serialize};
 
+use crate::port::PortControl;
 use crate::rss::explain::MixedVersions;
 use crate::rss::{Explained, FlowKey};
 use crate::stage::limiter::Allowed;
@@ -32,25 +33,38 @@ pub trait NicControl: Send + Sync {
     /// A picture of the card's state at one moment.
     fn inspect(&self) -> Inspection;
 
-    /// Counters of each queue pair, in order of pairs, since the machine was built. Takes no lock
-    /// that anything of the guest waits for: fit to be called often.
-    fn counters(&self) -> Vec<Counters>;
+    /// What is behind the front; the methods with a body are its.
+    fn port(&self) -> &dyn PortControl;
+
+    /// Counters of each queue pair, in order of pairs, since the machine was built. Takes no lock:
+    /// fit to be called often.
+    fn counters(&self) -> Vec<Counters> {
+        self.port().lane_counters()
+    }
 
     /// Hash key, table, and how often each bucket was hit; `None` while the driver has set none.
-    fn rss(&self) -> Option<RssState>;
+    fn rss(&self) -> Option<RssState> {
+        self.port().rss()
+    }
 
     /// Where frames of `flow` go and why.
     fn explain(&self, flow: &FlowKey) -> Result<Explained, ExplainError>;
 
     /// What the card may do at most.
-    fn allowed(&self) -> Allowed;
+    fn allowed(&self) -> Allowed {
+        self.port().allowed()
+    }
 
     /// Replaces all limits, from the next frame on.
-    fn limit(&self, allowed: &Allowed);
+    fn limit(&self, allowed: &Allowed) {
+        self.port().limit(allowed);
+    }
 
     /// Pulls the cable out, or puts it in again: the guest sees its link go down, and no frame
     /// passes either way. A card whose backend is gone stays down.
-    fn set_link(&self, up: bool);
+    fn set_link(&self, up: bool) {
+        self.port().set_link(up);
+    }
 
     /// What goes wrong on purpose, and has not been healed by a reset.
     fn faults(&self) -> Vec<Fault>;
@@ -63,23 +77,35 @@ pub trait NicControl: Send + Sync {
 
     /// Begins to write frames to `to`, an empty file open for writing, as pcapng; replaces a capture
     /// that is running. Frames are dropped from the capture, never from the traffic.
-    fn start_capture(&self, to: File, spec: &CaptureSpec) -> Result<(), CaptureError>;
+    fn start_capture(&self, to: File, spec: &CaptureSpec) -> Result<(), CaptureError> {
+        self.port().start_capture(to, spec)
+    }
 
     /// Ends the capture and returns once its file is complete; how it went, `None` if there was none.
-    fn stop_capture(&self) -> Option<CaptureState>;
+    fn stop_capture(&self) -> Option<CaptureState> {
+        self.port().stop_capture()
+    }
 
     /// The capture that is running, or the last one; `None` before the first.
-    fn capture(&self) -> Option<CaptureState>;
+    fn capture(&self) -> Option<CaptureState> {
+        self.port().capture()
+    }
 
     /// Begins to measure anew, or ends it; measuring costs time stamps, so it is off at first.
-    fn measure_latency(&self, on: bool);
+    fn measure_latency(&self, on: bool) {
+        self.port().measure_latency(on);
+    }
 
     /// What has been measured since measuring began; `None` before it ever did.
-    fn latency(&self) -> Option<Latency>;
+    fn latency(&self) -> Option<Latency> {
+        self.port().latency()
+    }
 
     /// Who is told of what happens to the card, at once, on any of its threads: it may neither wait
     /// nor call the card.
-    fn set_listener(&self, listener: Option<Listener>);
+    fn set_listener(&self, listener: Option<Listener>) {
+        self.port().set_listener(listener);
+    }
 }
 
 /// Hears of [`NicEvent`]s.

@@ -19,12 +19,14 @@ use device_core::guest_warn;
 use device_core::worker::{Again, EventSet, Interest, Source, Worker};
 
 use crate::backend::{NetQueue, QueueError, Room};
+use crate::capture::Tee;
 use crate::frame::{HEAD, MAX_FRAME, Offloads, RxFrame, TxFrame};
 use crate::mac::MacAddr;
 use crate::pipeline::{LaneCounters, Pipeline, Throttle};
 use crate::port::Link;
 use crate::ring::{GuestFault, Next, RxRing, TxRing};
 use crate::scatter::Scatter;
+use crate::stage::delay::{Delays, Stopwatch, show_received, show_sent};
 use crate::stage::filter::ReceiveFilter;
 use crate::stage::finish::{Body, CHUNK, finish};
 use crate::stage::limiter::Way;
@@ -73,6 +75,10 @@ pub struct Lane<T, R> {
     watched: bool,
     link: Arc<Link>,
     pub(crate) pipeline: Pipeline,
+    /// Copies frames for a capture, if there is one.
+    pub(crate) tee: Option<Box<Tee>>,
+    /// Measures how long frames take, if that is wanted.
+    watch: Option<Box<Stopwatch>>,
     log: LogLimit,
     tx: Outgoing<T>,
     rx: Incoming<R>,
@@ -102,8 +108,10 @@ struct Incoming<R> {
     want: Want,
     pause: Option<Pause>,
     throttle: Throttle,
-    /// Frames without a ring for them are thrown away; this list stays empty.
-    drain: Option<Scatter>,
+    /// Frames without a ring for them are thrown away.
+    drain: bool,
+    /// No room for anything, for frames that are thrown away.
+    nowhere: Option<Scatter>,
 }
 
 /// A received frame that needs more buffers than there were: it is in `Incoming::frame`, its last
@@ -140,9 +148,12 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 mtu: usize::MAX,
                 filter,
                 hasher: None,
+                hits: None,
                 limiter: Arc::default(),
                 tracked: None,
             },
+            tee: None,
+            watch: None,
             log: LogLimit::default(),
             tx: Outgoing {
                 ring: None,
@@ -165,7 +176,8 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 want: Want::default(),
                 pause: None,
                 throttle: Throttle::default(),
-                drain: None,
+                drain: false,
+                nowhere: None,
             },
         }
     }
@@ -173,7 +185,14 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     /// Whether frames that find no ring are thrown away, since they are steered here on purpose;
     /// else they wait in the backend.
     pub(crate) fn drain(&mut self, on: bool, memory: GuestRam) {
-        self.rx.drain = on.then(|| Scatter::new(memory));
+        self.rx.drain = on;
+        self.rx.nowhere.get_or_insert_with(|| Scatter::new(memory));
+    }
+
+    /// The cable was pulled out or put in.
+    pub(crate) fn cable_changed(&mut self, memory: GuestRam) {
+        self.rx.readable = true;
+        self.rx.nowhere.get_or_insert_with(|| Scatter::new(memory));
     }
 
     /// Limits have changed.
@@ -189,8 +208,18 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
         self.queue.sort(on)
     }
 
-    pub(crate) fn plug_tx(&mut self, ring: T, interest: &mut Interest<'_>) -> io::Result<()> {
+    /// Measures into `delays` from now on, or no more.
+    pub(crate) fn measure(&mut self, delays: Option<Arc<Delays>>) {
+        let now = Instant::now();
+        self.watch = delays.map(|delays| Box::new(Stopwatch::new(delays, now)));
+        if let Some(ring) = &mut self.tx.ring {
+            ring.stamp_offers(self.watch.is_some());
+        }
+    }
+
+    pub(crate) fn plug_tx(&mut self, mut ring: T, interest: &mut Interest<'_>) -> io::Result<()> {
         interest.watch(ring.kick(), TX_KICK, EventSet::IN | EventSet::EDGE_TRIGGERED)?;
+        ring.stamp_offers(self.watch.is_some());
         self.tx.ring = Some(ring);
         self.tx.faulted = false;
         Ok(())
@@ -270,6 +299,10 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
         {
             return Ok(Progress::Wait(until.min(given_up_at(since))));
         }
+        if let Some(watch) = &mut self.watch {
+            watch.tx_begins(now, blocked_since.or(throttle.since()));
+        }
+        let pulled = self.link.is_pulled();
         let mut burst = Burst::of(TX_BURST_BYTES);
         for _ in 0..BUDGET {
             let token = match ring.next(frame)? {
@@ -280,15 +313,20 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                     continue;
                 }
                 Next::Empty => {
-                    counters.interrupts.add(ring.publish()?.into());
+                    counters.interrupts.add(show_sent(&mut self.watch, ring)?.into());
                     return Ok(if ring.may_sleep()? { Progress::Idle } else { Progress::More });
                 }
             };
+            if pulled {
+                counters.tx_no_link.add(1);
+                ring.complete(token)?;
+                continue;
+            }
             if let Err(until) = throttle.ask(&self.pipeline.limiter, Way::Out, now) {
                 let since = throttle.since().unwrap_or(now);
                 if now < given_up_at(since) {
                     ring.put_back(token);
-                    counters.interrupts.add(ring.publish()?.into());
+                    counters.interrupts.add(show_sent(&mut self.watch, ring)?.into());
                     return Ok(Progress::Wait(until.min(given_up_at(since))));
                 }
                 counters.tx_throttled.add(1);
@@ -305,13 +343,19 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 Ok(()) => {
                     *blocked_since = None;
                     self.pipeline.sent(frame, now);
+                    if let Some(tee) = &mut self.tee {
+                        tee.sent(frame);
+                    }
+                    if let Some(watch) = &mut self.watch {
+                        watch.sent();
+                    }
                 }
                 Err(QueueError::NotReady) => {
                     *writable = false;
                     let since = *blocked_since.get_or_insert(now);
                     if now < given_up_at(since) {
                         ring.put_back(token);
-                        counters.interrupts.add(ring.publish()?.into());
+                        counters.interrupts.add(show_sent(&mut self.watch, ring)?.into());
                         return Ok(Progress::Wait(given_up_at(since)));
                     }
                     // Until there is room again frames are lost rather than kept: the guest must
@@ -335,13 +379,13 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             }
             ring.complete(token)?;
             if burst.ends_with(frame.len()) {
-                counters.interrupts.add(ring.publish()?.into());
+                counters.interrupts.add(show_sent(&mut self.watch, ring)?.into());
             }
             if burst.spent {
                 break;
             }
         }
-        counters.interrupts.add(ring.publish()?.into());
+        counters.interrupts.add(show_sent(&mut self.watch, ring)?.into());
         Ok(Progress::More)
     }
 
@@ -378,7 +422,8 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             throttle,
             ..
         } = &mut self.rx;
-        let Some(ring) = ring.as_mut().filter(|_| !*faulted) else { return Ok(self.throw_away()) };
+        let there = ring.as_mut().filter(|_| !*faulted && !self.link.is_pulled());
+        let Some(ring) = there else { return Ok(self.throw_away()) };
         if held.is_none() && !*readable {
             return Ok(Progress::Idle);
         }
@@ -389,6 +434,9 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
         }
         let counters = &*self.pipeline.counters;
         let headroom = ring.headroom();
+        if let Some(watch) = &mut self.watch {
+            watch.rx_begins();
+        }
         let mut burst = Burst::of(RX_BURST_BYTES);
         for _ in 0..BUDGET {
             if let Some(kept) = held {
@@ -399,11 +447,17 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                     let at = headroom.saturating_add(kept.spilled_at);
                     room.write_at(headroom, frame.head.bytes());
                     room.write_at(at, spill.get(..rest).unwrap_or_default());
+                    if let Some(tee) = &mut self.tee {
+                        tee.received(frame, room, headroom);
+                    }
                     ring.deliver(frame)?;
                     self.pipeline.delivered(frame, now);
+                    if let Some(watch) = &mut self.watch {
+                        watch.received();
+                    }
                     *held = None;
                     if burst.ends_with(frame.len) {
-                        counters.interrupts.add(ring.publish()?.into());
+                        counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                     }
                     continue;
                 }
@@ -413,7 +467,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                     *held = None;
                     continue;
                 }
-                counters.interrupts.add(ring.publish()?.into());
+                counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                 if ring.may_sleep()? {
                     return Ok(Progress::Wait(given_up_at));
                 }
@@ -422,7 +476,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             let room = ring.reserve(want.bytes())?;
             if room.is_empty() && !*suspect {
                 // The frame stays in the backend, and the kick of the refill wakes the lane.
-                counters.interrupts.add(ring.publish()?.into());
+                counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                 if ring.may_sleep()? {
                     counters.rx_no_buffers.add(1);
                     return Ok(Progress::Idle);
@@ -430,7 +484,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 continue;
             }
             if *readable && let Err(until) = throttle.ask(&self.pipeline.limiter, Way::In, now) {
-                counters.interrupts.add(ring.publish()?.into());
+                counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                 return Ok(Progress::Wait(until));
             }
             *suspect = false;
@@ -441,7 +495,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 Err(QueueError::NotReady) => {
                     *readable = false;
                     *pause = None;
-                    counters.interrupts.add(ring.publish()?.into());
+                    counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                     return Ok(Progress::Idle);
                 }
                 Err(QueueError::Refused(error)) => {
@@ -452,7 +506,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 Err(QueueError::Transient(error)) => {
                     counters.backend_errors.add(1);
                     guest_warn!(self.log, "lane {}: cannot receive: {error}", self.index);
-                    counters.interrupts.add(ring.publish()?.into());
+                    counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                     let next = Pause::after(pause.as_ref(), now);
                     return Ok(Progress::Wait(pause.insert(next).until));
                 }
@@ -460,7 +514,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                     counters.backend_errors.add(1);
                     *readable = false;
                     self.link.lose(&error);
-                    counters.interrupts.add(ring.publish()?.into());
+                    counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                     return Ok(Progress::Idle);
                 }
             }
@@ -478,35 +532,48 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 continue;
             }
             room.write_at(headroom, frame.head.bytes());
+            if let Some(tee) = &mut self.tee {
+                tee.received(frame, room, headroom);
+            }
             ring.deliver(frame)?;
             self.pipeline.delivered(frame, now);
+            if let Some(watch) = &mut self.watch {
+                watch.received();
+            }
             if burst.ends_with(frame.len) {
-                counters.interrupts.add(ring.publish()?.into());
+                counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
             }
             if burst.spent {
                 break;
             }
         }
-        counters.interrupts.add(ring.publish()?.into());
+        counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
         Ok(Progress::More)
     }
 }
 
 impl<T: TxRing, R: RxRing> Lane<T, R> {
-    /// Without a ring: empties the backend, if what is there was meant for this lane.
+    /// Without a cable, or a ring: empties the backend, if what is there was meant for this lane.
     fn throw_away(&mut self) -> Progress {
-        let Incoming { frame, readable, spill, drain: Some(nowhere), .. } = &mut self.rx else {
+        let Incoming { frame, readable, spill, drain, nowhere: Some(nowhere), .. } = &mut self.rx
+        else {
             return Progress::Idle;
+        };
+        let counters = &*self.pipeline.counters;
+        let lost = match (self.link.is_pulled(), *drain) {
+            (true, _) => &counters.rx_no_link,
+            (false, true) => &counters.rx_no_ring,
+            (false, false) => return Progress::Idle,
         };
         for _ in 0..BUDGET {
             if !*readable {
                 return Progress::Idle;
             }
             match self.queue.recv(Room { buffers: nowhere, skip: HEAD, spill }, frame) {
-                Ok(()) | Err(QueueError::Refused(_)) => self.pipeline.counters.rx_no_ring.add(1),
+                Ok(()) | Err(QueueError::Refused(_)) => lost.add(1),
                 Err(QueueError::NotReady | QueueError::Transient(_)) => *readable = false,
                 Err(QueueError::Gone(error)) => {
-                    self.pipeline.counters.backend_errors.add(1);
+                    counters.backend_errors.add(1);
                     *readable = false;
                     self.link.lose(&error);
                 }
@@ -521,6 +588,9 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     fn put_off(&mut self, now: Instant) -> Option<Instant> {
         let tx = self.tx.ring.as_mut().map(|ring| ring.put_off(now)).unwrap_or_default();
         let rx = self.rx.ring.as_mut().map(|ring| ring.put_off(now)).unwrap_or_default();
+        if let Some(watch) = &mut self.watch {
+            watch.put_off(tx, rx);
+        }
         for fired in [tx.fired, rx.fired] {
             self.pipeline.counters.interrupts.add(fired.into());
         }
@@ -548,8 +618,11 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
     }
 
     fn run(&mut self, now: Instant, interest: &mut Interest<'_>) -> Again {
+        if let Some(tee) = &mut self.tee {
+            tee.turn();
+        }
         let (tx, rx) = (self.pump_tx(now), self.pump_rx(now));
-        if self.watched && !self.link.is_up() {
+        if self.watched && self.link.is_lost() {
             for (fd, _) in self.queue.watches() {
                 self.forget(fd, interest);
             }

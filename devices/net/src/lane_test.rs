@@ -125,7 +125,7 @@ impl Fixture {
         let limits = Limits { tx: Offloads::empty(), rx: Offloads::empty(), mtu: None };
         let (_, mut queues, stages) = stage(1, limits).unwrap();
         let queue = Box::new(queues.remove(0));
-        let link = Arc::new(Link::new("script"));
+        let link = Arc::new(Link::new("script", Arc::default()));
         let mut lane = Lane::new(0, queue, memory.clone(), link, Arc::default());
         let kick = || EventFd::new(0).unwrap();
         lane.tx.ring = Some(Frames {

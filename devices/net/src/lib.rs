@@ -17,6 +17,7 @@
 )]
 
 pub mod backend;
+pub mod capture;
 pub mod control;
 pub mod frame;
 pub mod lane;
@@ -30,6 +31,7 @@ pub mod scatter;
 pub mod spec;
 pub mod stage {
     //! What happens to a frame between ring and backend.
+    pub mod delay;
     pub mod filter;
     pub mod finish;
     pub mod limiter;

@@ -8,6 +8,7 @@ use device_core::counters;
 
 use crate::frame::{Csum, MIN_FRAME, Offloads, RxFrame, TxFrame};
 use crate::rss::Hasher;
+use crate::rss::hits::Hits;
 use crate::stage::filter::ReceiveFilter;
 use crate::stage::limiter::{Limiter, Wait, Way};
 use crate::stage::tracking::Table;
@@ -29,6 +30,8 @@ counters! {
         tx_throttled,
         /// Frames of connections beyond those allowed.
         tx_untracked,
+        /// Frames sent while the cable was pulled out.
+        tx_no_link,
         rx_frames,
         rx_bytes,
         /// Times that frames had to wait in the backend for buffers.
@@ -43,6 +46,8 @@ counters! {
         rx_filtered,
         /// Frames of connections beyond those allowed.
         rx_untracked,
+        /// Frames received while the cable was pulled out.
+        rx_no_link,
         backend_errors,
         interrupts,
         guest_faults,
@@ -60,6 +65,8 @@ pub struct Pipeline {
     pub mtu: usize,
     /// Finds the hash of each received frame, if the guest is to be told.
     pub hasher: Option<Arc<Hasher>>,
+    /// Counts which buckets of the guest's table it leads to.
+    pub hits: Option<Arc<Hits>>,
     /// Shared by the card's lanes.
     pub limiter: Arc<Limiter>,
     /// The limiter's connections, if they are limited.
@@ -97,6 +104,9 @@ impl Pipeline {
         let RxFrame { head, findings, .. } = &*frame;
         let hasher = self.hasher.as_ref();
         frame.meta.hash = hasher.and_then(|all| all.hash_found(head.bytes(), &findings.layers));
+        if let Some(hits) = &self.hits {
+            hits.count(frame.meta.hash);
+        }
         true
     }
 

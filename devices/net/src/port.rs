@@ -1,26 +1,33 @@
 //! What a card's front holds: a backend and its lanes, on threads of their own.
 
+mod control;
+mod link;
+
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use device_core::GuestRam;
 use device_core::device::Kit;
-use device_core::worker::Post;
+use device_core::worker::{IoThread, Post};
 
 use crate::backend::tap::{OpenTapError, is_gone, open_by_fds, open_by_name};
 use crate::backend::{Limits, NetBackend, NetQueue};
+use crate::capture::Capture;
 use crate::frame::Offloads;
 use crate::lane::Lane;
 use crate::pipeline::LaneCounters;
 use crate::ring::{RxRing, TxRing};
 use crate::rss::explain::{MixedVersions, explain};
+use crate::rss::hits::Hits;
 use crate::rss::sorter::{self, Sorter, SorterCounters};
 use crate::rss::{Explained, FlowKey, Hasher, Rss, Steering};
 use crate::spec::{BackendSpec, NicSpec, SpecError};
-use crate::stage;
+use crate::stage::delay::Delays;
 use crate::stage::filter::ReceiveFilter;
-use crate::stage::limiter::{Allowances, Limiter};
+use crate::stage::limiter::{Allowances, Allowed, Limiter};
+
+pub use control::PortControl;
+pub use link::{Link, Outlook};
 
 /// Why a port could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +49,25 @@ pub struct NetPort<T, R> {
     counters: Vec<Arc<LaneCounters>>,
     limits: Limits,
     link: Arc<Link>,
+    outlook: Arc<Outlook>,
     limiter: Arc<Limiter>,
     /// For backends that cannot steer.
     sorter: Option<Post<Sorter>>,
     sorter_counters: Option<Arc<SorterCounters>>,
     memory: GuestRam,
     control: Mutex<Control>,
+    /// What the card is called.
+    id: String,
+    capture: Mutex<Option<Capture>>,
+    capture_home: IoThread,
+    measured: Mutex<Measured>,
+}
+
+/// How long frames take, by lane; empty before it was ever measured.
+#[derive(Default)]
+struct Measured {
+    on: bool,
+    delays: Vec<Arc<Delays>>,
 }
 
 struct Control {
@@ -57,6 +77,9 @@ struct Control {
     wanted: u16,
     steering: Steering,
     rss: Option<Rss>,
+    /// How often each bucket was hit, by lane; empty while nobody finds hashes.
+    hits: Vec<Arc<Hits>>,
+    allowed: Allowed,
 }
 
 impl<T: TxRing, R: RxRing> NetPort<T, R> {
@@ -94,7 +117,8 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
             (Some(sorter), Some(home)) => Some(home.host(sorter)?),
             _ => None,
         };
-        let link = Arc::new(Link::new(backend.name()));
+        let outlook = Arc::new(Outlook::default());
+        let link = Arc::new(Link::new(backend.name(), outlook.clone()));
         let limiter = Arc::new(Limiter::default());
         let counters: Vec<Arc<LaneCounters>> = queues.iter().map(|_| Arc::default()).collect();
         let mut lanes = Vec::with_capacity(queues.len());
@@ -114,17 +138,24 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
             wanted: 1,
             steering: Steering::ByFlow,
             rss: None,
+            hits: Vec::new(),
+            allowed: Allowed::default(),
         });
         let port = NetPort {
             lanes,
             counters,
             limits,
             link,
+            outlook,
             limiter,
             sorter,
             sorter_counters,
             memory,
             control,
+            id: id.to_string(),
+            capture: Mutex::default(),
+            capture_home: kit.threads.capture().clone(),
+            measured: Mutex::default(),
         };
         port.set_active_lanes(1)?;
         Ok(port)
@@ -140,6 +171,11 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
 
     pub fn link(&self) -> &Link {
         &self.link
+    }
+
+    /// Where the front tells what happens to its card.
+    pub fn outlook(&self) -> &Arc<Outlook> {
+        &self.outlook
     }
 
     /// Hands a ring to its lane, whose thread moves its frames from now on.
@@ -165,7 +201,7 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     /// Lets the host steer frames to the first `count` lanes only, at least one; while a guest's
     /// table says where frames go, that holds for later.
     pub fn set_active_lanes(&self, count: u16) -> io::Result<()> {
-        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut control = self.control();
         control.wanted = count.clamp(1, self.lanes().max(1));
         self.activate(&mut control)
     }
@@ -187,7 +223,7 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
 
     /// What the guest can take in received frames from now on.
     pub fn accept(&self, offloads: Offloads) -> io::Result<()> {
-        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut control = self.control();
         let offloads = offloads & self.limits.rx;
         match control.backend.accept(offloads) {
             // Without a cable there is nothing to set, and the guest's driver comes up all the same.
@@ -215,7 +251,8 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     }
 
     /// What the card may do from now on.
-    pub fn limit(&self, limits: &stage::limiter::Allowed) {
+    pub fn limit(&self, limits: &Allowed) {
+        self.control().allowed = *limits;
         self.limiter.set(limits);
         for lane in &self.lanes {
             lane.ask(|lane, _| lane.limits_changed());
@@ -229,26 +266,21 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
 
     /// Whether frames would go exactly where a guest's table says without a detour.
     pub fn steers(&self) -> bool {
-        self.control.lock().unwrap_or_else(PoisonError::into_inner).backend.steers()
+        self.control().backend.steers()
     }
 
     /// Spreads received frames over the lanes as the guest's table says, or as the host likes; and
     /// finds the hash of each for the guest. Says how well the host follows.
     pub fn steer(&self, rss: Option<Rss>) -> Steering {
         let hasher = rss.map(|rss| Arc::new(Hasher::new(rss)));
-        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut control = self.control();
         let steering = self.steer_by(&mut control, hasher.as_ref());
         if steering != control.steering {
             tracing::debug!("{} steers frames {steering:?}", control.backend.name());
         }
         control.steering = steering;
-        self.set_hasher(hasher);
+        self.set_hasher(&mut control, hasher);
         steering
-    }
-
-    /// How well the host follows the guest's table.
-    pub fn steering(&self) -> Steering {
-        self.control.lock().unwrap_or_else(PoisonError::into_inner).steering
     }
 
     /// Where frames of `flow` go and why, if there is a guest's table; `vector` says which vector a
@@ -258,14 +290,15 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         flow: &FlowKey,
         vector: impl FnOnce(u16) -> Option<u16>,
     ) -> Option<Result<Explained, MixedVersions>> {
-        let rss = self.control.lock().unwrap_or_else(PoisonError::into_inner).rss.clone()?;
+        let rss = self.control().rss.clone()?;
         Some(explain(&rss, flow, vector))
     }
 
     /// Finds the hash of each received frame for the guest, by other rules than it is steered by, or
     /// not at all.
     pub fn report_hashes(&self, rss: Option<Rss>) {
-        self.set_hasher(rss.map(|rss| Arc::new(Hasher::new(rss))));
+        let hasher = rss.map(|rss| Arc::new(Hasher::new(rss)));
+        self.set_hasher(&mut self.control(), hasher);
     }
 
     fn steer_by(&self, control: &mut Control, hasher: Option<&Arc<Hasher>>) -> Steering {
@@ -313,11 +346,23 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         Ok(Steering::Sorted)
     }
 
-    fn set_hasher(&self, hasher: Option<Arc<Hasher>>) {
+    /// Buckets are those of the guest's table, as long as the hasher is the table's.
+    fn set_hasher(&self, control: &mut Control, hasher: Option<Arc<Hasher>>) {
+        let of_table = hasher.as_ref().filter(|hasher| Some(hasher.rss()) == control.rss.as_ref());
+        let buckets = of_table.map(|hasher| hasher.rss().table.entries().len());
+        control.hits.clear();
         for lane in &self.lanes {
-            let hasher = hasher.clone();
-            lane.ask(move |lane, _| lane.pipeline.hasher = hasher);
+            let (hasher, hits) = (hasher.clone(), buckets.map(|len| Arc::new(Hits::new(len))));
+            control.hits.extend(hits.clone());
+            lane.ask(move |lane, _| {
+                lane.pipeline.hasher = hasher;
+                lane.pipeline.hits = hits;
+            });
         }
+    }
+
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Each lane's counters, in order of lanes.
@@ -347,47 +392,12 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     pub fn settle(&self) {
         self.sorter.iter().for_each(Post::settle);
         self.lanes.iter().for_each(Post::settle);
+        let capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
+        capture.iter().for_each(Capture::settle);
     }
 
     fn lane(&self, index: u16) -> io::Result<&Post<Lane<T, R>>> {
         let missing = || io::Error::other(format!("there is no lane {index}"));
         self.lanes.get(usize::from(index)).ok_or_else(missing)
-    }
-}
-
-type Listener = Box<dyn Fn() + Send>;
-
-/// Whether there is a cable.
-pub struct Link {
-    backend: String,
-    up: AtomicBool,
-    listener: Mutex<Option<Listener>>,
-}
-
-impl Link {
-    pub(crate) fn new(backend: &str) -> Link {
-        Link { backend: backend.to_string(), up: AtomicBool::new(true), listener: Mutex::default() }
-    }
-
-    pub fn is_up(&self) -> bool {
-        self.up.load(Ordering::Acquire) // pairs with `lose`
-    }
-
-    /// Who is told on a lane's thread that the link changed; it may not call the port.
-    pub fn set_listener(&self, listener: Option<Listener>) {
-        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = listener;
-    }
-
-    /// The backend is gone; logs and tells once.
-    pub(crate) fn lose(&self, error: &io::Error) {
-        // Pairs with `is_up`: who is told sees the link down.
-        if !self.up.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        tracing::error!("{} is gone, the guest's link is down: {error}", self.backend);
-        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(listener) = &*listener {
-            listener();
-        }
     }
 }

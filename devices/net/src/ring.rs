@@ -53,6 +53,15 @@ pub trait TxRing: Send + 'static {
         PutOff::default()
     }
 
+    /// When the guest offered the frame that `next` returned last, if the ring can know and was told
+    /// to ([`TxRing::stamp_offers`]).
+    fn offered_at(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Whether it is to be noted when the guest offers frames, which costs a look at the clock.
+    fn stamp_offers(&mut self, _on: bool) {}
+
     /// Asks the guest to kick for the next frame. False if there is one already: then go on.
     fn may_sleep(&mut self) -> Result<bool, GuestFault>;
 

@@ -9,6 +9,7 @@
 
 pub mod classify;
 pub mod explain;
+pub mod hits;
 pub mod sorter;
 pub mod steer;
 pub mod table;

@@ -4,10 +4,12 @@ mod control;
 mod device;
 mod features;
 mod hash;
+mod inspect;
 mod rx;
 mod tx;
 
 pub use device::{BuildError, Net};
+pub use inspect::Nic;
 
 #[cfg(test)]
 mod control_test;

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 mod seeds {
+    pub mod api;
     pub mod ena;
     pub mod kernels;
     pub mod net;
@@ -20,6 +21,7 @@ pub type Seed = (&'static str, Vec<u8>);
 fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let targets = [
+        ("api_requests", seeds::api::all()),
         ("ena_card", seeds::ena::card()),
         ("ena_commands", seeds::ena::commands()),
         ("ena_registers", seeds::ena::registers()),

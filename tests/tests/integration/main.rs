@@ -3,6 +3,7 @@
 //! `cargo verify` runs them in testbeds, each with some of them by the names in `$VMM_TESTS`; by hand: `cargo testbed -- PATH-OF-THIS-TEST [FILTER]`.
 #![forbid(unsafe_code)]
 
+mod api;
 mod boot;
 mod console;
 mod ena;
@@ -29,6 +30,7 @@ fn main() {
     let unable = host::no_hardware_kvm();
     let scenarios = [
         boot::scenarios(),
+        api::scenarios(),
         network::scenarios(),
         queues::scenarios(),
         ena::scenarios(),

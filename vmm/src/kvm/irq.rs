@@ -201,6 +201,11 @@ impl MsiSet for Set {
         }
         Ok(())
     }
+
+    fn target(&self, index: u16) -> Option<MsiMessage> {
+        let gsi = self.vectors.get(usize::from(index))?.gsi;
+        self.routing.lock().msi.get(&gsi).copied()
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::kvm;
 
 fn vectors(count: u16) -> Arc<dyn MsiSet> {
     let kvm = kvm::probe::open().expect("this test needs /dev/kvm");
-    let ram = crate::memory::map(1 << 20).unwrap();
+    let ram = crate::memory::map(1 << 20, crate::memory::Pages::Small).unwrap();
     let vm = kvm::vm::create(&kvm, &ram).unwrap();
     let set = Msi::new(vm).allocate(count).unwrap();
     // The VM is gone from KVM's view only when its last user is, and routes never touch the memory.
@@ -57,7 +57,7 @@ fn routes_past_the_end_are_ignored_and_masking_twice_is_no_error() {
 #[test]
 fn vectors_run_out_with_an_error() {
     let kvm = kvm::probe::open().expect("this test needs /dev/kvm");
-    let ram = crate::memory::map(1 << 20).unwrap();
+    let ram = crate::memory::map(1 << 20, crate::memory::Pages::Small).unwrap();
     let msi = Msi::new(kvm::vm::create(&kvm, &ram).unwrap());
     assert!(msi.allocate(u16::MAX).is_err());
     assert!(msi.allocate(8).is_ok());

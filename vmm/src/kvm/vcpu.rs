@@ -160,12 +160,23 @@ impl BoundVcpu {
     }
 
     /// Lets KVM finish the last access, whose answer it takes at the next entry only, without
-    /// running the guest.
-    pub fn settle(&mut self) {
-        self.fd.set_kvm_immediate_exit(1);
-        // The flag makes it return EINTR; another error will show at the next real entry.
-        let _ = self.fd.run();
+    /// running the guest. An access that KVM cuts into parts goes on until its last part.
+    pub fn settle(&mut self, accesses: &mut impl Accesses) {
+        loop {
+            self.fd.set_kvm_immediate_exit(1);
+            // The flag makes it return EINTR; another error will show at the next real entry.
+            if !matches!(self.run(accesses), Ok(Exit::Access)) {
+                break;
+            }
+        }
         self.fd.set_kvm_immediate_exit(0);
+    }
+
+    /// Tells the guest, if it has a paravirtual clock, that time went on while it did not: its
+    /// watchdogs then do not take the pause for a hang.
+    pub fn excuse_pause(&self) {
+        // Refused if the guest has no such clock.
+        let _ = self.fd.kvmclock_ctrl();
     }
 
     fn rip(&self) -> u64 {

@@ -10,7 +10,7 @@ const FREE: u64 = 0xe000_0000;
 
 fn windows() -> (Windows, GuestRam) {
     let kvm = kvm::probe::open().expect("this test needs /dev/kvm");
-    let ram = crate::memory::map(RAM).unwrap();
+    let ram = crate::memory::map(RAM, crate::memory::Pages::Small).unwrap();
     let vm = kvm::vm::create(&kvm, &ram).unwrap();
     (Windows::new(vm, &ram), ram)
 }

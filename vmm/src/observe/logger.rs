@@ -1,44 +1,150 @@
-//! The log: one line per event, to stderr or a file.
+//! The log: one line per event, to stderr or a file, changeable while it runs.
 
-use std::fs::OpenOptions;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tracing_subscriber::Layer;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Format, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
-/// Libraries that log what a guest does, without a limit of their own.
-const GUEST_DRIVEN: &[&str] = &["virtio_queue", "vm_superio", "vm_memory"];
+use super::output::{self, OutputError};
 
-/// Why there is no log.
+/// Libraries that log what a guest or a client does, without a limit of their own.
+const OUTSIDE_DRIVEN: &[&str] = &["virtio_queue", "vm_superio", "vm_memory", "hyper", "mio"];
+
+/// Why the log is not as wished.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    #[error("--log-file: cannot open {}", path.display())]
-    Open { path: PathBuf, source: io::Error },
+    #[error("--log-file")]
+    Open(#[from] OutputError),
 }
 
-/// Starts the log. Lines go to `file`, made if missing and appended to, or to stderr.
-pub fn start(level: LevelFilter, file: Option<&Path>) -> Result<(), LogError> {
-    let targets = Targets::new()
+/// What to change of the log; what is not given stays.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LogSpec {
+    /// Lines are appended to it; to stderr as long as none was given.
+    pub path: Option<PathBuf>,
+    pub level: Option<LevelFilter>,
+    /// Whether lines tell their level.
+    pub show_level: Option<bool>,
+    /// Whether lines tell the source file that they come from.
+    pub show_origin: Option<bool>,
+}
+
+/// A running log.
+pub struct Log {
+    filter: reload::Handle<Targets, Registry>,
+    style: Arc<Style>,
+    file: Arc<Mutex<Option<File>>>,
+}
+
+impl Log {
+    /// Starts the process's log, with warnings and worse to stderr.
+    pub fn start() -> Log {
+        let (filter, handle) = reload::Layer::new(targets(LevelFilter::WARN));
+        let style = Arc::new(Style { level: AtomicBool::new(true), origin: AtomicBool::default() });
+        let file = Arc::new(Mutex::new(None));
+        let lines = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .event_format(Lines(style.clone()))
+            .with_writer(Sink(file.clone()));
+        // Fails only if a log is running already, which then goes on.
+        let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+        Log { filter: handle, style, file }
+    }
+
+    /// Changes the log, all or nothing.
+    pub fn set(&self, spec: &LogSpec) -> Result<(), LogError> {
+        if let Some(path) = &spec.path {
+            *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(output::open(path)?);
+        }
+        if let Some(level) = spec.level {
+            // Fails only if the log is gone, and then nobody misses it.
+            let _ = self.filter.reload(targets(level));
+        }
+        for (wish, place) in
+            [(spec.show_level, &self.style.level), (spec.show_origin, &self.style.origin)]
+        {
+            if let Some(wish) = wish {
+                place.store(wish, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn targets(level: LevelFilter) -> Targets {
+    Targets::new()
         .with_default(level)
-        .with_targets(GUEST_DRIVEN.iter().map(|target| (*target, LevelFilter::OFF)));
-    match file {
-        None => install(io::stderr, targets),
-        Some(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            let file = file.map_err(|source| LogError::Open { path: path.into(), source })?;
-            install(Mutex::new(file), targets);
+        .with_targets(OUTSIDE_DRIVEN.iter().map(|target| (*target, LevelFilter::OFF)))
+}
+
+struct Style {
+    level: AtomicBool,
+    origin: AtomicBool,
+}
+
+/// A line as the user wants it at this moment.
+struct Lines(Arc<Style>);
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let origin = self.0.origin.load(Ordering::Relaxed);
+        Format::default()
+            .with_level(self.0.level.load(Ordering::Relaxed))
+            .with_file(origin)
+            .with_line_number(origin)
+            .format_event(context, writer, event)
+    }
+}
+
+/// The file, or stderr.
+struct Sink(Arc<Mutex<Option<File>>>);
+
+enum Open<'a> {
+    File(MutexGuard<'a, Option<File>>),
+    Stderr,
+}
+
+impl<'a> MakeWriter<'a> for Sink {
+    type Writer = Open<'a>;
+
+    fn make_writer(&'a self) -> Open<'a> {
+        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.is_some() { Open::File(file) } else { Open::Stderr }
+    }
+}
+
+impl Write for Open<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Open::File(file) => match file.as_mut() {
+                Some(file) => file.write(bytes),
+                None => Ok(bytes.len()),
+            },
+            Open::Stderr => io::stderr().write(bytes),
         }
     }
-    Ok(())
-}
 
-fn install(writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static, targets: Targets) {
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
-    // Fails only if a log is running already, which then goes on.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(targets)).try_init();
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

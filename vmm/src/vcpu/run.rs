@@ -9,6 +9,7 @@ use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
 
 use crate::kvm::vcpu::{Accesses, BoundVcpu, Exit};
+use crate::observe::metrics::VcpuCounters;
 
 /// Accesses that no device covers: reads give all ones, writes are dropped.
 #[derive(Debug, Default)]
@@ -23,28 +24,39 @@ pub struct AddressSpaces {
     ports: BusView,
     mmio: BusView,
     unmapped: Arc<Unmapped>,
+    counters: Arc<VcpuCounters>,
 }
 
 impl AddressSpaces {
     pub fn new(ports: &Arc<Bus>, mmio: &Arc<Bus>, unmapped: Arc<Unmapped>) -> AddressSpaces {
-        AddressSpaces { ports: ports.view(), mmio: mmio.view(), unmapped }
+        let counters = Arc::default();
+        AddressSpaces { ports: ports.view(), mmio: mmio.view(), unmapped, counters }
+    }
+
+    /// What the vCPU leaves the guest for.
+    pub fn counters(&self) -> Arc<VcpuCounters> {
+        self.counters.clone()
     }
 }
 
 impl Accesses for AddressSpaces {
     fn port_read(&mut self, port: u16, bytes: &mut [u8]) {
+        self.counters.port_reads.add(1);
         read(&mut self.ports, &self.unmapped, "port", port.into(), bytes);
     }
 
     fn port_write(&mut self, port: u16, bytes: &[u8]) {
+        self.counters.port_writes.add(1);
         write(&mut self.ports, &self.unmapped, "port", port.into(), bytes);
     }
 
     fn mmio_read(&mut self, address: u64, bytes: &mut [u8]) {
+        self.counters.mmio_reads.add(1);
         read(&mut self.mmio, &self.unmapped, "address", address, bytes);
     }
 
     fn mmio_write(&mut self, address: u64, bytes: &[u8]) {
+        self.counters.mmio_writes.add(1);
         write(&mut self.mmio, &self.unmapped, "address", address, bytes);
     }
 }
@@ -93,11 +105,13 @@ pub fn run(
     // Pairs with the store before a kick. A kick after the look makes the next entry return at once.
     while !stop.load(Ordering::Acquire) {
         match vcpu.run(spaces)? {
-            Exit::Access | Exit::Kicked => {}
+            Exit::Access => {}
+            Exit::Kicked => spaces.counters.kicks.add(1),
             end => return Ok(Some(end)),
         }
     }
-    vcpu.settle();
+    vcpu.settle(spaces);
+    vcpu.excuse_pause();
     Ok(None)
 }
 

@@ -53,7 +53,7 @@ fn guest_from(
     start: impl FnOnce(&Vcpu) -> io::Result<()>,
 ) -> (VcpuThread, Arc<Port>, mpsc::Receiver<End>) {
     let kvm = kvm::probe::open().expect("this test needs /dev/kvm");
-    let ram = crate::memory::map(1 << 20).unwrap();
+    let ram = crate::memory::map(1 << 20, crate::memory::Pages::Small).unwrap();
     ram.write_slice(code, GuestAddress(CODE)).unwrap();
     let vm = kvm::vm::create(&kvm, &ram).unwrap();
     kvm::vcpu::install_kick_handler().unwrap();

@@ -6,6 +6,7 @@ use device_core::device::{Device, Kit};
 use devices::{BuildError, DeviceSpec, Place};
 
 use super::board::Board;
+use super::nic::Nic;
 
 /// Why a device could not be attached.
 #[derive(Debug, thiserror::Error)]
@@ -20,31 +21,44 @@ pub enum AttachError {
 
 /// The devices of a machine, in order of their attachment.
 #[derive(Default)]
-pub struct Registry(Vec<Arc<dyn Device>>);
+pub struct Registry {
+    devices: Vec<Arc<dyn Device>>,
+    nics: Vec<Nic>,
+}
 
 impl Registry {
-    /// Builds what `spec` asks for and puts it in its place.
+    /// Builds what `spec` asks for and puts it in its place, in a machine of `cpus` vCPUs.
     pub fn attach(
         &mut self,
         spec: &DeviceSpec,
         kit: &Kit<'_>,
         board: &Board,
+        cpus: u8,
     ) -> Result<(), AttachError> {
-        if self.0.iter().any(|device| device.id() == spec.id()) {
+        if self.devices.iter().any(|device| device.id() == spec.id()) {
             return Err(AttachError::SameId(spec.id().to_string()));
         }
         let built = spec.build(kit)?;
-        match built.place {
-            Place::Pci(card) => board
-                .pci
-                .attach(card)
-                .map_err(|source| AttachError::Place { id: spec.id().to_string(), source })?,
+        let msi = match built.place {
+            Place::Pci(card) => {
+                let msi = card.msix().cloned();
+                board
+                    .pci
+                    .attach(card)
+                    .map_err(|source| AttachError::Place { id: spec.id().to_string(), source })?;
+                msi
+            }
         };
-        self.0.push(built.device);
+        self.nics.extend(built.nic.map(|control| Nic { control, msi, cpus }));
+        self.devices.push(built.device);
         Ok(())
     }
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<dyn Device>> {
-        self.0.iter()
+        self.devices.iter()
+    }
+
+    pub fn nics(&self) -> &[Nic] {
+        &self.nics
     }
 }

@@ -56,7 +56,8 @@ pub enum BoardError {
 /// The parts that the rest of the machine speaks to.
 pub struct Board {
     pub pci: Arc<PciBus>,
-    pub power_button: Arc<PowerButton>,
+    pub power_button: PowerButton,
+    pub keyboard: Arc<I8042>,
     console: Console,
 }
 
@@ -89,7 +90,7 @@ impl Board {
             .start(com1.clone(), threads.slow(), move || quit.report(End::Quit))
             .map_err(BoardError::Console)?;
 
-        let i8042 = I8042::new(line(layout::I8042_KEYBOARD_GSI)?, events.clone());
+        let keyboard = Arc::new(I8042::new(line(layout::I8042_KEYBOARD_GSI)?, events.clone()));
         let power = PowerRegisters::new(POWER, events.clone());
         let reset = Arc::new(ResetControl::new(RESET_CONTROL, events));
         let windows = Windows {
@@ -100,7 +101,7 @@ impl Board {
 
         let on_ports: [(u16, u64, Arc<dyn BusDevice>); 5] = [
             (layout::COM1_PORT, layout::COM1_PORTS.into(), com1),
-            (layout::I8042_DATA_PORT, I8042_PORTS_LEN, Arc::new(i8042)),
+            (layout::I8042_DATA_PORT, I8042_PORTS_LEN, keyboard.clone()),
             (layout::RTC_PORT, layout::RTC_PORTS.into(), Arc::new(Rtc::new())),
             (POWER_PORTS, POWER_PORTS_LEN, Arc::new(power)),
             (layout::PCI_CONFIG_PORT, layout::PCI_CONFIG_PORTS.into(), pci.ports(reset)),
@@ -112,8 +113,8 @@ impl Board {
             ports.insert(port, len, Arc::new(Absent))?;
         }
         mmio.insert(layout::PCI_ECAM.start, layout::PCI_ECAM.len(), pci.ecam())?;
-        let power_button = Arc::new(PowerButton::new(line(layout::GED_GSI)?));
-        Ok(Board { pci, power_button, console })
+        let power_button = PowerButton::new(line(layout::GED_GSI)?);
+        Ok(Board { pci, power_button, keyboard, console })
     }
 
     /// Brings the console's last bytes out, and its terminal and socket into order.

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use arch::boot::{BootPlan, Cmdline, CmdlineError, Initrd, InitrdError, Kernel, KernelError};
 use arch::boot::{LoadError, PlanError};
+use device_core::GuestRam;
 use device_core::bus::Bus;
 use device_core::device::Kit;
 use device_core::worker::Threads;
-use devices::legacy::OpenConsoleError;
-use kvm_ioctls::Cap;
+use devices::legacy::{OpenConsole, OpenConsoleError};
+use kvm_ioctls::{Cap, Kvm};
 
 use super::attach::AttachError;
 use super::board::{Board, BoardError};
-use super::spec::{BootSpec, VmSpec};
+use super::boot_timer::{self, BootTimer};
+use super::spec::{BootSpec, MachineSpec, VmSpec};
 use super::state::{Event, State};
 use super::{Registry, Vm};
 use crate::control::Ends;
@@ -37,6 +39,10 @@ pub enum BuildError {
     Probe(#[from] ProbeError),
     #[error("--mem: cannot map {0} of guest memory; free some, or ask for less")]
     Memory(memory::Size, #[source] io::Error),
+    #[error(
+        "--huge-pages: the host has no {0} of free 2M pages; write more to /proc/sys/vm/nr_hugepages"
+    )]
+    HugePages(memory::Size, #[source] io::Error),
     #[error(
         "--mem: {memory} of memory leave no room for PCI below the {bits} address bits of this CPU"
     )]
@@ -62,6 +68,13 @@ pub enum BuildError {
 }
 
 impl BuildError {
+    fn memory(machine: &MachineSpec, source: io::Error) -> BuildError {
+        match machine.pages {
+            memory::Pages::Small => BuildError::Memory(machine.memory, source),
+            memory::Pages::Huge => BuildError::HugePages(machine.memory, source),
+        }
+    }
+
     /// Whether other arguments are the cure, and no machine was made.
     pub fn is_usage(&self) -> bool {
         matches!(
@@ -94,21 +107,35 @@ fn plan(boot: &BootSpec, memory: memory::Size) -> Result<BootPlan, BootError> {
 
 impl Vm {
     /// Builds the machine that `spec` asks for; it rests until [`Vm::resume`]. What ends it will be
-    /// reported to `ends`.
+    /// reported to `ends`. What fails leaves nothing behind.
     pub fn build(spec: &VmSpec, ends: &Arc<Ends>) -> Result<Vm, BuildError> {
         let plan = plan(&spec.boot, spec.machine.memory)?;
         let console = spec.serial.open()?;
-        let cpus = spec.machine.cpus;
         let kvm = probe::open()?;
-        let host_cpuid = kvm::vm::supported_cpuid(&kvm)?;
-        let bytes = spec.machine.memory.0;
+        let ram = memory::map(spec.machine.memory.0, spec.machine.pages)
+            .map_err(|source| BuildError::memory(&spec.machine, source))?;
+        let built = Vm::build_on(ram.clone(), spec, &kvm, plan, console, ends);
+        if built.is_err() {
+            memory::release(ram);
+        }
+        built
+    }
+
+    fn build_on(
+        ram: GuestRam,
+        spec: &VmSpec,
+        kvm: &Kvm,
+        plan: BootPlan,
+        console: OpenConsole,
+        ends: &Arc<Ends>,
+    ) -> Result<Vm, BuildError> {
+        let cpus = spec.machine.cpus;
+        let host_cpuid = kvm::vm::supported_cpuid(kvm)?;
         let bits = arch::cpuid::physical_address_bits(&host_cpuid);
-        let pci_mmio64 = arch::layout::pci_mmio64(bytes, bits)
+        let pci_mmio64 = arch::layout::pci_mmio64(spec.machine.memory.0, bits)
             .ok_or(BuildError::AddressSpace { memory: spec.machine.memory, bits })?;
 
-        let ram =
-            memory::map(bytes).map_err(|source| BuildError::Memory(spec.machine.memory, source))?;
-        let fd = kvm::vm::create(&kvm, &ram)?;
+        let fd = kvm::vm::create(kvm, &ram)?;
         let threads = Threads::new().map_err(|e| BuildError::Thread("the thread io-0", e))?;
         let (ports, mmio) = (Bus::new(), Bus::new());
         let board = Board::build(&fd, &ports, &mmio, pci_mmio64, console, &threads, ends)?;
@@ -122,7 +149,7 @@ impl Vm {
         let kit =
             Kit { memory: &ram, msi: &msi, kicks: &kicks, windows: &windows, threads: &threads };
         for device in &spec.devices {
-            registry.attach(device, &kit, &board)?;
+            registry.attach(device, &kit, &board, cpus)?;
         }
 
         let before = cpu_time();
@@ -137,6 +164,7 @@ impl Vm {
         let unmapped = Arc::new(Unmapped::default());
         let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
         let mut vcpus = Vec::with_capacity(cpus.into());
+        let mut counters = Vec::with_capacity(cpus.into());
         for index in 0..cpus {
             let refused = |source| BuildError::Vcpu { index, source };
             let vcpu = Vcpu::new(&fd, index).map_err(refused)?;
@@ -146,18 +174,26 @@ impl Vm {
                 vcpu.boot(&entry).map_err(refused)?;
             }
             let spaces = AddressSpaces::new(&ports, &mmio, unmapped.clone());
+            counters.push(spaces.counters());
             let ends = ends.clone();
             let on_end = Arc::new(move |end| ends.report(end));
             vcpus.push(VcpuThread::spawn(index, vcpu, spaces, on_end).map_err(refused)?);
+        }
+        if spec.boot_timer {
+            ports
+                .insert(boot_timer::PORT, 1, Arc::new(BootTimer::new()))
+                .map_err(BoardError::Map)?;
         }
         let state = State::Configuring.after(Event::Built).unwrap_or(State::Stopped);
         Ok(Vm {
             state,
             vcpus,
+            counters,
+            pauses: 0,
             registry,
             board,
             unmapped,
-            reading,
+            reading: Some(reading),
             _threads: threads,
             _fd: fd,
             _ram: ram,

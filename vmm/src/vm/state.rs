@@ -1,5 +1,7 @@
 //! The states of a machine and the one table of what may follow what.
 
+use std::fmt;
+
 /// Where a machine is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -17,6 +19,7 @@ pub enum State {
 pub enum Event {
     Built,
     Resume,
+    Pause,
     GuestOff,
     GuestReset,
     Stop,
@@ -31,6 +34,18 @@ pub struct NotAllowed {
     pub event: Event,
 }
 
+/// In the words of the API.
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            State::Configuring => "Not started",
+            State::Paused => "Paused",
+            State::Running => "Running",
+            State::Stopped => "Stopped",
+        })
+    }
+}
+
 impl State {
     /// The state after `event`.
     pub fn after(self, event: Event) -> Result<State, NotAllowed> {
@@ -39,8 +54,10 @@ impl State {
         Ok(match (self, event) {
             (Configuring, Built) => Paused,
             (Paused, Resume) => Running,
-            (Running, GuestReset) => Paused,
-            (Running, GuestOff) | (Paused | Running, Stop | Fault) => Stopped,
+            (Running, Pause) => Paused,
+            // What the guest did before it was paused may be heard after.
+            (Paused | Running, GuestReset) => Paused,
+            (Paused | Running, GuestOff | Stop | Fault) => Stopped,
             _ => return Err(NotAllowed { state: self, event }),
         })
     }
@@ -51,21 +68,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn eight_of_all_pairs_are_legal() {
+    fn eleven_of_all_pairs_are_legal() {
         use Event::*;
         use State::*;
         let legal = [
             (Configuring, Built, Paused),
             (Paused, Resume, Running),
+            (Running, Pause, Paused),
             (Running, GuestReset, Paused),
+            (Paused, GuestReset, Paused),
             (Running, GuestOff, Stopped),
+            (Paused, GuestOff, Stopped),
             (Paused, Stop, Stopped),
             (Running, Stop, Stopped),
             (Paused, Fault, Stopped),
             (Running, Fault, Stopped),
         ];
         for state in [Configuring, Paused, Running, Stopped] {
-            for event in [Built, Resume, GuestOff, GuestReset, Stop, Fault] {
+            for event in [Built, Resume, Pause, GuestOff, GuestReset, Stop, Fault] {
                 let expected = legal
                     .iter()
                     .find(|(from, by, _)| (*from, *by) == (state, event))

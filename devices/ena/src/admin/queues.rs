@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use net::control::NicEvent;
+
 use crate::abi::{self, Command, Payload, Refusal};
 use crate::admin::features::{RX_DEPTH, TX_DEPTH};
 use crate::admin::llq;
@@ -172,7 +174,11 @@ impl Card {
                 self.create_tx(control, &completions, cq, depth, device_memory, base)?
             }
             Direction::Rx => {
+                let is_first = control.queues.receivers() == 0;
                 let index = self.create_rx(control, &completions, cq, depth, base)?;
+                if is_first {
+                    self.port.outlook().tell(NicEvent::DriverReady);
+                }
                 control.plan.came_up(now);
                 index
             }
@@ -229,6 +235,7 @@ impl Card {
             completions: cq.config,
             memory: self.memory.clone(),
             doorbell: page.tx.clone(),
+            stamp: page.stamp.clone(),
             page: Some(page),
             vector: self.vector_of(cq),
             faults: self.alarm.clone(),

@@ -4,7 +4,6 @@ use net::port::NetPort;
 use net::ring::{RxRing, TxRing};
 use net::stage::limiter;
 use net::stage::tracking::MAX_CONNECTIONS;
-use serde::Serialize;
 
 use super::buffer;
 use super::events::Drops;
@@ -18,7 +17,7 @@ const METRICS: u8 = 4;
 const ALL_METRICS: u64 = 0x3f;
 
 /// Frames and bytes of all lanes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub tx_bytes: u64,
     pub tx_packets: u64,
@@ -71,7 +70,7 @@ impl Totals {
 }
 
 /// How often traffic went over what the card is allowed, since the machine was built.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allowances {
     pub bandwidth_in: u64,
     pub bandwidth_out: u64,

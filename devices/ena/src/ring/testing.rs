@@ -97,6 +97,7 @@ impl Queues {
             memory: self.memory.clone(),
             doorbell: doorbell(),
             page: None,
+            stamp: Arc::default(),
             vector: Some(self.vector.clone()),
             faults: self.faults.clone(),
             offloads: Offloads::all(),

@@ -14,7 +14,7 @@ use net::stage::offload::{self, BadOffload, L3, L4, Request, TransportSum};
 use super::completion::Completions;
 use super::descriptor::{Control, L3_IPV4, L3_IPV6, L4_TCP, L4_UDP, Meta, MetaUse};
 use super::source::Source;
-use super::{BadRing, Direction, FaultSink, Page, SqDoorbell, TxConfig};
+use super::{BadRing, Direction, FaultSink, Page, SqDoorbell, Stamp, TxConfig};
 
 const WILD_TAIL: GuestFault = GuestFault("the doorbell is further than the ring is long");
 const NO_FIRST: GuestFault = GuestFault("a packet does not begin with its first descriptor");
@@ -39,6 +39,9 @@ pub struct Tx {
     completions: Completions,
     doorbell: Arc<SqDoorbell>,
     page: Option<Arc<Page>>,
+    stamp: Arc<Stamp>,
+    /// When the first entry of those known was offered.
+    offered: Option<Instant>,
     faults: Arc<dyn FaultSink>,
     offloads: Offloads,
     max_mtu: u16,
@@ -85,6 +88,8 @@ impl Tx {
             completions: Completions::new(completions, Direction::Tx, memory, config.vector)?,
             doorbell,
             page: config.page,
+            stamp: config.stamp,
+            offered: None,
             faults: config.faults,
             offloads: config.offloads,
             max_mtu: config.max_mtu,
@@ -109,6 +114,9 @@ impl Tx {
             return Err(WILD_TAIL);
         }
         self.tail = tail;
+        if let Some(rung) = self.stamp.take() {
+            self.offered = Some(rung);
+        }
         Ok(ahead > 0)
     }
 
@@ -256,6 +264,15 @@ impl TxRing for Tx {
         let again = self.page.as_ref().and_then(|page| page.turn(now));
         let PutOff { fired, until } = self.completions.put_off(now);
         PutOff { fired, until: until.into_iter().chain(again).min() }
+    }
+
+    fn offered_at(&self) -> Option<Instant> {
+        self.offered
+    }
+
+    fn stamp_offers(&mut self, on: bool) {
+        self.stamp.want(on);
+        self.offered = None;
     }
 
     fn may_sleep(&mut self) -> Result<bool, GuestFault> {

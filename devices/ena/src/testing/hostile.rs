@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use device_core::bus::Width;
 use device_core::device::Device;
+use net::control::{Fault, NicControl};
 
 use super::bench::{Bench, MEMORY};
 use super::driver::{Driver, FATAL, Queue, READY, RESETTING, reg};
-use crate::faults::Fault;
 
 const PAIRS: u16 = 2;
 const FRAME: [u8; 60] = [0x2a; 60];
@@ -118,7 +118,7 @@ impl Guest {
             15 => {
                 bench.tick(self.start + Duration::from_millis(choices.half().into()));
             }
-            16 => bench.card.inject(FAULTS[usize::from(choices.byte()) % FAULTS.len()]),
+            16 => drop(bench.card.inject(FAULTS[usize::from(choices.byte()) % FAULTS.len()])),
             17 => match choices.byte() % 8 {
                 0 => bench.function_reset(),
                 1 => {

@@ -1,3 +1,5 @@
+//! Tests of what may be said of a capture.
+
 use super::*;
 
 #[test]

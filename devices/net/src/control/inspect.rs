@@ -39,6 +39,7 @@ pub struct Inspection {
     pub resets: u64,
     pub last_reset: Option<Reset>,
     pub faults: Vec<Fault>,
+    /// The one that runs, or the last one.
     pub capture: Option<CaptureState>,
     pub measures_latency: bool,
 }

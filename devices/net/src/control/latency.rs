@@ -4,8 +4,8 @@ use serde::Serialize;
 
 /// Latencies of each queue pair.
 ///
-/// Time stamps are taken per burst of at most 32 frames and hold for each frame of the burst as if
-/// it were the one that took longest: what is told is an upper bound.
+/// Time stamps are taken per burst of at most 32 frames, before and after it is published, and hold
+/// for each frame of the burst as if it had waited for the whole of it: an upper bound.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Latency {
     /// Still measured.
@@ -18,14 +18,15 @@ pub struct Latency {
 pub struct PairLatency {
     pub index: u16,
     /// From the guest's doorbell until the backend has the frame. Where doorbells do not pass through
-    /// the card's hands, as with virtio, from the moment that the lane woke by one.
+    /// the card's hands, as with virtio, from the begin of the lane's turn.
     pub doorbell_to_tap: Percentiles,
     /// From the backend's having the frame until the guest can see it completed.
     pub tap_to_completion: Percentiles,
     /// From the begin of reading a burst until the guest can see its frames.
     pub tap_to_guest: Percentiles,
-    /// From the first completion not yet interrupted for, until its interrupt has been sent. Only
-    /// of interrupts that lanes send: drivers that poll, or unmask later, wait for none.
+    /// From when completions could be seen until the interrupt for them has been sent, moderation
+    /// included. Only of interrupts that lanes send: drivers that poll, or unmask later, wait for
+    /// none.
     pub completion_to_interrupt: Percentiles,
 }
 

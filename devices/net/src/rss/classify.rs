@@ -98,6 +98,19 @@ impl Protocol {
         }
     }
 
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp4 => "TCP over IPv4",
+            Protocol::Udp4 => "UDP over IPv4",
+            Protocol::Tcp6 | Protocol::Tcp6Extended => "TCP over IPv6",
+            Protocol::Udp6 | Protocol::Udp6Extended => "UDP over IPv6",
+            Protocol::Ip4 | Protocol::Ip4Fragment => "IPv4",
+            Protocol::Ip6 | Protocol::Ip6Extended => "IPv6",
+            Protocol::NotIp => "Ethernet",
+        }
+    }
+
     /// Whether the hash tells flows of TCP or UDP apart.
     pub fn has_ports(self) -> bool {
         self.fields().contains(Fields::PORTS)
@@ -122,6 +135,22 @@ bitflags! {
             Self::L2_SOURCE.bits() | Self::L3_SOURCE.bits();
         const DESTINATIONS =
             Self::L2_DESTINATION.bits() | Self::L3_DESTINATION.bits();
+    }
+}
+
+impl Fields {
+    /// Names of those that there are, in order of hashing.
+    pub fn names(self) -> Vec<&'static str> {
+        const NAMES: [(Fields, &str); 6] = [
+            (Fields::L2_SOURCE, "source MAC"),
+            (Fields::L3_SOURCE, "source address"),
+            (Fields::L2_DESTINATION, "destination MAC"),
+            (Fields::L3_DESTINATION, "destination address"),
+            (Fields::L4_SOURCE, "source port"),
+            (Fields::L4_DESTINATION, "destination port"),
+        ];
+        let named = NAMES.iter().filter(|(field, _)| self.contains(*field));
+        named.map(|(_, name)| *name).collect()
     }
 }
 

@@ -1,13 +1,16 @@
 //! The card: features, configuration, and the way of its queues to lanes and back.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use device_core::GuestRam;
 use device_core::bus::Width;
 use device_core::device::Kit;
 use device_core::worker::{IoThread, Post};
+use net::control::NicEvent;
+use net::control::inspect::Reset;
 use net::mac::MacAddr;
-use net::port::NetPort;
+use net::port::{NetPort, Outlook};
 use net::spec::NicSpec;
 use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
 use virtio_bindings::virtio_net::VIRTIO_NET_S_LINK_UP;
@@ -38,6 +41,37 @@ pub struct Net {
     shared: Arc<Shared>,
     slow: IoThread,
     control: Mutex<Option<Post<Control>>>,
+    life: Mutex<Life>,
+}
+
+/// What the one who runs the machine may want to know.
+#[derive(Default)]
+struct Life {
+    resets: u64,
+    last_reset: Option<Reset>,
+    /// A driver has had its queues plugged since the last reset.
+    used: bool,
+}
+
+/// Passes on what the driver is told, and tells of it.
+struct Told {
+    notice: Arc<dyn Notice>,
+    outlook: Arc<Outlook>,
+    failed: AtomicBool,
+}
+
+impl Notice for Told {
+    fn config_changed(&self) {
+        self.notice.config_changed();
+    }
+
+    fn needs_reset(&self) {
+        self.notice.needs_reset();
+        // Both rings of several pairs may break: it is one failure.
+        if !self.failed.swap(true, Ordering::Relaxed) {
+            self.outlook.tell(NicEvent::Failed);
+        }
+    }
 }
 
 impl Net {
@@ -74,7 +108,27 @@ impl Net {
             shared: Arc::new(Shared::new(port, mac)),
             slow: kit.threads.slow().clone(),
             control: Mutex::default(),
+            life: Mutex::default(),
         })
+    }
+
+    pub(super) fn port(&self) -> &NetPort<Tx, Rx> {
+        &self.shared.port
+    }
+
+    /// The address that the driver set last.
+    pub(super) fn mac(&self) -> MacAddr {
+        self.shared.settings().filter.own
+    }
+
+    /// How often the driver reset the card, and how it did last.
+    pub(super) fn resets(&self) -> (u64, Option<Reset>) {
+        let life = self.life();
+        (life.resets, life.last_reset.clone())
+    }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Frames and troubles of all lanes, by name.
@@ -94,7 +148,7 @@ impl Net {
 
     /// Index of the control queue: behind all pairs, or behind the first without MQ and RSS
     /// (virtio 1.2, 5.1.2).
-    fn control_index(&self, negotiated: u64) -> u16 {
+    pub(super) fn control_index(&self, negotiated: u64) -> u16 {
         let many = negotiated & (features::MQ | features::RSS) != 0;
         let pairs = if many { self.shared.port.lanes() } else { 1 };
         pairs.saturating_mul(2)
@@ -220,10 +274,19 @@ impl VirtioDevice for Net {
         queues: Vec<LiveQueue>,
         notice: Arc<dyn Notice>,
     ) -> Result<(), PlugError> {
-        self.try_plug(features, queues, &notice).map_err(|why| {
+        let outlook = self.shared.port.outlook().clone();
+        let told = Told { notice, outlook: outlook.clone(), failed: AtomicBool::new(false) };
+        let told: Arc<dyn Notice> = Arc::new(told);
+        if let Err(why) = self.try_plug(features, queues, &told) {
             drop(self.unplug());
-            PlugError(why)
-        })
+            outlook.tell(NicEvent::Failed);
+            return Err(PlugError(why));
+        }
+        // Going on after a pause is no news.
+        if !std::mem::replace(&mut self.life().used, true) {
+            outlook.tell(NicEvent::DriverReady);
+        }
+        Ok(())
     }
 
     fn unplug(&self) -> Vec<LiveQueue> {
@@ -248,5 +311,14 @@ impl VirtioDevice for Net {
             tracing::error!("network card {}: cannot reset its queue pairs: {error}", self.id);
         }
         *self.shared.settings() = settings;
+        // Drivers reset a card before they use it, too.
+        let mut life = self.life();
+        if std::mem::take(&mut life.used) {
+            life.resets = life.resets.wrapping_add(1);
+            let reset = Reset { code: None, reason: "device status set to 0" };
+            life.last_reset = Some(reset.clone());
+            drop(life);
+            self.shared.port.outlook().tell(NicEvent::Reset(reset));
+        }
     }
 }

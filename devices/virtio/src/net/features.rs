@@ -2,7 +2,9 @@
 
 use net::backend::vnet_hdr;
 use net::frame::Offloads;
+use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_net::*;
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 
 const fn bit(number: u32) -> u64 {
     1 << number
@@ -77,6 +79,46 @@ pub fn guest_bits() -> u64 {
 /// (virtio 1.2, 5.1.6).
 pub fn header_len(features: u64) -> usize {
     if features & HASH_REPORT != 0 { vnet_hdr::LEN + 8 } else { vnet_hdr::LEN }
+}
+
+/// The names of negotiated features, those of transport and rings too; a number for one without.
+pub fn names(features: u64) -> Vec<String> {
+    const NAMES: [(u64, &str); 27] = [
+        (bit(VIRTIO_NET_F_CSUM), "CSUM"),
+        (bit(VIRTIO_NET_F_GUEST_CSUM), "GUEST_CSUM"),
+        (CTRL_GUEST_OFFLOADS, "CTRL_GUEST_OFFLOADS"),
+        (MTU, "MTU"),
+        (bit(VIRTIO_NET_F_MAC), "MAC"),
+        (bit(VIRTIO_NET_F_GUEST_TSO4), "GUEST_TSO4"),
+        (bit(VIRTIO_NET_F_GUEST_TSO6), "GUEST_TSO6"),
+        (bit(VIRTIO_NET_F_GUEST_ECN), "GUEST_ECN"),
+        (bit(VIRTIO_NET_F_HOST_TSO4), "HOST_TSO4"),
+        (bit(VIRTIO_NET_F_HOST_TSO6), "HOST_TSO6"),
+        (bit(VIRTIO_NET_F_HOST_ECN), "HOST_ECN"),
+        (MRG_RXBUF, "MRG_RXBUF"),
+        (bit(VIRTIO_NET_F_STATUS), "STATUS"),
+        (CTRL_VQ, "CTRL_VQ"),
+        (CTRL_RX, "CTRL_RX"),
+        (CTRL_RX_EXTRA, "CTRL_RX_EXTRA"),
+        (MQ, "MQ"),
+        (CTRL_MAC_ADDR, "CTRL_MAC_ADDR"),
+        (bit(VIRTIO_RING_F_INDIRECT_DESC), "INDIRECT_DESC"),
+        (bit(VIRTIO_RING_F_EVENT_IDX), "EVENT_IDX"),
+        (bit(VIRTIO_F_VERSION_1), "VERSION_1"),
+        (bit(VIRTIO_NET_F_GUEST_USO4), "GUEST_USO4"),
+        (bit(VIRTIO_NET_F_GUEST_USO6), "GUEST_USO6"),
+        (bit(VIRTIO_NET_F_HOST_USO), "HOST_USO"),
+        (HASH_REPORT, "HASH_REPORT"),
+        (RSS, "RSS"),
+        (bit(VIRTIO_NET_F_SPEED_DUPLEX), "SPEED_DUPLEX"),
+    ];
+    let known = |bit: u64| NAMES.iter().find(|(feature, _)| *feature == bit);
+    let bits = (0..u64::BITS).map(|number| (number, 1u64 << number));
+    bits.filter(|(_, bit)| features & bit != 0)
+        .map(|(number, bit)| {
+            known(bit).map_or(format!("bit {number}"), |(_, name)| name.to_string())
+        })
+        .collect()
 }
 
 fn negotiated(table: &[(u32, Offloads)], features: u64) -> Offloads {

@@ -11,6 +11,7 @@
 //! changes but no queue interrupts.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use device_core::GuestRam;
@@ -23,9 +24,10 @@ use device_core::interrupt::MsiSet;
 use device_core::kick::{Binding, KickBinder};
 use pci::device::{BarSpec, Capability, Identity, PciDevice};
 use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
+use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-use super::notice::Bulletin;
+use super::notice::{self, Bulletin};
 use super::queue::{QueueFault, QueueRegisters};
 use super::registers::{Asked, COMMON, Registers};
 use super::structures::{self, Area, BAR, NOTIFY_AT, NOTIFY_STEP, Window};
@@ -38,6 +40,8 @@ const CLASS_ETHERNET: u32 = 0x02_00_00;
 const CLASS_UNASSIGNED: u32 = 0xff_00_00;
 
 const MSIX_BAR: u8 = 4;
+/// Where the index is in an available ring (virtio 1.2, 2.7.6).
+const AVAILABLE_INDEX: u64 = 2;
 
 /// A virtio device in a PCI slot.
 pub struct VirtioCard {
@@ -54,6 +58,28 @@ pub struct VirtioCard {
     life: Mutex<Life>,
     refused_writes: SharedCounter,
     log: LogLimit,
+}
+
+/// What a driver has set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// As negotiated.
+    pub features: u64,
+    /// The driver said DRIVER_OK, and the device took its queues.
+    pub is_running: bool,
+    pub needs_reset: bool,
+    /// Those that the driver enabled.
+    pub queues: Vec<QueueLook>,
+}
+
+/// One queue that the driver enabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueLook {
+    pub index: u16,
+    pub entries: u16,
+    /// The available index, if it is in RAM.
+    pub offered: Option<u16>,
+    pub vector: Option<u16>,
 }
 
 /// What is held while queues are plugged and unplugged, so that this happens one at a time. Device
@@ -112,6 +138,24 @@ impl VirtioCard {
     /// How many register writes came when they may not, or with a value that may not be.
     pub fn refused_writes(&self) -> u64 {
         self.refused_writes.get()
+    }
+
+    /// What the driver has set up, at one moment.
+    pub fn look(&self) -> Look {
+        let life = self.life();
+        let registers = &life.registers;
+        let queues = registers.enabled_queues().map(|(index, queue, _)| {
+            let at = GuestAddress(queue.available.saturating_add(AVAILABLE_INDEX));
+            let vector = Some(queue.vector).filter(|vector| *vector != notice::NO_VECTOR);
+            let offered = self.memory.load(at, Ordering::Relaxed).ok().map(u16::from_le);
+            QueueLook { index, entries: queue.size, offered, vector }
+        });
+        Look {
+            features: registers.features(),
+            is_running: matches!(life.queues, Queues::Home(_) | Queues::Plugged),
+            needs_reset: self.bulletin.is_reset_needed(),
+            queues: queues.collect(),
+        }
     }
 
     fn read_common(&self, offset: u64, width: Width) -> u64 {

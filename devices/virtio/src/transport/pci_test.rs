@@ -98,6 +98,22 @@ fn without_version_1_there_is_no_agreement_and_no_start() {
 }
 
 #[test]
+fn a_look_at_the_card_shows_what_its_driver_enabled() {
+    let mut guest = Guest::new();
+    assert!(!guest.card.look().is_running && guest.card.look().queues.is_empty());
+    guest.start();
+    let look = guest.card.look();
+    assert!(look.is_running && !look.needs_reset);
+    assert_eq!(look.features & FEATURES, FEATURES);
+    let shown: Vec<_> = look.queues.iter().map(|queue| (queue.index, queue.entries)).collect();
+    assert_eq!(shown, [(0, SIZES[0]), (1, SIZES[1]), (2, SIZES[2])]);
+    assert_eq!(look.queues[0].offered, Some(0));
+    guest.start_with(Rings { descriptors: 0xe000_0000, ..rings(0) });
+    let look = guest.card.look();
+    assert!(look.needs_reset && !look.is_running);
+}
+
+#[test]
 fn hostile_queues_need_a_reset_and_touch_nothing() {
     let good = rings(0);
     let end = RAM_LEN as u64;

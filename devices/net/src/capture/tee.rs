@@ -1,0 +1,121 @@
+//! The lane's half of a capture: copies, and never waits.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use device_core::counters::Counter;
+use device_core::word_ring::Sink;
+use vmm_sys_util::eventfd::EventFd;
+
+use super::record::Seen;
+use crate::control::capture::CaptureSpec;
+use crate::frame::{FrameMeta, RxFrame, TxFrame};
+use crate::scatter::Scatter;
+use crate::stage::limiter::Way;
+
+/// Frames that share a time stamp at most.
+const STAMP_FRAMES: u32 = 16;
+
+/// A tee in one lane, for both directions or one.
+pub struct Tee {
+    sink: Sink,
+    only: Option<Way>,
+    snap: usize,
+    /// Room for a frame that is kept beyond its head.
+    whole: Vec<u8>,
+    stamp: u64,
+    /// Frames still to get this stamp.
+    stamp_left: u32,
+    dropped: Arc<Counter>,
+    wake: Arc<EventFd>,
+    /// The writer is woken each time that so many words were written.
+    quarter: u64,
+    woken_at: u64,
+}
+
+impl Tee {
+    pub fn new(sink: Sink, spec: &CaptureSpec, wake: Arc<EventFd>, words: usize) -> Tee {
+        Tee {
+            sink,
+            only: spec.direction,
+            snap: spec.snap_len as usize,
+            whole: Vec::new(),
+            stamp: 0,
+            stamp_left: 0,
+            dropped: Arc::default(),
+            wake,
+            quarter: words as u64 / 4,
+            woken_at: 0,
+        }
+    }
+
+    /// Frames that there was no room for.
+    pub fn dropped(&self) -> Arc<Counter> {
+        self.dropped.clone()
+    }
+
+    /// The lane's next turn begins: stamps of the last one are old.
+    pub fn turn(&mut self) {
+        self.stamp_left = 0;
+    }
+
+    /// A frame has been sent.
+    pub fn sent(&mut self, frame: &TxFrame) {
+        self.copy(Way::Out, frame.len(), &frame.meta, frame.head.bytes(), &frame.body, 0);
+    }
+
+    /// A frame is about to be delivered; all but its head is in `room`, behind `headroom` bytes
+    /// and the head's place.
+    pub fn received(&mut self, frame: &RxFrame, room: &Scatter, headroom: usize) {
+        let head = frame.head.bytes();
+        let behind = headroom.saturating_add(head.len());
+        self.copy(Way::In, frame.len, &frame.meta, head, room, behind);
+    }
+
+    fn copy(
+        &mut self,
+        way: Way,
+        len: usize,
+        meta: &FrameMeta,
+        head: &[u8],
+        body: &Scatter,
+        body_at: usize,
+    ) {
+        if self.only.is_some_and(|only| only != way) || self.sink.is_closed() {
+            return;
+        }
+        let kept = len.min(self.snap);
+        let bytes = match head.get(..kept) {
+            Some(bytes) => bytes,
+            None => {
+                self.whole.resize(kept, 0);
+                let Some((front, rest)) = self.whole.split_at_mut_checked(head.len()) else {
+                    return;
+                };
+                front.copy_from_slice(head);
+                if !body.read_at(body_at, rest) {
+                    return;
+                }
+                &self.whole
+            }
+        };
+        if self.stamp_left == 0 {
+            self.stamp_left = STAMP_FRAMES;
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.stamp = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        }
+        self.stamp_left = self.stamp_left.saturating_sub(1);
+        // No frame is so long that these cut.
+        let (len, kept) = (len as u32, kept as u32);
+        let seen = Seen { stamp: self.stamp, len, kept, way, meta: *meta };
+        if !self.sink.push(&seen.encode(), bytes) {
+            self.dropped.add(1);
+        }
+        let position = self.sink.position();
+        if position.wrapping_sub(self.woken_at) >= self.quarter {
+            self.woken_at = position;
+            // Cannot fail but by overflow, and then it is readable already.
+            let _ = self.wake.write(1);
+        }
+    }
+}

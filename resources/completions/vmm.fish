@@ -1,0 +1,148 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_vmm_global_optspecs
+    string join \n kernel= mem= initrd= cmdline= huge-pages cpus= net= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= boot-timer start-time-us= start-time-cpu-us= h/help V/version
+end
+
+function __fish_vmm_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_vmm_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_vmm_using_subcommand
+    set -l cmd (__fish_vmm_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c vmm -n "__fish_vmm_needs_command" -l kernel -d 'Kernel to boot: a bzImage, or an ELF vmlinux' -r -F
+complete -c vmm -n "__fish_vmm_needs_command" -l mem -d 'Memory of the guest, such as 512M or 2G' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l initrd -d 'Initial RAM disk' -r -F
+complete -c vmm -n "__fish_vmm_needs_command" -l cmdline -d 'Command line of the kernel' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l cpus -d 'Number of vCPUs, 1 to 64' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l net -d 'Network card, once for each: tap=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID], and limits, such as [,bw-in=2.5G][,bw-out=500M] in bit/s, [,pps=100k], [,conntrack=65536]. With model=ena also [,llq=off] for no low-latency queues, and rehearsals [,fault=KIND[@SECONDS]]... after the driver brought the card up: stop-keep-alive, no-answer, swallow-tx, wrong-tx-id, request-reset. A TAP that does not exist is made, if the caller may' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l serial -d 'Serial console: stdio, none, file=PATH (overwritten) or socket=PATH' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l grace -d 'Seconds a guest may take to power off after SIGTERM or SIGINT' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l log-level -d 'What to log' -r -f -a "off\t''
+error\t''
+warn\t''
+warning\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c vmm -n "__fish_vmm_needs_command" -l log-file -d 'Append the log to this file instead of writing it to stderr' -r -F
+complete -c vmm -n "__fish_vmm_needs_command" -l api-sock -d 'Serve the API on this Unix socket; without a kernel or a configuration file, wait there for both' -r -F
+complete -c vmm -n "__fish_vmm_needs_command" -l config-file -d 'Take the machine from this JSON file, in Firecracker\'s layout, and start it' -r -F
+complete -c vmm -n "__fish_vmm_needs_command" -l id -d 'Name of the machine: letters, digits and \'-\'' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l metrics-path -d 'Append a JSON line of metrics to this file each minute, on demand, and at the end' -r -F
+complete -c vmm -n "__fish_vmm_needs_command" -l start-time-us -d 'When who starts this process began to, in microseconds of the monotonic clock; for metrics' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l start-time-cpu-us -d 'CPU time of this process when who starts it began to, in microseconds; for metrics' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l huge-pages -d 'Back the memory with 2 MiB pages of the host\'s pool'
+complete -c vmm -n "__fish_vmm_needs_command" -l no-api -d 'Serve no API, whatever else is said'
+complete -c vmm -n "__fish_vmm_needs_command" -l boot-timer -d 'Log how long the guest took until it wrote 123 to the boot timer\'s port, 0x3f0'
+complete -c vmm -n "__fish_vmm_needs_command" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_needs_command" -s V -l version -d 'Print version'
+complete -c vmm -n "__fish_vmm_needs_command" -f -a "ctl" -d 'Drives a VMM by its API socket'
+complete -c vmm -n "__fish_vmm_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -s V -l version -d 'Print version'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "start" -d 'Start the machine that has been configured'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "pause" -d 'Stop vCPUs and cards until resume'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "resume" -d 'Let a paused machine go on'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "power-button" -d 'Press the guest\'s power button'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "ctrl-alt-del" -d 'Press Ctrl-Alt-Del on the guest\'s keyboard'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "reset" -d 'End the VMM as a reset by the guest does'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "kill" -d 'End the VMM, whatever the guest does'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "info" -d 'Show name, state and settings'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "nics" -d 'List network cards, or show one'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "rss" -d 'Show a card\'s hash key, table and hits'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "explain-flow" -d 'Tell where packets of a flow go, and why'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "capture" -d 'Write a card\'s frames to a pcapng file, end that, or show how it goes'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "latency" -d 'Measure a card\'s latencies, or show them'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "metrics" -d 'Show all figures as OpenMetrics text'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "events" -d 'Follow what happens, one JSON object a line'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "top" -d 'Watch rates, queues and vCPUs live'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help" -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from start" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from start" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from pause" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from pause" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from resume" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from resume" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from power-button" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from power-button" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from ctrl-alt-del" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from ctrl-alt-del" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from reset" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from reset" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from kill" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from kill" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from info" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from info" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from nics" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from nics" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from rss" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from rss" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from explain-flow" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from explain-flow" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from capture" -l queue -d 'Frames of this queue pair only' -r
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from capture" -l max-bytes -d 'Bytes of the file' -r
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from capture" -l max-seconds -d 'Seconds after which the capture ends' -r
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from capture" -l stop -d 'End the capture'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from capture" -l ring -d 'Keep the newest frames instead of the first'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from capture" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from capture" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from latency" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from latency" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from metrics" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from metrics" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from events" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from events" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from top" -l every -d 'Seconds between two looks' -r
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from top" -l json -d 'Print the API\'s JSON instead of text for people'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from top" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "start" -d 'Start the machine that has been configured'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "pause" -d 'Stop vCPUs and cards until resume'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "resume" -d 'Let a paused machine go on'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "power-button" -d 'Press the guest\'s power button'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "ctrl-alt-del" -d 'Press Ctrl-Alt-Del on the guest\'s keyboard'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "reset" -d 'End the VMM as a reset by the guest does'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "kill" -d 'End the VMM, whatever the guest does'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "info" -d 'Show name, state and settings'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "nics" -d 'List network cards, or show one'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "rss" -d 'Show a card\'s hash key, table and hits'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "explain-flow" -d 'Tell where packets of a flow go, and why'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "capture" -d 'Write a card\'s frames to a pcapng file, end that, or show how it goes'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "latency" -d 'Measure a card\'s latencies, or show them'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "metrics" -d 'Show all figures as OpenMetrics text'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "events" -d 'Follow what happens, one JSON object a line'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "top" -d 'Watch rates, queues and vCPUs live'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl help" -f -a "ctl" -d 'Drives a VMM by its API socket'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "start" -d 'Start the machine that has been configured'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "pause" -d 'Stop vCPUs and cards until resume'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "resume" -d 'Let a paused machine go on'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "power-button" -d 'Press the guest\'s power button'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "ctrl-alt-del" -d 'Press Ctrl-Alt-Del on the guest\'s keyboard'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "reset" -d 'End the VMM as a reset by the guest does'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "kill" -d 'End the VMM, whatever the guest does'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "info" -d 'Show name, state and settings'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "nics" -d 'List network cards, or show one'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "rss" -d 'Show a card\'s hash key, table and hits'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "explain-flow" -d 'Tell where packets of a flow go, and why'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "capture" -d 'Write a card\'s frames to a pcapng file, end that, or show how it goes'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "latency" -d 'Measure a card\'s latencies, or show them'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "metrics" -d 'Show all figures as OpenMetrics text'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "events" -d 'Follow what happens, one JSON object a line'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "top" -d 'Watch rates, queues and vCPUs live'

@@ -1,0 +1,39 @@
+//! Requests to the API.
+
+use crate::Seed;
+
+pub fn all() -> Vec<Seed> {
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let with = |method: &str, path: &str, body: &str| {
+        format!("{method} {path} HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    let nic = r#"{"iface_id":"eth0","host_dev_name":"tap0","guest_mac":"06:00:00:00:00:01","mtu":1500,
+        "rx_rate_limiter":{"bandwidth":{"size":1000,"refill_time":100,"one_time_burst":5}},
+        "model":"ena","queues":4,"allowances":{"bw_out":1000000,"pps":1000,"conntrack":9},
+        "llq":false,"faults":[{"kind":"no-answer","after_s":5}]}"#;
+    let flow = r#"{"source":"192.0.2.1","destination":"192.0.2.2","protocol":"tcp","source_port":1}"#;
+    let chunked = "PUT /vm HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"sta\r\n2\r\nte\r\n0\r\n\r\n";
+    let seeds = [
+        ("get", get("/")),
+        ("version-twice", get("/version") + &get("/version")),
+        ("openapi", get("/openapi.json")),
+        ("unknown", get("/drives/a?b=c")),
+        ("boot", with("PUT", "/boot-source", r#"{"kernel_image_path":"k","boot_args":"a=b"}"#)),
+        ("machine", with("PUT", "/machine-config", r#"{"vcpu_count":2,"mem_size_mib":512}"#)),
+        ("patch", with("PATCH", "/machine-config", r#"{"huge_pages":"2M","smt":false}"#)),
+        ("nic", with("PUT", "/network-interfaces/eth0", nic)),
+        ("nic-patch", with("PATCH", "/network-interfaces/eth0", nic)),
+        ("flow", with("POST", "/network-interfaces/eth0/explain-flow", flow)),
+        ("fault", with("PUT", "/network-interfaces/a/faults", r#"{"fault":{"swallow_tx_completions":9}}"#)),
+        ("link", with("PUT", "/network-interfaces/a/link", r#"{"up":false}"#)),
+        ("action", with("PUT", "/actions", r#"{"action_type":"InstanceStart"}"#)),
+        ("logger", with("PUT", "/logger", r#"{"log_path":"l","level":"Info","show_level":true}"#)),
+        ("serial", with("PUT", "/serial", r#"{"console":"socket=/tmp/s"}"#)),
+        ("chunked", chunked.to_string()),
+        ("expect", "PUT /vm HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}".into()),
+        ("old", "GET / HTTP/1.0\r\n\r\n".into()),
+        ("upgrade", "GET / HTTP/1.1\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n".into()),
+        ("cut", "PUT /vm HTTP/1.1\r\nContent-Length: 99\r\n\r\n{".into()),
+    ];
+    seeds.into_iter().map(|(name, text)| (name, text.into_bytes())).collect()
+}

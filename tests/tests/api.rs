@@ -1,0 +1,408 @@
+//! The API from outside: requests that make no sense, requests at the wrong time, and its socket's life.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tests::api::{Api, Served};
+use tests::machine::Hypervisor;
+
+/// A request that is refused with 400, and a part of what is said. `{good}` stands for a kernel's path.
+struct Row(&'static str, &'static str, &'static str, &'static str);
+
+const BOOT: &str = "/boot-source";
+const MACHINE: &str = "/machine-config";
+const NIC: &str = "/network-interfaces/eth0";
+
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    Row("GET", "/nothing", "", "there is no resource /nothing"),
+    Row("GET", "//", "", "there is no resource //"),
+    Row("GET", "/vm/", "", "there is no resource /vm/"),
+    Row("GET", "/?x=1", "", "takes no query"),
+    Row("GET", "/", "{}", "a GET has no body"),
+    Row("POST", "/", "", "POST is not possible on /; GET is"),
+    Row("BREW", "/vm", "", "BREW is not possible on /vm; GET or PATCH is"),
+    Row("DELETE", "/actions", "", "DELETE is not possible on /actions; PUT is"),
+    Row("PUT", "/drives/rootfs", "{}", "/drives/rootfs does not exist here yet: the machine has no disks"),
+    Row("PUT", "/vsock", "{}", "/vsock does not exist here yet: the machine has no vsock"),
+    Row("GET", "/balloon", "", "/balloon does not exist here yet"),
+    Row("PATCH", "/balloon/statistics", "{}", "/balloon/statistics does not exist here yet"),
+    Row("PUT", "/entropy", "{}", "/entropy does not exist here yet"),
+    Row("PUT", "/mmds/config", "{}", "/mmds/config does not exist here yet"),
+    Row("PUT", "/snapshot/create", "{}", "/snapshot/create does not exist here yet"),
+    Row("PUT", "/snapshot/load", "{}", "/snapshot/load does not exist here yet"),
+    Row("PUT", "/cpu-config", "{}", "/cpu-config does not exist here yet"),
+    Row("PUT", "/pmem/a", "{}", "/pmem/a does not exist here yet"),
+    Row("PUT", BOOT, "", "the body is missing"),
+    Row("PUT", BOOT, "{", "EOF while parsing"),
+    Row("PUT", BOOT, "[\"{good}\", null, null]", "a JSON object is expected"),
+    Row("PUT", BOOT, "\"{good}\"", "a JSON object is expected"),
+    Row("PUT", BOOT, "{}", "missing field `kernel_image_path`"),
+    Row("PUT", BOOT, r#"{"kernel_image_path":7}"#, "kernel_image_path: invalid type: integer `7`"),
+    Row("PUT", BOOT, r#"{"kernel_image_path":""}"#, "kernel_image_path"),
+    Row("PUT", BOOT, r#"{"kernel_image_path":"/nowhere/k"}"#, "kernel_image_path: kernel /nowhere/k does not exist"),
+    Row("PUT", BOOT, r#"{"kernel_image_path":"/tmp"}"#, "is a directory"),
+    Row("PUT", BOOT, r#"{"kernel_image_path":"/dev/zero"}"#, "no regular file"),
+    Row("PUT", BOOT, r#"{"kernel_image_path":"/proc/self/exe"}"#, "kernel_image_path"),
+    Row("PUT", BOOT, r#"{"kernel_image_path":"{good}","initrd_path":"/nowhere/i"}"#, "initrd_path: initrd /nowhere/i does not exist"),
+    Row("PUT", BOOT, r#"{"kernel_image_path":"{good}","boot_args":"a=ü"}"#, "boot_args: the kernel command line has the character"),
+    Row("PUT", BOOT, r#"{"kernel_image_path":"{good}","boot_args":"a\u0000"}"#, "boot_args: the kernel command line has a NUL"),
+    Row("PUT", BOOT, r#"{"kernel_image_path":"{good}","speed":1}"#, "unknown field `speed`"),
+    Row("PUT", BOOT, r#"{"kernel_image_path":"{good}"} x"#, "trailing characters"),
+    Row("PUT", MACHINE, "{}", "missing field `vcpu_count`"),
+    Row("PUT", MACHINE, r#"{"vcpu_count":1}"#, "missing field `mem_size_mib`"),
+    Row("PUT", MACHINE, r#"{"vcpu_count":0,"mem_size_mib":64}"#, "vcpu_count: 0 vCPUs; a machine has 1 to 64"),
+    Row("PUT", MACHINE, r#"{"vcpu_count":65,"mem_size_mib":64}"#, "vcpu_count: 65 vCPUs"),
+    Row("PUT", MACHINE, r#"{"vcpu_count":256,"mem_size_mib":64}"#, "vcpu_count: invalid value: integer `256`"),
+    Row("PUT", MACHINE, r#"{"vcpu_count":-1,"mem_size_mib":64}"#, "vcpu_count: invalid value: integer `-1`"),
+    Row("PUT", MACHINE, r#"{"vcpu_count":1.5,"mem_size_mib":64}"#, "vcpu_count: invalid type: floating point"),
+    Row("PUT", MACHINE, r#"{"vcpu_count":1,"mem_size_mib":0}"#, "mem_size_mib: memory of 0 MiB is too little"),
+    Row("PUT", MACHINE, r#"{"vcpu_count":1,"mem_size_mib":"64M"}"#, "mem_size_mib: invalid type: string \"64M\""),
+    Row("PUT", MACHINE, r#"{"vcpu_count":1,"mem_size_mib":17592186044416}"#, "mem_size_mib: 17592186044416 MiB is too large"),
+    Row("PUT", MACHINE, r#"{"vcpu_count":1,"mem_size_mib":64,"smt":true}"#, "smt: true is not possible"),
+    Row("PUT", MACHINE, r#"{"vcpu_count":1,"mem_size_mib":64,"track_dirty_pages":true}"#, "track_dirty_pages: true is not possible"),
+    Row("PUT", MACHINE, r#"{"vcpu_count":1,"mem_size_mib":64,"cpu_template":"T2"}"#, "cpu_template: \"T2\" is not possible"),
+    Row("PUT", MACHINE, r#"{"vcpu_count":1,"mem_size_mib":64,"huge_pages":"1G"}"#, "huge_pages: unknown variant `1G`"),
+    Row("PUT", MACHINE, r#"{"vcpu_count":1,"mem_size_mib":63,"huge_pages":"2M"}"#, "huge_pages: 63M of memory"),
+    Row("PUT", MACHINE, r#"{"vcpu_count":1,"vcpu_count":2,"mem_size_mib":64}"#, "duplicate field `vcpu_count`"),
+    Row("PATCH", MACHINE, "{}", "nothing to change"),
+    Row("PATCH", MACHINE, r#"{"vcpu_count":99}"#, "vcpu_count: 99 vCPUs"),
+    Row("PATCH", MACHINE, r#"{"mem_size_mib":0}"#, "mem_size_mib: memory of 0 MiB"),
+    Row("PUT", NIC, "{}", "missing field `iface_id`"),
+    Row("PUT", NIC, r#"{"iface_id":"eth1","host_dev_name":"t"}"#, "iface_id: \"eth1\" is not the id in the path, \"eth0\""),
+    Row("PUT", NIC, r#"{"iface_id":"eth0"}"#, "host_dev_name: it is missing"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":""}"#, "tap name \"\" is not usable"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"sixteen-letters-"}"#, "tap name \"sixteen-letters-\""),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","host_fds":[9]}"#, "host_fds: host_dev_name is given too"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_fds":[1]}"#, "fd 1 cannot be a tap"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_fds":[]}"#, "queues is 0"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","guest_mac":"02:00"}"#, "guest_mac"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","guest_mac":"01:00:00:00:00:01"}"#, "mac 01:00:00:00:00:01"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","mtu":20}"#, "mtu is 20"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","mtu":70000}"#, "mtu: invalid value: integer `70000`"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","queues":65}"#, "queues is 65"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","model":"e1000"}"#, "model: unknown variant `e1000`"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","llq":true}"#, "llq is only for model=ena"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","allowances":{"bw_in":0}}"#, "allowances: bw_in is 0"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","rx_rate_limiter":{"bandwidth":{"size":1}}}"#, "missing field `refill_time`"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","tx_rate_limiter":{"ops":{"size":1,"refill_time":1}}}"#, "tx_rate_limiter: ops is not possible"),
+    Row("PUT", "/network-interfaces/a%20b", r#"{"iface_id":"a%20b","host_dev_name":"t"}"#, "id \"a%20b\" is not usable"),
+    Row("PUT", "/network-interfaces/taken", r#"{"iface_id":"taken","host_dev_name":"tap-of-first"}"#, "tap tap-of-first of card \"taken\" belongs to card \"first\""),
+    Row("PUT", "/actions", "{}", "missing field `action_type`"),
+    Row("PUT", "/actions", r#"{"action_type":"Explode"}"#, "action_type: unknown variant `Explode`"),
+    Row("PUT", "/actions", r#"{"action_type":"InstanceStart"}"#, "there is nothing to boot"),
+    Row("PATCH", "/vm", r#"{"state":"Running"}"#, "state: unknown variant `Running`"),
+    Row("PUT", "/logger", "{}", "nothing to change"),
+    Row("PUT", "/logger", r#"{"level":"loud"}"#, "level: \"loud\" is unknown"),
+    Row("PUT", "/logger", r#"{"log_path":"/nowhere/log"}"#, "log_path: cannot open /nowhere/log"),
+    Row("PUT", "/logger", r#"{"module":"x"}"#, "module: \"x\" is not possible"),
+    Row("PUT", "/metrics", "{}", "missing field `metrics_path`"),
+    Row("PUT", "/metrics", r#"{"metrics_path":"/nowhere/m"}"#, "metrics_path: cannot open /nowhere/m"),
+    Row("PUT", "/serial", "{}", "nothing to change"),
+    Row("PUT", "/serial", r#"{"console":"paper"}"#, "console: \"paper\" is no console"),
+    Row("PUT", "/serial", r#"{"serial_out_path":""}"#, "serial_out_path: it is empty"),
+    Row("PUT", "/serial", r#"{"serial_out_path":"a","console":"none"}"#, "console: serial_out_path is given too"),
+];
+
+/// A kernel whose only code is an endless loop, entered as Linux's 64-bit protocol says.
+fn endless_kernel(folder: &Path) -> PathBuf {
+    let mut elf = vec![0u8; 0x1000];
+    let entry = 0x100_0000u64.to_le_bytes();
+    elf[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1]);
+    elf[16..20].copy_from_slice(&[2, 0, 0x3e, 0]); // an executable for x86-64
+    elf[20] = 1;
+    elf[24..32].copy_from_slice(&entry);
+    elf[32] = 64; // program headers
+    elf[52] = 64;
+    elf[54..58].copy_from_slice(&[56, 0, 1, 0]);
+    elf[64..72].copy_from_slice(&[1, 0, 0, 0, 5, 0, 0, 0]); // to load
+    elf[72..80].copy_from_slice(&0x800u64.to_le_bytes());
+    elf[80..88].copy_from_slice(&entry);
+    elf[88..96].copy_from_slice(&entry);
+    elf[96..104].copy_from_slice(&0x800u64.to_le_bytes());
+    elf[104..112].copy_from_slice(&0x800u64.to_le_bytes());
+    elf[0x800..0x802].copy_from_slice(&[0xeb, 0xfe]);
+    let path = folder.join("endless");
+    fs::write(&path, elf).unwrap();
+    path
+}
+
+fn vmm() -> Command {
+    match Hypervisor::ours().unwrap() {
+        Hypervisor::Vmm(path) => Command::new(path),
+        Hypervisor::Qemu(_) => unreachable!("ours is not QEMU"),
+    }
+}
+
+struct Scene {
+    folder: TempDir,
+    served: Served,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let folder = tempfile::tempdir().unwrap();
+        let served = serve(&folder.path().join("api"));
+        Scene { folder, served }
+    }
+
+    /// One whose machine runs an endless loop.
+    fn running() -> Scene {
+        let scene = Scene::new();
+        let kernel = endless_kernel(scene.folder.path());
+        let mut api = scene.api();
+        api.done("PUT", BOOT, &json!({ "kernel_image_path": kernel })).unwrap();
+        api.act("InstanceStart").unwrap();
+        scene
+    }
+
+    fn api(&self) -> Api {
+        self.served.api().unwrap()
+    }
+}
+
+fn serve(socket: &Path) -> Served {
+    Served::start(vmm().args(["--serial", "none", "--id", "test"]), socket).unwrap()
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_its_reason_and_changes_nothing() {
+    let scene = Scene::new();
+    let kernel = endless_kernel(scene.folder.path());
+    let mut api = scene.api();
+    let first = json!({ "iface_id": "first", "host_dev_name": "tap-of-first" });
+    api.done("PUT", "/network-interfaces/first", &first).unwrap();
+    let before = api.get("/vm/config").unwrap();
+    for Row(method, path, body, said) in ROWS {
+        let body = body.replace("{good}", kernel.to_str().unwrap());
+        let answer = api.ask(method, path, &body).unwrap();
+        assert_eq!(answer.status, 400, "{method} {path} {body}: {answer:?}");
+        let message = answer.fault().unwrap();
+        assert!(message.contains(said), "{method} {path} {body}: {message}");
+        assert!(!message.contains('\n'), "{method} {path} {body}: {message}");
+    }
+    assert_eq!(api.get("/vm/config").unwrap(), before);
+    assert_eq!(api.get("/").unwrap()["state"], "Not started");
+    assert!(ROWS.len() >= 60);
+}
+
+/// Requests, and the states in which they are refused: not started, running, paused.
+#[rustfmt::skip]
+fn timely() -> Vec<(&'static str, &'static str, Value, [bool; 3])> {
+    let act = |action: &str| json!({ "action_type": action });
+    let machine = json!({ "vcpu_count": 1, "mem_size_mib": 128 });
+    let limits = json!({ "iface_id": "eth0", "allowances": { "pps": 1 } });
+    vec![
+        ("PUT", BOOT, json!({ "kernel_image_path": "/nowhere" }), [true, true, true]),
+        ("PUT", MACHINE, machine.clone(), [false, true, true]),
+        ("PATCH", MACHINE, machine, [false, true, true]),
+        ("PUT", "/serial", json!({ "console": "none" }), [false, true, true]),
+        ("PUT", "/logger", json!({ "level": "Warning" }), [false, true, true]),
+        ("PUT", "/metrics", json!({ "metrics_path": "/dev/null" }), [false, true, true]),
+        ("PUT", "/network-interfaces/late", json!({ "iface_id": "late", "host_dev_name": "t" }), [false, true, true]),
+        ("PATCH", NIC, limits, [true, true, true]),
+        ("GET", NIC, Value::Null, [true, true, true]),
+        ("GET", "/network-interfaces/eth0/rss", Value::Null, [true, true, true]),
+        ("DELETE", "/network-interfaces/eth0/faults", Value::Null, [true, true, true]),
+        ("PUT", "/network-interfaces/eth0/link", json!({ "up": false }), [true, true, true]),
+        ("GET", "/network-interfaces/eth0/capture", Value::Null, [true, true, true]),
+        ("GET", "/network-interfaces/eth0/latency", Value::Null, [true, true, true]),
+        ("PUT", "/actions", act("SendCtrlAltDel"), [true, false, true]),
+        ("PUT", "/actions", act("PowerButton"), [true, false, true]),
+        ("PUT", "/actions", act("FlushMetrics"), [true, true, true]),
+        ("PUT", "/actions", act("InstanceStart"), [true, true, true]),
+        ("PATCH", "/vm", json!({ "state": "Resumed" }), [true, false, false]),
+        ("PATCH", "/vm", json!({ "state": "Paused" }), [true, false, false]),
+        ("GET", "/", Value::Null, [false, false, false]),
+        ("GET", "/vm", Value::Null, [false, false, false]),
+        ("GET", "/vm/config", Value::Null, [false, false, false]),
+        ("GET", MACHINE, Value::Null, [false, false, false]),
+        ("GET", "/version", Value::Null, [false, false, false]),
+        ("GET", "/metrics", Value::Null, [false, false, false]),
+        ("GET", "/openapi.json", Value::Null, [false, false, false]),
+    ]
+}
+
+#[test]
+fn each_request_has_its_time() {
+    for (at, state) in ["Not started", "Running", "Paused"].into_iter().enumerate() {
+        for (method, path, body, refused) in timely() {
+            // A machine for each, as what is done in time may change it.
+            let scene = if at == 0 { Scene::new() } else { Scene::running() };
+            let mut api = scene.api();
+            if state == "Paused" {
+                api.done("PATCH", "/vm", &json!({ "state": "Paused" })).unwrap();
+            }
+            let text = if body.is_null() { String::new() } else { body.to_string() };
+            let answer = api.ask(method, path, &text).unwrap();
+            let told = format!("{method} {path} {text} when {state}: {answer:?}");
+            assert_eq!(answer.status == 400, refused[at], "{told}");
+            if answer.status == 400 {
+                assert!(!answer.fault().unwrap().is_empty(), "{told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_machine_is_started_paused_resumed_and_killed_and_followers_hear_of_it() {
+    let scene = Scene::running();
+    let (mut api, mut events) = (scene.api(), scene.api().follow("/events").unwrap());
+    let mut next = || events.next().unwrap().unwrap();
+    assert_eq!(next()["state"], "Running");
+    api.done("PATCH", "/vm", &json!({ "state": "Paused" })).unwrap();
+    assert_eq!(api.get("/vm").unwrap()["state"], "Paused");
+    assert_eq!(next()["event"], "paused");
+    api.done("PATCH", "/vm", &json!({ "state": "Resumed" })).unwrap();
+    assert_eq!(next()["event"], "resumed");
+    api.act("Kill").unwrap();
+    let last = next();
+    assert_eq!((&last["event"], &last["exit_code"]), (&json!("stopped"), &json!(0)));
+    assert!(events.next().is_none());
+    assert_eq!(scene.served.end().unwrap().code(), Some(0));
+    assert!(!scene.folder.path().join("api").exists());
+}
+
+#[test]
+fn ends_by_the_api_and_by_signals_have_their_exit_codes() {
+    for (action, code) in [("Kill", 0), ("Reset", 3)] {
+        let scene = Scene::running();
+        scene.api().act(action).unwrap();
+        assert_eq!(scene.served.end().unwrap().code(), Some(code), "{action}");
+    }
+    let scene = Scene::new();
+    kill(Pid::from_raw(scene.served.pid() as i32), Signal::SIGTERM).unwrap();
+    assert_eq!(scene.served.end().unwrap().code(), Some(143));
+    assert!(!scene.folder.path().join("api").exists());
+}
+
+#[test]
+fn a_socket_is_its_owners_and_that_of_a_killed_vmm_is_replaced() {
+    let scene = Scene::new();
+    let socket = scene.folder.path().join("api");
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    let second = vmm().args(["--api-sock".as_ref(), socket.as_os_str()]).output().unwrap();
+    assert_eq!(second.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("in use by another process"));
+
+    kill(Pid::from_raw(scene.served.pid() as i32), Signal::SIGKILL).unwrap();
+    assert_eq!(scene.served.end().unwrap().signal(), Some(9));
+    assert!(socket.exists());
+    let again = serve(&socket);
+    assert_eq!(again.api().unwrap().get("/").unwrap()["id"], "test");
+
+    let file = scene.folder.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    let wrong = vmm().args(["--api-sock".as_ref(), file.as_os_str()]).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("is not a socket"));
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+}
+
+#[test]
+fn a_configuration_file_makes_the_machine_that_requests_make() {
+    let scene = Scene::running();
+    let shown = scene.api().get("/vm/config").unwrap();
+    let file = scene.folder.path().join("vm.json");
+    fs::write(&file, shown.to_string()).unwrap();
+    let socket = scene.folder.path().join("second");
+    let second = Served::start(vmm().arg("--config-file").arg(&file), &socket).unwrap();
+    let mut api = second.api().unwrap();
+    assert_eq!(api.get("/vm/config").unwrap(), shown);
+    assert_eq!(api.get("/vm").unwrap()["state"], "Running");
+
+    for (text, said) in [
+        ("{}", "missing field `boot-source`"),
+        (r#"{"boot-source":{"kernel_image_path":"/nowhere"}}"#, "kernel /nowhere does not exist"),
+        (
+            r#"{"boot-source":{"kernel_image_path":"k"},"drives":[{"drive_id":"r"}]}"#,
+            "drives: it does not exist here",
+        ),
+        (
+            r#"{"boot-source":{"kernel_image_path":"k"},"network-interfaces":[{"iface_id":1}]}"#,
+            "network-interfaces[0].iface_id: invalid type: integer `1`",
+        ),
+    ] {
+        fs::write(&file, text).unwrap();
+        let wrong = vmm().arg("--config-file").arg(&file).output().unwrap();
+        let line = String::from_utf8_lossy(&wrong.stderr).into_owned();
+        assert_eq!(wrong.status.code(), Some(2), "{text}: {line}");
+        assert!(line.contains(said) && line.lines().count() == 1, "{text}: {line}");
+    }
+}
+
+#[test]
+fn metrics_are_written_when_asked_and_at_the_end() {
+    let scene = Scene::new();
+    let (kernel, mut api) = (endless_kernel(scene.folder.path()), scene.api());
+    let path = scene.folder.path().join("metrics");
+    api.done("PUT", "/metrics", &json!({ "metrics_path": path })).unwrap();
+    api.done("PUT", BOOT, &json!({ "kernel_image_path": kernel })).unwrap();
+    for action in ["InstanceStart", "FlushMetrics", "Kill"] {
+        api.act(action).unwrap();
+    }
+    scene.served.end().unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert!(lines[1]["utc_timestamp_ms"].as_u64() >= lines[0]["utc_timestamp_ms"].as_u64());
+    assert_eq!(lines[0]["vcpus"].as_array().unwrap().len(), 1);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn thousands_of_requests_and_connections_leave_no_descriptors_behind() {
+    let scene = Scene::running();
+    let descriptors = || fs::read_dir(format!("/proc/{}/fd", scene.served.pid())).unwrap().count();
+    let mut last = scene.api();
+    last.get("/").unwrap();
+    let before = descriptors();
+    for _ in 0..100 {
+        let mut api = scene.api();
+        for _ in 0..20 {
+            api.get("/").unwrap();
+            api.ask("PUT", "/actions", "{").unwrap();
+        }
+    }
+    // The server sees them closed in the order of its events, and this is the last.
+    while descriptors() > before {
+        last.get("/").unwrap();
+    }
+}
+
+#[test]
+fn people_drive_it_by_vmm_ctl() {
+    let scene = Scene::new();
+    let (socket, kernel) = (scene.folder.path().join("api"), endless_kernel(scene.folder.path()));
+    let ctl = |args: &[&str]| {
+        let output = vmm().arg("ctl").arg(&socket).args(args).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, _, said) = ctl(&["start"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(said, "vmm: error: there is nothing to boot; say which kernel first\n");
+    scene.api().done("PUT", BOOT, &json!({ "kernel_image_path": kernel })).unwrap();
+    for (command, state) in [("start", "Running"), ("pause", "Paused"), ("resume", "Running")] {
+        assert_eq!(ctl(&[command]), (Some(0), String::new(), String::new()), "{command}");
+        let (_, info, _) = ctl(&["info", "--json"]);
+        let info: Value = serde_json::from_str(&info).unwrap();
+        assert_eq!(info["state"], state);
+    }
+    let (_, info, _) = ctl(&["info"]);
+    assert!(info.contains("state          Running\n"), "{info}");
+    assert!(ctl(&["metrics"]).1.ends_with("# EOF\n"));
+    assert_eq!(ctl(&["nic"]).0, Some(2));
+    assert!(ctl(&["nics", "eth7"]).2.contains("there is no network card \"eth7\""));
+    assert_eq!(ctl(&["kill"]).0, Some(0));
+    assert_eq!(scene.served.end().unwrap().code(), Some(0));
+    assert!(ctl(&["info"]).2.contains("is a VMM running with --api-sock?"));
+}

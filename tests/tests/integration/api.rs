@@ -1,0 +1,285 @@
+//! A machine's life over its API: configured, started, looked into, paused, limited, powered off.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tests::api::Api;
+use tests::kernel::Release;
+use tests::machine::{BOOT, Machine, Model, Running};
+use tests::net::Network;
+
+use crate::network::{ANSWER, printed, socket};
+use crate::scenario::{OFF, Scenario, Wired, eventually, long, machine};
+
+pub fn scenarios() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    for model in [Model::Virtio, Model::Ena] {
+        let name = |what: &str| format!("api::{what} [{model:?}]");
+        all.push(Scenario::new(name("a_machine_lives_by_requests_alone"), move || life(model)));
+        all.push(Scenario::new(name("pauses_lose_no_frame"), move || pauses(model)));
+        all.push(Scenario::new(name("a_limit_is_kept"), move || limit(model)));
+        all.push(Scenario::new(name("frames_are_captured_and_timed"), move || capture(model)));
+    }
+    all.push(Scenario::new("api::flows_go_where_they_are_said_to", explained));
+    all.push(Scenario::new("api::a_configuration_file_makes_a_machine", by_file));
+    all
+}
+
+const NIC: &str = "/network-interfaces/eth0";
+
+/// A guest with one card, and the API of its machine.
+struct Served {
+    wired: Wired,
+    api: Api,
+}
+
+/// Starts a machine; gives its API's socket.
+type Start = fn(&Machine, Option<&Network>) -> Result<(Running, PathBuf)>;
+
+impl Served {
+    fn boot(model: Model, queues: u16) -> Result<Self> {
+        Self::boot_by(model, queues, Machine::start_by_api)
+    }
+
+    fn boot_by(model: Model, queues: u16, start: Start) -> Result<Self> {
+        let mut network = Network::new()?;
+        let tap = network.tap(queues, 1500)?;
+        let machine = machine(Release::Guest6_1)?.cpus(2).memory(512).card_of(model, &tap);
+        let (running, socket) = start(&machine, Some(&network))?;
+        let shell = running.shell(BOOT)?;
+        let api = Api::wait(&socket, BOOT)?;
+        let wired = Wired { shell, running, tap, network };
+        wired.reaches_guest()?;
+        Ok(Self { wired, api })
+    }
+
+    /// Frames of one direction that each queue pair of the card has moved.
+    fn frames(&mut self, counter: &str) -> Result<Vec<u64>> {
+        let nic = self.api.get(NIC)?;
+        let pairs = nic["pairs"].as_array().context("no pairs")?;
+        let of = |pair: &Value| pair["counters"][counter].as_u64().context("no counter");
+        pairs.iter().map(of).collect()
+    }
+
+    fn set_state(&mut self, state: &str) -> Result<()> {
+        self.api.done("PATCH", "/vm", &json!({ "state": state }))
+    }
+
+    /// Presses the power button, and waits for the guest to go.
+    fn power_off(mut self) -> Result<()> {
+        self.api.act("PowerButton")?;
+        self.wired.running.expect_exit(0, OFF)
+    }
+}
+
+fn life(model: Model) -> Result<()> {
+    let mut served = Served::boot(model, 1)?;
+    let instance = served.api.get("/")?;
+    ensure!(instance["state"] == "Running", "{instance}");
+    served.wired.ping_guest(&served.wired.tap.guest_ipv4, 5)?;
+    let nic = served.api.get(NIC)?;
+    let driver = &nic["driver"];
+    ensure!(nic["condition"] == "running" && nic["link_up"] == true, "{nic}");
+    ensure!(driver["about"].is_string() || driver["features"].is_array(), "{nic}");
+    ensure!(nic["mac"] == served.wired.tap.mac.as_str(), "{nic}");
+    let frames = |nic: &Value, way: &str| nic["totals"][way].as_u64().unwrap_or(0);
+    ensure!(frames(&nic, "rx_frames") >= 5 && frames(&nic, "tx_frames") >= 5, "{nic}");
+
+    // While it rests nothing answers, and afterwards everything.
+    served.set_state("Paused")?;
+    let resting = served.frames("tx_frames")?;
+    ensure!(
+        served.wired.ping_guest(&served.wired.tap.guest_ipv4, 1).is_err(),
+        "it rests and answers"
+    );
+    ensure!(served.frames("tx_frames")? == resting, "it rests and sends");
+    served.set_state("Resumed")?;
+    served.wired.reaches_guest()?;
+
+    served.api.done("PUT", &format!("{NIC}/link"), &json!({ "up": false }))?;
+    eventually("loss of the link", ANSWER, || {
+        Ok(served.wired.shell.run("[ $(cat /sys/class/net/eth0/carrier) = 0 ]", ANSWER)?.status
+            == 0)
+    })?;
+    served.api.done("PUT", &format!("{NIC}/link"), &json!({ "up": true }))?;
+    served.wired.reaches_guest()?;
+    served.power_off()
+}
+
+/// Pauses and goes on again and again, while a stream of bytes arrives whole each way and the guest
+/// sends datagrams: what it counts as sent is what the host got.
+fn pauses(model: Model) -> Result<()> {
+    let count = if long() { 1000 } else { 100 };
+    let mut served = Served::boot(model, 2)?;
+    let tap = served.wired.tap.clone();
+    served.wired.shell.sh("sysctl -w net.ipv6.conf.eth0.disable_ipv6=1 >/dev/null 2>&1 || true")?;
+    let to = socket(&tap.host_ipv4, 9);
+    served
+        .wired
+        .shell
+        .sh(&format!("traffic flood {to} --size 64 --seconds 600 >/dev/null 2>&1 &"))?;
+    let flood = served.wired.traffic(&["flood", &socket(&tap.guest_ipv4, 9), "--seconds", "5"])?;
+    for nth in 0..count {
+        served.set_state("Paused")?;
+        let resting: u64 = served.frames("tx_frames")?.iter().sum();
+        served.set_state("Resumed")?;
+        // Mostly at once again, before the guest has done anything.
+        if nth % 4 == 0 {
+            eventually("frames after a pause", ANSWER, || {
+                Ok(served.frames("tx_frames")?.iter().sum::<u64>() > resting)
+            })?;
+        }
+    }
+    printed(flood, ANSWER)?;
+    served.wired.shell.sh_within("killall traffic; wait", ANSWER)?;
+    served.wired.reaches_guest()?;
+
+    let mut told = String::new();
+    let same = eventually("all frames", ANSWER, || {
+        let sent = "cat /sys/class/net/eth0/statistics/tx_packets";
+        let sent: u64 = served.wired.shell.sh(sent)?.trim().parse()?;
+        let moved: u64 = served.frames("tx_frames")?.iter().sum();
+        let got = served.wired.network.statistic(&tap, "rx_packets")?;
+        told = format!("the guest sent {sent}, its card {moved}, and the host got {got}");
+        Ok(sent == moved && moved == got)
+    });
+    same.with_context(|| told)?;
+    let figures = served.api.ask("GET", "/metrics", "")?;
+    ensure!(figures.body.contains(&format!("vmm_pauses_total {count}\n")), "{}", figures.body);
+    served.wired.streams_each_way(200_000, &tap.host_ipv4, &tap.guest_ipv4)?;
+    served.power_off()
+}
+
+/// Bytes per second that come to the guest, over some seconds.
+fn received_rate(served: &mut Served) -> Result<f64> {
+    let bytes = |served: &mut Served| -> Result<(Instant, u64)> {
+        Ok((Instant::now(), served.frames("rx_bytes")?.iter().sum()))
+    };
+    let (begin, before) = bytes(served)?;
+    std::thread::sleep(Duration::from_secs(6));
+    let (end, after) = bytes(served)?;
+    Ok((after - before) as f64 / end.duration_since(begin).as_secs_f64())
+}
+
+fn limit(model: Model) -> Result<()> {
+    const RATE: u32 = 400_000;
+    let mut served = Served::boot(model, 1)?;
+    let to = socket(&served.wired.tap.guest_ipv4, 9);
+    let flood = served.wired.traffic(&["flood", &to, "--size", "1400", "--seconds", "20"])?;
+    let bucket = json!({ "size": RATE, "refill_time": 1000 });
+    let patch = json!({ "iface_id": "eth0", "rx_rate_limiter": { "bandwidth": bucket } });
+    served.api.done("PATCH", NIC, &patch)?;
+    // What the limit let through at once is over by then.
+    std::thread::sleep(Duration::from_secs(1));
+    let rate = received_rate(&mut served)?;
+    let off = (rate / f64::from(RATE) - 1.0).abs();
+    ensure!(off < 0.1, "{rate} bytes a second instead of {RATE}");
+    let exceeded = served.api.get(NIC)?;
+    ensure!(exceeded["allowances"]["bw_in_exceeded"].as_u64() > Some(0), "{exceeded}");
+    printed(flood, ANSWER)?;
+    served.power_off()
+}
+
+/// Flows that are tried, and the port that nobody listens on.
+const FLOWS: u16 = 1000;
+const PORT: u16 = 9;
+
+fn explained() -> Result<()> {
+    const QUEUES: u16 = 4;
+    let mut served = Served::boot(Model::Ena, QUEUES)?;
+    let tap = served.wired.tap.clone();
+    let mut expected = vec![0u64; QUEUES.into()];
+    let ports: Vec<u16> = (0..FLOWS).map(|n| 20_000 + n * 37).collect();
+    for port in &ports {
+        let flow = json!({
+            "source": tap.host_ipv4, "destination": tap.guest_ipv4, "protocol": "udp",
+            "source_port": port, "destination_port": PORT,
+        });
+        let answer = served.api.ask("POST", &format!("{NIC}/explain-flow"), &flow.to_string())?;
+        let said = answer.json()?;
+        let queue = said["queue"].as_u64().with_context(|| format!("no queue: {said}"))?;
+        ensure!(said["hash"].is_u64() && said["vector"].is_u64(), "{said}");
+        ensure!(said["vcpus"].as_array().is_some_and(|vcpus| !vcpus.is_empty()), "{said}");
+        expected[usize::try_from(queue)?] += 1;
+    }
+    let before = served.frames("rx_frames")?;
+    let ports = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(",");
+    let to = socket(&tap.guest_ipv4, PORT);
+    printed(served.wired.traffic(&["send-from", &to, "--ports", &ports, "--each", "1"])?, ANSWER)?;
+    let mut arrived = Vec::new();
+    eventually("datagrams", ANSWER, || {
+        let now = served.frames("rx_frames")?;
+        arrived = now.iter().zip(&before).map(|(now, before)| now - before).collect();
+        Ok(arrived.iter().sum::<u64>() >= u64::from(FLOWS))
+    })?;
+    // Besides there may be a few packets that nobody asked for.
+    let told = format!("said {expected:?}, arrived {arrived:?}");
+    let off = |(said, came): (&u64, &u64)| said.abs_diff(*came);
+    ensure!(expected.iter().zip(&arrived).map(off).sum::<u64>() < 20, "{told}");
+    let rss = served.api.get(&format!("{NIC}/rss"))?;
+    let hits = rss["table"].as_array().context("no table")?.iter();
+    let hits: u64 = hits.filter_map(|bucket| bucket["hits"].as_u64()).sum();
+    ensure!(hits >= u64::from(FLOWS), "{hits} hits of {rss}");
+    served.power_off()
+}
+
+/// Blocks of a pcapng file by type: each begins with its type and its length.
+fn blocks(file: &[u8]) -> Result<Vec<u32>> {
+    let word = |at: usize| -> Result<u32> {
+        let bytes = file.get(at..at + 4).context("the file ends in a block")?;
+        Ok(u32::from_le_bytes(bytes.try_into()?))
+    };
+    let (mut at, mut types) = (0, Vec::new());
+    while at < file.len() {
+        let length = usize::try_from(word(at + 4)?)?;
+        ensure!(length >= 12 && length % 4 == 0, "a block of {length} bytes at {at}");
+        ensure!(word(at + length - 4)? == word(at + 4)?, "the block at {at} has two lengths");
+        types.push(word(at)?);
+        at += length;
+    }
+    Ok(types)
+}
+
+fn capture(model: Model) -> Result<()> {
+    const SECTION: u32 = 0x0a0d_0d0a;
+    const PACKET: u32 = 6;
+    let mut served = Served::boot(model, 1)?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("frames.pcapng");
+    let capture = format!("{NIC}/capture");
+    served.api.done("PUT", &format!("{NIC}/latency"), &json!({ "on": true }))?;
+    served.api.done("PUT", &capture, &json!({ "path": path }))?;
+    served.wired.ping_guest(&served.wired.tap.guest_ipv4, 10)?;
+    let running = served.api.get(&capture)?;
+    ensure!(running["ended"].is_null(), "{running}");
+    let ended = served.api.ask("DELETE", &capture, "")?.json()?;
+    ensure!(ended["ended"] == "stopped" && ended["dropped"] == 0, "{ended}");
+    // Ten echos, and ten answers.
+    ensure!(ended["frames"].as_u64() >= Some(20), "{ended}");
+    let types = blocks(&std::fs::read(&path)?)?;
+    ensure!(types.first() == Some(&SECTION), "the file begins with {types:x?}");
+    let packets = types.iter().filter(|kind| **kind == PACKET).count();
+    ensure!(Some(packets as u64) == ended["frames"].as_u64(), "{packets} packets of {ended}");
+    // It is nobody's to overwrite.
+    let again = served.api.ask("PUT", &capture, &json!({ "path": path }).to_string())?;
+    ensure!(again.status == 400 && again.fault()?.contains("exists"), "{again:?}");
+
+    let latency = served.api.get(&format!("{NIC}/latency"))?;
+    let pair = &latency["pairs"][0];
+    for stretch in ["doorbell_to_tap", "tap_to_completion", "tap_to_guest"] {
+        let told = &pair[stretch];
+        ensure!(told["count"].as_u64() >= Some(10), "{stretch}: {latency}");
+        ensure!(told["p50"].as_u64() <= told["p999"].as_u64(), "{stretch}: {latency}");
+    }
+    served.power_off()
+}
+
+fn by_file() -> Result<()> {
+    let mut served = Served::boot_by(Model::Virtio, 1, Machine::start_by_file)?;
+    served.wired.ping_guest(&served.wired.tap.guest_ipv4, 3)?;
+    let config = served.api.get("/vm/config")?;
+    ensure!(config["machine-config"]["vcpu_count"] == 2, "{config}");
+    served.power_off()
+}

@@ -1,0 +1,265 @@
+//! The control surface: what can be asked of a machine, in which state, and what comes back.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use devices::legacy::{ConsoleSpec, KeyboardNotReady};
+use devices::net::spec::NicSpec;
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use crate::dialect::machine::MachinePatch;
+use crate::observe::logger::{LogError, LogSpec};
+use crate::observe::metrics::Figures;
+use crate::observe::output::OutputError;
+use crate::vm::build::{BootError, BuildError};
+use crate::vm::config::Config;
+use crate::vm::nic::{NicAsk, NicError, NicReply};
+use crate::vm::spec::{BootSpec, MachineSpec, SettingError};
+use crate::vm::state::State;
+
+/// One thing to do or to tell. Command line, configuration file and API all speak in these.
+#[derive(Debug)]
+pub enum Action {
+    SetMachine(MachineSpec),
+    PatchMachine(MachinePatch),
+    SetBoot(BootSpec),
+    SetSerial(ConsoleSpec),
+    SetNic(Box<NicSpec>),
+    SetLog(LogSpec),
+    /// Writes metrics to this file.
+    SetMetrics(PathBuf),
+    /// Builds the machine and lets it run.
+    Start,
+    Pause,
+    Resume,
+    PressPowerButton,
+    PressCtrlAltDel,
+    /// Ends the machine as a reset by the guest does.
+    Reset,
+    /// Ends the machine, and the process, whatever it does.
+    Kill,
+    /// Writes a line of metrics now.
+    FlushMetrics,
+    /// Something to do or to tell for the card of this id.
+    OfNic(String, Box<NicAsk>),
+    /// Name and state.
+    Describe,
+    /// All settings.
+    ShowConfig,
+    /// Figures of machine and VMM.
+    ShowFigures,
+}
+
+/// What an action gives back.
+#[derive(Debug)]
+pub enum Reply {
+    Done,
+    Instance(Instance),
+    Config(Box<Config>),
+    Nic(NicReply),
+    Figures(Instance, Box<Figures>),
+}
+
+/// Who a machine is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    pub id: String,
+    pub state: State,
+}
+
+/// Whose fault it is that something was not done; decides HTTP status and exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request makes no sense, whatever the state.
+    Invalid,
+    /// It names something that is not there.
+    NotFound,
+    /// It makes sense, but not now.
+    NotNow,
+    /// The host or the VMM failed.
+    Host,
+}
+
+/// Why an action was not done. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("{action} is not possible: {why}")]
+    NotNow { action: &'static str, why: &'static str },
+    #[error("--metrics-path")]
+    Metrics(#[from] OutputError),
+    #[error("flushing metrics is not possible: no file for them was given")]
+    NoMetrics,
+    #[error("there is nothing to boot; say which kernel first")]
+    NoKernel,
+    #[error(transparent)]
+    Build(Box<BuildError>),
+    #[error("Ctrl-Alt-Del is not possible")]
+    Keyboard(#[from] KeyboardNotReady),
+    #[error("there is no network card {0:?}")]
+    NoSuchNic(String),
+    #[error("network card {id:?}")]
+    Nic { id: String, source: NicError },
+    #[error("the VMM is ending")]
+    Ending,
+}
+
+impl ActionError {
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            ActionError::Setting(_)
+            | ActionError::Boot(_)
+            | ActionError::Log(_)
+            | ActionError::Metrics(_)
+            | ActionError::Nic { .. } => ErrorKind::Invalid,
+            ActionError::NoSuchNic(_) => ErrorKind::NotFound,
+            ActionError::NotNow { .. }
+            | ActionError::NoMetrics
+            | ActionError::NoKernel
+            | ActionError::Keyboard(_)
+            | ActionError::Ending => ErrorKind::NotNow,
+            ActionError::Build(error) if error.is_usage() => ErrorKind::Invalid,
+            ActionError::Build(_) => ErrorKind::Host,
+        }
+    }
+}
+
+/// One line: what failed, and why.
+pub fn one_line(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    line
+}
+
+impl Action {
+    /// What people call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Action::SetMachine(_) | Action::PatchMachine(_) => "changing CPUs or memory",
+            Action::SetBoot(_) => "changing what to boot",
+            Action::SetSerial(_) => "changing the console",
+            Action::SetNic(_) => "adding a network card",
+            Action::SetLog(_) => "changing the log",
+            Action::SetMetrics(_) => "changing the file for metrics",
+            Action::FlushMetrics => "flushing metrics",
+            Action::Start => "starting",
+            Action::Pause => "pausing",
+            Action::Resume => "resuming",
+            Action::PressPowerButton => "pressing the power button",
+            Action::PressCtrlAltDel => "pressing Ctrl-Alt-Del",
+            Action::Reset => "resetting",
+            Action::Kill => "killing",
+            Action::OfNic(..) => "working with a network card",
+            Action::Describe => "describing the machine",
+            Action::ShowConfig => "showing the configuration",
+            Action::ShowFigures => "showing figures",
+        }
+    }
+
+    /// Whether it can be done in `state`, which is not the end.
+    pub fn allowed_in(&self, state: State) -> Result<(), ActionError> {
+        use State::{Configuring, Paused, Running, Stopped};
+        let states: &[State] = match self {
+            Action::SetMachine(_)
+            | Action::PatchMachine(_)
+            | Action::SetBoot(_)
+            | Action::SetSerial(_)
+            | Action::SetNic(_)
+            | Action::SetLog(_)
+            | Action::SetMetrics(_)
+            | Action::Start => &[Configuring],
+            Action::Pause
+            | Action::Resume
+            | Action::Reset
+            | Action::FlushMetrics
+            | Action::OfNic(..) => &[Running, Paused],
+            Action::PressPowerButton | Action::PressCtrlAltDel => &[Running],
+            Action::Kill | Action::Describe | Action::ShowConfig | Action::ShowFigures => {
+                &[Configuring, Running, Paused]
+            }
+        };
+        if states.contains(&state) {
+            return Ok(());
+        }
+        let why = match state {
+            Configuring => "the machine is not started",
+            Running => "the machine is running",
+            Paused => "the machine is paused",
+            Stopped => "the machine has stopped",
+        };
+        Err(ActionError::NotNow { action: self.name(), why })
+    }
+}
+
+/// What becomes of an action.
+pub type Outcome = Result<Reply, ActionError>;
+
+/// An action and the way back of its outcome, which is called on the main thread and must not wait.
+pub struct Call {
+    pub action: Action,
+    pub reply: Box<dyn FnOnce(Outcome) + Send>,
+}
+
+/// Where other threads leave calls for the main thread. Each client has at most one in it, so it is
+/// bounded by their number.
+pub struct Mailbox {
+    calls: Mutex<Option<VecDeque<Call>>>,
+    event: EventFd,
+}
+
+impl Mailbox {
+    pub fn new() -> io::Result<Arc<Mailbox>> {
+        let event = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
+        Ok(Arc::new(Mailbox { calls: Mutex::new(Some(VecDeque::new())), event }))
+    }
+
+    /// Leaves a call; it is answered at once if nobody takes calls any more.
+    pub fn put(&self, call: Call) {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        match calls.as_mut() {
+            Some(calls) => {
+                calls.push_back(call);
+                // It can fail only if full, and then it is readable.
+                let _ = self.event.write(1);
+            }
+            None => {
+                drop(calls);
+                (call.reply)(Err(ActionError::Ending));
+            }
+        }
+    }
+
+    /// The oldest call.
+    pub fn take(&self) -> Option<Call> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.pop_front()
+    }
+
+    /// Readable when there may be calls.
+    pub fn event(&self) -> &EventFd {
+        &self.event
+    }
+
+    /// Takes no more calls, and refuses those that wait.
+    pub fn close(&self) {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for call in calls.into_iter().flatten() {
+            (call.reply)(Err(ActionError::Ending));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "action_test.rs"]
+mod tests;

@@ -1,0 +1,26 @@
+//! Tests of the mailbox.
+
+use std::sync::mpsc;
+
+use super::*;
+
+#[test]
+fn calls_come_out_in_order_and_a_closed_mailbox_answers_them_all() {
+    let mailbox = Mailbox::new().unwrap();
+    let (told, heard) = mpsc::channel();
+    let call = |action| {
+        let told = told.clone();
+        let reply = Box::new(move |outcome: Outcome| told.send(outcome.is_ok()).unwrap());
+        Call { action, reply }
+    };
+    mailbox.put(call(Action::Pause));
+    mailbox.put(call(Action::Resume));
+    let first = mailbox.take().unwrap();
+    assert!(matches!(first.action, Action::Pause));
+    (first.reply)(Ok(Reply::Done));
+    mailbox.close();
+    mailbox.put(call(Action::Kill));
+    assert!(mailbox.take().is_none());
+    drop(told);
+    assert_eq!(heard.iter().collect::<Vec<_>>(), [true, false, false]);
+}

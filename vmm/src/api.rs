@@ -1,0 +1,12 @@
+//! The API: HTTP over a Unix socket, on a thread of its own that reaches the machine by mail only.
+
+#[cfg(any(test, feature = "testing"))]
+pub mod by_hand;
+pub mod connection;
+#[cfg(test)]
+mod openapi;
+pub mod routes;
+pub mod server;
+pub mod socket;
+
+pub use server::Api;

@@ -1,0 +1,212 @@
+//! The API's description, printed from the table that serves it and from the types of its bodies.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+
+use super::routes::{self, ROUTES};
+use crate::dialect::{flow, machine, network, watch};
+
+/// Adds the schemas of a type and of all that it refers to.
+fn add<T: ToSchema>(all: &mut BTreeMap<String, RefOr<Schema>>) {
+    let mut others = Vec::new();
+    T::schemas(&mut others);
+    all.insert(T::name().into_owned(), T::schema());
+    all.extend(others);
+}
+
+fn schemas() -> Value {
+    let mut all = BTreeMap::new();
+    add::<routes::InstanceInfo>(&mut all);
+    add::<routes::VmPatch>(&mut all);
+    add::<routes::ActionBody>(&mut all);
+    add::<routes::FullConfig>(&mut all);
+    add::<machine::BootSource>(&mut all);
+    add::<machine::MachineConfig>(&mut all);
+    add::<machine::MachinePatchBody>(&mut all);
+    add::<network::NetworkInterface>(&mut all);
+    add::<network::NetworkInterfacePatch>(&mut all);
+    add::<flow::Flow>(&mut all);
+    add::<flow::Capture>(&mut all);
+    add::<flow::FaultBody>(&mut all);
+    add::<flow::Link>(&mut all);
+    add::<flow::Measuring>(&mut all);
+    add::<watch::Logger>(&mut all);
+    add::<watch::Metrics>(&mut all);
+    add::<watch::Serial>(&mut all);
+    let mut all = serde_json::to_value(all).expect("schemas are JSON");
+    let texts = |names: &[&str]| -> Value {
+        let properties: serde_json::Map<_, _> =
+            names.iter().map(|name| (name.to_string(), json!({ "type": "string" }))).collect();
+        json!({ "type": "object", "required": names, "properties": properties })
+    };
+    all["Fault"] = texts(&["fault_message"]);
+    all["Version"] = texts(&["firecracker_version", "vmm_version"]);
+    all["Vm"] = texts(&["state"]);
+    all["OpenApi"] = json!({ "type": "object" });
+    all["Exposition"] = json!({ "type": "string", "description": "OpenMetrics 1.0 text." });
+    all["Inspection"] = about_cards(&[
+        ("id", "string", "The card's name."),
+        ("model", "string", "`virtio` or `ena`."),
+        ("backend", "string", "The host's side of the cable."),
+        ("mac", "string", "The card's own address, as its driver set it last."),
+        ("condition", "string", "`idle`, `running`, `resetting` or `failed`."),
+        ("link_up", "boolean", "As the guest sees it."),
+        ("driver", "object", "What the driver says of itself, and what it negotiated."),
+        ("management", "array", "Rings besides those for frames."),
+        ("pairs", "array", "Rings, vectors and counters of each queue pair."),
+        ("totals", "object", "All pairs' counters added up, since the machine was built."),
+        ("allowed", "object", "Limits of the card."),
+        ("allowances", "object", "How often it went beyond them."),
+        ("resets", "integer", "Resets by the driver."),
+        ("faults", "array", "What goes wrong on purpose."),
+        ("measures_latency", "boolean", "Whether latencies are measured."),
+    ]);
+    all["Rss"] = about_cards(&[
+        (
+            "steering",
+            "string",
+            "`exact`, `sorted` or `by_flow`: how well the host follows the table.",
+        ),
+        ("key", "string", "In hex, as `ethtool -x` shows it."),
+        ("initial", "integer", "What the hash of no input would be."),
+        ("hashed", "array", "What is hashed, for each kind of frame that is."),
+        ("table", "array", "Queue and hits of each bucket."),
+        ("unhashed", "object", "Queue and hits of frames without a hash."),
+    ]);
+    all["ExplainedFlow"] = about_cards(&[
+        ("protocol", "string", "The kind of frame it is."),
+        ("hash", "integer|null", "The hash, null if the guest wants none."),
+        ("hash_type", "string|null", "The kind of frame it is hashed as."),
+        ("bucket", "integer|null", "The entry of the table."),
+        ("queue", "integer", "The queue pair."),
+        ("vector", "integer|null", "The interrupt vector of its receive ring."),
+        ("vcpus", "array|null", "vCPUs that the vector may interrupt."),
+    ]);
+    all["CaptureState"] = about_cards(&[
+        ("spec", "object", "What is captured, and how much."),
+        ("ended", "string|object|null", "Why it ended; null while it runs."),
+        ("frames", "integer", "Frames written, or kept to be written."),
+        ("bytes", "integer", "Their bytes."),
+        ("dropped", "integer", "Frames that the writer was too slow for."),
+        ("overwritten", "integer", "Frames that newer ones took the place of."),
+    ]);
+    all["Latency"] = about_cards(&[
+        ("on", "boolean", "Still measured."),
+        ("pairs", "array", "Percentiles of each queue pair, in nanoseconds."),
+    ]);
+    all["Event"] = json!({
+        "type": "object",
+        "required": ["timestamp_ms", "event"],
+        "properties": {
+            "timestamp_ms": { "type": "integer", "description": "Milliseconds since 1970." },
+            "event": { "type": "string" },
+        },
+    });
+    all
+}
+
+/// An object that cards show: name, types and meaning of each field that it always has.
+fn about_cards(fields: &[(&str, &str, &str)]) -> Value {
+    let names: Vec<_> = fields.iter().map(|(name, ..)| *name).collect();
+    let property = |(name, types, about): &(&str, &str, &str)| {
+        let types: Vec<_> = types.split('|').collect();
+        let types = match types[..] {
+            [one] => json!(one),
+            _ => json!(types),
+        };
+        (name.to_string(), json!({ "type": types, "description": about }))
+    };
+    let properties: serde_json::Map<_, _> = fields.iter().map(property).collect();
+    json!({ "type": "object", "required": names, "properties": properties })
+}
+
+fn description() -> Value {
+    let mut paths = serde_json::Map::new();
+    let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
+    let fault = |about: &str| {
+        json!({
+            "description": about,
+            "content": { "application/json": { "schema": reference("Fault") } },
+        })
+    };
+    for route in ROUTES {
+        let mut operation = json!({
+            "summary": route.about,
+            "responses": {
+                "400": fault("The request makes no sense, or none in this state; nothing has changed."),
+                "413": fault("The body is too large."),
+                "500": fault("The host or the VMM failed; nothing has changed."),
+            },
+        });
+        let kind = match route.answer {
+            Some("Event") => "application/jsonl",
+            Some("Exposition") => "application/openmetrics-text",
+            _ => "application/json",
+        };
+        let (status, response) = match route.answer {
+            Some(name) => (
+                "200",
+                json!({
+                    "description": "As asked.",
+                    "content": { kind: { "schema": reference(name) } },
+                }),
+            ),
+            None => ("204", json!({ "description": "Done." })),
+        };
+        operation["responses"][status] = response;
+        if route.path.contains("{id}") {
+            operation["parameters"] = json!([{
+                "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
+            }]);
+        }
+        if let Some(name) = route.body {
+            operation["requestBody"] = json!({
+                "required": true,
+                "content": { "application/json": { "schema": reference(name) } },
+            });
+        }
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.verb.to_string().to_lowercase()] = operation;
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "vmm",
+            "description": "A virtual machine, configured, started, watched and stopped over HTTP on a Unix socket, in Firecracker's dialect.",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "paths": paths,
+        "components": { "schemas": schemas() },
+    })
+}
+
+/// Prints the description again with `UPDATE_GENERATED=1` in the environment.
+#[test]
+fn the_description_that_is_served_is_that_of_the_table() {
+    let text = format!("{:#}\n", description());
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../resources/openapi.json");
+        std::fs::write(path, &text).expect("the source tree can be written");
+        return;
+    }
+    assert!(text == routes::OPENAPI, "resources/openapi.json is old; UPDATE_GENERATED=1 renews it");
+}
+
+#[test]
+fn every_reference_has_a_schema_and_every_schema_is_referred_to() {
+    let description = description();
+    let schemas = description["components"]["schemas"].as_object().expect("an object");
+    let text = description.to_string();
+    let prefix = "#/components/schemas/";
+    let mut referred: Vec<&str> = text
+        .match_indices(prefix)
+        .map(|(at, _)| text[at + prefix.len()..].split('"').next().unwrap_or_default())
+        .collect();
+    referred.sort_unstable();
+    referred.dedup();
+    assert_eq!(referred, schemas.keys().map(String::as_str).collect::<Vec<_>>());
+}

@@ -1,0 +1,621 @@
+//! Every request there is: the table that serves them, and that the API's description is printed from.
+
+use std::fmt;
+
+use hyper::{Method, Uri};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::action::{Action, Reply};
+use crate::dialect::flow::{Capture, FaultBody, Flow, Link, Measuring};
+use crate::dialect::machine::{BootSource, MachineConfig, MachinePatchBody};
+use crate::dialect::network::{NetworkInterface, NetworkInterfacePatch};
+use crate::dialect::watch::{Logger, Metrics, Serial};
+use crate::dialect::{self, BodyError};
+use crate::observe::openmetrics;
+use crate::vm::config::Config;
+use crate::vm::nic::NicAsk;
+
+/// What to do for a request.
+pub enum Asked {
+    /// To be done by the main thread.
+    Act(Action),
+    /// The same whatever the machine does.
+    Show(Answer),
+}
+
+/// What a client gets if all is well.
+pub enum Answer {
+    /// 204.
+    Done,
+    /// 200 with this JSON.
+    Json(String),
+    /// 200 with text of another kind.
+    Text(&'static str, String),
+    /// 200 and lines without end; the first tells this state.
+    Events(String),
+}
+
+/// Why there is nothing to do for a request.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("there is no resource {0}")]
+    NoResource(String),
+    #[error("{path} does not exist here yet: {why}")]
+    Absent { path: String, why: &'static str },
+    #[error("{method} is not possible on {path}; {known} is")]
+    Method { method: String, path: String, known: String },
+    #[error("{path} takes no query")]
+    Query { path: String },
+    #[error("a {method} has no body")]
+    UnwantedBody { method: Verb },
+    #[error("the body is missing")]
+    NoBody,
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    #[error("the machine gave an answer to another question")]
+    WrongReply,
+}
+
+/// Methods of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Get,
+    Put,
+    Patch,
+    Post,
+    Delete,
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verb::Get => "GET",
+            Verb::Put => "PUT",
+            Verb::Patch => "PATCH",
+            Verb::Post => "POST",
+            Verb::Delete => "DELETE",
+        })
+    }
+}
+
+/// One request: how it is read, and how its reply is shown.
+#[cfg_attr(not(test), expect(dead_code, reason = "some of it is for the description alone"))]
+pub struct Route {
+    pub verb: Verb,
+    /// `{id}` stands for one part of the path.
+    pub path: &'static str,
+    /// What it does, for people.
+    pub about: &'static str,
+    /// Name of the body's schema; a request without one has no body.
+    pub body: Option<&'static str>,
+    /// Name of the answer's schema; a request without one is answered with 204.
+    pub answer: Option<&'static str>,
+    read: fn(&str, &[u8]) -> Result<Asked, Refused>,
+    show: fn(Reply) -> Option<Answer>,
+}
+
+/// The table.
+pub const ROUTES: &[Route] = &[
+    Route {
+        verb: Verb::Get,
+        path: "/",
+        about: "Tells the machine's name and state.",
+        body: None,
+        answer: Some("InstanceInfo"),
+        read: |_, _| Ok(Asked::Act(Action::Describe)),
+        show: instance,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/version",
+        about: "Tells the version of the VMM.",
+        body: None,
+        answer: Some("Version"),
+        read: |_, _| {
+            let version = json!({ "firecracker_version": VERSION, "vmm_version": VERSION });
+            Ok(Asked::Show(Answer::Json(version.to_string())))
+        },
+        show: |_| None,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/vm",
+        about: "Tells the machine's state.",
+        body: None,
+        answer: Some("Vm"),
+        read: |_, _| Ok(Asked::Act(Action::Describe)),
+        show: |reply| match reply {
+            Reply::Instance(instance) => {
+                Some(Answer::Json(json!({ "state": instance.state.to_string() }).to_string()))
+            }
+            _ => None,
+        },
+    },
+    Route {
+        verb: Verb::Patch,
+        path: "/vm",
+        about: "Pauses or resumes the machine. What is so already stays so.",
+        body: Some("VmPatch"),
+        answer: None,
+        read: |_, body| {
+            Ok(Asked::Act(match dialect::read::<VmPatch>(body)?.state {
+                WantedState::Paused => Action::Pause,
+                WantedState::Resumed => Action::Resume,
+            }))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/vm/config",
+        about: "Tells all settings, in the layout of a configuration file.",
+        body: None,
+        answer: Some("FullConfig"),
+        read: |_, _| Ok(Asked::Act(Action::ShowConfig)),
+        show: |reply| match reply {
+            Reply::Config(config) => json_of(&FullConfig::from(&*config)),
+            _ => None,
+        },
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/machine-config",
+        about: "Tells CPUs and memory.",
+        body: None,
+        answer: Some("MachineConfig"),
+        read: |_, _| Ok(Asked::Act(Action::ShowConfig)),
+        show: |reply| match reply {
+            Reply::Config(config) => json_of(&MachineConfig::from(&config.machine)),
+            _ => None,
+        },
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/machine-config",
+        about: "Sets CPUs and memory, before the start.",
+        body: Some("MachineConfig"),
+        answer: None,
+        read: |_, body| {
+            let machine = dialect::read::<MachineConfig>(body)?.try_into()?;
+            Ok(Asked::Act(Action::SetMachine(machine)))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Patch,
+        path: "/machine-config",
+        about: "Changes CPUs or memory, before the start.",
+        body: Some("MachinePatchBody"),
+        answer: None,
+        read: |_, body| {
+            let patch = dialect::read::<MachinePatchBody>(body)?.try_into()?;
+            Ok(Asked::Act(Action::PatchMachine(patch)))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/boot-source",
+        about: "Sets what to boot, before the start. The files must be there.",
+        body: Some("BootSource"),
+        answer: None,
+        read: |_, body| Ok(Asked::Act(Action::SetBoot(dialect::read::<BootSource>(body)?.into()))),
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/network-interfaces/{id}",
+        about: "Adds a network card, or replaces the one with this id, before the start.",
+        body: Some("NetworkInterface"),
+        answer: None,
+        read: |id, body| {
+            let nic = dialect::read::<NetworkInterface>(body)?.into_spec(id)?;
+            Ok(Asked::Act(Action::SetNic(Box::new(nic))))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Patch,
+        path: "/network-interfaces/{id}",
+        about: "Changes a card's limits, while the machine runs or is paused.",
+        body: Some("NetworkInterfacePatch"),
+        answer: None,
+        read: |id, body| {
+            let patch = dialect::read::<NetworkInterfacePatch>(body)?.into_patch(id)?;
+            of_nic(id, NicAsk::Limit(patch))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/network-interfaces/{id}",
+        about: "Tells all about a card: driver, queues, vectors, counters, limits, last reset.",
+        body: None,
+        answer: Some("Inspection"),
+        read: |id, _| of_nic(id, NicAsk::Inspect),
+        show: nic,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/network-interfaces/{id}/rss",
+        about: "Tells the card's hash key, its table, and how often each bucket was hit.",
+        body: None,
+        answer: Some("Rss"),
+        read: |id, _| of_nic(id, NicAsk::Rss),
+        show: nic,
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/network-interfaces/{id}/explain-flow",
+        about: "Tells where packets of a flow go and why: hash, bucket, queue, vector, vCPUs.",
+        body: Some("Flow"),
+        answer: Some("ExplainedFlow"),
+        read: |id, body| of_nic(id, NicAsk::Explain(dialect::read::<Flow>(body)?.into())),
+        show: nic,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/network-interfaces/{id}/faults",
+        about: "Makes an ENA card go wrong, until its driver's next reset.",
+        body: Some("FaultBody"),
+        answer: None,
+        read: |id, body| of_nic(id, NicAsk::Inject(dialect::read::<FaultBody>(body)?.fault)),
+        show: done,
+    },
+    Route {
+        verb: Verb::Delete,
+        path: "/network-interfaces/{id}/faults",
+        about: "Lets a card behave well again.",
+        body: None,
+        answer: None,
+        read: |id, _| of_nic(id, NicAsk::ClearFaults),
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/network-interfaces/{id}/link",
+        about: "Pulls a card's cable out, or puts it in again.",
+        body: Some("Link"),
+        answer: None,
+        read: |id, body| of_nic(id, NicAsk::SetLink(dialect::read::<Link>(body)?.up)),
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/network-interfaces/{id}/capture",
+        about: "Begins to write a card's frames to a new pcapng file; ends a capture that runs.",
+        body: Some("Capture"),
+        answer: None,
+        read: |id, body| {
+            let (path, spec) = dialect::read::<Capture>(body)?.into_spec();
+            of_nic(id, NicAsk::StartCapture(path, spec))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Delete,
+        path: "/network-interfaces/{id}/capture",
+        about: "Ends a card's capture, and tells how it went.",
+        body: None,
+        answer: Some("CaptureState"),
+        read: |id, _| of_nic(id, NicAsk::StopCapture),
+        show: nic,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/network-interfaces/{id}/capture",
+        about: "Tells how a card's capture goes, or how the last one went.",
+        body: None,
+        answer: Some("CaptureState"),
+        read: |id, _| of_nic(id, NicAsk::Capture),
+        show: nic,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/network-interfaces/{id}/latency",
+        about: "Begins to measure a card's latencies, or anew.",
+        body: Some("Measuring"),
+        answer: None,
+        read: |id, body| of_nic(id, NicAsk::MeasureLatency(dialect::read::<Measuring>(body)?.on)),
+        show: done,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/network-interfaces/{id}/latency",
+        about: "Tells a card's latencies in nanoseconds, by queue pair.",
+        body: None,
+        answer: Some("Latency"),
+        read: |id, _| of_nic(id, NicAsk::Latency),
+        show: nic,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/serial",
+        about: "Sets where the serial console goes, before the start.",
+        body: Some("Serial"),
+        answer: None,
+        read: |_, body| {
+            Ok(Asked::Act(Action::SetSerial(dialect::read::<Serial>(body)?.try_into()?)))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/logger",
+        about: "Changes the VMM's log, before the start.",
+        body: Some("Logger"),
+        answer: None,
+        read: |_, body| Ok(Asked::Act(Action::SetLog(dialect::read::<Logger>(body)?.try_into()?))),
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/metrics",
+        about: "Sets the file for metrics, before the start.",
+        body: Some("Metrics"),
+        answer: None,
+        read: |_, body| {
+            let path = dialect::read::<Metrics>(body)?.metrics_path;
+            Ok(Asked::Act(Action::SetMetrics(path)))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/metrics",
+        about: "Tells all figures as OpenMetrics text.",
+        body: None,
+        answer: Some("Exposition"),
+        read: |_, _| Ok(Asked::Act(Action::ShowFigures)),
+        show: |reply| match reply {
+            Reply::Figures(instance, figures) => {
+                let state = instance.state.to_string();
+                let text = openmetrics::text(&instance.id, &state, *figures).ok()?;
+                Some(Answer::Text(openmetrics::CONTENT_TYPE, text))
+            }
+            _ => None,
+        },
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/actions",
+        about: "Does something to the machine.",
+        body: Some("ActionBody"),
+        answer: None,
+        read: |_, body| {
+            Ok(Asked::Act(match dialect::read::<ActionBody>(body)?.action_type {
+                ActionType::InstanceStart => Action::Start,
+                ActionType::SendCtrlAltDel => Action::PressCtrlAltDel,
+                ActionType::FlushMetrics => Action::FlushMetrics,
+                ActionType::PowerButton => Action::PressPowerButton,
+                ActionType::Reset => Action::Reset,
+                ActionType::Kill => Action::Kill,
+            }))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/events",
+        about: "Follows what happens to the machine: one JSON object a line, until it ends.",
+        body: None,
+        answer: Some("Event"),
+        read: |_, _| Ok(Asked::Act(Action::Describe)),
+        show: |reply| match reply {
+            Reply::Instance(instance) => Some(Answer::Events(instance.state.to_string())),
+            _ => None,
+        },
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/openapi.json",
+        about: "Tells this description.",
+        body: None,
+        answer: Some("OpenApi"),
+        read: |_, _| Ok(Asked::Show(Answer::Json(OPENAPI.to_string()))),
+        show: |_| None,
+    },
+];
+
+/// The API's description, as printed from the table.
+pub const OPENAPI: &str = include_str!("../../../resources/openapi.json");
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the dialect has and this machine does not, and why.
+const ABSENT: &[(&str, &str)] = &[
+    ("/drives", "the machine has no disks"),
+    ("/pmem", "the machine has no persistent memory"),
+    ("/vsock", "the machine has no vsock"),
+    ("/balloon", "the machine has no balloon"),
+    ("/entropy", "the machine has no entropy device"),
+    ("/mmds", "there is no metadata service"),
+    ("/snapshot", "there are no snapshots"),
+    ("/cpu-config", "there are no CPU templates"),
+    ("/hotplug", "nothing can be plugged into a machine that runs"),
+];
+
+fn of_nic(id: &str, ask: NicAsk) -> Result<Asked, Refused> {
+    Ok(Asked::Act(Action::OfNic(id.to_string(), Box::new(ask))))
+}
+
+fn nic(reply: Reply) -> Option<Answer> {
+    match reply {
+        Reply::Nic(reply) => json_of(&reply),
+        _ => None,
+    }
+}
+
+fn done(reply: Reply) -> Option<Answer> {
+    matches!(reply, Reply::Done).then_some(Answer::Done)
+}
+
+fn instance(reply: Reply) -> Option<Answer> {
+    let Reply::Instance(instance) = reply else { return None };
+    json_of(&InstanceInfo {
+        app_name: "vmm",
+        id: instance.id,
+        state: instance.state.to_string(),
+        vmm_version: VERSION,
+    })
+}
+
+fn json_of(value: &impl Serialize) -> Option<Answer> {
+    serde_json::to_string(value).ok().map(Answer::Json)
+}
+
+/// A row of the table that fits a request, and what its path named.
+pub struct Found {
+    route: &'static Route,
+    id: String,
+}
+
+impl Found {
+    /// What the request asks for.
+    pub fn read(&self, body: &[u8]) -> Result<Asked, Refused> {
+        match self.route.body {
+            None if !body.is_empty() => {
+                return Err(Refused::UnwantedBody { method: self.route.verb });
+            }
+            Some(_) if body.is_empty() => return Err(Refused::NoBody),
+            _ => {}
+        }
+        (self.route.read)(&self.id, body)
+    }
+
+    /// What its client gets.
+    pub fn show(&self, reply: Reply) -> Result<Answer, Refused> {
+        (self.route.show)(reply).ok_or(Refused::WrongReply)
+    }
+}
+
+/// Finds the row for a request.
+pub fn find(method: &Method, uri: &Uri) -> Result<Found, Refused> {
+    let path = uri.path();
+    let shown = || shorten(path);
+    if uri.query().is_some() {
+        return Err(Refused::Query { path: shown() });
+    }
+    let fits = || ROUTES.iter().filter_map(|route| Some((route, matching(route.path, path)?)));
+    let mut known = Vec::new();
+    for (route, id) in fits() {
+        if method.as_str() == route.verb.to_string() {
+            return Ok(Found { route, id: id.to_string() });
+        }
+        known.push(route.verb.to_string());
+    }
+    if !known.is_empty() {
+        let method = shorten(method.as_str());
+        return Err(Refused::Method { method, path: shown(), known: known.join(" or ") });
+    }
+    let under = |root: &str| {
+        path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    match ABSENT.iter().find(|(root, _)| under(root)) {
+        Some((_, why)) => Err(Refused::Absent { path: shown(), why }),
+        None => Err(Refused::NoResource(shown())),
+    }
+}
+
+/// What stands in `path` for `{id}` of the `pattern`, which it fits; empty without one.
+fn matching<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
+    let (mut id, mut parts) = ("", path.split('/'));
+    for wanted in pattern.split('/') {
+        match (wanted, parts.next()?) {
+            ("{id}", "") => return None,
+            ("{id}", given) => id = given,
+            (wanted, given) if wanted == given => {}
+            _ => return None,
+        }
+    }
+    parts.next().is_none().then_some(id)
+}
+
+/// Text of a client, as much of it as fits a message.
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_string(),
+    }
+}
+
+/// Name and state of the machine.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct InstanceInfo {
+    app_name: &'static str,
+    /// As given by `--id`.
+    id: String,
+    /// `Not started`, `Running` or `Paused`.
+    state: String,
+    vmm_version: &'static str,
+}
+
+/// What to change of the machine's state.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct VmPatch {
+    state: WantedState,
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub enum WantedState {
+    Paused,
+    Resumed,
+}
+
+/// Something to do.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ActionBody {
+    action_type: ActionType,
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub enum ActionType {
+    /// Builds the machine and lets it run.
+    InstanceStart,
+    /// Presses Ctrl-Alt-Del on the guest's keyboard.
+    SendCtrlAltDel,
+    /// Writes a line of metrics now.
+    FlushMetrics,
+    /// Presses the guest's power button.
+    PowerButton,
+    /// Ends the VMM with exit code 3, as a reset by the guest does.
+    Reset,
+    /// Ends the VMM, whatever the guest does.
+    Kill,
+}
+
+/// All settings, in the layout of a configuration file.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub struct FullConfig {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boot_source: Option<BootSource>,
+    machine_config: MachineConfig,
+    network_interfaces: Vec<NetworkInterface>,
+    #[cfg_attr(test, schema(value_type = Serial))]
+    serial: serde_json::Value,
+}
+
+impl From<&Config> for FullConfig {
+    fn from(config: &Config) -> FullConfig {
+        FullConfig {
+            boot_source: config.boot.as_ref().map(Into::into),
+            machine_config: (&config.machine).into(),
+            network_interfaces: config.nics.iter().map(Into::into).collect(),
+            serial: json!({ "console": config.serial.to_string() }),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "routes_test.rs"]
+mod tests;

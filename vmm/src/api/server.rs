@@ -1,0 +1,327 @@
+//! The server: accepts clients, reads requests within limits, hands actions to the main thread.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use device_core::worker::STACK;
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SERVER};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::connection::Patient;
+use super::routes::{self, Answer, Asked, Refused};
+use super::socket::ApiSocket;
+use crate::action::{ActionError, Call, ErrorKind, Mailbox, Outcome};
+use crate::dialect;
+use crate::observe::events::{self, Event, Events, Follower};
+
+/// What clients may use, and how long they may take.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Clients at once; further ones wait in the socket's queue.
+    clients: usize,
+    /// Clients that follow events at once.
+    followers: usize,
+    /// Bytes of a request's head, and of its body.
+    head: usize,
+    body: usize,
+    /// From one request's end to the end of the next one's head.
+    head_time: Duration,
+    body_time: Duration,
+    /// Without a byte of an answer read.
+    write_time: Duration,
+    /// Between two signs of life to who follows events that do not happen.
+    beat_time: Duration,
+    /// For answers on their way when the VMM ends.
+    end_time: Duration,
+}
+
+const LIMITS: Limits = Limits {
+    clients: 128,
+    followers: 32,
+    head: 16 << 10,
+    body: 50 << 10,
+    head_time: Duration::from_secs(60),
+    body_time: Duration::from_secs(10),
+    write_time: Duration::from_secs(10),
+    beat_time: Duration::from_secs(30),
+    end_time: Duration::from_millis(500),
+};
+
+/// A running server.
+pub struct Api {
+    /// Dropping it ends the server.
+    stop: Option<watch::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    /// Removed when the server is gone.
+    _socket: ApiSocket,
+}
+
+impl Api {
+    /// Starts the thread `api`, which serves on `socket`.
+    pub fn start(socket: ApiSocket, mailbox: Arc<Mailbox>, events: Arc<Events>) -> io::Result<Api> {
+        Api::start_within(LIMITS, socket, mailbox, events)
+    }
+
+    fn start_within(
+        limits: Limits,
+        socket: ApiSocket,
+        mailbox: Arc<Mailbox>,
+        events: Arc<Events>,
+    ) -> io::Result<Api> {
+        let listener = socket.listener()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = watch::channel(());
+        let server = Server { limits, mailbox, events };
+        let body = move || {
+            runtime.block_on(async {
+                match UnixListener::from_std(listener) {
+                    Ok(listener) => server.serve(listener, stopped).await,
+                    Err(error) => tracing::error!("the API cannot serve: {error}"),
+                }
+            });
+        };
+        let thread = std::thread::Builder::new().name("api".into()).stack_size(STACK);
+        let thread = Some(thread.spawn(body)?);
+        Ok(Api { stop: Some(stop), thread, _socket: socket })
+    }
+
+    /// As dropping, in words: answers on their way are sent, and the socket is removed.
+    pub fn finish(self) {}
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Server {
+    limits: Limits,
+    mailbox: Arc<Mailbox>,
+    events: Arc<Events>,
+}
+
+impl Server {
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn new(mailbox: Arc<Mailbox>, events: Arc<Events>) -> Server {
+        Server { limits: LIMITS, mailbox, events }
+    }
+
+    /// Attends one client, until he goes.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) async fn attend_alone(self, stream: UnixStream) {
+        let (_stop, stopped) = watch::channel(());
+        self.attend(stream, stopped).await;
+    }
+
+    async fn serve(self, listener: UnixListener, mut stopped: watch::Receiver<()>) {
+        let mut clients = JoinSet::new();
+        loop {
+            while clients.try_join_next().is_some() {}
+            let full = clients.len() >= self.limits.clients;
+            tokio::select! {
+                _ = stopped.changed() => break,
+                _ = clients.join_next(), if full => {}
+                accepted = listener.accept(), if !full => match accepted {
+                    Ok((stream, _)) => {
+                        clients.spawn(self.clone().attend(stream, stopped.clone()));
+                    }
+                    Err(error) => {
+                        tracing::warn!("the API cannot accept a client: {error}");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        let all = async { while clients.join_next().await.is_some() {} };
+        // Who is not done by then is cut off.
+        let _ = tokio::time::timeout(self.limits.end_time, all).await;
+    }
+
+    /// One client, from first to last request.
+    async fn attend(self, stream: UnixStream, mut stopped: watch::Receiver<()>) {
+        let io = TokioIo::new(Patient::new(stream, self.limits.write_time));
+        let limits = self.limits;
+        let service = service_fn(move |request| {
+            let server = self.clone();
+            async move { Ok::<_, Infallible>(server.answer(request).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head_time)
+            .max_buf_size(limits.head)
+            // A client that has nothing more to say still hears the answers.
+            .half_close(true)
+            .serve_connection(io, service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            // What is wrong with a client is his trouble alone.
+            _ = connection.as_mut() => return,
+            _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Content> {
+        match self.try_answer(request).await {
+            Ok(Answer::Done) => respond(StatusCode::NO_CONTENT, None),
+            Ok(Answer::Json(text)) => respond(StatusCode::OK, Some(text)),
+            Ok(Answer::Text(kind, text)) => {
+                let mut response = respond(StatusCode::OK, Some(text));
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+                response
+            }
+            Ok(Answer::Events(state)) => self.follow(state),
+            Err(Fault { status, message }) => {
+                let body = serde_json::json!({ "fault_message": message }).to_string();
+                let mut response = respond(status, Some(body));
+                if status == StatusCode::PAYLOAD_TOO_LARGE || status == StatusCode::REQUEST_TIMEOUT
+                {
+                    // What is left of the body is not read.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            }
+        }
+    }
+
+    async fn try_answer(&self, request: Request<Incoming>) -> Result<Answer, Fault> {
+        let (head, body) = request.into_parts();
+        let route = routes::find(&head.method, &head.uri)?;
+        let body = self.read(body).await?;
+        match route.read(&body)? {
+            Asked::Show(answer) => Ok(answer),
+            Asked::Act(action) => {
+                let outcome = self.act(action).await?;
+                Ok(route.show(outcome)?)
+            }
+        }
+    }
+
+    async fn read(&self, body: Incoming) -> Result<Bytes, Fault> {
+        let body = Limited::new(body, self.limits.body).collect();
+        let body = tokio::time::timeout(self.limits.body_time, body).await.map_err(|_| Fault {
+            status: StatusCode::REQUEST_TIMEOUT,
+            message: "the body took too long to come".into(),
+        })?;
+        body.map(|body| body.to_bytes()).map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                Fault {
+                    status: StatusCode::PAYLOAD_TOO_LARGE,
+                    message: format!("the body is larger than {} bytes", self.limits.body),
+                }
+            } else {
+                Fault { status: StatusCode::BAD_REQUEST, message: format!("bad body: {error}") }
+            }
+        })
+    }
+
+    /// Has the main thread do it.
+    async fn act(&self, action: crate::action::Action) -> Result<crate::action::Reply, Fault> {
+        let (reply, outcome) = oneshot::channel::<Outcome>();
+        // A client that is gone needs no answer.
+        let reply = Box::new(move |outcome| drop(reply.send(outcome)));
+        self.mailbox.put(Call { action, reply });
+        let outcome = outcome.await.unwrap_or(Err(ActionError::Ending));
+        outcome.map_err(|error| Fault {
+            status: match error.kind() {
+                ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::NotNow => {
+                    StatusCode::BAD_REQUEST
+                }
+                ErrorKind::Host => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+            message: dialect::complaint(&error),
+        })
+    }
+
+    fn follow(&self, state: String) -> Response<Content> {
+        match self.events.follow(&Event::Hello { state }, self.limits.followers) {
+            Some(follower) => {
+                let beat = tokio::time::interval(self.limits.beat_time);
+                let mut response = Response::new(Either::Right(Lines { follower, beat }));
+                let kind = HeaderValue::from_static("application/jsonl");
+                response.headers_mut().insert(CONTENT_TYPE, kind);
+                response
+            }
+            None => {
+                let message = format!("{} clients follow already", self.limits.followers);
+                let body = serde_json::json!({ "fault_message": message }).to_string();
+                respond(StatusCode::BAD_REQUEST, Some(body))
+            }
+        }
+    }
+}
+
+/// Why a request is not answered as its client hoped.
+struct Fault {
+    status: StatusCode,
+    message: String,
+}
+
+impl From<Refused> for Fault {
+    fn from(refused: Refused) -> Fault {
+        Fault { status: StatusCode::BAD_REQUEST, message: refused.to_string() }
+    }
+}
+
+type Content = Either<Full<Bytes>, Lines>;
+
+fn respond(status: StatusCode, body: Option<String>) -> Response<Content> {
+    let has_body = body.is_some();
+    let mut response = Response::new(Either::Left(Full::from(body.unwrap_or_default())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(SERVER, HeaderValue::from_static("vmm"));
+    if has_body {
+        let kind = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+    }
+    response
+}
+
+/// Events as a body without an end. From time to time it says that there was nothing to say: by that
+/// a client who is gone is noticed.
+struct Lines {
+    follower: Follower,
+    beat: tokio::time::Interval,
+}
+
+impl Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Lines { follower, beat } = self.get_mut();
+        let frame = |line: &str| Ok(Frame::data(Bytes::copy_from_slice(line.as_bytes())));
+        if let Poll::Ready(line) = follower.poll_line(context) {
+            beat.reset();
+            return Poll::Ready(line.map(|line| frame(&line)));
+        }
+        beat.poll_tick(context).map(|_| Some(frame(&events::line(&Event::Alive))))
+    }
+}
+
+#[cfg(test)]
+#[path = "server_test.rs"]
+mod tests;

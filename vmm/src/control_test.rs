@@ -1,0 +1,134 @@
+//! Tests of what is asked in which state; those of a machine that runs need `/dev/kvm`, of any kind.
+
+use std::fs;
+
+use super::*;
+use crate::vm::spec::{BootSpec, MachineSpec};
+
+fn controller() -> Controller {
+    let events = Arc::new(Events::default());
+    Controller::new("test".into(), Config::default(), Log::start(), events, StartTimes::default())
+        .unwrap()
+}
+
+/// A 64-bit ELF whose only code is `jmp $`, entered by Linux's protocol.
+fn endless_kernel(folder: &std::path::Path) -> BootSpec {
+    let mut elf = vec![0u8; 0x1000];
+    elf[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1]);
+    elf[16..20].copy_from_slice(&[2, 0, 0x3e, 0]); // an executable for x86-64
+    elf[20] = 1;
+    elf[24..32].copy_from_slice(&0x100_0000u64.to_le_bytes()); // entry
+    elf[32] = 64; // program headers
+    elf[52] = 64;
+    elf[54..58].copy_from_slice(&[56, 0, 1, 0]);
+    elf[64..72].copy_from_slice(&[1, 0, 0, 0, 5, 0, 0, 0]); // to load
+    elf[72..80].copy_from_slice(&0x800u64.to_le_bytes());
+    for at in [80, 88] {
+        elf[at..at + 8].copy_from_slice(&0x100_0000u64.to_le_bytes());
+    }
+    for at in [96, 104] {
+        elf[at..at + 8].copy_from_slice(&0x800u64.to_le_bytes());
+    }
+    elf[0x800..0x802].copy_from_slice(&[0xeb, 0xfe]);
+    let kernel = folder.join("vmlinux");
+    fs::write(&kernel, elf).unwrap();
+    BootSpec { kernel, initrd: None, cmdline: String::new() }
+}
+
+/// Every action but those that end the machine, and those that set something.
+fn later_actions() -> [Action; 5] {
+    use Action::*;
+    [Pause, Resume, PressPowerButton, PressCtrlAltDel, Reset]
+}
+
+fn setting_actions() -> [Action; 5] {
+    [
+        Action::SetMachine(MachineSpec::default()),
+        Action::SetBoot(BootSpec {
+            kernel: "/nowhere".into(),
+            initrd: None,
+            cmdline: String::new(),
+        }),
+        Action::SetSerial(devices::legacy::ConsoleSpec::None),
+        Action::SetNic(Box::new("tap=a,id=x".parse().unwrap())),
+        Action::SetLog(Default::default()),
+    ]
+}
+
+#[test]
+fn what_needs_a_machine_is_refused_before_there_is_one() {
+    let mut controller = controller();
+    for action in later_actions() {
+        let name = action.name();
+        let error = controller.act(action).unwrap_err().to_string();
+        assert_eq!(error, format!("{name} is not possible: the machine is not started"));
+    }
+    assert!(matches!(controller.act(Action::Start), Err(ActionError::NoKernel)));
+    assert_eq!(controller.state(), State::Configuring);
+}
+
+#[test]
+fn a_machine_is_started_paused_and_resumed_and_refuses_what_is_too_late() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut controller = controller();
+    let serial = Action::SetSerial(devices::legacy::ConsoleSpec::None);
+    for action in [serial, Action::SetBoot(endless_kernel(folder.path())), Action::Start] {
+        controller.act(action).unwrap();
+    }
+    for (state, why) in [(State::Running, "running"), (State::Paused, "paused")] {
+        if state == State::Paused {
+            controller.act(Action::Pause).unwrap();
+        }
+        assert_eq!(controller.state(), state);
+        for action in setting_actions().into_iter().chain([Action::Start]) {
+            let name = action.name();
+            let error = controller.act(action).unwrap_err().to_string();
+            assert_eq!(error, format!("{name} is not possible: the machine is {why}"));
+        }
+    }
+    for action in [Action::PressPowerButton, Action::PressCtrlAltDel] {
+        let error = controller.act(action).unwrap_err().to_string();
+        assert!(error.ends_with("the machine is paused"), "{error}");
+    }
+    // What is so already is no mistake.
+    for (action, state) in [
+        (Action::Pause, State::Paused),
+        (Action::Resume, State::Running),
+        (Action::Resume, State::Running),
+    ] {
+        controller.act(action).unwrap();
+        assert_eq!(controller.state(), state);
+    }
+    controller.act(Action::PressPowerButton).unwrap();
+    for _ in 0..1000 {
+        controller.act(Action::Pause).unwrap();
+        controller.act(Action::Resume).unwrap();
+    }
+    controller.act(Action::Kill).unwrap();
+    let end = controller.ends.take().unwrap();
+    controller.finish(&end);
+    assert_eq!(end.exit_code(), 0);
+}
+
+#[test]
+fn a_start_that_fails_leaves_the_machine_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut controller = controller();
+    for action in [
+        Action::SetSerial(devices::legacy::ConsoleSpec::None),
+        Action::SetBoot(endless_kernel(folder.path())),
+        Action::SetNic(Box::new("fd=999,id=x".parse().unwrap())),
+    ] {
+        controller.act(action).unwrap();
+    }
+    let maps = || fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+    controller.act(Action::Start).unwrap_err();
+    let before = maps();
+    for _ in 0..20 {
+        let error = controller.act(Action::Start).unwrap_err();
+        assert!(crate::action::one_line(&error).contains("999"));
+        assert_eq!(controller.state(), State::Configuring);
+    }
+    // Stacks of other tests' threads come and go.
+    assert!(maps() < before + 15, "mappings pile up: {before}, then {}", maps());
+}

@@ -1,0 +1,219 @@
+//! Answers of the API as text for people.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+/// A value as a cell of a table.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_string(),
+        Value::String(text) => printable(text),
+        other => other.to_string(),
+    }
+}
+
+/// Text of the guest's driver must not command a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// Rows with columns as wide as their widest cell.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<_> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn row(cells: &[&str]) -> Vec<String> {
+    cells.iter().map(|cell| cell.to_string()).collect()
+}
+
+/// Names and values, one a line.
+fn pairs(pairs: &[(&str, &Value)]) -> String {
+    let rows: Vec<_> =
+        pairs.iter().map(|(name, value)| vec![name.to_string(), cell(value)]).collect();
+    table(&rows)
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+pub fn info(info: &Value) -> String {
+    let config = &info["config"];
+    let (boot, machine) = (&config["boot-source"], &config["machine-config"]);
+    let mut text = pairs(&[
+        ("id", &info["id"]),
+        ("state", &info["state"]),
+        ("version", &info["vmm_version"]),
+        ("kernel", &boot["kernel_image_path"]),
+        ("initrd", &boot["initrd_path"]),
+        ("command line", &boot["boot_args"]),
+        ("vCPUs", &machine["vcpu_count"]),
+        ("memory in MiB", &machine["mem_size_mib"]),
+        ("huge pages", &machine["huge_pages"]),
+        ("serial", &config["serial"]["console"]),
+    ]);
+    let nics = items(&config["network-interfaces"]);
+    if !nics.is_empty() {
+        let mut rows = vec![row(&["card", "model", "queues", "host"])];
+        for nic in nics {
+            let host = [&nic["host_dev_name"], &nic["host_fds"]];
+            let host = host.into_iter().find(|host| !host.is_null()).unwrap_or(&Value::Null);
+            rows.push([&nic["iface_id"], &nic["model"], &nic["queues"], host].map(cell).to_vec());
+        }
+        text.push('\n');
+        text.push_str(&table(&rows));
+    }
+    text
+}
+
+pub fn nics(nics: &Value) -> String {
+    let head = ["card", "model", "condition", "link", "queues", "rx frames", "tx frames", "resets"];
+    let mut rows = vec![row(&head)];
+    for nic in items(nics) {
+        let link = if nic["link_up"] == true { "up" } else { "down" };
+        rows.push(vec![
+            cell(&nic["id"]),
+            cell(&nic["model"]),
+            cell(&nic["condition"]),
+            link.to_string(),
+            items(&nic["pairs"]).len().to_string(),
+            cell(&nic["totals"]["rx_frames"]),
+            cell(&nic["totals"]["tx_frames"]),
+            cell(&nic["resets"]),
+        ]);
+    }
+    table(&rows)
+}
+
+pub fn nic(nic: &Value) -> String {
+    let mut text = pairs(&[
+        ("card", &nic["id"]),
+        ("model", &nic["model"]),
+        ("host", &nic["backend"]),
+        ("mac", &nic["mac"]),
+        ("condition", &nic["condition"]),
+        ("link up", &nic["link_up"]),
+        ("mtu", &nic["mtu"]),
+        ("driver", &nic["driver"]["about"]),
+        ("steering", &nic["steering"]),
+        ("resets", &nic["resets"]),
+        ("last reset", &nic["last_reset"]["reason"]),
+    ]);
+    let mut rows = vec![row(&["queue", "ring", "entries", "vector", "frames", "bytes"])];
+    for pair in items(&nic["pairs"]) {
+        for way in ["rx", "tx"] {
+            let (ring, count) = (&pair[way], |what| &pair["counters"][format!("{way}_{what}")]);
+            rows.push(vec![
+                cell(&pair["index"]),
+                way.to_string(),
+                cell(&ring["entries"]),
+                cell(&ring["vector"]),
+                cell(count("frames")),
+                cell(count("bytes")),
+            ]);
+        }
+    }
+    text.push('\n');
+    text.push_str(&table(&rows));
+    let told = nic["totals"].as_object().into_iter().flatten();
+    let told: Vec<_> = told.filter(|(_, count)| **count != 0).collect();
+    let rows: Vec<_> =
+        told.iter().map(|(name, count)| vec![name.to_string(), cell(count)]).collect();
+    if !rows.is_empty() {
+        text.push('\n');
+        text.push_str(&table(&rows));
+    }
+    text
+}
+
+pub fn rss(rss: &Value) -> String {
+    let mut text = pairs(&[("steering", &rss["steering"]), ("key", &rss["key"])]);
+    let buckets = items(&rss["table"]);
+    let mut rows = vec![row(&["buckets", "queue of each", "", "", "", "", "", "", "", "hits"])];
+    for (at, chunk) in buckets.chunks(8).enumerate() {
+        let mut cells = vec![format!("{}", at * 8)];
+        cells.extend(chunk.iter().map(|bucket| cell(&bucket["queue"])));
+        cells.resize(9, String::new());
+        let hits: u64 = chunk.iter().filter_map(|bucket| bucket["hits"].as_u64()).sum();
+        cells.push(hits.to_string());
+        rows.push(cells);
+    }
+    text.push('\n');
+    text.push_str(&table(&rows));
+    text
+}
+
+pub fn explained(flow: &Value) -> String {
+    let hash = flow["hash"].as_u64().map_or("-".to_string(), |hash| format!("{hash:#010x}"));
+    let hash = Value::String(hash);
+    pairs(&[
+        ("protocol", &flow["protocol"]),
+        ("hashed as", &flow["hash_type"]),
+        ("hash", &hash),
+        ("bucket", &flow["bucket"]),
+        ("queue", &flow["queue"]),
+        ("vector", &flow["vector"]),
+        ("vCPUs", &flow["vcpus"]),
+    ])
+}
+
+pub fn capture(state: &Value) -> String {
+    let running = Value::String("still running".to_string());
+    let ended = if state["ended"].is_null() { &running } else { &state["ended"] };
+    pairs(&[
+        ("ended", ended),
+        ("frames", &state["frames"]),
+        ("bytes", &state["bytes"]),
+        ("dropped", &state["dropped"]),
+        ("overwritten", &state["overwritten"]),
+    ])
+}
+
+/// The stretches that are measured, and how they are called.
+pub const STRETCHES: [(&str, &str); 4] = [
+    ("doorbell_to_tap", "doorbell to tap"),
+    ("tap_to_completion", "tap to completion"),
+    ("tap_to_guest", "tap to guest"),
+    ("completion_to_interrupt", "completion to interrupt"),
+];
+
+/// Nanoseconds in a unit that people read.
+pub fn duration(ns: u64) -> String {
+    match ns {
+        0..10_000 => format!("{ns} ns"),
+        10_000..10_000_000 => format!("{} us", ns / 1_000),
+        _ => format!("{} ms", ns / 1_000_000),
+    }
+}
+
+pub fn latency(latency: &Value) -> String {
+    let head = ["queue", "stretch", "count", "p50", "p90", "p99", "p99.9", "max"];
+    let mut rows = vec![row(&head)];
+    for pair in items(&latency["pairs"]) {
+        for (field, name) in STRETCHES {
+            let told = &pair[field];
+            let time = |key: &str| duration(told[key].as_u64().unwrap_or(0));
+            let mut cells = vec![cell(&pair["index"]), name.to_string(), cell(&told["count"])];
+            cells.extend(["p50", "p90", "p99", "p999", "max"].map(time));
+            rows.push(cells);
+        }
+    }
+    let mut text = table(&rows);
+    if latency["on"] == false {
+        let _ = writeln!(text, "\nno longer measured");
+    }
+    text
+}

@@ -1,0 +1,81 @@
+//! Firecracker's JSON: bodies of requests and the configuration file, and their way to our own model.
+//!
+//! Field names, and what they mean, are those of its public API description; what stands beside them
+//! in the same style is ours.
+
+pub mod file;
+pub mod flow;
+pub mod machine;
+pub mod network;
+pub mod watch;
+
+use serde::de::DeserializeOwned;
+
+use crate::action::{ActionError, one_line};
+
+/// Why a text is not what was expected of it; names the field.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    #[error("{0}")]
+    Json(String),
+    #[error("{field}: {why}")]
+    Field { field: &'static str, why: String },
+    #[error("a JSON object is expected, such as {{\"field\": \"value\"}}")]
+    NoObject,
+    #[error("nothing to change: the body has no field")]
+    Nothing,
+}
+
+/// A field whose value makes no sense.
+pub(crate) fn bad(field: &'static str, why: impl Into<String>) -> BodyError {
+    BodyError::Field { field, why: why.into() }
+}
+
+/// Reads one JSON object; unknown fields, double fields and anything behind it are errors.
+pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, BodyError> {
+    // A list of all fields in order would do for serde.
+    if text.trim_ascii_start().first().is_some_and(|first| b"[\"0123456789-tfn".contains(first)) {
+        return Err(BodyError::NoObject);
+    }
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        // Where the text is broken the path says nothing.
+        if error.is_data() && path != "." {
+            BodyError::Json(format!("{path}: {error}"))
+        } else {
+            BodyError::Json(error.to_string())
+        }
+    })?;
+    json.end().map_err(|error| BodyError::Json(error.to_string()))?;
+    Ok(value)
+}
+
+/// What the command line calls a setting, and what the API does.
+const WORDS: &[(&str, &str)] = &[
+    ("--kernel", "kernel_image_path"),
+    ("--initrd", "initrd_path"),
+    ("--cmdline", "boot_args"),
+    ("--cpus", "vcpu_count"),
+    ("--mem", "mem_size_mib"),
+    ("--huge-pages", "huge_pages"),
+    ("--net", "network-interfaces"),
+    ("--serial", "serial"),
+    ("--log-file", "log_path"),
+    ("--metrics-path", "metrics_path"),
+];
+
+/// An error as one line, in the words of the API.
+pub fn complaint(error: &ActionError) -> String {
+    let line = one_line(error);
+    let known = WORDS.iter().find_map(|(flag, field)| {
+        let rest = line.strip_prefix(flag).filter(|rest| rest.starts_with(':'))?;
+        Some(format!("{field}{rest}"))
+    });
+    known.unwrap_or(line)
+}
+
+#[cfg(test)]
+#[path = "dialect_test.rs"]
+mod tests;

@@ -1,0 +1,156 @@
+//! What is asked of a card that works: flows, captures, faults, its cable.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use devices::net::control::Fault;
+use devices::net::control::capture::CaptureSpec;
+use devices::net::rss::FlowKey;
+use devices::net::stage::limiter::Way;
+use serde::Deserialize;
+
+/// A flow of packets to the guest.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Flow {
+    /// Address of the sender.
+    #[cfg_attr(test, schema(value_type = String))]
+    pub source: IpAddr,
+    /// Address in the guest.
+    #[cfg_attr(test, schema(value_type = String))]
+    pub destination: IpAddr,
+    pub protocol: FlowProtocol,
+    /// Of no matter unless the protocol is TCP or UDP.
+    #[serde(default)]
+    pub source_port: u16,
+    #[serde(default)]
+    pub destination_port: u16,
+}
+
+/// `tcp`, `udp`, or a number of IP.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(untagged, expecting = "\"tcp\", \"udp\" or a number up to 255 is expected")]
+pub enum FlowProtocol {
+    Name(ProtocolName),
+    Number(u8),
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum ProtocolName {
+    Tcp,
+    Udp,
+}
+
+impl From<Flow> for FlowKey {
+    fn from(flow: Flow) -> FlowKey {
+        FlowKey {
+            source: flow.source,
+            destination: flow.destination,
+            protocol: match flow.protocol {
+                FlowProtocol::Name(ProtocolName::Tcp) => 6,
+                FlowProtocol::Name(ProtocolName::Udp) => 17,
+                FlowProtocol::Number(number) => number,
+            },
+            source_port: flow.source_port,
+            destination_port: flow.destination_port,
+        }
+    }
+}
+
+/// A capture of a card's frames.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Capture {
+    /// The pcapng file, which must not exist yet.
+    #[cfg_attr(test, schema(value_type = String))]
+    pub path: PathBuf,
+    /// Frames of this queue pair only.
+    #[serde(default)]
+    pub queue: Option<u16>,
+    /// Frames of this direction only, as the guest sees it.
+    #[serde(default)]
+    #[cfg_attr(test, schema(value_type = Option<Direction>))]
+    pub direction: Option<Way>,
+    /// Bytes kept of each frame; the headers if not given.
+    #[serde(default)]
+    pub snap_len: Option<u32>,
+    /// Bytes of the file; 64 MiB if not given.
+    #[serde(default)]
+    pub max_bytes: Option<u64>,
+    /// Seconds after which the capture ends; 300 if not given.
+    #[serde(default)]
+    pub max_seconds: Option<u32>,
+    /// Whether the newest frames are kept, and written at the end, instead of the first.
+    #[serde(default)]
+    pub ring: bool,
+}
+
+/// The schema of [`Way`].
+#[cfg(test)]
+#[derive(utoipa::ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes what another crate reads")]
+pub enum Direction {
+    In,
+    Out,
+}
+
+impl Capture {
+    pub fn into_spec(self) -> (PathBuf, CaptureSpec) {
+        let usual = CaptureSpec::default();
+        let spec = CaptureSpec {
+            queue: self.queue,
+            direction: self.direction,
+            snap_len: self.snap_len.unwrap_or(usual.snap_len),
+            max_bytes: self.max_bytes.unwrap_or(usual.max_bytes),
+            max_seconds: self.max_seconds.unwrap_or(usual.max_seconds),
+            ring: self.ring,
+        };
+        (self.path, spec)
+    }
+}
+
+/// Something to go wrong until the driver's next reset.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FaultBody {
+    #[cfg_attr(test, schema(value_type = FaultSchema))]
+    pub fault: Fault,
+}
+
+/// The schema of [`Fault`].
+#[cfg(test)]
+#[derive(utoipa::ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes what another crate reads")]
+pub enum FaultSchema {
+    StopKeepAlive,
+    NoAnswer,
+    /// So many transmitted frames are never completed.
+    SwallowTxCompletions(u32),
+    WrongTxRequestId,
+    RequestReset,
+    Fatal,
+}
+
+/// The card's cable.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    pub up: bool,
+}
+
+/// Whether a card's latencies are measured, which costs a little.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Measuring {
+    pub on: bool,
+}

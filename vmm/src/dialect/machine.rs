@@ -1,0 +1,204 @@
+//! `/boot-source` and `/machine-config`.
+
+use arch::boot::DEFAULT_CMDLINE;
+use serde::{Deserialize, Serialize};
+
+use super::{BodyError, bad};
+use crate::memory::{Pages, Size};
+use crate::vm::spec::{BootSpec, MachineSpec};
+
+/// What the machine boots.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BootSource {
+    /// Host path of the kernel: a bzImage or an ELF vmlinux.
+    pub kernel_image_path: String,
+    /// Host path of the initial RAM disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initrd_path: Option<String>,
+    /// Kernel command line; `console=ttyS0 reboot=k panic=-1` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_args: Option<String>,
+}
+
+impl From<BootSource> for BootSpec {
+    fn from(body: BootSource) -> BootSpec {
+        BootSpec {
+            kernel: body.kernel_image_path.into(),
+            initrd: body.initrd_path.map(Into::into),
+            cmdline: body.boot_args.unwrap_or_else(|| DEFAULT_CMDLINE.to_string()),
+        }
+    }
+}
+
+impl From<&BootSpec> for BootSource {
+    fn from(boot: &BootSpec) -> BootSource {
+        BootSource {
+            kernel_image_path: boot.kernel.display().to_string(),
+            initrd_path: boot.initrd.as_ref().map(|path| path.display().to_string()),
+            boot_args: Some(boot.cmdline.clone()),
+        }
+    }
+}
+
+/// What the host backs guest memory with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub enum HugePages {
+    /// Its usual pages.
+    #[default]
+    None,
+    /// Pages of 2 MiB from the host's pool.
+    #[serde(rename = "2M")]
+    TwoMiB,
+}
+
+impl From<HugePages> for Pages {
+    fn from(pages: HugePages) -> Pages {
+        match pages {
+            HugePages::None => Pages::Small,
+            HugePages::TwoMiB => Pages::Huge,
+        }
+    }
+}
+
+/// CPUs and memory.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MachineConfig {
+    /// Number of vCPUs.
+    #[cfg_attr(test, schema(minimum = 1, maximum = 64))]
+    pub vcpu_count: u8,
+    /// Memory in MiB.
+    #[cfg_attr(test, schema(minimum = 1))]
+    pub mem_size_mib: u64,
+    #[serde(default)]
+    pub huge_pages: HugePages,
+    /// Simultaneous multithreading: false, there is one thread per core.
+    #[serde(default)]
+    pub smt: bool,
+    /// Whether pages that the guest writes are tracked: false, there are no snapshots.
+    #[serde(default)]
+    pub track_dirty_pages: bool,
+    /// `None`: the guest sees the host's CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_template: Option<String>,
+}
+
+/// What to change of CPUs and memory; what is not given stays.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MachinePatchBody {
+    /// Number of vCPUs.
+    #[cfg_attr(test, schema(minimum = 1, maximum = 64))]
+    #[serde(default)]
+    pub vcpu_count: Option<u8>,
+    /// Memory in MiB.
+    #[cfg_attr(test, schema(minimum = 1))]
+    #[serde(default)]
+    pub mem_size_mib: Option<u64>,
+    #[serde(default)]
+    pub huge_pages: Option<HugePages>,
+    /// Simultaneous multithreading: false, there is one thread per core.
+    #[serde(default)]
+    pub smt: Option<bool>,
+    /// Whether pages that the guest writes are tracked: false, there are no snapshots.
+    #[serde(default)]
+    pub track_dirty_pages: Option<bool>,
+    /// `None`: the guest sees the host's CPU.
+    #[serde(default)]
+    pub cpu_template: Option<String>,
+}
+
+/// What to change of a [`MachineSpec`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MachinePatch {
+    pub cpus: Option<u8>,
+    pub memory: Option<Size>,
+    pub pages: Option<Pages>,
+}
+
+impl MachinePatch {
+    pub fn apply(&self, machine: &MachineSpec) -> MachineSpec {
+        MachineSpec {
+            cpus: self.cpus.unwrap_or(machine.cpus),
+            memory: self.memory.unwrap_or(machine.memory),
+            pages: self.pages.unwrap_or(machine.pages),
+        }
+    }
+}
+
+impl TryFrom<MachineConfig> for MachineSpec {
+    type Error = BodyError;
+
+    fn try_from(body: MachineConfig) -> Result<MachineSpec, BodyError> {
+        check_absent(body.smt, body.track_dirty_pages, body.cpu_template.as_deref())?;
+        let memory = mebibytes(body.mem_size_mib)?;
+        Ok(MachineSpec { cpus: body.vcpu_count, memory, pages: body.huge_pages.into() })
+    }
+}
+
+impl TryFrom<MachinePatchBody> for MachinePatch {
+    type Error = BodyError;
+
+    fn try_from(body: MachinePatchBody) -> Result<MachinePatch, BodyError> {
+        let MachinePatchBody { smt, track_dirty_pages, cpu_template, .. } = &body;
+        check_absent(
+            smt.unwrap_or_default(),
+            track_dirty_pages.unwrap_or_default(),
+            cpu_template.as_deref(),
+        )?;
+        let patch = MachinePatch {
+            cpus: body.vcpu_count,
+            memory: body.mem_size_mib.map(mebibytes).transpose()?,
+            pages: body.huge_pages.map(Into::into),
+        };
+        let flags = smt.is_some() || track_dirty_pages.is_some() || cpu_template.is_some();
+        if patch == MachinePatch::default() && !flags {
+            return Err(BodyError::Nothing);
+        }
+        Ok(patch)
+    }
+}
+
+impl From<&MachineSpec> for MachineConfig {
+    fn from(machine: &MachineSpec) -> MachineConfig {
+        MachineConfig {
+            vcpu_count: machine.cpus,
+            mem_size_mib: machine.memory.0 >> 20,
+            huge_pages: match machine.pages {
+                Pages::Small => HugePages::None,
+                Pages::Huge => HugePages::TwoMiB,
+            },
+            smt: false,
+            track_dirty_pages: false,
+            cpu_template: None,
+        }
+    }
+}
+
+fn mebibytes(mib: u64) -> Result<Size, BodyError> {
+    let bytes = mib.checked_mul(1 << 20);
+    bytes.map(Size).ok_or_else(|| bad("mem_size_mib", format!("{mib} MiB is too large")))
+}
+
+/// What the dialect knows and this machine does not have.
+fn check_absent(smt: bool, dirty_pages: bool, template: Option<&str>) -> Result<(), BodyError> {
+    if smt {
+        return Err(bad("smt", "true is not possible; each vCPU is a core of its own"));
+    }
+    if dirty_pages {
+        let why = "true is not possible; dirty pages serve snapshots, which do not exist here";
+        return Err(bad("track_dirty_pages", why));
+    }
+    match template {
+        None | Some("None") => Ok(()),
+        Some(other) => {
+            let why = format!("{other:?} is not possible; CPU templates do not exist here");
+            Err(bad("cpu_template", why))
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! `/network-interfaces/{id}`: cards and their limits.
+
+use std::os::fd::RawFd;
+
+use devices::net::mac::MacAddr;
+use devices::net::spec::{BackendSpec, Model, NicSpec, Rehearsal};
+use devices::net::stage::limiter::Allowed;
+use serde::{Deserialize, Serialize};
+
+use super::{BodyError, bad};
+
+/// A network card.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NetworkInterface {
+    /// The card's name, the same as in the path.
+    pub iface_id: String,
+    /// The host's TAP; made if it does not exist and the VMM may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_dev_name: Option<String>,
+    /// In place of a name: an open TAP that the VMM inherited, one descriptor for each queue pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_fds: Option<Vec<RawFd>>,
+    /// The card's address; a random one if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = Option<String>))]
+    pub guest_mac: Option<MacAddr>,
+    /// Largest packet; the TAP's if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+    /// What comes to the guest at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rx_rate_limiter: Option<RateLimiter>,
+    /// What leaves the guest at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tx_rate_limiter: Option<RateLimiter>,
+    /// What the guest sees.
+    #[serde(default)]
+    #[cfg_attr(test, schema(value_type = ModelName))]
+    pub model: Model,
+    /// Queue pairs; 1 if not given, or as many as `host_fds`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(minimum = 1, maximum = 64))]
+    pub queues: Option<u16>,
+    /// Limits of the whole card; not together with rate limiters of the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = Option<Allowances>))]
+    pub allowances: Option<Allowed>,
+    /// Whether an ENA card offers low-latency queues; it does if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub llq: Option<bool>,
+    /// What an ENA card does wrong, and when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, schema(value_type = Vec<PlannedFault>))]
+    pub faults: Vec<Rehearsal>,
+}
+
+/// What to change of a card that exists; what is not given stays.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NetworkInterfacePatch {
+    /// The card's name, the same as in the path.
+    pub iface_id: String,
+    /// What comes to the guest at most.
+    #[serde(default)]
+    pub rx_rate_limiter: Option<RateLimiter>,
+    /// What leaves the guest at most.
+    #[serde(default)]
+    pub tx_rate_limiter: Option<RateLimiter>,
+    /// Limits of the whole card, which replace all there were.
+    #[serde(default)]
+    #[cfg_attr(test, schema(value_type = Option<Allowances>))]
+    pub allowances: Option<Allowed>,
+}
+
+/// A limit of one way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RateLimiter {
+    /// Tokens are bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<TokenBucket>,
+    /// Tokens are packets. Cards limit packets of both ways together: give it in `allowances`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ops: Option<TokenBucket>,
+}
+
+/// A rate: `size` tokens each `refill_time`. No limit if one of them is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TokenBucket {
+    pub size: u64,
+    /// Milliseconds.
+    pub refill_time: u64,
+    /// Accepted; what may go at once is always what the rate gives in 10 ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_time_burst: Option<u64>,
+}
+
+/// The schema of [`Allowed`].
+#[cfg(test)]
+#[derive(utoipa::ToSchema)]
+#[schema(as = Allowances)]
+#[expect(dead_code, reason = "describes what another crate reads")]
+pub struct Allowances {
+    /// Bits per second to the guest.
+    bw_in: Option<u64>,
+    /// Bits per second from the guest.
+    bw_out: Option<u64>,
+    /// Packets per second, both ways together.
+    pps: Option<u64>,
+    /// Connections at once.
+    conntrack: Option<u32>,
+}
+
+/// The schema of [`Model`].
+#[cfg(test)]
+#[derive(utoipa::ToSchema)]
+#[schema(as = Model, rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes what another crate reads")]
+pub enum ModelName {
+    Virtio,
+    Ena,
+}
+
+/// The schema of [`Rehearsal`].
+#[cfg(test)]
+#[derive(utoipa::ToSchema)]
+#[schema(as = PlannedFault)]
+#[expect(dead_code, reason = "describes what another crate reads")]
+pub struct PlannedFault {
+    #[schema(inline)]
+    kind: FaultName,
+    /// Seconds after the driver brought the card up.
+    after_s: Option<u32>,
+}
+
+/// The schema of [`devices::net::spec::FaultKind`].
+#[cfg(test)]
+#[derive(utoipa::ToSchema)]
+#[schema(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "describes what another crate reads")]
+pub enum FaultName {
+    StopKeepAlive,
+    NoAnswer,
+    SwallowTx,
+    WrongTxId,
+    RequestReset,
+}
+
+/// What to change of a card's limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitPatch {
+    /// Replaces them all, before the others.
+    pub all: Option<Allowed>,
+    /// The inner `None` is no limit.
+    pub bw_in: Option<Option<u64>>,
+    pub bw_out: Option<Option<u64>>,
+}
+
+impl LimitPatch {
+    pub fn apply(&self, limits: &Allowed) -> Allowed {
+        let limits = self.all.unwrap_or(*limits);
+        Allowed {
+            bw_in: self.bw_in.unwrap_or(limits.bw_in),
+            bw_out: self.bw_out.unwrap_or(limits.bw_out),
+            ..limits
+        }
+    }
+
+    /// Both ways of saying it, checked against each other.
+    fn of(
+        rx: Option<RateLimiter>,
+        tx: Option<RateLimiter>,
+        allowances: Option<Allowed>,
+    ) -> Result<LimitPatch, BodyError> {
+        if let Some(allowed) = &allowances {
+            check_allowances(allowed)?;
+        }
+        let given = |limit: fn(&Allowed) -> Option<u64>| allowances.as_ref().and_then(limit);
+        for (limiter, field, twin, allowance) in [
+            (rx, "rx_rate_limiter", "allowances.bw_in", given(|allowed| allowed.bw_in)),
+            (tx, "tx_rate_limiter", "allowances.bw_out", given(|allowed| allowed.bw_out)),
+        ] {
+            if limiter.is_some_and(|limiter| limiter.bandwidth.is_some()) && allowance.is_some() {
+                return Err(bad(field, format!("{twin} says the same; give one of them")));
+            }
+        }
+        Ok(LimitPatch {
+            all: allowances,
+            bw_in: bits_per_second("rx_rate_limiter", rx)?,
+            bw_out: bits_per_second("tx_rate_limiter", tx)?,
+        })
+    }
+}
+
+fn check_allowances(allowed: &Allowed) -> Result<(), BodyError> {
+    let conntrack = allowed.conntrack.map(u64::from);
+    for (name, limit) in [
+        ("bw_in", allowed.bw_in),
+        ("bw_out", allowed.bw_out),
+        ("pps", allowed.pps),
+        ("conntrack", conntrack),
+    ] {
+        if limit == Some(0) {
+            let why =
+                format!("{name} is 0, which would let nothing through; leave it out for no limit");
+            return Err(bad("allowances", why));
+        }
+    }
+    Ok(())
+}
+
+/// What the limiter's bandwidth comes to, if it has one.
+fn bits_per_second(
+    field: &'static str,
+    limiter: Option<RateLimiter>,
+) -> Result<Option<Option<u64>>, BodyError> {
+    let Some(limiter) = limiter else { return Ok(None) };
+    if limiter.ops.is_some_and(|ops| ops.size != 0 && ops.refill_time != 0) {
+        let why =
+            "ops is not possible; cards limit packets of both ways together: use allowances.pps";
+        return Err(bad(field, why));
+    }
+    let Some(bucket) = limiter.bandwidth else { return Ok(None) };
+    if bucket.size == 0 || bucket.refill_time == 0 {
+        return Ok(Some(None));
+    }
+    let bits = u128::from(bucket.size) * 8 * 1000 / u128::from(bucket.refill_time);
+    match u64::try_from(bits) {
+        Ok(0) => Err(bad(field, "bandwidth is below one bit a second")),
+        Ok(bits) => Ok(Some(Some(bits))),
+        Err(_) => Err(bad(field, "bandwidth is too large")),
+    }
+}
+
+/// The id of a body must be that of its path.
+fn check_id(path: &str, body: &str) -> Result<(), BodyError> {
+    if path == body {
+        return Ok(());
+    }
+    Err(bad("iface_id", format!("{body:?} is not the id in the path, {path:?}")))
+}
+
+impl NetworkInterface {
+    /// The card that was asked for under `path_id`.
+    pub fn into_spec(self, path_id: &str) -> Result<NicSpec, BodyError> {
+        check_id(path_id, &self.iface_id)?;
+        let (backend, queues) = match (self.host_dev_name, self.host_fds) {
+            (Some(name), None) => (BackendSpec::Tap(name), 1),
+            (None, Some(fds)) => {
+                let queues = u16::try_from(fds.len()).unwrap_or(u16::MAX);
+                (BackendSpec::Fd(fds), queues)
+            }
+            (None, None) => return Err(bad("host_dev_name", "it is missing")),
+            (Some(_), Some(_)) => {
+                return Err(bad("host_fds", "host_dev_name is given too; give one of them"));
+            }
+        };
+        let limits = LimitPatch::of(self.rx_rate_limiter, self.tx_rate_limiter, self.allowances)?;
+        Ok(NicSpec {
+            id: self.iface_id,
+            backend,
+            model: self.model,
+            mac: self.guest_mac,
+            queues: self.queues.unwrap_or(queues),
+            mtu: self.mtu,
+            limits: limits.apply(&Allowed::default()),
+            llq: self.llq,
+            faults: self.faults,
+        })
+    }
+}
+
+impl From<&NicSpec> for NetworkInterface {
+    fn from(nic: &NicSpec) -> NetworkInterface {
+        let (host_dev_name, host_fds) = match &nic.backend {
+            BackendSpec::Tap(name) => (Some(name.clone()), None),
+            BackendSpec::Fd(fds) => (None, Some(fds.clone())),
+        };
+        NetworkInterface {
+            iface_id: nic.id.clone(),
+            host_dev_name,
+            host_fds,
+            guest_mac: nic.mac,
+            mtu: nic.mtu,
+            rx_rate_limiter: None,
+            tx_rate_limiter: None,
+            model: nic.model,
+            queues: Some(nic.queues),
+            allowances: Some(nic.limits).filter(|limits| *limits != Allowed::default()),
+            llq: nic.llq,
+            faults: nic.faults.clone(),
+        }
+    }
+}
+
+impl NetworkInterfacePatch {
+    /// The change that was asked for under `path_id`.
+    pub fn into_patch(self, path_id: &str) -> Result<LimitPatch, BodyError> {
+        check_id(path_id, &self.iface_id)?;
+        let patch = LimitPatch::of(self.rx_rate_limiter, self.tx_rate_limiter, self.allowances)?;
+        match patch {
+            LimitPatch { all: None, bw_in: None, bw_out: None } => Err(BodyError::Nothing),
+            patch => Ok(patch),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Tests of bodies: what they come to, and how their mistakes are told.
+
+use devices::net::spec::{BackendSpec, Model, NicSpec};
+use devices::net::stage::limiter::Allowed;
+use proptest::prelude::*;
+
+use super::machine::{BootSource, MachineConfig, MachinePatch, MachinePatchBody};
+use super::network::{NetworkInterface, NetworkInterfacePatch};
+use super::*;
+use crate::vm::spec::MachineSpec;
+
+fn nic(text: &str) -> Result<NicSpec, BodyError> {
+    read::<NetworkInterface>(text.as_bytes())?.into_spec("eth0")
+}
+
+fn limits(text: &str) -> Result<Allowed, BodyError> {
+    let text = format!(r#"{{"iface_id":"eth0","host_dev_name":"t",{text}}}"#);
+    nic(&text).map(|nic| nic.limits)
+}
+
+#[test]
+fn a_card_of_the_dialect_becomes_a_card_of_ours() {
+    let text = r#"{"iface_id":"eth0","host_dev_name":"tap0","guest_mac":"06:00:00:00:00:01",
+        "mtu":1500,"rx_rate_limiter":{"bandwidth":{"size":125000,"refill_time":1000}},
+        "tx_rate_limiter":{"bandwidth":{"size":1000,"refill_time":1,"one_time_burst":5}}}"#;
+    let expected: NicSpec =
+        "tap=tap0,id=eth0,mac=06:00:00:00:00:01,mtu=1500,bw-in=1M,bw-out=8M".parse().unwrap();
+    assert_eq!(nic(text), Ok(expected));
+    let text = r#"{"iface_id":"eth0","host_fds":[3,4],"model":"ena","allowances":{"pps":9}}"#;
+    let card = nic(text).unwrap();
+    assert_eq!((card.backend, card.queues), (BackendSpec::Fd(vec![3, 4]), 2));
+    assert_eq!((card.model, card.limits.pps), (Model::Ena, Some(9)));
+}
+
+#[test]
+fn a_bucket_without_size_or_time_is_no_limit() {
+    for bucket in [r#"{"size":0,"refill_time":5}"#, r#"{"size":5,"refill_time":0}"#] {
+        let text = format!(r#""rx_rate_limiter":{{"bandwidth":{bucket},"ops":{bucket}}}"#);
+        assert_eq!(limits(&text), Ok(Allowed::default()));
+    }
+    assert_eq!(limits(r#""rx_rate_limiter":{}"#), Ok(Allowed::default()));
+}
+
+#[test]
+fn a_patch_changes_what_it_names_and_leaves_the_rest() {
+    let patch = |text: &str| {
+        let text = format!(r#"{{"iface_id":"eth0",{text}}}"#);
+        read::<NetworkInterfacePatch>(text.as_bytes()).unwrap().into_patch("eth0")
+    };
+    let before = Allowed { bw_in: Some(1), bw_out: Some(2), pps: Some(3), conntrack: Some(4) };
+    let one = patch(r#""rx_rate_limiter":{"bandwidth":{"size":1,"refill_time":1}}"#).unwrap();
+    assert_eq!(one.apply(&before), Allowed { bw_in: Some(8000), ..before });
+    let off = patch(r#""tx_rate_limiter":{"bandwidth":{"size":0,"refill_time":0}}"#).unwrap();
+    assert_eq!(off.apply(&before), Allowed { bw_out: None, ..before });
+    let all = patch(r#""allowances":{"pps":7}"#).unwrap();
+    assert_eq!(all.apply(&before), Allowed { pps: Some(7), ..Allowed::default() });
+    assert_eq!(patch(r#""rx_rate_limiter":{}"#), Err(BodyError::Nothing));
+}
+
+#[test]
+fn a_machine_is_patched_field_by_field() {
+    let patch = |text: &str| -> Result<MachinePatch, BodyError> {
+        read::<MachinePatchBody>(text.as_bytes())?.try_into()
+    };
+    let before = MachineSpec::default();
+    let after = patch(r#"{"mem_size_mib":512}"#).unwrap().apply(&before);
+    assert_eq!((after.cpus, after.memory.0), (before.cpus, 512 << 20));
+    assert_eq!(patch(r#"{"smt":false}"#).unwrap().apply(&before), before);
+    assert_eq!(patch("{}"), Err(BodyError::Nothing));
+}
+
+#[test]
+fn a_mistake_is_told_with_its_field_and_value() {
+    for (text, said) in [
+        (r#"{"vcpu_count":"two","mem_size_mib":1}"#, r#"vcpu_count: invalid type: string "two""#),
+        (r#"{"vcpu_count":300,"mem_size_mib":1}"#, "vcpu_count: invalid value: integer `300`"),
+        (r#"{"vcpu_count":1}"#, "missing field `mem_size_mib`"),
+        (r#"{"vcpu_count":1,"mem_size_mib":1,"x":1}"#, "unknown field `x`"),
+        (r#"{"vcpu_count":1,"vcpu_count":1,"mem_size_mib":1}"#, "duplicate field `vcpu_count`"),
+        (r#"{"vcpu_count":1,"mem_size_mib":1} 7"#, "trailing characters"),
+        (r#"{"vcpu_count":1"#, "EOF while parsing"),
+        ("\u{1}", "expected value"),
+        (r#"{"vcpu_count":1,"mem_size_mib":1,"huge_pages":"1G"}"#, "unknown variant `1G`"),
+    ] {
+        let error = read::<MachineConfig>(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(said), "{text}: {error}");
+    }
+    for (text, said) in [
+        (r#""tx_rate_limiter":{"ops":{"size":1,"refill_time":1}}"#, "tx_rate_limiter: ops"),
+        (r#""allowances":{"pps":0}"#, "pps is 0"),
+        (
+            r#""allowances":{"bw_in":1},"rx_rate_limiter":{"bandwidth":{"size":1,"refill_time":1}}"#,
+            "rx_rate_limiter: allowances.bw_in says the same",
+        ),
+        (
+            r#""rx_rate_limiter":{"bandwidth":{"size":18446744073709551615,"refill_time":1}}"#,
+            "rx_rate_limiter: bandwidth is too large",
+        ),
+        (
+            r#""rx_rate_limiter":{"bandwidth":{"size":1,"refill_time":18446744073709551615}}"#,
+            "below one bit",
+        ),
+    ] {
+        let error = limits(text).unwrap_err().to_string();
+        assert!(error.contains(said), "{text}: {error}");
+    }
+    let other = nic(r#"{"iface_id":"eth1","host_dev_name":"t"}"#).unwrap_err().to_string();
+    assert_eq!(other, r#"iface_id: "eth1" is not the id in the path, "eth0""#);
+}
+
+#[test]
+fn errors_speak_the_words_of_the_api() {
+    use crate::vm::spec::SettingError;
+    let error = ActionError::from(SettingError::Cpus(99));
+    assert_eq!(complaint(&error), "vcpu_count: 99 vCPUs; a machine has 1 to 64");
+    let twice = SettingError::IdTwice("x".into());
+    assert!(complaint(&twice.into()).starts_with("network-interfaces: id"));
+}
+
+proptest! {
+    #[test]
+    fn what_a_card_is_shown_as_makes_the_same_card_again(
+        queues in 1u16..=64, mtu in proptest::option::of(128u16..9000), bw in any::<Option<u64>>(),
+        ena in any::<bool>(), fds in any::<bool>(),
+    ) {
+        let backend = match fds {
+            true => BackendSpec::Fd((3..).take(queues.into()).collect()),
+            false => BackendSpec::Tap("tap0".into()),
+        };
+        let nic = NicSpec {
+            backend,
+            queues,
+            mtu,
+            model: if ena { Model::Ena } else { Model::Virtio },
+            limits: Allowed { bw_in: bw.filter(|bw| *bw > 0), ..Allowed::default() },
+            ..NicSpec::on_tap("eth0", "tap0")
+        };
+        let text = serde_json::to_string(&NetworkInterface::from(&nic)).unwrap();
+        let again = read::<NetworkInterface>(text.as_bytes()).unwrap().into_spec("eth0");
+        prop_assert_eq!(again, Ok(nic));
+    }
+
+    #[test]
+    fn no_text_makes_reading_panic(text in "\\PC{0,200}", json in "[\\[{\"a-z0-9:,.}\\]]{0,200}") {
+        for text in [text, json] {
+            let _ = read::<NetworkInterface>(text.as_bytes()).map(|nic| nic.into_spec("x"));
+            let _ = read::<MachineConfig>(text.as_bytes()).map(MachineSpec::try_from);
+            let _ = read::<BootSource>(text.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Manual pages and shell completions, printed from the command line itself.
+
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::cli::Args;
+use crate::ctl;
+
+/// The whole command line.
+fn command() -> clap::Command {
+    Args::command().subcommand(ctl::command().name("ctl").bin_name("vmm ctl"))
+}
+
+fn page(command: clap::Command) -> Vec<u8> {
+    let mut text = Vec::new();
+    let man = clap_mangen::Man::new(command).date("").source("vmm").manual("vmm");
+    man.render(&mut text).expect("memory can be written");
+    text
+}
+
+/// A page for each command of `vmm ctl`, and for it and `vmm`.
+fn pages() -> Vec<(PathBuf, Vec<u8>)> {
+    let man = Path::new("man");
+    let mut pages = vec![(man.join("vmm.1"), page(command().name("vmm")))];
+    let all = ctl::command();
+    for part in all.get_subcommands() {
+        let name: &'static str = format!("vmm-ctl-{}", part.get_name()).leak();
+        let version = env!("CARGO_PKG_VERSION");
+        pages.push((man.join(format!("{name}.1")), page(part.clone().name(name).version(version))));
+    }
+    pages.push((man.join("vmm-ctl.1"), page(all.name("vmm-ctl"))));
+    pages
+}
+
+fn completions() -> Vec<(PathBuf, Vec<u8>)> {
+    let shells = [(Shell::Bash, "vmm.bash"), (Shell::Zsh, "_vmm"), (Shell::Fish, "vmm.fish")];
+    let one = |(shell, name): (Shell, &str)| {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut command(), "vmm", &mut text);
+        (Path::new("completions").join(name), text)
+    };
+    shells.map(one).to_vec()
+}
+
+/// Prints them again with `UPDATE_GENERATED=1` in the environment.
+#[test]
+fn manual_pages_and_completions_are_those_of_the_command_line() {
+    let resources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../resources");
+    let renew = std::env::var_os("UPDATE_GENERATED").is_some();
+    for (name, text) in pages().into_iter().chain(completions()) {
+        let path = resources.join(name);
+        if renew {
+            std::fs::create_dir_all(path.parent().expect("it is in a folder"))
+                .expect("the source tree can be written");
+            std::fs::write(&path, text).expect("the source tree can be written");
+            continue;
+        }
+        let there = std::fs::read(&path).unwrap_or_default();
+        assert!(there == text, "{} is old; UPDATE_GENERATED=1 renews it", path.display());
+    }
+}

@@ -1,0 +1,126 @@
+//! Figures of the VMM and its machine, as lines of JSON in a file.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use device_core::counters;
+use serde::Serialize;
+
+use super::events::now_ms;
+use super::output::{self, OutputError};
+use super::start::cpu_time;
+
+/// Time between two lines.
+const PERIOD: Duration = Duration::from_secs(60);
+
+counters! {
+    /// Why one vCPU left the guest, since its machine was built.
+    pub struct VcpuCounters { port_reads, port_writes, mmio_reads, mmio_writes, kicks }
+}
+
+/// What it took from the beginning of the one who started the process to its own.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct StartTimes {
+    /// Wall clock and CPU time in microseconds, if one was told when they began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process_startup_time_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process_startup_time_cpu_us: Option<u64>,
+}
+
+impl StartTimes {
+    /// Both clocks' times now, since those given.
+    pub fn since(wall_us: Option<u64>, cpu_us: Option<u64>) -> StartTimes {
+        let passed = |now: Duration, then: u64| {
+            u64::try_from(now.as_micros()).unwrap_or(u64::MAX).saturating_sub(then)
+        };
+        StartTimes {
+            process_startup_time_us: wall_us.map(|then| passed(monotonic(), then)),
+            process_startup_time_cpu_us: cpu_us.map(|then| passed(cpu_time(), then)),
+        }
+    }
+}
+
+/// The clock that the starter's time is of.
+fn monotonic() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes one timespec; the clock exists on every Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Counters by name.
+pub type Counts = BTreeMap<&'static str, u64>;
+
+/// All figures at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    #[serde(rename = "utc_timestamp_ms")]
+    pub at_ms: u64,
+    pub api_server: StartTimes,
+    pub vmm: VmmFigures,
+    /// Of each vCPU, in order.
+    pub vcpus: Vec<Counts>,
+    /// Of each queue pair, in order, of each card by its id.
+    pub network: BTreeMap<String, Vec<Counts>>,
+}
+
+/// What is not of any vCPU or card.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct VmmFigures {
+    /// Accesses of the guest that no device covers.
+    pub unmapped_reads: u64,
+    pub unmapped_writes: u64,
+    /// How often the machine was paused.
+    pub pauses: u64,
+}
+
+impl Figures {
+    /// Figures of a machine that does not exist yet.
+    pub fn empty(api_server: StartTimes) -> Figures {
+        Figures {
+            at_ms: now_ms(),
+            api_server,
+            vmm: VmmFigures::default(),
+            vcpus: Vec::new(),
+            network: BTreeMap::new(),
+        }
+    }
+
+    /// Adds the vCPUs.
+    pub fn of_vcpus(&mut self, vcpus: &[Arc<VcpuCounters>]) {
+        self.vcpus = vcpus.iter().map(|counters| counters.values().collect()).collect();
+    }
+}
+
+/// The file that figures are written to.
+pub struct MetricsFile {
+    file: File,
+    due: Instant,
+}
+
+impl MetricsFile {
+    pub fn open(path: &Path, now: Instant) -> Result<MetricsFile, OutputError> {
+        Ok(MetricsFile { file: output::open(path)?, due: now + PERIOD })
+    }
+
+    /// When the next line is due.
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Appends a line. What the file has no room for is lost.
+    pub fn write(&mut self, figures: &Figures, now: Instant) {
+        self.due = now + PERIOD;
+        let line = serde_json::to_string(figures).map(|line| line + "\n");
+        let written =
+            line.map_err(Into::into).and_then(|line| self.file.write_all(line.as_bytes()));
+        if let Err(error) = written {
+            tracing::warn!("a line of metrics is lost: {error}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The figures as OpenMetrics text.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::metrics::Figures;
+
+/// Kind of the text (OpenMetrics 1.0, content type).
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Writes the figures of the machine `id`, which is in `state`.
+pub fn text(id: &str, state: &str, figures: Figures) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    let (id, state) = (id.to_string(), state.to_string());
+    registry.register_collector(Box::new(Shown { id, state, figures }));
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Shown {
+    id: String,
+    state: String,
+    figures: Figures,
+}
+
+/// A value and its labels.
+type Sample<'a> = (Vec<(&'a str, String)>, u64);
+
+impl Collector for Shown {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
+        let labels = [("id", self.id.clone()), ("state", self.state.clone())];
+        let about = "1 for the machine's name and state";
+        let mut family = out.encode_descriptor("vmm_state", about, None, MetricType::Gauge)?;
+        ConstGauge::new(1i64).encode(family.encode_family(&labels)?)?;
+
+        let vmm = &self.figures.vmm;
+        let access = |kind: &str, count| (vec![("access", kind.to_string())], count);
+        let unmapped = [access("read", vmm.unmapped_reads), access("write", vmm.unmapped_writes)];
+        counter(&mut out, "vmm_unmapped_accesses", "Accesses that no device covers", &unmapped)?;
+        counter(&mut out, "vmm_pauses", "Pauses of the machine", &[(Vec::new(), vmm.pauses)])?;
+
+        let exits: Vec<Sample<'_>> = (0..)
+            .zip(&self.figures.vcpus)
+            .flat_map(|(vcpu, counts): (u32, _)| {
+                let labels =
+                    move |why: &str| vec![("vcpu", vcpu.to_string()), ("reason", why.to_string())];
+                counts.iter().map(move |(why, count)| (labels(why), *count))
+            })
+            .collect();
+        counter(&mut out, "vmm_vcpu_exits", "Times that a vCPU left the guest", &exits)?;
+        self.encode_network(&mut out)
+    }
+}
+
+impl Shown {
+    /// One family for each counter, whatever card and queue it is of.
+    fn encode_network(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let blocks = || self.figures.network.values().flatten();
+        let mut names: Vec<&str> = blocks().flat_map(|block| block.keys().copied()).collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            let mut samples: Vec<Sample<'_>> = Vec::new();
+            for (card, queues) in &self.figures.network {
+                for (queue, block) in queues.iter().enumerate() {
+                    let Some(count) = block.get(name) else { continue };
+                    let labels = vec![("iface", card.clone()), ("queue", queue.to_string())];
+                    samples.push((labels, *count));
+                }
+            }
+            let about = format!("{} of one queue pair", name.replace('_', " "));
+            counter(out, &format!("vmm_net_{name}"), &about, &samples)?;
+        }
+        Ok(())
+    }
+}
+
+fn counter(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    about: &str,
+    samples: &[Sample<'_>],
+) -> fmt::Result {
+    let mut family = out.encode_descriptor(name, about, None, MetricType::Counter)?;
+    for (labels, count) in samples {
+        if labels.is_empty() {
+            return ConstCounter::new(*count).encode(family);
+        }
+        let labels: &[(&str, String)] = labels;
+        ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::metrics::StartTimes;
+
+    #[test]
+    fn each_card_queue_and_vcpu_has_its_labels() {
+        let mut figures = Figures::empty(StartTimes::default());
+        figures.vcpus = vec![[("mmio_reads", 3)].into(), [("mmio_reads", 4)].into()];
+        let queues = vec![[("tx_frames", 1)].into(), [("tx_frames", 2), ("rx_bytes", 9)].into()];
+        figures.network.insert("eth0".into(), queues);
+        figures.vmm.pauses = 5;
+        let text = text("vm-1", "Running", figures).unwrap();
+        for line in [
+            r#"vmm_state{id="vm-1",state="Running"} 1"#,
+            r#"vmm_vcpu_exits_total{vcpu="1",reason="mmio_reads"} 4"#,
+            r#"vmm_net_tx_frames_total{iface="eth0",queue="1"} 2"#,
+            r#"vmm_net_rx_bytes_total{iface="eth0",queue="1"} 9"#,
+            "vmm_pauses_total 5",
+            "# TYPE vmm_net_tx_frames counter",
+        ] {
+            assert!(text.lines().any(|given| given == line), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

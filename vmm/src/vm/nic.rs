@@ -1,0 +1,208 @@
+//! What can be asked of a network card while its machine lives.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use device_core::interrupt::{MsiMessage, MsiSet};
+use devices::net::control::capture::{CaptureError, CaptureSpec, CaptureState};
+use devices::net::control::inspect::{Inspection, RssState};
+use devices::net::control::latency::Latency;
+use devices::net::control::{ExplainError, Fault, NicControl, NoSuchFault};
+use devices::net::rss::{Explained, FlowKey};
+use serde::Serialize;
+
+use crate::dialect::network::LimitPatch;
+
+/// A card that lets itself be looked into, and its interrupts.
+#[derive(Clone)]
+pub struct Nic {
+    pub control: Arc<dyn NicControl>,
+    pub msi: Option<Arc<dyn MsiSet>>,
+    /// vCPUs of the machine.
+    pub cpus: u8,
+}
+
+/// One thing to ask.
+#[derive(Debug)]
+pub enum NicAsk {
+    Inspect,
+    Rss,
+    Explain(FlowKey),
+    Limit(LimitPatch),
+    SetLink(bool),
+    Inject(Fault),
+    ClearFaults,
+    /// Into this file, which is made.
+    StartCapture(PathBuf, CaptureSpec),
+    StopCapture,
+    Capture,
+    MeasureLatency(bool),
+    Latency,
+}
+
+/// What a card answers.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum NicReply {
+    Done,
+    Inspection(Box<Inspection>),
+    Rss(Box<RssState>),
+    Explained(Way),
+    Capture(Box<CaptureState>),
+    Latency(Box<Latency>),
+}
+
+/// The way of a flow, down to the vCPU that is interrupted.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Way {
+    #[serde(flatten)]
+    explained: Explained,
+    /// vCPUs that the vector may interrupt, as the guest routed it; `None` while it is not.
+    vcpus: Option<Vec<u8>>,
+}
+
+/// Why a card did not do or tell something. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum NicError {
+    #[error("the guest's driver has set no hash key and table")]
+    NoRss,
+    #[error("flow")]
+    Explain(#[from] ExplainError),
+    #[error("fault")]
+    Fault(#[from] NoSuchFault),
+    #[error("there is no capture")]
+    NoCapture,
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    #[error(
+        "path: {} exists; a capture is written to a new file, so remove it or choose another path",
+        path.display()
+    )]
+    CaptureExists { path: PathBuf },
+    #[error("path: cannot make {}", path.display())]
+    CaptureFile { path: PathBuf, source: io::Error },
+    #[error("latency was never measured; PUT .../latency begins to")]
+    NoLatency,
+}
+
+impl Nic {
+    pub fn answer(&self, ask: NicAsk) -> Result<NicReply, NicError> {
+        let card = &self.control;
+        match ask {
+            NicAsk::Inspect => Ok(NicReply::Inspection(Box::new(card.inspect()))),
+            NicAsk::Rss => {
+                card.rss().map(|rss| NicReply::Rss(Box::new(rss))).ok_or(NicError::NoRss)
+            }
+            NicAsk::Explain(flow) => {
+                let explained = card.explain(&flow)?;
+                let vcpus = explained.vector.and_then(|vector| self.interrupted_by(vector));
+                Ok(NicReply::Explained(Way { explained, vcpus }))
+            }
+            NicAsk::Limit(patch) => {
+                card.limit(&patch.apply(&card.allowed()));
+                Ok(NicReply::Done)
+            }
+            NicAsk::SetLink(up) => {
+                card.set_link(up);
+                Ok(NicReply::Done)
+            }
+            NicAsk::Inject(fault) => {
+                card.inject(fault)?;
+                Ok(NicReply::Done)
+            }
+            NicAsk::ClearFaults => {
+                card.clear_faults();
+                Ok(NicReply::Done)
+            }
+            NicAsk::StartCapture(path, spec) => self.start_capture(&path, &spec),
+            NicAsk::StopCapture => capture(card.stop_capture()),
+            NicAsk::Capture => capture(card.capture()),
+            NicAsk::MeasureLatency(on) => {
+                card.measure_latency(on);
+                Ok(NicReply::Done)
+            }
+            NicAsk::Latency => {
+                let latency = card.latency().ok_or(NicError::NoLatency)?;
+                Ok(NicReply::Latency(Box::new(latency)))
+            }
+        }
+    }
+
+    fn start_capture(&self, path: &Path, spec: &CaptureSpec) -> Result<NicReply, NicError> {
+        let pairs = u16::try_from(self.control.inspect().pairs.len()).unwrap_or(u16::MAX);
+        // Before the file is made.
+        spec.validate(pairs)?;
+        let file = create(path)?;
+        if let Err(error) = self.control.start_capture(file, spec) {
+            // Ours, and empty.
+            let _ = std::fs::remove_file(path);
+            return Err(error.into());
+        }
+        Ok(NicReply::Done)
+    }
+
+    fn interrupted_by(&self, vector: u16) -> Option<Vec<u8>> {
+        Some(vcpus_of(self.msi.as_ref()?.target(vector)?, self.cpus))
+    }
+}
+
+fn capture(state: Option<CaptureState>) -> Result<NicReply, NicError> {
+    state.map(|state| NicReply::Capture(Box::new(state))).ok_or(NicError::NoCapture)
+}
+
+/// Makes a file that was not there.
+fn create(path: &Path) -> Result<File, NicError> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => NicError::CaptureExists { path: path.into() },
+        _ => NicError::CaptureFile { path: path.into(), source },
+    })
+}
+
+/// Bits of a message's address (Intel SDM 3, 11.11.1): where the destination is, whether it is a set
+/// of processors, and the destination that means all.
+const DESTINATION: u32 = 12;
+const LOGICAL: u64 = 1 << 2;
+const ALL: u8 = 0xff;
+
+/// The vCPUs, of `cpus`, that a message may interrupt. Their APIC ids are their indices, and so are
+/// their places in a set.
+fn vcpus_of(message: MsiMessage, cpus: u8) -> Vec<u8> {
+    let destination = (message.address >> DESTINATION) as u8;
+    let hit = |cpu: &u8| match message.address & LOGICAL {
+        _ if destination == ALL => true,
+        0 => *cpu == destination,
+        _ => *cpu < 8 && destination >> cpu & 1 == 1,
+    };
+    (0..cpus).filter(hit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_one_vcpu_or_a_set_or_all() {
+        let vcpus = |address| vcpus_of(MsiMessage { address, data: 0x21 }, 12);
+        assert_eq!(vcpus(0xfee0_3000), [3]);
+        assert_eq!(vcpus(0xfee0_b000), [11]);
+        assert_eq!(vcpus(0xfee0_c000), Vec::<u8>::new());
+        assert_eq!(vcpus(0xfee8_100c), [0, 7]);
+        assert_eq!(vcpus(0xfeef_f004).len(), 12);
+    }
+
+    #[test]
+    fn a_capture_never_takes_the_place_of_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kernel");
+        create(&path).unwrap();
+        std::fs::write(&path, "precious").unwrap();
+        assert!(matches!(create(&path), Err(NicError::CaptureExists { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        let nowhere = folder.path().join("no/where");
+        assert!(matches!(create(&nowhere), Err(NicError::CaptureFile { .. })));
+    }
+}
