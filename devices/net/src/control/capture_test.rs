@@ -1,3 +1,5 @@
+//! Tests of what can be said of a capture.
+
 use super::*;
 
 #[test]
