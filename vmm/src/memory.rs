@@ -87,6 +87,25 @@ pub fn map(bytes: u64, pages: Pages) -> io::Result<GuestRam> {
     Ram::from_regions(regions).map(Arc::new).map_err(io::Error::other)
 }
 
+unsafe extern "C" {
+    /// The first byte of the program's image, and the first behind its code, by the linker.
+    static __executable_start: u8;
+    static etext: u8;
+}
+
+/// Lets go of the program's code and constants: most of what a start touched is not needed again, and
+/// what is comes back from the page cache when it is.
+pub fn forget_start() {
+    let start = &raw const __executable_start;
+    let start = start.wrapping_add(start.align_offset(PAGE));
+    let len = (&raw const etext).addr().saturating_sub(start.addr()) & !(PAGE - 1);
+    // SAFETY: the pages are mapped from the program's file and are never written, so that they read
+    // the same when they come back.
+    unsafe { libc::madvise(start.cast_mut().cast(), len, libc::MADV_DONTNEED) };
+}
+
+const PAGE: usize = 4096;
+
 /// Unmaps RAM of a machine that came to nothing. It stays if anyone still holds it.
 pub fn release(ram: GuestRam) {
     let Ok(ram) = Arc::try_unwrap(ram) else {

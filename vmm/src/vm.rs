@@ -17,6 +17,7 @@ use device_core::worker::Threads;
 use devices::legacy::KeyboardNotReady;
 use kvm_ioctls::VmFd;
 
+use crate::memory;
 use crate::observe;
 use crate::observe::metrics::{Figures, VcpuCounters, VmmFigures};
 use crate::vcpu::run::Unmapped;
@@ -53,7 +54,10 @@ impl Vm {
     pub fn resume(&mut self) -> Result<(), NotAllowed> {
         let after = self.state.after(Event::Resume)?;
         match self.reading.take() {
-            Some(reading) => observe::start::report(reading),
+            Some(reading) => {
+                memory::forget_start();
+                observe::start::report(reading);
+            }
             None => self.registry.iter().for_each(|device| device.start()),
         }
         self.vcpus.iter().for_each(VcpuThread::resume);

@@ -50,14 +50,49 @@ impl Ring {
         self.words.len() as u64
     }
 
-    /// The `count` words from position `at` on, in order; at most all there are.
+    /// The `count` words from position `at` on, in two slices; at most all there are.
     #[inline]
-    fn words(&self, at: u64, count: usize) -> impl Iterator<Item = &AtomicU64> {
+    fn places(&self, at: u64, count: usize) -> (&[AtomicU64], &[AtomicU64]) {
         let start = (at & self.capacity().wrapping_sub(1)) as usize; // below their number
         let (before, from) = self.words.split_at_checked(start).unwrap_or_default();
         let straight = from.get(..count).unwrap_or(from);
         let wrapped = before.get(..count.saturating_sub(straight.len())).unwrap_or(before);
+        (straight, wrapped)
+    }
+
+    /// The same, in order.
+    fn words(&self, at: u64, count: usize) -> impl Iterator<Item = &AtomicU64> {
+        let (straight, wrapped) = self.places(at, count);
         straight.iter().chain(wrapped)
+    }
+}
+
+/// Stores values from the front of two slices on; returns what of them is left.
+#[inline]
+fn fill<'a>(
+    straight: &'a [AtomicU64],
+    wrapped: &'a [AtomicU64],
+    mut values: impl ExactSizeIterator<Item = u64>,
+) -> (&'a [AtomicU64], &'a [AtomicU64]) {
+    let store = |places: &[AtomicU64], values: &mut dyn Iterator<Item = u64>| {
+        for (place, value) in places.iter().zip(values) {
+            place.store(value, Ordering::Relaxed);
+        }
+    };
+    match straight.split_at_checked(values.len()) {
+        Some((places, straight)) => {
+            for (place, value) in places.iter().zip(values) {
+                place.store(value, Ordering::Relaxed);
+            }
+            (straight, wrapped)
+        }
+        None => {
+            store(straight, &mut values.by_ref().take(straight.len()));
+            let (places, wrapped) =
+                wrapped.split_at_checked(values.len()).unwrap_or((wrapped, &[]));
+            store(places, &mut values);
+            (&[], wrapped)
+        }
     }
 }
 
@@ -74,14 +109,17 @@ impl Sink {
                 return false;
             }
         }
-        let (whole, rest) = bytes.as_chunks::<8>();
-        let mut last = [0; 8];
-        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        let last = Some(u64::from_le_bytes(last)).filter(|_| !rest.is_empty());
-        let packed = whole.iter().map(|eight| u64::from_le_bytes(*eight)).chain(last);
-        let all = std::iter::once(count as u64).chain(words.iter().copied()).chain(packed);
-        for (place, word) in self.ring.words(self.tail, count).zip(all) {
-            place.store(word, Ordering::Relaxed);
+        let (straight, wrapped) = self.ring.places(self.tail, count);
+        // Most records do not wrap; then these are plain loops over one slice each.
+        let length = [count as u64];
+        let rest = fill(straight, wrapped, length.iter().copied());
+        let rest = fill(rest.0, rest.1, words.iter().copied());
+        let (whole, tail) = bytes.as_chunks::<8>();
+        let rest = fill(rest.0, rest.1, whole.iter().map(|eight| u64::from_le_bytes(*eight)));
+        if !tail.is_empty() {
+            let mut last = [0; 8];
+            last.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
+            fill(rest.0, rest.1, std::iter::once(u64::from_le_bytes(last)));
         }
         self.tail = after;
         self.ring.tail.0.store(after, Ordering::Release); // pairs with `see`

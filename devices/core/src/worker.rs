@@ -185,6 +185,12 @@ impl IoThread {
         Ok(IoThread { mailbox, _end: Arc::new(end) })
     }
 
+    /// Whether it is no thread.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn is_by_hand(&self) -> bool {
+        self.mailbox.by_hand.is_some()
+    }
+
     fn spawn(
         name: &str,
         mailbox: Arc<Mailbox>,

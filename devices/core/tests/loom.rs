@@ -16,7 +16,7 @@ mod sync {
 }
 
 use loom::sync::Notify;
-use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use loom::thread;
 
 use doorbell::{Doorbell, Wake};
@@ -283,5 +283,21 @@ fn records_of_a_full_ring_are_read_whole_and_in_order() {
         }
         assert!(read.is_sorted(), "{read:?}");
         assert_eq!(read.len(), pushed);
+    });
+}
+
+#[test]
+#[should_panic(expected = "half a record")]
+fn control_a_ring_that_shows_before_it_writes_is_read_half() {
+    model(|| {
+        let (word, tail) = (shared(AtomicU64::new(0)), shared(AtomicU64::new(0)));
+        let writer = thread::spawn(move || {
+            tail.store(1, Ordering::Release);
+            word.store(7, Ordering::Relaxed);
+        });
+        if tail.load(Ordering::Acquire) == 1 {
+            assert_eq!(word.load(Ordering::Relaxed), 7, "half a record");
+        }
+        writer.join().unwrap();
     });
 }

@@ -1,17 +1,26 @@
 //! Frames through an ENA card, one lane on one core, against a backend that costs nothing; the same
 //! as virtio-net's bench of this name.
 
+#[path = "../../net/benches/thread_time.rs"]
+mod thread_time;
+
+use std::fs::File;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use device_core::GuestRam;
 use device_core::ram_window::RamWindow;
+use device_core::worker::Threads;
 use ena::testing::bench::{ABLE, Bench, spec};
 use ena::testing::driver::{Driver, Queue, transmit};
 use net::backend::null::Null;
 use net::backend::script::stage;
 use net::backend::{NetQueue, loopback};
 use net::control::NicControl;
+use net::control::capture::CaptureSpec;
 use net::frame::Csum;
 use vm_memory::{Bytes, GuestAddress};
+
+use thread_time::ThreadTime;
 
 /// Frames between two looks of the driver; also the depth of the rings, so that descriptors differ
 /// between laps by nothing but their phase.
@@ -28,7 +37,10 @@ fn driver(len: usize, csum: Csum) -> Driver {
 
 fn driver_on(queue: Box<dyn NetQueue>) -> Driver {
     let (backend, _, _) = stage(1, ABLE).expect("eventfd");
-    let mut driver = Driver::on(Bench::plugged(&spec(), Box::new(backend), vec![queue], vec![]));
+    // Captures are written beside, as in a machine.
+    let threads = Threads::by_hand().and_then(Threads::with_capture_thread).expect("a thread");
+    let bench = Bench::on_threads(threads, &spec(), Box::new(backend), vec![queue], vec![]);
+    let mut driver = Driver::on(bench);
     driver.probe();
     driver
 }
@@ -98,7 +110,7 @@ fn again(driver: &mut Driver, queue: &mut Queue) {
     driver.bench.write(queue.doorbell, queue.posted.into());
 }
 
-fn transmits(c: &mut Criterion) {
+fn transmits(c: &mut Criterion<ThreadTime>) {
     let mut group = c.benchmark_group("ena tx");
     let cases = [("60", BATCH, 60, 1), ("1514", BATCH, 1514, 1), ("9012 in 4", 256, 9012, 4)];
     for (name, depth, len, pieces) in cases {
@@ -122,7 +134,7 @@ fn transmits(c: &mut Criterion) {
     group.finish();
 }
 
-type Group<'a> = criterion::BenchmarkGroup<'a, criterion::measurement::WallTime>;
+type Group<'a> = criterion::BenchmarkGroup<'a, ThreadTime>;
 
 fn measure(group: &mut Group<'_>, name: &str, mut driver: Driver, mut laps: Laps, frames: u16) {
     let mut turns = 0;
@@ -137,7 +149,7 @@ fn measure(group: &mut Group<'_>, name: &str, mut driver: Driver, mut laps: Laps
     assert_eq!(sent, Some(turns * u64::from(frames)), "frames were lost");
 }
 
-fn receives(c: &mut Criterion) {
+fn receives(c: &mut Criterion<ThreadTime>) {
     let mut group = c.benchmark_group("ena rx");
     // Frames vouched for are what a TAP brings of a host's own TCP and of its network cards; others
     // are summed up, which a virtio driver would have to do itself.
@@ -151,61 +163,113 @@ fn receives(c: &mut Criterion) {
     for (name, len, buffers, csum) in cases {
         let frames = BATCH / buffers;
         group.throughput(Throughput::Elements(frames.into()));
-        let mut driver = driver(len, csum);
-        let mut queue = driver.create_rx(BATCH, 1);
-        for id in 0..BATCH {
-            driver.post_buffer(&mut queue, id, 1536);
-        }
-        // Only whole frames' worth at a time.
-        let step = frames * buffers;
-        queue.posted = 0;
-        let mut turns = 0;
-        group.bench_function(BenchmarkId::from_parameter(name), |b| {
-            b.iter(|| {
-                queue.posted = queue.posted.wrapping_add(step);
-                driver.unmask(&queue);
-                driver.bench.write(queue.doorbell, queue.posted.into());
-                driver.bench.settle();
-                turns += 1;
-            });
-        });
-        let received = driver.bench.card.inspect().totals.get("rx_frames");
-        assert_eq!(received, Some(turns * u64::from(frames)), "frames were lost");
+        receive(&mut group, name, driver(len, csum), frames, buffers);
     }
     group.finish();
+}
+
+/// Measures frames that take so many buffers each.
+fn receive(group: &mut Group<'_>, name: &str, mut driver: Driver, frames: u16, buffers: u16) {
+    let mut queue = driver.create_rx(BATCH, 1);
+    for id in 0..BATCH {
+        driver.post_buffer(&mut queue, id, 1536);
+    }
+    // Only whole frames' worth at a time.
+    let step = frames * buffers;
+    queue.posted = 0;
+    let mut turns = 0;
+    group.bench_function(BenchmarkId::from_parameter(name), |b| {
+        b.iter(|| {
+            queue.posted = queue.posted.wrapping_add(step);
+            driver.unmask(&queue);
+            driver.bench.write(queue.doorbell, queue.posted.into());
+            driver.bench.settle();
+            turns += 1;
+        });
+    });
+    let received = driver.bench.card.inspect().totals.get("rx_frames");
+    assert_eq!(received, Some(turns * u64::from(frames)), "frames were lost");
 }
 
 /// Each frame out and in again, its bytes copied once on either way.
-fn around(c: &mut Criterion) {
+fn around(c: &mut Criterion<ThreadTime>) {
     let mut group = c.benchmark_group("ena loopback");
     group.throughput(Throughput::Elements(BATCH.into()));
     for len in [60, 1514] {
-        let mut driver = driver_on(Box::new(loopback::Queue::new().expect("eventfd")));
-        let (mut tx, mut rx) = (driver.create_tx(BATCH, 1), driver.create_rx(BATCH, 1));
-        fill(&mut driver, &mut tx, len, 1);
-        for id in 0..BATCH {
-            driver.post_buffer(&mut rx, id, 2048);
-        }
-        rx.posted = 0;
-        let mut tx = Laps::new(tx, driver.bench.memory.clone(), 16);
-        let mut turns = 0;
-        group.bench_function(BenchmarkId::from_parameter(len), |b| {
-            b.iter(|| {
-                again(&mut driver, &mut rx);
-                tx.write(&mut driver);
-                driver.bench.settle();
-                // The loopback's own wake.
-                driver.bench.settle();
-                turns += 1;
-            });
-        });
-        let totals = driver.bench.card.inspect().totals;
-        let frames = turns * u64::from(BATCH);
-        let passed = (totals.get("tx_frames"), totals.get("rx_frames"));
-        assert_eq!(passed, (Some(frames), Some(frames)), "frames were lost");
+        around_with(&mut group, &len.to_string(), len, &|_| {});
     }
     group.finish();
 }
 
-criterion_group!(benches, transmits, receives, around);
+/// What looking on costs: latencies, headers captured, whole frames captured.
+fn observed(c: &mut Criterion<ThreadTime>) {
+    let mut group = c.benchmark_group("ena observed");
+    group.throughput(Throughput::Elements(BATCH.into()));
+    let capture = |snap_len| CaptureSpec { snap_len, max_bytes: 1 << 40, ..CaptureSpec::default() };
+    let start = |card: &dyn NicControl, snap_len| {
+        let nowhere = File::create("/dev/null").expect("every Linux has it");
+        card.start_capture(nowhere, &capture(snap_len)).expect("a capture that can be");
+    };
+    type Look<'a> = (&'a str, &'a dyn Fn(&dyn NicControl));
+    let looks: [Look<'_>; 4] = [
+        ("not", &|_| {}),
+        ("by latency", &|card| card.measure_latency(true)),
+        ("by headers", &|card| start(card, 128)),
+        ("whole", &|card| start(card, 65_535)),
+    ];
+    for (how, look) in looks {
+        for len in [60, 1514] {
+            around_with(&mut group, &format!("{len} {how}"), len, look);
+        }
+    }
+    for (how, look) in looks {
+        let mut driver = driver(60, Csum::Unknown);
+        look(&*driver.bench.card);
+        let mut queue = driver.create_tx(BATCH, 1);
+        fill(&mut driver, &mut queue, 60, 1);
+        let laps = Laps::new(queue, driver.bench.memory.clone(), 16);
+        measure(&mut group, &format!("tx 60 {how}"), driver, laps, BATCH);
+        let driver = self::driver(60, Csum::Valid);
+        look(&*driver.bench.card);
+        receive(&mut group, &format!("rx 60 {how}"), driver, BATCH, 1);
+    }
+    group.finish();
+}
+
+/// Measures a driver with `look` that sends frames of `len` bytes to itself.
+fn around_with(group: &mut Group<'_>, name: &str, len: u16, look: &dyn Fn(&dyn NicControl)) {
+    let mut driver = driver_on(Box::new(loopback::Queue::new().expect("eventfd")));
+    let (mut tx, mut rx) = (driver.create_tx(BATCH, 1), driver.create_rx(BATCH, 1));
+    fill(&mut driver, &mut tx, len, 1);
+    for id in 0..BATCH {
+        driver.post_buffer(&mut rx, id, 2048);
+    }
+    rx.posted = 0;
+    let mut tx = Laps::new(tx, driver.bench.memory.clone(), 16);
+    look(&*driver.bench.card);
+    let mut turns = 0;
+    group.bench_function(BenchmarkId::from_parameter(name), |b| {
+        b.iter(|| {
+            again(&mut driver, &mut rx);
+            tx.write(&mut driver);
+            driver.bench.settle();
+            // The loopback's own wake.
+            driver.bench.settle();
+            turns += 1;
+        });
+    });
+    let totals = driver.bench.card.inspect().totals;
+    let frames = turns * u64::from(BATCH);
+    let passed = (totals.get("tx_frames"), totals.get("rx_frames"));
+    assert_eq!(passed, (Some(frames), Some(frames)), "frames were lost");
+    if let Some(capture) = driver.bench.card.stop_capture() {
+        println!("captured {} frames, dropped {}", capture.frames, capture.dropped);
+    }
+}
+
+criterion_group!(
+    name = benches;
+    config = Criterion::default().with_measurement(ThreadTime);
+    targets = transmits, receives, around, observed
+);
 criterion_main!(benches);

@@ -555,7 +555,8 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
 impl<T: TxRing, R: RxRing> Lane<T, R> {
     /// Without a cable, or a ring: empties the backend, if what is there was meant for this lane.
     fn throw_away(&mut self) -> Progress {
-        let Incoming { frame, readable, spill, drain, nowhere: Some(nowhere), .. } = &mut self.rx
+        let Incoming { frame, readable, spill, held, drain, nowhere: Some(nowhere), .. } =
+            &mut self.rx
         else {
             return Progress::Idle;
         };
@@ -565,6 +566,9 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             (false, true) => &counters.rx_no_ring,
             (false, false) => return Progress::Idle,
         };
+        if held.take().is_some() {
+            lost.add(1);
+        }
         for _ in 0..BUDGET {
             if !*readable {
                 return Progress::Idle;

@@ -1,15 +1,19 @@
 //! Tests of the data path with rings of a test's own, and the test's own clock.
 
 use std::collections::VecDeque;
+use std::io::{Read, Seek};
 
 use device_core::kick::borrow;
 use device_core::testing::ram;
+use device_core::worker::IoThread;
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::*;
 use crate::backend::Limits;
 use crate::backend::script::{Stage, stage};
+use crate::capture::{Capture, Subject};
+use crate::control::capture::CaptureSpec;
 use crate::ring::{PutOff, TxToken};
 use crate::scatter::Scatter;
 use crate::stage::limiter::Allowed;
@@ -221,6 +225,56 @@ fn a_fault_of_the_guest_shows_what_is_done_and_gives_the_ring_up() {
     it.tx().fault_at = None;
     assert_eq!(it.lane.pump_tx(it.at(0)), Progress::Idle);
     assert_eq!(it.stage.take_sent().len(), 3, "a ring that was given up is left alone");
+}
+
+#[test]
+fn a_frame_held_for_more_buffers_is_lost_with_the_cable() {
+    let mut it = Fixture::with_frames(0);
+    it.rx().posted.push_back(1000);
+    it.stage.bring(vec![1; 3000]);
+    it.stage.bring(vec![2; 60]);
+    let deadline = it.at(1000);
+    assert_eq!(it.lane.pump_rx(it.at(0)), Progress::Wait(deadline));
+    it.lane.link.pull(true);
+    it.lane.cable_changed(ram(0x1000));
+    assert_eq!(it.lane.pump_rx(it.at(1)), Progress::Idle);
+    assert_eq!(it.count("rx_no_link"), 2);
+    it.lane.link.pull(false);
+    it.lane.cable_changed(ram(0x1000));
+    it.rx().posted.extend([4000, 4000]);
+    it.stage.bring(vec![3; 61]);
+    assert_eq!(it.lane.pump_rx(it.at(2)), Progress::Idle);
+    assert_eq!(it.rx().delivered, [61]);
+}
+
+#[test]
+fn a_tee_sees_what_is_sent_and_what_is_delivered_whole() {
+    let mut it = Fixture::with_frames(1);
+    let file = tempfile::tempfile().unwrap();
+    let spec = CaptureSpec { snap_len: 65_535, ..CaptureSpec::default() };
+    let (home, outlook) = (IoThread::by_hand().unwrap(), Arc::default());
+    let subject = Subject { id: "test", backend: "script", outlook: &outlook };
+    let to = file.try_clone().unwrap();
+    let (mut capture, tees) = Capture::begin(to, spec, &[0], &subject, &home).unwrap();
+    it.lane.tee = tees.into_iter().next().map(Box::new);
+    it.lane.pump_tx(it.at(0));
+    // One that fits, and one that waits for its second buffer and comes in part from the spill.
+    it.rx().posted.extend([1000, 1000]);
+    it.stage.bring(vec![7; 900]);
+    it.stage.bring([vec![8; 900], vec![9; 1100]].concat());
+    it.lane.pump_rx(it.at(0));
+    it.rx().posted.push_back(4000);
+    it.lane.pump_rx(it.at(1));
+    assert_eq!(it.rx().delivered, [900, 2000]);
+    it.lane.tee = None;
+    capture.finish();
+    assert_eq!(capture.state().frames, 3);
+    let mut written = Vec::new();
+    (&file).rewind().unwrap();
+    (&file).read_to_end(&mut written).unwrap();
+    for frame in [vec![0; 60], vec![7; 900], [vec![8; 900], vec![9; 1100]].concat()] {
+        assert!(written.windows(frame.len()).any(|part| part == frame), "{}", frame.len());
+    }
 }
 
 #[test]

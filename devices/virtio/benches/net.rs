@@ -1,5 +1,8 @@
 //! Frames through virtio-net, one lane on one core, against a backend that costs nothing.
 
+#[path = "../../net/benches/thread_time.rs"]
+mod thread_time;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use device_core::testing::{TestMachine, ram};
 use device_core::worker::Threads;
@@ -13,6 +16,8 @@ use virtio::testing::nic::{
     ABLE, CTRL, HASH_REPORT, INDIRECT, MAC, MQ, MRG_RXBUF, Nic, RSS, RX_OFFLOADS, TX_OFFLOADS,
 };
 use virtio::testing::ring::{readable, writable};
+
+use thread_time::ThreadTime;
 
 /// Frames between two looks of the driver.
 const BATCH: u16 = 128;
@@ -50,7 +55,7 @@ fn nic_on(queue: Box<dyn NetQueue>, hashes: bool) -> Nic {
     nic
 }
 
-fn transmit(c: &mut Criterion) {
+fn transmit(c: &mut Criterion<ThreadTime>) {
     let mut group = c.benchmark_group("virtio-net tx");
     // A lane's turn ends after 1 MiB.
     let cases = [("60", BATCH, 60u32, 1), ("1514", BATCH, 1514, 2), ("64k in 17", 16, 65_000, 17)];
@@ -78,12 +83,12 @@ fn transmit(c: &mut Criterion) {
     group.finish();
 }
 
-fn receive(c: &mut Criterion) {
+fn receive(c: &mut Criterion<ThreadTime>) {
     receive_by("virtio-net rx", false, c);
     receive_by("virtio-net rx with hashes", true, c);
 }
 
-fn receive_by(name: &str, hashes: bool, c: &mut Criterion) {
+fn receive_by(name: &str, hashes: bool, c: &mut Criterion<ThreadTime>) {
     let mut group = c.benchmark_group(name);
     for (name, len, buffers) in [("60", 60, 1), ("1514", 1514, 1), ("64k in 43", 65_000, 43)] {
         let mut nic = nic_on(Box::new(Null::new(u64::MAX, len, Csum::Valid)), hashes);
@@ -112,12 +117,12 @@ fn receive_by(name: &str, hashes: bool, c: &mut Criterion) {
 }
 
 /// Each frame out and in again, its bytes copied once on either way.
-fn around(c: &mut Criterion) {
+fn around(c: &mut Criterion<ThreadTime>) {
     around_by("virtio-net loopback", false, c);
     around_by("virtio-net loopback with hashes", true, c);
 }
 
-fn around_by(name: &str, hashes: bool, c: &mut Criterion) {
+fn around_by(name: &str, hashes: bool, c: &mut Criterion<ThreadTime>) {
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Elements(BATCH.into()));
     for len in [60u32, 1514] {
@@ -155,5 +160,9 @@ fn around_by(name: &str, hashes: bool, c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, transmit, receive, around);
+criterion_group!(
+    name = benches;
+    config = Criterion::default().with_measurement(ThreadTime);
+    targets = transmit, receive, around
+);
 criterion_main!(benches);

@@ -81,8 +81,19 @@ impl Bench {
         queues: Vec<Box<dyn NetQueue>>,
         stages: Vec<Stage>,
     ) -> Bench {
+        Bench::on_threads(Threads::by_hand().unwrap(), spec, backend, queues, stages)
+    }
+
+    /// The same with other threads than none.
+    pub fn on_threads(
+        threads: Threads,
+        spec: &NicSpec,
+        backend: Box<dyn NetBackend>,
+        queues: Vec<Box<dyn NetQueue>>,
+        stages: Vec<Stage>,
+    ) -> Bench {
         let mut machine = TestMachine::new(ram(MEMORY));
-        machine.threads = Threads::by_hand().unwrap();
+        machine.threads = threads;
         let port = NetPort::with_backend("test", backend, queues, &machine.kit());
         let card = Ena::on_port(spec, port.unwrap(), &machine.kit()).unwrap();
         let bus = Bus::new();

@@ -1,11 +1,14 @@
 //! A guest that does anything: its steps are read from bytes, so that a fuzzer and a property test
 //! drive the same one.
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 use device_core::bus::Width;
 use device_core::device::Device;
+use net::control::capture::CaptureSpec;
 use net::control::{Fault, NicControl};
+use net::stage::limiter::Allowed;
 
 use super::bench::{Bench, MEMORY};
 use super::driver::{Driver, FATAL, Queue, READY, RESETTING, reg};
@@ -129,6 +132,7 @@ impl Guest {
                 2 => self.driver.set_rings(),
                 3 => bench
                     .mask_vector(u16::from(choices.byte() % 3), choices.byte().is_multiple_of(2)),
+                4 => look_on(bench, choices),
                 _ => bench.restore(),
             },
             18 => {
@@ -337,8 +341,33 @@ fn touched(bench: &Bench) -> [Vec<u8>; 2] {
     [bench.load(0, 0x10_0000), bench.load(MEMORY as u64 - 0x1000, 0x1000)]
 }
 
+/// What the one who runs the machine may ask at any time.
+fn look_on(bench: &Bench, choices: &mut Choices<'_>) {
+    let (card, on) = (&bench.card, choices.byte().is_multiple_of(2));
+    match choices.byte() % 6 {
+        0 => card.set_link(on),
+        1 => card.measure_latency(on),
+        2 => {
+            let pairs = card.inspect().pairs.len();
+            assert_eq!(card.counters().len(), pairs);
+            assert!(card.latency().is_none_or(|latency| latency.pairs.len() == pairs));
+            assert!(card.rss().is_none_or(|rss| rss.table.len() == 128));
+        }
+        3 => card.clear_faults(),
+        4 => card.limit(&Allowed { conntrack: on.then_some(2), ..Allowed::default() }),
+        _ if on => {
+            let spec = CaptureSpec { ring: true, max_bytes: 64 << 10, ..CaptureSpec::default() };
+            let to = File::create("/dev/null").unwrap();
+            card.start_capture(to, &spec).unwrap();
+        }
+        _ => assert!(card.stop_capture().is_none_or(|state| state.ended.is_some())),
+    }
+}
+
 /// A reset brings the card back, whatever was done to it.
 fn recovers(mut bench: Bench) {
+    bench.card.set_link(true);
+    bench.card.limit(&Allowed::default());
     bench.restore();
     assert_eq!(bench.read(reg::DEV_STS) & READY, READY);
     bench.write(reg::DEV_CTL, 1);

@@ -1,3 +1,5 @@
+//! Tests of records, there and back.
+
 use proptest::prelude::*;
 
 use super::*;

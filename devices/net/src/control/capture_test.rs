@@ -1,4 +1,4 @@
-//! Tests of what may be said of a capture.
+//! Tests of what can be said of a capture.
 
 use super::*;
 
