@@ -212,7 +212,7 @@ impl Controller {
             }
             if let Some(mailbox) = &mailbox {
                 let _ = mailbox.event().read();
-                while let Some(call) = mailbox.take() {
+                for call in mailbox.take() {
                     (call.reply)(self.act(call.action));
                 }
             }
