@@ -241,9 +241,11 @@ impl Mailbox {
         }
     }
 
-    /// The oldest call.
-    pub fn take(&self) -> Option<Call> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.pop_front()
+    /// All calls that are there now, the oldest first. Those that come meanwhile are left for later,
+    /// so that who takes them has time for other things.
+    pub fn take(&self) -> VecDeque<Call> {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Readable when there may be calls.

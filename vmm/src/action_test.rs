@@ -15,12 +15,14 @@ fn calls_come_out_in_order_and_a_closed_mailbox_answers_them_all() {
     };
     mailbox.put(call(Action::Pause));
     mailbox.put(call(Action::Resume));
-    let first = mailbox.take().unwrap();
-    assert!(matches!(first.action, Action::Pause));
-    (first.reply)(Ok(Reply::Done));
+    let taken = mailbox.take();
+    mailbox.put(call(Action::Describe));
+    let names: Vec<_> = taken.iter().map(|call| call.action.name()).collect();
+    assert_eq!(names, ["pausing", "resuming"]);
+    taken.into_iter().for_each(|call| (call.reply)(Ok(Reply::Done)));
     mailbox.close();
     mailbox.put(call(Action::Kill));
-    assert!(mailbox.take().is_none());
+    assert!(mailbox.take().is_empty());
     drop(told);
-    assert_eq!(heard.iter().collect::<Vec<_>>(), [true, false, false]);
+    assert_eq!(heard.iter().collect::<Vec<_>>(), [true, true, false, false]);
 }

@@ -23,6 +23,7 @@ pub fn scenarios() -> Vec<Scenario> {
         all.push(Scenario::new(name("frames_are_captured_and_timed"), move || capture(model)));
     }
     all.push(Scenario::new("api::flows_go_where_they_are_said_to", explained));
+    all.push(Scenario::new("api::a_fault_on_demand_ends_with_a_reset_by_the_driver", fault));
     all.push(Scenario::new("api::a_configuration_file_makes_a_machine", by_file));
     all
 }
@@ -273,6 +274,29 @@ fn capture(model: Model) -> Result<()> {
         ensure!(told["count"].as_u64() >= Some(10), "{stretch}: {latency}");
         ensure!(told["p50"].as_u64() <= told["p999"].as_u64(), "{stretch}: {latency}");
     }
+    served.power_off()
+}
+
+/// Linux's driver resets a card whose keep-alives stop, for reason 1.
+fn fault() -> Result<()> {
+    let mut served = Served::boot(Model::Ena, 1)?;
+    let faults = format!("{NIC}/faults");
+    let resets = |nic: &Value| nic["resets"].as_u64().unwrap_or(0);
+    let before = resets(&served.api.get(NIC)?);
+    served.api.done("PUT", &faults, &json!({ "fault": "stop_keep_alive" }))?;
+    let nic = served.api.get(NIC)?;
+    ensure!(nic["faults"] == json!(["stop_keep_alive"]), "{nic}");
+    eventually("the reset", ANSWER, || Ok(resets(&served.api.get(NIC)?) > before))?;
+    let nic = served.api.get(NIC)?;
+    ensure!(nic["last_reset"]["code"] == 1 && nic["faults"] == json!([]), "{nic}");
+    served.wired.reaches_guest()?;
+
+    served.api.done("PUT", &faults, &json!({ "fault": "no_answer" }))?;
+    let cleared = served.api.ask("DELETE", &faults, "")?;
+    ensure!(cleared.status == 204, "{cleared:?}");
+    let nic = served.api.get(NIC)?;
+    ensure!(nic["faults"] == json!([]), "{nic}");
+    served.wired.shell.sh("ethtool -S eth0 >/dev/null")?;
     served.power_off()
 }
 

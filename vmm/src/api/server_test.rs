@@ -41,10 +41,10 @@ impl Served {
         let (calls, stop) = (mailbox.clone(), over.clone());
         let main = std::thread::spawn(move || {
             while !stop.load(Ordering::Acquire) {
-                match calls.take() {
-                    Some(call) => (call.reply)(answer(&call.action)),
-                    None => std::thread::yield_now(),
+                for call in calls.take() {
+                    (call.reply)(answer(&call.action));
                 }
+                std::thread::yield_now();
             }
         });
         Served { api: Some(api), mailbox, events, folder, over, main: Some(main) }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph, Row, Table};
@@ -12,25 +12,28 @@ use super::super::show::{STRETCHES, duration};
 use super::rates::{Look, Rates};
 
 pub fn draw(frame: &mut Frame<'_>, look: &Look, rates: &Rates) {
-    let vcpus = rates.exits.len() as u16;
-    let maps = rates.buckets.len() as u16;
+    let area = frame.area();
     let latencies = latency_rows(look);
-    let [title, cpus, queues, heat, times] = Layout::vertical([
+    let rows = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
+    // A table is its rows, a head and a frame, or nothing.
+    let table =
+        |count| Constraint::Length(if count > 0 { rows(count).saturating_add(3) } else { 0 });
+    let heat = heat_lines(rates, usize::from(area.width.saturating_sub(2)).max(1));
+    let heat_rows = if heat.is_empty() { 0 } else { rows(heat.len()).saturating_add(2) };
+    let [title, cpus, queues, buckets, times] = Layout::vertical([
         Constraint::Length(1),
-        Constraint::Length(if vcpus > 0 { vcpus + 3 } else { 0 }),
-        Constraint::Min(3),
-        Constraint::Length(if maps > 0 { maps * 2 + 2 } else { 0 }),
-        Constraint::Length(if latencies.is_empty() { 0 } else { latencies.len() as u16 + 3 }),
+        table(rates.exits.len()),
+        table(rates.queues.len()),
+        Constraint::Length(heat_rows),
+        // What there is room for.
+        Constraint::Min(0),
     ])
-    .areas(frame.area());
+    .areas(area);
     frame.render_widget(headline(look), title);
-    if vcpus > 0 {
-        frame.render_widget(vcpu_table(rates), cpus);
-    }
+    frame.render_widget(vcpu_table(rates), cpus);
     frame.render_widget(queue_table(rates), queues);
-    if maps > 0 {
-        draw_heat(frame, heat, rates);
-    }
+    let block = Block::bordered().title("hits by bucket of the hash table");
+    frame.render_widget(Paragraph::new(heat).block(block), buckets);
     if !latencies.is_empty() {
         frame.render_widget(latency_table(latencies), times);
     }
@@ -104,22 +107,18 @@ fn queue_table(rates: &Rates) -> Table<'_> {
     )
 }
 
-/// A line for each card: its buckets, the hotter the more they are hit.
-fn draw_heat(frame: &mut Frame<'_>, area: Rect, rates: &Rates) {
-    let width = usize::from(area.width.saturating_sub(2)).max(1);
+/// For each card its buckets, the hotter the more they are hit, `width` in a line.
+fn heat_lines(rates: &Rates, width: usize) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     for (id, buckets) in &rates.buckets {
         let hottest = buckets.iter().copied().fold(0.0, f64::max);
-        lines.push(Line::from(format!(
-            "{id}: {} buckets, hottest {}/s",
-            buckets.len(),
-            short(hottest)
-        )));
-        let spans: Vec<_> = buckets.iter().take(width).map(|rate| heat(*rate, hottest)).collect();
-        lines.push(Line::from(spans));
+        let count = buckets.len();
+        lines.push(Line::from(format!("{id}: {count} buckets, hottest {}/s", short(hottest))));
+        lines.extend(buckets.chunks(width).map(|chunk| {
+            Line::from(chunk.iter().map(|rate| heat(*rate, hottest)).collect::<Vec<_>>())
+        }));
     }
-    let block = Block::bordered().title("hits by bucket of the hash table");
-    frame.render_widget(Paragraph::new(lines).block(block), area);
+    lines
 }
 
 fn heat(rate: f64, hottest: f64) -> Span<'static> {
@@ -199,6 +198,11 @@ mod tests {
         {
             assert!(shown.contains(part), "{part} is not in\n{shown}");
         }
+        // A small one shows what matters most.
+        let mut terminal = Terminal::new(TestBackend::new(80, 13)).unwrap();
+        terminal.draw(|frame| draw(frame, &after, &rates)).unwrap();
+        let shown = terminal.backend().to_string();
+        assert!(shown.contains("eth0/0") && shown.contains("1 buckets"), "{shown}");
         // Any size will do.
         for size in [(1, 1), (20, 5), (300, 100)] {
             let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).unwrap();
