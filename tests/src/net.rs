@@ -1,14 +1,19 @@
 //! The host's side of a guest's network: TAPs in a namespace of their own, so that tests run side by side.
 
 use std::fs::File;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns};
 
 use crate::process::{quiet, stdout_of};
+
+/// Knocks in a row: enough to come by each of a few queues.
+const KNOCKS: usize = 8;
 
 /// A network namespace with TAPs; goes with its owner.
 pub struct Network {
@@ -113,6 +118,25 @@ impl Network {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name]).arg(program.into());
         command
+    }
+
+    /// Knocks at closed ports of the guest until `done`, and so makes it send on all its queues.
+    ///
+    /// After a change of rings Linux's `ena` starts its queues, but does not look for packets that
+    /// wait for them (`netif_tx_start_all_queues`); they go with the next one. On a wire that is
+    /// otherwise silent there is none.
+    pub fn knock(&self, tap: &Tap, done: &AtomicBool) {
+        let Ok(guest) = format!("{}:9", tap.guest_ipv4).parse() else { return };
+        if self.enter().is_err() {
+            return;
+        }
+        while !done.load(Ordering::Relaxed) {
+            for _ in 0..KNOCKS {
+                // Refused, as it shall be; each comes from another port.
+                let _ = TcpStream::connect_timeout(&guest, Duration::from_millis(100));
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
     }
 
     /// Bytes or packets that the host counted on a TAP, such as `rx_packets`.

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -128,10 +129,13 @@ impl Wired {
             Ok(self.network.statistic(&tap, "rx_packets")? > before + 50)
         })?;
         self.shell.sh(line)?;
-        let sums = self
-            .shell
-            .sh_within("wait $in $out; cat /tmp/sent /tmp/received", limit)
-            .with_context(|| format!("streams during `{line}`"))?;
+        let done = AtomicBool::new(false);
+        let sums = std::thread::scope(|scope| {
+            scope.spawn(|| self.network.knock(&tap, &done));
+            let sums = self.shell.sh_within("wait $in $out; cat /tmp/sent /tmp/received", limit);
+            done.store(true, Ordering::Relaxed);
+            sums.with_context(|| format!("streams during `{line}`"))
+        })?;
         let on_host = [printed(receiver, limit)?, printed(sender, limit)?];
         ensure!(
             sums.lines().eq(&on_host),
