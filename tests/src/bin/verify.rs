@@ -31,7 +31,7 @@ struct Arguments {
 const INTEGRATION: &str = "integration";
 
 /// Seconds a fuzz target runs.
-const FUZZ_SECONDS: u64 = 30;
+const FUZZ_SECONDS: u64 = 20;
 const FUZZ_SECONDS_LONG: u64 = 600;
 
 /// No step, and no batch of tests in a testbed, takes longer than this unless something hangs.
