@@ -14,10 +14,13 @@ use crate::scenario::{Scenario, Wired, long};
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
     all.extend(Scenario::for_each_kernel("ena::the_stock_driver_and_its_tools_find_a_card", tools));
-    all.extend(Scenario::for_each_kernel("ena::frames_of_9000_bytes_go_whole", |release| {
-        jumbo_frames(release, Model::Ena)
-    }));
-    all.extend(Scenario::for_each_kernel(
+    all.extend(Scenario::for_kernel(
+        Release::Guest6_1,
+        "ena::frames_of_9000_bytes_go_whole",
+        |release| jumbo_frames(release, Model::Ena),
+    ));
+    all.extend(Scenario::for_kernel(
+        Release::Guest6_12,
         "ena::mixed_traffic_makes_no_reset_and_no_error",
         mixed_traffic,
     ));

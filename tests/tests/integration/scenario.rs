@@ -29,6 +29,13 @@ impl Scenario {
         Release::GUESTS.into_iter().map(named).collect()
     }
 
+    /// One for each kernel in the long round; else with this one only.
+    pub fn for_kernel(short: Release, name: &str, run: fn(Release) -> Result<()>) -> Vec<Self> {
+        let wanted = format!("{name} [{}]", short.name());
+        let each = Self::for_each_kernel(name, run).into_iter();
+        each.filter(|scenario| long() || scenario.name == wanted).collect()
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }
