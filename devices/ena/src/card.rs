@@ -20,11 +20,11 @@ use device_core::guest_warn;
 use device_core::interrupt::MsiSet;
 use device_core::ram_window::RamWindow;
 use net::control::{Fault, NicEvent};
-use net::frame::Offloads;
 use net::mac::MacAddr;
 use net::port::NetPort;
 use net::spec::NicSpec;
 use net::stage::filter::ReceiveFilter;
+use net::stage::segment;
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::admin::events::{EventQueue, Hints};
@@ -141,8 +141,8 @@ impl Card {
         port.link().set_listener(Some(Box::new(move || bell.call())));
         // Drivers have no format for what is left to them in received frames; but what has its
         // checksum open is completed by the lane at no more cost than by the host, and then known
-        // to be right.
-        port.accept(Offloads::CSUM)?;
+        // to be right, and what is still to be cut costs one read instead of many.
+        port.accept(segment::CUT)?;
         let mut filter = ReceiveFilter::promiscuous(mac);
         (filter.promiscuous, filter.all_multicast) = (false, true);
         port.set_receive_filter(&filter);

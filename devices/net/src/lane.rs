@@ -9,6 +9,7 @@
 //! watched edge-triggered, so that no descriptor but the backend's is ever read.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ use crate::stage::delay::{Delays, Stopwatch, show_received, show_sent};
 use crate::stage::filter::ReceiveFilter;
 use crate::stage::finish::{Body, CHUNK, finish};
 use crate::stage::limiter::Way;
+use crate::stage::segment::Segments;
 
 /// Frames and bytes per direction and turn; then the other direction, mail and the thread's other
 /// lanes are heard.
@@ -102,9 +104,12 @@ struct Incoming<R> {
     readable: bool,
     /// The backend spoke of an error: it must be asked, buffers or not.
     suspect: bool,
+    /// What had no room in the guest's buffers, each byte at its place in the frame.
     spill: Box<[u8]>,
     chunk: Box<[u8; CHUNK]>,
     held: Option<Held>,
+    /// The frame in the spill is delivered in pieces.
+    cut: Option<Segments>,
     want: Want,
     pause: Option<Pause>,
     throttle: Throttle,
@@ -114,12 +119,13 @@ struct Incoming<R> {
     nowhere: Option<Scatter>,
 }
 
-/// A received frame that needs more buffers than there were: it is in `Incoming::frame`, its last
+/// A received frame that is not all in the guest's buffers: it is in `Incoming::frame`, its last
 /// bytes in the spill.
 struct Held {
     since: Instant,
-    /// Where in the frame the spill begins.
-    spilled_at: usize,
+    /// Where in the frame those bytes begin, and where they are in the spill.
+    at: usize,
+    spilled: Range<usize>,
 }
 
 /// No reading until then, since the backend failed.
@@ -173,6 +179,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 spill: vec![0; MAX_FRAME].into(),
                 chunk: Box::new([0; CHUNK]),
                 held: None,
+                cut: None,
                 want: Want::default(),
                 pause: None,
                 throttle: Throttle::default(),
@@ -244,7 +251,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     /// Takes the ring out; a frame that waited for more of its buffers is lost.
     pub(crate) fn unplug_rx(&mut self, interest: &mut Interest<'_>) -> Option<R> {
         let ring = self.rx.ring.take()?;
-        if self.rx.held.take().is_some() {
+        if self.rx.forget_frame() {
             self.pipeline.counters.rx_too_large.add(1);
         }
         self.rx.throttle.lift();
@@ -396,7 +403,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 self.pipeline.counters.guest_faults.add(1);
                 guest_warn!(self.log, "lane {}: receive ring given up: {fault}", self.index);
                 self.rx.faulted = true;
-                self.rx.held = None;
+                self.rx.forget_frame();
                 if let Some(ring) = &mut self.rx.ring {
                     // What can still be said is said; the ring is given up in any case.
                     let _ = ring.publish();
@@ -417,6 +424,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             spill,
             chunk,
             held,
+            cut,
             want,
             pause,
             throttle,
@@ -424,7 +432,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
         } = &mut self.rx;
         let there = ring.as_mut().filter(|_| !*faulted && !self.link.is_pulled());
         let Some(ring) = there else { return Ok(self.throw_away()) };
-        if held.is_none() && !*readable {
+        if held.is_none() && cut.is_none() && !*readable {
             return Ok(Progress::Idle);
         }
         if let Some(pause) = pause
@@ -439,14 +447,24 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
         }
         let mut burst = Burst::of(RX_BURST_BYTES);
         for _ in 0..BUDGET {
+            if held.is_none()
+                && let Some(segments) = cut
+            {
+                match segments.next(spill, frame) {
+                    Some(spilled) => {
+                        let at = frame.head.bytes().len();
+                        *held = Some(Held { since: now, at, spilled });
+                    }
+                    None => *cut = None,
+                }
+            }
             if let Some(kept) = held {
                 let need = headroom.saturating_add(frame.len);
                 let room = ring.reserve(need)?;
                 if room.len() >= need {
-                    let rest = frame.len.saturating_sub(kept.spilled_at);
-                    let at = headroom.saturating_add(kept.spilled_at);
+                    let rest = spill.get(kept.spilled.clone()).unwrap_or_default();
                     room.write_at(headroom, frame.head.bytes());
-                    room.write_at(at, spill.get(..rest).unwrap_or_default());
+                    room.write_at(headroom.saturating_add(kept.at), rest);
                     if let Some(tee) = &mut self.tee {
                         tee.received(frame, room, headroom);
                     }
@@ -464,11 +482,12 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 let given_up_at = kept.since.checked_add(PATIENCE).unwrap_or(now);
                 if !ring.can_grow() || now >= given_up_at {
                     counters.rx_too_large.add(1);
-                    *held = None;
+                    (*held, *cut) = (None, None);
                     continue;
                 }
                 counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                 if ring.may_sleep()? {
+                    counters.rx_no_buffers.add(1);
                     return Ok(Progress::Wait(given_up_at));
                 }
                 continue;
@@ -490,7 +509,9 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             *suspect = false;
             throttle.lift();
             let skip = headroom.saturating_add(HEAD);
-            match self.queue.recv(Room { buffers: room, skip, spill }, frame) {
+            let spilled_at = room.len().saturating_sub(skip).saturating_add(HEAD);
+            let beyond = spill.get_mut(spilled_at..).unwrap_or_default();
+            match self.queue.recv(Room { buffers: room, skip, spill: beyond }, frame) {
                 Ok(()) => {}
                 Err(QueueError::NotReady) => {
                     *readable = false;
@@ -519,16 +540,30 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 }
             }
             *pause = None;
-            want.learn(frame.len);
             if !self.pipeline.admit(frame, now, R::FINISHED) {
                 continue;
             }
-            let spilled_at = room.len().saturating_sub(skip).saturating_add(HEAD);
+            if R::FINISHED && frame.meta.gso.is_some() {
+                gather(frame, spill, room, skip);
+                match Segments::of(frame, spill) {
+                    Ok(segments) if self.pipeline.fits(segments.longest(), frame.head.bytes()) => {
+                        *cut = Some(segments);
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        counters.rx_refused.add(1);
+                        guest_warn!(self.log, "lane {}: frame not received: {error}", self.index);
+                    }
+                }
+                continue;
+            }
+            want.learn(frame.len);
             if R::FINISHED {
+                let spill = spill.get_mut(spilled_at..).unwrap_or_default();
                 finish(frame, Body { room, headroom, spill, spilled_at, chunk });
             }
             if room.len() < headroom.saturating_add(frame.len) {
-                *held = Some(Held { since: now, spilled_at });
+                *held = Some(Held { since: now, at: spilled_at, spilled: spilled_at..frame.len });
                 continue;
             }
             room.write_at(headroom, frame.head.bytes());
@@ -552,11 +587,30 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     }
 }
 
+impl<R> Incoming<R> {
+    /// Whether there was one that waited.
+    fn forget_frame(&mut self) -> bool {
+        let cut = self.cut.take().is_some();
+        self.held.take().is_some() || cut
+    }
+}
+
+/// Brings what is in the guest's buffers behind `skip` of them, and in the head, to the rest of the
+/// frame in the spill.
+fn gather(frame: &RxFrame, spill: &mut [u8], room: &Scatter, skip: usize) {
+    let head = frame.head.bytes();
+    let there = room.len().saturating_sub(skip).min(frame.len.saturating_sub(head.len()));
+    if let Some((front, rest)) = spill.split_at_mut_checked(head.len()) {
+        front.copy_from_slice(head);
+        room.read_at(skip, rest.get_mut(..there).unwrap_or_default());
+    }
+}
+
 impl<T: TxRing, R: RxRing> Lane<T, R> {
     /// Without a cable, or a ring: empties the backend, if what is there was meant for this lane.
     fn throw_away(&mut self) -> Progress {
-        let Incoming { frame, readable, spill, held, drain, nowhere: Some(nowhere), .. } =
-            &mut self.rx
+        let forgotten = self.rx.forget_frame();
+        let Incoming { frame, readable, spill, drain, nowhere: Some(nowhere), .. } = &mut self.rx
         else {
             return Progress::Idle;
         };
@@ -566,7 +620,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             (false, true) => &counters.rx_no_ring,
             (false, false) => return Progress::Idle,
         };
-        if held.take().is_some() {
+        if forgotten {
             lost.add(1);
         }
         for _ in 0..BUDGET {

@@ -11,12 +11,15 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::*;
 use crate::backend::Limits;
-use crate::backend::script::{Stage, stage};
+use crate::backend::script::{Stage, WireFrame, stage};
 use crate::capture::{Capture, Subject};
 use crate::control::capture::CaptureSpec;
+use crate::frame::{Csum, FrameMeta, Gso, GsoKind};
 use crate::ring::{PutOff, TxToken};
 use crate::scatter::Scatter;
 use crate::stage::limiter::Allowed;
+use crate::stage::segment::CUT;
+use crate::wire::testing::{Build, frame};
 
 /// A transmit ring of frames by length; keeps what became of them.
 struct Frames {
@@ -77,15 +80,17 @@ impl TxRing for Frames {
     }
 }
 
-/// A receive ring of buffers by length.
-struct Buffers {
+/// A receive ring of buffers by length, of a card that wants frames finished or not.
+struct Buffers<const FINISHED: bool> {
     room: Scatter,
     posted: VecDeque<u32>,
     delivered: Vec<usize>,
     kick: EventFd,
 }
 
-impl RxRing for Buffers {
+impl<const FINISHED: bool> RxRing for Buffers<FINISHED> {
+    const FINISHED: bool = FINISHED;
+
     fn headroom(&self) -> usize {
         4
     }
@@ -116,15 +121,21 @@ impl RxRing for Buffers {
     }
 }
 
-struct Fixture {
-    lane: Lane<Frames, Buffers>,
+struct Fixture<const FINISHED: bool = false> {
+    lane: Lane<Frames, Buffers<FINISHED>>,
     stage: Stage,
     start: Instant,
 }
 
 impl Fixture {
-    /// A lane with `frames` frames to send and no receive buffers.
     fn with_frames(frames: usize) -> Fixture {
+        Fixture::of(frames)
+    }
+}
+
+impl<const FINISHED: bool> Fixture<FINISHED> {
+    /// A lane with `frames` frames to send and no receive buffers.
+    fn of(frames: usize) -> Fixture<FINISHED> {
         let memory = ram(0x2_0000);
         let limits = Limits { tx: Offloads::empty(), rx: Offloads::empty(), mtu: None };
         let (_, mut queues, stages) = stage(1, limits).unwrap();
@@ -160,7 +171,7 @@ impl Fixture {
         self.lane.tx.ring.as_mut().unwrap()
     }
 
-    fn rx(&mut self) -> &mut Buffers {
+    fn rx(&mut self) -> &mut Buffers<FINISHED> {
         self.lane.rx.ring.as_mut().unwrap()
     }
 
@@ -289,6 +300,89 @@ fn a_frame_held_for_a_second_makes_way_for_the_next() {
     assert_eq!(it.lane.pump_rx(it.at(1000)), Progress::Idle);
     assert_eq!(it.rx().delivered, [60]);
     assert_eq!(it.count("rx_too_large"), 1);
+}
+
+/// A TCP frame of `len` payload bytes in segments of 1448.
+fn large(len: usize) -> WireFrame {
+    let bytes = frame(&Build { payload: len, ..Build::default() });
+    let gso = Some(Gso { kind: GsoKind::Tcp4, ecn: false, segment: 1448, headers: 54 });
+    let csum = Csum::Needed { start: 34, offset: 16 };
+    WireFrame { meta: FrameMeta { csum, gso, hash: None }, bytes }
+}
+
+/// A lane of a card that has no word for large frames.
+fn cutting() -> Fixture<true> {
+    let mut it = Fixture::of(0);
+    it.lane.pipeline.accepted = CUT;
+    it
+}
+
+#[test]
+fn a_large_frame_comes_in_pieces_as_there_are_buffers_for_them() {
+    let mut it = cutting();
+    it.rx().posted.extend([2048, 2048]);
+    it.stage.bring(large(5000));
+    it.stage.bring(vec![2; 60]);
+    let deadline = it.at(1000);
+    assert_eq!(it.lane.pump_rx(it.at(0)), Progress::Wait(deadline));
+    assert_eq!(it.rx().delivered, [1502, 1502]);
+    assert_eq!(it.count("rx_no_buffers"), 1);
+    // One buffer is not enough for a piece, and then the rest comes, and the next frame after it.
+    it.rx().posted.push_back(1000);
+    assert_eq!(it.lane.pump_rx(it.at(1)), Progress::Wait(deadline));
+    it.rx().posted.extend([2048; 8]);
+    assert_eq!(it.lane.pump_rx(it.at(2)), Progress::Idle);
+    assert_eq!(it.rx().delivered, [1502, 1502, 1502, 54 + 5000 - 3 * 1448, 60]);
+    assert_eq!((it.count("rx_frames"), it.count("rx_bytes")), (5, 5000 + 4 * 54 + 60));
+}
+
+#[test]
+fn what_is_left_of_a_large_frame_is_lost_after_a_second_or_with_the_ring() {
+    for unplugged in [false, true] {
+        let mut it = cutting();
+        it.rx().posted.push_back(2048);
+        it.stage.bring(large(60_000));
+        it.stage.bring(vec![2; 60]);
+        it.lane.pump_rx(it.at(0));
+        if unplugged {
+            assert!(it.lane.rx.forget_frame());
+        }
+        it.rx().posted.push_back(100);
+        it.lane.pump_rx(it.at(1000));
+        it.rx().posted.extend([2048; 8]);
+        it.lane.pump_rx(it.at(1001));
+        assert_eq!(it.rx().delivered, [1502, 60]);
+        assert_eq!(it.count("rx_too_large"), u64::from(!unplugged));
+    }
+}
+
+#[test]
+fn pieces_longer_than_the_guests_mtu_are_dropped() {
+    let mut it = cutting();
+    it.lane.pipeline.mtu = 1487;
+    it.rx().posted.extend([2048; 8]);
+    it.stage.bring(large(5000));
+    it.stage.bring(vec![2; 60]);
+    it.lane.pump_rx(it.at(0));
+    it.lane.pipeline.mtu = 1488;
+    it.stage.bring(large(1448));
+    it.lane.ready(BACKEND, EventSet::IN);
+    it.lane.pump_rx(it.at(1));
+    assert_eq!(it.rx().delivered, [60, 1502]);
+    assert_eq!(it.count("rx_too_large"), 1);
+}
+
+#[test]
+fn a_turn_ends_in_the_middle_of_a_frame_of_many_pieces() {
+    let mut it = cutting();
+    it.rx().posted.extend([2048; 600]);
+    let mut small = large(10_000);
+    small.meta.gso.as_mut().unwrap().segment = 20;
+    it.stage.bring(small);
+    assert_eq!(it.lane.pump_rx(it.at(0)), Progress::More);
+    assert!(it.rx().delivered.len() < BUDGET);
+    assert_eq!(it.lane.pump_rx(it.at(0)), Progress::Idle);
+    assert_eq!(it.rx().delivered, [74; 500]);
 }
 
 #[test]

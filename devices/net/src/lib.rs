@@ -36,6 +36,7 @@ pub mod stage {
     pub mod finish;
     pub mod limiter;
     pub mod offload;
+    pub mod segment;
     pub mod tracking;
 }
 pub mod wire;

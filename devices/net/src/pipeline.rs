@@ -34,7 +34,7 @@ counters! {
         tx_no_link,
         rx_frames,
         rx_bytes,
-        /// Times that frames had to wait in the backend for buffers.
+        /// Times that frames had to wait for buffers.
         rx_no_buffers,
         /// Frames larger than the guest's buffers can ever hold, or held for too long.
         rx_too_large,
@@ -87,8 +87,8 @@ impl Pipeline {
         if frame.meta.csum == Csum::Valid && !self.accepted.contains(Offloads::CSUM) {
             frame.meta.csum = Csum::Unknown;
         }
-        if frame.len > self.mtu && frame.len > self.longest(frame.head.bytes()) {
-            self.counters.rx_too_large.add(1);
+        // Those still to be cut are judged by their pieces.
+        if frame.meta.gso.is_none() && !self.fits(frame.len, frame.head.bytes()) {
             return false;
         }
         if !self.filter.passes(frame.head.bytes()) {
@@ -104,16 +104,21 @@ impl Pipeline {
         let RxFrame { head, findings, .. } = &*frame;
         let hasher = self.hasher.as_ref();
         frame.meta.hash = hasher.and_then(|all| all.hash_found(head.bytes(), &findings.layers));
-        if let Some(hits) = &self.hits {
-            hits.count(frame.meta.hash);
-        }
         true
     }
 
-    /// Bytes of the longest frame with these tags.
-    fn longest(&self, head: &[u8]) -> usize {
+    /// Whether a frame of this length and with these tags may go on to the guest.
+    #[inline]
+    pub fn fits(&self, len: usize, head: &[u8]) -> bool {
+        if len <= self.mtu {
+            return true;
+        }
         let headers = Link::of(head).map_or(MIN_FRAME, |link| link.payload_at);
-        self.mtu.saturating_add(headers)
+        let fits = len <= self.mtu.saturating_add(headers);
+        if !fits {
+            self.counters.rx_too_large.add(1);
+        }
+        fits
     }
 
     /// Whether a frame may go on to the wire, as far as connections are limited.
@@ -136,6 +141,9 @@ impl Pipeline {
     }
 
     pub fn delivered(&self, frame: &RxFrame, now: Instant) {
+        if let Some(hits) = &self.hits {
+            hits.count(frame.meta.hash);
+        }
         self.limiter.charge(Way::In, &frame.meta, frame.len, now);
         self.counters.rx_frames.add(1);
         self.counters.rx_bytes.add(frame.len as u64);

@@ -74,8 +74,9 @@ pub trait TxRing: Send + 'static {
 
 /// A ring of buffers for frames to the guest.
 pub trait RxRing: Send + 'static {
-    /// The card has no word for a checksum still to be completed: frames come with theirs complete,
-    /// and with what was found of it ([`crate::stage::finish`]).
+    /// The card has no word for what is left to be done on a frame: checksums are complete, and it is
+    /// told what was found of them ([`crate::stage::finish`]); large frames come in the pieces of a
+    /// wire ([`crate::stage::segment`]).
     const FINISHED: bool = false;
 
     /// Bytes at the front of the reservation that belong to the card, not to the frame.

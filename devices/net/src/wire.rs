@@ -20,3 +20,9 @@ pub(crate) fn put_be16(bytes: &mut [u8], at: usize, value: u16) -> bool {
     let place = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut());
     place.map(|place| *place = value.to_be_bytes()).is_some()
 }
+
+/// Writes a number in place; false, and nothing written, if it is not all within.
+pub(crate) fn put_be32(bytes: &mut [u8], at: usize, value: u32) -> bool {
+    let place = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut());
+    place.map(|place| *place = value.to_be_bytes()).is_some()
+}

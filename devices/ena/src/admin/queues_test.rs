@@ -1,5 +1,9 @@
 //! CREATE and DESTROY of queues, and frames through them (specification 11.1: QUE, TX, RX, INT).
 
+use net::backend::script::WireFrame;
+use net::frame::{Csum, FrameMeta, Gso, GsoKind};
+use net::stage::segment::CUT;
+
 use crate::testing::driver::{Driver, FATAL, READY, RESETTING, reg};
 
 const FRAME: [u8; 60] = [0x11; 60];
@@ -199,6 +203,39 @@ fn rx_1_a_frame_comes_in_through_the_buffer_posted() {
     assert_eq!(len_and_id, 7 << 16 | 60);
     assert_eq!(driver.bench.load(buffer, 60), frame);
     assert_eq!(driver.bench.interrupts(1), 1);
+}
+
+#[test]
+fn a_large_tcp_frame_comes_in_the_pieces_of_a_wire() {
+    let mut driver = Driver::probed(1);
+    let mut rx = driver.create_rx(256, 1);
+    let buffers: Vec<_> = (0..8).map(|id| driver.post_buffer(&mut rx, id, 2048)).collect();
+    driver.ring(&rx);
+    assert!(driver.bench.stages[0].scene().accepted.contains(CUT));
+    let mut frame = vec![0xff; 12];
+    frame.extend([8, 0, 0x45, 0, 0x13, 0xb0, 0x12, 0x34, 0x40, 0, 64, 6, 0, 0]);
+    frame.extend([10, 0, 0, 1, 10, 0, 0, 2]);
+    frame.extend([0x9c, 0x40, 0x01, 0xbb, 0, 0, 1, 0, 0, 0, 0, 0, 0x50, 0x18, 1, 0, 0, 0, 0, 0]);
+    frame.extend((0..5000).map(|at| at as u8));
+    let gso = Some(Gso { kind: GsoKind::Tcp4, ecn: false, segment: 1448, headers: 54 });
+    let csum = Csum::Needed { start: 34, offset: 16 };
+    let meta = FrameMeta { csum, gso, hash: None };
+    driver.bench.stages[0].bring(WireFrame { meta, bytes: frame.clone() });
+    driver.bench.settle();
+    let mut payload = Vec::new();
+    for (nth, buffer) in buffers[..4].iter().enumerate() {
+        let [flags, len_and_id, ..] = driver.take_completion(&mut rx).unwrap();
+        // TCP over IPv4, checked and right, one buffer each.
+        assert_eq!(flags >> 13 & 0xf, 0b1000, "{flags:#x}");
+        let len = if nth < 3 { 1502 } else { 54 + 656 };
+        assert_eq!(len_and_id, (nth as u32) << 16 | len);
+        let bytes = driver.bench.load(*buffer, len as usize);
+        let sequence = u32::from_be_bytes(bytes[38..42].try_into().unwrap());
+        assert_eq!(sequence, 256 + 1448 * nth as u32);
+        payload.extend_from_slice(&bytes[54..]);
+    }
+    assert_eq!(driver.take_completion(&mut rx), None);
+    assert_eq!(payload, frame[54..]);
 }
 
 #[test]

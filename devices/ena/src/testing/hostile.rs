@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use device_core::bus::Width;
 use device_core::device::Device;
+use net::backend::script::WireFrame;
 use net::control::capture::CaptureSpec;
 use net::control::{Fault, NicControl};
+use net::frame::{Csum, FrameMeta, Gso, GsoKind};
 use net::stage::limiter::Allowed;
 
 use super::bench::{Bench, MEMORY};
@@ -78,6 +80,20 @@ struct Guest {
     start: Instant,
 }
 
+/// A TCP frame that is to be cut, or something like one.
+fn large(choices: &mut Choices<'_>) -> WireFrame {
+    let mut bytes = vec![0xff; 12];
+    bytes.extend([8, 0, 0x45, 0, 0xff, 0xff, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    bytes.extend([1, 2, 3, 4, 0, 0, 1, 0, 0, 0, 0, 0, 0x50, 0x18, 1, 0, 0, 0, 0, 0]);
+    bytes.resize(bytes.len() + usize::from(choices.half() % 10_000), 7);
+    let at = usize::from(choices.byte()) % bytes.len();
+    bytes[at] ^= choices.byte() & 0x11;
+    let segment = u16::from(choices.byte()) * 16 + 1;
+    let gso = Some(Gso { kind: GsoKind::Tcp4, ecn: false, segment, headers: 54 });
+    let csum = Csum::Needed { start: 34, offset: 16 };
+    WireFrame { meta: FrameMeta { csum, gso, hash: None }, bytes }
+}
+
 impl Guest {
     fn step(&mut self, choices: &mut Choices<'_>) {
         let bench = &mut self.driver.bench;
@@ -110,7 +126,7 @@ impl Guest {
                 let stage = &bench.stages[usize::from(choices.byte()) % bench.stages.len()];
                 let mut frame = vec![0xff; 6];
                 frame.resize(usize::from(choices.half() % 10_000), 7);
-                stage.bring(frame);
+                stage.bring(if choices.byte() < 128 { frame.into() } else { large(choices) });
             }
             12 => bench.stages[0].set_blocked(choices.byte().is_multiple_of(2)),
             13 => {

@@ -4,6 +4,7 @@
 //! All is done on the frame's private head; payload is summed and cut by whoever takes the frame.
 
 use crate::frame::{Csum, Gso, GsoKind, TxFrame};
+use crate::stage::segment::MIN_SEGMENT;
 use crate::wire::checksum::{Sum, pseudo_header};
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::ipv6::{self, Ipv6};
@@ -11,9 +12,6 @@ use crate::wire::put_be16;
 use crate::wire::tcp;
 
 pub use crate::wire::layers::{L3, L4};
-
-/// Smallest segments that are cut: smaller ones multiply a frame beyond all use.
-const MIN_SEGMENT: u16 = 8;
 
 /// What a driver says of one frame. Nothing of it is trusted.
 #[derive(Clone, Copy, Debug)]

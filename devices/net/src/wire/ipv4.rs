@@ -5,6 +5,7 @@ use super::{be16, put_be16};
 
 /// Shortest header, without options.
 pub const HEADER: usize = 20;
+const IDENTIFICATION_AT: usize = 4;
 const CHECKSUM_AT: usize = 10;
 /// Where source and destination are.
 pub const ADDRESSES: std::ops::Range<usize> = 12..20;
@@ -36,6 +37,11 @@ impl<'a> Ipv4<'a> {
         be16(self.header, 2).unwrap_or_default()
     }
 
+    /// Tells packets apart whose fragments are put together again.
+    pub fn identification(&self) -> u16 {
+        be16(self.header, IDENTIFICATION_AT).unwrap_or_default()
+    }
+
     pub fn protocol(&self) -> u8 {
         self.header.get(9).copied().unwrap_or_default()
     }
@@ -61,6 +67,11 @@ pub fn is_sum_right(header: &[u8]) -> bool {
 /// Writes the total length; false if the header is cut off.
 pub fn set_total_len(header: &mut [u8], len: u16) -> bool {
     put_be16(header, 2, len)
+}
+
+/// Writes the identification; false if the header is cut off.
+pub fn set_identification(header: &mut [u8], identification: u16) -> bool {
+    put_be16(header, IDENTIFICATION_AT, identification)
 }
 
 /// Sums the header up anew; false if it is cut off.

@@ -1,0 +1,164 @@
+//! TCP frames that stand for many, cut into those that a wire would carry, for cards that have no
+//! word for them.
+//!
+//! One read brings what would be dozens, and sums are made while the bytes are warm. What a cut
+//! changes in the headers is what Linux does (net/ipv4/tcp_offload.c, net/ipv4/af_inet.c).
+
+use std::ops::Range;
+
+use crate::frame::{Csum, FrameMeta, Gso, GsoKind, MAX_HEAD, Offloads, RxFrame};
+use crate::stage::finish::TransportCheck;
+use crate::wire::checksum::pseudo_header;
+use crate::wire::ipv4::{self, Ipv4};
+use crate::wire::ipv6;
+use crate::wire::layers::{L3, L4, Layers};
+use crate::wire::{put_be16, tcp};
+
+/// What a backend may leave to be cut.
+pub const CUT: Offloads =
+    Offloads::CSUM.union(Offloads::TSO4).union(Offloads::TSO6).union(Offloads::ECN);
+
+/// Smallest segments that are cut: smaller ones multiply a frame beyond all use.
+pub const MIN_SEGMENT: u16 = 8;
+
+/// Why a frame cannot be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadSegments {
+    #[error("segmentation is asked for something else than TCP, or headers too long")]
+    Headers,
+    #[error("segmentation without an open TCP checksum")]
+    Checksum,
+    #[error("segmentation into pieces too small, or of nothing")]
+    Payload,
+}
+
+/// A frame that is being cut.
+#[derive(Clone, Debug)]
+pub struct Segments {
+    layers: Layers,
+    /// Bytes of all headers, which each segment has.
+    headers: usize,
+    /// Payload bytes of each segment but the last.
+    payload: usize,
+    /// Where the payload of the next one begins in the whole.
+    next: usize,
+    /// Bytes of the whole.
+    len: usize,
+    /// IPv4 identification and TCP sequence number of the next one.
+    identification: u16,
+    sequence: u32,
+}
+
+impl Segments {
+    /// The segments of `frame`, all of whose bytes are in `whole`.
+    pub fn of(frame: &RxFrame, whole: &[u8]) -> Result<Segments, BadSegments> {
+        let whole = whole.get(..frame.len).ok_or(BadSegments::Headers)?;
+        // More than the head that has been looked at: extension headers and options can be long.
+        let front = whole.get(..MAX_HEAD).unwrap_or(whole);
+        let layers = Layers::of(front);
+        let Some(Gso { kind, segment, .. }) = frame.meta.gso else {
+            return Err(BadSegments::Headers);
+        };
+        match (layers.l3, layers.l4, kind) {
+            (Some(L3::Ipv4), Some(L4::Tcp), GsoKind::Tcp4)
+            | (Some(L3::Ipv6), Some(L4::Tcp), GsoKind::Tcp6) => {}
+            _ => return Err(BadSegments::Headers),
+        }
+        let transport = front.get(layers.l4_at..).unwrap_or_default();
+        let headers = layers.l4_at.saturating_add(tcp::header_len(transport));
+        if transport.len() < tcp::header_len(transport) || tcp::header_len(transport) < tcp::HEADER
+        {
+            return Err(BadSegments::Headers);
+        }
+        let open = Csum::Needed {
+            start: u16::try_from(layers.l4_at).map_err(|_| BadSegments::Headers)?,
+            offset: tcp::CHECKSUM_AT as u16, // 16
+        };
+        if frame.meta.csum != open {
+            return Err(BadSegments::Checksum);
+        }
+        if segment < MIN_SEGMENT || headers >= frame.len {
+            return Err(BadSegments::Payload);
+        }
+        let network = front.get(layers.l3_at..).unwrap_or_default();
+        Ok(Segments {
+            layers,
+            headers,
+            payload: segment.into(),
+            next: headers,
+            len: frame.len,
+            identification: Ipv4::of(network).map_or(0, |ip| ip.identification()),
+            sequence: tcp::sequence(transport).unwrap_or_default(),
+        })
+    }
+
+    /// Bytes of the longest one.
+    pub fn longest(&self) -> usize {
+        self.headers.saturating_add(self.payload).min(self.len)
+    }
+
+    /// Makes the next one: all but its payload goes into `frame`, whose hash is left as it is. Says
+    /// where in `whole` the payload is, which comes behind the head; `None` after the last one.
+    pub fn next(&mut self, whole: &[u8], frame: &mut RxFrame) -> Option<Range<usize>> {
+        let (first, begin) = (self.next == self.headers, self.next);
+        let end = begin.saturating_add(self.payload).min(self.len);
+        let payload = whole.get(begin..end).filter(|payload| !payload.is_empty())?;
+        frame.head.set(whole.get(..self.headers)?);
+        frame.len = self.headers.saturating_add(payload.len());
+        self.renumber(frame.head.bytes_mut(), frame.len, first, end == self.len);
+        let l4_len = frame.len.saturating_sub(self.layers.l4_at);
+        self.sum(frame.head.bytes_mut(), l4_len, payload);
+        frame.meta = FrameMeta { csum: Csum::Valid, gso: None, hash: frame.meta.hash };
+        frame.findings.layers = Layers { l4_len, ..self.layers };
+        frame.findings.header_sum_wrong = false;
+        frame.findings.transport = TransportCheck::Right;
+        self.next = end;
+        self.identification = self.identification.wrapping_add(1);
+        self.sequence = self.sequence.wrapping_add(self.payload as u32); // of 16 bits
+        Some(begin..end)
+    }
+
+    /// Sets what differs from one to the next.
+    fn renumber(&self, head: &mut [u8], len: usize, first: bool, last: bool) {
+        let beyond_l3 = len.saturating_sub(self.layers.l3_at);
+        if let Some(network) = head.get_mut(self.layers.l3_at..self.layers.l4_at) {
+            // Segments are no longer than the packet that they are of, whose length is 16 bits.
+            match self.layers.l3 {
+                Some(L3::Ipv6) => {
+                    let len = beyond_l3.saturating_sub(ipv6::HEADER);
+                    ipv6::set_payload_len(network, u16::try_from(len).unwrap_or(u16::MAX));
+                }
+                _ => {
+                    ipv4::set_total_len(network, u16::try_from(beyond_l3).unwrap_or(u16::MAX));
+                    ipv4::set_identification(network, self.identification);
+                    ipv4::set_sum(network);
+                }
+            }
+        }
+        if let Some(transport) = head.get_mut(self.layers.l4_at..) {
+            tcp::set_sequence(transport, self.sequence);
+            tcp::keep_flags(transport, first, last);
+        }
+    }
+
+    fn sum(&self, head: &mut [u8], l4_len: usize, payload: &[u8]) {
+        let Some((network, transport)) = head.split_at_mut_checked(self.layers.l4_at) else {
+            return;
+        };
+        let packet = network.get(self.layers.l3_at..).unwrap_or_default();
+        let addresses = match self.layers.l3 {
+            Some(L3::Ipv6) => packet.get(ipv6::ADDRESSES),
+            _ => packet.get(ipv4::ADDRESSES),
+        };
+        put_be16(transport, tcp::CHECKSUM_AT, 0);
+        let l4_len = u32::try_from(l4_len).unwrap_or(u32::MAX); // of a frame
+        let mut sum = pseudo_header(addresses.unwrap_or_default(), tcp::PROTOCOL, l4_len);
+        sum.add(transport);
+        sum.add(payload);
+        put_be16(transport, tcp::CHECKSUM_AT, sum.checksum());
+    }
+}
+
+#[cfg(test)]
+#[path = "segment_test.rs"]
+mod tests;
