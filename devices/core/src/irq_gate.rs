@@ -54,6 +54,11 @@ impl<F: Fire> IrqGate<F> {
         self.fire_if(before & PENDING != 0)
     }
 
+    /// Whether something waits for the driver to unmask.
+    pub fn is_pending(&self) -> bool {
+        self.state.load(Ordering::Acquire) & PENDING != 0
+    }
+
     /// As born, for a new owner.
     pub fn reset(&self) {
         self.turn(|_| 0);

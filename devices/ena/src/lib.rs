@@ -17,6 +17,7 @@ mod admin;
 mod alarm;
 mod attendant;
 mod card;
+mod cells;
 mod device;
 mod doorbells;
 pub mod faults;
@@ -28,6 +29,7 @@ pub mod ring;
 mod stamp;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod unmasks;
 
 #[cfg(test)]
 mod hostile_test;

@@ -10,11 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use device_core::ram_window::RamWindow;
-use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileMemory};
-
-use crate::registers::{PAGE, RX_DOORBELL, TX_DOORBELL, UNMASK};
-use crate::ring::{Direction, SqDoorbell, Stamp, Vector};
+use crate::cells::Cells;
+use crate::registers::{PAGE, RX_DOORBELL, TX_DOORBELL};
+use crate::ring::{Direction, SqDoorbell, Stamp};
 
 /// So many wasted doorbells within so long make the page memory.
 const MANY: u32 = 8;
@@ -29,19 +27,14 @@ const REST: Duration = Duration::from_secs(1);
 const NAP: Duration = Duration::from_micros(50);
 const LONG_NAP: Duration = Duration::from_micros(250);
 const CALM: Duration = Duration::from_millis(2);
-/// What a register of the page holds that was not written since the last look. Of no use to a driver: tails
-/// have 16 bits, and no unmask asks for the longest delays that it says are not to count.
-const NOTHING: u32 = u32::MAX;
 
-/// Doorbells and unmask register of one queue pair.
+/// Doorbells of one queue pair.
 pub struct Page {
     pub tx: Arc<SqDoorbell>,
     /// When `tx` was rung.
     pub stamp: Arc<Stamp>,
     pub rx: Arc<SqDoorbell>,
-    /// The pair's own vector.
-    pub vector: Option<Arc<Vector>>,
-    window: Arc<dyn RamWindow>,
+    cells: Cells,
     /// Traps that woke nobody, since they were last judged.
     wasted: AtomicU32,
     /// The window may hold what was not found yet.
@@ -71,19 +64,13 @@ struct State {
 
 impl Page {
     /// A trapped page that is nowhere. The window is as large as a page.
-    pub fn new(
-        tx: Arc<SqDoorbell>,
-        rx: Arc<SqDoorbell>,
-        vector: Option<Arc<Vector>>,
-        window: Arc<dyn RamWindow>,
-    ) -> Page {
+    pub fn new(tx: Arc<SqDoorbell>, rx: Arc<SqDoorbell>, cells: Cells) -> Page {
         let now = Instant::now();
         Page {
             tx,
             stamp: Arc::default(),
             rx,
-            vector,
-            window,
+            cells,
             wasted: AtomicU32::new(0),
             live: AtomicBool::new(false),
             found: AtomicU32::new(0),
@@ -129,7 +116,7 @@ impl Page {
 
     /// A queue is made anew: what was rung for the old one does not count.
     pub fn forget(&self, direction: Direction) {
-        self.exchange(match direction {
+        self.cells.take(match direction {
             Direction::Tx => TX_DOORBELL,
             Direction::Rx => RX_DOORBELL,
         });
@@ -192,7 +179,7 @@ impl Page {
         state.judged = now;
         let at = state.at.filter(|_| soon && !state.refused)?;
         self.clear();
-        if let Err(error) = self.window.place(Some(at)) {
+        if let Err(error) = self.cells.place(Some(at)) {
             tracing::warn!("doorbells of an ENA card stay trapped, which is slower: {error}");
             state.refused = true;
             return None;
@@ -208,29 +195,22 @@ impl Page {
         if !std::mem::take(&mut state.open) {
             return;
         }
-        if let Err(error) = self.window.place(None) {
+        if let Err(error) = self.cells.place(None) {
             tracing::error!("cannot take an ENA card's doorbells back: {error}");
         }
     }
 
     /// Whether there was something.
     fn find(&self) -> bool {
-        let rung = |register| self.exchange(register).filter(|value| *value != NOTHING);
         let mut found = false;
-        if let Some(tail) = rung(TX_DOORBELL) {
+        if let Some(tail) = self.cells.take(TX_DOORBELL) {
             // When it was written nobody knows.
             self.stamp.mark();
             self.tx.note(tail & 0xffff);
             found = true;
         }
-        if let Some(tail) = rung(RX_DOORBELL) {
+        if let Some(tail) = self.cells.take(RX_DOORBELL) {
             self.rx.note(tail & 0xffff);
-            found = true;
-        }
-        if let Some(value) = rung(UNMASK)
-            && let Some(vector) = &self.vector
-        {
-            vector.write(value);
             found = true;
         }
         if found {
@@ -240,21 +220,9 @@ impl Page {
     }
 
     fn clear(&self) {
-        for register in [TX_DOORBELL, RX_DOORBELL, UNMASK] {
-            self.exchange(register);
+        for register in [TX_DOORBELL, RX_DOORBELL] {
+            self.cells.take(register);
         }
-    }
-
-    /// Takes what is in a register of the window.
-    fn exchange(&self, register: u64) -> Option<u32> {
-        let slice = self.window.memory().get_slice(GuestAddress(register), 4).ok()?;
-        let cell = slice.get_atomic_ref::<AtomicU32>(0).ok()?;
-        // Most looks find nothing, and leave the line to the guest.
-        if cell.load(Ordering::Relaxed) == NOTHING {
-            return None;
-        }
-        // Acquire: what the guest did before it rang is seen.
-        Some(u32::from_le(cell.swap(NOTHING, Ordering::AcqRel)))
     }
 
     fn doorbell(&self, direction: Direction) -> &Arc<SqDoorbell> {

@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use device_core::GuestRam;
-use device_core::interrupt::{MsiController, MsiMessage, Route};
 use device_core::ram_window::{RamWindow, RamWindows};
-use device_core::testing::{TestMsi, TestWindow, TestWindows, ram};
+use device_core::testing::{TestWindow, TestWindows, ram};
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -16,26 +15,19 @@ use super::*;
 use crate::registers;
 use crate::testing::driver::{Driver, FATAL, transmit};
 
-const AT: u64 = 0xe000_1000;
-const WANTED: u32 = 1 << 30;
+const AT: u64 = 0xe000_3000;
 
 struct Fixture {
     page: Page,
     window: Arc<TestWindow>,
-    msi: Arc<TestMsi>,
     now: Instant,
 }
 
 impl Fixture {
     fn new() -> Fixture {
         let windows = TestWindows::default();
-        let msi = Arc::new(TestMsi::default());
-        let set = msi.allocate(1).unwrap();
-        let to = Some(MsiMessage { address: 0xfee0_0000, data: 0 });
-        set.route(&[Route { index: 0, to }]).unwrap();
-        let vector = set.vector(0).map(|msi| Arc::new(Vector::new(msi)));
-        let page = page(vector, windows.allocate(WINDOW).unwrap());
-        Fixture { page, window: windows.window(0), msi, now: Instant::now() }
+        let page = page(windows.allocate(WINDOW).unwrap());
+        Fixture { page, window: windows.window(0), now: Instant::now() }
     }
 
     /// Rings until the page is memory.
@@ -57,15 +49,11 @@ impl Fixture {
         self.now += by;
         self.now
     }
-
-    fn interrupts(&self) -> u64 {
-        self.msi.set(0).test_vector(0).delivered()
-    }
 }
 
-fn page(vector: Option<Arc<Vector>>, window: Arc<dyn RamWindow>) -> Page {
+fn page(window: Arc<dyn RamWindow>) -> Page {
     let doorbell = || Arc::new(SqDoorbell::new(EventFd::new(EFD_NONBLOCK).unwrap()));
-    let page = Page::new(doorbell(), doorbell(), vector, window);
+    let page = Page::new(doorbell(), doorbell(), Cells::new(window));
     page.mapped(Some(AT));
     page
 }
@@ -106,18 +94,6 @@ fn what_is_written_to_the_memory_is_found() {
     assert_eq!(fixture.page.turn(fixture.now), Some(fixture.now), "there is work");
     assert_eq!((fixture.page.tx.tail(), fixture.page.rx.tail()), (0, 7));
     assert!(fixture.page.tx.waker().read().is_err(), "nobody is to be woken");
-}
-
-#[test]
-fn each_unmask_written_to_the_memory_counts() {
-    let fixture = Fixture::opened();
-    let vector = fixture.page.vector.clone().unwrap();
-    for round in 1..10 {
-        assert!(!vector.raise(), "masked");
-        fixture.write(UNMASK, WANTED);
-        fixture.page.turn(fixture.now);
-        assert_eq!(fixture.interrupts(), round);
-    }
 }
 
 #[test]
@@ -239,7 +215,7 @@ impl RamWindow for Refusing {
 #[test]
 fn where_the_host_has_no_memory_slot_traps_go_on() {
     let window = Arc::new(Refusing(ram(WINDOW as usize), AtomicU32::new(0)));
-    let page = page(None, window.clone());
+    let page = page(window.clone());
     let now = Instant::now();
     for tail in 1..=10 * MANY {
         page.trapped(Direction::Tx, tail);
@@ -262,7 +238,7 @@ fn frames_rung_for_in_memory_go_out() {
     }
     driver.bench.settle();
     let at = window.placed().expect("the doorbells are memory");
-    assert_eq!(at, 0xe000_1000);
+    assert_eq!(at, 0xe000_3000);
     driver.post(&mut tx, transmit(16, buffer, 60));
     window.memory().write_obj(17u32, GuestAddress(TX_DOORBELL)).unwrap();
     let mut sent = 0;

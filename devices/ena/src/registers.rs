@@ -3,21 +3,27 @@
 use device_core::bus::Width;
 use device_core::registers::RegisterMap;
 
+use crate::unmasks::STRIDE;
+
 /// Indices of the BARs.
 pub const REGISTERS: u8 = 0;
 pub const MSIX: u8 = 1;
 pub const LLQ: u8 = 2;
 
-/// Bytes of BAR 0: a page of fixed registers, and one for each queue pair that can be.
+/// Bytes of BAR 0: a page of fixed registers, the unmask registers of all vectors, and a page for each
+/// queue pair that can be.
 pub const SIZE: u64 = 0x10_0000;
 /// A page that can be memory apart from the others.
 pub const PAGE: u64 = 0x1000;
-/// Pages of queue pairs: of pair n, with the vector n + 1.
+/// Queue pairs, of which pair n has the vector n + 1.
 pub const PAIRS: u64 = 128;
-/// Registers in a pair's page.
+/// Unmask registers of the vectors of pairs.
+pub const UNMASKS: u64 = PAGE;
+pub const UNMASKS_LEN: u64 = 2 * PAGE;
+/// Where the pages of pairs begin, and the registers in each.
+const PAIR_PAGES: u64 = UNMASKS + UNMASKS_LEN;
 pub const TX_DOORBELL: u64 = 0;
 pub const RX_DOORBELL: u64 = 4;
-pub const UNMASK: u64 = 8;
 /// The unmask register of queues without interrupts, in the first page; it does nothing.
 pub const SINK: u32 = 0xffc;
 
@@ -114,37 +120,41 @@ impl Place {
         if width != Width::B4 || offset & 3 != 0 {
             return None;
         }
-        let Some(pair) = (offset / PAGE).checked_sub(1) else {
+        let Some(beyond) = offset.checked_sub(UNMASKS) else {
             return FIXED.find(offset, width).map(Place::Fixed);
         };
+        let Some(beyond) = beyond.checked_sub(UNMASKS_LEN) else {
+            let pair = (beyond / STRIDE) as u16;
+            return beyond.is_multiple_of(STRIDE).then_some(Place::Unmask(pair.wrapping_add(1)));
+        };
+        let pair = beyond / PAGE;
         if pair >= PAIRS {
             return None;
         }
-        let pair = pair as u16;
-        match offset % PAGE {
-            TX_DOORBELL => Some(Place::TxDoorbell(pair)),
-            RX_DOORBELL => Some(Place::RxDoorbell(pair)),
-            UNMASK => Some(Place::Unmask(pair.wrapping_add(1))),
+        match beyond % PAGE {
+            TX_DOORBELL => Some(Place::TxDoorbell(pair as u16)),
+            RX_DOORBELL => Some(Place::RxDoorbell(pair as u16)),
             _ => None,
         }
     }
 
     /// Offset of what belongs to a pair.
     pub fn offset(self) -> u32 {
-        let (pair, register) = match self {
-            Place::Fixed(_) => return SINK,
-            Place::TxDoorbell(queue) => (queue, TX_DOORBELL),
-            Place::RxDoorbell(queue) => (queue, RX_DOORBELL),
-            Place::Unmask(0) => return SINK,
-            Place::Unmask(vector) => (vector.wrapping_sub(1), UNMASK),
+        let offset = match self {
+            Place::Fixed(_) | Place::Unmask(0) => return SINK,
+            Place::TxDoorbell(pair) => page(pair).wrapping_add(TX_DOORBELL),
+            Place::RxDoorbell(pair) => page(pair).wrapping_add(RX_DOORBELL),
+            Place::Unmask(vector) => {
+                UNMASKS.wrapping_add(u64::from(vector.wrapping_sub(1)).wrapping_mul(STRIDE))
+            }
         };
-        page(pair).wrapping_add(register) as u32
+        offset as u32
     }
 }
 
 /// Offset of a pair's page.
 pub fn page(pair: u16) -> u64 {
-    PAGE.wrapping_mul(u64::from(pair).wrapping_add(1))
+    PAIR_PAGES.wrapping_add(PAGE.wrapping_mul(pair.into()))
 }
 
 /// Why a driver resets the card (2.4).
@@ -210,9 +220,11 @@ mod tests {
     fn only_aligned_words_reach_a_register() {
         assert_eq!(Place::at(0x58, Width::B4), Some(Place::Fixed(Reg::DeviceStatus)));
         for (offset, place) in [
-            (0x2000, Place::TxDoorbell(1)),
-            (0x8_0004, Place::RxDoorbell(127)),
-            (0x8_0008, Place::Unmask(128)),
+            (0x1000, Place::Unmask(1)),
+            (0x2fc0, Place::Unmask(128)),
+            (0x3000, Place::TxDoorbell(0)),
+            (0x4000, Place::TxDoorbell(1)),
+            (0x8_2004, Place::RxDoorbell(127)),
         ] {
             assert_eq!(Place::at(offset.into(), Width::B4), Some(place));
             assert_eq!(place.offset(), offset);
@@ -223,8 +235,9 @@ mod tests {
             (0x59, Width::B4),
             (0x1002, Width::B4),
             (0xffc, Width::B4),
-            (0x100c, Width::B4),
-            (0x8_1000, Width::B4),
+            (0x1020, Width::B4),
+            (0x3008, Width::B4),
+            (0x8_3000, Width::B4),
             (0xf_fffc, Width::B4),
             (u64::MAX, Width::B4),
         ] {

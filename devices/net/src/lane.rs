@@ -687,13 +687,14 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
             self.watched = false;
         }
         let interrupt = self.put_off(now);
-        match (tx, rx) {
-            (Progress::More, _) | (_, Progress::More) => Again::Now,
-            // Other deadlines may be later, and are never so near that it matters.
-            _ if let Some(then) = interrupt => Again::At(then),
-            (Progress::Wait(tx), Progress::Wait(rx)) => Again::At(tx.min(rx)),
-            (Progress::Wait(then), _) | (_, Progress::Wait(then)) => Again::At(then),
-            (Progress::Idle, Progress::Idle) => Again::WhenReady,
+        let waits = [tx, rx].map(|progress| match progress {
+            Progress::Wait(then) => Some(then),
+            Progress::Idle | Progress::More => None,
+        });
+        match waits.into_iter().chain([interrupt]).flatten().min() {
+            _ if tx == Progress::More || rx == Progress::More => Again::Now,
+            Some(then) => Again::At(then),
+            None => Again::WhenReady,
         }
     }
 }

@@ -14,8 +14,8 @@ fn que_1_a_completion_queue_is_answered_with_index_depth_and_unmask_register() {
     let ring = driver.bench.allocate(0x2000);
     let answer = driver.create_cq(2, 1024, 1, ring).ok();
     assert_eq!((answer.half(0), answer.half(2)), (0, 1024));
-    assert_eq!((answer.word(4), answer.word(8), answer.word(12)), (0, 0, 0x1008));
-    assert_eq!(driver.create_cq(4, 256, 2, ring).ok().word(12), 0x2008);
+    assert_eq!((answer.word(4), answer.word(8), answer.word(12)), (0, 0, 0x1000));
+    assert_eq!(driver.create_cq(4, 256, 2, ring).ok().word(12), 0x1040);
 }
 
 #[test]
@@ -323,7 +323,7 @@ fn tx_9_a_doorbell_too_far_ahead_is_fatal_until_the_reset() {
 #[test]
 fn doorbells_of_no_queue_do_nothing() {
     let mut driver = Driver::probed(1);
-    for offset in [0xffc, 0x1000, 0x1004, 0x1008, 0x2000, 0x8_0008] {
+    for offset in [0xffc, 0x1000, 0x1004, 0x2fc0, 0x3000, 0x3004, 0x3008, 0x8_2008] {
         driver.bench.write(offset, 0xffff);
     }
     driver.bench.settle();

@@ -1,7 +1,7 @@
 //! Completion queues: entries whose phase bit appears last (specification 7.4 and 7.10).
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use device_core::GuestRam;
 use device_core::memory::Span;
@@ -16,6 +16,12 @@ const NO_MEMORY: GuestFault = GuestFault("a part of the completion ring is not i
 
 /// Bytes of a word.
 const WORD: usize = 4;
+
+/// While an interrupt waits for its unmask, this part of the time it has waited passes between two
+/// looks for it; but no less and no more than these.
+const PART: u32 = 8;
+const NAP: Duration = Duration::from_micros(50);
+const LONGEST_NAP: Duration = Duration::from_millis(10);
 
 /// A completion queue as CREATE_CQ made it; which direction is known once a submission queue comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +63,8 @@ pub(super) struct Completions {
     /// Entries were written since the last [`Completions::publish`].
     fresh: bool,
     put_off: Interrupt,
+    /// Since when an interrupt waits for its unmask.
+    masked_since: Option<Instant>,
 }
 
 /// An interrupt that the guest wants later.
@@ -87,7 +95,16 @@ impl Completions {
         }
         let put_off = Interrupt::Nothing;
         let ring = Span::new(memory, config.base, config.len());
-        Ok(Completions { config, direction, ring, vector, next: 0, fresh: false, put_off })
+        Ok(Completions {
+            config,
+            direction,
+            ring,
+            vector,
+            next: 0,
+            fresh: false,
+            put_off,
+            masked_since: None,
+        })
     }
 
     /// A packet has been sent (specification 7.4). `head` is the submission queue's counter after
@@ -129,6 +146,11 @@ impl Completions {
             return false;
         }
         let Some(vector) = &self.vector else { return false };
+        if vector.look() {
+            // That was for these, too.
+            self.put_off = Interrupt::Nothing;
+            return true;
+        }
         if vector.delay(self.direction).is_zero() {
             self.put_off = Interrupt::Nothing;
             return vector.raise();
@@ -139,9 +161,26 @@ impl Completions {
         false
     }
 
-    /// Interrupts for what was pushed some time ago, if that time is over. It runs from the first
-    /// entry that has had no interrupt, masked or not: so there is at most one in each such time.
+    /// Interrupts for what was pushed some time ago, if that time is over or the vector unmasked.
     pub fn put_off(&mut self, now: Instant) -> PutOff {
+        let PutOff { fired, until } = self.delayed(now);
+        let Some(vector) = self.vector.as_ref().filter(|vector| vector.must_look()) else {
+            self.masked_since = None;
+            return PutOff { fired, until };
+        };
+        if vector.look() {
+            self.masked_since = None;
+            return PutOff { fired: true, until };
+        }
+        let since = *self.masked_since.get_or_insert(now);
+        let waited = now.saturating_duration_since(since);
+        let nap = waited.checked_div(PART).unwrap_or(NAP).clamp(NAP, LONGEST_NAP);
+        PutOff { fired, until: until.into_iter().chain(now.checked_add(nap)).min() }
+    }
+
+    /// The time that the guest wants interrupts put off runs from the first entry that has had none,
+    /// masked or not: so there is at most one in each such time.
+    fn delayed(&mut self, now: Instant) -> PutOff {
         let Some(vector) = self.vector.as_ref().filter(|_| self.put_off != Interrupt::Nothing)
         else {
             return PutOff::default();

@@ -8,6 +8,7 @@ use device_core::interrupt::MsiVector;
 use device_core::irq_gate::IrqGate;
 
 use super::Direction;
+use crate::unmasks::Unmasks;
 
 /// One interrupt is wanted.
 const UNMASK: u32 = 1 << 30;
@@ -28,27 +29,48 @@ pub struct Vector {
     /// The delays as the guest wrote them. They stand alone: who sees an older value puts its
     /// interrupt off for as long as the guest wanted just before.
     delays: AtomicU32,
+    /// Where the unmask register may be memory, and which of them it is.
+    register: Option<(Arc<Unmasks>, u16)>,
 }
 
 impl Vector {
     /// Masked, with nothing pending and no delays.
     pub fn new(msi: Arc<dyn MsiVector>) -> Vector {
-        Vector { gate: IrqGate::new(msi), delays: AtomicU32::new(0) }
+        Vector { gate: IrqGate::new(msi), delays: AtomicU32::new(0), register: None }
     }
 
-    /// The guest wrote `value` to the vector's unmask register.
-    pub fn write(&self, value: u32) {
+    /// The same, with an unmask register that may be memory.
+    pub fn looking_at(unmasks: Arc<Unmasks>, index: u16, msi: Arc<dyn MsiVector>) -> Vector {
+        Vector { register: Some((unmasks, index)), ..Vector::new(msi) }
+    }
+
+    /// The guest wrote `value` to the vector's unmask register; whether that interrupted.
+    pub fn write(&self, value: u32) -> bool {
         match (value & UNMASK != 0, value & KEEP_DELAYS != 0) {
             (true, keep) => {
                 if !keep {
                     self.delays.store(value, Ordering::Relaxed);
                 }
-                self.gate.unmask();
+                self.gate.unmask()
             }
-            (false, true) => self.gate.mask(),
+            (false, true) => {
+                self.gate.mask();
+                false
+            }
             // The driver misses an interrupt.
-            (false, false) => drop(self.gate.repeat()),
+            (false, false) => self.gate.repeat(),
         }
+    }
+
+    /// Brings what the guest wrote into memory to where traps bring it; whether that interrupted.
+    pub fn look(&self) -> bool {
+        let written = self.register.as_ref().and_then(|(unmasks, index)| unmasks.take(*index));
+        written.is_some_and(|value| self.write(value))
+    }
+
+    /// Whether an interrupt waits for an unmask that nobody will tell of.
+    pub fn must_look(&self) -> bool {
+        self.gate.is_pending() && self.register.as_ref().is_some_and(|(all, _)| all.is_open())
     }
 
     /// How long completions of this direction may wait for others before they interrupt.
@@ -69,6 +91,9 @@ impl Vector {
 
     /// As new, for the first queue on the vector; none may be plugged.
     pub fn reset(&self) {
+        if let Some((unmasks, index)) = &self.register {
+            unmasks.take(*index);
+        }
         self.gate.reset();
         self.delays.store(0, Ordering::Relaxed);
     }

@@ -27,7 +27,7 @@ pub const MEMORY: usize = 0x200_0000;
 /// What a driver allocates begins here.
 const HEAP: u64 = 0x1_0000;
 /// Where firmware puts the BARs.
-const BAR0: u64 = 0xe000_0000;
+pub(crate) const BAR0: u64 = 0xe000_0000;
 const BAR1: u64 = 0xe010_0000;
 const BAR2: u64 = 0xe100_0000;
 const COMMAND: u16 = 4;

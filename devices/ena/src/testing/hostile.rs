@@ -6,14 +6,18 @@ use std::time::{Duration, Instant};
 
 use device_core::bus::Width;
 use device_core::device::Device;
+use device_core::ram_window::RamWindow;
 use net::backend::script::WireFrame;
 use net::control::capture::CaptureSpec;
 use net::control::{Fault, NicControl};
 use net::frame::{Csum, FrameMeta, Gso, GsoKind};
 use net::stage::limiter::Allowed;
+use vm_memory::{Bytes, GuestAddress};
 
 use super::bench::{Bench, MEMORY};
 use super::driver::{Driver, FATAL, Queue, READY, RESETTING, reg};
+use crate::registers::{UNMASKS, page};
+use crate::unmasks::STRIDE;
 
 const PAIRS: u16 = 2;
 const FRAME: [u8; 60] = [0x2a; 60];
@@ -80,6 +84,12 @@ struct Guest {
     start: Instant,
 }
 
+/// Writes to one of the card's windows, in the order they were made: queues, pairs, unmasks.
+fn store(bench: &Bench, window: usize, at: u64, value: u32) {
+    let window = bench.machine.windows.window(window);
+    window.memory().write_obj(value, GuestAddress(at)).unwrap();
+}
+
 /// A TCP frame that is to be cut, or something like one.
 fn large(choices: &mut Choices<'_>) -> WireFrame {
     let mut bytes = vec![0xff; 12];
@@ -130,8 +140,16 @@ impl Guest {
             }
             12 => bench.stages[0].set_blocked(choices.byte().is_multiple_of(2)),
             13 => {
-                let register = 0x2000 + u64::from(choices.byte() % 4) * 4;
-                bench.write(register, choices.word() | u32::from(choices.byte()) << 24);
+                let value = choices.word() | u32::from(choices.byte()) << 24;
+                let (pair, register) = (u64::from(choices.byte() % 2), choices.byte() % 3);
+                let trapped = choices.byte().is_multiple_of(2);
+                match (register, trapped) {
+                    (2, true) => bench.write(UNMASKS + pair * STRIDE, value),
+                    (_, true) => bench.write(page(pair as u16) + u64::from(register) * 4, value),
+                    // As if it were memory just now.
+                    (2, false) => store(bench, 3, pair * STRIDE, value),
+                    (_, false) => store(bench, 1 + pair as usize, u64::from(register) * 4, value),
+                }
             }
             14 => bench.set_bus_master(!choices.byte().is_multiple_of(4)),
             15 => {
