@@ -124,6 +124,8 @@ pub struct Plan {
     pub rounds: u32,
     /// Times that each guest gets each load.
     pub slices: u32,
+    /// Of cards and TAPs, in bytes.
+    pub mtu: u16,
     /// Whether to tell what each load cost, by the kernel's counters.
     pub costs: bool,
 }
@@ -147,7 +149,7 @@ impl Plan {
     pub fn run(&self) -> Result<()> {
         let mut network = Network::new().context("a TAP is needed; run this as root")?;
         network.enter()?;
-        let taps = self.contestants.iter().map(|_| network.tap(1, 1500));
+        let taps = self.contestants.iter().map(|_| network.tap(1, self.mtu));
         let taps = taps.collect::<Result<Vec<_>>>()?;
         let mut results = Results::default();
         // The first boots fill caches, and do not count.
@@ -200,6 +202,7 @@ impl Plan {
                 insist(contestant, || self.machine(contestant, tap).boot(None))?;
             sleep(SETTLE);
             results.add(index, Measure::Idle, outside(&running)?);
+            shell.sh(&format!("ip link set eth0 mtu {}", self.mtu))?;
             let server = serve(&mut shell, tap)?;
             load::measure(server, Job::Push, WARM_UP)?;
             guests.push((running, server));
@@ -234,7 +237,9 @@ impl Plan {
     }
 
     fn tell(&self, results: &Results) -> Result<()> {
-        println!("\n{}, 1 vCPU, {MEMORY_MIB} MiB;", Kernel::open(self.release)?.origin());
+        let kernel = Kernel::open(self.release)?;
+        let origin = kernel.origin();
+        println!("\n{origin}, 1 vCPU, {MEMORY_MIB} MiB, MTU {};", self.mtu);
         println!(
             "{} boots; {} times a guest each, with {} s of each load in turn; median (least to greatest).\n",
             self.boots, self.rounds, self.slices

@@ -42,6 +42,9 @@ struct Arguments {
     /// CPUs of an emulated testbed; with one, who makes the load takes time from who bears it
     #[arg(long, value_name = "N", default_value_t = 2)]
     testbed_cpus: u8,
+    /// Bytes that a packet may have; in EC2 it is 9001
+    #[arg(long, value_name = "BYTES", default_value_t = 1500)]
+    mtu: u16,
     /// Tell what each network load cost: exits, interrupts, CPU time, frames
     #[arg(long)]
     costs: bool,
@@ -129,6 +132,7 @@ fn compare(arguments: &Arguments, vmm: &Path) -> Result<()> {
         boots: arguments.boots,
         rounds: arguments.rounds,
         slices: arguments.slices,
+        mtu: arguments.mtu,
         costs: arguments.costs,
     }
     .run()
