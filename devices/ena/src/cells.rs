@@ -26,14 +26,21 @@ impl Cells {
 
     /// What was written to the register at `offset` since the last look.
     pub fn take(&self, offset: u64) -> Option<u32> {
-        let slice = self.0.memory().get_slice(GuestAddress(offset), 4).ok()?;
-        let cell = slice.get_atomic_ref::<AtomicU32>(0).ok()?;
         // Most looks find nothing, and leave the line to the guest.
-        if cell.load(Ordering::Relaxed) == NOTHING {
-            return None;
-        }
+        self.peek(offset)?;
         // Acquire: what the guest did before it wrote is seen.
-        let value = u32::from_le(cell.swap(NOTHING, Ordering::AcqRel));
-        Some(value).filter(|value| *value != NOTHING)
+        let value = self.with(offset, |cell| cell.swap(NOTHING, Ordering::AcqRel))?;
+        Some(u32::from_le(value)).filter(|value| *value != NOTHING)
+    }
+
+    /// The same, and it stays there.
+    pub fn peek(&self, offset: u64) -> Option<u32> {
+        let value = self.with(offset, |cell| cell.load(Ordering::Relaxed))?;
+        Some(u32::from_le(value)).filter(|value| *value != NOTHING)
+    }
+
+    fn with(&self, offset: u64, act: impl FnOnce(&AtomicU32) -> u32) -> Option<u32> {
+        let slice = self.0.memory().get_slice(GuestAddress(offset), 4).ok()?;
+        slice.get_atomic_ref::<AtomicU32>(0).ok().map(act)
     }
 }

@@ -9,15 +9,18 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::cells::Cells;
 use crate::page::{Page, WINDOW};
-use crate::registers::{self, Place, UNMASKS, UNMASKS_LEN};
-use crate::ring::{Direction, SqDoorbell, Vector};
-use crate::unmasks::Unmasks;
+use crate::quiet::{Quiet, RxDoorbell};
+use crate::registers::{self, Place, QUIET, QUIET_LEN};
+use crate::ring::{SqDoorbell, Vector};
 
 /// A doorbell for each queue that can be, and a gate for each vector from 1 on; as old as the card.
 /// A queue that is created finds its doorbell at 0.
 pub struct Doorbells {
+    /// Of each transmit queue.
     pages: Vec<Arc<Page>>,
-    unmasks: Arc<Unmasks>,
+    quiet: Arc<Quiet>,
+    /// Of each receive queue.
+    rx: Vec<Arc<RxDoorbell>>,
     /// Of each pair.
     vectors: Vec<Arc<Vector>>,
 }
@@ -29,36 +32,35 @@ impl Doorbells {
         msi: &Arc<dyn MsiSet>,
         windows: &Arc<dyn RamWindows>,
     ) -> io::Result<Doorbells> {
-        let doorbell = || {
-            let wake = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
-            io::Result::Ok(Arc::new(SqDoorbell::new(wake)))
-        };
+        let waker = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC);
         let page = |_| {
             let cells = Cells::new(windows.allocate(WINDOW)?);
-            Ok(Arc::new(Page::new(doorbell()?, doorbell()?, cells)))
+            Ok(Arc::new(Page::new(Arc::new(SqDoorbell::new(waker()?)), cells)))
         };
         let pages = (0..pairs).map(page).collect::<io::Result<_>>()?;
-        let cells = Cells::new(windows.allocate(UNMASKS_LEN)?);
-        let unmasks = Arc::new(Unmasks::new(cells, pairs));
+        let cells = Cells::new(windows.allocate(QUIET_LEN)?);
+        let quiet = Arc::new(Quiet::new(cells, pairs));
+        let rx = |pair| Ok(Arc::new(RxDoorbell::looking_at(quiet.clone(), pair, waker()?)));
+        let rx = (0..pairs).map(rx).collect::<io::Result<_>>()?;
         let vector = |pair: u16| {
             let msi = msi.vector(pair.checked_add(1)?)?;
-            Some(Arc::new(Vector::looking_at(unmasks.clone(), pair, msi)))
+            Some(Arc::new(Vector::looking_at(quiet.clone(), pair, msi)))
         };
         let vectors = (0..pairs).map_while(vector).collect();
-        Ok(Doorbells { pages, unmasks, vectors })
+        Ok(Doorbells { pages, quiet, rx, vectors })
     }
 
-    /// The page of a queue pair.
-    pub fn page(&self, pair: u16) -> Option<&Arc<Page>> {
-        self.pages.get(usize::from(pair))
+    /// The page of a transmit queue.
+    pub fn page(&self, queue: u16) -> Option<&Arc<Page>> {
+        self.pages.get(usize::from(queue))
     }
 
     pub fn tx(&self, queue: u16) -> Option<&Arc<SqDoorbell>> {
-        self.page(queue).map(|page| &page.tx)
+        self.page(queue).map(|page| &page.bell)
     }
 
-    pub fn rx(&self, queue: u16) -> Option<&Arc<SqDoorbell>> {
-        self.page(queue).map(|page| &page.rx)
+    pub fn rx(&self, queue: u16) -> Option<&Arc<RxDoorbell>> {
+        self.rx.get(usize::from(queue))
     }
 
     /// Vector `number`, if it is one of a queue.
@@ -68,29 +70,36 @@ impl Doorbells {
 
     /// The guest has BAR 0 at `at` now.
     pub fn mapped(&self, at: Option<u64>) {
-        self.unmasks.mapped(at.and_then(|at| at.checked_add(UNMASKS)));
-        // What was written before counts, and lanes may have to look from now on.
-        for vector in &self.vectors {
-            let _ = vector.look();
+        self.quiet.mapped(at.and_then(|at| at.checked_add(QUIET)));
+        for (queue, page) in (0..).zip(&self.pages) {
+            page.mapped(at.and_then(|at| at.checked_add(registers::page(queue))));
         }
-        for (pair, page) in (0..).zip(&self.pages) {
-            page.mapped(at.and_then(|at| at.checked_add(registers::page(pair))));
-            // Cannot fail but by overflow, and then it is readable already.
-            let _ = page.tx.waker().write(1);
+        // Lanes look for what was written before, and may have to look again and again from now on.
+        // Cannot fail but by overflow, and then they are awake already.
+        for page in &self.pages {
+            let _ = page.bell.waker().write(1);
+        }
+        for bell in &self.rx {
+            let _ = bell.waker().write(1);
         }
     }
 
-    /// As new: vectors masked, doorbells trapped.
+    /// As new: vectors masked, transmit doorbells trapped.
     pub fn reset(&self) {
         self.pages.iter().for_each(|page| page.reset());
+        self.rx.iter().for_each(|bell| bell.reset());
         self.vectors.iter().for_each(|vector| vector.reset());
     }
 
     /// A guest's write; what belongs to no queue does nothing.
     pub fn write(&self, place: Place, value: u32) {
         match place {
-            Place::TxDoorbell(pair) => self.trapped(pair, Direction::Tx, value),
-            Place::RxDoorbell(pair) => self.trapped(pair, Direction::Rx, value),
+            Place::TxDoorbell(queue) => {
+                self.page(queue).into_iter().for_each(|page| page.trapped(value))
+            }
+            Place::RxDoorbell(queue) => {
+                self.rx(queue).into_iter().for_each(|bell| bell.ring(value))
+            }
             Place::Unmask(number) => {
                 if let Some(vector) = self.vector(number) {
                     // Whether it interrupted is known to the lane, as far as it matters.
@@ -98,12 +107,6 @@ impl Doorbells {
                 }
             }
             Place::Fixed(_) => {}
-        }
-    }
-
-    fn trapped(&self, pair: u16, direction: Direction, value: u32) {
-        if let Some(page) = self.page(pair) {
-            page.trapped(direction, value);
         }
     }
 }

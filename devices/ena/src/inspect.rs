@@ -86,14 +86,14 @@ impl Card {
 
     fn ring(&self, control: &Control, direction: Direction, index: u16) -> Option<Ring> {
         let (queues, at) = (&control.queues, usize::from(index));
-        let (cq, entries, low_latency, doorbell) = match direction {
+        let (cq, entries, low_latency, offered) = match direction {
             Direction::Tx => {
                 let sq = queues.tx.get(at)?.as_ref()?;
-                (sq.cq, sq.depth, sq.llq, self.doorbells.tx(index)?)
+                (sq.cq, sq.depth, sq.llq, self.doorbells.tx(index)?.tail())
             }
             Direction::Rx => {
                 let sq = queues.rx.get(at)?.as_ref()?;
-                (sq.cq, sq.depth, sq.llq, self.doorbells.rx(index)?)
+                (sq.cq, sq.depth, sq.llq, self.doorbells.rx(index)?.told())
             }
         };
         let Cq { config, vector, .. } = queues.cqs.get(usize::from(cq))?.as_ref()?;
@@ -102,7 +102,7 @@ impl Card {
             entries,
             entry_bytes: pushed.map_or(DESCRIPTOR, |policy| policy.entry_size),
             place: if low_latency { Place::Card } else { Place::Ram },
-            offered: Some(doorbell.tail() as u16), // a counter of 16 bits
+            offered: Some(offered as u16), // a counter of 16 bits
             completions: Completions {
                 index: cq,
                 entries: config.depth,

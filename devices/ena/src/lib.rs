@@ -24,12 +24,12 @@ pub mod faults;
 mod host_info;
 pub mod inspect;
 mod page;
+mod quiet;
 mod registers;
 pub mod ring;
 mod stamp;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-mod unmasks;
 
 #[cfg(test)]
 mod hostile_test;

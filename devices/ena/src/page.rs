@@ -1,8 +1,8 @@
-//! The page of BAR 0 with a queue pair's doorbells: trapped, or memory that the pair's lane looks at.
+//! The page of BAR 0 with a transmit queue's doorbell: trapped, or memory that the lane looks at.
 //!
 //! A trapped doorbell costs the guest an exit. That is the right price for waking a lane, and wasted
 //! on one that is at work: drivers of this card ring for each packet and cannot be told not to. So a
-//! page whose doorbells are wasted in numbers is put under the guest as memory. The lane, which sees
+//! page whose doorbell is wasted in numbers is put under the guest as memory. The lane, which sees
 //! new tails only when it looks, then naps instead of sleeping; when little is rung it takes the
 //! memory away and is woken again.
 
@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cells::Cells;
-use crate::registers::{PAGE, RX_DOORBELL, TX_DOORBELL};
-use crate::ring::{Direction, SqDoorbell, Stamp};
+use crate::registers::{PAGE, TX_DOORBELL};
+use crate::ring::{SqDoorbell, Stamp};
 
 /// So many wasted doorbells within so long make the page memory.
 const MANY: u32 = 8;
@@ -28,12 +28,11 @@ const NAP: Duration = Duration::from_micros(50);
 const LONG_NAP: Duration = Duration::from_micros(250);
 const CALM: Duration = Duration::from_millis(2);
 
-/// Doorbells of one queue pair.
+/// The doorbell of one transmit queue.
 pub struct Page {
-    pub tx: Arc<SqDoorbell>,
-    /// When `tx` was rung.
+    pub bell: Arc<SqDoorbell>,
+    /// When it was rung.
     pub stamp: Arc<Stamp>,
-    pub rx: Arc<SqDoorbell>,
     cells: Cells,
     /// Traps that woke nobody, since they were last judged.
     wasted: AtomicU32,
@@ -64,12 +63,11 @@ struct State {
 
 impl Page {
     /// A trapped page that is nowhere. The window is as large as a page.
-    pub fn new(tx: Arc<SqDoorbell>, rx: Arc<SqDoorbell>, cells: Cells) -> Page {
+    pub fn new(bell: Arc<SqDoorbell>, cells: Cells) -> Page {
         let now = Instant::now();
         Page {
-            tx,
+            bell,
             stamp: Arc::default(),
-            rx,
             cells,
             wasted: AtomicU32::new(0),
             live: AtomicBool::new(false),
@@ -89,11 +87,9 @@ impl Page {
     }
 
     /// A doorbell's write that came as an exit.
-    pub fn trapped(&self, direction: Direction, value: u32) {
-        if direction == Direction::Tx {
-            self.stamp.mark();
-        }
-        if !self.doorbell(direction).ring(value & 0xffff) {
+    pub fn trapped(&self, value: u32) {
+        self.stamp.mark();
+        if !self.bell.ring(value & 0xffff) {
             self.wasted.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -110,17 +106,14 @@ impl Page {
     pub fn reset(&self) {
         let mut state = self.state();
         self.close(&mut state);
-        self.clear();
+        self.cells.take(TX_DOORBELL);
         self.live.store(false, Ordering::Relaxed);
     }
 
     /// A queue is made anew: what was rung for the old one does not count.
-    pub fn forget(&self, direction: Direction) {
-        self.cells.take(match direction {
-            Direction::Tx => TX_DOORBELL,
-            Direction::Rx => RX_DOORBELL,
-        });
-        self.doorbell(direction).reset();
+    pub fn forget(&self) {
+        self.cells.take(TX_DOORBELL);
+        self.bell.reset();
     }
 
     /// Brings what the guest wrote into the memory to where traps bring it. Only the pair's lane may
@@ -178,7 +171,7 @@ impl Page {
         let soon = now.saturating_duration_since(state.judged) <= SOON && now >= state.rests_until;
         state.judged = now;
         let at = state.at.filter(|_| soon && !state.refused)?;
-        self.clear();
+        self.cells.take(TX_DOORBELL);
         if let Err(error) = self.cells.place(Some(at)) {
             tracing::warn!("doorbells of an ENA card stay trapped, which is slower: {error}");
             state.refused = true;
@@ -202,34 +195,12 @@ impl Page {
 
     /// Whether there was something.
     fn find(&self) -> bool {
-        let mut found = false;
-        if let Some(tail) = self.cells.take(TX_DOORBELL) {
-            // When it was written nobody knows.
-            self.stamp.mark();
-            self.tx.note(tail & 0xffff);
-            found = true;
-        }
-        if let Some(tail) = self.cells.take(RX_DOORBELL) {
-            self.rx.note(tail & 0xffff);
-            found = true;
-        }
-        if found {
-            self.found.fetch_add(1, Ordering::Relaxed);
-        }
-        found
-    }
-
-    fn clear(&self) {
-        for register in [TX_DOORBELL, RX_DOORBELL] {
-            self.cells.take(register);
-        }
-    }
-
-    fn doorbell(&self, direction: Direction) -> &Arc<SqDoorbell> {
-        match direction {
-            Direction::Tx => &self.tx,
-            Direction::Rx => &self.rx,
-        }
+        let Some(tail) = self.cells.take(TX_DOORBELL) else { return false };
+        // When it was written nobody knows.
+        self.stamp.mark();
+        self.bell.note(tail & 0xffff);
+        self.found.fetch_add(1, Ordering::Relaxed);
+        true
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

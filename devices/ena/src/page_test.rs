@@ -34,7 +34,7 @@ impl Fixture {
     fn opened() -> Fixture {
         let fixture = Fixture::new();
         for tail in 1..=MANY {
-            fixture.page.trapped(Direction::Tx, tail);
+            fixture.page.trapped(tail);
         }
         assert_eq!(fixture.page.turn(fixture.now), fixture.now.checked_add(NAP));
         assert_eq!(fixture.window.placed(), Some(AT));
@@ -52,8 +52,8 @@ impl Fixture {
 }
 
 fn page(window: Arc<dyn RamWindow>) -> Page {
-    let doorbell = || Arc::new(SqDoorbell::new(EventFd::new(EFD_NONBLOCK).unwrap()));
-    let page = Page::new(doorbell(), doorbell(), Cells::new(window));
+    let bell = Arc::new(SqDoorbell::new(EventFd::new(EFD_NONBLOCK).unwrap()));
+    let page = Page::new(bell, Cells::new(window));
     page.mapped(Some(AT));
     page
 }
@@ -62,11 +62,11 @@ fn page(window: Arc<dyn RamWindow>) -> Page {
 fn doorbells_that_wake_the_lane_stay_trapped() {
     let Fixture { page, window, now, .. } = Fixture::new();
     for tail in 0..1000 {
-        assert!(page.tx.may_sleep(tail));
-        page.trapped(Direction::Tx, tail + 1);
+        assert!(page.bell.may_sleep(tail));
+        page.trapped(tail + 1);
         assert_eq!(page.turn(now), None);
     }
-    assert_eq!(page.tx.waker().read().unwrap(), 1000);
+    assert_eq!(page.bell.waker().read().unwrap(), 1000);
     assert_eq!(window.placed(), None);
 }
 
@@ -74,7 +74,7 @@ fn doorbells_that_wake_the_lane_stay_trapped() {
 fn a_few_wasted_doorbells_now_and_then_stay_trapped() {
     let mut fixture = Fixture::new();
     for tail in 0..100 * MANY {
-        fixture.page.trapped(Direction::Rx, tail);
+        fixture.page.trapped(tail);
         let now = fixture.later(SOON * 2 / MANY);
         assert_eq!(fixture.page.turn(now), None);
     }
@@ -85,15 +85,14 @@ fn a_few_wasted_doorbells_now_and_then_stay_trapped() {
 fn what_is_written_to_the_memory_is_found() {
     let fixture = Fixture::opened();
     fixture.page.look();
-    assert_eq!((fixture.page.tx.tail(), fixture.page.rx.tail()), (MANY, 0), "nothing was written");
-    fixture.write(TX_DOORBELL, 9);
-    fixture.write(RX_DOORBELL, 0xffff_0007);
+    assert_eq!(fixture.page.bell.tail(), MANY, "nothing was written");
+    fixture.write(TX_DOORBELL, 0xffff_0009);
     fixture.page.look();
-    assert_eq!((fixture.page.tx.tail(), fixture.page.rx.tail()), (9, 7));
+    assert_eq!(fixture.page.bell.tail(), 9);
     fixture.write(TX_DOORBELL, 0);
     assert_eq!(fixture.page.turn(fixture.now), Some(fixture.now), "there is work");
-    assert_eq!((fixture.page.tx.tail(), fixture.page.rx.tail()), (0, 7));
-    assert!(fixture.page.tx.waker().read().is_err(), "nobody is to be woken");
+    assert_eq!(fixture.page.bell.tail(), 0);
+    assert!(fixture.page.bell.waker().read().is_err(), "nobody is to be woken");
 }
 
 #[test]
@@ -117,8 +116,6 @@ fn nap(fixture: &mut Fixture, finds: u32, empty: u32) {
         }
         let now = fixture.later(step);
         fixture.page.turn(now);
-        // The other ring of the pair has its turn at the same time.
-        fixture.page.turn(now);
     }
 }
 
@@ -131,11 +128,11 @@ fn more_naps_than_finds_make_it_trapped_again_and_the_last_write_counts() {
     let later = fixture.later(PERIOD);
     assert_eq!(fixture.page.turn(later), Some(later));
     assert_eq!(fixture.window.placed(), None);
-    assert_eq!(fixture.page.tx.tail(), 1234);
+    assert_eq!(fixture.page.bell.tail(), 1234);
     assert_eq!(fixture.page.turn(later), None);
-    assert!(fixture.page.tx.may_sleep(1234));
-    fixture.page.trapped(Direction::Tx, 1235);
-    assert_eq!(fixture.page.tx.waker().read().unwrap(), 1);
+    assert!(fixture.page.bell.may_sleep(1234));
+    fixture.page.trapped(1235);
+    assert_eq!(fixture.page.bell.waker().read().unwrap(), 1);
 }
 
 #[test]
@@ -158,7 +155,7 @@ fn it_does_not_become_memory_again_at_once() {
     for (wait, placed) in [(SOON, None), (REST - SOON * 2, None), (SOON * 2, Some(AT))] {
         let now = fixture.later(wait);
         for tail in 1..=2 * MANY {
-            fixture.page.trapped(Direction::Tx, tail);
+            fixture.page.trapped(tail);
             fixture.page.turn(now);
         }
         assert_eq!(fixture.window.placed(), placed);
@@ -172,9 +169,9 @@ fn a_bar_that_moves_takes_its_pages_along_and_loses_no_write() {
     fixture.page.mapped(Some(AT + 0x100_0000));
     assert_eq!(fixture.window.placed(), None);
     assert_eq!(fixture.page.turn(fixture.now), Some(fixture.now));
-    assert_eq!(fixture.page.tx.tail(), 55);
+    assert_eq!(fixture.page.bell.tail(), 55);
     for tail in 56..56 + MANY {
-        fixture.page.trapped(Direction::Tx, tail);
+        fixture.page.trapped(tail);
     }
     let now = fixture.later(Duration::from_millis(1));
     fixture.page.turn(now);
@@ -187,15 +184,14 @@ fn a_bar_that_moves_takes_its_pages_along_and_loses_no_write() {
 fn a_queue_made_anew_and_a_reset_forget_what_was_written() {
     let fixture = Fixture::opened();
     fixture.write(TX_DOORBELL, 100);
-    fixture.write(RX_DOORBELL, 100);
-    fixture.page.forget(Direction::Tx);
+    fixture.page.forget();
     fixture.page.look();
-    assert_eq!((fixture.page.tx.tail(), fixture.page.rx.tail()), (0, 100));
-    fixture.write(RX_DOORBELL, 200);
+    assert_eq!(fixture.page.bell.tail(), 0);
+    fixture.write(TX_DOORBELL, 200);
     fixture.page.reset();
     assert_eq!(fixture.window.placed(), None);
     assert_eq!(fixture.page.turn(fixture.now), None);
-    assert_eq!(fixture.page.rx.tail(), 100);
+    assert_eq!(fixture.page.bell.tail(), 0);
 }
 
 /// A host that has no memory slot left.
@@ -218,10 +214,10 @@ fn where_the_host_has_no_memory_slot_traps_go_on() {
     let page = page(window.clone());
     let now = Instant::now();
     for tail in 1..=10 * MANY {
-        page.trapped(Direction::Tx, tail);
+        page.trapped(tail);
         assert_eq!(page.turn(now), None);
     }
-    assert_eq!(page.tx.tail(), 10 * MANY);
+    assert_eq!(page.bell.tail(), 10 * MANY);
     assert_eq!(window.1.load(Ordering::Relaxed), 1, "it was asked once");
 }
 

@@ -3,27 +3,26 @@
 use device_core::bus::Width;
 use device_core::registers::RegisterMap;
 
-use crate::unmasks::STRIDE;
+use crate::quiet::{self, STRIDE};
 
 /// Indices of the BARs.
 pub const REGISTERS: u8 = 0;
 pub const MSIX: u8 = 1;
 pub const LLQ: u8 = 2;
 
-/// Bytes of BAR 0: a page of fixed registers, the unmask registers of all vectors, and a page for each
-/// queue pair that can be.
+/// Bytes of BAR 0: a page of fixed registers, those that need no trap, and a page for each queue pair
+/// that can be.
 pub const SIZE: u64 = 0x10_0000;
 /// A page that can be memory apart from the others.
 pub const PAGE: u64 = 0x1000;
 /// Queue pairs, of which pair n has the vector n + 1.
 pub const PAIRS: u64 = 128;
-/// Unmask registers of the vectors of pairs.
-pub const UNMASKS: u64 = PAGE;
-pub const UNMASKS_LEN: u64 = 2 * PAGE;
-/// Where the pages of pairs begin, and the registers in each.
-const PAIR_PAGES: u64 = UNMASKS + UNMASKS_LEN;
+/// Unmask registers and receive doorbells of all pairs.
+pub const QUIET: u64 = PAGE;
+pub const QUIET_LEN: u64 = 2 * PAGE;
+/// Where the pages of pairs begin, and the register in each.
+const PAIR_PAGES: u64 = QUIET + QUIET_LEN;
 pub const TX_DOORBELL: u64 = 0;
-pub const RX_DOORBELL: u64 = 4;
 /// The unmask register of queues without interrupts, in the first page; it does nothing.
 pub const SINK: u32 = 0xffc;
 
@@ -120,12 +119,16 @@ impl Place {
         if width != Width::B4 || offset & 3 != 0 {
             return None;
         }
-        let Some(beyond) = offset.checked_sub(UNMASKS) else {
+        let Some(beyond) = offset.checked_sub(QUIET) else {
             return FIXED.find(offset, width).map(Place::Fixed);
         };
-        let Some(beyond) = beyond.checked_sub(UNMASKS_LEN) else {
+        let Some(beyond) = beyond.checked_sub(QUIET_LEN) else {
             let pair = (beyond / STRIDE) as u16;
-            return beyond.is_multiple_of(STRIDE).then_some(Place::Unmask(pair.wrapping_add(1)));
+            return match beyond % STRIDE {
+                quiet::UNMASK => Some(Place::Unmask(pair.wrapping_add(1))),
+                quiet::RX_DOORBELL => Some(Place::RxDoorbell(pair)),
+                _ => None,
+            };
         };
         let pair = beyond / PAGE;
         if pair >= PAIRS {
@@ -133,7 +136,6 @@ impl Place {
         }
         match beyond % PAGE {
             TX_DOORBELL => Some(Place::TxDoorbell(pair as u16)),
-            RX_DOORBELL => Some(Place::RxDoorbell(pair as u16)),
             _ => None,
         }
     }
@@ -143,13 +145,16 @@ impl Place {
         let offset = match self {
             Place::Fixed(_) | Place::Unmask(0) => return SINK,
             Place::TxDoorbell(pair) => page(pair).wrapping_add(TX_DOORBELL),
-            Place::RxDoorbell(pair) => page(pair).wrapping_add(RX_DOORBELL),
-            Place::Unmask(vector) => {
-                UNMASKS.wrapping_add(u64::from(vector.wrapping_sub(1)).wrapping_mul(STRIDE))
-            }
+            Place::RxDoorbell(pair) => quiet_of(pair).wrapping_add(quiet::RX_DOORBELL),
+            Place::Unmask(vector) => quiet_of(vector.wrapping_sub(1)).wrapping_add(quiet::UNMASK),
         };
         offset as u32
     }
+}
+
+/// Offset of a pair's registers among those that need no trap.
+pub fn quiet_of(pair: u16) -> u64 {
+    QUIET.wrapping_add(STRIDE.wrapping_mul(pair.into()))
 }
 
 /// Offset of a pair's page.
@@ -224,7 +229,9 @@ mod tests {
             (0x2fc0, Place::Unmask(128)),
             (0x3000, Place::TxDoorbell(0)),
             (0x4000, Place::TxDoorbell(1)),
-            (0x8_2004, Place::RxDoorbell(127)),
+            (0x8_2000, Place::TxDoorbell(127)),
+            (0x1004, Place::RxDoorbell(0)),
+            (0x2fc4, Place::RxDoorbell(127)),
         ] {
             assert_eq!(Place::at(offset.into(), Width::B4), Some(place));
             assert_eq!(place.offset(), offset);
@@ -236,7 +243,8 @@ mod tests {
             (0x1002, Width::B4),
             (0xffc, Width::B4),
             (0x1020, Width::B4),
-            (0x3008, Width::B4),
+            (0x1008, Width::B4),
+            (0x3004, Width::B4),
             (0x8_3000, Width::B4),
             (0xf_fffc, Width::B4),
             (u64::MAX, Width::B4),

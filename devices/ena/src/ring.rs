@@ -29,6 +29,7 @@ use net::ring::GuestFault;
 use vmm_sys_util::eventfd::EventFd;
 
 pub use crate::page::Page;
+pub use crate::quiet::RxDoorbell;
 pub use crate::stamp::Stamp;
 pub use completion::CqConfig;
 pub use interrupt::{DELAY_UNIT_US, Vector};
@@ -114,9 +115,7 @@ pub struct RxConfig {
     pub completions: CqConfig,
     pub memory: GuestRam,
     /// At 0; it wakes the lane.
-    pub doorbell: Arc<SqDoorbell>,
-    /// Where the doorbell may be memory, to be looked at.
-    pub page: Option<Arc<Page>>,
+    pub doorbell: Arc<RxDoorbell>,
     /// `None`: the driver polls.
     pub vector: Option<Arc<Vector>>,
     pub faults: Arc<dyn FaultSink>,

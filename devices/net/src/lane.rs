@@ -108,6 +108,8 @@ struct Incoming<R> {
     spill: Box<[u8]>,
     chunk: Box<[u8; CHUNK]>,
     held: Option<Held>,
+    /// Frames wait for buffers, and that was counted.
+    starved: bool,
     /// The frame in the spill is delivered in pieces.
     cut: Option<Segments>,
     want: Want,
@@ -179,6 +181,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 spill: vec![0; MAX_FRAME].into(),
                 chunk: Box::new([0; CHUNK]),
                 held: None,
+                starved: false,
                 cut: None,
                 want: Want::default(),
                 pause: None,
@@ -424,6 +427,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             spill,
             chunk,
             held,
+            starved,
             cut,
             want,
             pause,
@@ -462,6 +466,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 let need = headroom.saturating_add(frame.len);
                 let room = ring.reserve(need)?;
                 if room.len() >= need {
+                    *starved = false;
                     let rest = spill.get(kept.spilled.clone()).unwrap_or_default();
                     room.write_at(headroom, frame.head.bytes());
                     room.write_at(headroom.saturating_add(kept.at), rest);
@@ -487,7 +492,9 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 }
                 counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                 if ring.may_sleep()? {
-                    counters.rx_no_buffers.add(1);
+                    if !std::mem::replace(starved, true) {
+                        counters.rx_no_buffers.add(1);
+                    }
                     return Ok(Progress::Wait(given_up_at));
                 }
                 continue;
@@ -497,7 +504,9 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 // The frame stays in the backend, and the kick of the refill wakes the lane.
                 counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                 if ring.may_sleep()? {
-                    counters.rx_no_buffers.add(1);
+                    if !std::mem::replace(starved, true) {
+                        counters.rx_no_buffers.add(1);
+                    }
                     return Ok(Progress::Idle);
                 }
                 continue;
@@ -508,6 +517,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             }
             *suspect = false;
             throttle.lift();
+            *starved = false;
             let skip = headroom.saturating_add(HEAD);
             let spilled_at = room.len().saturating_sub(skip).saturating_add(HEAD);
             let beyond = spill.get_mut(spilled_at..).unwrap_or_default();

@@ -227,14 +227,14 @@ impl Card {
             },
         };
         let page = self.doorbells.page(index).ok_or(Refusal::NoResources)?.clone();
-        page.forget(Direction::Tx);
+        page.forget();
         let ring = Tx::new(TxConfig {
             index,
             depth,
             placement,
             completions: cq.config,
             memory: self.memory.clone(),
-            doorbell: page.tx.clone(),
+            doorbell: page.bell.clone(),
             stamp: page.stamp.clone(),
             page: Some(page),
             vector: self.vector_of(cq),
@@ -260,16 +260,15 @@ impl Card {
             return Err(Refusal::IllegalParameter);
         }
         let index = free(&control.queues.rx)?;
-        let page = self.doorbells.page(index).ok_or(Refusal::NoResources)?.clone();
-        page.forget(Direction::Rx);
+        let doorbell = self.doorbells.rx(index).ok_or(Refusal::NoResources)?.clone();
+        doorbell.reset();
         let ring = Rx::new(RxConfig {
             index,
             depth,
             base,
             completions: cq.config,
             memory: self.memory.clone(),
-            doorbell: page.rx.clone(),
-            page: Some(page),
+            doorbell,
             vector: self.vector_of(cq),
             faults: self.alarm.clone(),
         });

@@ -323,7 +323,7 @@ fn tx_9_a_doorbell_too_far_ahead_is_fatal_until_the_reset() {
 #[test]
 fn doorbells_of_no_queue_do_nothing() {
     let mut driver = Driver::probed(1);
-    for offset in [0xffc, 0x1000, 0x1004, 0x2fc0, 0x3000, 0x3004, 0x3008, 0x8_2008] {
+    for offset in [0xffc, 0x1000, 0x1004, 0x1008, 0x2fc4, 0x3000, 0x3004, 0x8_2000] {
         driver.bench.write(offset, 0xffff);
     }
     driver.bench.settle();

@@ -1,7 +1,7 @@
 //! Completion queues: entries whose phase bit appears last (specification 7.4 and 7.10).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use device_core::GuestRam;
 use device_core::memory::Span;
@@ -11,17 +11,12 @@ use super::descriptor::PHASE; // entries have it in the same place
 use super::interrupt::Vector;
 use super::source::phase_of;
 use super::{BadRing, Direction, check_ring};
+use crate::quiet::Naps;
 
 const NO_MEMORY: GuestFault = GuestFault("a part of the completion ring is not in memory");
 
 /// Bytes of a word.
 const WORD: usize = 4;
-
-/// While an interrupt waits for its unmask, this part of the time it has waited passes between two
-/// looks for it; but no less and no more than these.
-const PART: u32 = 8;
-const NAP: Duration = Duration::from_micros(50);
-const LONGEST_NAP: Duration = Duration::from_millis(10);
 
 /// A completion queue as CREATE_CQ made it; which direction is known once a submission queue comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +58,8 @@ pub(super) struct Completions {
     /// Entries were written since the last [`Completions::publish`].
     fresh: bool,
     put_off: Interrupt,
-    /// Since when an interrupt waits for its unmask.
-    masked_since: Option<Instant>,
+    /// While an interrupt waits for its unmask.
+    naps: Naps,
 }
 
 /// An interrupt that the guest wants later.
@@ -103,7 +98,7 @@ impl Completions {
             next: 0,
             fresh: false,
             put_off,
-            masked_since: None,
+            naps: Naps::default(),
         })
     }
 
@@ -164,18 +159,16 @@ impl Completions {
     /// Interrupts for what was pushed some time ago, if that time is over or the vector unmasked.
     pub fn put_off(&mut self, now: Instant) -> PutOff {
         let PutOff { fired, until } = self.delayed(now);
-        let Some(vector) = self.vector.as_ref().filter(|vector| vector.must_look()) else {
-            self.masked_since = None;
+        let Some(vector) = self.vector.as_ref().filter(|vector| vector.is_pending()) else {
+            self.naps.end();
             return PutOff { fired, until };
         };
-        if vector.look() {
-            self.masked_since = None;
-            return PutOff { fired: true, until };
+        let unmasked = vector.look();
+        if unmasked || !vector.must_look() {
+            self.naps.end();
+            return PutOff { fired: fired || unmasked, until };
         }
-        let since = *self.masked_since.get_or_insert(now);
-        let waited = now.saturating_duration_since(since);
-        let nap = waited.checked_div(PART).unwrap_or(NAP).clamp(NAP, LONGEST_NAP);
-        PutOff { fired, until: until.into_iter().chain(now.checked_add(nap)).min() }
+        PutOff { fired, until: until.into_iter().chain(self.naps.next(now)).min() }
     }
 
     /// The time that the guest wants interrupts put off runs from the first entry that has had none,

@@ -254,8 +254,8 @@ proptest! {
             match one {
                 Move::Push(words) => driver.push(words),
                 Move::Ring(ahead) => {
- driver.doorbell.ring(driver.tail.wrapping_add(ahead).into());
- }
+                    driver.ring_for(driver.tail.wrapping_add(ahead).into());
+                }
                 Move::Write(at, bytes) => {
                     queues.memory.write_slice(&bytes, GuestAddress(at)).unwrap();
                 }

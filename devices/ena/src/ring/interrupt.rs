@@ -1,14 +1,14 @@
 //! What the guest's unmask register does to a vector and the queues on it (specification 7.6).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use device_core::interrupt::MsiVector;
 use device_core::irq_gate::IrqGate;
 
 use super::Direction;
-use crate::unmasks::Unmasks;
+use crate::quiet::{self, Quiet};
 
 /// One interrupt is wanted.
 const UNMASK: u32 = 1 << 30;
@@ -29,23 +29,25 @@ pub struct Vector {
     /// The delays as the guest wrote them. They stand alone: who sees an older value puts its
     /// interrupt off for as long as the guest wanted just before.
     delays: AtomicU32,
-    /// Where the unmask register may be memory, and which of them it is.
-    register: Option<(Arc<Unmasks>, u16)>,
+    /// Where the unmask register may be memory, and of which pair.
+    register: Option<(Arc<Quiet>, u16)>,
+    looking: AtomicBool,
 }
 
 impl Vector {
     /// Masked, with nothing pending and no delays.
     pub fn new(msi: Arc<dyn MsiVector>) -> Vector {
-        Vector { gate: IrqGate::new(msi), delays: AtomicU32::new(0), register: None }
+        let (delays, looking) = (AtomicU32::new(0), AtomicBool::new(false));
+        Vector { gate: IrqGate::new(msi), delays, register: None, looking }
     }
 
     /// The same, with an unmask register that may be memory.
-    pub fn looking_at(unmasks: Arc<Unmasks>, index: u16, msi: Arc<dyn MsiVector>) -> Vector {
-        Vector { register: Some((unmasks, index)), ..Vector::new(msi) }
+    pub fn looking_at(quiet: Arc<Quiet>, pair: u16, msi: Arc<dyn MsiVector>) -> Vector {
+        Vector { register: Some((quiet, pair)), ..Vector::new(msi) }
     }
 
-    /// The guest wrote `value` to the vector's unmask register; whether that interrupted.
-    pub fn write(&self, value: u32) -> bool {
+    /// Does what the guest wrote; whether that interrupted.
+    fn apply(&self, value: u32) -> bool {
         match (value & UNMASK != 0, value & KEEP_DELAYS != 0) {
             (true, keep) => {
                 if !keep {
@@ -64,13 +66,39 @@ impl Vector {
 
     /// Brings what the guest wrote into memory to where traps bring it; whether that interrupted.
     pub fn look(&self) -> bool {
-        let written = self.register.as_ref().and_then(|(unmasks, index)| unmasks.take(*index));
-        written.is_some_and(|value| self.write(value))
+        let Some((quiet, pair)) = &self.register else { return false };
+        // Of two lanes on one vector one looks: what was written first must not be done last.
+        if quiet.peek(*pair, quiet::UNMASK).is_none() || self.looking.swap(true, Ordering::Acquire)
+        {
+            return false;
+        }
+        let interrupted = quiet.take(*pair, quiet::UNMASK).is_some_and(|value| self.apply(value));
+        self.looking.store(false, Ordering::Release);
+        interrupted
     }
 
-    /// Whether an interrupt waits for an unmask that nobody will tell of.
+    /// The guest wrote `value` to the vector's unmask register, which came as an exit; whether that
+    /// interrupted.
+    pub fn write(&self, value: u32) -> bool {
+        self.forget();
+        self.apply(value)
+    }
+
+    /// What was written before and not seen yet must not come after.
+    fn forget(&self) {
+        if let Some((quiet, pair)) = &self.register {
+            quiet.take(*pair, quiet::UNMASK);
+        }
+    }
+
+    /// Whether an interrupt waits for an unmask.
+    pub fn is_pending(&self) -> bool {
+        self.gate.is_pending()
+    }
+
+    /// Whether nobody will tell of an unmask.
     pub fn must_look(&self) -> bool {
-        self.gate.is_pending() && self.register.as_ref().is_some_and(|(all, _)| all.is_open())
+        self.register.as_ref().is_some_and(|(quiet, _)| quiet.is_open())
     }
 
     /// How long completions of this direction may wait for others before they interrupt.
@@ -91,9 +119,7 @@ impl Vector {
 
     /// As new, for the first queue on the vector; none may be plugged.
     pub fn reset(&self) {
-        if let Some((unmasks, index)) = &self.register {
-            unmasks.take(*index);
-        }
+        self.forget();
         self.gate.reset();
         self.delays.store(0, Ordering::Relaxed);
     }

@@ -6,7 +6,6 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use device_core::kick::borrow;
 use device_core::memory::Span;
 use net::frame::RxFrame;
 use net::ring::{GuestFault, PutOff, RxRing};
@@ -16,7 +15,8 @@ use net::wire::layers::{L3, L4};
 
 use super::completion::Completions;
 use super::descriptor::{FIRST, L3_IPV4, L3_IPV6, L4_TCP, L4_UDP, LAST, LEN, RxDescriptor, read};
-use super::{BadRing, Direction, FaultSink, MAX_BUFFERS, Page, RxConfig, SqDoorbell, check_ring};
+use super::{BadRing, Direction, FaultSink, MAX_BUFFERS, RxConfig, RxDoorbell, check_ring};
+use crate::quiet::Naps;
 
 const WILD_TAIL: GuestFault = GuestFault("the doorbell is further than the ring is long");
 const NO_MEMORY: GuestFault = GuestFault("a part of the ring is not in memory");
@@ -40,14 +40,16 @@ pub struct Rx {
     depth: u16,
     ring: Span,
     completions: Completions,
-    doorbell: Arc<SqDoorbell>,
-    page: Option<Arc<Page>>,
+    doorbell: Arc<RxDoorbell>,
     faults: Arc<dyn FaultSink>,
     /// Counter of the next descriptor to read, and the checked tail up to which there are some.
     head: u16,
     tail: u16,
     /// The doorbell as read last.
     seen: u32,
+    /// There were too few buffers then.
+    starved: bool,
+    naps: Naps,
     /// The buffers of `buffers`, in order, for frames to come.
     room: Scatter,
     buffers: VecDeque<Buffer>,
@@ -61,8 +63,7 @@ struct Buffer {
 
 impl Rx {
     pub fn new(config: RxConfig) -> Result<Rx, BadRing> {
-        let RxConfig { index, depth, base, completions, memory, doorbell, page, vector, faults } =
-            config;
+        let RxConfig { index, depth, base, completions, memory, doorbell, vector, faults } = config;
         check_ring(&memory, base, depth, LEN)?;
         Ok(Rx {
             index,
@@ -71,20 +72,18 @@ impl Rx {
             completions: Completions::new(completions, Direction::Rx, memory.clone(), vector)?,
             room: Scatter::new(memory),
             doorbell,
-            page,
             faults,
             head: 0,
             tail: 0,
             seen: 0,
+            starved: false,
+            naps: Naps::default(),
             buffers: VecDeque::with_capacity(MAX_BUFFERS.into()),
         })
     }
 
     /// Reads the doorbell; whether there are descriptors.
     fn look(&mut self) -> Result<bool, GuestFault> {
-        if let Some(page) = &self.page {
-            page.look();
-        }
         self.seen = self.doorbell.tail();
         let tail = self.seen as u16; // a counter of 16 bits
         let ahead = tail.wrapping_sub(self.head);
@@ -92,7 +91,20 @@ impl Rx {
             return Err(WILD_TAIL);
         }
         self.tail = tail;
+        self.starved &= ahead == 0;
         Ok(ahead > 0)
+    }
+
+    /// When to look for buffers that were too few, if nobody will tell of more.
+    fn look_for_buffers(&mut self, now: Instant) -> Option<Instant> {
+        let found = self.starved && !matches!(self.look(), Ok(false));
+        if self.starved && !found && self.doorbell.must_look() {
+            return self.naps.next(now);
+        }
+        self.naps.end();
+        // The lane finds the same in its next turn, be it buffers or a fault.
+        self.starved &= !found;
+        found.then_some(now)
     }
 
     /// Takes one more buffer into the reservation; false if the guest has posted none.
@@ -200,16 +212,13 @@ impl RxRing for Rx {
     }
 
     fn put_off(&mut self, now: Instant) -> PutOff {
-        let again = self.page.as_ref().and_then(|page| page.turn(now));
         let PutOff { fired, until } = self.completions.put_off(now);
-        PutOff { fired, until: until.into_iter().chain(again).min() }
+        PutOff { fired, until: until.into_iter().chain(self.look_for_buffers(now)).min() }
     }
 
     fn may_sleep(&mut self) -> Result<bool, GuestFault> {
-        if let Some(page) = &self.page {
-            page.look();
-        }
-        Ok(self.doorbell.may_sleep(self.seen))
+        self.starved = self.doorbell.may_sleep(self.seen);
+        Ok(self.starved)
     }
 
     fn broken(&mut self, fault: GuestFault) {
@@ -217,7 +226,7 @@ impl RxRing for Rx {
     }
 
     fn kick(&self) -> BorrowedFd<'_> {
-        borrow(self.doorbell.waker())
+        self.doorbell.kick()
     }
 }
 

@@ -185,7 +185,7 @@ fn what_was_found_of_a_frame_is_said_in_its_entry() {
 #[test]
 fn a_ring_that_makes_no_sense_is_given_up() {
     let mut wild = Fixture::new();
-    wild.driver.doorbell.ring(257);
+    wild.driver.ring_for(257);
     assert_eq!(wild.rx.reserve(60).err(), Some(WILD_TAIL));
 
     let mut outside = Fixture::new();

@@ -47,7 +47,11 @@ impl FaultSink for TestFaults {
 }
 
 pub fn doorbell() -> Arc<SqDoorbell> {
-    Arc::new(SqDoorbell::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).unwrap()))
+    Arc::new(SqDoorbell::new(waker()))
+}
+
+fn waker() -> EventFd {
+    EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).unwrap()
 }
 
 /// Memory, a vector and a fault sink for one queue of either direction.
@@ -119,8 +123,7 @@ impl Queues {
             base: SQ_AT,
             completions: CqConfig { base: CQ_AT, depth, entry_words: 4 },
             memory: self.memory.clone(),
-            doorbell: doorbell(),
-            page: None,
+            doorbell: Arc::new(RxDoorbell::new(waker())),
             vector: Some(self.vector.clone()),
             faults: self.faults.clone(),
         }
@@ -171,7 +174,7 @@ pub struct SqDriver {
     base: u64,
     depth: u16,
     pub tail: u16,
-    pub doorbell: Arc<SqDoorbell>,
+    doorbell: Arc<dyn Fn(u32)>,
     pub completions: CqDriver,
 }
 
@@ -179,19 +182,24 @@ impl SqDriver {
     /// For a transmit queue in RAM.
     pub fn tx(config: &TxConfig) -> SqDriver {
         let Placement::Host { base } = config.placement else { panic!("descriptors are in RAM") };
-        SqDriver::new(&config.memory, base, config.depth, &config.doorbell, config.completions)
+        let bell = config.doorbell.clone();
+        let ring = Arc::new(move |tail| {
+            bell.ring(tail);
+        });
+        SqDriver::new(&config.memory, base, config.depth, ring, config.completions)
     }
 
     pub fn rx(config: &RxConfig) -> SqDriver {
-        let (depth, base) = (config.depth, config.base);
-        SqDriver::new(&config.memory, base, depth, &config.doorbell, config.completions)
+        let (depth, base, bell) = (config.depth, config.base, config.doorbell.clone());
+        let ring = Arc::new(move |tail| bell.ring(tail));
+        SqDriver::new(&config.memory, base, depth, ring, config.completions)
     }
 
     fn new(
         memory: &GuestRam,
         base: u64,
         depth: u16,
-        doorbell: &Arc<SqDoorbell>,
+        doorbell: Arc<dyn Fn(u32)>,
         completions: CqConfig,
     ) -> SqDriver {
         SqDriver {
@@ -199,7 +207,7 @@ impl SqDriver {
             base,
             depth,
             tail: 0,
-            doorbell: doorbell.clone(),
+            doorbell,
             completions: CqDriver::new(memory, completions),
         }
     }
@@ -219,7 +227,12 @@ impl SqDriver {
     }
 
     pub fn ring(&self) {
-        self.doorbell.ring(self.tail.into());
+        self.ring_for(self.tail.into());
+    }
+
+    /// Writes any value to the doorbell.
+    pub fn ring_for(&self, tail: u32) {
+        (self.doorbell)(tail);
     }
 
     /// Posts a receive buffer.

@@ -167,7 +167,7 @@ fn a_doorbell_in_the_middle_of_a_packet_waits_for_the_rest() {
     let mut one = Fixture::new(256);
     let (a, b) = (one.queues.buffer(&frame(100)), one.queues.buffer(&frame(50)));
     one.driver.packet(1, 0, None, &[(a, 100), (b, 50)]);
-    one.driver.doorbell.ring(1);
+    one.driver.ring_for(1);
     for _ in 0..3 {
         assert_eq!(one.next().unwrap(), Next::Empty);
         assert!(one.tx.may_sleep().unwrap());
@@ -280,7 +280,7 @@ fn a_descriptor_of_an_older_lap_is_given_up() {
 fn a_tail_further_than_the_ring_or_behind_is_given_up() {
     for tail in [257, 0xffff, 0x8000] {
         let mut one = Fixture::new(256);
-        one.driver.doorbell.ring(tail);
+        one.driver.ring_for(tail);
         assert_eq!(one.next(), Err(WILD_TAIL), "{tail}");
     }
 }
@@ -288,7 +288,7 @@ fn a_tail_further_than_the_ring_or_behind_is_given_up() {
 #[test]
 fn the_upper_half_of_a_doorbell_counts_for_nothing_and_still_lets_the_lane_sleep() {
     let mut one = Fixture::new(256);
-    one.driver.doorbell.ring(0xabcd_0000);
+    one.driver.ring_for(0xabcd_0000);
     assert_eq!(one.next().unwrap(), Next::Empty);
     assert!(one.tx.may_sleep().unwrap());
 }

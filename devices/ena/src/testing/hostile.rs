@@ -16,8 +16,8 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::bench::{Bench, MEMORY};
 use super::driver::{Driver, FATAL, Queue, READY, RESETTING, reg};
-use crate::registers::{UNMASKS, page};
-use crate::unmasks::STRIDE;
+use crate::quiet::STRIDE;
+use crate::registers::{page, quiet_of};
 
 const PAIRS: u16 = 2;
 const FRAME: [u8; 60] = [0x2a; 60];
@@ -84,7 +84,8 @@ struct Guest {
     start: Instant,
 }
 
-/// Writes to one of the card's windows, in the order they were made: queues, pairs, unmasks.
+/// Writes to one of the card's windows, in the order they were made: low-latency queues, two pages,
+/// registers without traps.
 fn store(bench: &Bench, window: usize, at: u64, value: u32) {
     let window = bench.machine.windows.window(window);
     window.memory().write_obj(value, GuestAddress(at)).unwrap();
@@ -141,14 +142,15 @@ impl Guest {
             12 => bench.stages[0].set_blocked(choices.byte().is_multiple_of(2)),
             13 => {
                 let value = choices.word() | u32::from(choices.byte()) << 24;
-                let (pair, register) = (u64::from(choices.byte() % 2), choices.byte() % 3);
+                let (pair, register) = (u16::from(choices.byte() % 2), choices.byte() % 3);
+                let at = u64::from(register % 2) * 4;
                 let trapped = choices.byte().is_multiple_of(2);
                 match (register, trapped) {
-                    (2, true) => bench.write(UNMASKS + pair * STRIDE, value),
-                    (_, true) => bench.write(page(pair as u16) + u64::from(register) * 4, value),
+                    (2, true) => bench.write(page(pair), value),
+                    (_, true) => bench.write(quiet_of(pair) + at, value),
                     // As if it were memory just now.
-                    (2, false) => store(bench, 3, pair * STRIDE, value),
-                    (_, false) => store(bench, 1 + pair as usize, u64::from(register) * 4, value),
+                    (2, false) => store(bench, 1 + usize::from(pair), 0, value),
+                    (_, false) => store(bench, 3, u64::from(pair) * STRIDE + at, value),
                 }
             }
             14 => bench.set_bus_master(!choices.byte().is_multiple_of(4)),

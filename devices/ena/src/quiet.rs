@@ -1,0 +1,176 @@
+//! Registers that need no trap: unmask registers and receive doorbells, memory that lanes look at.
+//!
+//! A driver asks for each interrupt anew, most often with none due, and tells of buffers long before
+//! they are wanted: exits for notes to the device. So wherever the guest has BAR 0 these registers
+//! are memory, and a lane looks when it has an interrupt to send or needs a buffer. Only while one of
+//! these is missing it has to look again and again.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use device_core::kick::borrow;
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::cells::Cells;
+use crate::ring::SqDoorbell;
+
+/// Bytes from one pair's registers to the next's, which are another lane's: a cache line.
+pub const STRIDE: u64 = 64;
+/// Registers of a pair.
+pub const UNMASK: u64 = 0;
+pub const RX_DOORBELL: u64 = 4;
+
+/// The registers of some pairs.
+pub struct Quiet {
+    cells: Cells,
+    /// They are memory; else they are trapped.
+    open: AtomicBool,
+}
+
+impl Quiet {
+    /// Trapped, with nothing written.
+    pub fn new(cells: Cells, pairs: u16) -> Quiet {
+        let quiet = Quiet { cells, open: AtomicBool::new(false) };
+        for pair in 0..pairs {
+            quiet.take(pair, UNMASK);
+            quiet.take(pair, RX_DOORBELL);
+        }
+        quiet
+    }
+
+    /// The guest has them at `at` now. Once this returns none of its writes goes to where they were.
+    pub fn mapped(&self, at: Option<u64>) {
+        let placed = self.cells.place(at);
+        if let Err(error) = &placed {
+            tracing::warn!("an ENA card traps more than it needs to, which is slower: {error}");
+        }
+        self.open.store(placed.is_ok() && at.is_some(), Ordering::Relaxed);
+    }
+
+    /// Whether writes have to be looked for.
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// What was written to a pair's register since the last look.
+    pub fn take(&self, pair: u16, register: u64) -> Option<u32> {
+        self.cells.take(offset(pair, register))
+    }
+
+    /// The same, and it stays there.
+    pub fn peek(&self, pair: u16, register: u64) -> Option<u32> {
+        self.cells.peek(offset(pair, register))
+    }
+}
+
+fn offset(pair: u16, register: u64) -> u64 {
+    u64::from(pair).wrapping_mul(STRIDE).wrapping_add(register)
+}
+
+/// A receive queue's doorbell. Only the queue's lane looks at it.
+pub struct RxDoorbell {
+    bell: SqDoorbell,
+    /// Where it may be memory, and of which pair.
+    register: Option<(Arc<Quiet>, u16)>,
+}
+
+impl RxDoorbell {
+    /// Always trapped.
+    pub fn new(waker: EventFd) -> RxDoorbell {
+        RxDoorbell { bell: SqDoorbell::new(waker), register: None }
+    }
+
+    pub fn looking_at(quiet: Arc<Quiet>, pair: u16, waker: EventFd) -> RxDoorbell {
+        RxDoorbell { register: Some((quiet, pair)), ..RxDoorbell::new(waker) }
+    }
+
+    /// A write that came as an exit.
+    pub fn ring(&self, value: u32) {
+        // What was written before must not come after.
+        self.written();
+        self.bell.ring(value & 0xffff);
+    }
+
+    /// What was written last, for anyone to see.
+    pub fn told(&self) -> u32 {
+        let written = |(quiet, pair): &(Arc<Quiet>, u16)| quiet.peek(*pair, RX_DOORBELL);
+        let written = self.register.as_ref().and_then(written);
+        written.map_or_else(|| self.bell.tail(), |tail| tail & 0xffff)
+    }
+
+    /// What was written last. Untrusted: any 16 bits may be in it.
+    pub fn tail(&self) -> u32 {
+        self.look();
+        self.bell.tail()
+    }
+
+    /// The lane has taken all up to `seen` and wants more. False if there is more already.
+    pub fn may_sleep(&self, seen: u32) -> bool {
+        self.look();
+        self.bell.may_sleep(seen)
+    }
+
+    /// Whether nobody will tell of more.
+    pub fn must_look(&self) -> bool {
+        self.register.as_ref().is_some_and(|(quiet, _)| quiet.is_open())
+    }
+
+    /// A queue is made anew: what was rung for the old one does not count.
+    pub fn reset(&self) {
+        self.written();
+        self.bell.reset();
+    }
+
+    /// What wakes the lane.
+    pub fn waker(&self) -> &EventFd {
+        self.bell.waker()
+    }
+
+    pub fn kick(&self) -> BorrowedFd<'_> {
+        borrow(self.waker())
+    }
+
+    fn look(&self) {
+        if let Some(tail) = self.written() {
+            self.bell.note(tail & 0xffff);
+        }
+    }
+
+    fn written(&self) -> Option<u32> {
+        let (quiet, pair) = self.register.as_ref()?;
+        quiet.take(*pair, RX_DOORBELL)
+    }
+}
+
+/// While something is missing, this part of the time it has been passes between two looks for it; but
+/// no less and no more than these.
+const PART: u32 = 8;
+const NAP: Duration = Duration::from_micros(50);
+const LONGEST_NAP: Duration = Duration::from_millis(10);
+
+/// Looks for something that nobody will tell of.
+#[derive(Debug, Default)]
+pub struct Naps {
+    since: Option<Instant>,
+}
+
+impl Naps {
+    /// It is not there; when to look next.
+    pub fn next(&mut self, now: Instant) -> Option<Instant> {
+        let since = *self.since.get_or_insert(now);
+        let waited = now.saturating_duration_since(since);
+        let nap = waited.checked_div(PART).unwrap_or(NAP).clamp(NAP, LONGEST_NAP);
+        now.checked_add(nap)
+    }
+
+    /// It is there, or no longer wanted.
+    pub fn end(&mut self) {
+        self.since = None;
+    }
+}
+
+#[cfg(test)]
+#[path = "quiet_test.rs"]
+mod tests;
