@@ -17,8 +17,8 @@ use crate::ring::{SqDoorbell, Stamp};
 /// So many wasted doorbells within so long make the page memory.
 const MANY: u32 = 8;
 const SOON: Duration = Duration::from_millis(16);
-/// A nap costs about as much as a trap: when more naps than finds were had in so long, the page is
-/// trapped again.
+/// A nap costs about as much as a trap: when more naps were had in so long than tails went ahead, the
+/// page is trapped again.
 const PERIOD: Duration = Duration::from_millis(100);
 /// How long it stays so at least. Some hosts forget all they know of the guest's pages when memory
 /// is taken away, so that must be rare.
@@ -38,7 +38,7 @@ pub struct Page {
     wasted: AtomicU32,
     /// The window may hold what was not found yet.
     live: AtomicBool,
-    /// Finds since they were last judged.
+    /// By how much tails went ahead since they were last judged.
     found: AtomicU32,
     state: Mutex<State>,
 }
@@ -53,7 +53,7 @@ struct State {
     /// When traps or finds were last judged, and when the page may be memory next.
     judged: Instant,
     rests_until: Instant,
-    /// Finds as of the last turn, and when there was the last.
+    /// The same as of the last turn, and when something was found last.
     found: u32,
     found_at: Instant,
     /// Turns without a find since they were last judged, and when the last turn was.
@@ -198,8 +198,10 @@ impl Page {
         let Some(tail) = self.cells.take(TX_DOORBELL) else { return false };
         // When it was written nobody knows.
         self.stamp.mark();
+        // About as many traps would have been, most of them wasted.
+        let ahead = tail.wrapping_sub(self.bell.tail()) & 0xffff;
         self.bell.note(tail & 0xffff);
-        self.found.fetch_add(1, Ordering::Relaxed);
+        self.found.fetch_add(ahead.max(1), Ordering::Relaxed);
         true
     }
 

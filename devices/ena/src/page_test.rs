@@ -112,7 +112,7 @@ fn nap(fixture: &mut Fixture, finds: u32, empty: u32) {
     let step = PERIOD / (finds + empty + 1);
     for n in 0..finds + empty {
         if n < finds {
-            fixture.write(TX_DOORBELL, n);
+            fixture.write(TX_DOORBELL, fixture.page.bell.tail() + 1);
         }
         let now = fixture.later(step);
         fixture.page.turn(now);
@@ -133,6 +133,16 @@ fn more_naps_than_finds_make_it_trapped_again_and_the_last_write_counts() {
     assert!(fixture.page.bell.may_sleep(1234));
     fixture.page.trapped(1235);
     assert_eq!(fixture.page.bell.waker().read().unwrap(), 1);
+}
+
+#[test]
+fn a_find_counts_for_all_that_was_rung_for() {
+    let mut fixture = Fixture::opened();
+    fixture.write(TX_DOORBELL, MANY + 100);
+    nap(&mut fixture, 0, 99);
+    let later = fixture.later(PERIOD);
+    assert!(fixture.page.turn(later).is_some());
+    assert_eq!(fixture.window.placed(), Some(AT));
 }
 
 #[test]
