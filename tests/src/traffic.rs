@@ -93,8 +93,15 @@ fn datagrams(from: u16, to: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Sends datagrams from `flows` ports in turn for a time; returns how many the kernel took.
-pub fn flood(to: SocketAddr, size: usize, flows: usize, time: Duration) -> io::Result<u64> {
+/// Sends datagrams from `flows` ports in turn for a time, and rests after each round; returns how many the
+/// kernel took.
+pub fn flood(
+    to: SocketAddr,
+    size: usize,
+    flows: usize,
+    time: Duration,
+    rest: Duration,
+) -> io::Result<u64> {
     let sockets = (0..flows).map(|_| datagrams(0, to)).collect::<io::Result<Vec<_>>>()?;
     let datagram = vec![0x5a; size];
     let deadline = Instant::now() + time;
@@ -103,6 +110,9 @@ pub fn flood(to: SocketAddr, size: usize, flows: usize, time: Duration) -> io::R
         for socket in &sockets {
             // Refusals (nobody listens) and full queues are part of a flood.
             sent += u64::from(socket.send(&datagram).is_ok());
+        }
+        if !rest.is_zero() {
+            std::thread::sleep(rest);
         }
     }
     Ok(sent)

@@ -33,6 +33,13 @@ fn datagrams_come_from_the_ports_that_are_asked_for() {
 #[test]
 fn a_flood_ends_in_time() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let sent = flood(socket.local_addr().unwrap(), 100, 3, Duration::from_millis(20)).unwrap();
+    let sent = flood(
+        socket.local_addr().unwrap(),
+        100,
+        3,
+        Duration::from_millis(20),
+        Duration::from_millis(1),
+    )
+    .unwrap();
     assert!(sent > 0);
 }

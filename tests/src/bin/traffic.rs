@@ -34,6 +34,9 @@ enum Arguments {
         flows: usize,
         #[arg(long, default_value_t = 1)]
         seconds: u64,
+        /// Milliseconds of rest after one datagram of each flow
+        #[arg(long, default_value_t = 0)]
+        rest: u64,
     },
     /// Send a number of small datagrams from each of some ports
     SendFrom {
@@ -51,8 +54,9 @@ fn main() -> io::Result<()> {
         Arguments::Receive { at, connections } => {
             traffic::receive(at, connections, |sum| println!("{sum}"))?
         }
-        Arguments::Flood { to, size, flows, seconds } => {
-            println!("{}", traffic::flood(to, size, flows, Duration::from_secs(seconds))?);
+        Arguments::Flood { to, size, flows, seconds, rest } => {
+            let (time, rest) = (Duration::from_secs(seconds), Duration::from_millis(rest));
+            println!("{}", traffic::flood(to, size, flows, time, rest)?);
         }
         Arguments::SendFrom { to, ports, each } => traffic::send_from(&ports, to, each)?,
     }

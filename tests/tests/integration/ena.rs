@@ -212,6 +212,9 @@ fn wide_entries() -> Result<()> {
     guest.finish()
 }
 
+/// So that floods leave time to streams.
+const REST: [&str; 2] = ["--rest", "5"];
+
 fn mixed_traffic(release: Release) -> Result<()> {
     let mut guest = boot(release, 4, 1500, |machine| machine)?;
     guest.reaches_guest()?;
@@ -220,12 +223,14 @@ fn mixed_traffic(release: Release) -> Result<()> {
     let time = seconds.to_string();
     let floods = [(&tap.guest_ipv4, "64"), (&tap.guest_ipv6, "1400")].map(|(address, size)| {
         let to = socket(address, 9);
-        guest.traffic(&["flood", &to, "--flows", "16", "--size", size, "--seconds", &time])
+        let what = ["flood", &to, "--flows", "16", "--size", size, "--seconds", &time];
+        guest.traffic(&[&what[..], &REST].concat())
     });
     for (address, size) in [(&tap.host_ipv4, 1400), (&tap.host_ipv6, 64)] {
         let to = socket(address, 9);
         guest.shell.sh(&format!(
-            "traffic flood {to} --flows 16 --size {size} --seconds {time} >/dev/null 2>&1 &"
+            "traffic flood {to} --flows 16 --size {size} --seconds {time} {} >/dev/null 2>&1 &",
+            REST.join(" ")
         ))?;
     }
     guest.streams_during(4 << 20, "true")?;
