@@ -18,7 +18,7 @@ pub fn scenarios() -> Vec<Scenario> {
         for format in [Format::BzImage, Format::Vmlinux] {
             all.extend(SIZES.map(|(cpus, memory)| scenario(release, format, cpus, memory)));
             if long() {
-                all.extend([8, 16].map(|cpus| scenario(release, format, cpus, 1024)));
+                all.extend([8, 16, 64].map(|cpus| scenario(release, format, cpus, 1024)));
             }
         }
         all.extend(LARGE.map(|(cpus, memory, format)| scenario(release, format, cpus, memory)));
