@@ -31,3 +31,4 @@ pub mod schemathesis;
 pub mod tally;
 pub mod testbed;
 pub mod traffic;
+pub mod tshark;
