@@ -123,6 +123,14 @@ impl Set {
         Ok(bytes)
     }
 
+    /// The set's folder, after a check of all sums.
+    pub fn folder(&self) -> Result<PathBuf> {
+        for name in self.manifest.files.keys() {
+            self.read(name)?;
+        }
+        Ok(self.folder.clone())
+    }
+
     /// A file's path, after a check of its sum; once per process, for kernels take a second under emulation.
     pub fn path(&self, name: &str) -> Result<PathBuf> {
         static CHECKED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());

@@ -32,8 +32,9 @@ fn a_changed_file_is_refused() {
     let cache = tempfile::tempdir().unwrap();
     let set = Set::open_below(cache.path(), "set", "1", fill).unwrap();
     fs::write(cache.path().join("set/file"), b"c0ntent").unwrap();
-    let error = set.path("file").unwrap_err().to_string();
-    assert!(error.contains("differs from its manifest"), "{error}");
+    for error in [set.path("file").unwrap_err(), set.folder().unwrap_err()] {
+        assert!(error.to_string().contains("differs from its manifest"), "{error}");
+    }
 }
 
 #[test]

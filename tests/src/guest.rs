@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::console::{Console, find, plain};
 use crate::initramfs::{self, Archive};
 use crate::kernel::{Kernel, Release};
-use crate::libraries;
+use crate::{libraries, tshark};
 
 const INIT: &str = include_str!("../../resources/guest/init");
 
@@ -83,7 +83,8 @@ pub fn initramfs(release: Release, tools: &[Tool]) -> Result<Arc<[u8]>> {
     Ok(bytes)
 }
 
-/// Fetches all that guests are made of, for places without a network such as the testbed.
+/// Fetches all that guests are made of, and what tests look at them with, for places without a
+/// network such as the testbed.
 pub fn fetch() -> Result<()> {
     for release in Release::GUESTS {
         Kernel::open(release)?;
@@ -94,6 +95,7 @@ pub fn fetch() -> Result<()> {
             libraries::Program::open(package, program)?;
         }
     }
+    tshark::open()?;
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! Programs for guests with the shared libraries they need: from the host, else from Debian packages.
+//! Programs for guests and for tests, with the shared libraries they need: from the host, else from
+//! Debian packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -96,6 +97,25 @@ impl Program {
             fill(package, name, folder)
         })?;
         Ok(Self { name: name.to_owned(), set })
+    }
+
+    /// A command that runs the program here, where it is not installed.
+    pub fn command(&self) -> Result<Command> {
+        let program = self.set.path("program")?;
+        let interpreter = needs(&fs::read(&program)?)?.interpreter;
+        let interpreter = interpreter.with_context(|| format!("{} has no linker", self.name))?;
+        // The host's own libraries fit its linker, whatever the cache has.
+        let mut folders = host_folders();
+        for name in String::from_utf8(self.set.read("libraries")?)?.lines() {
+            if !folders.iter().any(|folder| folder.join(name).is_file()) {
+                let library = self.set.path(&format!("lib/{name}"))?;
+                folders.extend(library.parent().map(Path::to_owned));
+            }
+        }
+        let mut command = Command::new(interpreter);
+        command.arg("--library-path").arg(std::env::join_paths(folders)?);
+        command.args(["--argv0", &self.name]).arg(program);
+        Ok(command)
     }
 
     pub fn add_to(&self, archive: &mut Archive) -> Result<()> {

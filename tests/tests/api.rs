@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::api::{Api, Served};
+use tests::idle;
 use tests::machine::Hypervisor;
 
 /// A request that is refused with 400, and a part of what is said. `{good}` stands for a kernel's path.
@@ -94,6 +95,9 @@ const ROWS: &[Row] = &[
     Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","allowances":{"bw_in":0}}"#, "allowances: bw_in is 0"),
     Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","rx_rate_limiter":{"bandwidth":{"size":1}}}"#, "missing field `refill_time`"),
     Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","tx_rate_limiter":{"ops":{"size":1,"refill_time":1}}}"#, "tx_rate_limiter: ops is not possible"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","allowances":[1,1]}"#, "allowances: invalid type: sequence, expected an object"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","rx_rate_limiter":{"bandwidth":[1,1]}}"#, "rx_rate_limiter.bandwidth: invalid type: sequence, expected an object"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","model":"ena","faults":[["no-answer",1]]}"#, "faults[0]: invalid type: sequence, expected an object"),
     Row("PUT", "/network-interfaces/a%20b", r#"{"iface_id":"a%20b","host_dev_name":"t"}"#, "id \"a%20b\" is not usable"),
     Row("PUT", "/network-interfaces/taken", r#"{"iface_id":"taken","host_dev_name":"tap-of-first"}"#, "tap tap-of-first of card \"taken\" belongs to card \"first\""),
     Row("PUT", "/actions", "{}", "missing field `action_type`"),
@@ -111,29 +115,6 @@ const ROWS: &[Row] = &[
     Row("PUT", "/serial", r#"{"serial_out_path":""}"#, "serial_out_path: it is empty"),
     Row("PUT", "/serial", r#"{"serial_out_path":"a","console":"none"}"#, "console: serial_out_path is given too"),
 ];
-
-/// A kernel whose only code is an endless loop, entered as Linux's 64-bit protocol says.
-fn endless_kernel(folder: &Path) -> PathBuf {
-    let mut elf = vec![0u8; 0x1000];
-    let entry = 0x100_0000u64.to_le_bytes();
-    elf[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1]);
-    elf[16..20].copy_from_slice(&[2, 0, 0x3e, 0]); // an executable for x86-64
-    elf[20] = 1;
-    elf[24..32].copy_from_slice(&entry);
-    elf[32] = 64; // program headers
-    elf[52] = 64;
-    elf[54..58].copy_from_slice(&[56, 0, 1, 0]);
-    elf[64..72].copy_from_slice(&[1, 0, 0, 0, 5, 0, 0, 0]); // to load
-    elf[72..80].copy_from_slice(&0x800u64.to_le_bytes());
-    elf[80..88].copy_from_slice(&entry);
-    elf[88..96].copy_from_slice(&entry);
-    elf[96..104].copy_from_slice(&0x800u64.to_le_bytes());
-    elf[104..112].copy_from_slice(&0x800u64.to_le_bytes());
-    elf[0x800..0x802].copy_from_slice(&[0xeb, 0xfe]);
-    let path = folder.join("endless");
-    fs::write(&path, elf).unwrap();
-    path
-}
 
 fn vmm() -> Command {
     match Hypervisor::ours().unwrap() {
@@ -154,10 +135,10 @@ impl Scene {
         Scene { folder, served }
     }
 
-    /// One whose machine runs an endless loop.
+    /// One whose machine runs, and does nothing.
     fn running() -> Scene {
         let scene = Scene::new();
-        let kernel = endless_kernel(scene.folder.path());
+        let kernel = idle::kernel(scene.folder.path()).unwrap();
         let mut api = scene.api();
         api.done("PUT", BOOT, &json!({ "kernel_image_path": kernel })).unwrap();
         api.act("InstanceStart").unwrap();
@@ -176,7 +157,7 @@ fn serve(socket: &Path) -> Served {
 #[test]
 fn what_makes_no_sense_is_refused_with_its_reason_and_changes_nothing() {
     let scene = Scene::new();
-    let kernel = endless_kernel(scene.folder.path());
+    let kernel = idle::kernel(scene.folder.path()).unwrap();
     let mut api = scene.api();
     let first = json!({ "iface_id": "first", "host_dev_name": "tap-of-first" });
     api.done("PUT", "/network-interfaces/first", &first).unwrap();
@@ -342,7 +323,7 @@ fn a_configuration_file_makes_the_machine_that_requests_make() {
 #[test]
 fn metrics_are_written_when_asked_and_at_the_end() {
     let scene = Scene::new();
-    let (kernel, mut api) = (endless_kernel(scene.folder.path()), scene.api());
+    let (kernel, mut api) = (idle::kernel(scene.folder.path()).unwrap(), scene.api());
     let path = scene.folder.path().join("metrics");
     api.done("PUT", "/metrics", &json!({ "metrics_path": path })).unwrap();
     api.done("PUT", BOOT, &json!({ "kernel_image_path": kernel })).unwrap();
@@ -381,7 +362,8 @@ fn thousands_of_requests_and_connections_leave_no_descriptors_behind() {
 #[test]
 fn people_drive_it_by_vmm_ctl() {
     let scene = Scene::new();
-    let (socket, kernel) = (scene.folder.path().join("api"), endless_kernel(scene.folder.path()));
+    let (socket, kernel) =
+        (scene.folder.path().join("api"), idle::kernel(scene.folder.path()).unwrap());
     let ctl = |args: &[&str]| {
         let output = vmm().arg("ctl").arg(&socket).args(args).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

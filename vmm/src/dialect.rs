@@ -7,6 +7,7 @@ pub mod file;
 pub mod flow;
 pub mod machine;
 pub mod network;
+mod objects;
 pub mod watch;
 
 use serde::de::DeserializeOwned;
@@ -33,12 +34,12 @@ pub(crate) fn bad(field: &'static str, why: impl Into<String>) -> BodyError {
 
 /// Reads one JSON object; unknown fields, double fields and anything behind it are errors.
 pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, BodyError> {
-    // A list of all fields in order would do for serde.
+    // The most usual mistake has a message of its own.
     if text.trim_ascii_start().first().is_some_and(|first| b"[\"0123456789-tfn".contains(first)) {
         return Err(BodyError::NoObject);
     }
     let mut json = serde_json::Deserializer::from_slice(text);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let value = serde_path_to_error::deserialize(objects::Objects(&mut json)).map_err(|error| {
         let path = error.path().to_string();
         let error = error.into_inner();
         // Where the text is broken the path says nothing.

@@ -117,6 +117,19 @@ fn errors_speak_the_words_of_the_api() {
     assert!(complaint(&twice.into()).starts_with("network-interfaces: id"));
 }
 
+#[test]
+fn a_list_of_all_fields_in_order_is_no_structure_wherever_it_stands() {
+    for part in [
+        r#""allowances":[1,2,3,4]"#,
+        r#""rx_rate_limiter":[{"size":1,"refill_time":1}]"#,
+        r#""tx_rate_limiter":{"bandwidth":[1,1,null]}"#,
+        r#""model":"ena","faults":[["no-answer",1]]"#,
+    ] {
+        let said = limits(part).unwrap_err().to_string();
+        assert!(said.contains("invalid type: sequence, expected an object"), "{said}");
+    }
+}
+
 proptest! {
     #[test]
     fn what_a_card_is_shown_as_makes_the_same_card_again(

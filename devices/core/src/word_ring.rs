@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Cells, Ordering};
 
 /// What both ends share. Positions count words since the beginning; the lines of both ends are
-/// apart.
+/// apart. Words from head to tail are the reader's, all others are the writer's.
 struct Ring {
-    words: Box<[AtomicU64]>,
+    words: Cells,
     head: Line,
     tail: Line,
     closed: AtomicBool,
@@ -38,8 +38,8 @@ pub struct Source {
 
 /// A ring of `words` words, rounded up to a power of two.
 pub fn word_ring(words: usize) -> (Sink, Source) {
-    let words = (0..words.next_power_of_two()).map(|_| AtomicU64::new(0)).collect();
     let line = || Line(AtomicU64::new(0));
+    let words = Cells::new(words.next_power_of_two());
     let ring = Ring { words, head: line(), tail: line(), closed: AtomicBool::new(false) };
     let ring = Arc::new(ring);
     (Sink { ring: ring.clone(), tail: 0, head: 0 }, Source { ring, head: 0, tail: 0 })
@@ -50,57 +50,36 @@ impl Ring {
         self.words.len() as u64
     }
 
-    /// The `count` words from position `at` on, in two slices; at most all there are.
+    /// Where the `count` words from position `at` on are: the first place, how many are there, and
+    /// how many at the ring's beginning.
     #[inline]
-    fn places(&self, at: u64, count: usize) -> (&[AtomicU64], &[AtomicU64]) {
+    fn places(&self, at: u64, count: usize) -> (usize, usize, usize) {
         let start = (at & self.capacity().wrapping_sub(1)) as usize; // below their number
-        let (before, from) = self.words.split_at_checked(start).unwrap_or_default();
-        let straight = from.get(..count).unwrap_or(from);
-        let wrapped = before.get(..count.saturating_sub(straight.len())).unwrap_or(before);
-        (straight, wrapped)
-    }
-
-    /// The same, in order.
-    fn words(&self, at: u64, count: usize) -> impl Iterator<Item = &AtomicU64> {
-        let (straight, wrapped) = self.places(at, count);
-        straight.iter().chain(wrapped)
-    }
-}
-
-/// Stores values from the front of two slices on; returns what of them is left.
-#[inline]
-fn fill<'a>(
-    straight: &'a [AtomicU64],
-    wrapped: &'a [AtomicU64],
-    mut values: impl ExactSizeIterator<Item = u64>,
-) -> (&'a [AtomicU64], &'a [AtomicU64]) {
-    let store = |places: &[AtomicU64], values: &mut dyn Iterator<Item = u64>| {
-        for (place, value) in places.iter().zip(values) {
-            place.store(value, Ordering::Relaxed);
-        }
-    };
-    match straight.split_at_checked(values.len()) {
-        Some((places, straight)) => {
-            for (place, value) in places.iter().zip(values) {
-                place.store(value, Ordering::Relaxed);
-            }
-            (straight, wrapped)
-        }
-        None => {
-            store(straight, &mut values.by_ref().take(straight.len()));
-            let (places, wrapped) =
-                wrapped.split_at_checked(values.len()).unwrap_or((wrapped, &[]));
-            store(places, &mut values);
-            (&[], wrapped)
-        }
+        let straight = count.min(self.words.len().saturating_sub(start));
+        (start, straight, count.saturating_sub(straight))
     }
 }
 
 impl Sink {
     /// Appends a record; false, and nothing written, if there is no room for it now.
-    #[inline]
     pub fn push(&mut self, words: &[u64], bytes: &[u8]) -> bool {
-        let packed = bytes.len().div_ceil(size_of::<u64>());
+        self.push_with(words, bytes.len(), |front, back| {
+            let (first, rest) = bytes.split_at_checked(front.len()).unwrap_or_default();
+            front.copy_from_slice(first);
+            back.copy_from_slice(rest);
+        })
+    }
+
+    /// The same with `len` bytes that `fill` puts in place; the second slice has those beyond the
+    /// ring's end, mostly none.
+    #[inline]
+    pub fn push_with(
+        &mut self,
+        words: &[u64],
+        len: usize,
+        fill: impl FnOnce(&mut [u8], &mut [u8]),
+    ) -> bool {
+        let packed = len.div_ceil(size_of::<u64>());
         let count = words.len().saturating_add(packed).saturating_add(1);
         let after = self.tail.wrapping_add(count as u64);
         if after.wrapping_sub(self.head) > self.ring.capacity() {
@@ -109,17 +88,14 @@ impl Sink {
                 return false;
             }
         }
-        let (straight, wrapped) = self.ring.places(self.tail, count);
-        // Most records do not wrap; then these are plain loops over one slice each.
-        let length = [count as u64];
-        let rest = fill(straight, wrapped, length.iter().copied());
-        let rest = fill(rest.0, rest.1, words.iter().copied());
-        let (whole, tail) = bytes.as_chunks::<8>();
-        let rest = fill(rest.0, rest.1, whole.iter().map(|eight| u64::from_le_bytes(*eight)));
-        if !tail.is_empty() {
-            let mut last = [0; 8];
-            last.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
-            fill(rest.0, rest.1, std::iter::once(u64::from_le_bytes(last)));
+        let (start, straight, wrapped) = self.ring.places(self.tail, count);
+        let cells = &self.ring.words;
+        // SAFETY: the reader has left these words, as was seen by the load of its head, now or
+        // before, and gets none of them before the store of our tail. The two parts do not overlap.
+        unsafe {
+            cells.write(start, straight, |front| {
+                cells.write(0, wrapped, |back| write_record(front, back, words, len, fill));
+            });
         }
         self.tail = after;
         self.ring.tail.0.store(after, Ordering::Release); // pairs with `see`
@@ -151,8 +127,11 @@ impl Source {
         if !self.see() {
             return None;
         }
-        let first = self.ring.words(self.head.wrapping_add(1), 1).next()?;
-        Some(first.load(Ordering::Relaxed))
+        let mut first = None;
+        self.each_part(self.head.wrapping_add(1), 1, |part| {
+            first = first.or(part.first().copied())
+        });
+        first.map(u64::from_ne_bytes)
     }
 
     /// Takes the oldest record in place of what is in `into`; false if there is none.
@@ -161,13 +140,28 @@ impl Source {
         if !self.see() {
             return false;
         }
-        let len = self.ring.words(self.head, 1).next().map_or(1, |len| len.load(Ordering::Relaxed));
-        let rest = self.ring.words(self.head.wrapping_add(1), len.saturating_sub(1) as usize);
-        into.extend(rest.map(|word| word.load(Ordering::Relaxed)));
+        let mut len = 1;
+        self.each_part(self.head, 1, |part| {
+            part.iter().for_each(|count| len = u64::from_ne_bytes(*count));
+        });
+        self.each_part(self.head.wrapping_add(1), len.saturating_sub(1) as usize, |part| {
+            into.extend(part.iter().map(|word| u64::from_ne_bytes(*word)));
+        });
         self.head = self.head.wrapping_add(len);
-        // Pairs with `push`: who sees the room may write there, as all was read.
+        // Pairs with `push_with`: who sees the room may write there, as all was read.
         self.ring.head.0.store(self.head, Ordering::Release);
         true
+    }
+
+    /// Shows words of the oldest record, up to the ring's end and from its beginning on.
+    fn each_part(&self, at: u64, count: usize, mut with: impl FnMut(&[[u8; 8]])) {
+        let (start, straight, wrapped) = self.ring.places(at, count);
+        // SAFETY: they are between our head and the tail that was loaded, so the writer has left
+        // them, and has them again only after the store of our head.
+        unsafe {
+            self.ring.words.read(start, straight, &mut with);
+            self.ring.words.read(0, wrapped, &mut with);
+        }
     }
 }
 
@@ -175,5 +169,35 @@ impl Drop for Source {
     fn drop(&mut self) {
         // Alone: nothing else is told by it.
         self.ring.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Writes a record into exactly the places that it needs: their number, words, then `len` bytes.
+#[inline]
+fn write_record(
+    front: &mut [[u8; 8]],
+    back: &mut [[u8; 8]],
+    words: &[u64],
+    len: usize,
+    fill: impl FnOnce(&mut [u8], &mut [u8]),
+) {
+    let count = front.len().saturating_add(back.len()) as u64;
+    let Some((first, front)) = front.split_first_mut() else { return };
+    *first = count.to_ne_bytes();
+    let (here, there) = words.split_at(words.len().min(front.len()));
+    let (head, body) = front.split_at_mut(here.len());
+    head.iter_mut().zip(here).for_each(|(place, word)| *place = word.to_ne_bytes());
+    let (head, rest) = back.split_at_mut(there.len().min(back.len()));
+    head.iter_mut().zip(there).for_each(|(place, word)| *place = word.to_ne_bytes());
+    // Its end may be no byte of the record's.
+    if let Some(last) = rest.last_mut().or(body.last_mut()) {
+        *last = [0; 8];
+    }
+    let (body, rest) = (body.as_flattened_mut(), rest.as_flattened_mut());
+    let in_body = len.min(body.len());
+    if let (Some(body), Some(rest)) =
+        (body.get_mut(..in_body), rest.get_mut(..len.saturating_sub(in_body)))
+    {
+        fill(body, rest);
     }
 }

@@ -43,7 +43,7 @@ proptest! {
                 let (words, bytes) = expected.pop_front().unwrap();
                 prop_assert_eq!(&record[..words.len()], &words);
                 let packed: Vec<u8> =
-                    record[words.len()..].iter().flat_map(|word| word.to_le_bytes()).collect();
+                    record[words.len()..].iter().flat_map(|word| word.to_ne_bytes()).collect();
                 prop_assert_eq!(&packed[..bytes.len()], &bytes);
                 prop_assert!(packed.len() - bytes.len() < 8);
             }

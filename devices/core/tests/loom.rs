@@ -12,7 +12,51 @@ mod irq_gate;
 #[allow(dead_code)]
 mod word_ring;
 mod sync {
+    use loom::cell::UnsafeCell;
     pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+    /// The words of `src/sync.rs`, whose turns loom watches.
+    pub struct Cells(Vec<UnsafeCell<[u8; 8]>>);
+
+    // SAFETY: loom fails a model whose threads do not keep the turns.
+    unsafe impl Sync for Cells {}
+
+    impl Cells {
+        pub fn new(count: usize) -> Cells {
+            Cells((0..count).map(|_| UnsafeCell::new([0; 8])).collect())
+        }
+
+        pub fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        pub unsafe fn write<R>(
+            &self,
+            at: usize,
+            count: usize,
+            with: impl FnOnce(&mut [[u8; 8]]) -> R,
+        ) -> R {
+            let mut words = vec![[0; 8]; count];
+            let done = with(&mut words);
+            for (cell, word) in self.0[at..][..count].iter().zip(words) {
+                // SAFETY: as above.
+                cell.with_mut(|place| unsafe { *place = word });
+            }
+            done
+        }
+
+        pub unsafe fn read<R>(
+            &self,
+            at: usize,
+            count: usize,
+            with: impl FnOnce(&[[u8; 8]]) -> R,
+        ) -> R {
+            let cells = self.0[at..][..count].iter();
+            // SAFETY: as above.
+            let words: Vec<_> = cells.map(|cell| cell.with(|place| unsafe { *place })).collect();
+            with(&words)
+        }
+    }
 }
 
 use loom::sync::Notify;

@@ -5,6 +5,7 @@
 
 mod api;
 mod boot;
+mod capture;
 mod console;
 mod ena;
 mod ena_changes;
@@ -31,6 +32,7 @@ fn main() {
     let scenarios = [
         boot::scenarios(),
         api::scenarios(),
+        capture::scenarios(),
         network::scenarios(),
         queues::scenarios(),
         ena::scenarios(),

@@ -37,6 +37,13 @@ fn schemas() -> Value {
     add::<watch::Metrics>(&mut all);
     add::<watch::Serial>(&mut all);
     let mut all = serde_json::to_value(all).expect("schemas are JSON");
+    bound(&mut all);
+    // One of its variants is an object, of exactly one field.
+    for variant in all["NicFault"]["oneOf"].as_array_mut().into_iter().flatten() {
+        if variant["type"] == "object" {
+            variant["additionalProperties"] = json!(false);
+        }
+    }
     let texts = |names: &[&str]| -> Value {
         let properties: serde_json::Map<_, _> =
             names.iter().map(|name| (name.to_string(), json!({ "type": "string" }))).collect();
@@ -54,14 +61,19 @@ fn schemas() -> Value {
         ("mac", "string", "The card's own address, as its driver set it last."),
         ("condition", "string", "`idle`, `running`, `resetting` or `failed`."),
         ("link_up", "boolean", "As the guest sees it."),
+        ("mtu", "integer|null", "As the driver set it last."),
+        ("max_mtu", "integer|null", "The largest that the card offers."),
         ("driver", "object", "What the driver says of itself, and what it negotiated."),
         ("management", "array", "Rings besides those for frames."),
         ("pairs", "array", "Rings, vectors and counters of each queue pair."),
+        ("steering", "string|null", "How well the host follows the guest's hash table."),
         ("totals", "object", "All pairs' counters added up, since the machine was built."),
         ("allowed", "object", "Limits of the card."),
         ("allowances", "object", "How often it went beyond them."),
         ("resets", "integer", "Resets by the driver."),
+        ("last_reset", "object|null", "Code and reason of the last one."),
         ("faults", "array", "What goes wrong on purpose."),
+        ("capture", "object|null", "The capture that runs, or the last one."),
         ("measures_latency", "boolean", "Whether latencies are measured."),
     ]);
     all["Rss"] = about_cards(&[
@@ -123,7 +135,30 @@ fn about_cards(fields: &[(&str, &str, &str)]) -> Value {
     json!({ "type": "object", "required": names, "properties": properties })
 }
 
+/// Gives numbers the format's name as it is registered, and its maximum unless they have one.
+fn bound(schema: &mut Value) {
+    let named = match schema["format"].as_str() {
+        Some("u-int8") => Some(("uint8", u8::MAX.into())),
+        Some("u-int16") => Some(("uint16", u16::MAX.into())),
+        Some("u-int32") => Some(("uint32", u32::MAX.into())),
+        Some("u-int64") => Some(("uint64", u64::MAX)),
+        _ => None,
+    };
+    if let Some((name, maximum)) = named {
+        schema["format"] = json!(name);
+        if schema["maximum"].is_null() {
+            schema["maximum"] = json!(maximum);
+        }
+    }
+    match schema {
+        Value::Object(fields) => fields.values_mut().for_each(bound),
+        Value::Array(items) => items.iter_mut().for_each(bound),
+        _ => {}
+    }
+}
+
 fn description() -> Value {
+    let schemas = schemas();
     let mut paths = serde_json::Map::new();
     let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
     let fault = |about: &str| {
@@ -137,6 +172,7 @@ fn description() -> Value {
             "summary": route.about,
             "responses": {
                 "400": fault("The request makes no sense, or none in this state; nothing has changed."),
+                "408": fault("The body took too long to come."),
                 "413": fault("The body is too large."),
                 "500": fault("The host or the VMM failed; nothing has changed."),
             },
@@ -158,8 +194,9 @@ fn description() -> Value {
         };
         operation["responses"][status] = response;
         if route.path.contains("{id}") {
+            let id = &schemas["NetworkInterface"]["properties"]["iface_id"];
             operation["parameters"] = json!([{
-                "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
+                "name": "id", "in": "path", "required": true, "schema": id,
             }]);
         }
         if let Some(name) = route.body {
@@ -180,7 +217,7 @@ fn description() -> Value {
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "paths": paths,
-        "components": { "schemas": schemas() },
+        "components": { "schemas": schemas },
     })
 }
 

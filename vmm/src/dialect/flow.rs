@@ -14,11 +14,11 @@ use serde::Deserialize;
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Flow {
-    /// Address of the sender.
-    #[cfg_attr(test, schema(value_type = String))]
+    /// Address of the sender, of either version of IP.
+    #[cfg_attr(test, schema(value_type = String, examples("192.0.2.1", "fd00::1")))]
     pub source: IpAddr,
-    /// Address in the guest.
-    #[cfg_attr(test, schema(value_type = String))]
+    /// Address in the guest, of the same version.
+    #[cfg_attr(test, schema(value_type = String, examples("192.0.2.2", "fd00::2")))]
     pub destination: IpAddr,
     pub protocol: FlowProtocol,
     /// Of no matter unless the protocol is TCP or UDP.
@@ -77,12 +77,15 @@ pub struct Capture {
     #[cfg_attr(test, schema(value_type = Option<Direction>))]
     pub direction: Option<Way>,
     /// Bytes kept of each frame; the headers if not given.
+    #[cfg_attr(test, schema(minimum = 14, maximum = 262_144))]
     #[serde(default)]
     pub snap_len: Option<u32>,
-    /// Bytes of the file; 64 MiB if not given.
+    /// Bytes of the file; 64 MiB if not given, and at most 256 MiB for a `ring`.
+    #[cfg_attr(test, schema(minimum = 65_536, maximum = 1_099_511_627_776_u64))]
     #[serde(default)]
     pub max_bytes: Option<u64>,
     /// Seconds after which the capture ends; 300 if not given.
+    #[cfg_attr(test, schema(minimum = 1, maximum = 604_800))]
     #[serde(default)]
     pub max_seconds: Option<u32>,
     /// Whether the newest frames are kept, and written at the end, instead of the first.
@@ -90,11 +93,11 @@ pub struct Capture {
     pub ring: bool,
 }
 
-/// The schema of [`Way`].
+/// Where frames go, as the guest sees it.
 #[cfg(test)]
 #[derive(utoipa::ToSchema)]
 #[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "describes what another crate reads")]
+#[expect(dead_code, reason = "describes Way, which another crate reads")]
 pub enum Direction {
     In,
     Out,
@@ -124,18 +127,23 @@ pub struct FaultBody {
     pub fault: Fault,
 }
 
-/// The schema of [`Fault`].
+/// What an ENA card does wrong.
 #[cfg(test)]
 #[derive(utoipa::ToSchema)]
-#[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "describes what another crate reads")]
+#[schema(as = NicFault, rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes Fault, which another crate reads")]
 pub enum FaultSchema {
+    /// No more keep-alives.
     StopKeepAlive,
+    /// No answer to the next admin command.
     NoAnswer,
     /// So many transmitted frames are never completed.
     SwallowTxCompletions(u32),
+    /// A completion names a frame that there is not.
     WrongTxRequestId,
+    /// The card asks to be reset.
     RequestReset,
+    /// The fatal state: all queues stop, and so do keep-alives.
     Fatal,
 }
 

@@ -15,19 +15,27 @@ use super::{BodyError, bad};
 #[serde(deny_unknown_fields)]
 pub struct NetworkInterface {
     /// The card's name, the same as in the path.
+    #[cfg_attr(test, schema(pattern = "^[A-Za-z0-9_.-]{1,64}$", examples("eth0")))]
     pub iface_id: String,
     /// The host's TAP; made if it does not exist and the VMM may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(pattern = r"^[^/:%\s]{1,15}$", examples("tap0")))]
     pub host_dev_name: Option<String>,
     /// In place of a name: an open TAP that the VMM inherited, one descriptor for each queue pair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = Option<Vec<i32>>))]
     pub host_fds: Option<Vec<RawFd>>,
     /// The card's address; a random one if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schema(value_type = Option<String>))]
+    #[cfg_attr(test, schema(
+        value_type = Option<String>,
+        pattern = "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$",
+        examples("02:00:00:00:00:01"),
+    ))]
     pub guest_mac: Option<MacAddr>,
-    /// Largest packet; the TAP's if not given.
+    /// Largest packet; the TAP's if not given. An ENA card takes 128 to 9216.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(minimum = 68))]
     pub mtu: Option<u16>,
     /// What comes to the guest at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,6 +70,7 @@ pub struct NetworkInterface {
 #[serde(deny_unknown_fields)]
 pub struct NetworkInterfacePatch {
     /// The card's name, the same as in the path.
+    #[cfg_attr(test, schema(pattern = "^[A-Za-z0-9_.-]{1,64}$", examples("eth0")))]
     pub iface_id: String,
     /// What comes to the guest at most.
     #[serde(default)]
@@ -101,49 +110,55 @@ pub struct TokenBucket {
     pub one_time_burst: Option<u64>,
 }
 
-/// The schema of [`Allowed`].
+/// Limits of a whole card; what is not given is not limited.
 #[cfg(test)]
-#[derive(utoipa::ToSchema)]
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Allowances)]
-#[expect(dead_code, reason = "describes what another crate reads")]
+#[expect(dead_code, reason = "describes Allowed, which another crate reads")]
 pub struct Allowances {
     /// Bits per second to the guest.
+    #[schema(minimum = 1)]
     bw_in: Option<u64>,
     /// Bits per second from the guest.
+    #[schema(minimum = 1)]
     bw_out: Option<u64>,
     /// Packets per second, both ways together.
+    #[schema(minimum = 1)]
     pps: Option<u64>,
     /// Connections at once.
+    #[schema(minimum = 1)]
     conntrack: Option<u32>,
 }
 
-/// The schema of [`Model`].
+/// What a card is to the guest.
 #[cfg(test)]
 #[derive(utoipa::ToSchema)]
 #[schema(as = Model, rename_all = "lowercase")]
-#[expect(dead_code, reason = "describes what another crate reads")]
+#[expect(dead_code, reason = "describes Model, which another crate reads")]
 pub enum ModelName {
     Virtio,
     Ena,
 }
 
-/// The schema of [`Rehearsal`].
+/// Something that an ENA card will do wrong once.
 #[cfg(test)]
-#[derive(utoipa::ToSchema)]
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = PlannedFault)]
-#[expect(dead_code, reason = "describes what another crate reads")]
+#[expect(dead_code, reason = "describes Rehearsal, which another crate reads")]
 pub struct PlannedFault {
     #[schema(inline)]
     kind: FaultName,
     /// Seconds after the driver brought the card up.
-    after_s: Option<u32>,
+    #[serde(default)]
+    after_s: u32,
 }
 
-/// The schema of [`devices::net::spec::FaultKind`].
+/// What can go wrong.
 #[cfg(test)]
-#[derive(utoipa::ToSchema)]
-#[schema(rename_all = "kebab-case")]
-#[expect(dead_code, reason = "describes what another crate reads")]
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum FaultName {
     StopKeepAlive,
     NoAnswer,

@@ -70,7 +70,7 @@ pub fn packet(to: &mut Vec<u8>, queue: u16, seen: &Seen, words: &[u64]) {
         to.extend(seen.kept.to_ne_bytes());
         to.extend(seen.len.to_ne_bytes());
         let end = to.len().saturating_add(seen.kept as usize);
-        words.iter().for_each(|word| to.extend(word.to_le_bytes()));
+        words.iter().for_each(|word| to.extend(word.to_ne_bytes()));
         to.truncate(end);
         pad(to);
         option(to, FLAGS, &flags(seen).to_ne_bytes());

@@ -21,8 +21,6 @@ pub struct Tee {
     sink: Sink,
     only: Option<Way>,
     snap: usize,
-    /// Room for a frame that is kept beyond its head.
-    whole: Vec<u8>,
     stamp: u64,
     /// Frames still to get this stamp.
     stamp_left: u32,
@@ -39,7 +37,6 @@ impl Tee {
             sink,
             only: spec.direction,
             snap: spec.snap_len as usize,
-            whole: Vec::new(),
             stamp: 0,
             stamp_left: 0,
             dropped: Arc::default(),
@@ -85,20 +82,11 @@ impl Tee {
             return;
         }
         let kept = len.min(self.snap);
-        let bytes = match head.get(..kept) {
-            Some(bytes) => bytes,
-            None => {
-                self.whole.resize(kept, 0);
-                let Some((front, rest)) = self.whole.split_at_mut_checked(head.len()) else {
-                    return;
-                };
-                front.copy_from_slice(head);
-                if !body.read_at(body_at, rest) {
-                    return;
-                }
-                &self.whole
-            }
-        };
+        let head = head.get(..kept).unwrap_or(head);
+        let beyond = kept.saturating_sub(head.len());
+        if body.len().saturating_sub(body_at) < beyond {
+            return;
+        }
         if self.stamp_left == 0 {
             self.stamp_left = STAMP_FRAMES;
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -108,7 +96,18 @@ impl Tee {
         // No frame is so long that these cut.
         let (len, kept) = (len as u32, kept as u32);
         let seen = Seen { stamp: self.stamp, len, kept, way, meta: *meta };
-        if !self.sink.push(&seen.encode(), bytes) {
+        // Straight from the guest's memory to where the writer takes it.
+        let pushed = self.sink.push_with(&seen.encode(), kept as usize, |front, back| {
+            let (front, back) = put(head, front, back);
+            // Of most frames one of them has nothing, or neither.
+            if !front.is_empty() {
+                body.read_at(body_at, front);
+            }
+            if !back.is_empty() {
+                body.read_at(body_at.saturating_add(front.len()), back);
+            }
+        });
+        if !pushed {
             self.dropped.add(1);
         }
         let position = self.sink.position();
@@ -118,4 +117,14 @@ impl Tee {
             let _ = self.wake.write(1);
         }
     }
+}
+
+/// Puts `bytes` into two slices of at least their length together; what is left of those.
+fn put<'a>(bytes: &[u8], front: &'a mut [u8], back: &'a mut [u8]) -> (&'a mut [u8], &'a mut [u8]) {
+    let (first, second) = bytes.split_at(bytes.len().min(front.len()));
+    let (here, front) = front.split_at_mut(first.len());
+    let (there, back) = back.split_at_mut(second.len());
+    here.copy_from_slice(first);
+    there.copy_from_slice(second);
+    (front, back)
 }
