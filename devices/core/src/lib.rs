@@ -4,6 +4,7 @@
 //! a [`worker::Worker`], owned by one thread. Nothing here knows KVM, PCI or a ring format.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
+#![deny(unsafe_code)]
 
 pub mod bus;
 pub mod counters;
@@ -13,13 +14,17 @@ pub mod guest_log;
 pub mod histogram;
 pub mod interrupt;
 pub mod irq_gate;
+#[allow(unsafe_code)] // borrows an eventfd
 pub mod kick;
 pub mod memory;
 pub mod ram_window;
 pub mod registers;
+#[allow(unsafe_code)] // words with two owners in turn
 mod sync;
 #[cfg(any(test, feature = "testing"))]
+#[allow(unsafe_code)] // polls an eventfd
 pub mod testing;
+#[allow(unsafe_code)] // takes turns at those words
 pub mod word_ring;
 #[cfg(test)]
 mod word_ring_test;
