@@ -15,7 +15,8 @@ use ena::testing::bench::{ABLE, Bench, spec};
 use ena::testing::driver::{Driver, Queue, transmit};
 use net::backend::null::Null;
 use net::backend::script::stage;
-use net::backend::{NetQueue, loopback};
+use net::backend::tap::open_by_name;
+use net::backend::{NetBackend, NetQueue, loopback};
 use net::control::NicControl;
 use net::control::capture::{CaptureSpec, CaptureState};
 use net::frame::Csum;
@@ -41,9 +42,13 @@ fn driver(len: usize, csum: Csum) -> Driver {
 
 fn driver_on(queue: Box<dyn NetQueue>) -> Driver {
     let (backend, _, _) = stage(1, ABLE).expect("eventfd");
+    driver_with(Box::new(backend), queue)
+}
+
+fn driver_with(backend: Box<dyn NetBackend>, queue: Box<dyn NetQueue>) -> Driver {
     // Captures are written beside, as in a machine.
     let threads = Threads::by_hand().and_then(Threads::with_capture_thread).expect("a thread");
-    let bench = Bench::on_threads(threads, &spec(), Box::new(backend), vec![queue], vec![]);
+    let bench = Bench::on_threads(threads, &spec(), backend, vec![queue], vec![]);
     let mut driver = Driver::on(bench);
     driver.probe();
     driver
@@ -205,28 +210,32 @@ fn around(c: &mut Criterion<ThreadTime>) {
     group.finish();
 }
 
+fn capture(card: &dyn NicControl, snap_len: u32) {
+    let nowhere = File::create("/dev/null").expect("every Linux has it");
+    let spec = CaptureSpec { snap_len, max_bytes: 1 << 40, ..CaptureSpec::default() };
+    card.start_capture(nowhere, &spec).expect("a capture that can be");
+}
+
+type Look = fn(&dyn NicControl);
+
+/// Ways to look on.
+const LOOKS: [(&str, Look); 4] = [
+    ("not", |_| {}),
+    ("by latency", |card| card.measure_latency(true)),
+    ("by headers", |card| capture(card, 128)),
+    ("whole", |card| capture(card, 65_535)),
+];
+
 /// What looking on costs: latencies, headers captured, whole frames captured.
 fn observed(c: &mut Criterion<ThreadTime>) {
     let mut group = c.benchmark_group("ena observed");
     group.throughput(Throughput::Elements(BATCH.into()));
-    let capture = |snap_len| CaptureSpec { snap_len, max_bytes: 1 << 40, ..CaptureSpec::default() };
-    let start = |card: &dyn NicControl, snap_len| {
-        let nowhere = File::create("/dev/null").expect("every Linux has it");
-        card.start_capture(nowhere, &capture(snap_len)).expect("a capture that can be");
-    };
-    type Look<'a> = (&'a str, &'a dyn Fn(&dyn NicControl));
-    let looks: [Look<'_>; 4] = [
-        ("not", &|_| {}),
-        ("by latency", &|card| card.measure_latency(true)),
-        ("by headers", &|card| start(card, 128)),
-        ("whole", &|card| start(card, 65_535)),
-    ];
-    for (how, look) in looks {
+    for (how, look) in LOOKS {
         for len in [60, 1514] {
-            around_with(&mut group, &format!("{len} {how}"), len, look);
+            around_with(&mut group, &format!("{len} {how}"), len, &look);
         }
     }
-    for (how, look) in looks {
+    for (how, look) in LOOKS {
         let mut driver = driver(60, Csum::Unknown);
         look(&*driver.bench.card);
         let mut queue = driver.create_tx(BATCH, 1);
@@ -236,6 +245,42 @@ fn observed(c: &mut Criterion<ThreadTime>) {
         let driver = self::driver(60, Csum::Valid);
         look(&*driver.bench.card);
         receive(&mut group, &format!("rx 60 {how}"), driver, BATCH, 1);
+    }
+    group.finish();
+}
+
+/// The same for frames sent to a TAP, a system call each, as in a machine.
+fn observed_on_a_tap(c: &mut Criterion<ThreadTime>) {
+    let mut group = c.benchmark_group("ena tap");
+    group.throughput(Throughput::Elements(BATCH.into()));
+    for (how, look) in LOOKS {
+        for len in [60, 1514] {
+            let (tap, mut queues) = match open_by_name("ena-bench", 1, None) {
+                Ok(opened) => opened,
+                Err(error) => return println!("ena tap: not measured: {error}"),
+            };
+            let mut driver = driver_with(Box::new(tap), Box::new(queues.remove(0)));
+            look(&*driver.bench.card);
+            let mut queue = driver.create_tx(BATCH, 1);
+            fill(&mut driver, &mut queue, len, 1);
+            let mut laps = Laps::new(queue, driver.bench.memory.clone(), 16);
+            let card = driver.bench.card.clone();
+            let turns = Cell::new(0);
+            group.bench_function(BenchmarkId::from_parameter(format!("tx {len} {how}")), |b| {
+                let turn = |()| {
+                    laps.write(&mut driver);
+                    driver.bench.settle();
+                    turns.set(turns.get() + 1);
+                };
+                let wait = || keep_up(&*card, turns.get() * u64::from(BATCH), len);
+                b.iter_batched(wait, turn, BatchSize::PerIteration);
+            });
+            let sent = card.inspect().totals.get("tx_frames");
+            assert_eq!(sent, Some(turns.get() * u64::from(BATCH)), "frames were lost");
+            if let Some(capture) = card.stop_capture() {
+                println!("captured {} frames, dropped {}", capture.frames, capture.dropped);
+            }
+        }
     }
     group.finish();
 }
@@ -293,6 +338,6 @@ fn around_with(group: &mut Group<'_>, name: &str, len: u16, look: &dyn Fn(&dyn N
 criterion_group!(
     name = benches;
     config = Criterion::default().with_measurement(ThreadTime);
-    targets = transmits, receives, around, observed
+    targets = transmits, receives, around, observed, observed_on_a_tap
 );
 criterion_main!(benches);
