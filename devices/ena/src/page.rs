@@ -56,9 +56,8 @@ struct State {
     /// The same as of the last turn, and when something was found last.
     found: u32,
     found_at: Instant,
-    /// Turns without a find since they were last judged, and when the last turn was.
+    /// Turns without a find since they were last judged.
     empty: u32,
-    turned_at: Instant,
 }
 
 impl Page {
@@ -81,7 +80,6 @@ impl Page {
                 found: 0,
                 found_at: now,
                 empty: 0,
-                turned_at: now,
             }),
         }
     }
@@ -116,8 +114,8 @@ impl Page {
         self.bell.reset();
     }
 
-    /// Brings what the guest wrote into the memory to where traps bring it. Only the pair's lane may
-    /// call this.
+    /// Brings what the guest wrote into the memory to where traps bring it. Only the queue's lane
+    /// may call this.
     pub fn look(&self) {
         // Set by the lane itself.
         if self.live.load(Ordering::Relaxed) {
@@ -125,7 +123,7 @@ impl Page {
         }
     }
 
-    /// Looks, and decides how the page is from now on; at each turn's end, on the pair's lane. When
+    /// Looks, and decides how the page is from now on; at each turn's end, on the queue's lane. When
     /// the lane must look again, whatever else it waits for.
     pub fn turn(&self, now: Instant) -> Option<Instant> {
         let live = self.live.load(Ordering::Relaxed);
@@ -149,10 +147,9 @@ impl Page {
         let found = self.found.load(Ordering::Relaxed);
         if found != state.found {
             (state.found, state.found_at) = (found, now);
-        } else if now != state.turned_at {
+        } else {
             state.empty = state.empty.saturating_add(1);
         }
-        state.turned_at = now;
         if !open {
             self.live.store(false, Ordering::Relaxed);
         }

@@ -34,8 +34,8 @@ impl Quiet {
     pub fn new(cells: Cells, pairs: u16) -> Quiet {
         let quiet = Quiet { cells, open: AtomicBool::new(false) };
         for pair in 0..pairs {
-            quiet.take(pair, UNMASK);
-            quiet.take(pair, RX_DOORBELL);
+            quiet.cells.take(offset(pair, UNMASK));
+            quiet.cells.take(offset(pair, RX_DOORBELL));
         }
         quiet
     }
@@ -48,20 +48,33 @@ impl Quiet {
         }
         self.open.store(placed.is_ok() && at.is_some(), Ordering::Relaxed);
     }
+}
 
-    /// Whether writes have to be looked for.
-    pub fn is_open(&self) -> bool {
-        self.open.load(Ordering::Relaxed)
+/// One of the registers; the default one is always trapped.
+#[derive(Default)]
+pub struct Register(Option<(Arc<Quiet>, u64)>);
+
+impl Register {
+    /// That of `pair` at offset `register` of its own.
+    pub fn new(quiet: Arc<Quiet>, pair: u16, register: u64) -> Register {
+        Register(Some((quiet, offset(pair, register))))
     }
 
-    /// What was written to a pair's register since the last look.
-    pub fn take(&self, pair: u16, register: u64) -> Option<u32> {
-        self.cells.take(offset(pair, register))
+    /// What was written since the last look.
+    pub fn take(&self) -> Option<u32> {
+        let (quiet, offset) = self.0.as_ref()?;
+        quiet.cells.take(*offset)
     }
 
     /// The same, and it stays there.
-    pub fn peek(&self, pair: u16, register: u64) -> Option<u32> {
-        self.cells.peek(offset(pair, register))
+    pub fn peek(&self) -> Option<u32> {
+        let (quiet, offset) = self.0.as_ref()?;
+        quiet.cells.peek(*offset)
+    }
+
+    /// Whether writes have to be looked for.
+    pub fn is_open(&self) -> bool {
+        self.0.as_ref().is_some_and(|(quiet, _)| quiet.open.load(Ordering::Relaxed))
     }
 }
 
@@ -72,32 +85,24 @@ fn offset(pair: u16, register: u64) -> u64 {
 /// A receive queue's doorbell. Only the queue's lane looks at it.
 pub struct RxDoorbell {
     bell: SqDoorbell,
-    /// Where it may be memory, and of which pair.
-    register: Option<(Arc<Quiet>, u16)>,
+    register: Register,
 }
 
 impl RxDoorbell {
-    /// Always trapped.
-    pub fn new(waker: EventFd) -> RxDoorbell {
-        RxDoorbell { bell: SqDoorbell::new(waker), register: None }
-    }
-
-    pub fn looking_at(quiet: Arc<Quiet>, pair: u16, waker: EventFd) -> RxDoorbell {
-        RxDoorbell { register: Some((quiet, pair)), ..RxDoorbell::new(waker) }
+    pub fn new(waker: EventFd, register: Register) -> RxDoorbell {
+        RxDoorbell { bell: SqDoorbell::new(waker), register }
     }
 
     /// A write that came as an exit.
     pub fn ring(&self, value: u32) {
         // What was written before must not come after.
-        self.written();
+        self.register.take();
         self.bell.ring(value & 0xffff);
     }
 
     /// What was written last, for anyone to see.
     pub fn told(&self) -> u32 {
-        let written = |(quiet, pair): &(Arc<Quiet>, u16)| quiet.peek(*pair, RX_DOORBELL);
-        let written = self.register.as_ref().and_then(written);
-        written.map_or_else(|| self.bell.tail(), |tail| tail & 0xffff)
+        self.register.peek().map_or_else(|| self.bell.tail(), |tail| tail & 0xffff)
     }
 
     /// What was written last. Untrusted: any 16 bits may be in it.
@@ -114,12 +119,12 @@ impl RxDoorbell {
 
     /// Whether nobody will tell of more.
     pub fn must_look(&self) -> bool {
-        self.register.as_ref().is_some_and(|(quiet, _)| quiet.is_open())
+        self.register.is_open()
     }
 
     /// A queue is made anew: what was rung for the old one does not count.
     pub fn reset(&self) {
-        self.written();
+        self.register.take();
         self.bell.reset();
     }
 
@@ -133,14 +138,9 @@ impl RxDoorbell {
     }
 
     fn look(&self) {
-        if let Some(tail) = self.written() {
+        if let Some(tail) = self.register.take() {
             self.bell.note(tail & 0xffff);
         }
-    }
-
-    fn written(&self) -> Option<u32> {
-        let (quiet, pair) = self.register.as_ref()?;
-        quiet.take(*pair, RX_DOORBELL)
     }
 }
 

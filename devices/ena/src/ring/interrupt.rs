@@ -8,7 +8,7 @@ use device_core::interrupt::MsiVector;
 use device_core::irq_gate::IrqGate;
 
 use super::Direction;
-use crate::quiet::{self, Quiet};
+use crate::quiet::Register;
 
 /// One interrupt is wanted.
 const UNMASK: u32 = 1 << 30;
@@ -29,21 +29,16 @@ pub struct Vector {
     /// The delays as the guest wrote them. They stand alone: who sees an older value puts its
     /// interrupt off for as long as the guest wanted just before.
     delays: AtomicU32,
-    /// Where the unmask register may be memory, and of which pair.
-    register: Option<(Arc<Quiet>, u16)>,
+    /// The unmask register.
+    register: Register,
     looking: AtomicBool,
 }
 
 impl Vector {
     /// Masked, with nothing pending and no delays.
-    pub fn new(msi: Arc<dyn MsiVector>) -> Vector {
+    pub fn new(msi: Arc<dyn MsiVector>, register: Register) -> Vector {
         let (delays, looking) = (AtomicU32::new(0), AtomicBool::new(false));
-        Vector { gate: IrqGate::new(msi), delays, register: None, looking }
-    }
-
-    /// The same, with an unmask register that may be memory.
-    pub fn looking_at(quiet: Arc<Quiet>, pair: u16, msi: Arc<dyn MsiVector>) -> Vector {
-        Vector { register: Some((quiet, pair)), ..Vector::new(msi) }
+        Vector { gate: IrqGate::new(msi), delays, register, looking }
     }
 
     /// Does what the guest wrote; whether that interrupted.
@@ -66,13 +61,11 @@ impl Vector {
 
     /// Brings what the guest wrote into memory to where traps bring it; whether that interrupted.
     pub fn look(&self) -> bool {
-        let Some((quiet, pair)) = &self.register else { return false };
         // Of two lanes on one vector one looks: what was written first must not be done last.
-        if quiet.peek(*pair, quiet::UNMASK).is_none() || self.looking.swap(true, Ordering::Acquire)
-        {
+        if self.register.peek().is_none() || self.looking.swap(true, Ordering::Acquire) {
             return false;
         }
-        let interrupted = quiet.take(*pair, quiet::UNMASK).is_some_and(|value| self.apply(value));
+        let interrupted = self.register.take().is_some_and(|value| self.apply(value));
         self.looking.store(false, Ordering::Release);
         interrupted
     }
@@ -80,15 +73,9 @@ impl Vector {
     /// The guest wrote `value` to the vector's unmask register, which came as an exit; whether that
     /// interrupted.
     pub fn write(&self, value: u32) -> bool {
-        self.forget();
+        // What was written before and not seen yet must not come after.
+        self.register.take();
         self.apply(value)
-    }
-
-    /// What was written before and not seen yet must not come after.
-    fn forget(&self) {
-        if let Some((quiet, pair)) = &self.register {
-            quiet.take(*pair, quiet::UNMASK);
-        }
     }
 
     /// Whether an interrupt waits for an unmask.
@@ -98,7 +85,7 @@ impl Vector {
 
     /// Whether nobody will tell of an unmask.
     pub fn must_look(&self) -> bool {
-        self.register.as_ref().is_some_and(|(quiet, _)| quiet.is_open())
+        self.register.is_open()
     }
 
     /// How long completions of this direction may wait for others before they interrupt.
@@ -119,7 +106,7 @@ impl Vector {
 
     /// As new, for the first queue on the vector; none may be plugged.
     pub fn reset(&self) {
-        self.forget();
+        self.register.take();
         self.gate.reset();
         self.delays.store(0, Ordering::Relaxed);
     }

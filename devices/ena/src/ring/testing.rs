@@ -22,6 +22,7 @@ use super::descriptor::{
     META_GIVEN, META_STORE, PARTIAL, PHASE, SEGMENT,
 };
 use super::*;
+use crate::quiet::Register;
 
 /// Where things lie in the memory of a [`Queues`].
 const SQ_AT: u64 = 0x1_0000;
@@ -70,7 +71,7 @@ impl Queues {
         Queues {
             memory: ram(MEMORY),
             msi: set.test_vector(0),
-            vector: Arc::new(Vector::new(set.vector(0).unwrap())),
+            vector: Arc::new(Vector::new(set.vector(0).unwrap(), Register::default())),
             faults: Arc::default(),
             next_buffer: BUFFERS_AT,
         }
@@ -123,7 +124,7 @@ impl Queues {
             base: SQ_AT,
             completions: CqConfig { base: CQ_AT, depth, entry_words: 4 },
             memory: self.memory.clone(),
-            doorbell: Arc::new(RxDoorbell::new(waker())),
+            doorbell: Arc::new(RxDoorbell::new(waker(), Register::default())),
             vector: Some(self.vector.clone()),
             faults: self.faults.clone(),
         }
