@@ -7,6 +7,7 @@ use device_core::GuestRam;
 use crate::rss::Protocol;
 use crate::scatter::Scatter;
 use crate::stage::finish::Findings;
+use crate::wire::layers::L4;
 
 /// Bytes of a frame that are copied to private memory, so that they cannot change between check
 /// and use: Ethernet with tags, IPv6 with options, TCP with options.
@@ -46,6 +47,15 @@ pub enum Csum {
     /// It is still to be summed from `start` to the end of the frame and stored `offset` bytes
     /// behind `start`.
     Needed { start: u16, offset: u16 },
+}
+
+impl Csum {
+    /// That of a transport header at `l4_at` is still to be summed; `None` so far from the begin that
+    /// it cannot be said.
+    pub fn needed(l4_at: usize, l4: L4) -> Option<Csum> {
+        let (start, offset) = (u16::try_from(l4_at).ok()?, u16::try_from(l4.checksum_at()).ok()?);
+        Some(Csum::Needed { start, offset })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -492,9 +492,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 }
                 counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                 if ring.may_sleep()? {
-                    if !std::mem::replace(starved, true) {
-                        counters.rx_no_buffers.add(1);
-                    }
+                    count_wait(starved, counters);
                     return Ok(Progress::Wait(given_up_at));
                 }
                 continue;
@@ -504,9 +502,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                 // The frame stays in the backend, and the kick of the refill wakes the lane.
                 counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                 if ring.may_sleep()? {
-                    if !std::mem::replace(starved, true) {
-                        counters.rx_no_buffers.add(1);
-                    }
+                    count_wait(starved, counters);
                     return Ok(Progress::Idle);
                 }
                 continue;
@@ -602,6 +598,13 @@ impl<R> Incoming<R> {
     fn forget_frame(&mut self) -> bool {
         let cut = self.cut.take().is_some();
         self.held.take().is_some() || cut
+    }
+}
+
+/// Counts that frames wait for buffers, once for each wait however often it is looked at.
+fn count_wait(starved: &mut bool, counters: &LaneCounters) {
+    if !std::mem::replace(starved, true) {
+        counters.rx_no_buffers.add(1);
     }
 }
 

@@ -17,12 +17,15 @@ pub(crate) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
 
 /// Writes a number in place; false, and nothing written, if it is not all within.
 pub(crate) fn put_be16(bytes: &mut [u8], at: usize, value: u16) -> bool {
-    let place = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut());
-    place.map(|place| *place = value.to_be_bytes()).is_some()
+    put(bytes, at, value.to_be_bytes())
 }
 
 /// Writes a number in place; false, and nothing written, if it is not all within.
 pub(crate) fn put_be32(bytes: &mut [u8], at: usize, value: u32) -> bool {
+    put(bytes, at, value.to_be_bytes())
+}
+
+fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) -> bool {
     let place = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut());
-    place.map(|place| *place = value.to_be_bytes()).is_some()
+    place.map(|place| *place = value).is_some()
 }

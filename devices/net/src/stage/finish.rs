@@ -3,9 +3,9 @@
 
 use crate::frame::{Csum, RxFrame};
 use crate::scatter::Scatter;
-use crate::wire::checksum::{Sum, pseudo_header};
+use crate::wire::checksum::Sum;
 use crate::wire::layers::{L3, L4, Layers};
-use crate::wire::{be16, ipv4, ipv6};
+use crate::wire::{be16, ipv4};
 
 /// Bytes that are copied out of guest buffers at once to be summed.
 pub const CHUNK: usize = 2048;
@@ -100,16 +100,9 @@ fn check(frame: &RxFrame, body: &mut Body<'_>, layers: &Layers, l4: L4) -> Trans
     if frame.meta.csum == Csum::Valid {
         return TransportCheck::Right;
     }
-    let packet = head.get(layers.l3_at..).unwrap_or_default();
-    let addresses = match layers.l3 {
-        Some(L3::Ipv4) => packet.get(ipv4::ADDRESSES),
-        Some(L3::Ipv6) => packet.get(ipv6::ADDRESSES),
-        None => None,
-    };
-    let (Some(addresses), Ok(len)) = (addresses, u32::try_from(layers.l4_len)) else {
+    let Some(mut sum) = layers.pseudo_header(head, l4, layers.l4_len) else {
         return TransportCheck::NotDone;
     };
-    let mut sum = pseudo_header(addresses, l4.protocol(), len);
     let end = layers.l4_at.saturating_add(layers.l4_len);
     if !body.sum(frame, layers.l4_at, end, &mut sum) {
         return TransportCheck::NotDone; // cut off

@@ -69,7 +69,7 @@ pub fn apply(request: &Request, frame: &mut TxFrame) -> Result<(), BadOffload> {
     let head = frame.head.bytes_mut();
     if let Some(segment) = &request.segment {
         let headers = segmented(request, segment, head, len)?;
-        frame.meta.csum = needed(l4_at, L4::Tcp)?;
+        frame.meta.csum = Csum::needed(l4_at, L4::Tcp).ok_or(BadOffload::Headers)?;
         let payload = len.checked_sub(headers).ok_or(BadOffload::Headers)?;
         // What fits into one segment is not cut: hosts refuse to.
         if payload > usize::from(segment.payload) {
@@ -97,7 +97,7 @@ pub fn apply(request: &Request, frame: &mut TxFrame) -> Result<(), BadOffload> {
     if request.transport_sum == TransportSum::Whole {
         seed(request, head, l4)?;
     }
-    frame.meta.csum = needed(l4_at, l4)?;
+    frame.meta.csum = Csum::needed(l4_at, l4).ok_or(BadOffload::Headers)?;
     Ok(())
 }
 
@@ -193,12 +193,6 @@ fn seed(request: &Request, head: &mut [u8], l4: L4) -> Result<(), BadOffload> {
     let sum = sum.ok_or(BadOffload::Headers)?;
     let at = request.l3_at.saturating_add(request.l3_len).saturating_add(l4.checksum_at());
     if put_be16(head, at, sum.value()) { Ok(()) } else { Err(BadOffload::Headers) }
-}
-
-fn needed(l4_at: usize, l4: L4) -> Result<Csum, BadOffload> {
-    let start = u16::try_from(l4_at).map_err(|_| BadOffload::Headers)?;
-    let offset = u16::try_from(l4.checksum_at()).map_err(|_| BadOffload::Headers)?;
-    Ok(Csum::Needed { start, offset })
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use std::ops::Range;
 
 use crate::frame::{Csum, FrameMeta, Gso, GsoKind, MAX_HEAD, Offloads, RxFrame};
 use crate::stage::finish::TransportCheck;
-use crate::wire::checksum::pseudo_header;
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::ipv6;
 use crate::wire::layers::{L3, L4, Layers};
@@ -65,16 +64,12 @@ impl Segments {
             _ => return Err(BadSegments::Headers),
         }
         let transport = front.get(layers.l4_at..).unwrap_or_default();
-        let headers = layers.l4_at.saturating_add(tcp::header_len(transport));
-        if transport.len() < tcp::header_len(transport) || tcp::header_len(transport) < tcp::HEADER
-        {
+        let l4_header = tcp::header_len(transport);
+        if !(tcp::HEADER..=transport.len()).contains(&l4_header) {
             return Err(BadSegments::Headers);
         }
-        let open = Csum::Needed {
-            start: u16::try_from(layers.l4_at).map_err(|_| BadSegments::Headers)?,
-            offset: tcp::CHECKSUM_AT as u16, // 16
-        };
-        if frame.meta.csum != open {
+        let headers = layers.l4_at.saturating_add(l4_header);
+        if Csum::needed(layers.l4_at, L4::Tcp) != Some(frame.meta.csum) {
             return Err(BadSegments::Checksum);
         }
         if segment < MIN_SEGMENT || headers >= frame.len {
@@ -142,17 +137,11 @@ impl Segments {
     }
 
     fn sum(&self, head: &mut [u8], l4_len: usize, payload: &[u8]) {
-        let Some((network, transport)) = head.split_at_mut_checked(self.layers.l4_at) else {
+        let sum = self.layers.pseudo_header(head, L4::Tcp, l4_len);
+        let (Some(mut sum), Some(transport)) = (sum, head.get_mut(self.layers.l4_at..)) else {
             return;
         };
-        let packet = network.get(self.layers.l3_at..).unwrap_or_default();
-        let addresses = match self.layers.l3 {
-            Some(L3::Ipv6) => packet.get(ipv6::ADDRESSES),
-            _ => packet.get(ipv4::ADDRESSES),
-        };
         put_be16(transport, tcp::CHECKSUM_AT, 0);
-        let l4_len = u32::try_from(l4_len).unwrap_or(u32::MAX); // of a frame
-        let mut sum = pseudo_header(addresses.unwrap_or_default(), tcp::PROTOCOL, l4_len);
         sum.add(transport);
         sum.add(payload);
         put_be16(transport, tcp::CHECKSUM_AT, sum.checksum());

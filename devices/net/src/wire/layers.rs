@@ -1,7 +1,8 @@
 //! Where a frame's headers are, found once for all that want to know.
 
+use super::checksum::{Sum, pseudo_header};
 use super::ethernet::{self, Link};
-use super::ipv4::Ipv4;
+use super::ipv4::{self, Ipv4};
 use super::ipv6::{self, Ipv6};
 use super::{tcp, udp};
 
@@ -78,6 +79,17 @@ impl Layers {
             _ => None,
         }
         .unwrap_or(found)
+    }
+
+    /// The sum of TCP's and UDP's pseudo-header, over a transport header and payload of `len` bytes;
+    /// `None` if the addresses are not in `head`.
+    pub fn pseudo_header(&self, head: &[u8], l4: L4, len: usize) -> Option<Sum> {
+        let packet = head.get(self.l3_at..)?;
+        let addresses = match self.l3? {
+            L3::Ipv4 => packet.get(ipv4::ADDRESSES),
+            L3::Ipv6 => packet.get(ipv6::ADDRESSES),
+        }?;
+        Some(pseudo_header(addresses, l4.protocol(), u32::try_from(len).ok()?))
     }
 
     fn ipv4(self, packet: &[u8]) -> Option<Layers> {
