@@ -5,15 +5,13 @@ use tests::kernel::Release;
 
 use crate::ena::boot;
 use crate::network::ANSWER;
-use crate::scenario::{Scenario, Wired, eventually, long};
+use crate::scenario::{Scenario, Wired, eventually};
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
     for (fault, short) in FAULTS.iter().zip(Release::GUESTS.into_iter().cycle()) {
-        for release in Release::GUESTS.into_iter().filter(|kernel| long() || *kernel == short) {
-            let name = format!("ena::a_driver_recovers_from_{} [{}]", fault.kind, release.name());
-            all.push(Scenario::new(name, move || recover(release, fault)));
-        }
+        let name = format!("ena::a_driver_recovers_from_{}", fault.kind);
+        all.extend(Scenario::for_kernel(short, &name, move |release| recover(release, fault)));
     }
     all
 }

@@ -22,18 +22,32 @@ impl Scenario {
     }
 
     /// One test for each of the two guest kernels.
-    pub fn for_each_kernel(name: &str, run: fn(Release) -> Result<()>) -> Vec<Self> {
-        let named = |release: Release| {
-            Self::new(format!("{name} [{}]", release.name()), move || run(release))
-        };
-        Release::GUESTS.into_iter().map(named).collect()
+    pub fn for_each_kernel(
+        name: &str,
+        run: impl Fn(Release) -> Result<()> + Copy + Send + 'static,
+    ) -> Vec<Self> {
+        Self::for_kernels(Release::GUESTS, name, run)
     }
 
     /// One for each kernel in the long round; else with this one only.
-    pub fn for_kernel(short: Release, name: &str, run: fn(Release) -> Result<()>) -> Vec<Self> {
-        let wanted = format!("{name} [{}]", short.name());
-        let each = Self::for_each_kernel(name, run).into_iter();
-        each.filter(|scenario| long() || scenario.name == wanted).collect()
+    pub fn for_kernel(
+        short: Release,
+        name: &str,
+        run: impl Fn(Release) -> Result<()> + Copy + Send + 'static,
+    ) -> Vec<Self> {
+        let wanted = |kernel: &Release| long() || *kernel == short;
+        Self::for_kernels(Release::GUESTS.into_iter().filter(wanted), name, run)
+    }
+
+    fn for_kernels(
+        kernels: impl IntoIterator<Item = Release>,
+        name: &str,
+        run: impl Fn(Release) -> Result<()> + Copy + Send + 'static,
+    ) -> Vec<Self> {
+        let named = |release: Release| {
+            Self::new(format!("{name} [{}]", release.name()), move || run(release))
+        };
+        kernels.into_iter().map(named).collect()
     }
 
     pub fn name(&self) -> &str {
