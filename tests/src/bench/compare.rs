@@ -43,15 +43,16 @@ pub struct Contestant {
 }
 
 impl Contestant {
-    /// A peer by its path: QEMU if its name says so, else something with vmm's command line.
-    pub fn at(path: &Path) -> Self {
+    /// A peer by its path: QEMU if its name says so, which has virtio only; else something with
+    /// vmm's command line and this card.
+    pub fn at(path: &Path, model: Model) -> Self {
         let file = path.file_name().unwrap_or_default().to_string_lossy();
-        let hypervisor = if file.starts_with("qemu") {
-            Hypervisor::Qemu(path.to_owned())
+        let (hypervisor, model) = if file.starts_with("qemu") {
+            (Hypervisor::Qemu(path.to_owned()), Model::Virtio)
         } else {
-            Hypervisor::Vmm(path.to_owned())
+            (Hypervisor::Vmm(path.to_owned()), model)
         };
-        Self { name: file.into_owned(), hypervisor, model: Model::Virtio }
+        Self { name: file.into_owned(), hypervisor, model }
     }
 }
 
@@ -124,6 +125,7 @@ pub struct Plan {
     pub rounds: u32,
     /// Times that each guest gets each load.
     pub slices: u32,
+    pub loads: Vec<Job>,
     /// Of cards and TAPs, in bytes.
     pub mtu: u16,
     /// Whether to tell what each load cost, by the kernel's counters.
@@ -207,7 +209,7 @@ impl Plan {
             load::measure(server, Job::Push, WARM_UP)?;
             guests.push((running, server));
         }
-        for job in Job::ALL {
+        for &job in &self.loads {
             for _ in 0..self.slices {
                 for (index, (running, server)) in guests.iter().enumerate() {
                     let name = &self.contestants[index].name;

@@ -47,8 +47,10 @@ fn what_was_not_measured_is_not_told() {
 
 #[test]
 fn a_peer_is_known_by_its_name() {
-    let qemu = Contestant::at(Path::new("/usr/bin/qemu-system-x86_64"));
+    let qemu = Contestant::at(Path::new("/usr/bin/qemu-system-x86_64"), Model::Ena);
     assert_eq!(qemu.hypervisor, Hypervisor::Qemu("/usr/bin/qemu-system-x86_64".into()));
-    let vmm = Contestant::at(Path::new("/old/vmm"));
+    assert_eq!(qemu.model, Model::Virtio, "the only one that a QEMU has");
+    let vmm = Contestant::at(Path::new("/old/vmm"), Model::Ena);
     assert_eq!(vmm.hypervisor, Hypervisor::Vmm("/old/vmm".into()));
+    assert_eq!(vmm.model, Model::Ena);
 }

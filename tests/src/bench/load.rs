@@ -26,7 +26,7 @@ pub const SMALL: usize = 22;
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What the server is asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Job {
     /// Bulk to the server; bytes per second.
     Push,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use tests::bench::compare::{Contestant, Plan};
+use tests::bench::load::Job;
 use tests::kernel::Release;
 use tests::machine::Model;
 use tests::testbed::Testbed;
@@ -29,11 +30,14 @@ struct Arguments {
     /// Seconds of each load in each guest; the hypervisors take turns every second
     #[arg(long, default_value_t = 8)]
     slices: u32,
+    /// Only this load; may be repeated
+    #[arg(long = "load", value_enum, value_name = "LOAD")]
+    loads: Vec<Job>,
     /// The guest's kernel
     #[arg(long, value_enum, default_value_t = Guest::Linux6_1)]
     guest: Guest,
-    /// Compare with this one: a QEMU, or something with vmm's command line, such as an older vmm
-    /// [default: qemu-system-x86_64]
+    /// Compare with this one: a QEMU, or something with vmm's command line, such as an older vmm,
+    /// which gets the same card [default: qemu-system-x86_64]
     #[arg(long = "peer", value_name = "FILE")]
     peers: Vec<PathBuf>,
     /// What the guest of vmm sees as its network card; with `ena`, vmm with virtio is one more peer
@@ -116,9 +120,10 @@ fn compare(arguments: &Arguments, vmm: &Path) -> Result<()> {
     if peers.is_empty() {
         peers.push(host::find("qemu-system-x86_64").context("no qemu-system-x86_64 in the path")?);
     }
-    let virtio = Contestant { name: "vmm".to_owned(), ..Contestant::at(vmm) };
-    let mut contestants: Vec<_> = peers.iter().map(|peer| Contestant::at(peer)).collect();
-    let ours = match arguments.model {
+    let virtio = Contestant { name: "vmm".to_owned(), ..Contestant::at(vmm, Model::Virtio) };
+    let model = arguments.model;
+    let mut contestants: Vec<_> = peers.iter().map(|peer| Contestant::at(peer, model)).collect();
+    let ours = match model {
         Model::Virtio => virtio,
         Model::Ena => {
             contestants.push(virtio.clone());
@@ -132,6 +137,7 @@ fn compare(arguments: &Arguments, vmm: &Path) -> Result<()> {
         boots: arguments.boots,
         rounds: arguments.rounds,
         slices: arguments.slices,
+        loads: if arguments.loads.is_empty() { Job::ALL.into() } else { arguments.loads.clone() },
         mtu: arguments.mtu,
         costs: arguments.costs,
     }
