@@ -11,22 +11,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cells::Cells;
+use crate::quiet::Naps;
 use crate::registers::{PAGE, TX_DOORBELL};
 use crate::ring::{SqDoorbell, Stamp};
 
 /// So many wasted doorbells within so long make the page memory.
 const MANY: u32 = 8;
-const SOON: Duration = Duration::from_millis(16);
-/// A nap costs about as much as a trap: when more naps were had in so long than tails went ahead, the
-/// page is trapped again.
-const PERIOD: Duration = Duration::from_millis(100);
-/// How long it stays so at least. Some hosts forget all they know of the guest's pages when memory
-/// is taken away, so that must be rare.
+const SOON: Duration = Duration::from_millis(64);
+/// A nap costs a lane less than a trap costs the guest and the lane: when in so long more than so many
+/// naps in vain were had for each entry that tails went ahead, the page is trapped again. Some hosts
+/// forget all they know of the guest's pages when memory is taken away, so that must be rare.
+const PERIOD: Duration = Duration::from_secs(1);
+const VAIN: u32 = 4;
+/// How long it stays so at least.
 const REST: Duration = Duration::from_secs(1);
-/// How long a lane naps: at first, and when nothing was found for a while.
-const NAP: Duration = Duration::from_micros(50);
-const LONG_NAP: Duration = Duration::from_micros(250);
-const CALM: Duration = Duration::from_millis(2);
+/// A nap lasts this part of the time since the last find: streams have few large frames in flight, and
+/// are as fast as these are seen.
+const PART: u32 = 32;
+/// How late a frame may be seen after a long silence.
+const LONGEST_NAP: Duration = Duration::from_millis(1);
 
 /// The doorbell of one transmit queue.
 pub struct Page {
@@ -53,11 +56,12 @@ struct State {
     /// When traps or finds were last judged, and when the page may be memory next.
     judged: Instant,
     rests_until: Instant,
-    /// The same as of the last turn, and when something was found last.
+    /// By how much tails had gone ahead at the last turn.
     found: u32,
-    found_at: Instant,
-    /// Turns without a find since they were last judged.
-    empty: u32,
+    naps: Naps,
+    /// When the nap ends that the lane has, and how many were in vain since they were last judged.
+    nap: Option<Instant>,
+    vain: u32,
 }
 
 impl Page {
@@ -78,8 +82,9 @@ impl Page {
                 judged: now,
                 rests_until: now,
                 found: 0,
-                found_at: now,
-                empty: 0,
+                naps: Naps::eager(PART, LONGEST_NAP),
+                nap: None,
+                vain: 0,
             }),
         }
     }
@@ -135,20 +140,23 @@ impl Page {
             return self.open_if_wasted(&mut state, now);
         }
         if state.open && now.saturating_duration_since(state.judged) >= PERIOD {
-            if state.empty > self.found.swap(0, Ordering::Relaxed) {
+            let found = self.found.swap(0, Ordering::Relaxed);
+            if state.vain > found.saturating_mul(VAIN) {
                 self.close(&mut state);
                 state.rests_until = now.checked_add(REST).unwrap_or(now);
             }
-            (state.judged, state.found, state.empty) = (now, 0, 0);
+            (state.judged, state.found, state.vain) = (now, 0, 0);
         }
         let open = state.open;
         // After it was closed: nothing is written behind this look.
         let now_found = self.find();
         let found = self.found.load(Ordering::Relaxed);
+        let napped = state.nap.take().is_some_and(|end| now >= end);
         if found != state.found {
-            (state.found, state.found_at) = (found, now);
-        } else {
-            state.empty = state.empty.saturating_add(1);
+            state.found = found;
+            state.naps.end();
+        } else if napped {
+            state.vain = state.vain.saturating_add(1);
         }
         if !open {
             self.live.store(false, Ordering::Relaxed);
@@ -159,8 +167,8 @@ impl Page {
         if !open {
             return None;
         }
-        let calm = now.saturating_duration_since(state.found_at) >= CALM;
-        now.checked_add(if calm { LONG_NAP } else { NAP })
+        state.nap = state.naps.next(now);
+        state.nap
     }
 
     fn open_if_wasted(&self, state: &mut State, now: Instant) -> Option<Instant> {
@@ -175,9 +183,11 @@ impl Page {
             return None;
         }
         self.found.store(0, Ordering::Relaxed);
-        (state.open, state.found, state.found_at, state.empty) = (true, 0, now, 0);
+        (state.open, state.found, state.vain) = (true, 0, 0);
         self.live.store(true, Ordering::Relaxed);
-        now.checked_add(NAP)
+        state.naps.end();
+        state.nap = state.naps.next(now);
+        state.nap
     }
 
     /// Traps again.

@@ -12,6 +12,7 @@ use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::*;
+use crate::quiet::NAP;
 use crate::registers;
 use crate::testing::driver::{Driver, FATAL, transmit};
 
@@ -96,33 +97,35 @@ fn what_is_written_to_the_memory_is_found() {
 }
 
 #[test]
-fn naps_are_longer_when_nothing_is_found() {
+fn naps_are_longer_while_nothing_is_found_but_frames_do_not_wait_for_long() {
     let mut fixture = Fixture::opened();
-    let soon = fixture.later(CALM / 2);
+    let soon = fixture.later(NAP * PART);
     assert_eq!(fixture.page.turn(soon), soon.checked_add(NAP));
-    let late = fixture.later(CALM);
-    assert_eq!(fixture.page.turn(late), late.checked_add(LONG_NAP));
-    fixture.write(TX_DOORBELL, 77);
-    fixture.page.turn(late);
-    assert_eq!(fixture.page.turn(late), late.checked_add(NAP));
+    let later = fixture.later(NAP * PART);
+    assert_eq!(fixture.page.turn(later), later.checked_add(NAP * 2));
+    let late = fixture.later(PERIOD / 2);
+    assert_eq!(fixture.page.turn(late), late.checked_add(LONGEST_NAP));
 }
 
-/// Naps that find something, and naps that do not.
-fn nap(fixture: &mut Fixture, finds: u32, empty: u32) {
-    let step = PERIOD / (finds + empty + 1);
-    for n in 0..finds + empty {
+/// Naps that find something, and naps in vain; less than a period.
+fn nap(fixture: &mut Fixture, finds: u32, vain: u32) {
+    let step = PERIOD / (finds + vain + 1);
+    for n in 0..finds + vain {
+        let now = fixture.later(step);
         if n < finds {
             fixture.write(TX_DOORBELL, fixture.page.bell.tail() + 1);
+            // What was found is worked at, and then there is no more.
+            assert_eq!(fixture.page.turn(now), Some(now));
         }
-        let now = fixture.later(step);
-        fixture.page.turn(now);
+        let next = fixture.page.turn(now).expect("the page is memory");
+        assert!(next <= now + step, "the next turn is when a nap ends");
     }
 }
 
 #[test]
-fn more_naps_than_finds_make_it_trapped_again_and_the_last_write_counts() {
+fn naps_in_vain_make_it_trapped_again_and_the_last_write_counts() {
     let mut fixture = Fixture::opened();
-    nap(&mut fixture, 50, 51);
+    nap(&mut fixture, 20, 20 * VAIN + 1);
     assert_eq!(fixture.window.placed(), Some(AT));
     fixture.write(TX_DOORBELL, 1234);
     let later = fixture.later(PERIOD);
@@ -136,10 +139,25 @@ fn more_naps_than_finds_make_it_trapped_again_and_the_last_write_counts() {
 }
 
 #[test]
+fn turns_that_come_before_a_nap_is_over_are_not_in_vain() {
+    let mut fixture = Fixture::opened();
+    fixture.write(TX_DOORBELL, MANY + 1);
+    fixture.page.turn(fixture.now);
+    for _ in 0..100 {
+        let now = fixture.later(NAP / 2);
+        assert!(fixture.page.turn(now) > Some(now));
+    }
+    let later = fixture.later(PERIOD);
+    assert!(fixture.page.turn(later).is_some());
+    assert_eq!(fixture.window.placed(), Some(AT));
+}
+
+#[test]
 fn a_find_counts_for_all_that_was_rung_for() {
     let mut fixture = Fixture::opened();
     fixture.write(TX_DOORBELL, MANY + 100);
-    nap(&mut fixture, 0, 99);
+    fixture.page.turn(fixture.now);
+    nap(&mut fixture, 0, 100 * VAIN - 1);
     let later = fixture.later(PERIOD);
     assert!(fixture.page.turn(later).is_some());
     assert_eq!(fixture.window.placed(), Some(AT));
@@ -149,8 +167,8 @@ fn a_find_counts_for_all_that_was_rung_for() {
 fn finds_keep_it_memory() {
     let mut fixture = Fixture::opened();
     for _ in 0..3 {
-        nap(&mut fixture, 50, 49);
-        let later = fixture.later(PERIOD);
+        nap(&mut fixture, 50, 50 * VAIN - 1);
+        let later = fixture.later(PERIOD / 2);
         assert!(fixture.page.turn(later).is_some());
         assert_eq!(fixture.window.placed(), Some(AT));
     }

@@ -144,24 +144,38 @@ impl RxDoorbell {
     }
 }
 
-/// While something is missing, this part of the time it has been passes between two looks for it; but
-/// no less and no more than these.
+/// Most often, two looks for something are this part of the time apart that it has been missing.
 const PART: u32 = 8;
-const NAP: Duration = Duration::from_micros(50);
+/// But no less than this.
+pub const NAP: Duration = Duration::from_micros(50);
+/// And no more than this, for what drivers take their time with.
 const LONGEST_NAP: Duration = Duration::from_millis(10);
 
 /// Looks for something that nobody will tell of.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Naps {
+    part: u32,
+    longest: Duration,
     since: Option<Instant>,
 }
 
+impl Default for Naps {
+    fn default() -> Naps {
+        Naps::eager(PART, LONGEST_NAP)
+    }
+}
+
 impl Naps {
+    /// For what is wanted sooner: naps of this part of the time, and no longer than that.
+    pub const fn eager(part: u32, longest: Duration) -> Naps {
+        Naps { part, longest, since: None }
+    }
+
     /// It is not there; when to look next.
     pub fn next(&mut self, now: Instant) -> Option<Instant> {
         let since = *self.since.get_or_insert(now);
         let waited = now.saturating_duration_since(since);
-        let nap = waited.checked_div(PART).unwrap_or(NAP).clamp(NAP, LONGEST_NAP);
+        let nap = waited.checked_div(self.part).unwrap_or(NAP).clamp(NAP, self.longest);
         now.checked_add(nap)
     }
 

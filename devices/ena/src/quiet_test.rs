@@ -9,7 +9,7 @@ use device_core::testing::TestWindow;
 use net::control::NicControl;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{RX_DOORBELL, STRIDE, UNMASK};
+use super::{Naps, RX_DOORBELL, STRIDE, UNMASK};
 use crate::registers::{QUIET, REGISTERS};
 use crate::testing::bench::BAR0;
 use crate::testing::driver::{Driver, Queue};
@@ -170,4 +170,15 @@ fn a_receive_queue_made_anew_has_no_buffers() {
     it.rx = it.driver.create_rx(256, 2);
     it.receive();
     assert_eq!(it.received(), 0);
+}
+
+#[test]
+fn naps_grow_with_the_time_that_something_takes_and_begin_anew() {
+    let (mut naps, begin) = (Naps::default(), Instant::now());
+    let after = |us| begin + Duration::from_micros(us);
+    for (us, nap) in [(0, 50), (400, 50), (800, 100), (8000, 1000), (800_000, 10_000)] {
+        assert_eq!(naps.next(after(us)), Some(after(us + nap)));
+    }
+    naps.end();
+    assert_eq!(naps.next(after(900_000)), Some(after(900_050)));
 }
