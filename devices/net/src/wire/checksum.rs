@@ -13,16 +13,23 @@ impl Sum {
     /// Adds bytes as they are on the wire.
     #[inline]
     pub fn add(&mut self, bytes: &[u8]) {
-        let (quads, rest) = bytes.as_chunks::<4>();
-        let last = match *rest {
-            [a] => u32::from_le_bytes([a, 0, 0, 0]),
-            [a, b] => u32::from_le_bytes([a, b, 0, 0]),
-            [a, b, c] => u32::from_le_bytes([a, b, c, 0]),
-            _ => 0,
-        };
-        let words = quads.iter().map(|quad| u32::from_le_bytes(*quad));
-        // 2^32 words at most before this wraps: the longest frame has 2^15.
-        let sum = words.fold(last.into(), |sum: u64, word| sum.wrapping_add(word.into()));
+        // Words of 64 bits in 128 are an addition and one of its carry; two sums overlap.
+        let (pairs, rest) = bytes.as_chunks::<16>();
+        let (words, rest) = rest.as_chunks::<8>();
+        let (mut even, mut odd) = (0_u128, 0_u128);
+        for pair in pairs {
+            let pair = u128::from_le_bytes(*pair);
+            even = even.wrapping_add(u128::from(pair as u64));
+            odd = odd.wrapping_add(pair >> 64);
+        }
+        for word in words {
+            even = even.wrapping_add(u64::from_le_bytes(*word).into());
+        }
+        let last = rest.iter().rev().fold(0, |last: u64, byte| last << 8 | u64::from(*byte));
+        let sum = even.wrapping_add(odd).wrapping_add(last.into());
+        let (low, high) = (sum as u64, (sum >> 64) as u64);
+        // Three numbers of 32 bits: frames have less than 2^32 words.
+        let sum = (low & 0xffff_ffff).wrapping_add(low >> 32).wrapping_add(high);
         let sum = if self.odd { fold(sum).swap_bytes().into() } else { sum };
         self.words = self.words.wrapping_add(sum);
         self.odd ^= bytes.len() % 2 == 1;
