@@ -482,6 +482,9 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
                     if burst.ends_with(frame.len) {
                         counters.interrupts.add(show_received(&mut self.watch, ring)?.into());
                     }
+                    if burst.spent {
+                        break;
+                    }
                     continue;
                 }
                 let given_up_at = kept.since.checked_add(PATIENCE).unwrap_or(now);

@@ -386,6 +386,20 @@ fn a_turn_ends_in_the_middle_of_a_frame_of_many_pieces() {
 }
 
 #[test]
+fn a_turn_ends_with_its_bytes_in_pieces_too() {
+    let mut it = cutting();
+    it.rx().posted.extend([2048; 1000]);
+    for _ in 0..20 {
+        let mut jumbo = large(60_000);
+        jumbo.meta.gso.as_mut().unwrap().segment = 8_900;
+        it.stage.bring(jumbo);
+    }
+    assert_eq!(it.lane.pump_rx(it.at(0)), Progress::More);
+    let bytes: usize = it.rx().delivered.iter().sum();
+    assert!((BUDGET_BYTES..BUDGET_BYTES + 9_000).contains(&bytes), "{bytes}");
+}
+
+#[test]
 fn pauses_after_errors_grow_to_a_second_and_end_with_success() {
     let mut it = Fixture::with_frames(0);
     it.rx().posted.push_back(2048);
