@@ -128,7 +128,7 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         {
             let (link, counters) = (link.clone(), counters.clone());
             let mut lane = Lane::new(index, queue, kit.memory.clone(), link, counters);
-            lane.pipeline.limiter = limiter.clone();
+            lane.path.pipeline.limiter = limiter.clone();
             lanes.push(home.host(lane)?);
         }
         let limits = backend.limits();
@@ -231,7 +231,7 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
             result => result?,
         }
         for lane in &self.lanes {
-            lane.ask(move |lane, _| lane.pipeline.accepted = offloads);
+            lane.ask(move |lane, _| lane.path.pipeline.accepted = offloads);
         }
         Ok(())
     }
@@ -239,14 +239,14 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     /// Longer packets are dropped from now on, as far as a guest can say what it takes.
     pub fn set_receive_mtu(&self, mtu: u16) {
         for lane in &self.lanes {
-            lane.ask(move |lane, _| lane.pipeline.mtu = mtu.into());
+            lane.ask(move |lane, _| lane.path.pipeline.mtu = mtu.into());
         }
     }
 
     pub fn set_receive_filter(&self, filter: &ReceiveFilter) {
         for lane in &self.lanes {
             let filter = filter.clone();
-            lane.ask(move |lane, _| lane.pipeline.filter = filter);
+            lane.ask(move |lane, _| lane.path.pipeline.filter = filter);
         }
     }
 
@@ -355,8 +355,8 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
             let (hasher, hits) = (hasher.clone(), buckets.map(|len| Arc::new(Hits::new(len))));
             control.hits.extend(hits.clone());
             lane.ask(move |lane, _| {
-                lane.pipeline.hasher = hasher;
-                lane.pipeline.hits = hits;
+                lane.path.pipeline.hasher = hasher;
+                lane.path.pipeline.hits = hits;
             });
         }
     }

@@ -119,7 +119,7 @@ impl<T: TxRing, R: RxRing> PortControl for NetPort<T, R> {
         let (begun, tees) = Capture::begin(to, *spec, &lanes, &subject, &self.capture_home)
             .map_err(CaptureError::Write)?;
         for (lane, tee) in lanes.into_iter().filter_map(|lane| self.lane(lane).ok()).zip(tees) {
-            lane.ask(move |lane, _| lane.tee = Some(Box::new(tee)));
+            lane.ask(move |lane, _| lane.path.tee = Some(Box::new(tee)));
         }
         *capture = Some(begun);
         Ok(())
@@ -174,7 +174,7 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     /// Lanes copy no frames any more.
     fn take_tees(&self) {
         for lane in &self.lanes {
-            drop(lane.ask(|lane, _| lane.tee.take()));
+            drop(lane.ask(|lane, _| lane.path.tee.take()));
         }
     }
 }

@@ -1,0 +1,123 @@
+//! What frames meet on their way, out and in: the stages, the backend's queue, and who looks on.
+
+use std::fmt::Display;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use device_core::guest_log::LogLimit;
+use device_core::guest_warn;
+
+use crate::backend::NetQueue;
+use crate::capture::Tee;
+use crate::frame::{Offloads, RxFrame, TxFrame};
+use crate::mac::MacAddr;
+use crate::pipeline::{LaneCounters, Pipeline};
+use crate::port::Link;
+use crate::ring::{GuestFault, RxRing, TxRing};
+use crate::scatter::Scatter;
+use crate::stage::delay::{Stopwatch, show_received, show_sent};
+use crate::stage::filter::ReceiveFilter;
+
+/// What both directions of a lane share.
+pub struct Path {
+    /// The lane's.
+    pub(super) index: u16,
+    pub(super) queue: Box<dyn NetQueue>,
+    pub(super) link: Arc<Link>,
+    pub(crate) pipeline: Pipeline,
+    /// Copies frames for a capture, if there is one.
+    pub(crate) tee: Option<Box<Tee>>,
+    /// Measures how long frames take, if that is wanted.
+    pub(super) watch: Option<Box<Stopwatch>>,
+    log: LogLimit,
+}
+
+impl Path {
+    pub(super) fn new(
+        index: u16,
+        queue: Box<dyn NetQueue>,
+        link: Arc<Link>,
+        counters: Arc<LaneCounters>,
+    ) -> Path {
+        let pipeline = Pipeline {
+            counters,
+            accepted: Offloads::empty(),
+            mtu: usize::MAX,
+            filter: ReceiveFilter::promiscuous(MacAddr([0; 6])),
+            hasher: None,
+            hits: None,
+            limiter: Arc::default(),
+            tracked: None,
+        };
+        Path { index, queue, link, pipeline, tee: None, watch: None, log: LogLimit::default() }
+    }
+
+    pub(super) fn counters(&self) -> &LaneCounters {
+        &self.pipeline.counters
+    }
+
+    /// The backend has taken a frame.
+    #[inline]
+    pub(super) fn sent(&mut self, frame: &TxFrame, now: Instant) {
+        self.pipeline.sent(frame, now);
+        if let Some(tee) = &mut self.tee {
+            tee.sent(frame);
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.sent();
+        }
+    }
+
+    /// Shows finished frames to the guest.
+    #[inline]
+    pub(super) fn show_sent<T: TxRing>(&mut self, ring: &mut T) -> Result<(), GuestFault> {
+        let interrupted = show_sent(&mut self.watch, ring)?;
+        self.counters().interrupts.add(interrupted.into());
+        Ok(())
+    }
+
+    /// Puts a received frame's head before the rest of it, which is in the guest's buffers already,
+    /// behind `headroom` bytes of them.
+    #[inline]
+    pub(super) fn complete(&mut self, frame: &RxFrame, room: &Scatter, headroom: usize) {
+        room.write_at(headroom, frame.head.bytes());
+        if let Some(tee) = &mut self.tee {
+            tee.received(frame, room, headroom);
+        }
+    }
+
+    /// The ring has taken a frame.
+    #[inline]
+    pub(super) fn delivered(&mut self, frame: &RxFrame, now: Instant) {
+        self.pipeline.delivered(frame, now);
+        if let Some(watch) = &mut self.watch {
+            watch.received();
+        }
+    }
+
+    /// Shows delivered frames to the guest.
+    #[inline]
+    pub(super) fn show_received<R: RxRing>(&mut self, ring: &mut R) -> Result<(), GuestFault> {
+        let interrupted = show_received(&mut self.watch, ring)?;
+        self.counters().interrupts.add(interrupted.into());
+        Ok(())
+    }
+
+    /// Logs what went wrong; a guest can cause it at will.
+    pub(super) fn warn(&self, what: &str, why: &dyn Display) {
+        guest_warn!(self.log, "lane {}: {what}: {why}", self.index);
+    }
+
+    /// The guest broke one of its rings.
+    pub(super) fn ring_broken(&self, which: &str, fault: GuestFault) {
+        self.counters().guest_faults.add(1);
+        guest_warn!(self.log, "lane {}: {which} ring given up: {fault}", self.index);
+    }
+
+    /// The backend is gone for good.
+    pub(super) fn lose(&self, error: &io::Error) {
+        self.counters().backend_errors.add(1);
+        self.link.lose(error);
+    }
+}
