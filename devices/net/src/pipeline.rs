@@ -1,5 +1,5 @@
-//! What happens to each frame of a lane, in order: on receive, offloads the guest can take, then
-//! the receive filter; on both ways, statistics.
+//! What happens to each frame of a lane, in order: on receive, offloads the guest can take, its
+//! MTU, its filter, connections, the hash; on both ways, limits are charged and statistics kept.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

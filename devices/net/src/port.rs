@@ -82,6 +82,21 @@ struct Control {
     allowed: Allowed,
 }
 
+impl Control {
+    /// For a backend all of whose `queues` are on.
+    fn new(backend: Box<dyn NetBackend>, queues: u16) -> Control {
+        Control {
+            backend,
+            active: queues,
+            wanted: 1,
+            steering: Steering::ByFlow,
+            rss: None,
+            hits: Vec::new(),
+            allowed: Allowed::default(),
+        }
+    }
+}
+
 impl<T: TxRing, R: RxRing> NetPort<T, R> {
     /// Opens the backend of `spec` and starts a lane for each queue; only lane 0 is active.
     pub fn open(spec: &NicSpec, kit: &Kit<'_>) -> Result<NetPort<T, R>, OpenError> {
@@ -121,37 +136,24 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         let link = Arc::new(Link::new(backend.name(), outlook.clone()));
         let limiter = Arc::new(Limiter::default());
         let counters: Vec<Arc<LaneCounters>> = queues.iter().map(|_| Arc::default()).collect();
-        let mut lanes = Vec::with_capacity(queues.len());
-        let homes = threads.iter().cycle();
-        for ((index, (queue, counters)), home) in
-            (0..).zip(queues.into_iter().zip(&counters)).zip(homes)
-        {
+        let lanes = (0..).zip(queues).zip(&counters).zip(threads.iter().cycle());
+        let lanes = lanes.map(|(((index, queue), counters), home)| {
             let (link, counters) = (link.clone(), counters.clone());
-            let mut lane = Lane::new(index, queue, kit.memory.clone(), link, counters);
+            let mut lane = Lane::new(index, queue, memory.clone(), link, counters);
             lane.path.pipeline.limiter = limiter.clone();
-            lanes.push(home.host(lane)?);
-        }
-        let limits = backend.limits();
-        let control = Mutex::new(Control {
-            backend,
-            active: count,
-            wanted: 1,
-            steering: Steering::ByFlow,
-            rss: None,
-            hits: Vec::new(),
-            allowed: Allowed::default(),
+            home.host(lane)
         });
         let port = NetPort {
-            lanes,
+            lanes: lanes.collect::<io::Result<_>>()?,
             counters,
-            limits,
+            limits: backend.limits(),
             link,
             outlook,
             limiter,
             sorter,
             sorter_counters,
             memory,
-            control,
+            control: Mutex::new(Control::new(backend, count)),
             id: id.to_string(),
             capture: Mutex::default(),
             capture_home: kit.threads.capture().clone(),

@@ -1,4 +1,4 @@
-//! Allowed of a card, shared by its lanes without a lock, and counts of what went beyond them.
+//! Limits of a card, shared by its lanes without a lock, and counts of what went beyond them.
 //!
 //! Each limit is a generic cell rate algorithm: one number says when all that was sent would have
 //! been sent at exactly the allowed rate. Who wants to send asks whether that moment is at most a
