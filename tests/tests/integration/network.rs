@@ -40,21 +40,22 @@ pub fn scenarios() -> Vec<Scenario> {
 pub const ANSWER: Duration = Duration::from_secs(60);
 
 impl Wired {
-    /// Pings the guest from the host; all of `count` must be answered.
+    /// Pings the guest from the host, each time as soon as the last was answered; all of `count` must be.
     pub fn ping_guest(&self, address: &str, count: u32) -> Result<()> {
         let family = if address.contains(':') { "-6" } else { "-4" };
         let mut ping = self.network.command(busybox_file()?);
-        ping.args(["ping", family, "-c", &count.to_string(), "-W", "10", address]);
+        ping.args(["ping", family, "-A", "-c", &count.to_string(), "-W", "10", address]);
         let said = stdout_of(&mut ping).with_context(|| format!("the host's ping of {address}"))?;
         ensure!(said.contains(" 0% packet loss"), "{said}");
         Ok(())
     }
 
-    /// Pings the host from the guest.
+    /// Pings the host from the guest, likewise.
     pub fn ping_host(&mut self, address: &str, count: u32) -> Result<()> {
         let family = if address.contains(':') { "-6" } else { "-4" };
-        let said =
-            self.shell.sh_within(&format!("ping {family} -c {count} -W 10 {address}"), ANSWER)?;
+        let said = self
+            .shell
+            .sh_within(&format!("ping {family} -A -c {count} -W 10 {address}"), ANSWER)?;
         ensure!(said.contains(" 0% packet loss"), "{said}");
         Ok(())
     }
@@ -194,7 +195,7 @@ pub fn jumbo_frames(release: Release, model: Model) -> Result<()> {
     ensure!(mtu == "9000", "the guest's card has MTU {mtu}");
 
     let before = guest.network.statistic(&tap, "rx_packets")?;
-    guest.shell.sh_within(&format!("ping -c 5 -W 10 -s 8972 {}", tap.host_ipv4), ANSWER)?;
+    guest.shell.sh_within(&format!("ping -A -c 5 -W 10 -s 8972 {}", tap.host_ipv4), ANSWER)?;
     let frames = guest.network.statistic(&tap, "rx_packets")? - before;
     // Five requests of 9000 bytes, and perhaps ARP; in pieces of 1500 they would be 35.
     ensure!((5..15).contains(&frames), "five large pings took {frames} frames");
