@@ -1,26 +1,23 @@
 //! The ENA card as its stock driver sees it: a clean probe, its tools, pings, streams, and much at once.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tests::guest::{Shell, Tool};
 use tests::kernel::Release;
 use tests::machine::{Machine, Model};
 
-use crate::network::{ANSWER, jumbo_frames, printed, socket, two_cards};
+use crate::network::{ANSWER, jumbo_frames, much, printed, socket, two_cards};
 use crate::scenario::{Scenario, Wired, long};
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
     all.extend(Scenario::for_each_kernel("ena::the_stock_driver_and_its_tools_find_a_card", tools));
-    all.extend(Scenario::for_kernel(
-        Release::Guest6_1,
-        "ena::frames_of_9000_bytes_go_whole",
-        |release| jumbo_frames(release, Model::Ena),
-    ));
-    all.extend(Scenario::for_kernel(
-        Release::Guest6_12,
+    all.extend(Scenario::for_each_kernel("ena::frames_of_9000_bytes_go_whole", |release| {
+        jumbo_frames(release, Model::Ena, much())
+    }));
+    all.extend(Scenario::for_each_kernel(
         "ena::mixed_traffic_makes_no_reset_and_no_error",
         mixed_traffic,
     ));
@@ -142,16 +139,8 @@ fn tools(release: Release) -> Result<()> {
     for (host, address) in tap.addresses() {
         guest.ping_guest(address, 5)?;
         guest.ping_host(host, 5)?;
+        guest.streams_each_way(much(), host, address)?;
     }
-    // One kernel sends much; both send all kinds.
-    let much = if release == Release::Guest6_12 { 128 << 20 } else { 32 << 20 };
-    let bytes = if long() { 1 << 30 } else { much };
-    guest.streams_each_way(bytes, &tap.host_ipv4, &tap.guest_ipv4)?;
-    guest.streams_each_way(
-        if long() { bytes } else { 16 << 20 },
-        &tap.host_ipv6,
-        &tap.guest_ipv6,
-    )?;
     let moved = guest.counters("queue_._(tx_llq_buffer_copy|rx_csum_good)")?;
     for counter in ["tx_llq_buffer_copy", "rx_csum_good"] {
         let sum: u64 =
@@ -219,8 +208,9 @@ fn mixed_traffic(release: Release) -> Result<()> {
     let mut guest = boot(release, 4, 1500, |machine| machine)?;
     guest.reaches_guest()?;
     let tap = guest.tap.clone();
-    let seconds = if long() { 600 } else { 15 };
-    let time = seconds.to_string();
+    let minutes = if long() { 10 } else { 1 };
+    let (duration, time) = (Duration::from_secs(60 * minutes), (60 * minutes).to_string());
+    let begun = Instant::now();
     let floods = [(&tap.guest_ipv4, "64"), (&tap.guest_ipv6, "1400")].map(|(address, size)| {
         let to = socket(address, 9);
         let what = ["flood", &to, "--flows", "16", "--size", size, "--seconds", &time];
@@ -233,12 +223,15 @@ fn mixed_traffic(release: Release) -> Result<()> {
             REST.join(" ")
         ))?;
     }
-    guest.streams_during(4 << 20, "true")?;
-    guest.ping_host(&tap.host_ipv4, 3)?;
-    for flood in floods {
-        printed(flood?, ANSWER + Duration::from_secs(seconds))?;
+    // All the time there is some of everything.
+    while begun.elapsed() < duration {
+        guest.streams_during(4 << 20, "true")?;
+        guest.ping_host(&tap.host_ipv4, 3)?;
     }
-    guest.shell.sh_within("wait", ANSWER + Duration::from_secs(seconds))?;
+    for flood in floods {
+        printed(flood?, ANSWER)?;
+    }
+    guest.shell.sh_within("wait", ANSWER)?;
     let counts = guest.counters("queue_._[rt]x_cnt")?;
     ensure!(
         counts.len() == 8 && counts.values().all(|&count| count > 0),

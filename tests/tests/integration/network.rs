@@ -23,7 +23,7 @@ pub fn scenarios() -> Vec<Scenario> {
     ));
     all.extend(Scenario::for_each_kernel("network::streams_arrive_as_they_were_sent", streams));
     all.extend(Scenario::for_each_kernel("network::frames_of_9000_bytes_go_whole", |release| {
-        jumbo_frames(release, Model::Virtio)
+        jumbo_frames(release, Model::Virtio, 8 << 20)
     }));
     all.extend(Scenario::for_each_kernel("network::ethtool_shows_what_is_emulated", ethtool));
     all.extend(Scenario::for_each_kernel(
@@ -38,6 +38,11 @@ pub fn scenarios() -> Vec<Scenario> {
 
 /// Time a ping may take to get through, however busy the host is.
 pub const ANSWER: Duration = Duration::from_secs(60);
+
+/// Bytes that go each way where much is to go.
+pub fn much() -> u64 {
+    if long() { 1 << 30 } else { 128 << 20 }
+}
 
 impl Wired {
     /// Pings the guest from the host, each time as soon as the last was answered; all of `count` must be.
@@ -174,17 +179,16 @@ fn ping_both_ways(release: Release) -> Result<()> {
 fn streams(release: Release) -> Result<()> {
     let mut guest = Wired::boot(release, Model::Virtio, 1, 1500, |machine| machine.cpus(2))?;
     let tap = guest.tap.clone();
-    let bytes = if long() { 1 << 30 } else { 128 << 20 };
-    guest.streams_each_way(bytes, &tap.host_ipv4, &tap.guest_ipv4)?;
+    guest.streams_each_way(much(), &tap.host_ipv4, &tap.guest_ipv4)?;
     guest.streams_each_way(
-        if long() { bytes } else { 16 << 20 },
+        if long() { much() } else { 16 << 20 },
         &tap.host_ipv6,
         &tap.guest_ipv6,
     )?;
     guest.finish()
 }
 
-pub fn jumbo_frames(release: Release, model: Model) -> Result<()> {
+pub fn jumbo_frames(release: Release, model: Model, bytes: u64) -> Result<()> {
     let mut guest = Wired::boot(release, model, 1, 9000, |machine| match model {
         Model::Virtio => machine,
         // Its driver begins with 1500, whatever the card can do.
@@ -201,7 +205,7 @@ pub fn jumbo_frames(release: Release, model: Model) -> Result<()> {
     ensure!((5..15).contains(&frames), "five large pings took {frames} frames");
 
     for (host, guest_address) in tap.addresses() {
-        guest.streams_each_way(8 << 20, host, guest_address)?;
+        guest.streams_each_way(bytes, host, guest_address)?;
     }
     guest.finish()
 }
