@@ -26,28 +26,10 @@ impl Scenario {
         name: &str,
         run: impl Fn(Release) -> Result<()> + Copy + Send + 'static,
     ) -> Vec<Self> {
-        Self::for_kernels(Release::GUESTS, name, run)
-    }
-
-    /// One for each kernel in the long round; else with this one only.
-    pub fn for_kernel(
-        short: Release,
-        name: &str,
-        run: impl Fn(Release) -> Result<()> + Copy + Send + 'static,
-    ) -> Vec<Self> {
-        let wanted = |kernel: &Release| long() || *kernel == short;
-        Self::for_kernels(Release::GUESTS.into_iter().filter(wanted), name, run)
-    }
-
-    fn for_kernels(
-        kernels: impl IntoIterator<Item = Release>,
-        name: &str,
-        run: impl Fn(Release) -> Result<()> + Copy + Send + 'static,
-    ) -> Vec<Self> {
         let named = |release: Release| {
             Self::new(format!("{name} [{}]", release.name()), move || run(release))
         };
-        kernels.into_iter().map(named).collect()
+        Release::GUESTS.into_iter().map(named).collect()
     }
 
     pub fn name(&self) -> &str {
@@ -111,7 +93,7 @@ impl Wired {
 pub const OFF: Duration = Duration::from_secs(60);
 
 /// What no kernel says of a healthy machine, and no driver of a healthy card.
-const COMPLAINTS: &[&str] = &[
+pub const COMPLAINTS: &[&str] = &[
     "BUG:",
     "Oops",
     "NETDEV WATCHDOG",
