@@ -47,6 +47,7 @@ impl Served {
         let mut network = Network::new()?;
         let tap = network.tap(queues, 1500)?;
         let machine = machine(Release::Guest6_1)?.cpus(2).memory(512).card_of(model, &tap);
+        let machine = machine.argument("--log-level").argument("info");
         let (running, socket) = start(&machine, Some(&network))?;
         let shell = running.shell(BOOT)?;
         let api = Api::wait(&socket, BOOT)?;
@@ -234,9 +235,12 @@ fn fault() -> Result<()> {
     served.api.done("PUT", &faults, &json!({ "fault": "stop_keep_alive" }))?;
     let nic = served.api.get(NIC)?;
     ensure!(nic["faults"] == json!(["stop_keep_alive"]), "{nic}");
-    eventually("the reset", ANSWER, || Ok(resets(&served.api.get(NIC)?) > before))?;
+    // It is followed by that of the driver's new beginning, and then the last one is for no reason.
+    eventually("the reset", ANSWER, || Ok(served.wired.resets().contains(&1)))?;
     let nic = served.api.get(NIC)?;
-    ensure!(nic["last_reset"]["code"] == 1 && nic["faults"] == json!([]), "{nic}");
+    let last = nic["last_reset"]["code"].as_u64();
+    ensure!(resets(&nic) > before && last.is_some_and(|code| code <= 1), "{nic}");
+    ensure!(nic["faults"] == json!([]), "{nic}");
     served.wired.reaches_guest()?;
 
     served.api.done("PUT", &faults, &json!({ "fault": "no_answer" }))?;
