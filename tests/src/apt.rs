@@ -1,10 +1,11 @@
 //! Debian packages by apt: metadata, download, unpacking; no file is used unless its SHA-256 is apt's.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::cache;
 use crate::process::{quiet, stdout_of};
@@ -50,10 +51,18 @@ pub fn update() -> Result<()> {
 impl Package {
     /// The newest version of a package that apt would install.
     pub fn newest(name: &str) -> Result<Self> {
+        let found = Self::newest_of(&[name])?.pop();
+        found.with_context(|| format!("apt knows no package {name}"))
+    }
+
+    /// The newest versions of packages, by one question.
+    pub fn newest_of(names: &[&str]) -> Result<Vec<Self>> {
         update_if_empty()?;
-        let text = stdout_of(Command::new("apt-cache").args(["show", "--no-all-versions", name]))
-            .with_context(|| format!("apt knows no package {name}"))?;
-        Self::parse(&text).with_context(|| format!("apt's entry of package {name}"))
+        let mut show = Command::new("apt-cache");
+        let text = stdout_of(show.args(["show", "--no-all-versions"]).args(names))
+            .with_context(|| format!("apt knows not all of {}", names.join(" ")))?;
+        let entries = text.split("\n\n").map(str::trim).filter(|entry| !entry.is_empty());
+        entries.map(|entry| Self::parse(entry).context("apt's entry of a package")).collect()
     }
 
     /// Reads the first paragraph of `apt-cache show`.
@@ -87,36 +96,49 @@ impl Package {
 
     /// Unpacks the package into `root`.
     pub fn unpack(&self, root: &Path) -> Result<()> {
-        eprintln!("fetching {} {}", self.name, self.version);
+        Self::unpack_all(std::slice::from_ref(self), root)
+    }
+
+    /// Unpacks packages into `root`.
+    pub fn unpack_all(packages: &[Self], root: &Path) -> Result<()> {
+        let wanted: Vec<_> = packages.iter().map(Self::with_version).collect();
+        eprintln!("fetching {}", wanted.join(" "));
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let deb = match self.download(folder.path()) {
-            Ok(deb) => deb,
+        let debs = match Self::download(packages, folder.path()) {
+            Ok(debs) => debs,
             Err(_) => {
                 // A mirror drops old versions: the lists name a file that is gone.
                 update()?;
-                Self::newest(&self.name)?.download(folder.path())?
+                let names: Vec<_> = packages.iter().map(|package| package.name.as_str()).collect();
+                Self::download(&Self::newest_of(&names)?, folder.path())?
             }
         };
         fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
-        quiet(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(root)).map(drop)
+        debs.iter().try_for_each(|deb| {
+            quiet(Command::new("dpkg-deb").arg("-x").arg(deb).arg(root)).map(drop)
+        })
     }
 
-    fn download(&self, folder: &Path) -> Result<PathBuf> {
-        let wanted = format!("{}={}", self.name, self.version);
-        quiet(Command::new("apt-get").args(["download", "-qq", &wanted]).current_dir(folder))
-            .with_context(|| format!("cannot download package {wanted}"))?;
-        let deb = fs::read_dir(folder)?
-            .flatten()
-            .map(|entry| entry.path())
-            .find(|path| path.extension().is_some_and(|e| e == "deb"))
-            .with_context(|| format!("apt-get left no file for package {wanted}"))?;
-        let found = cache::sha256(&fs::read(&deb)?);
-        ensure!(
-            found == self.sha256,
-            "package {wanted} has SHA-256 {found}, apt's lists say {}",
-            self.sha256
-        );
-        Ok(deb)
+    fn with_version(&self) -> String {
+        format!("{}={}", self.name, self.version)
+    }
+
+    fn download(packages: &[Self], folder: &Path) -> Result<Vec<PathBuf>> {
+        let wanted: Vec<_> = packages.iter().map(Self::with_version).collect();
+        quiet(Command::new("apt-get").args(["download", "-qq"]).args(&wanted).current_dir(folder))
+            .with_context(|| format!("cannot download {}", wanted.join(" ")))?;
+        let mut debs = BTreeMap::new();
+        for entry in fs::read_dir(folder)?.flatten() {
+            debs.insert(cache::sha256(&fs::read(entry.path())?), entry.path());
+        }
+        let debs = packages.iter().map(|package| {
+            let deb = debs.remove(&package.sha256);
+            deb.with_context(|| {
+                let Self { name, sha256, .. } = package;
+                format!("apt-get left no file of package {name} with SHA-256 {sha256}")
+            })
+        });
+        debs.collect()
     }
 }
 

@@ -42,24 +42,46 @@ fn needs(program: &[u8]) -> Result<Needs> {
 /// Shared libraries by the name they are asked for.
 type Libraries = BTreeMap<String, PathBuf>;
 
-/// Adds what `program` needs and `found` lacks; returns the name of a library that is nowhere.
-fn collect(program: &[u8], folders: &[PathBuf], found: &mut Libraries) -> Result<Option<String>> {
-    for name in needs(program)?.libraries {
-        if found.contains_key(&name) {
-            continue;
+/// What was looked for.
+#[derive(Default)]
+struct Search {
+    found: Libraries,
+    nowhere: BTreeSet<String>,
+}
+
+impl Search {
+    /// Looks for libraries and for all that these need.
+    fn collect(&mut self, wanted: Vec<String>, folders: &[PathBuf]) -> Result<()> {
+        for name in wanted {
+            if self.found.contains_key(&name) || self.nowhere.contains(&name) {
+                continue;
+            }
+            let path = folders.iter().map(|folder| folder.join(&name)).find(|path| path.is_file());
+            let Some(path) = path else {
+                self.nowhere.insert(name);
+                continue;
+            };
+            let library =
+                fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            self.found.insert(name, path);
+            self.collect(needs(&library)?.libraries, folders)?;
         }
-        let Some(path) =
-            folders.iter().map(|folder| folder.join(&name)).find(|path| path.is_file())
-        else {
-            return Ok(Some(name));
-        };
-        let library = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        found.insert(name, path);
-        if let Some(missing) = collect(&library, folders, found)? {
-            return Ok(Some(missing));
-        }
+        Ok(())
     }
-    Ok(None)
+
+    fn of(wanted: Vec<String>, folders: &[PathBuf]) -> Result<Self> {
+        let mut search = Self::default();
+        search.collect(wanted, folders)?;
+        Ok(search)
+    }
+}
+
+/// The package that has a library, if it is named as Debian's policy says.
+fn package_of(library: &str) -> Option<String> {
+    let (name, version) = library.split_once(".so.")?;
+    let name = name.replace('_', "-").to_lowercase();
+    let between = if name.ends_with(|last: char| last.is_ascii_digit()) { "-" } else { "" };
+    Some(format!("{name}{between}{version}"))
 }
 
 fn host_folders() -> Vec<PathBuf> {
@@ -72,15 +94,23 @@ pub fn add_from_host(archive: &mut Archive, program: &Path, name: &str) -> Resul
     let stripped = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
     quiet(Command::new("strip").arg("-o").arg(stripped.path()).arg(program))?;
     let bytes = fs::read(stripped.path())?;
-    let mut libraries = Libraries::new();
-    if let Some(missing) = collect(&bytes, &host_folders(), &mut libraries)? {
+    let search = Search::of(needs(&bytes)?.libraries, &host_folders())?;
+    if let Some(missing) = search.nowhere.first() {
         bail!("this host has no library {missing}, which {} needs", program.display());
     }
-    let files = libraries
+    let files = search
+        .found
         .into_iter()
         .map(|(name, path)| Ok((name, fs::read(path)?)))
         .collect::<Result<_>>()?;
     add(archive, name, &bytes, files)
+}
+
+/// A library that a program opens by name, or that its package's dependencies do not lead to.
+#[derive(Debug, Clone, Copy)]
+pub struct Plugin {
+    pub package: &'static str,
+    pub library: &'static str,
 }
 
 /// The program of a Debian package and the libraries it needs, in the cache.
@@ -92,9 +122,15 @@ pub struct Program {
 impl Program {
     /// Opens a program, fetching it first if the cache lacks it.
     pub fn open(package: &str, name: &str) -> Result<Self> {
-        let recipe = format!("1 {name}");
+        Self::open_with(package, name, &[])
+    }
+
+    /// Opens a program with libraries that it does not name itself.
+    pub fn open_with(package: &str, name: &str, plugins: &[Plugin]) -> Result<Self> {
+        let libraries = plugins.iter().map(|plugin| format!(" {}", plugin.library));
+        let recipe = format!("1 {name}{}", libraries.collect::<String>());
         let set = cache::Set::open(&format!("program-{package}"), &recipe, |folder| {
-            fill(package, name, folder)
+            fill(package, name, plugins, folder)
         })?;
         Ok(Self { name: name.to_owned(), set })
     }
@@ -145,7 +181,7 @@ fn add(
 }
 
 /// Unpacks a program and, package by package, the libraries that the host lacks.
-fn fill(package: &str, program: &str, folder: &Path) -> Result<String> {
+fn fill(package: &str, program: &str, plugins: &[Plugin], folder: &Path) -> Result<String> {
     let unpacked = tempfile::tempdir().context("cannot make a temporary folder")?;
     let root = unpacked.path();
     let main = apt::Package::newest(package)?;
@@ -165,21 +201,36 @@ fn fill(package: &str, program: &str, folder: &Path) -> Result<String> {
         )
         .collect();
     let mut asked = BTreeSet::new();
-    let mut waiting = main.depends().to_vec();
-    let mut libraries = Libraries::new();
-    while let Some(missing) = collect(&bytes, &folders, &mut libraries)? {
-        libraries.clear();
-        let next = loop {
-            let Some(name) = waiting.pop() else {
-                bail!("no package that {package} depends on has library {missing}")
-            };
-            if name.starts_with("lib") && asked.insert(name.clone()) {
-                break apt::Package::newest(&name)?;
-            }
+    let mut waiting: Vec<String> =
+        main.depends().iter().filter(|name| name.starts_with("lib")).cloned().collect();
+    waiting.extend(plugins.iter().map(|plugin| plugin.package.to_owned()));
+    let mut wanted = needs(&bytes)?.libraries;
+    wanted.extend(plugins.iter().map(|plugin| plugin.library.to_owned()));
+    let libraries = loop {
+        let search = Search::of(wanted.clone(), &folders)?;
+        let Some(missing) = search.nowhere.first() else { break search.found };
+        // Most names tell the package; the rest is looked for in one after the other.
+        let package_of = |library: &String| {
+            let plugin = plugins.iter().find(|plugin| plugin.library == library);
+            plugin.map(|plugin| plugin.package.to_owned()).or_else(|| package_of(library))
         };
-        next.unpack(root)?;
-        waiting.extend(next.depends().iter().cloned());
-    }
+        let told: BTreeSet<_> = search.nowhere.iter().filter_map(package_of).collect();
+        let mut next: BTreeSet<_> = waiting.extract_if(.., |name| told.contains(name)).collect();
+        next.retain(|name| !asked.contains(name));
+        if next.is_empty() {
+            let other = std::iter::from_fn(|| waiting.pop()).find(|name| !asked.contains(name));
+            next.extend(other);
+        }
+        if next.is_empty() {
+            bail!("no package that {package} depends on has library {missing}");
+        }
+        let names: Vec<_> = next.iter().map(String::as_str).collect();
+        let packages = apt::Package::newest_of(&names)?;
+        apt::Package::unpack_all(&packages, root)?;
+        let needed = packages.iter().flat_map(apt::Package::depends);
+        waiting.extend(needed.filter(|name| name.starts_with("lib")).cloned());
+        asked.append(&mut next);
+    };
 
     fs::write(folder.join("program"), bytes)?;
     fs::create_dir(folder.join("lib"))?;
