@@ -33,7 +33,10 @@ impl HostInfo {
         let word = |at| chunk(at).map_or(0, u32::from_le_bytes);
         let release = bytes.get(4..132).unwrap_or_default();
         let release = release.iter().take_while(|byte| **byte != 0);
-        let printable = |byte: &u8| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' };
+        let printable = |byte: &u8| match byte {
+            b' '..=b'~' => char::from(*byte),
+            _ => '?',
+        };
         Some(HostInfo {
             os: word(0),
             release: release.map(printable).collect(),
@@ -59,7 +62,13 @@ impl HostInfo {
 impl fmt::Display for HostInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [major, minor, sub, _] = self.driver;
-        let (os, release, cpus) = (self.os_name(), &self.release, self.cpus);
+        let (os, cpus) = (self.os_name(), self.cpus);
+        // DPDK puts its name before its version.
+        let release = self.release.strip_prefix(os).unwrap_or(&self.release).trim_start();
         write!(f, "{os} {release}, driver {major}.{minor}.{sub}, {cpus} CPUs")
     }
 }
+
+#[cfg(test)]
+#[path = "host_info_test.rs"]
+mod tests;
