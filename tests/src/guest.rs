@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::console::{Console, find, plain};
 use crate::initramfs::{self, Archive};
 use crate::kernel::{Kernel, Release};
-use crate::{libraries, tshark};
+use crate::{dpdk, libraries, tshark};
 
 const INIT: &str = include_str!("../../resources/guest/init");
 
@@ -28,6 +28,8 @@ pub enum Tool {
     Iperf3,
     Iproute2,
     Tcpdump,
+    /// DPDK's `dpdk-testpmd` with its driver of ENA cards and the kernel's half of that.
+    Testpmd,
     /// Our own `push-buffer` program.
     PushBuffer,
     /// Our own `traffic` program.
@@ -37,7 +39,7 @@ pub enum Tool {
 }
 
 impl Tool {
-    /// Debian's package and the program in it; none for our own.
+    /// Debian's package and the program in it, if that is all; none for our own.
     fn debian_package(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Ethtool => Some(("ethtool", "ethtool")),
@@ -45,13 +47,14 @@ impl Tool {
             // Stands before busybox's `ip`, which makes no link over an existing file.
             Self::Iproute2 => Some(("iproute2", "ip")),
             Self::Tcpdump => Some(("tcpdump", "tcpdump")),
-            Self::PushBuffer | Self::Traffic | Self::Load => None,
+            Self::Testpmd | Self::PushBuffer | Self::Traffic | Self::Load => None,
         }
     }
 
     /// Name in the guest.
     fn name(self) -> &'static str {
         match self {
+            Self::Testpmd => "dpdk-testpmd",
             Self::PushBuffer => "push-buffer",
             Self::Traffic => "traffic",
             Self::Load => "load",
@@ -71,11 +74,14 @@ pub fn initramfs(release: Release, tools: &[Tool]) -> Result<Arc<[u8]>> {
     }
     let mut archive = Archive::new(INIT, &Kernel::open(release)?.modules()?)?;
     for tool in tools {
-        match tool.debian_package() {
-            Some((package, program)) => {
+        match (tool, tool.debian_package()) {
+            (_, Some((package, program))) => {
                 libraries::Program::open(package, program)?.add_to(&mut archive)?
             }
-            None => libraries::add_from_host(&mut archive, &our_tool(tool.name())?, tool.name())?,
+            (Tool::Testpmd, None) => dpdk::add_to(&mut archive, release)?,
+            (_, None) => {
+                libraries::add_from_host(&mut archive, &our_tool(tool.name())?, tool.name())?
+            }
         }
     }
     let bytes: Arc<[u8]> = archive.finish()?.into();

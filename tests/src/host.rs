@@ -15,6 +15,8 @@ pub struct Program {
 pub const QEMU: Program = Program { name: "qemu-system-x86_64", package: "qemu-system-x86" };
 pub const PYTHON: Program = Program { name: "python3", package: "python3" };
 pub const PIP: Program = Program { name: "pip3", package: "python3-pip" };
+pub const MAKE: Program = Program { name: "make", package: "make" };
+pub const GCC: Program = Program { name: "gcc", package: "gcc" };
 pub const IP: Program = Program { name: "ip", package: "iproute2" };
 
 /// Set in the testbed, for the command that runs there.

@@ -14,6 +14,7 @@ pub mod bench;
 pub mod cache;
 pub mod cargo;
 pub mod console;
+pub mod dpdk;
 pub mod guest;
 pub mod host;
 pub mod idle;

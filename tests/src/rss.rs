@@ -53,6 +53,11 @@ impl Scaling {
 }
 
 impl Flow {
+    /// The hash by a key as it is, from zero: what DPDK has an ENA card make of its user's key.
+    pub fn hash(&self, key: &[u8]) -> u32 {
+        toeplitz(key, &self.hashed())
+    }
+
     /// What is hashed of it: both addresses, then both ports, as they are in a packet.
     fn hashed(&self) -> Vec<u8> {
         let octets = |address| match address {

@@ -13,7 +13,7 @@ use tests::batches::{self, Rules};
 use tests::process::{heard_while, quiet, stdout_of};
 use tests::tally::Tally;
 use tests::testbed::Testbed;
-use tests::{cargo, guest, host};
+use tests::{cargo, dpdk, guest, host};
 
 /// Check format, lints and tests; run the integration tests where KVM works.
 #[derive(Parser)]
@@ -165,6 +165,9 @@ impl Verify {
         let fetch = || host::ensure(needed).and_then(|()| guest::fetch());
         if self.attempt("fetching guests", fetch).is_none() {
             return;
+        }
+        if self.long {
+            self.attempt("fetching DPDK", dpdk::fetch);
         }
         if host::no_hardware_kvm().is_some() {
             let long = self.long;

@@ -7,6 +7,7 @@ mod api;
 mod boot;
 mod capture;
 mod console;
+mod dpdk;
 mod ena;
 mod ena_changes;
 mod ena_faults;
@@ -40,6 +41,7 @@ fn main() {
         ena_changes::scenarios(),
         ena_limits::scenarios(),
         ena_faults::scenarios(),
+        dpdk::scenarios(),
         stall::scenarios(),
         ends::scenarios(),
         console::scenarios(),
