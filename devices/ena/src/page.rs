@@ -82,7 +82,7 @@ impl Page {
                 judged: now,
                 rests_until: now,
                 found: 0,
-                naps: Naps::eager(PART, LONGEST_NAP),
+                naps: Naps::new(PART, LONGEST_NAP),
                 nap: None,
                 vain: 0,
             }),
@@ -167,8 +167,7 @@ impl Page {
         if !open {
             return None;
         }
-        state.nap = state.naps.next(now);
-        state.nap
+        state.nap_from(now)
     }
 
     fn open_if_wasted(&self, state: &mut State, now: Instant) -> Option<Instant> {
@@ -186,8 +185,7 @@ impl Page {
         (state.open, state.found, state.vain) = (true, 0, 0);
         self.live.store(true, Ordering::Relaxed);
         state.naps.end();
-        state.nap = state.naps.next(now);
-        state.nap
+        state.nap_from(now)
     }
 
     /// Traps again.
@@ -214,6 +212,14 @@ impl Page {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Begins a nap; when it ends.
+    fn nap_from(&mut self, now: Instant) -> Option<Instant> {
+        self.nap = self.naps.next(now);
+        self.nap
     }
 }
 

@@ -161,13 +161,13 @@ pub struct Naps {
 
 impl Default for Naps {
     fn default() -> Naps {
-        Naps::eager(PART, LONGEST_NAP)
+        Naps::new(PART, LONGEST_NAP)
     }
 }
 
 impl Naps {
-    /// For what is wanted sooner: naps of this part of the time, and no longer than that.
-    pub const fn eager(part: u32, longest: Duration) -> Naps {
+    /// Naps of one `part`-th of the time that something has been missing, and no longer than `longest`.
+    pub const fn new(part: u32, longest: Duration) -> Naps {
         Naps { part, longest, since: None }
     }
 
