@@ -180,7 +180,7 @@ fn add(
     Ok(())
 }
 
-/// Unpacks a program and, package by package, the libraries that the host lacks.
+/// Unpacks a program and the libraries that the host lacks, as many packages at once as can be told.
 fn fill(package: &str, program: &str, plugins: &[Plugin], folder: &Path) -> Result<String> {
     let unpacked = tempfile::tempdir().context("cannot make a temporary folder")?;
     let root = unpacked.path();

@@ -4,6 +4,15 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 
+/// The Microsoft verification suite's key, as `ethtool` takes and shows one.
+pub const MICROSOFT_KEY: &str = "6d:5a:56:da:25:5b:0e:c2:41:67:25:3d:43:a3:8f:b0:d0:ca:2b:cb:ae:7b:30:b4:77:cb:2d:a3:80:30:f2:0c:6a:42:b7:3b:be:ac:01:fa";
+
+/// The bytes of a key as `ethtool` shows it.
+pub fn key(text: &str) -> Result<Vec<u8>> {
+    let bytes = text.split(':').map(|byte| u8::from_str_radix(byte, 16));
+    bytes.collect::<Result<_, _>>().with_context(|| format!("the key is {text:?}"))
+}
+
 /// What `ethtool -x` shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scaling {
@@ -24,7 +33,7 @@ pub struct Flow {
 impl Scaling {
     /// Reads the output of `ethtool -x`.
     pub fn parse(text: &str) -> Result<Self> {
-        let (table, key) = text.split_once("RSS hash key:").context("no key is shown")?;
+        let (table, rest) = text.split_once("RSS hash key:").context("no key is shown")?;
         let mut queues = Vec::new();
         for row in table.lines().skip(1) {
             let (bucket, row) = row.split_once(':').context("a row of the table has no number")?;
@@ -33,10 +42,7 @@ impl Scaling {
                 queues.push(queue.parse().with_context(|| format!("queue {queue:?}"))?);
             }
         }
-        let line = key.trim().lines().next().unwrap_or_default();
-        let key =
-            line.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<_, _>>();
-        let key = key.with_context(|| format!("the key is {line:?}"))?;
+        let key = key(rest.trim().lines().next().unwrap_or_default())?;
         Ok(Self { table: queues, key })
     }
 

@@ -2,8 +2,6 @@
 
 use super::*;
 
-const MICROSOFT: &str = "6d:5a:56:da:25:5b:0e:c2:41:67:25:3d:43:a3:8f:b0:d0:ca:2b:cb:ae:7b:30:b4:77:cb:2d:a3:80:30:f2:0c:6a:42:b7:3b:be:ac:01:fa";
-
 fn flow(from: (&str, u16), to: (&str, u16)) -> Flow {
     let address = |text: &str| text.parse().unwrap();
     Flow { from: address(from.0), from_port: from.1, to: address(to.0), to_port: to.1 }
@@ -22,7 +20,7 @@ fn shown(key: &str) -> String {
 
 #[test]
 fn table_and_key_are_read() {
-    let scaling = Scaling::parse(&shown(MICROSOFT)).unwrap();
+    let scaling = Scaling::parse(&shown(MICROSOFT_KEY)).unwrap();
     assert_eq!(scaling.table, (0..128).collect::<Vec<_>>());
     assert_eq!(scaling.key.len(), 40);
     assert_eq!((scaling.key[0], scaling.key[39]), (0x6d, 0xfa));
@@ -32,12 +30,12 @@ fn table_and_key_are_read() {
 fn what_is_no_scaling_is_refused() {
     assert!(Scaling::parse("").is_err());
     assert!(Scaling::parse(&shown("Operation not supported")).is_err());
-    assert!(Scaling::parse(&shown(MICROSOFT).replace("    8:", "    9:")).is_err());
+    assert!(Scaling::parse(&shown(MICROSOFT_KEY).replace("    8:", "    9:")).is_err());
 }
 
 #[test]
 fn hashes_are_those_of_the_verification_suite() {
-    let key = Scaling::parse(&shown(MICROSOFT)).unwrap().key;
+    let key = Scaling::parse(&shown(MICROSOFT_KEY)).unwrap().key;
     let ipv4 = flow(("66.9.149.187", 2794), ("161.142.100.80", 1766));
     let ipv6 = flow(("3ffe:2501:200:1fff::7", 2794), ("3ffe:2501:200:3::1", 1766));
     assert_eq!(ipv4.hash(&key), 0x51cc_c178);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tests::dpdk::{self, BY_LINES, DRIVER, Hashed, MEMPOOL};
 use tests::guest::Tool;
-use tests::rss::Flow;
+use tests::rss::{self, Flow, MICROSOFT_KEY};
 
 use crate::ena::boot;
 use crate::network::{ANSWER, printed, socket};
@@ -20,9 +20,6 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![Scenario::new("dpdk::the_poll_mode_driver_drives_a_card", drives_a_card)]
 }
 
-/// The Microsoft verification suite's key.
-const KEY: &str =
-    "6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa";
 const PAIRS: u8 = 2;
 /// What the driver fills its table of 128 buckets with: its queues by turns.
 const BUCKETS: u32 = 128;
@@ -140,17 +137,14 @@ impl Wired {
     /// Sends datagrams: each must come by the hash, and so the queue, that its flow has.
     fn packets_have_their_hashes(&mut self) -> Result<()> {
         let tap = self.tap.clone();
-        let key: Vec<u8> = (0..KEY.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&KEY[at..at + 2], 16))
-            .collect::<Result<_, _>>()?;
+        let (key, digits) = (rss::key(MICROSOFT_KEY)?, MICROSOFT_KEY.replace(':', ""));
         let ports: Vec<_> = PORTS.map(|port| port.to_string()).collect();
         self.asks("set verbose 1", "Change verbose level from 0 to 1")?;
         // The key comes with the one kind of packets that is hashed from then on.
         for (kind, (host, guest)) in ["ipv4-udp", "ipv6-udp"].into_iter().zip(tap.addresses()) {
             self.shell.sh(": >/tmp/out")?;
-            self.tell(&format!("port config 0 rss-hash-key {kind} {KEY}"))?;
-            self.asks("show port 0 rss-hash key", &KEY.to_uppercase())?;
+            self.tell(&format!("port config 0 rss-hash-key {kind} {digits}"))?;
+            self.asks("show port 0 rss-hash key", &digits.to_uppercase())?;
 
             let (from, to): (IpAddr, IpAddr) = (host.parse()?, guest.parse()?);
             let mut expected = Vec::new();

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use tests::kernel::Release;
-use tests::rss::{Flow, Scaling};
+use tests::rss::{Flow, MICROSOFT_KEY, Scaling};
 
 use crate::ena::boot;
 use crate::network::{ANSWER, printed, socket};
@@ -28,9 +28,6 @@ const FLOWS: usize = 8;
 const EACH: u64 = 20;
 /// Nobody listens there.
 const PORT: u16 = 9;
-
-/// The Microsoft verification suite's key.
-const KEY: &str = "6d:5a:56:da:25:5b:0e:c2:41:67:25:3d:43:a3:8f:b0:d0:ca:2b:cb:ae:7b:30:b4:77:cb:2d:a3:80:30:f2:0c:6a:42:b7:3b:be:ac:01:fa";
 
 impl Wired {
     /// Packets that each queue of the driver received, or sent.
@@ -112,7 +109,7 @@ fn flows_arrive_where_predicted(release: Release) -> Result<()> {
             "not all of {pairs} queues sent: {before:?}, {after:?}"
         );
     }
-    for change in ["weight 1 0 2 1", "equal 3", &format!("hkey {KEY}"), "default"] {
+    for change in ["weight 1 0 2 1", "equal 3", &format!("hkey {MICROSOFT_KEY}"), "default"] {
         guest.shell.sh(&format!("ethtool -X eth0 {change}"))?;
         guest.flows_arrive_where_predicted(4).with_context(|| format!("after -X {change}"))?;
     }
