@@ -58,7 +58,7 @@ impl End {
         }
     }
 
-    /// The process's exit code; documented in the README.
+    /// The process's exit code; documented in the manual's page on booting.
     pub fn exit_code(&self) -> u8 {
         match self {
             End::GuestOff | End::Quit | End::Killed => 0,
