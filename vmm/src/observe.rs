@@ -6,3 +6,4 @@ pub mod metrics;
 pub mod openmetrics;
 pub mod output;
 pub mod start;
+pub mod stderr;

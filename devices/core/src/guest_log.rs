@@ -20,6 +20,10 @@ struct Bucket {
 }
 
 impl LogLimit {
+    pub const fn new() -> LogLimit {
+        LogLimit(Mutex::new(None))
+    }
+
     /// Whether a line may be written now: the number of lines suppressed since the last one, or
     /// `None` if this one is to be suppressed too.
     pub fn admit(&self, now: Instant) -> Option<u64> {

@@ -17,8 +17,14 @@ pub mod irq_gate;
 #[allow(unsafe_code)] // borrows an eventfd
 pub mod kick;
 pub mod memory;
+pub mod output;
 pub mod ram_window;
+#[allow(unsafe_code)] // polls descriptors
+pub mod ready;
 pub mod registers;
+#[allow(unsafe_code)]
+// makes a socket that is private before it has a path, removes it in signal handlers
+pub mod socket;
 #[allow(unsafe_code)] // words with two owners in turn
 mod sync;
 #[cfg(any(test, feature = "testing"))]

@@ -11,28 +11,24 @@
 mod carrier;
 mod escape;
 mod line;
-mod screen;
-mod socket;
 mod source;
 #[cfg(test)]
 mod testing;
 mod tty;
 
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use device_core::output::{self, Output};
+use device_core::socket::{BindError, ListeningSocket};
 use device_core::worker::{IoThread, Post};
 use serde::{Deserialize, Serialize};
 
 use crate::serial::Serial;
 use carrier::{Carrier, Host};
-use screen::Screen;
-use socket::ConsoleSocket;
 use source::Source;
 
 pub use line::Line;
@@ -52,7 +48,8 @@ pub enum ConsoleSpec {
     Stdio,
     /// Output is dropped, and there is no input.
     None,
-    /// Output is written to a file, which is made with mode 0600 or emptied; there is no input.
+    /// Output is appended to a file, which is made with mode 0600 or emptied, or to a FIFO, which needs
+    /// no reader; there is no input.
     File(PathBuf),
     /// A Unix socket, made with mode 0600, to which one client at a time attaches; it first gets the
     /// latest 64 KiB of output.
@@ -117,12 +114,8 @@ pub enum OpenConsoleError {
     Stdio { source: io::Error },
     #[error("cannot open {} for the console's output", path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error("cannot make the console socket {}", path.display())]
-    Socket { path: PathBuf, source: io::Error },
-    #[error("{} exists and is not a socket; remove it or choose another path for the console", path.display())]
-    NotASocket { path: PathBuf },
-    #[error("the console socket {} is in use by another process", path.display())]
-    SocketInUse { path: PathBuf },
+    #[error(transparent)]
+    Socket(#[from] BindError),
     #[error("cannot make an eventfd for the console")]
     Event { source: io::Error },
 }
@@ -136,29 +129,18 @@ impl ConsoleSpec {
             }
             ConsoleSpec::None => (Host::default(), 0),
             ConsoleSpec::File(path) => {
-                let file = create(path)
+                let file = output::open(path, output::Before::Emptied)
                     .map_err(|source| OpenConsoleError::File { path: path.clone(), source })?;
-                (Host { screen: Some(Screen::own(file)), ..Host::default() }, STREAM_ROOM)
+                (Host { screen: Some(Output::own(file)), ..Host::default() }, STREAM_ROOM)
             }
             ConsoleSpec::Socket(path) => {
-                let socket = ConsoleSocket::bind(path)?;
+                let socket = ListeningSocket::bind(path)?;
                 (Host { socket: Some(socket), ..Host::default() }, REPLAY_ROOM)
             }
         };
         let line = Line::new(room).map_err(|source| OpenConsoleError::Event { source })?;
         Ok(OpenConsole { host, line })
     }
-}
-
-fn create(path: &PathBuf) -> io::Result<File> {
-    // Non-blocking and without a controlling terminal, as the path may name a FIFO or a terminal.
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
 }
 
 impl Host {
@@ -172,7 +154,7 @@ impl Host {
     fn inherited(input: OwnedFd, output: OwnedFd) -> io::Result<Host> {
         Ok(Host {
             source: Some(Source::shared(input)),
-            screen: Some(Screen::shared(File::from(output))?),
+            screen: Some(Output::shared(output)?),
             ..Host::default()
         })
     }
@@ -191,7 +173,8 @@ impl OpenConsole {
     }
 
     /// Puts the terminal, if standard input is one, into raw mode and starts moving bytes on
-    /// `thread`. `quit` is called there when the user types Ctrl-A x; it must not block.
+    /// `thread`. `quit` is called there when the user types Ctrl-A x; it must not block. While the
+    /// process is in the background of its terminal, the terminal is left alone.
     ///
     /// `serial` must have been made with [`OpenConsole::line`].
     pub fn start(
@@ -215,6 +198,21 @@ pub struct Console {
 impl Console {
     /// As dropping, in words.
     pub fn close(self) {}
+
+    /// The process is about to be stopped: gives the terminal back until [`Console::resume`].
+    pub fn suspend(&self) {
+        if let Some(post) = &self.post {
+            post.ask(|carrier, _| carrier.give_terminal_back());
+        }
+    }
+
+    /// The process goes on after it was stopped, maybe in the foreground now: takes the terminal again
+    /// if it is there.
+    pub fn resume(&self) {
+        if let Some(post) = &self.post {
+            post.ask(|carrier, _| carrier.look_at_terminal());
+        }
+    }
 }
 
 impl Drop for Console {

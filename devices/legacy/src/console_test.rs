@@ -1,5 +1,6 @@
 //! Consoles whole: a serial port at one end, a person, pipe, file or client at the other.
 
+use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -304,6 +305,77 @@ fn a_file_is_emptied_and_private_and_has_every_byte() {
 }
 
 #[test]
+fn a_file_that_logrotate_cut_short_has_no_hole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("console.log");
+    let mut m = start(ConsoleSpec::File(path.clone()).open().unwrap());
+    m.says(b"of yesterday");
+    wait_until("it is written", || m.line.pending() == 0);
+    File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+    m.says(b"of today");
+    m.close();
+    assert_eq!(std::fs::read(&path).unwrap(), b"of today");
+}
+
+#[test]
+fn a_fifo_needs_no_reader_and_a_reader_may_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let m = start(ConsoleSpec::File(path.clone()).open().unwrap());
+    m.says(b"before any reader\n");
+    for word in [&b"one\n"[..], b"two\n"] {
+        let reader = File::open(&path).unwrap();
+        m.says(word);
+        read_until(&reader, word);
+    }
+}
+
+#[test]
+fn a_full_disk_loses_no_more_than_it_must_and_ends_nothing() {
+    let mut m = start(ConsoleSpec::File("/dev/full".into()).open().unwrap());
+    let start = Instant::now();
+    m.says(&vec![b'.'; 3 << 20]);
+    assert!(m.line.pending() <= STREAM_ROOM as u64);
+    m.close();
+    assert!(start.elapsed() < Duration::from_secs(5), "nothing waits for a disk");
+    assert_eq!(m.quits(), 0);
+}
+
+#[test]
+fn a_terminal_that_nobody_watches_stops_no_vcpu() {
+    let pty = Pty::open();
+    let m = stdio(null(), pty.terminal());
+    let start = Instant::now();
+    m.says(&vec![b'.'; 3 << 20]);
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(m.line.pending() > 0);
+}
+
+#[test]
+fn a_stopped_process_leaves_the_terminal_as_it_was_and_takes_it_again() {
+    let _turn = one_raw_terminal_at_a_time();
+    let pty = Pty::open();
+    let before = pty.settings();
+    let m = stdio(pty.terminal(), pty.terminal());
+    let raw = pty.settings();
+    let console = m.console.as_ref().unwrap();
+    console.suspend();
+    assert_eq!(pty.settings(), before);
+    console.resume();
+    wait_until("the terminal is raw again", || pty.settings() == raw);
+
+    // Stopped without a word before; the shell takes its terminal, and gives it back.
+    pty.set(&before);
+    console.resume();
+    wait_until("the terminal is raw again", || pty.settings() == raw);
+    pty.type_keys(b"x");
+    assert_eq!(m.hears(1), b"x");
+    drop(m);
+    assert_eq!(pty.settings(), before);
+}
+
+#[test]
 fn a_file_that_cannot_be_made_is_an_error_that_names_it() {
     let spec = ConsoleSpec::File("/no/such/folder/console.log".into());
     let message = spec.open().err().unwrap().to_string();
@@ -424,10 +496,7 @@ fn a_stale_socket_is_replaced_and_nothing_else_is() {
     drop(UnixListener::bind(&socket.path).unwrap());
     let open = socket.open().unwrap();
     let message = socket.open().err().unwrap().to_string();
-    assert_eq!(
-        message,
-        format!("the console socket {} is in use by another process", socket.path.display())
-    );
+    assert_eq!(message, format!("{} is in use by another process", socket.path.display()));
     drop(open);
 
     std::fs::write(&socket.path, "precious").unwrap();

@@ -1,13 +1,12 @@
 //! Figures of the VMM and its machine, as lines of JSON in a file.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use device_core::counters;
+use device_core::output::{Fate, Lines};
 use serde::Serialize;
 
 use super::events::now_ms;
@@ -99,13 +98,14 @@ impl Figures {
 
 /// The file that figures are written to.
 pub struct MetricsFile {
-    file: File,
+    lines: Lines,
+    path: PathBuf,
     due: Instant,
 }
 
 impl MetricsFile {
     pub fn open(path: &Path, now: Instant) -> Result<MetricsFile, OutputError> {
-        Ok(MetricsFile { file: output::open(path)?, due: now + PERIOD })
+        Ok(MetricsFile { lines: output::open(path)?, path: path.into(), due: now + PERIOD })
     }
 
     /// When the next line is due.
@@ -116,11 +116,21 @@ impl MetricsFile {
     /// Appends a line. What the file has no room for is lost.
     pub fn write(&mut self, figures: &Figures, now: Instant) {
         self.due = now + PERIOD;
-        let line = serde_json::to_string(figures).map(|line| line + "\n");
-        let written =
-            line.map_err(Into::into).and_then(|line| self.file.write_all(line.as_bytes()));
-        if let Err(error) = written {
-            tracing::warn!("a line of metrics is lost: {error}");
+        let line = match serde_json::to_string(figures) {
+            Ok(line) => line + "\n",
+            Err(error) => return tracing::warn!("a line of metrics is lost: {error}"),
+        };
+        let path = self.path.display();
+        match self.lines.write(line.as_bytes()) {
+            Fate::Written { lost_before: 0 } | Fate::Lost { first: None } => {}
+            Fate::Written { lost_before } => {
+                tracing::info!(
+                    "{lost_before} lines of metrics were lost; {path} can be written again"
+                );
+            }
+            Fate::Lost { first: Some(error) } => tracing::warn!(
+                "cannot write metrics to {path}: {error}; lines are lost until that works"
+            ),
         }
     }
 }

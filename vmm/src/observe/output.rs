@@ -1,9 +1,9 @@
 //! Files that lines are appended to: logs and metrics.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use device_core::output::{self, Before, Lines, Output};
 
 /// Why there is no such file.
 #[derive(Debug, thiserror::Error)]
@@ -13,16 +13,10 @@ pub struct OutputError {
     source: io::Error,
 }
 
-/// Opens `path` to append to; makes it, with mode 0600, if there is none. Writing never blocks: what
+/// Opens `path` to append to; makes it, with mode 0600, if there is none. Writing never waits: what
 /// a pipe has no room for is lost.
-pub fn open(path: &Path) -> Result<File, OutputError> {
-    // A pipe that nobody reads yet can be opened for both ways only.
-    let file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path);
-    file.map_err(|source| OutputError { path: path.into(), source })
+pub fn open(path: &Path) -> Result<Lines, OutputError> {
+    let file = output::open(path, Before::Kept);
+    let file = file.map_err(|source| OutputError { path: path.into(), source })?;
+    Ok(Lines::new(Output::own(file)))
 }

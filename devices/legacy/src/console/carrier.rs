@@ -7,15 +7,16 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use device_core::output::Output;
+use device_core::ready::has_hung_up;
+use device_core::socket::ListeningSocket;
 use device_core::worker::{Again, EventSet, Interest, Source as Event, Worker};
 use tracing::{debug, info, warn};
 
 use super::escape::{Escape, HELP, Key};
 use super::line::Line;
-use super::screen::Screen;
-use super::socket::ConsoleSocket;
 use super::source::{Input, Source};
-use super::tty::{RawMode, has_hung_up, runs_in_background};
+use super::tty::{RawMode, runs_in_background};
 use crate::serial::Serial;
 
 const BELL: Event = 0;
@@ -31,6 +32,8 @@ const TURN: usize = 8;
 const LINGER: Duration = Duration::from_millis(2);
 /// A blocked screen is tried again after so long even if nothing says that it has room.
 const RETRY: Duration = Duration::from_millis(100);
+/// Between two looks whether a terminal is ours, while it is not: no signal tells that.
+const LOOK: Duration = Duration::from_millis(100);
 /// What a stalled reader of the last output is given.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -46,8 +49,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Host {
     pub source: Option<Source>,
-    pub screen: Option<Screen>,
-    pub socket: Option<ConsoleSocket>,
+    pub screen: Option<Output>,
+    pub socket: Option<ListeningSocket>,
 }
 
 pub(super) struct Carrier {
@@ -55,6 +58,7 @@ pub(super) struct Carrier {
     line: Arc<Line>,
     serial: Arc<Serial>,
     quit: Box<dyn Fn() + Send>,
+    terminal: Terminal,
     raw_mode: Option<RawMode>,
 
     escape: Escape,
@@ -65,10 +69,23 @@ pub(super) struct Carrier {
     /// How far the output is written.
     position: u64,
     lost: u64,
+    /// Writes fail, which has been said.
+    failing: bool,
     /// Our own words to the user, written before more of the guest's.
     notice: &'static [u8],
     chunk: Box<[u8]>,
     client_may_be_gone: bool,
+}
+
+/// Whether we may read from the terminal and change its modes, if standard input is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Terminal {
+    /// It is in raw mode.
+    Ours,
+    /// It is to be looked at, or someone else is in its foreground.
+    Away,
+    /// Until the process was stopped and goes on.
+    GivenBack,
 }
 
 /// How far an attempt to write came.
@@ -76,42 +93,77 @@ enum Written {
     All,
     Part,
     Blocked,
+    /// The host refused; it may work later.
+    Failed,
     /// There is no screen, or it broke.
     NoScreen,
 }
 
 impl Carrier {
     pub fn new(
-        mut host: Host,
+        host: Host,
         line: Arc<Line>,
         serial: Arc<Serial>,
         quit: Box<dyn Fn() + Send>,
     ) -> io::Result<Carrier> {
-        let mut raw_mode = None;
-        if let Some(terminal) = host.source.take_if(|source| source.is_terminal()) {
-            let fd = terminal.try_clone_fd()?;
-            if runs_in_background(fd.as_fd()) {
-                info!("running in the background of its terminal: the console has no input");
-            } else {
-                raw_mode = Some(RawMode::enter(fd)?);
-                host.source = Some(terminal);
-            }
-        }
-        Ok(Carrier {
+        let mut carrier = Carrier {
             host,
             line,
             serial,
             quit,
-            raw_mode,
+            terminal: Terminal::Away,
+            raw_mode: None,
             escape: Escape::default(),
             typed: VecDeque::new(),
             full_since: None,
             position: 0,
             lost: 0,
+            failing: false,
             notice: b"",
             chunk: vec![0; CHUNK].into(),
             client_may_be_gone: false,
-        })
+        };
+        if carrier.has_terminal() && !carrier.take_terminal()? {
+            info!("in the background of its terminal: no input until it is in the foreground");
+        }
+        Ok(carrier)
+    }
+
+    fn has_terminal(&self) -> bool {
+        self.host.source.as_ref().is_some_and(Source::is_terminal)
+    }
+
+    /// Makes the terminal raw, and says whether it is ours. Not while the process is in its
+    /// background: reading from it or changing its modes would stop the process, and disturb who is
+    /// in front.
+    fn take_terminal(&mut self) -> io::Result<bool> {
+        let Some(source) = self.host.source.as_ref().filter(|source| source.is_terminal()) else {
+            return Ok(false);
+        };
+        if self.terminal == Terminal::GivenBack {
+            return Ok(false);
+        }
+        if runs_in_background(source.as_fd()) {
+            self.terminal = Terminal::Away;
+        } else if self.terminal == Terminal::Away {
+            match &self.raw_mode {
+                Some(raw_mode) => raw_mode.renew()?,
+                None => self.raw_mode = Some(RawMode::enter(source.try_clone_fd()?)?),
+            }
+            self.terminal = Terminal::Ours;
+        }
+        Ok(self.terminal == Terminal::Ours)
+    }
+
+    /// Gives the terminal back until [`Carrier::look_at_terminal`].
+    pub fn give_terminal_back(&mut self) {
+        self.terminal = Terminal::GivenBack;
+        self.raw_mode = None;
+    }
+
+    /// The terminal may be ours again, in whatever modes; the next turn takes it.
+    pub fn look_at_terminal(&mut self) {
+        self.terminal = Terminal::Away;
     }
 
     /// Writes what is left, gives the terminal back, and forgets all descriptors.
@@ -120,7 +172,7 @@ impl Carrier {
         loop {
             match self.write_some(interest) {
                 Written::Part => {}
-                Written::All | Written::NoScreen => break,
+                Written::All | Written::Failed | Written::NoScreen => break,
                 Written::Blocked => {
                     let left = deadline.map(|then| then.saturating_duration_since(Instant::now()));
                     let left = left.unwrap_or_default();
@@ -145,6 +197,16 @@ impl Carrier {
 
     fn carry_input(&mut self, now: Instant, interest: &mut Interest<'_>) -> Again {
         self.feed_guest();
+        if self.has_terminal() {
+            match self.take_terminal() {
+                Ok(true) => {}
+                Ok(false) => return at(now, LOOK),
+                Err(error) => {
+                    warn!("the console has no input from here on: its terminal is gone: {error}");
+                    self.drop_source(interest);
+                }
+            }
+        }
         for _ in 0..TURN {
             let Some(source) = &mut self.host.source else { return Again::WhenReady };
             let limit = if source.is_terminal() { TYPE_AHEAD } else { READ_AHEAD };
@@ -215,7 +277,7 @@ impl Carrier {
         for _ in 0..TURN {
             match self.write_some(interest) {
                 Written::Part => {}
-                Written::Blocked => return at(now, RETRY),
+                Written::Blocked | Written::Failed => return at(now, RETRY),
                 Written::NoScreen => return Again::WhenReady,
                 Written::All if self.position == before && self.line.may_sleep(before) => {
                     return Again::WhenReady;
@@ -237,7 +299,7 @@ impl Carrier {
             (self.chunk.get(..count).unwrap_or_default(), first)
         };
         if first > self.position {
-            if self.lost == 0 {
+            if self.lost == 0 && !self.failing {
                 warn!("the console's reader is slower than the guest: output of the guest is lost");
             }
             self.lost = self.lost.saturating_add(first.saturating_sub(self.position));
@@ -249,6 +311,9 @@ impl Carrier {
         match screen.write(bytes) {
             Ok(None) => Written::Blocked,
             Ok(Some(count)) => {
+                if std::mem::take(&mut self.failing) {
+                    info!("the console's output can be written again");
+                }
                 if words_first {
                     self.notice = self.notice.get(count..).unwrap_or_default();
                     return Written::Part;
@@ -259,6 +324,14 @@ impl Carrier {
                     self.line.forget_before(self.position);
                 }
                 if was_all { Written::All } else { Written::Part }
+            }
+            Err(error) if self.host.socket.is_none() && !screen.is_over(&error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    warn!(
+                        "cannot write the console's output: {error}; the latest of it is kept until that works"
+                    );
+                }
+                Written::Failed
             }
             Err(error) => {
                 self.drop_screen(interest);
@@ -284,7 +357,7 @@ impl Carrier {
             self.drop_screen(interest);
         }
         for _ in 0..TURN {
-            let Some(client) = self.host.socket.as_ref().and_then(ConsoleSocket::accept) else {
+            let Some(client) = self.host.socket.as_ref().and_then(accept) else {
                 return Again::WhenReady;
             };
             let result = if self.host.screen.is_some() {
@@ -302,7 +375,7 @@ impl Carrier {
     fn attach(&mut self, client: UnixStream, interest: &mut Interest<'_>) -> io::Result<()> {
         client.set_nonblocking(true)?;
         let source = Source::client(client.try_clone()?);
-        let screen = Screen::client(client);
+        let screen = Output::client(client);
         self.drop_source(interest);
         watch(interest, &source, KEYS, EventSet::IN)?;
         self.host.source = Some(source);
@@ -363,6 +436,11 @@ fn sooner(a: Again, b: Again) -> Again {
         (Again::WhenReady, other) | (other, Again::WhenReady) => other,
         (Again::At(a), Again::At(b)) => Again::At(a.min(b)),
     }
+}
+
+/// The next client that waits, if any. One that is gone again, or no descriptors left: it may try again.
+fn accept(socket: &ListeningSocket) -> Option<UnixStream> {
+    socket.listener().accept().ok().map(|(stream, _)| stream)
 }
 
 fn turn_away(client: UnixStream) -> io::Result<()> {

@@ -6,6 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use device_core::ready;
+
+use super::tty::runs_in_background;
+
 /// An input of the console.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -39,7 +43,7 @@ impl Source {
     /// Reads what is there, without waiting.
     pub fn read(&mut self, into: &mut [u8]) -> Input {
         // Regular files and closed descriptors poll as readable.
-        if !super::tty::can_read(self.file.as_fd(), Duration::ZERO) {
+        if !ready::can_read(self.file.as_fd(), Duration::ZERO) {
             return Input::Nothing;
         }
         match self.file.read(into) {
@@ -47,6 +51,8 @@ impl Source {
             Ok(count) => Input::Bytes(count),
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock | ErrorKind::Interrupted => Input::Nothing,
+                // Someone else is in the foreground of the terminal since we looked.
+                _ if self.is_terminal && runs_in_background(self.file.as_fd()) => Input::Nothing,
                 // A terminal that hung up, for one.
                 _ => Input::End,
             },

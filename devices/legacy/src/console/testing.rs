@@ -56,6 +56,15 @@ impl Pty {
         (modes.c_iflag, modes.c_oflag, modes.c_cflag, modes.c_lflag, modes.c_cc)
     }
 
+    /// Sets them, as a shell does.
+    pub fn set(&self, settings: &(u32, u32, u32, u32, [u8; libc::NCCS])) {
+        let mut modes = self.modes();
+        (modes.c_iflag, modes.c_oflag, modes.c_cflag, modes.c_lflag, modes.c_cc) = *settings;
+        // SAFETY: the descriptor is open and the modes are whole.
+        let result = unsafe { libc::tcsetattr(self.terminal.as_raw_fd(), libc::TCSANOW, &modes) };
+        assert_eq!(result, 0);
+    }
+
     /// Flags of the open file that a console got.
     pub fn flags(&self) -> i32 {
         flags_of(&self.terminal)
@@ -88,7 +97,7 @@ where
     let mut read = Vec::new();
     while !read.ends_with(end) {
         let text = String::from_utf8_lossy(&read).into_owned();
-        let ready = super::tty::can_read(file.as_fd(), Duration::from_secs(10));
+        let ready = device_core::ready::can_read(file.as_fd(), Duration::from_secs(10));
         assert!(ready, "waited in vain for {:?} after {text:?}", String::from_utf8_lossy(end));
         let mut bytes = [0; 4096];
         let mut file = file;

@@ -1,13 +1,12 @@
-//! The few calls on terminals and descriptors that std does not offer, and the only unsafe code here.
+//! The few calls on terminals that std does not offer, and the only unsafe code here.
 
 #![allow(unsafe_code)]
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::time::Duration;
 
 use vmm_sys_util::eventfd::EventFd;
 
@@ -24,7 +23,7 @@ static RAW: AtomicPtr<Before> = AtomicPtr::new(ptr::null_mut());
 #[derive(Debug)]
 pub(super) struct RawMode {
     /// Keeps the descriptor in `RAW` open.
-    _terminal: OwnedFd,
+    terminal: OwnedFd,
 }
 
 impl RawMode {
@@ -33,13 +32,9 @@ impl RawMode {
     /// Only one terminal at a time can be raw.
     pub fn enter(terminal: OwnedFd) -> io::Result<RawMode> {
         let fd = terminal.as_raw_fd();
-        let mut modes = MaybeUninit::uninit();
-        // SAFETY: `fd` is open and `modes` has room for a termios.
-        check(unsafe { libc::tcgetattr(fd, modes.as_mut_ptr()) })?;
-        // SAFETY: the call above succeeded and filled it.
-        let modes = unsafe { modes.assume_init() };
-
-        // Never freed: `restore_terminal` may be reading it on another thread. Once per process.
+        let modes = modes_of(fd)?;
+        // Never freed: `restore_terminal` may be reading it on another thread. Once per process, and
+        // once more each time that a person brings it back to the foreground.
         let before = Box::into_raw(Box::new(Before { fd, modes }));
         if RAW
             .compare_exchange(ptr::null_mut(), before, Ordering::AcqRel, Ordering::Acquire)
@@ -50,23 +45,51 @@ impl RawMode {
             return Err(io::Error::other("another terminal is in raw mode"));
         }
         // From here on dropping restores, also if the change itself fails half way.
-        let raw_mode = RawMode { _terminal: terminal };
-        let mut raw = modes;
-        raw.c_iflag &= !(libc::IGNBRK
-            | libc::BRKINT
-            | libc::PARMRK
-            | libc::ISTRIP
-            | libc::INLCR
-            | libc::IGNCR
-            | libc::ICRNL
-            | libc::IXON);
-        raw.c_lflag &= !(libc::ECHO | libc::ECHONL | libc::ICANON | libc::ISIG | libc::IEXTEN);
-        raw.c_cc[libc::VMIN] = 1;
-        raw.c_cc[libc::VTIME] = 0;
-        // SAFETY: `fd` is open and `raw` a whole termios.
-        check(unsafe { libc::tcsetattr(fd, libc::TCSANOW, &raw const raw) })?;
+        let raw_mode = RawMode { terminal };
+        set_modes(fd, &raw(modes))?;
         Ok(raw_mode)
     }
+
+    /// Raw again, after others had the terminal. What they left it in is brought back in the end,
+    /// unless that is what we made it ourselves.
+    pub fn renew(&self) -> io::Result<()> {
+        let fd = self.terminal.as_raw_fd();
+        let modes = modes_of(fd)?;
+        if modes.c_lflag & (libc::ICANON | libc::ECHO | libc::ISIG) != 0 {
+            let before = Box::into_raw(Box::new(Before { fd, modes }));
+            RAW.store(before, Ordering::Release);
+        }
+        set_modes(fd, &raw(modes))
+    }
+}
+
+fn modes_of(fd: RawFd) -> io::Result<libc::termios> {
+    let mut modes = MaybeUninit::uninit();
+    // SAFETY: `modes` has room for a termios; a bad descriptor is an error.
+    check(unsafe { libc::tcgetattr(fd, modes.as_mut_ptr()) })?;
+    // SAFETY: the call above succeeded and filled it.
+    Ok(unsafe { modes.assume_init() })
+}
+
+fn set_modes(fd: RawFd, modes: &libc::termios) -> io::Result<()> {
+    // SAFETY: a whole termios; a bad descriptor is an error.
+    check(unsafe { libc::tcsetattr(fd, libc::TCSANOW, modes) })
+}
+
+/// The modes made raw.
+fn raw(mut modes: libc::termios) -> libc::termios {
+    modes.c_iflag &= !(libc::IGNBRK
+        | libc::BRKINT
+        | libc::PARMRK
+        | libc::ISTRIP
+        | libc::INLCR
+        | libc::IGNCR
+        | libc::ICRNL
+        | libc::IXON);
+    modes.c_lflag &= !(libc::ECHO | libc::ECHONL | libc::ICANON | libc::ISIG | libc::IEXTEN);
+    modes.c_cc[libc::VMIN] = 1;
+    modes.c_cc[libc::VTIME] = 0;
+    modes
 }
 
 impl Drop for RawMode {
@@ -108,38 +131,6 @@ fn is_in_background(fd: RawFd) -> bool {
 pub(super) fn borrow(event: &EventFd) -> BorrowedFd<'_> {
     // SAFETY: the descriptor is open as long as `event`, which the result borrows.
     unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
-}
-
-/// Waits up to `wait` until a read gives data, an end or an error at once.
-pub(super) fn can_read(fd: BorrowedFd<'_>, wait: Duration) -> bool {
-    poll(fd, libc::POLLIN, wait)
-}
-
-/// Waits up to `wait` until a small write goes through or fails at once.
-pub(super) fn can_write(fd: BorrowedFd<'_>, wait: Duration) -> bool {
-    poll(fd, libc::POLLOUT, wait)
-}
-
-/// Whether the other end is closed for good.
-pub(super) fn has_hung_up(file: &impl AsFd) -> bool {
-    let mut poll = libc::pollfd { fd: file.as_fd().as_raw_fd(), events: 0, revents: 0 };
-    // SAFETY: one valid pollfd.
-    unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
-}
-
-fn poll(fd: BorrowedFd<'_>, events: libc::c_short, wait: Duration) -> bool {
-    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
-    let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: one valid pollfd. An interrupted wait counts as none.
-    unsafe { libc::poll(&raw mut poll, 1, wait) > 0 }
-}
-
-/// Sends on a socket without waiting, whatever mode others have set it to.
-pub(super) fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: the pointer and length are those of `bytes`.
-    let sent = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

@@ -1,5 +1,7 @@
 //! Raw mode, on pseudo terminals.
 
+use std::os::fd::AsFd;
+
 use super::*;
 use crate::console::testing::{Pty, one_raw_terminal_at_a_time};
 

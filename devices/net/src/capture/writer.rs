@@ -213,6 +213,9 @@ impl Writer {
             }
             Err(error) => failed(&error),
         };
+        if let CaptureEnd::Failed(why) = &end {
+            tracing::warn!("a capture ends, as its file cannot be written: {why}");
+        }
         let unasked = end != CaptureEnd::Stopped;
         // The first end is the one that counts.
         let _ = self.progress.ended.set(end);

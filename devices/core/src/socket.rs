@@ -1,0 +1,265 @@
+//! A listening Unix socket at a path: private, in place of a stale one and of nothing else, and gone
+//! on every way out.
+
+use std::ffi::{CString, OsString};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind};
+use std::mem::{MaybeUninit, offset_of};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long another process may take to make its socket at the same path.
+const TURN: Duration = Duration::from_secs(2);
+/// Between two looks whether it is our turn.
+const PAUSE: Duration = Duration::from_millis(2);
+/// Clients that may wait to be accepted.
+const BACKLOG: libc::c_int = 128;
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("{} exists and is not a socket; remove it or choose another path", path.display())]
+    NotASocket { path: PathBuf },
+    #[error("{} is in use by another process", path.display())]
+    InUse { path: PathBuf },
+    #[error("cannot make the socket {}", path.display())]
+    Make { path: PathBuf, source: io::Error },
+}
+
+/// A listening socket, non-blocking, and the path it is at. Dropping it removes the path if it is
+/// still ours.
+#[derive(Debug)]
+pub struct ListeningSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    identity: Identity,
+}
+
+/// Device and inode of our socket, so that only ours is removed.
+type Identity = (u64, u64);
+
+impl ListeningSocket {
+    /// Makes the socket, with mode 0600. Takes the place of a socket that nobody listens on, and of
+    /// nothing else. Of several processes that try at once one gets the path, the others `InUse`.
+    pub fn bind(path: &Path) -> Result<ListeningSocket, BindError> {
+        ListeningSocket::bind_when(path, || ())
+    }
+
+    /// As `bind`; `found_stale` runs between the look at a stale socket and its removal.
+    fn bind_when(path: &Path, found_stale: impl FnOnce()) -> Result<ListeningSocket, BindError> {
+        let failed = |source| BindError::Make { path: path.into(), source };
+        // What needs no turn to be seen leaves no trace.
+        refuse_other_than_socket(path)?;
+        let _turn = Turn::take(path).map_err(failed)?.ok_or_else(|| in_use(path))?;
+        if refuse_other_than_socket(path)? {
+            match UnixStream::connect(path) {
+                // A full queue of clients is one of a socket in use.
+                Ok(_) => return Err(in_use(path)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(in_use(path)),
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    found_stale();
+                    fs::remove_file(path).map_err(failed)?;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let listener = listen(path).map_err(|error| match error.kind() {
+            // By someone who takes no turns.
+            ErrorKind::AddrInUse => in_use(path),
+            _ => failed(error),
+        })?;
+        let identity = identity(path).map_err(failed)?;
+        remember(path, identity);
+        Ok(ListeningSocket { listener, path: path.into(), identity })
+    }
+
+    pub fn listener(&self) -> &UnixListener {
+        &self.listener
+    }
+}
+
+impl AsFd for ListeningSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+impl Drop for ListeningSocket {
+    fn drop(&mut self) {
+        // While we still listen: who comes now does not take it for stale.
+        if identity(&self.path).is_ok_and(|there| there == self.identity) {
+            // Nothing more can be done for it.
+            let _ = fs::remove_file(&self.path);
+        }
+        forget(self.identity);
+    }
+}
+
+fn in_use(path: &Path) -> BindError {
+    BindError::InUse { path: path.into() }
+}
+
+/// Whether there is a socket at the path; an error if there is something else.
+fn refuse_other_than_socket(path: &Path) -> Result<bool, BindError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(BindError::Make { path: path.into(), source }),
+        Ok(there) if there.file_type().is_socket() => Ok(true),
+        Ok(_) => Err(BindError::NotASocket { path: path.into() }),
+    }
+}
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    fs::symlink_metadata(path).map(|there| (there.dev(), there.ino()))
+}
+
+/// Listens at the path, with mode 0600 from the first moment on.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    // SAFETY: all zeroes are an address.
+    let mut address: libc::sockaddr_un = unsafe { MaybeUninit::zeroed().assume_init() };
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    let name = path.as_os_str().as_bytes();
+    if name.len() >= address.sun_path.len() || name.contains(&0) {
+        let most = address.sun_path.len().saturating_sub(1);
+        let why = format!("the path of a socket has at most {most} bytes, and none is 0");
+        return Err(io::Error::new(ErrorKind::InvalidInput, why));
+    }
+    address.sun_path.iter_mut().zip(name).for_each(|(to, from)| *to = *from as libc::c_char);
+    // With the NUL at its end.
+    let len = offset_of!(libc::sockaddr_un, sun_path).saturating_add(name.len()).saturating_add(1);
+
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no memory is involved.
+    let socket = check(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
+    // SAFETY: a fresh descriptor, owned by nobody else.
+    let socket = File::from(unsafe { OwnedFd::from_raw_fd(socket) });
+    // The mode of the file that `bind` makes.
+    socket.set_permissions(Permissions::from_mode(0o600))?;
+    let address = ptr::from_ref(&address).cast();
+    // SAFETY: the address lives and has `len` bytes.
+    check(unsafe { libc::bind(socket.as_raw_fd(), address, len as libc::socklen_t) })?;
+    // SAFETY: no memory is involved.
+    if let Err(error) = check(unsafe { libc::listen(socket.as_raw_fd(), BACKLOG) }) {
+        let _ = fs::remove_file(path);
+        return Err(error);
+    }
+    Ok(UnixListener::from(OwnedFd::from(socket)))
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The right to look at a path and to put a socket there: a locked file beside it, removed again
+/// while it is locked.
+struct Turn {
+    _lock: File,
+    path: PathBuf,
+}
+
+impl Turn {
+    /// `None` if others have it for too long.
+    fn take(socket: &Path) -> io::Result<Option<Turn>> {
+        let mut path = OsString::from(socket);
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let deadline = Instant::now().checked_add(TURN);
+        loop {
+            let lock = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+                .open(&path)?;
+            match lock.try_lock() {
+                // Another may have removed it between our opening and our locking.
+                Ok(()) if is_at(&lock, &path) => return Ok(Some(Turn { _lock: lock, path })),
+                Ok(()) => continue,
+                Err(fs::TryLockError::WouldBlock) => {}
+                Err(fs::TryLockError::Error(error)) => return Err(error),
+            }
+            if deadline.is_none_or(|then| Instant::now() >= then) {
+                return Ok(None);
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    file.metadata().is_ok_and(|ours| identity(path).is_ok_and(|at| at == (ours.dev(), ours.ino())))
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // Before the lock goes: who waits for it sees that it must begin anew.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A socket that [`remove_all`] removes.
+struct Kept {
+    path: CString,
+    identity: Identity,
+}
+
+/// Sockets of this process that are at their paths. One that finds no place is only removed by drop.
+static KEPT: [AtomicPtr<Kept>; 8] = [const { AtomicPtr::new(ptr::null_mut()) }; 8];
+
+fn remember(path: &Path, identity: Identity) {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return };
+    // Never freed: a signal handler may be reading it on another thread. A few per process.
+    let kept = Box::into_raw(Box::new(Kept { path, identity }));
+    for place in &KEPT {
+        let put =
+            place.compare_exchange(ptr::null_mut(), kept, Ordering::AcqRel, Ordering::Relaxed);
+        if put.is_ok() {
+            return;
+        }
+    }
+    // SAFETY: from `into_raw` above, and nobody else has seen it.
+    drop(unsafe { Box::from_raw(kept) });
+}
+
+fn forget(identity: Identity) {
+    for place in &KEPT {
+        let kept = place.load(Ordering::Acquire);
+        // SAFETY: null, or from `remember` and never freed.
+        if unsafe { kept.as_ref() }.is_some_and(|kept| kept.identity == identity) {
+            place.store(ptr::null_mut(), Ordering::Release);
+        }
+    }
+}
+
+/// Removes the sockets of this process from their paths. For ends that skip destructors, such as a
+/// handler of a deadly signal: async-signal-safe, and harmless to call twice.
+pub fn remove_all() {
+    for place in &KEPT {
+        let kept = place.swap(ptr::null_mut(), Ordering::AcqRel);
+        // SAFETY: null, or from `remember` and never freed.
+        let Some(kept) = (unsafe { kept.as_ref() }) else { continue };
+        let mut there = MaybeUninit::<libc::stat>::uninit();
+        // SAFETY: the path ends with NUL, and `there` has room; it is read only if it was filled.
+        unsafe {
+            if libc::lstat(kept.path.as_ptr(), there.as_mut_ptr()) == 0 {
+                let there = there.assume_init();
+                if (there.st_dev, there.st_ino) == kept.identity {
+                    libc::unlink(kept.path.as_ptr());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "socket_test.rs"]
+mod tests;
