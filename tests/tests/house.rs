@@ -212,6 +212,24 @@ fn nothing_unfinished_is_left() {
     );
 }
 
+/// They panic where what they write to is full or closed.
+#[test]
+fn nothing_that_ships_prints_by_macro() {
+    let macros = ["print!(", "println!(", "eprint!(", "eprintln!("];
+    let prints = |line: &str| {
+        macros.iter().any(|name| {
+            line.match_indices(name).any(|(at, _)| {
+                let before = line[..at].chars().next_back();
+                !before.is_some_and(|letter| letter.is_alphanumeric() || letter == '_')
+            })
+        })
+    };
+    assert!(prints("_ => eprintln!(\"x\"),") && !prints("blueprint!(x)"));
+    let offenders =
+        sources().into_iter().filter(|source| !source.is_test() && source.code().any(prints));
+    nobody("files that print by macro", offenders.map(|source| source.path).collect());
+}
+
 #[test]
 fn no_module_is_called_mod() {
     let offenders = sources().into_iter().filter(|source| source.path.ends_with("/mod.rs"));

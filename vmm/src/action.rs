@@ -115,6 +115,8 @@ pub enum ActionError {
 impl ActionError {
     pub fn kind(&self) -> ErrorKind {
         match self {
+            // By the cause, wherever it struck.
+            error if is_of_host(error) => ErrorKind::Host,
             ActionError::Setting(_)
             | ActionError::Boot(_)
             | ActionError::Log(_)
@@ -130,6 +132,32 @@ impl ActionError {
             ActionError::Build(_) => ErrorKind::Host,
         }
     }
+}
+
+/// What a host is out of, or cannot do, whatever it was asked for.
+const HOST_FAILURES: [i32; 9] = [
+    libc::EMFILE,
+    libc::ENFILE,
+    libc::ENOMEM,
+    libc::ENOBUFS,
+    libc::EAGAIN,
+    libc::EIO,
+    libc::ENOSPC,
+    libc::EDQUOT,
+    libc::ENOLCK,
+];
+
+/// Whether the error's cause is a host that has too little, or is broken: other arguments would not help.
+pub fn is_of_host(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let errno = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        if errno.is_some_and(|errno| HOST_FAILURES.contains(&errno)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// One line: what failed, and why.

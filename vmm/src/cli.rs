@@ -20,6 +20,7 @@ use crate::dialect::file::ConfigFileError;
 use crate::memory::{Pages, Size};
 use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
+use crate::observe::stderr;
 use crate::vm::config::Config;
 use crate::vm::spec::{BootSpec, MachineSpec, SettingError};
 
@@ -231,16 +232,21 @@ impl Args {
 /// Prints help or version, or the error as one line; returns the exit code.
 pub(crate) fn report(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // A closed stdout is the reader's choice.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return match error.print() {
+            // A closed stdout is the reader's choice.
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                stderr::say(&format!("vmm: error: cannot write to standard output: {error}"));
+                ExitCode::from(crate::FAILED)
+            }
+            _ => ExitCode::SUCCESS,
+        };
     }
     let text = error.to_string();
     // The first paragraph is the error; usage and hints follow.
     let lines: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
     let line = lines.join(" ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
-    eprintln!("vmm: error: {line}; see vmm --help");
+    stderr::say(&format!("vmm: error: {line}; see vmm --help"));
     ExitCode::from(crate::BAD_USAGE)
 }
 

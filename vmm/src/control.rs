@@ -208,7 +208,11 @@ impl Controller {
             // Readiness only: what they stand for is taken below.
             let _ = self.ends.event.read();
             while let Some(number) = signals.next() {
-                self.heed(number, &mut last_day);
+                match number {
+                    libc::SIGTSTP => self.stop_process(&signals),
+                    libc::SIGCONT => self.vm.iter().for_each(Vm::take_terminal),
+                    _ => self.heed(number, &mut last_day),
+                }
             }
             if let Some(mailbox) = &mailbox {
                 let _ = mailbox.event().read();
@@ -220,6 +224,13 @@ impl Controller {
         self.finish(&end);
         mailbox.iter().for_each(|mailbox| mailbox.close());
         Ok(end)
+    }
+
+    /// Stops with the terminal as its shell expects it.
+    fn stop_process(&self, signals: &Signals) {
+        self.vm.iter().for_each(Vm::give_terminal_back);
+        signals.stop_process();
+        self.vm.iter().for_each(Vm::take_terminal);
     }
 
     fn heed(&mut self, number: i32, last_day: &mut LastDay) {

@@ -142,9 +142,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// What was asked cannot be shown.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output")]
+struct OutputError(#[from] io::Error);
+
 /// Who reads our output has had enough.
 fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    let output = error.downcast_ref::<OutputError>();
+    output.is_some_and(|error| error.0.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
@@ -207,16 +213,20 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                 None => tell(&mut out, args.json, &client.get(&resource)?, show::latency)?,
             }
         }
-        Command::Metrics => out.write_all(client.text("/metrics")?.as_bytes())?,
+        Command::Metrics => {
+            let text = client.text("/metrics")?;
+            out.write_all(text.as_bytes()).map_err(OutputError)?;
+        }
         Command::Events => client.follow("/events", |bytes| {
             out.write_all(bytes)?;
             out.flush()
         })?,
         Command::Top { every } => {
             drop(out);
-            top::run(&mut client, std::time::Duration::from_secs(*every))?;
+            return top::run(&mut client, std::time::Duration::from_secs(*every));
         }
     }
+    out.flush().map_err(OutputError)?;
     Ok(())
 }
 
@@ -251,11 +261,12 @@ fn tell(
     json: bool,
     answer: &Value,
     show: fn(&Value) -> String,
-) -> io::Result<()> {
+) -> Result<(), OutputError> {
     match json {
-        true => writeln!(out, "{answer:#}"),
-        false => out.write_all(show(answer).as_bytes()),
+        true => writeln!(out, "{answer:#}")?,
+        false => out.write_all(show(answer).as_bytes())?,
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! of a machine), `vm/build.rs` (from wish to machine), `vcpu/run.rs` (the loop), `api/routes.rs` (the
 //! same by HTTP).
 
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))] // they panic when they fail
+
 mod action;
 mod api;
 pub mod cli;
@@ -44,6 +46,7 @@ const BAD_USAGE: u8 = 2;
 
 /// Everything, from the arguments to the exit code.
 pub fn main() -> ExitCode {
+    signals::survive_file_limits();
     let mut words = std::env::args_os();
     if let (Some(program), Some(first)) = (words.next(), words.next())
         && first == "ctl"
@@ -51,20 +54,22 @@ pub fn main() -> ExitCode {
         return ctl::main(std::iter::once(program).chain(words));
     }
     restore_terminal_on_panic();
+    signals::leave_clean_when_killed();
     let args = match Args::parse_from_args(std::env::args_os()) {
         Ok(args) => args,
         Err(error) => return cli::report(&error),
     };
-    match run(args) {
+    let log = Log::start();
+    match run(args, &log) {
         Ok(end) => {
             match end {
                 End::GuestOff | End::Quit | End::Killed => tracing::info!("{end}"),
-                _ => eprintln!("vmm: {end}"),
+                _ => log.last_words(&end.to_string()),
             }
             ExitCode::from(end.exit_code())
         }
         Err(failure) => {
-            report(&*failure.error);
+            log.last_words(&format!("error: {}", action::one_line(&*failure.error)));
             ExitCode::from(failure.code)
         }
     }
@@ -79,12 +84,14 @@ fn failed(error: impl Into<Box<dyn Error>>) -> Failure {
     Failure { error: error.into(), code: FAILED }
 }
 
+/// Other arguments or files are the cure, unless the host is what failed.
 fn bad_usage(error: impl Into<Box<dyn Error>>) -> Failure {
-    Failure { error: error.into(), code: BAD_USAGE }
+    let error = error.into();
+    let code = if action::is_of_host(&*error) { FAILED } else { BAD_USAGE };
+    Failure { error, code }
 }
 
-fn run(args: Args) -> Result<End, Failure> {
-    let log = Log::start();
+fn run(args: Args, log: &Log) -> Result<End, Failure> {
     log.set(&args.log()).map_err(bad_usage)?;
     // Before any thread starts, so that only the main loop sees them.
     let signals = Signals::block().map_err(failed)?;
@@ -100,7 +107,8 @@ fn run(args: Args) -> Result<End, Failure> {
         }
     };
     let mut controller =
-        Controller::new(id, args.config(), log, events, args.start_times()).map_err(failed)?;
+        Controller::new(id, args.config(), log.clone(), events, args.start_times())
+            .map_err(failed)?;
     for action in args.into_actions().map_err(bad_usage)? {
         controller.act(action).map_err(|error| match error.kind() {
             ErrorKind::Host => failed(error),
@@ -116,7 +124,7 @@ fn run(args: Args) -> Result<End, Failure> {
 }
 
 fn report(error: &dyn Error) {
-    eprintln!("vmm: error: {}", action::one_line(error));
+    observe::stderr::say(&format!("vmm: error: {}", action::one_line(error)));
 }
 
 /// A panic of any thread ends the process; the user's terminal must not stay raw.

@@ -1,5 +1,7 @@
 //! Signals as events of the main loop.
 
+mod deadly;
+
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -9,19 +11,35 @@ const ENDING: [libc::c_int; 2] = [libc::SIGINT, libc::SIGTERM];
 /// As those, unless who started the process had them ignored, as `nohup` does.
 const ENDING_IF_HEARD: [libc::c_int; 2] = [libc::SIGHUP, libc::SIGQUIT];
 
-/// The signals that ask a process to end, read from a descriptor instead of interrupting a thread.
+pub use deadly::leave_clean_when_killed;
+
+/// Lets a write beyond the limit on file sizes fail, instead of killing the process. Call it before
+/// anything is written.
+pub fn survive_file_limits() {
+    ignore(libc::SIGXFSZ);
+}
+
+fn ignore(signal: libc::c_int) {
+    // SAFETY: no handler is installed, and no memory involved.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// The signals that ask a process to end, or tell that it is stopped or goes on, read from a descriptor instead of interrupting a thread.
 pub struct Signals(OwnedFd);
 
 impl Signals {
     /// Blocks the signals in the calling thread and all it will start, so call it first.
     pub fn block() -> io::Result<Signals> {
+        // Reading from a terminal in its background fails then, instead of stopping the process.
+        ignore(libc::SIGTTIN);
+        let stopping = [libc::SIGTSTP].into_iter().filter(|&signal| !is_ignored(signal));
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: `set` is written by sigemptyset before anything reads it; the descriptor that
         // signalfd returns is checked, and owned by nobody else.
         unsafe {
             libc::sigemptyset(set.as_mut_ptr());
             let heard = ENDING_IF_HEARD.into_iter().filter(|&signal| !is_ignored(signal));
-            for signal in ENDING.into_iter().chain(heard) {
+            for signal in ENDING.into_iter().chain(heard).chain(stopping).chain([libc::SIGCONT]) {
                 libc::sigaddset(set.as_mut_ptr(), signal);
             }
             let errno = libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
@@ -45,11 +63,36 @@ impl Signals {
         // SAFETY: the kernel writes whole records only, so `info` is initialised.
         (got == len as isize).then(|| unsafe { info.assume_init() }.ssi_signo as i32)
     }
+
+    /// Stops the process as SIGTSTP does that nobody took; returns when it goes on. It is not stopped
+    /// if nobody could make it go on.
+    pub fn stop_process(&self) {
+        let_through(libc::SIGTSTP);
+    }
 }
 
 impl AsRawFd for Signals {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+}
+
+/// Ends the process by a signal that was read, as if nobody had; returns if it is one that does not end it.
+pub fn die_by(signal: libc::c_int) {
+    let_through(signal);
+}
+
+/// Sends the calling thread a signal that is blocked, and unblocks it for that moment.
+fn let_through(signal: libc::c_int) {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `set` is written by sigemptyset before anything reads it; the process ends, or stops as
+    // a whole, while its signal is unblocked.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        libc::raise(signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), std::ptr::null_mut());
+        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
     }
 }
 

@@ -119,6 +119,16 @@ impl Vm {
         self.registry.nics()
     }
 
+    /// Gives the console's terminal back until [`Vm::take_terminal`], as the process is about to stop.
+    pub fn give_terminal_back(&self) {
+        self.board.console.suspend();
+    }
+
+    /// Lets the console take its terminal if that is ours again.
+    pub fn take_terminal(&self) {
+        self.board.console.resume();
+    }
+
     /// Presses the guest's ACPI power button.
     pub fn press_power_button(&self) {
         self.board.power_button.press();

@@ -13,6 +13,8 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
+use super::OutputError;
+
 /// How long an answer may take; a start reads kernels from slow disks.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -94,7 +96,7 @@ impl Client {
             let mut body = judge(sender.send_request(request).await?).await?;
             while let Some(frame) = body.frame().await {
                 if let Some(bytes) = frame?.data_ref() {
-                    take(bytes)?;
+                    take(bytes).map_err(OutputError)?;
                 }
             }
             Ok(())

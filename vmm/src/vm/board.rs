@@ -58,7 +58,7 @@ pub struct Board {
     pub pci: Arc<PciBus>,
     pub power_button: PowerButton,
     pub keyboard: Arc<I8042>,
-    console: Console,
+    pub console: Console,
 }
 
 impl Board {
