@@ -5,6 +5,7 @@ pub mod by_hand;
 pub mod connection;
 #[cfg(test)]
 mod openapi;
+mod refusals;
 pub mod routes;
 pub mod server;
 pub mod socket;

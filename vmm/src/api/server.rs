@@ -21,6 +21,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::connection::Patient;
+use super::refusals;
 use super::routes::{self, Answer, Asked, Refused};
 use super::socket::ApiSocket;
 use crate::action::{ActionError, Call, ErrorKind, Mailbox, Outcome};
@@ -182,6 +183,7 @@ impl Server {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Content> {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
         match self.try_answer(request).await {
             Ok(Answer::Done) => respond(StatusCode::NO_CONTENT, None),
             Ok(Answer::Json(text)) => respond(StatusCode::OK, Some(text)),
@@ -192,6 +194,7 @@ impl Server {
             }
             Ok(Answer::Events(state)) => self.follow(state),
             Err(Fault { status, message }) => {
+                refusals::tell(&method, &uri, status, &message);
                 let body = serde_json::json!({ "fault_message": message }).to_string();
                 let mut response = respond(status, Some(body));
                 if status == StatusCode::PAYLOAD_TOO_LARGE || status == StatusCode::REQUEST_TIMEOUT

@@ -1,0 +1,60 @@
+//! Refused requests in the log, bounded in number and length, as any client can cause them.
+
+use std::time::Instant;
+
+use device_core::guest_log::LogLimit;
+use hyper::{Method, StatusCode, Uri};
+
+/// Bytes of a method, a path and a message that are logged.
+const METHOD: usize = 16;
+const PATH: usize = 128;
+const MESSAGE: usize = 512;
+
+/// All clients together share it.
+static LIMIT: LogLimit = LogLimit::new();
+
+/// Logs what was asked, and why it was not done. Of a body only what the message quotes of it is told.
+pub fn tell(method: &Method, uri: &Uri, status: StatusCode, message: &str) {
+    let Some(suppressed) = LIMIT.admit(Instant::now()) else { return };
+    if suppressed > 0 {
+        tracing::warn!("{suppressed} more refused requests of the API were not logged");
+    }
+    tracing::warn!(
+        "API: {} {} is answered with {}: {}",
+        shown(method.as_str(), METHOD),
+        shown(uri.path(), PATH),
+        status.as_u16(),
+        shown(message, MESSAGE)
+    );
+}
+
+/// On one line without control characters, cut to `most` bytes.
+fn shown(text: &str, most: usize) -> String {
+    let mut shown = String::new();
+    for character in text.chars() {
+        let before = shown.len();
+        match character.is_control() {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+        if shown.len() > most {
+            shown.truncate(before);
+            shown.push_str("...");
+            break;
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_send_is_one_short_line() {
+        assert_eq!(shown("/vm", PATH), "/vm");
+        assert_eq!(shown("a\n\u{1b}[2J\u{e4}", PATH), "a\\n\\u{1b}[2J\u{e4}");
+        assert_eq!(shown(&"\u{e4}".repeat(1000), 5), "\u{e4}\u{e4}...");
+        assert_eq!(shown("exact", 5), "exact");
+    }
+}
