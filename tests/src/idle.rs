@@ -1,13 +1,22 @@
-//! A kernel that does nothing, for tests of what happens around a guest.
+//! Kernels of a few bytes, for tests of what happens around a guest.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Puts an ELF kernel into `folder` whose only code halts for ever, entered as Linux's 64-bit
-/// protocol says.
+/// Puts an ELF kernel into `folder` that halts for ever.
 pub fn kernel(folder: &Path) -> Result<PathBuf> {
+    made(folder, "idle", &[0xf4, 0xeb, 0xfd]) // hlt, and back to it
+}
+
+/// One that writes `x` to COM1 without pause.
+pub fn chatty(folder: &Path) -> Result<PathBuf> {
+    made(folder, "chatty", &[0x66, 0xba, 0xf8, 0x03, 0xb0, b'x', 0xee, 0xeb, 0xfd]) // out, and back
+}
+
+/// An ELF kernel whose only code is `code`, entered as Linux's 64-bit protocol says.
+fn made(folder: &Path, name: &str, code: &[u8]) -> Result<PathBuf> {
     const ENTRY: u64 = 0x100_0000;
     const CODE: usize = 0x800;
     let mut elf = vec![0u8; 0x1000];
@@ -25,8 +34,8 @@ pub fn kernel(folder: &Path) -> Result<PathBuf> {
     put(88, &ENTRY.to_le_bytes());
     put(96, &CODE.to_le_bytes());
     put(104, &CODE.to_le_bytes());
-    put(CODE, &[0xf4, 0xeb, 0xfd]); // hlt, and back to it
-    let path = folder.join("idle");
+    put(CODE, code);
+    let path = folder.join(name);
     fs::write(&path, elf).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }

@@ -89,7 +89,7 @@ pub struct Metrics {
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Serial {
-    /// File that output is written to.
+    /// File that output is written to, emptied first; or a FIFO, which needs no reader.
     #[serde(default)]
     pub serial_out_path: Option<String>,
     /// `stdio`, `none`, `file=PATH` or `socket=PATH`, as on the command line.
