@@ -10,7 +10,6 @@
 
 mod carrier;
 mod escape;
-mod line;
 mod source;
 #[cfg(test)]
 mod testing;
@@ -27,11 +26,11 @@ use device_core::socket::{BindError, ListeningSocket};
 use device_core::worker::{IoThread, Post};
 use serde::{Deserialize, Serialize};
 
+use crate::line::Line;
 use crate::serial::Serial;
 use carrier::{Carrier, Host};
 use source::Source;
 
-pub use line::Line;
 pub use tty::restore_terminal;
 
 /// Output that waits for a terminal, pipe or file.

@@ -18,6 +18,7 @@
 pub mod absent;
 pub mod console;
 pub mod i8042;
+mod line;
 mod ports;
 pub mod power;
 pub mod rtc;
@@ -30,6 +31,7 @@ pub use console::{
     Console, ConsoleSpec, OpenConsole, OpenConsoleError, ParseConsoleError, restore_terminal,
 };
 pub use i8042::{I8042, KeyboardNotReady};
+pub use line::Line;
 pub use power::{BoardEvents, PowerButton, PowerFacts, PowerRegisters, ResetControl};
 pub use rtc::Rtc;
 pub use serial::Serial;

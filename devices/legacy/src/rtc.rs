@@ -44,8 +44,6 @@ const UPDATE_WARNING: Duration = Duration::from_micros(244);
 /// update coming, still reads one moment.
 const STILL: Duration = Duration::from_millis(5);
 
-const SECONDS_PER_DAY: i64 = 86_400;
-
 /// The clock at its two ports: index and data.
 pub struct Rtc {
     core: Mutex<Core>,

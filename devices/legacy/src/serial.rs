@@ -10,7 +10,7 @@ use device_core::interrupt::IrqLine;
 use vm_superio::Trigger;
 use vm_superio::serial::SerialEvents;
 
-use crate::console::Line;
+use crate::line::Line;
 use crate::ports::{read_bytes, write_bytes};
 
 const IER: u8 = 1;

@@ -14,9 +14,9 @@ use device_core::worker::{Again, EventSet, Interest, Source as Event, Worker};
 use tracing::{debug, info, warn};
 
 use super::escape::{Escape, HELP, Key};
-use super::line::Line;
 use super::source::{Input, Source};
 use super::tty::{RawMode, runs_in_background};
+use crate::line::Line;
 use crate::serial::Serial;
 
 const BELL: Event = 0;

@@ -8,8 +8,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use vmm_sys_util::eventfd::EventFd;
-
 /// A terminal as it was before raw mode.
 struct Before {
     fd: RawFd,
@@ -125,12 +123,6 @@ fn is_in_background(fd: RawFd) -> bool {
     let foreground = unsafe { libc::tcgetpgrp(fd) };
     // SAFETY: always succeeds.
     foreground > 0 && foreground != unsafe { libc::getpgrp() }
-}
-
-/// The descriptor of an eventfd.
-pub(super) fn borrow(event: &EventFd) -> BorrowedFd<'_> {
-    // SAFETY: the descriptor is open as long as `event`, which the result borrows.
-    unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

@@ -95,7 +95,7 @@ impl Line {
     }
 
     /// Drops the bytes before `position`, and the memory that a burst took.
-    pub(super) fn forget_before(&self, position: u64) {
+    pub(crate) fn forget_before(&self, position: u64) {
         const IDLE_ROOM: usize = 4096;
         let mut state = self.lock();
         let count = position.min(state.end()).saturating_sub(state.start);
@@ -106,7 +106,7 @@ impl Line {
     }
 
     /// From now on nothing is kept: there is nobody to carry it.
-    pub(super) fn discard(&self) {
+    pub(crate) fn discard(&self) {
         let mut state = self.lock();
         state.limit = 0;
         let all = state.bytes.len();
@@ -115,25 +115,25 @@ impl Line {
     }
 
     /// The carrier goes to sleep, unless there is something beyond `position`; says whether it may.
-    pub(super) fn may_sleep(&self, position: u64) -> bool {
+    pub(crate) fn may_sleep(&self, position: u64) -> bool {
         let mut state = self.lock();
         state.carrier_sleeps = state.end() <= position;
         state.carrier_sleeps
     }
 
     /// Position of the oldest byte.
-    pub(super) fn oldest(&self) -> u64 {
+    pub(crate) fn oldest(&self) -> u64 {
         self.lock().start
     }
 
     /// Readable once rung; needs no reading if it is watched for edges.
-    pub(super) fn bell(&self) -> BorrowedFd<'_> {
-        super::tty::borrow(&self.bell)
+    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
+        device_core::kick::borrow(&self.bell)
     }
 
     /// How many bytes are held.
     #[cfg(test)]
-    pub(super) fn pending(&self) -> u64 {
+    pub(crate) fn pending(&self) -> u64 {
         self.lock().bytes.len() as u64
     }
 
