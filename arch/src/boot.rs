@@ -11,7 +11,9 @@
 mod bzimage;
 mod cmdline;
 mod elf;
+mod facts;
 mod file;
+mod image;
 mod initrd;
 mod kernel;
 mod linux;
@@ -21,26 +23,9 @@ mod pvh;
 mod samples;
 
 pub use cmdline::{Cmdline, CmdlineError, DEFAULT_CMDLINE};
+pub use facts::{Entry, EntryMode};
 pub use file::FileError;
+pub use image::{KernelError, KernelFormat};
 pub use initrd::{Initrd, InitrdError};
-pub use kernel::{Kernel, KernelError, KernelFormat};
+pub use kernel::Kernel;
 pub use plan::{BootPlan, LoadError, PlanError};
-
-/// Where and how the boot vCPU starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Address of the first instruction.
-    pub rip: u64,
-    /// Address of the zero page (goes to RSI) or of PVH's start info (goes to RBX).
-    pub boot_data: u64,
-    pub mode: EntryMode,
-}
-
-/// State of the CPU that the kernel's entry point expects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntryMode {
-    /// Linux's 64-bit boot protocol: long mode, memory mapped to itself.
-    Long64,
-    /// PVH: 32-bit protected mode, no paging.
-    Pvh32,
-}

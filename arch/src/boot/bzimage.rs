@@ -7,7 +7,7 @@ use linux_loader::loader::bootparam::{LOADED_HIGH, XLF_KERNEL_64, setup_header};
 use vm_memory::ByteValued;
 
 use super::file::InputFile;
-use super::kernel::{Image, KernelError, KernelFormat, Segment};
+use super::image::{Image, KernelError, KernelFormat, Segment};
 use crate::layout::HIGH_MEMORY;
 
 const MAGIC: &[u8] = b"HdrS";

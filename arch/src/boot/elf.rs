@@ -7,7 +7,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::file::InputFile;
-use super::kernel::{Image, KernelError, KernelFormat, Segment};
+use super::image::{Image, KernelError, KernelFormat, Segment};
 use crate::layout::{HIGH_MEMORY, HIGH_RAM};
 
 /// Linux's COMMAND_LINE_SIZE on x86 is 2048 with the NUL; an ELF file does not say it.

@@ -1,6 +1,7 @@
 //! Kernel files, whole, cut short, hostile, and not kernels at all.
 
 use super::*;
+use crate::boot::image::Segment;
 use crate::boot::samples::{
     self, CODE_LEN, Program, SETUP_LEN, bzimage, code, elf, note, open, put, vmlinux,
 };

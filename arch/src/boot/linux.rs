@@ -5,7 +5,7 @@ use linux_loader::loader::bootparam::{
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError};
 
-use super::plan::BootFacts;
+use super::facts::BootFacts;
 use crate::layout::{CMDLINE, ZERO_PAGE};
 
 /// "Undefined" boot loader, for those without a number of their own.

@@ -6,10 +6,12 @@ use std::io::{self, Seek, SeekFrom};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError};
 
 use super::cmdline::Cmdline;
+use super::facts::{BootFacts, Entry, EntryMode};
 use super::file::InputFile;
+use super::image::{KernelFormat, Segment};
 use super::initrd::Initrd;
-use super::kernel::{Kernel, KernelFormat, Segment};
-use super::{Entry, EntryMode, linux, pvh};
+use super::kernel::Kernel;
+use super::{linux, pvh};
 use crate::layout::{self, CMDLINE, CMDLINE_ROOM, MIB, PAGE_SIZE};
 use crate::memory_map;
 
@@ -124,13 +126,6 @@ impl BootPlan {
         };
         Ok(Entry { rip: image.entry, boot_data: boot_data.0, mode })
     }
-}
-
-/// What both boot protocols tell a kernel, each in its own form.
-pub(crate) struct BootFacts {
-    pub rsdp: GuestAddress,
-    pub initrd: Option<Segment>,
-    pub memory_map: Vec<memory_map::MapEntry>,
 }
 
 /// As high as the kernel allows, out of the way of a kernel that moves itself.
