@@ -1,6 +1,6 @@
 //! Seconds since 1970 to date and time of day and back, in the Gregorian calendar.
 
-pub const SECONDS_PER_DAY: i64 = 86_400;
+const SECONDS_PER_DAY: i64 = 86_400;
 
 const DAYS_PER_400_YEARS: i64 = 146_097;
 /// Days from 0000-03-01, where the counting below starts, to 1970-01-01.
