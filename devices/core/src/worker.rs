@@ -7,132 +7,28 @@
 #[cfg(any(test, feature = "testing"))]
 mod by_hand;
 mod fast;
+mod mailbox;
 mod set;
 mod slow;
+mod task;
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
 
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
-
-pub use vmm_sys_util::epoll::EventSet;
-
+use mailbox::Mailbox;
 use set::WorkerSet;
+use task::Poller;
+
+pub use task::{Again, Interest, Source, Worker};
+pub use vmm_sys_util::epoll::EventSet;
 
 /// Stack of a thread of the machine. With 2 MiB, Rust's default, it may lie just so that the host
 /// puts a huge page under it.
 pub const STACK: usize = 512 << 10;
-
-/// A file descriptor's name within one worker.
-pub type Source = u16;
-
-/// When a worker wants its next turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Again {
-    /// When one of its sources is ready, or after mail.
-    WhenReady,
-    /// Then, or earlier if a source is ready. Lane threads keep a wait of up to a millisecond
-    /// exactly; others are rounded up to milliseconds.
-    At(Instant),
-    /// After the others had theirs.
-    Now,
-}
-
-/// Something that an I/O thread owns and drives.
-pub trait Worker: Send + 'static {
-    /// First call on the thread: says which descriptors matter.
-    fn begin(&mut self, interest: &mut Interest<'_>) -> io::Result<()>;
-
-    /// Notes that a source is ready. May be called without cause: a source that was forgotten can
-    /// have an event left.
-    fn ready(&mut self, source: Source, readiness: EventSet);
-
-    /// Does a bounded share of work; follows every round of `ready`, every mail and every deadline.
-    fn run(&mut self, now: Instant, interest: &mut Interest<'_>) -> Again;
-}
-
-/// What a worker can say about the descriptors it waits for.
-pub struct Interest<'a> {
-    poller: &'a mut dyn Poller,
-    slot: u16,
-}
-
-impl Interest<'_> {
-    /// Watches `fd` under the name `source`. The set may hold `EDGE_TRIGGERED`; an edge-triggered
-    /// eventfd needs no read, since each write to it is an edge.
-    pub fn watch(&mut self, fd: BorrowedFd<'_>, source: Source, set: EventSet) -> io::Result<()> {
-        self.poller.add(fd.as_raw_fd(), token(self.slot, source), set)
-    }
-
-    /// Stops watching `fd`; must come before it is closed.
-    pub fn forget(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        self.poller.remove(fd.as_raw_fd())
-    }
-}
-
-/// The waiting half of a thread's loop.
-trait Poller {
-    fn add(&mut self, fd: RawFd, token: u32, set: EventSet) -> io::Result<()>;
-    fn remove(&mut self, fd: RawFd) -> io::Result<()>;
-}
-
-const fn token(slot: u16, source: Source) -> u32 {
-    (slot as u32) << 16 | source as u32
-}
-
-const fn slot_and_source(token: u32) -> (u16, Source) {
-    ((token >> 16) as u16, token as u16)
-}
-
-/// The slot that no worker gets: the thread's own mail.
-const MAIL: u32 = token(u16::MAX, 0);
-/// The same slot's other source: the thread's timer.
-const TIMER: u32 = token(u16::MAX, 1);
-
-type Job = Box<dyn FnOnce(&mut WorkerSet, &mut dyn Poller) + Send>;
-
-/// What a thread and its posts share.
-struct Mailbox {
-    jobs: Mutex<VecDeque<Job>>,
-    wake: EventFd,
-    quit: AtomicBool,
-    /// Stands in for the thread where there is none.
-    #[cfg(any(test, feature = "testing"))]
-    by_hand: Option<by_hand::Loop>,
-}
-
-impl Mailbox {
-    fn new() -> io::Result<Mailbox> {
-        Ok(Mailbox {
-            jobs: Mutex::default(),
-            wake: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
-            quit: AtomicBool::new(false),
-            #[cfg(any(test, feature = "testing"))]
-            by_hand: None,
-        })
-    }
-
-    fn put(&self, job: Job) {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).push_back(job);
-        self.ring();
-    }
-
-    fn take(&self) -> Option<Job> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-    }
-
-    /// Cannot fail but by overflow of the eventfd, and then it is readable already.
-    fn ring(&self) {
-        let _ = self.wake.write(1);
-    }
-}
 
 /// A thread that hosts workers; ends when the last handle and post are gone.
 #[derive(Clone)]
@@ -179,8 +75,7 @@ impl IoThread {
     /// thread.
     #[cfg(any(test, feature = "testing"))]
     pub fn by_hand() -> io::Result<IoThread> {
-        let by_hand = Some(by_hand::Loop::new()?);
-        let mailbox = Arc::new(Mailbox { by_hand, ..Mailbox::new()? });
+        let mailbox = Arc::new(Mailbox::by_hand()?);
         let end = End { mailbox: mailbox.clone(), thread: Mutex::default() };
         Ok(IoThread { mailbox, _end: Arc::new(end) })
     }

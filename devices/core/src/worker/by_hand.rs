@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vmm_sys_util::epoll::{Epoll, EpollEvent};
 
-use super::Poller;
 use super::set::WorkerSet;
+use super::task::Poller;
 
 /// Events taken from the kernel at once; what is left comes with the next turn.
 const EVENTS: usize = 32;

@@ -9,8 +9,9 @@ use std::time::Duration;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::timerfd::TimerFd;
 
+use super::mailbox::Mailbox;
 use super::set::{WorkerSet, wait_ms};
-use super::{MAIL, Mailbox, Poller, TIMER};
+use super::task::{MAIL, Poller, TIMER};
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 32;
@@ -70,7 +71,7 @@ impl Loop {
                         if self.mailbox.quit.load(Ordering::Acquire) {
                             return;
                         }
-                        workers.open(&self.mailbox, &mut self.epoll);
+                        self.mailbox.open(&mut workers, &mut self.epoll);
                     }
                     // Its worker is due, and its turn comes with the next round.
                     TIMER => {}

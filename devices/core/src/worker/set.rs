@@ -4,7 +4,9 @@ use std::any::Any;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{Again, EventSet, Interest, Mailbox, Poller, Worker, slot_and_source};
+use vmm_sys_util::epoll::EventSet;
+
+use super::task::{Again, Interest, Poller, Worker, slot_and_source};
 
 /// A worker whose type only its post knows.
 pub(super) trait AnyWorker: Worker {
@@ -102,13 +104,6 @@ impl WorkerSet {
         if let Some(Some(slot)) = self.slots.get_mut(usize::from(slot)) {
             slot.again = Again::Now;
             slot.worker.ready(source, readiness);
-        }
-    }
-
-    /// Does all mail.
-    pub fn open(&mut self, mailbox: &Mailbox, poller: &mut dyn Poller) {
-        while let Some(job) = mailbox.take() {
-            job(self, poller);
         }
     }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::epoll::EventSet;
 
+use super::mailbox::Mailbox;
 use super::set::{WorkerSet, wait_ms};
-use super::{MAIL, Mailbox, Poller};
+use super::task::{MAIL, Poller};
 
 pub(super) struct Loop {
     manager: EventManager<Workers>,
@@ -51,7 +52,7 @@ impl MutEventSubscriber for Workers {
 
     fn process(&mut self, events: Events, ops: &mut EventOps<'_>) {
         match events.data() {
-            MAIL => self.set.open(&self.mailbox, ops),
+            MAIL => self.mailbox.open(&mut self.set, ops),
             token => self.set.ready(token, events.event_set()),
         }
         self.wait = self.set.run(ops);
