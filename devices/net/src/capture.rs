@@ -20,7 +20,7 @@ use device_core::worker::{IoThread, Post};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::control::capture::{CaptureEnd, CaptureSpec, CaptureState};
-use crate::port::Outlook;
+use crate::link::Outlook;
 
 pub use tee::Tee;
 use writer::{Progress, Writer};

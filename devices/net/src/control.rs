@@ -14,6 +14,7 @@ use std::fs::File;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::event::{Listener, NicEvent};
 use crate::port::PortControl;
 use crate::rss::explain::MixedVersions;
 use crate::rss::{Explained, FlowKey};
@@ -106,27 +107,6 @@ pub trait NicControl: Send + Sync {
     fn set_listener(&self, listener: Option<Listener>) {
         self.port().set_listener(listener);
     }
-}
-
-/// Hears of [`NicEvent`]s.
-pub type Listener = Box<dyn Fn(NicEvent) + Send + Sync>;
-
-/// Something that happened to a card.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "event")]
-pub enum NicEvent {
-    /// The guest's driver has its first queues at work.
-    DriverReady,
-    /// The guest's driver has reset the card.
-    Reset(inspect::Reset),
-    /// The card stopped working by an error, until its driver resets it.
-    Failed,
-    /// The link as the guest sees it.
-    Link { up: bool },
-    /// Something goes wrong on purpose.
-    Fault { fault: Fault },
-    /// The capture ended by itself.
-    CaptureEnded,
 }
 
 /// One thing to go wrong so that a driver's recovery can be rehearsed. All end with the reset that

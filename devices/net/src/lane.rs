@@ -12,6 +12,7 @@ mod burst;
 mod incoming;
 mod outgoing;
 mod path;
+mod progress;
 
 #[cfg(test)]
 mod testing;
@@ -19,39 +20,25 @@ mod testing;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use device_core::GuestRam;
 use device_core::worker::{Again, EventSet, Interest, Source, Worker};
 
 use crate::backend::NetQueue;
+use crate::link::Link;
 use crate::pipeline::LaneCounters;
-use crate::port::Link;
 use crate::ring::{RxRing, TxRing};
 use crate::stage::delay::{Delays, Stopwatch};
 
 use incoming::Incoming;
 use outgoing::Outgoing;
 use path::Path;
-
-/// How long a frame may wait for room, in the backend or in the guest's buffers. Drivers take a
-/// transmit queue for dead after a few seconds.
-const PATIENCE: Duration = Duration::from_secs(1);
+use progress::Progress;
 
 const BACKEND: Source = 0;
 const TX_KICK: Source = 1;
 const RX_KICK: Source = 2;
-
-/// How a direction's share of a turn ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    /// Nothing to do until something is ready.
-    Idle,
-    /// There is more.
-    More,
-    /// Nothing to do until something is ready, or until then.
-    Wait(Instant),
-}
 
 /// One queue of a backend and the pair of rings plugged into it.
 pub struct Lane<T, R> {
@@ -272,11 +259,6 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
             None => Again::WhenReady,
         }
     }
-}
-
-/// When a frame that has waited since then is given up.
-fn patience_ends(since: Instant) -> Instant {
-    since.checked_add(PATIENCE).unwrap_or(since)
 }
 
 #[cfg(test)]

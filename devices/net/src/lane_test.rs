@@ -4,6 +4,7 @@ use std::io::{Read, Seek};
 
 use device_core::worker::IoThread;
 
+use super::progress::PATIENCE;
 use super::testing::Fixture;
 use super::*;
 use crate::capture::{Capture, Subject};

@@ -19,8 +19,10 @@
 pub mod backend;
 pub mod capture;
 pub mod control;
+mod event;
 pub mod frame;
 pub mod lane;
+pub mod link;
 pub mod mac;
 pub mod pipeline;
 pub mod port;

@@ -1,7 +1,6 @@
 //! What a card's front holds: a backend and its lanes, on threads of their own.
 
 mod control;
-mod link;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,8 +25,8 @@ use crate::stage::delay::Delays;
 use crate::stage::filter::ReceiveFilter;
 use crate::stage::limiter::{Allowances, Allowed, Limiter};
 
+pub use crate::link::{Link, Outlook};
 pub use control::PortControl;
-pub use link::{Link, Outlook};
 
 /// Why a port could not be opened.
 #[derive(Debug, thiserror::Error)]

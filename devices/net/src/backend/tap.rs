@@ -12,7 +12,7 @@ use crate::frame::Offloads;
 use crate::rss::steer::Steerer;
 use crate::rss::{Hasher, Steering};
 
-pub(crate) use open::is_gone;
+pub(crate) use ioctl::is_gone;
 pub use open::{OpenTapError, Opened, open_by_fds, open_by_name};
 pub use queue::Queue;
 

@@ -15,9 +15,9 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::pcapng;
 use super::record::Seen;
-use crate::control::NicEvent;
 use crate::control::capture::{CaptureEnd, CaptureSpec, CaptureState};
-use crate::port::Outlook;
+use crate::event::NicEvent;
+use crate::link::Outlook;
 
 /// Records per turn.
 const BUDGET: usize = 4096;

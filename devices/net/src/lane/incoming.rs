@@ -15,7 +15,7 @@ use device_core::GuestRam;
 
 use super::burst::{BUDGET, Burst};
 use super::path::Path;
-use super::{Progress, patience_ends};
+use super::progress::{Progress, patience_ends};
 use crate::backend::{QueueError, Room};
 use crate::frame::{HEAD, MAX_FRAME, RxFrame};
 use crate::pipeline::Throttle;

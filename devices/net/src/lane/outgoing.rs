@@ -6,7 +6,7 @@ use device_core::GuestRam;
 
 use super::burst::{BUDGET, Burst};
 use super::path::Path;
-use super::{Progress, patience_ends};
+use super::progress::{Progress, patience_ends};
 use crate::backend::QueueError;
 use crate::frame::TxFrame;
 use crate::pipeline::Throttle;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use device_core::worker::{EventSet, Worker};
 
 use super::*;
+use crate::lane::BACKEND;
 use crate::lane::burst::BUDGET_BYTES;
+use crate::lane::progress::PATIENCE;
 use crate::lane::testing::Fixture;
-use crate::lane::{BACKEND, PATIENCE};
 use crate::stage::limiter::Allowed;
 
 #[test]

@@ -1,6 +1,7 @@
 //! A lane with rings of a test's own on a scripted backend, and the test's own clock.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use device_core::kick::borrow;
 use device_core::testing::ram;

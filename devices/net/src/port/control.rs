@@ -5,10 +5,10 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::{Measured, NetPort};
 use crate::capture::{Capture, Subject};
-use crate::control::Listener;
 use crate::control::capture::{CaptureError, CaptureSpec, CaptureState};
 use crate::control::inspect::{Bucket, Counters, Hashed, RssState};
 use crate::control::latency::Latency;
+use crate::event::Listener;
 use crate::ring::{RxRing, TxRing};
 use crate::rss::hits::Hits;
 use crate::rss::{Protocol, Steering};

@@ -13,6 +13,12 @@ pub struct Interface {
     pub flags: c_int,
 }
 
+/// Whether an error of an open TAP says that there is nothing to talk to any more.
+pub fn is_gone(errno: c_int) -> bool {
+    use libc::{EBADF, EBADFD, ENODEV, ENOENT, ENOTTY, ENXIO};
+    matches!(errno, EBADFD | EBADF | ENODEV | ENXIO | ENOENT | ENOTTY)
+}
+
 /// Opens `/dev/net/tun`, attached to nothing yet.
 pub fn open_clone_device() -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::RawFd;
 
-use libc::{EBADF, EBUSY, EINVAL, ENODEV, ENOENT, ENOTTY, ENXIO, EPERM, c_int};
+use libc::{EBADF, EBUSY, EINVAL, EPERM, c_int};
 
 use super::ioctl::{self, Interfaces};
 use super::{Queue, Tap, tun_flags};
@@ -247,9 +247,4 @@ fn probe_offloads(tap: &File) -> io::Result<Offloads> {
         }
     }
     Ok(Offloads::empty())
-}
-
-/// Whether an error of an open TAP says that there is nothing to talk to any more.
-pub(crate) fn is_gone(errno: c_int) -> bool {
-    matches!(errno, libc::EBADFD | EBADF | ENODEV | ENXIO | ENOENT | ENOTTY)
 }

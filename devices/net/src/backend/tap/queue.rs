@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use libc::{c_int, iovec};
 
-use super::{ioctl, is_gone};
+use super::ioctl::{self, is_gone};
 use crate::backend::{NetQueue, QueueError, Room, vnet_hdr};
 use crate::frame::{HEAD, RxFrame, TxFrame};
 use crate::scatter::MAX_PIECES;

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::control::{Listener, NicEvent};
+use crate::event::{Listener, NicEvent};
 
 type OnChange = Box<dyn Fn() + Send>;
 
