@@ -8,6 +8,9 @@
 //! Who holds the lock may wait for lanes; lanes never wait for the lock.
 
 mod access;
+pub mod queues;
+pub mod settings;
+pub mod totals;
 mod upkeep;
 
 use std::io;
@@ -21,6 +24,7 @@ use device_core::guest_warn;
 use device_core::interrupt::MsiSet;
 use device_core::ram_window::RamWindow;
 use net::control::NicEvent;
+use net::control::inspect::Reset;
 use net::mac::MacAddr;
 use net::port::NetPort;
 use net::spec::NicSpec;
@@ -28,18 +32,16 @@ use net::stage::filter::ReceiveFilter;
 use net::stage::segment;
 
 use crate::admin::events::{EventQueue, Hints};
-use crate::admin::features::{MAX_MTU, Settings};
 use crate::admin::queue::AdminQueue;
-use crate::admin::queues::Queues;
-use crate::admin::stats::{Allowances, Totals};
 use crate::alarm::Alarm;
 use crate::doorbells::Doorbells;
 use crate::faults::{Mischief, Plan};
-use crate::inspect;
 use crate::registers::ResetReason;
 use crate::ring::{Rx, Tx, Vector};
 
-use access::Bases;
+use queues::Queues;
+use settings::{MAX_MTU, Settings};
+use totals::{Allowances, Totals};
 
 /// Everything of the card that its device, its attendant and its commands share.
 pub struct Card {
@@ -87,6 +89,14 @@ pub struct Control {
     pub(crate) resets: u64,
     pub(crate) last_reset: Option<ResetReason>,
     pub(crate) plan: Plan,
+}
+
+/// Ring addresses as written, until a CAPS register takes them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bases {
+    commands: u64,
+    answers: u64,
+    events: u64,
 }
 
 impl Control {
@@ -239,7 +249,7 @@ impl Card {
         control.last_reset = Some(reason);
         control.resets = control.resets.wrapping_add(1);
         self.clear(control, now);
-        self.port.outlook().tell(NicEvent::Reset(inspect::reset(reason)));
+        self.port.outlook().tell(NicEvent::Reset(reset_of(reason)));
         control.resetting = true;
         control.reset_finished = false;
     }
@@ -305,4 +315,9 @@ impl Card {
         });
         self.alarm.call();
     }
+}
+
+/// A reset by the driver, for people.
+pub fn reset_of(reason: ResetReason) -> Reset {
+    Reset { code: Some(reason.0), reason: reason.name() }
 }

@@ -9,7 +9,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::cells::Cells;
 use crate::page::{Page, WINDOW};
-use crate::quiet::{self, Quiet, Register, RxDoorbell};
+use crate::quiet::{Quiet, Register, RxDoorbell};
 use crate::registers::{self, Place, QUIET, QUIET_LEN};
 use crate::ring::{SqDoorbell, Vector};
 
@@ -41,11 +41,12 @@ impl Doorbells {
         let cells = Cells::new(windows.allocate(QUIET_LEN)?);
         let quiet = Arc::new(Quiet::new(cells, pairs));
         let register = |pair, which| Register::new(quiet.clone(), pair, which);
-        let rx = |pair| Ok(Arc::new(RxDoorbell::new(waker()?, register(pair, quiet::RX_DOORBELL))));
+        let rx =
+            |pair| Ok(Arc::new(RxDoorbell::new(waker()?, register(pair, registers::RX_DOORBELL))));
         let rx = (0..pairs).map(rx).collect::<io::Result<_>>()?;
         let vector = |pair: u16| {
             let msi = msi.vector(pair.checked_add(1)?)?;
-            Some(Arc::new(Vector::new(msi, register(pair, quiet::UNMASK))))
+            Some(Arc::new(Vector::new(msi, register(pair, registers::UNMASK))))
         };
         let vectors = (0..pairs).map_while(vector).collect();
         Ok(Doorbells { pages, quiet, rx, vectors })

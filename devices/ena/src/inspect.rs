@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use net::control::inspect::{
-    Completions, Condition, Driver, Inspection, ManagementRing, Pair, Place, Reset, Ring,
+    Completions, Condition, Driver, Inspection, ManagementRing, Pair, Place, Ring,
 };
 use net::control::{ExplainError, Fault, NicControl, NoSuchFault};
 use net::port::PortControl;
@@ -11,10 +11,9 @@ use net::rss::{Explained, FlowKey};
 use net::spec::Model;
 
 use crate::abi::group;
-use crate::admin::queues::Cq;
-use crate::card::{Card, Control};
+use crate::card::queues::Cq;
+use crate::card::{Card, Control, reset_of};
 use crate::device::Ena;
-use crate::registers::ResetReason;
 use crate::ring::Direction;
 
 /// Bytes of a descriptor in RAM, and of a word of a completion.
@@ -42,7 +41,7 @@ impl Card {
             allowed: self.port.allowed(),
             allowances: self.port.allowances(),
             resets: control.resets,
-            last_reset: control.last_reset.map(reset),
+            last_reset: control.last_reset.map(reset_of),
             faults: self.faults(control),
             capture: self.port.capture(),
             measures_latency: self.port.measures_latency(),
@@ -111,11 +110,6 @@ impl Card {
             vector: *vector,
         })
     }
-}
-
-/// A reset by the driver, for people.
-pub fn reset(reason: ResetReason) -> Reset {
-    Reset { code: Some(reason.0), reason: reason.name() }
 }
 
 fn driver(control: &Control) -> Driver {

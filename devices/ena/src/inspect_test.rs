@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use net::control::NicEvent;
 use net::control::capture::{CaptureEnd, CaptureSpec};
+use net::control::inspect::Reset;
 use net::control::latency::Latency;
 use net::rss::{Protocol, Steering};
 use net::stage::limiter::Allowed;

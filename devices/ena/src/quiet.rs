@@ -14,13 +14,8 @@ use device_core::kick::borrow;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::cells::Cells;
+use crate::registers::{QUIET_STRIDE, RX_DOORBELL, UNMASK};
 use crate::ring::SqDoorbell;
-
-/// Bytes from one pair's registers to the next's, which are another lane's: a cache line.
-pub const STRIDE: u64 = 64;
-/// Registers of a pair.
-pub const UNMASK: u64 = 0;
-pub const RX_DOORBELL: u64 = 4;
 
 /// The registers of some pairs.
 pub struct Quiet {
@@ -79,7 +74,7 @@ impl Register {
 }
 
 fn offset(pair: u16, register: u64) -> u64 {
-    u64::from(pair).wrapping_mul(STRIDE).wrapping_add(register)
+    u64::from(pair).wrapping_mul(QUIET_STRIDE).wrapping_add(register)
 }
 
 /// A receive queue's doorbell. Only the queue's lane looks at it.

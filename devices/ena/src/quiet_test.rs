@@ -9,8 +9,8 @@ use device_core::testing::TestWindow;
 use net::control::NicControl;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{Naps, RX_DOORBELL, STRIDE, UNMASK};
-use crate::registers::{QUIET, REGISTERS};
+use super::{Naps, RX_DOORBELL, UNMASK};
+use crate::registers::{QUIET, QUIET_STRIDE, REGISTERS};
 use crate::testing::bench::BAR0;
 use crate::testing::driver::{Driver, Queue};
 
@@ -37,7 +37,7 @@ impl Fixture {
     }
 
     fn unmask(&self, value: u32) {
-        self.window.memory().write_obj(value, GuestAddress(STRIDE + UNMASK)).unwrap();
+        self.window.memory().write_obj(value, GuestAddress(QUIET_STRIDE + UNMASK)).unwrap();
     }
 
     /// Posts a buffer, and tells of it in memory.

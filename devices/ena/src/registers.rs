@@ -3,8 +3,6 @@
 use device_core::bus::Width;
 use device_core::registers::RegisterMap;
 
-use crate::quiet::{self, STRIDE};
-
 /// Indices of the BARs.
 pub const REGISTERS: u8 = 0;
 pub const MSIX: u8 = 1;
@@ -20,6 +18,11 @@ pub const PAIRS: u64 = 128;
 /// Unmask registers and receive doorbells of all pairs.
 pub const QUIET: u64 = PAGE;
 pub const QUIET_LEN: u64 = 2 * PAGE;
+/// Bytes from one pair's registers to the next's, which are another lane's: a cache line.
+pub const QUIET_STRIDE: u64 = 64;
+/// Registers of a pair there.
+pub const UNMASK: u64 = 0;
+pub const RX_DOORBELL: u64 = 4;
 /// Where the pages of pairs begin, and the register in each.
 const PAIR_PAGES: u64 = QUIET + QUIET_LEN;
 pub const TX_DOORBELL: u64 = 0;
@@ -123,10 +126,10 @@ impl Place {
             return FIXED.find(offset, width).map(Place::Fixed);
         };
         let Some(beyond) = beyond.checked_sub(QUIET_LEN) else {
-            let pair = (beyond / STRIDE) as u16;
-            return match beyond % STRIDE {
-                quiet::UNMASK => Some(Place::Unmask(pair.wrapping_add(1))),
-                quiet::RX_DOORBELL => Some(Place::RxDoorbell(pair)),
+            let pair = (beyond / QUIET_STRIDE) as u16;
+            return match beyond % QUIET_STRIDE {
+                UNMASK => Some(Place::Unmask(pair.wrapping_add(1))),
+                RX_DOORBELL => Some(Place::RxDoorbell(pair)),
                 _ => None,
             };
         };
@@ -145,8 +148,8 @@ impl Place {
         let offset = match self {
             Place::Fixed(_) | Place::Unmask(0) => return SINK,
             Place::TxDoorbell(pair) => page(pair).wrapping_add(TX_DOORBELL),
-            Place::RxDoorbell(pair) => quiet_of(pair).wrapping_add(quiet::RX_DOORBELL),
-            Place::Unmask(vector) => quiet_of(vector.wrapping_sub(1)).wrapping_add(quiet::UNMASK),
+            Place::RxDoorbell(pair) => quiet_of(pair).wrapping_add(RX_DOORBELL),
+            Place::Unmask(vector) => quiet_of(vector.wrapping_sub(1)).wrapping_add(UNMASK),
         };
         offset as u32
     }
@@ -154,7 +157,7 @@ impl Place {
 
 /// Offset of a pair's registers among those that need no trap.
 pub fn quiet_of(pair: u16) -> u64 {
-    QUIET.wrapping_add(STRIDE.wrapping_mul(pair.into()))
+    QUIET.wrapping_add(QUIET_STRIDE.wrapping_mul(pair.into()))
 }
 
 /// Offset of a pair's page.

@@ -3,19 +3,15 @@
 use std::time::Instant;
 
 use net::frame::Offloads;
-use net::spec::ENA_MTU_RANGE;
 
-use super::{llq, rss};
+use super::llq;
 use crate::abi::{Command, Payload, Refusal, SET_PAYLOAD, feature, group};
+use crate::card::settings::MIN_MTU;
 use crate::card::{Card, Control};
 use crate::host_info::HostInfo;
-
 use crate::registers::{ADDRESS_BITS, VERSION};
-use crate::ring::{DELAY_UNIT_US, LlqPolicy, MAX_BUFFERS};
+use crate::ring::{DELAY_UNIT_US, MAX_BUFFERS};
 
-/// Largest MTU, unless the user said less, and the smallest that drivers use.
-pub const MAX_MTU: u16 = *ENA_MTU_RANGE.end();
-pub const MIN_MTU: u16 = *ENA_MTU_RANGE.start();
 /// Deepest I/O rings.
 pub const TX_DEPTH: u16 = 1024;
 pub const RX_DEPTH: u16 = 8192;
@@ -30,22 +26,6 @@ const CAPABILITIES: u32 = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 4;
 const LINK: [u32; 3] = [25_000, 0x10, 1 << 1];
 /// Receive checksums of IPv4 headers, of TCP and UDP over both, and the flow's hash.
 const RX_OFFLOADS: u32 = 0xf;
-
-/// What a driver set, until the next reset.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub mtu: u16,
-    pub llq: Option<LlqPolicy>,
-    pub rss: rss::Settings,
-    pub host: Option<HostInfo>,
-}
-
-impl Settings {
-    /// As after a reset.
-    pub fn new(max_mtu: u16) -> Settings {
-        Settings { mtu: max_mtu, llq: None, rss: rss::Settings::default(), host: None }
-    }
-}
 
 impl Card {
     /// Features as a bitmap; exactly those that the functions below know.

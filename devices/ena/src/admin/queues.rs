@@ -9,6 +9,7 @@ use net::control::NicEvent;
 use crate::abi::{self, Command, Payload, Refusal};
 use crate::admin::features::{RX_DEPTH, TX_DEPTH};
 use crate::admin::llq;
+use crate::card::queues::{Cq, Queues, Sq};
 use crate::card::{Card, Control};
 use crate::registers::{Place, SINK};
 use crate::ring::{CqConfig, Direction, Placement, Rx, RxConfig, Tx, TxConfig, Vector};
@@ -20,63 +21,6 @@ const CONTIGUOUS: u8 = 1 << 0;
 /// Placements of a submission queue.
 const HOST: u8 = 1;
 const DEVICE: u8 = 3;
-
-/// A completion queue.
-#[derive(Clone, Debug)]
-pub struct Cq {
-    pub config: CqConfig,
-    /// `None`: the driver polls.
-    pub vector: Option<u16>,
-    /// A submission queue completes to it.
-    pub attached: bool,
-}
-
-/// A submission queue; its ring is on a lane, or here while the card may do no DMA.
-pub struct Sq<R> {
-    pub cq: u16,
-    pub depth: u16,
-    pub llq: bool,
-    home: Option<R>,
-}
-
-/// All I/O queues, by index. Transmit and receive queues count separately.
-pub struct Queues {
-    pub cqs: Vec<Option<Cq>>,
-    pub tx: Vec<Option<Sq<Tx>>>,
-    pub rx: Vec<Option<Sq<Rx>>>,
-}
-
-impl Queues {
-    /// Room for `pairs` queues of each direction, and their completion queues.
-    pub fn new(pairs: u16) -> Queues {
-        let pairs = usize::from(pairs);
-        Queues {
-            cqs: (0..pairs.saturating_mul(2)).map(|_| None).collect(),
-            tx: (0..pairs).map(|_| None).collect(),
-            rx: (0..pairs).map(|_| None).collect(),
-        }
-    }
-
-    /// Whether a transmit queue is in the card's memory.
-    pub fn has_llq(&self) -> bool {
-        self.tx.iter().flatten().any(|sq| sq.llq)
-    }
-
-    /// Receive queues by index, up to the last that exists.
-    pub fn receivers(&self) -> u16 {
-        self.rx.iter().rposition(Option::is_some).map_or(0, |last| (last as u16).saturating_add(1))
-    }
-
-    fn cq(&mut self, index: u16) -> Option<&mut Cq> {
-        self.cqs.get_mut(usize::from(index))?.as_mut()
-    }
-
-    fn detach(&mut self, cq: u16) {
-        if let Some(cq) = self.cq(cq) {
-            cq.attached = false;
-        }
-    }
-}
 
 /// The lowest free place.
 fn free<T>(places: &[Option<T>]) -> Result<u16, Refusal> {

@@ -12,14 +12,6 @@ use super::{Card, Control};
 use crate::admin::queue::Ring;
 use crate::registers::{self, FIXED, Reg, ResetReason, status};
 
-/// Ring addresses as written, until a CAPS register takes them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Bases {
-    commands: u64,
-    answers: u64,
-    events: u64,
-}
-
 fn set_low(address: &mut u64, value: u32) {
     *address = *address & !0xffff_ffff | u64::from(value);
 }

@@ -9,8 +9,8 @@ use net::ring::{GuestFault, PutOff};
 
 use super::descriptor::PHASE; // entries have it in the same place
 use super::interrupt::Vector;
+use super::shared::{BadRing, Direction, check_ring};
 use super::source::phase_of;
-use super::{BadRing, Direction, check_ring};
 use crate::quiet::Naps;
 
 const NO_MEMORY: GuestFault = GuestFault("a part of the completion ring is not in memory");

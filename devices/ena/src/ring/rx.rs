@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use device_core::GuestRam;
 use device_core::memory::Span;
 use net::frame::RxFrame;
 use net::ring::{GuestFault, PutOff, RxRing};
@@ -13,10 +14,11 @@ use net::scatter::{Scatter, ScatterError};
 use net::stage::finish::{Findings, TransportCheck};
 use net::wire::layers::{L3, L4};
 
-use super::completion::Completions;
+use super::completion::{Completions, CqConfig};
 use super::descriptor::{FIRST, L3_IPV4, L3_IPV6, L4_TCP, L4_UDP, LAST, LEN, RxDescriptor, read};
-use super::{BadRing, Direction, FaultSink, MAX_BUFFERS, RxConfig, RxDoorbell, check_ring};
-use crate::quiet::Naps;
+use super::interrupt::Vector;
+use super::shared::{BadRing, Direction, FaultSink, MAX_BUFFERS, check_ring};
+use crate::quiet::{Naps, RxDoorbell};
 
 const WILD_TAIL: GuestFault = GuestFault("the doorbell is further than the ring is long");
 const NO_MEMORY: GuestFault = GuestFault("a part of the ring is not in memory");
@@ -33,6 +35,24 @@ const FRAGMENT: u32 = 1 << 15;
 const L4_CHECKED: u32 = 1 << 16;
 /// The buffer was used.
 const BUFFER: u32 = 1 << 30;
+
+/// What a receive queue is made of. Its descriptors are in RAM always.
+pub struct RxConfig {
+    /// The queue's index among receive queues, for messages.
+    pub index: u16,
+    /// Entries, a power of two.
+    pub depth: u16,
+    /// Address of the descriptors, aligned to 8.
+    pub base: u64,
+    /// Entries of 4 or 8 words.
+    pub completions: CqConfig,
+    pub memory: GuestRam,
+    /// At 0; it wakes the lane.
+    pub doorbell: Arc<RxDoorbell>,
+    /// `None`: the driver polls.
+    pub vector: Option<Arc<Vector>>,
+    pub faults: Arc<dyn FaultSink>,
+}
 
 /// A receive queue in work.
 pub struct Rx {

@@ -6,7 +6,7 @@ use net::ring::GuestFault;
 
 use super::descriptor::{LEN, TxDescriptor, read};
 use super::llq::{Entry, LlqPolicy};
-use super::{BadRing, check_ring};
+use super::shared::{BadRing, check_ring};
 
 const NO_MEMORY: GuestFault = GuestFault("a part of the ring is not in memory");
 const WRONG_PHASE: GuestFault = GuestFault("a descriptor below the tail has the wrong phase");

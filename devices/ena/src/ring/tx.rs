@@ -6,15 +6,19 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use device_core::GuestRam;
 use device_core::kick::borrow;
 use net::frame::{MAX_FRAME, MIN_FRAME, Offloads, TxFrame};
 use net::ring::{GuestFault, Next, PutOff, TxRing, TxToken};
 use net::stage::offload::{self, BadOffload, L3, L4, Request, TransportSum};
 
-use super::completion::Completions;
+use super::completion::{Completions, CqConfig};
 use super::descriptor::{Control, L3_IPV4, L3_IPV6, L4_TCP, L4_UDP, Meta, MetaUse};
-use super::source::Source;
-use super::{BadRing, Direction, FaultSink, Page, SqDoorbell, Stamp, TxConfig};
+use super::interrupt::Vector;
+use super::shared::{BadRing, Direction, FaultSink, SqDoorbell};
+use super::source::{Placement, Source};
+use crate::page::Page;
+use crate::stamp::Stamp;
 
 const WILD_TAIL: GuestFault = GuestFault("the doorbell is further than the ring is long");
 const NO_FIRST: GuestFault = GuestFault("a packet does not begin with its first descriptor");
@@ -30,6 +34,31 @@ const LINK_HEADERS: usize = 14 + 8;
 /// What a completion says of a packet that could not be sent.
 const SENT: u8 = 0;
 const MALFORMED: u8 = 1;
+
+/// What a transmit queue is made of.
+pub struct TxConfig {
+    /// The queue's index among transmit queues, for messages.
+    pub index: u16,
+    /// Entries, a power of two; ring entries and not descriptors in low-latency mode.
+    pub depth: u16,
+    pub placement: Placement,
+    /// Entries of 2 or 4 words.
+    pub completions: CqConfig,
+    pub memory: GuestRam,
+    /// At 0; it wakes the lane.
+    pub doorbell: Arc<SqDoorbell>,
+    /// Where the doorbell may be memory, to be looked at.
+    pub page: Option<Arc<Page>>,
+    /// The doorbell's.
+    pub stamp: Arc<Stamp>,
+    /// `None`: the driver polls.
+    pub vector: Option<Arc<Vector>>,
+    pub faults: Arc<dyn FaultSink>,
+    /// What the driver may leave to the device, as announced by feature 11 and able by the backend.
+    pub offloads: Offloads,
+    /// Largest MTU announced.
+    pub max_mtu: u16,
+}
 
 /// A transmit queue in work.
 pub struct Tx {

@@ -16,7 +16,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::bench::{Bench, MEMORY};
 use super::driver::{Driver, FATAL, Queue, READY, RESETTING, reg};
-use crate::quiet::STRIDE;
+use crate::registers::QUIET_STRIDE;
 use crate::registers::{page, quiet_of};
 
 const PAIRS: u16 = 2;
@@ -150,7 +150,7 @@ impl Guest {
                     (_, true) => bench.write(quiet_of(pair) + at, value),
                     // As if it were memory just now.
                     (2, false) => store(bench, 1 + usize::from(pair), 0, value),
-                    (_, false) => store(bench, 3, u64::from(pair) * STRIDE + at, value),
+                    (_, false) => store(bench, 3, u64::from(pair) * QUIET_STRIDE + at, value),
                 }
             }
             14 => bench.set_bus_master(!choices.byte().is_multiple_of(4)),
