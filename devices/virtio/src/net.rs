@@ -5,6 +5,7 @@ mod device;
 mod features;
 mod hash;
 mod inspect;
+mod refused;
 mod rx;
 mod tx;
 

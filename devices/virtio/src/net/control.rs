@@ -18,6 +18,7 @@ use net::scatter::{Scatter, ScatterError};
 use net::stage::filter::{MAX_TABLE, ReceiveFilter};
 use virtio_bindings::virtio_net::*;
 
+use super::refused::{BAD_LENGTH, BAD_VALUE, HOST_REFUSES, Refused, UNKNOWN};
 use super::rx::Rx;
 use super::tx::{OUTSIDE_RAM, Rest, Tx};
 use super::{features, hash};
@@ -98,15 +99,6 @@ pub struct Control {
     notice: Arc<dyn Notice>,
     log: LogLimit,
 }
-
-/// A command that is not carried out.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refused(&'static str);
-
-const UNKNOWN: Refused = Refused("unknown or not negotiated");
-pub(super) const BAD_LENGTH: Refused = Refused("of the wrong length");
-pub(super) const BAD_VALUE: Refused = Refused("with a value that cannot be");
-const HOST_REFUSES: Refused = Refused("not possible on this host");
 
 impl Control {
     pub fn new(

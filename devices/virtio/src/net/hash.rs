@@ -11,7 +11,7 @@ use net::rss::toeplitz::KEY_LEN;
 use net::rss::{Fields, Key, Protocol, Rss, Selection, Table};
 use virtio_bindings::virtio_net::*;
 
-use super::control::{BAD_LENGTH, BAD_VALUE, Refused};
+use super::refused::{BAD_LENGTH, BAD_VALUE, Refused};
 
 /// Entries of a table: as many as drivers have room for; older ones do not check.
 const MAX_TABLE: u16 = 128;
