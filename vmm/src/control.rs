@@ -3,15 +3,14 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use device_core::worker::EventSet;
 use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::action::{Action, ActionError, Instance, Mailbox, Outcome, Reply};
-use crate::end::End;
+use crate::end::{End, Ends};
 use crate::observe::events::{Event, Events};
 use crate::observe::logger::Log;
 use crate::observe::metrics::{Figures, MetricsFile, StartTimes};
@@ -20,29 +19,6 @@ use crate::vm::Vm;
 use crate::vm::config::Config;
 use crate::vm::nic::{NicAsk, NicReply};
 use crate::vm::state::State;
-
-/// Where any thread reports that the machine is over. The first report counts.
-pub struct Ends {
-    first: Mutex<Option<End>>,
-    event: EventFd,
-}
-
-impl Ends {
-    pub fn new() -> io::Result<Arc<Ends>> {
-        let event = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
-        Ok(Arc::new(Ends { first: Mutex::default(), event }))
-    }
-
-    pub fn report(&self, end: End) {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(end);
-        // It can fail only if full, and then it is readable.
-        let _ = self.event.write(1);
-    }
-
-    fn take(&self) -> Option<End> {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
 
 /// The one who handles actions: asks whether the state allows it, acts, answers.
 pub struct Controller {

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use client::{Client, ClientError};
+use client::{Client, ClientError, OutputError, nic_path};
 
 /// Drives a VMM by its API socket.
 #[derive(Debug, Parser)]
@@ -142,11 +142,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// What was asked cannot be shown.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot write to standard output")]
-struct OutputError(#[from] io::Error);
-
 /// Who reads our output has had enough.
 fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     let output = error.downcast_ref::<OutputError>();
@@ -228,10 +223,6 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     }
     out.flush().map_err(OutputError)?;
     Ok(())
-}
-
-fn nic_path(id: &str, part: &str) -> String {
-    format!("/network-interfaces/{id}{part}")
 }
 
 /// All cards of the machine, as the API shows each.

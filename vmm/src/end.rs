@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::vm::state::Event;
 
@@ -139,6 +142,33 @@ fn no_hardware(f: &mut fmt::Formatter<'_>, hardware: bool) -> fmt::Result {
         f,
         "; this host has no hardware virtualization (its KVM emulates the kernel mode of guests, incompletely), and that is why"
     )
+}
+
+/// Where any thread reports that the machine is over. The first report counts.
+pub struct Ends {
+    first: Mutex<Option<End>>,
+    /// Readable after a report.
+    pub(crate) event: EventFd,
+}
+
+impl Ends {
+    /// Nobody has reported anything; fails without a descriptor to spare.
+    pub fn new() -> io::Result<Arc<Ends>> {
+        let event = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
+        Ok(Arc::new(Ends { first: Mutex::default(), event }))
+    }
+
+    /// The machine is over, for this reason unless there was one before.
+    pub fn report(&self, end: End) {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(end);
+        // It can fail only if full, and then it is readable.
+        let _ = self.event.write(1);
+    }
+
+    /// The first report since this was asked last.
+    pub(crate) fn take(&self) -> Option<End> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 #[cfg(test)]

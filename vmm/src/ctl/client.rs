@@ -13,8 +13,6 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
-use super::OutputError;
-
 /// How long an answer may take; a start reads kernels from slow disks.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -147,4 +145,14 @@ async fn judge(response: Response<Incoming>) -> Result<Incoming, ClientError> {
         (None, StatusCode::PAYLOAD_TOO_LARGE) => "the request is too large".to_string(),
         (None, status) => format!("the VMM answers {status}"),
     }))
+}
+
+/// What was asked cannot be shown.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output")]
+pub struct OutputError(#[from] pub io::Error);
+
+/// The path of a card, or of a `part` of it that begins with `/`.
+pub fn nic_path(id: &str, part: &str) -> String {
+    format!("/network-interfaces/{id}{part}")
 }

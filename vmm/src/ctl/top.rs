@@ -11,8 +11,7 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use serde_json::Value;
 
-use super::client::{Client, ClientError};
-use super::nic_path;
+use super::client::{Client, ClientError, nic_path};
 use crate::signals::{self, Signals};
 use rates::{Look, Rates};
 

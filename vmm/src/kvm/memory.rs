@@ -1,14 +1,22 @@
 //! Memory slots.
 
+use std::io;
+
 use device_core::Ram;
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
-use super::vm::CreateError;
+/// A region that KVM did not take.
+pub(super) struct NotTaken {
+    pub start: u64,
+    /// In bytes.
+    pub len: u64,
+    pub source: io::Error,
+}
 
 /// Maps every region of `ram` into the VM, one slot each.
-pub(super) fn give(vm: &VmFd, ram: &Ram) -> Result<(), CreateError> {
+pub(super) fn give(vm: &VmFd, ram: &Ram) -> Result<(), NotTaken> {
     for (slot, region) in (0..).zip(ram.iter()) {
         let slot = kvm_userspace_memory_region {
             slot,
@@ -19,7 +27,7 @@ pub(super) fn give(vm: &VmFd, ram: &Ram) -> Result<(), CreateError> {
         };
         // SAFETY: the region is mapped at `userspace_addr`, and `vmm::vm::Vm` holds the memory
         // until after the VM's descriptor is closed.
-        unsafe { vm.set_user_memory_region(slot) }.map_err(|error| CreateError::Memory {
+        unsafe { vm.set_user_memory_region(slot) }.map_err(|error| NotTaken {
             start: slot.guest_phys_addr,
             len: slot.memory_size,
             source: error.into(),

@@ -34,7 +34,9 @@ pub fn create(kvm: &Kvm, ram: &Arc<Ram>) -> Result<Arc<VmFd>, CreateError> {
         .map_err(refused("the place of the identity map"))?;
     vm.set_tss_address(arch::layout::KVM_TSS as usize).map_err(refused("the place of the TSS"))?;
     vm.create_irq_chip().map_err(refused("interrupt controllers"))?;
-    memory::give(&vm, ram)?;
+    memory::give(&vm, ram).map_err(|memory::NotTaken { start, len, source }| {
+        CreateError::Memory { start, len, source }
+    })?;
     Ok(Arc::new(vm))
 }
 

@@ -16,8 +16,7 @@ use kvm_ioctls::VmFd;
 use pci::bus::PciBus;
 use pci::windows::Windows;
 
-use crate::control::Ends;
-use crate::end::End;
+use crate::end::{End, Ends};
 use crate::kvm::irq::Line;
 
 /// First of the power registers; the others count from it.

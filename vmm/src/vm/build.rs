@@ -18,7 +18,7 @@ use super::boot_timer::{self, BootTimer};
 use super::spec::{BootSpec, MachineSpec, VmSpec};
 use super::state::{Event, State};
 use super::{Registry, Vm};
-use crate::control::Ends;
+use crate::end::Ends;
 use crate::kvm::probe::{self, ProbeError};
 use crate::kvm::vcpu::{Vcpu, install_kick_handler};
 use crate::kvm::vm::CreateError;
