@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use tests::cargo;
 use tests::console::Console;
 use tests::machine::Hypervisor;
 use tests::net::Network;
-use tests::process::Owned;
+use tests::process::{Owned, stdout_of};
 
 /// A mistake and what is said about it.
 struct Row {
@@ -350,9 +351,27 @@ fn main() {
             told(refused_interface(spec, said, &folder)).map(|()| Completion::Completed)
         }));
     }
+    trials.push(Trial::test("the version tells the commit", || told(version_tells_the_commit())));
     let conclusion = libtest_mimic::run(&arguments, trials);
     drop(folder);
     conclusion.exit();
+}
+
+/// Of a checkout; an archive has none to tell, unless `$VMM_COMMIT` says it.
+fn version_tells_the_commit() -> Result<()> {
+    let Hypervisor::Vmm(vmm) = Hypervisor::ours()? else { bail!("no vmm") };
+    let said = stdout_of(Command::new(vmm).arg("--version"))?;
+    let git = |arguments: &[&str]| {
+        stdout_of(Command::new("git").args(arguments).current_dir(cargo::workspace()))
+    };
+    let commit = match std::env::var("VMM_COMMIT") {
+        Ok(given) => format!(" ({given})"),
+        Err(_) if !cargo::workspace().join(".git").exists() => String::new(),
+        Err(_) => format!(" ({:.12})", git(&["rev-parse", "HEAD"])?),
+    };
+    let expected = format!("vmm {}{commit}\n", env!("CARGO_PKG_VERSION"));
+    ensure!(said == expected, "it says {said:?}, not {expected:?}");
+    Ok(())
 }
 
 fn told(result: Result<()>) -> Result<(), Failed> {

@@ -48,7 +48,7 @@ Exit codes:
 
 /// Boots a Linux kernel in a virtual machine.
 #[derive(Debug, Parser)]
-#[command(name = "vmm", version, after_help = EXAMPLES)]
+#[command(name = "vmm", version = env!("VMM_VERSION"), after_help = EXAMPLES)]
 pub struct Args {
     /// Kernel to boot: a bzImage, or an ELF vmlinux
     #[arg(long, value_name = "FILE", required_unless_present_any = ["api_sock", "config_file"])]

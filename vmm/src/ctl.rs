@@ -18,7 +18,7 @@ use client::{Client, ClientError, OutputError, nic_path};
 
 /// Drives a VMM by its API socket.
 #[derive(Debug, Parser)]
-#[command(name = "vmm ctl", bin_name = "vmm ctl", version)]
+#[command(name = "vmm ctl", bin_name = "vmm ctl", version = env!("VMM_VERSION"))]
 pub struct Args {
     /// The VMM's API socket, as given to --api-sock
     #[arg(value_name = "SOCK")]

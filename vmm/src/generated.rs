@@ -8,9 +8,16 @@ use clap_complete::Shell;
 use crate::cli::Args;
 use crate::ctl;
 
+/// The version without the commit, which pages for many commits cannot tell.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// The whole command line.
 fn command() -> clap::Command {
-    Args::command().subcommand(ctl::command().name("ctl").bin_name("vmm ctl"))
+    Args::command().version(VERSION).subcommand(ctl().name("ctl").bin_name("vmm ctl"))
+}
+
+fn ctl() -> clap::Command {
+    ctl::command().version(VERSION)
 }
 
 fn page(command: clap::Command) -> Vec<u8> {
@@ -24,11 +31,10 @@ fn page(command: clap::Command) -> Vec<u8> {
 fn pages() -> Vec<(PathBuf, Vec<u8>)> {
     let man = Path::new("man");
     let mut pages = vec![(man.join("vmm.1"), page(command().name("vmm")))];
-    let all = ctl::command();
+    let all = ctl();
     for part in all.get_subcommands() {
         let name: &'static str = format!("vmm-ctl-{}", part.get_name()).leak();
-        let version = env!("CARGO_PKG_VERSION");
-        pages.push((man.join(format!("{name}.1")), page(part.clone().name(name).version(version))));
+        pages.push((man.join(format!("{name}.1")), page(part.clone().name(name).version(VERSION))));
     }
     pages.push((man.join("vmm-ctl.1"), page(all.name("vmm-ctl"))));
     pages
