@@ -20,17 +20,21 @@ use crate::scenario::{OFF, Scenario, finish, machine};
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
-    all.extend(Scenario::for_each_kernel("console::long_lines_arrive_whole_both_ways", long_lines));
-    all.push(Scenario::new("console::no_output_is_lost", much_output));
+    all.extend(Scenario::for_each_kernel(
+        "console::long_lines_and_much_output_arrive_whole",
+        much_both_ways,
+    ));
     all.push(Scenario::new("console::a_closed_input_is_no_end", closed_input));
-    all.push(Scenario::new("console::ctrl_a_x_quits_and_restores_the_terminal", quit));
     all.push(Scenario::new("console::sigterm_restores_the_terminal", terminated));
     all.push(Scenario::new("console::a_powered_off_guest_restores_the_terminal", powered_off));
-    all.push(Scenario::new("console::ctrl_a_a_sends_ctrl_a", escaped));
+    all.push(Scenario::new(
+        "console::ctrl_a_a_sends_ctrl_a_and_ctrl_a_x_quits_and_restores_the_terminal",
+        escaped,
+    ));
     all
 }
 
-fn long_lines(release: Release) -> Result<()> {
+fn much_both_ways(release: Release) -> Result<()> {
     let (mut running, mut shell) = machine(release)?.boot(None)?;
     // Far more at once than the 64 bytes of a serial port's FIFO.
     let line: String =
@@ -39,11 +43,6 @@ fn long_lines(release: Release) -> Result<()> {
         let echoed = shell.sh(&format!("echo {line}"))?;
         ensure!(echoed == line, "{} bytes came back as {}: {echoed}", line.len(), echoed.len());
     }
-    finish(&mut running, &mut shell)
-}
-
-fn much_output() -> Result<()> {
-    let (mut running, mut shell) = machine(Release::Guest6_12)?.boot(None)?;
     let count = 5000;
     let output = shell.sh_within(&format!("seq 1 {count}"), BOOT)?;
     let wanted: Vec<_> = (1..=count).map(|n| n.to_string()).collect();
@@ -117,12 +116,6 @@ impl OnTerminal {
         ensure!(after == self.before, "terminal modes {after:?}, before {:?}", self.before);
         Ok(())
     }
-}
-
-fn quit() -> Result<()> {
-    let mut machine = OnTerminal::boot()?;
-    machine.keyboard.write_all(b"\x01x")?;
-    machine.ends_with(0)
 }
 
 fn terminated() -> Result<()> {

@@ -18,18 +18,12 @@ use crate::scenario::{Scenario, Wired, eventually, long, machine};
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
     all.extend(Scenario::for_each_kernel(
-        "network::host_and_guest_ping_each_other",
-        ping_both_ways,
+        "network::pings_and_streams_arrive_and_the_driver_goes_and_comes_under_traffic",
+        life,
     ));
-    all.extend(Scenario::for_each_kernel("network::streams_arrive_as_they_were_sent", streams));
     all.extend(Scenario::for_each_kernel("network::frames_of_9000_bytes_go_whole", |release| {
         jumbo_frames(release, Model::Virtio, 8 << 20)
     }));
-    all.extend(Scenario::for_each_kernel("network::ethtool_shows_what_is_emulated", ethtool));
-    all.extend(Scenario::for_each_kernel(
-        "network::the_driver_goes_and_comes_under_traffic",
-        unbind_and_bind,
-    ));
     all.push(Scenario::new("network::two_cards_do_not_mix", || two_cards(Model::Virtio)));
     all.push(Scenario::new("network::a_tap_that_does_not_exist_is_made", new_tap));
     all.push(Scenario::new("network::a_guest_outlives_its_tap", lost_tap));
@@ -164,27 +158,20 @@ pub fn printed(mut program: Owned, limit: Duration) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
-fn ping_both_ways(release: Release) -> Result<()> {
+fn life(release: Release) -> Result<()> {
     let mut guest = Wired::boot(release, Model::Virtio, 1, 1500, |machine| machine.cpus(2))?;
     let tap = guest.tap.clone();
-    for address in [&tap.guest_ipv4, &tap.guest_ipv6] {
+    for (host, address) in tap.addresses() {
         guest.ping_guest(address, 5)?;
+        guest.ping_host(host, 5)?;
     }
-    for address in [&tap.host_ipv4, &tap.host_ipv6] {
-        guest.ping_host(address, 5)?;
-    }
-    guest.finish()
-}
-
-fn streams(release: Release) -> Result<()> {
-    let mut guest = Wired::boot(release, Model::Virtio, 1, 1500, |machine| machine.cpus(2))?;
-    let tap = guest.tap.clone();
     guest.streams_each_way(much(), &tap.host_ipv4, &tap.guest_ipv4)?;
     guest.streams_each_way(
         if long() { much() } else { 16 << 20 },
         &tap.host_ipv6,
         &tap.guest_ipv6,
     )?;
+    unbind_and_bind(&mut guest).context("while the driver goes and comes")?;
     guest.finish()
 }
 
@@ -210,53 +197,7 @@ pub fn jumbo_frames(release: Release, model: Model, bytes: u64) -> Result<()> {
     guest.finish()
 }
 
-fn ethtool(release: Release) -> Result<()> {
-    let mut guest = Wired::boot(release, Model::Virtio, 2, 1500, |machine| machine.cpus(2))?;
-
-    let driver = guest.shell.sh("ethtool -i eth0")?;
-    for line in ["driver: virtio_net", "bus-info: 0000:00:"] {
-        ensure!(driver.contains(line), "ethtool -i lacks {line:?}:\n{driver}");
-    }
-
-    let features = guest.shell.sh("ethtool -k eth0")?;
-    let on = [
-        "rx-checksumming: on",
-        "tx-checksumming: on",
-        "scatter-gather: on",
-        "tcp-segmentation-offload: on",
-        "tx-tcp-segmentation: on",
-        "tx-tcp6-segmentation: on",
-        "generic-receive-offload: on",
-    ];
-    for line in on {
-        ensure!(features.contains(line), "ethtool -k lacks {line:?}:\n{features}");
-    }
-
-    let channels = guest.shell.sh("ethtool -l eth0")?;
-    let combined: Vec<_> = channels.lines().filter(|line| line.starts_with("Combined:")).collect();
-    ensure!(
-        combined.len() == 2 && combined[0].ends_with('2'),
-        "ethtool -l shows no maximum of 2:\n{channels}"
-    );
-    guest.shell.sh("ethtool -L eth0 combined 1")?;
-    guest.reaches_guest()?;
-    guest.shell.sh("ethtool -L eth0 combined 2")?;
-    guest.reaches_guest()?;
-    let channels = guest.shell.sh("ethtool -l eth0")?;
-    ensure!(
-        channels.trim_end().ends_with('2'),
-        "two queue pairs are not in use again:\n{channels}"
-    );
-
-    let mac = guest.shell.sh("cat /sys/class/net/eth0/address")?;
-    ensure!(mac == guest.tap.mac, "the card's address is {mac}");
-    let carrier = guest.shell.sh("cat /sys/class/net/eth0/carrier")?;
-    ensure!(carrier == "1", "the link is down");
-    guest.finish()
-}
-
-fn unbind_and_bind(release: Release) -> Result<()> {
-    let mut guest = Wired::boot(release, Model::Virtio, 1, 1500, |machine| machine.cpus(2))?;
+fn unbind_and_bind(guest: &mut Wired) -> Result<()> {
     let driver = "/sys/bus/virtio/drivers/virtio_net";
     let device = guest.shell.sh(&format!("basename $(readlink -f {driver}/virtio*)"))?;
     let rounds = if long() { 50 } else { 5 };
@@ -267,8 +208,7 @@ fn unbind_and_bind(release: Release) -> Result<()> {
     }
     let tap = guest.tap.clone();
     guest.ping_guest(&tap.guest_ipv6, 3)?;
-    guest.streams_each_way(4 << 20, &tap.host_ipv4, &tap.guest_ipv4)?;
-    guest.finish()
+    guest.streams_each_way(4 << 20, &tap.host_ipv4, &tap.guest_ipv4)
 }
 
 pub fn two_cards(second_model: Model) -> Result<()> {

@@ -76,6 +76,9 @@ fn every_queue(release: Release, pairs: u16) -> Result<()> {
         })?;
     }
     guest.reaches_guest()?;
+    if pairs == 2 {
+        ethtool(&mut guest).context("what ethtool shows")?;
+    }
     guest.finish()
 }
 
@@ -84,4 +87,48 @@ fn sent_by(shell: &mut Shell, pair: u16) -> Result<u64> {
     let names = format!("tx_queue_{pair}_packets:|tx{pair}_kicks:");
     let line = shell.sh(&format!("ethtool -S eth0 | grep -E '{names}'"))?;
     Ok(line.split_whitespace().last().context("no counter")?.parse()?)
+}
+
+/// What the card's tools show of one with two queue pairs.
+fn ethtool(guest: &mut Wired) -> Result<()> {
+    let driver = guest.shell.sh("ethtool -i eth0")?;
+    for line in ["driver: virtio_net", "bus-info: 0000:00:"] {
+        ensure!(driver.contains(line), "ethtool -i lacks {line:?}:\n{driver}");
+    }
+
+    let features = guest.shell.sh("ethtool -k eth0")?;
+    let on = [
+        "rx-checksumming: on",
+        "tx-checksumming: on",
+        "scatter-gather: on",
+        "tcp-segmentation-offload: on",
+        "tx-tcp-segmentation: on",
+        "tx-tcp6-segmentation: on",
+        "generic-receive-offload: on",
+    ];
+    for line in on {
+        ensure!(features.contains(line), "ethtool -k lacks {line:?}:\n{features}");
+    }
+
+    let channels = guest.shell.sh("ethtool -l eth0")?;
+    let combined: Vec<_> = channels.lines().filter(|line| line.starts_with("Combined:")).collect();
+    ensure!(
+        combined.len() == 2 && combined[0].ends_with('2'),
+        "ethtool -l shows no maximum of 2:\n{channels}"
+    );
+    guest.shell.sh("ethtool -L eth0 combined 1")?;
+    guest.reaches_guest()?;
+    guest.shell.sh("ethtool -L eth0 combined 2")?;
+    guest.reaches_guest()?;
+    let channels = guest.shell.sh("ethtool -l eth0")?;
+    ensure!(
+        channels.trim_end().ends_with('2'),
+        "two queue pairs are not in use again:\n{channels}"
+    );
+
+    let mac = guest.shell.sh("cat /sys/class/net/eth0/address")?;
+    ensure!(mac == guest.tap.mac, "the card's address is {mac}");
+    let carrier = guest.shell.sh("cat /sys/class/net/eth0/carrier")?;
+    ensure!(carrier == "1", "the link is down");
+    Ok(())
 }

@@ -53,8 +53,14 @@ pub fn long() -> bool {
     std::env::var_os("VMM_LONG").is_some()
 }
 
-/// A machine of ours with the tools of tests.
+/// A machine of ours with the tools of tests, whose kernel keeps its messages to itself: where the
+/// CPU is emulated, to print them takes a third of a boot. `dmesg` has them all.
 pub fn machine(release: Release) -> Result<Machine> {
+    Ok(talkative(release)?.parameter("quiet"))
+}
+
+/// The same with a kernel that says on the console what it does.
+pub fn talkative(release: Release) -> Result<Machine> {
     Ok(Machine::new(Hypervisor::ours()?, release).tools(&[Tool::Ethtool, Tool::Traffic]))
 }
 

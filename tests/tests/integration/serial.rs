@@ -12,7 +12,7 @@ use tests::kernel::Release;
 use tests::machine::{BOOT, Running};
 use tests::net::Network;
 
-use crate::scenario::{OFF, Scenario, eventually, finish, machine};
+use crate::scenario::{OFF, Scenario, eventually, finish, machine, talkative};
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![
@@ -30,7 +30,7 @@ fn off(mut running: Running) -> Result<()> {
 fn file() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("console.log");
-    let running = machine(Release::Guest6_12)?
+    let running = talkative(Release::Guest6_12)?
         .argument("--serial")
         .argument(format!("file={}", path.display()))
         .start(None)?;
