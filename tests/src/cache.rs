@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 use crate::host;
+use crate::process::is_disk_full;
 
 /// Lower-case hexadecimal SHA-256.
 pub fn sha256(bytes: &[u8]) -> String {
@@ -43,14 +46,35 @@ pub struct Set {
 
 const MANIFEST: &str = "manifest.json";
 
+/// Where a set is made, on the disk of the cache. All of it goes if the set does not come about.
+pub struct Work {
+    part: TempDir,
+}
+
+impl Work {
+    /// What is in here becomes the set.
+    pub fn files(&self) -> PathBuf {
+        self.part.path().join("files")
+    }
+
+    /// For what it is made of.
+    pub fn scratch(&self) -> PathBuf {
+        self.part.path().join("scratch")
+    }
+}
+
+/// Begins the names of locks, and of folders where sets are made.
+const LOCK: &str = ".lock-";
+const PART: &str = ".part-";
+
 impl Set {
     /// Opens the set `name`, filling it first if it is missing or was made by another recipe.
     ///
-    /// `fill` puts files into the folder it gets and returns where they came from.
+    /// `fill` makes the files of the set and returns where they came from.
     pub fn open(
         name: &str,
         recipe: &str,
-        fill: impl FnOnce(&Path) -> Result<String>,
+        fill: impl FnOnce(&Work) -> Result<String>,
     ) -> Result<Self> {
         Self::open_below(&folder()?, name, recipe, fill)
     }
@@ -59,7 +83,7 @@ impl Set {
         cache: &Path,
         name: &str,
         recipe: &str,
-        fill: impl FnOnce(&Path) -> Result<String>,
+        fill: impl FnOnce(&Work) -> Result<String>,
     ) -> Result<Self> {
         let folder = cache.join(name);
         if let Some(set) = Self::load(&folder, recipe) {
@@ -70,26 +94,53 @@ impl Set {
         }
         fs::create_dir_all(cache)
             .with_context(|| format!("cannot make the cache folder {}", cache.display()))?;
-        let lock = File::create(cache.join(".lock")).context("cannot lock the cache")?;
-        lock.lock().context("cannot lock the cache")?;
+        let lock = lock(cache, name)?;
+        if lock.try_lock().is_err() {
+            eprintln!("waiting for another process that fetches {name}");
+            lock.lock().context("cannot lock the cache")?;
+        }
         // Another process may have filled it meanwhile.
         if let Some(set) = Self::load(&folder, recipe) {
             return Ok(set);
         }
-        let part = cache.join(format!("{name}.part"));
-        for old in [&part, &folder] {
-            if old.exists() {
-                fs::remove_dir_all(old)
-                    .with_context(|| format!("cannot remove {}", old.display()))?;
+        remove_left_behind(cache, name);
+        Self::make(cache, name, recipe, fill).map_err(|error| {
+            if is_disk_full(&error) {
+                let error = anyhow!("the disk of {} is full", cache.display());
+                return error.context(format!(
+                    "cannot fetch {name}; free space, or set VMM_CACHE to a folder elsewhere"
+                ));
             }
+            error.context(format!("cannot fetch {name}"))
+        })
+    }
+
+    fn make(
+        cache: &Path,
+        name: &str,
+        recipe: &str,
+        fill: impl FnOnce(&Work) -> Result<String>,
+    ) -> Result<Self> {
+        let folder = cache.join(name);
+        let part = tempfile::Builder::new()
+            .prefix(&format!("{PART}{name}-"))
+            .tempdir_in(cache)
+            .with_context(|| format!("cannot write to {}", cache.display()))?;
+        let work = Work { part };
+        let files = work.files();
+        fs::create_dir(&files)?;
+        let origin = fill(&work)?;
+        let mut sums = BTreeMap::new();
+        keep(&files, &files, &mut sums)?;
+        let manifest = Manifest { recipe: recipe.to_owned(), origin, files: sums };
+        let mut file = File::create(files.join(MANIFEST))?;
+        file.write_all(&serde_json::to_vec_pretty(&manifest)?)?;
+        file.sync_all()?;
+        if folder.exists() {
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("cannot remove {}", folder.display()))?;
         }
-        fs::create_dir(&part).with_context(|| format!("cannot make {}", part.display()))?;
-        let origin = fill(&part).with_context(|| format!("cannot fetch {name}"))?;
-        let mut files = BTreeMap::new();
-        sums(&part, &part, &mut files)?;
-        let manifest = Manifest { recipe: recipe.to_owned(), origin, files };
-        fs::write(part.join(MANIFEST), serde_json::to_vec_pretty(&manifest)?)?;
-        fs::rename(&part, &folder).with_context(|| format!("cannot fill {}", folder.display()))?;
+        fs::rename(&files, &folder).with_context(|| format!("cannot fill {}", folder.display()))?;
         Ok(Self { folder, manifest })
     }
 
@@ -144,18 +195,38 @@ impl Set {
     }
 }
 
-/// Sums of all files below `folder`, by their path from `root`.
-fn sums(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) -> Result<()> {
+/// Brings all files below `folder` to the disk, and returns their sums by their path from `root`.
+fn keep(root: &Path, folder: &Path, sums: &mut BTreeMap<String, String>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            sums(root, &path, found)?;
+            keep(root, &path, sums)?;
         } else {
             let name = path.strip_prefix(root)?.to_string_lossy().into_owned();
-            found.insert(name, sha256(&fs::read(&path)?));
+            sums.insert(name, sha256(&fs::read(&path)?));
+            File::open(&path)?.sync_all()?;
         }
     }
     Ok(())
+}
+
+/// The lock of a set: held while it is made, and gone with the process that holds it.
+fn lock(cache: &Path, name: &str) -> Result<File> {
+    File::create(cache.join(format!("{LOCK}{name}"))).context("cannot lock the cache")
+}
+
+/// Removes what processes that were killed left behind: whoever lives holds the lock of his set.
+fn remove_left_behind(cache: &Path, locked: &str) {
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+        let file = entry.file_name();
+        let set = file.to_str().and_then(|file| file.strip_prefix(PART)?.rsplit_once('-'));
+        let Some((set, _)) = set else { continue };
+        let held = (set != locked).then(|| lock(cache, set));
+        if held.is_none_or(|lock| lock.is_ok_and(|lock| lock.try_lock().is_ok())) {
+            // Whoever comes later tries again.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 #[cfg(test)]

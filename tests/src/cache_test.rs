@@ -1,13 +1,16 @@
 //! Tests of the cache: filled once, checked on every use.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
 use super::*;
 
-fn fill(folder: &Path) -> Result<String> {
-    fs::write(folder.join("file"), b"content")?;
+fn fill(work: &Work) -> Result<String> {
+    fs::write(work.files().join("file"), b"content")?;
     Ok("package 1.0".to_owned())
 }
 
-fn must_not_fill(_: &Path) -> Result<String> {
+fn must_not_fill(_: &Work) -> Result<String> {
     bail!("filled again")
 }
 
@@ -43,6 +46,87 @@ fn a_file_outside_the_manifest_is_refused() {
     let set = Set::open_below(cache.path(), "set", "1", fill).unwrap();
     fs::write(cache.path().join("set/other"), b"x").unwrap();
     assert!(set.read("other").is_err());
+}
+
+/// Names in the cache of all but locks.
+fn names(cache: &Path) -> Vec<String> {
+    let names = fs::read_dir(cache).unwrap().flatten().map(|entry| entry.file_name());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    names.filter(|name| !name.starts_with(LOCK)).collect()
+}
+
+#[test]
+fn a_fill_that_fails_leaves_nothing_and_no_worse_set() {
+    let cache = tempfile::tempdir().unwrap();
+    let fail = |work: &Work| -> Result<String> {
+        fill(work)?;
+        fs::create_dir_all(work.scratch().join("unpacked"))?;
+        bail!("interrupted")
+    };
+    assert!(Set::open_below(cache.path(), "set", "1", fail).is_err());
+    assert!(names(cache.path()).is_empty(), "{:?}", names(cache.path()));
+    Set::open_below(cache.path(), "set", "1", fill).unwrap();
+    assert!(Set::open_below(cache.path(), "set", "2", fail).is_err());
+    let old = Set::open_below(cache.path(), "set", "1", must_not_fill).unwrap();
+    assert_eq!(old.read("file").unwrap(), b"content");
+}
+
+#[test]
+fn what_killed_processes_left_goes_with_the_next_fill_but_not_what_is_being_made() {
+    let cache = tempfile::tempdir().unwrap();
+    for left in [".part-set-Ab1", ".part-kernel-6.1-Xy2", ".part-live-Zz3"] {
+        fs::create_dir_all(cache.path().join(left).join("scratch/unpacked")).unwrap();
+    }
+    for left in ["set", "kernel-6.1"] {
+        lock(cache.path(), left).unwrap();
+    }
+    let live = lock(cache.path(), "live").unwrap();
+    live.lock().unwrap();
+    Set::open_below(cache.path(), "set", "1", fill).unwrap();
+    let mut left = names(cache.path());
+    left.sort();
+    assert_eq!(left, [".part-live-Zz3", "set"]);
+}
+
+#[test]
+fn of_many_at_once_one_fills() {
+    let cache = tempfile::tempdir().unwrap();
+    let filled = AtomicU32::new(0);
+    let slowly = |work: &Work| -> Result<String> {
+        filled.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(50));
+        fill(work)
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| Set::open_below(cache.path(), "set", "1", slowly).unwrap());
+        }
+    });
+    assert_eq!(filled.into_inner(), 1);
+}
+
+#[test]
+fn a_full_disk_is_told_in_one_line_whoever_meets_it() {
+    let cache = tempfile::tempdir().unwrap();
+    let ours = |_: &Work| -> Result<String> {
+        fs::write("/dev/full", "x")?;
+        Ok(String::new())
+    };
+    let theirs = |_: &Work| -> Result<String> {
+        crate::process::quiet(std::process::Command::new("cp").args(["/etc/passwd", "/dev/full"]))?;
+        Ok(String::new())
+    };
+    let ours = Set::open_below(cache.path(), "set", "1", ours).err().unwrap();
+    let theirs = Set::open_below(cache.path(), "set", "1", theirs).err().unwrap();
+    for error in [ours, theirs] {
+        let wanted = format!(
+            "cannot fetch set; free space, or set VMM_CACHE to a folder elsewhere: \
+             the disk of {} is full",
+            cache.path().display()
+        );
+        assert_eq!(format!("{error:#}"), wanted);
+    }
+    assert!(names(cache.path()).is_empty());
 }
 
 #[test]

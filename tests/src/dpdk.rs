@@ -4,13 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
+use crate::apt::Apt;
+use crate::cache::{self, Work};
 use crate::initramfs::Archive;
 use crate::kernel::{Kernel, Release};
 use crate::libraries::{Plugin, Program};
 use crate::process::quiet;
-use crate::{apt, cache, host, modules};
+use crate::{modules, programs};
 
 /// The driver of ENA cards, by the name to give `dpdk-testpmd`.
 pub const DRIVER: &str = "librte_net_ena.so.23";
@@ -62,33 +64,37 @@ fn testpmd() -> Result<Program> {
 fn modules(release: Release) -> Result<cache::Set> {
     let kernel = Kernel::open(release)?;
     let recipe = format!("1 {}", kernel.origin());
-    cache::Set::open(&format!("dpdk-modules-{}", release.name()), &recipe, |folder| {
-        fill(kernel.origin(), folder).with_context(|| {
-            format!("no modules for {}; if that is old, fetch it anew", kernel.origin())
+    cache::Set::open(&format!("dpdk-modules-{}", release.name()), &recipe, |work| {
+        fill(kernel.origin(), work).with_context(|| {
+            format!(
+                "{} needs its headers; where mirrors have dropped them, remove kernel-{} from the \
+                 cache to fetch a newer one",
+                kernel.origin(),
+                release.name()
+            )
         })
     })
 }
 
 /// Takes the kernel's own module from its package and builds the other, which Debian has as source only.
-fn fill(kernel: &str, folder: &Path) -> Result<String> {
-    host::ensure(&[host::MAKE, host::GCC])?;
-    let unpacked = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let root = unpacked.path();
+fn fill(kernel: &str, work: &Work) -> Result<String> {
+    programs::ensure(&[programs::MAKE, programs::GCC, programs::STRIP])?;
+    let (apt, root, folder) = (Apt::of_host(), work.scratch(), work.files());
     let version = version_of(kernel)?;
-    apt::Package::newest(&format!("linux-image-{version}"))?.unpack(root)?;
+    apt.unpack(&[&format!("linux-image-{version}")], &root)?;
     let own = modules::in_load_order(&root.join("lib/modules").join(version), &["uio"])?;
     let uio = own.last().context("uio is no module")?;
     fs::write(folder.join("uio.ko"), &uio.bytes)?;
 
-    let sources = apt::Package::newest("dpdk-kmods-dkms")?;
-    sources.unpack(root)?;
-    let headers = apt::Package::newest(&format!("linux-headers-{version}"))?;
-    headers.unpack(root)?;
+    let headers = format!("linux-headers-{version}");
+    let [sources, headers] = apt
+        .unpack(&["dpdk-kmods-dkms", &headers], &root)?
+        .try_into()
+        .map_err(|_| anyhow!("apt unpacked something else"))?;
     let needed =
-        |name: &&String| ["linux-headers-", "linux-kbuild-"].iter().any(|n| name.starts_with(n));
-    for name in headers.depends().iter().filter(needed) {
-        apt::Package::newest(name)?.unpack(root)?;
-    }
+        |name: &&str| ["linux-headers-", "linux-kbuild-"].iter().any(|n| name.starts_with(n));
+    let needed: Vec<_> = headers.depends().iter().map(String::as_str).filter(needed).collect();
+    apt.unpack(&needed, &root)?;
     let places = root.join("usr/src");
     let (tree, source) = (places.join(&headers.name), holding(&places, "igb_uio.c")?);
     // Debian's Makefile expects the packages to be installed.
@@ -98,7 +104,7 @@ fn fill(kernel: &str, folder: &Path) -> Result<String> {
     let mut make = Command::new("make");
     make.arg("-C").arg(&tree).arg(format!("M={}", source.display())).args(["CC=gcc", "modules"]);
     quiet(&mut make).context("cannot build igb_uio")?;
-    let [from, to] = [&source, folder].map(|folder| folder.join("igb_uio.ko"));
+    let [from, to] = [&source, &folder].map(|folder| folder.join("igb_uio.ko"));
     quiet(Command::new("strip").args(["--strip-debug", "-o"]).arg(to).arg(from))?;
     Ok(format!("{} {}", sources.name, sources.version))
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::console::{Console, find, plain};
-use crate::initramfs::{self, Archive};
+use crate::initramfs::Archive;
 use crate::kernel::{Kernel, Release};
-use crate::{dpdk, libraries, tshark};
+use crate::{dpdk, libraries};
 
 const INIT: &str = include_str!("../../resources/guest/init");
 
@@ -51,6 +51,12 @@ impl Tool {
         }
     }
 
+    /// Debian's program, if that is all, fetched if the cache lacks it.
+    pub fn debian(self) -> Option<Result<libraries::Program>> {
+        let (package, program) = self.debian_package()?;
+        Some(libraries::Program::open(package, program))
+    }
+
     /// Name in the guest.
     fn name(self) -> &'static str {
         match self {
@@ -74,10 +80,8 @@ pub fn initramfs(release: Release, tools: &[Tool]) -> Result<Arc<[u8]>> {
     }
     let mut archive = Archive::new(INIT, &Kernel::open(release)?.modules()?)?;
     for tool in tools {
-        match (tool, tool.debian_package()) {
-            (_, Some((package, program))) => {
-                libraries::Program::open(package, program)?.add_to(&mut archive)?
-            }
+        match (tool, tool.debian()) {
+            (_, Some(program)) => program?.add_to(&mut archive)?,
             (Tool::Testpmd, None) => dpdk::add_to(&mut archive, release)?,
             (_, None) => {
                 libraries::add_from_host(&mut archive, &our_tool(tool.name())?, tool.name())?
@@ -87,22 +91,6 @@ pub fn initramfs(release: Release, tools: &[Tool]) -> Result<Arc<[u8]>> {
     let bytes: Arc<[u8]> = archive.finish()?.into();
     made.insert(key, bytes.clone());
     Ok(bytes)
-}
-
-/// Fetches all that guests are made of, and what tests look at them with, for places without a
-/// network such as the testbed.
-pub fn fetch() -> Result<()> {
-    for release in Release::GUESTS {
-        Kernel::open(release)?;
-    }
-    initramfs::busybox()?;
-    for tool in [Tool::Ethtool, Tool::Iperf3, Tool::Iproute2, Tool::Tcpdump] {
-        if let Some((package, program)) = tool.debian_package() {
-            libraries::Program::open(package, program)?;
-        }
-    }
-    tshark::open()?;
-    Ok(())
 }
 
 /// A program of this crate, beside the one that runs.

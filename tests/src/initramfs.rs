@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use cpio::newc::{Builder, ModeFileType, trailer};
 
+use crate::apt::Apt;
+use crate::cache;
 use crate::modules::Module;
-use crate::{apt, cache};
 
 /// Folders that the init scripts mount something on, or write to.
 const FOLDERS: [&str; 11] =
@@ -97,16 +98,20 @@ pub fn busybox_file() -> Result<PathBuf> {
     busybox_set()?.path("busybox")
 }
 
+/// Its package and version.
+pub fn busybox_origin() -> Result<String> {
+    Ok(busybox_set()?.origin().to_owned())
+}
+
 fn busybox_set() -> Result<cache::Set> {
-    cache::Set::open("busybox", "1", |folder| {
-        let package = apt::Package::newest("busybox-static")?;
-        let unpacked = tempfile::tempdir().context("cannot make a temporary folder")?;
-        package.unpack(unpacked.path())?;
+    cache::Set::open("busybox", "1", |work| {
+        let root = work.scratch();
+        let package = Apt::of_host().unpack(&["busybox-static"], &root)?.remove(0);
         // Debian 13 moved /bin to /usr/bin.
-        let places = ["bin/busybox", "usr/bin/busybox"].map(|place| unpacked.path().join(place));
+        let places = ["bin/busybox", "usr/bin/busybox"].map(|place| root.join(place));
         let file =
             places.iter().find(|place| place.is_file()).context("the package has no busybox")?;
-        std::fs::copy(file, folder.join("busybox"))?;
+        std::fs::copy(file, work.files().join("busybox"))?;
         Ok(format!("{} {}", package.name, package.version))
     })
 }

@@ -1,12 +1,17 @@
 //! The kernels of tests: Debian's, with the modules that are loaded in them.
 
+use std::cmp::Reverse;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
+use crate::apt::{Apt, Package, Unknown};
+use crate::cache::{self, Work};
 use crate::modules::{self, Module};
-use crate::{apt, cache, payload};
+use crate::payload;
+
+type Series = [u32; 2];
 
 /// A kernel somebody boots here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,12 +47,42 @@ impl Release {
         }
     }
 
-    fn package(self) -> &'static str {
+    /// Debian's package that stands for the newest one.
+    fn meta_package(self) -> &'static str {
         match self {
             Self::Guest6_1 => "linux-image-cloud-amd64",
             Self::Guest6_12 => "linux-image-6.12-cloud-amd64",
             Self::Testbed => "linux-image-amd64",
         }
+    }
+
+    /// How the names of its packages end, after the version.
+    fn flavour(self) -> &'static str {
+        match self {
+            Self::Guest6_1 | Self::Guest6_12 => "-cloud-amd64",
+            Self::Testbed => "-amd64",
+        }
+    }
+
+    /// The first two numbers of its version, where these matter.
+    fn series(self) -> Option<Series> {
+        match self {
+            Self::Guest6_1 => Some([6, 1]),
+            Self::Guest6_12 => Some([6, 12]),
+            Self::Testbed => None,
+        }
+    }
+
+    /// The numbers in the name of a kernel's package of the right flavour, such as 6, 1, 0, 47.
+    fn numbers(self, package: &str) -> Option<Vec<u32>> {
+        let version = package.strip_prefix("linux-image-")?.strip_suffix(self.flavour())?;
+        // More words, such as `rt`, are other flavours.
+        let is_version =
+            version.split('-').all(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+        let numbers = version.split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty());
+        let numbers: Vec<_> = numbers.map_while(|word| word.parse().ok()).collect();
+        // Two numbers are a meta package.
+        (is_version && numbers.len() > 2).then_some(numbers)
     }
 
     fn modules(self) -> &'static [&'static str] {
@@ -81,8 +116,8 @@ impl Kernel {
     /// Opens a kernel, fetching it first if the cache has none.
     pub fn open(release: Release) -> Result<Self> {
         let recipe = format!("{RECIPE} {}", release.modules().join(" "));
-        let set = cache::Set::open(&format!("kernel-{}", release.name()), &recipe, |folder| {
-            fill(release, folder)
+        let set = cache::Set::open(&format!("kernel-{}", release.name()), &recipe, |work| {
+            fill(release, work)
         })?;
         Ok(Self { release, set })
     }
@@ -115,14 +150,63 @@ impl Kernel {
     }
 }
 
-fn fill(release: Release, folder: &Path) -> Result<String> {
-    let package = apt::behind(release.package())?;
-    let unpacked = tempfile::tempdir().context("cannot make a temporary folder")?;
-    package.unpack(unpacked.path())?;
+/// The package to take: what Debian's meta package stands for, if it is of the wanted series. Where
+/// the newest lists have no such, the newest of the series, or of the nearest one, which is named.
+fn choose(apt: &Apt, release: Release, is_new: bool) -> Result<Package> {
+    let meta = release.meta_package();
+    let is_wanted = |package: &Package| match (release.series(), release.numbers(&package.name)) {
+        (Some(series), Some(numbers)) => numbers.starts_with(&series),
+        (series, _) => series.is_none(),
+    };
+    match apt.behind(meta) {
+        Ok(package) if is_wanted(&package) => return Ok(package),
+        Ok(_) if !is_new => bail!(Unknown(vec![meta.to_owned()])),
+        Err(error) if !is_new || !error.is::<Unknown>() => return Err(error),
+        _ => (),
+    }
+    let names = apt.names("linux-image-")?;
+    let mut known: Vec<_> = names
+        .iter()
+        .filter_map(|name| Some((nearness(&release.numbers(name)?, release.series())?, name)))
+        .collect();
+    known.sort();
+    // Some names are known from dependencies only, or are installed and no longer to be had.
+    let found = known.iter().find_map(|(_, name)| apt.newest(name).ok());
+    let package = found.context(Unknown(vec![meta.to_owned()]))?;
+    eprintln!(
+        "Debian has no {meta} of the wanted series: kernel-{} is {} instead",
+        release.name(),
+        package.name
+    );
+    Ok(package)
+}
 
-    let modules = only_entry(&unpacked.path().join("lib/modules"))?;
+/// What sorts kernels by how well they stand for one of a series: first those of it, then of the
+/// next ones, then of those before; of one series the newest first.
+type Nearness = (u8, Series, Reverse<Vec<u32>>);
+
+fn nearness(numbers: &[u32], wanted: Option<Series>) -> Option<Nearness> {
+    let series: Series = numbers.first_chunk().copied()?;
+    let newest = Reverse(numbers.to_vec());
+    let before = series.map(|number| u32::MAX - number);
+    Some(match wanted {
+        None => (0, before, newest),
+        Some(wanted) if series >= wanted => (0, series, newest),
+        Some(_) => (1, before, newest),
+    })
+}
+
+fn fill(release: Release, work: &Work) -> Result<String> {
+    let (apt, unpacked, folder) = (Apt::of_host(), work.scratch(), work.files());
+    let package = apt
+        .unpack_chosen(&[release.meta_package()], &unpacked, |is_new| {
+            Ok(vec![choose(apt, release, is_new)?])
+        })?
+        .remove(0);
+
+    let modules = only_entry(&unpacked.join("lib/modules"))?;
     let version = modules.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let image = fs::read(unpacked.path().join(format!("boot/vmlinuz-{version}")))
+    let image = fs::read(unpacked.join(format!("boot/vmlinuz-{version}")))
         .context("the package has no kernel")?;
     fs::write(folder.join("bzImage"), &image)?;
     if release != Release::Testbed {
@@ -145,3 +229,7 @@ fn only_entry(folder: &Path) -> Result<PathBuf> {
         fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
     Ok(entries.next().with_context(|| format!("{} is empty", folder.display()))??.path())
 }
+
+#[cfg(test)]
+#[path = "kernel_test.rs"]
+mod tests;

@@ -22,10 +22,14 @@ pub mod initramfs;
 pub mod kernel;
 pub mod libraries;
 pub mod machine;
+#[cfg(test)]
+mod mirror;
 pub mod modules;
+pub mod needs;
 pub mod net;
 pub mod payload;
 pub mod process;
+pub mod programs;
 pub mod relay;
 pub mod rss;
 pub mod schemathesis;

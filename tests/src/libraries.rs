@@ -11,9 +11,11 @@ use elf::ElfBytes;
 use elf::abi::{DT_NEEDED, PT_INTERP};
 use elf::endian::LittleEndian;
 
+use crate::apt::{Apt, Package};
+use crate::cache::{self, Work};
+use crate::host;
 use crate::initramfs::Archive;
 use crate::process::quiet;
-use crate::{apt, cache, host};
 
 /// What the dynamic linker will look for.
 struct Needs {
@@ -129,10 +131,15 @@ impl Program {
     pub fn open_with(package: &str, name: &str, plugins: &[Plugin]) -> Result<Self> {
         let libraries = plugins.iter().map(|plugin| format!(" {}", plugin.library));
         let recipe = format!("1 {name}{}", libraries.collect::<String>());
-        let set = cache::Set::open(&format!("program-{package}"), &recipe, |folder| {
-            fill(package, name, plugins, folder)
+        let set = cache::Set::open(&format!("program-{package}"), &recipe, |work| {
+            fill(package, name, plugins, work)
         })?;
         Ok(Self { name: name.to_owned(), set })
+    }
+
+    /// Package and version.
+    pub fn origin(&self) -> &str {
+        self.set.origin()
     }
 
     /// A command that runs the program here, where it is not installed.
@@ -181,11 +188,9 @@ fn add(
 }
 
 /// Unpacks a program and the libraries that the host lacks, as many packages at once as can be told.
-fn fill(package: &str, program: &str, plugins: &[Plugin], folder: &Path) -> Result<String> {
-    let unpacked = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let root = unpacked.path();
-    let main = apt::Package::newest(package)?;
-    main.unpack(root)?;
+fn fill(package: &str, program: &str, plugins: &[Plugin], work: &Work) -> Result<String> {
+    let (apt, root, folder) = (Apt::of_host(), work.scratch(), work.files());
+    let main = apt.unpack(&[package], &root)?.remove(0);
     let places = ["usr/bin", "usr/sbin", "bin", "sbin"].map(|place| root.join(place).join(program));
     let file = places
         .iter()
@@ -225,9 +230,8 @@ fn fill(package: &str, program: &str, plugins: &[Plugin], folder: &Path) -> Resu
             bail!("no package that {package} depends on has library {missing}");
         }
         let names: Vec<_> = next.iter().map(String::as_str).collect();
-        let packages = apt::Package::newest_of(&names)?;
-        apt::Package::unpack_all(&packages, root)?;
-        let needed = packages.iter().flat_map(apt::Package::depends);
+        let packages = apt.unpack(&names, &root)?;
+        let needed = packages.iter().flat_map(Package::depends);
         waiting.extend(needed.filter(|name| name.starts_with("lib")).cloned());
         asked.append(&mut next);
     };

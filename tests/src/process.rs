@@ -1,6 +1,6 @@
 //! Running other programs: quietly, with a deadline, never left behind.
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -24,6 +24,58 @@ pub fn quiet(command: &mut Command) -> Result<Output> {
         );
     }
     Ok(output)
+}
+
+/// What a command says in lines that begin with one of `marks`, without these; none twice.
+pub fn says(output: &Output, marks: &[&str]) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    for line in String::from_utf8_lossy(&output.stderr).lines() {
+        let line = marks.iter().find_map(|mark| line.strip_prefix(mark));
+        let line = line.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        said.extend(line.filter(|line| !said.contains(line)));
+    }
+    said
+}
+
+/// Why a command failed, in one line: what apt, pip or cargo mark as an error, else the last line.
+pub fn reason(output: &Output) -> String {
+    let errors = says(output, &["E: ", "ERROR: ", "error: "]);
+    if !errors.is_empty() {
+        return errors.join("; ");
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().map(str::trim).rfind(|line| !line.is_empty());
+    last.map_or_else(|| output.status.to_string(), str::to_owned)
+}
+
+/// Whether something failed because a disk, or this user's part of it, is full.
+pub fn is_disk_full(error: &anyhow::Error) -> bool {
+    let said = ["No space left on device", "Disk quota exceeded"];
+    error.chain().any(|cause| {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        matches!(kind, Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+            || said.iter().any(|said| cause.to_string().contains(said))
+    })
+}
+
+/// Does something over a network; if that fails, does it once more with what may be stale left out,
+/// as `attempt` is told.
+pub fn once_more<T>(mut attempt: impl FnMut(bool) -> Result<T>) -> Result<T> {
+    match attempt(false) {
+        Err(error) if !is_disk_full(&error) => attempt(true),
+        done => done,
+    }
+}
+
+/// Runs a command to its end without showing its output; on failure one line says why.
+pub fn brief(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
+    if !output.status.success() {
+        bail!("{name}: {}", reason(&output));
+    }
+    Ok(())
 }
 
 /// Text that a command writes to its standard output.
@@ -108,3 +160,7 @@ impl Drop for Owned {
         let _ = self.0.wait();
     }
 }
+
+#[cfg(test)]
+#[path = "process_test.rs"]
+mod tests;

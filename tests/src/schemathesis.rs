@@ -5,9 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::cache::{Set, sha256};
-use crate::process::{quiet, stdout_of};
-use crate::{cargo, host};
+use crate::cache::{Set, Work, sha256};
+use crate::process::{brief, once_more, quiet, stdout_of};
+use crate::{cargo, programs};
 
 /// All packages it needs, with the sums of their files.
 const REQUIREMENTS: &str = include_str!("../schemathesis/requirements.txt");
@@ -45,7 +45,7 @@ impl Schemathesis {
 /// The version of python3 with its pip, which are installed if they are missing.
 fn python_version() -> Result<String> {
     if quiet(Command::new("python3").args(["-m", "pip", "--version"])).is_err() {
-        host::ensure(&[host::PYTHON, host::PIP])?;
+        programs::ensure(&[programs::PYTHON, programs::PIP])?;
         quiet(Command::new("python3").args(["-m", "pip", "--version"]))
             .context("python3 has no pip; install it with: apt-get install python3-pip")?;
     }
@@ -58,16 +58,26 @@ fn python_version() -> Result<String> {
     }
 }
 
-fn fill(folder: &Path) -> Result<String> {
+fn fill(work: &Work) -> Result<String> {
     eprintln!("fetching schemathesis with pip");
-    let requirements = folder.join("requirements.txt");
+    let (requirements, site) = (work.files().join("requirements.txt"), work.files().join(SITE));
+    std::fs::create_dir_all(work.scratch())?;
     std::fs::write(&requirements, REQUIREMENTS)?;
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]);
-    // Nothing is run that is not in the list.
-    pip.args(["--require-hashes", "--only-binary", ":all:", "--root-user-action", "ignore"]);
-    pip.arg("--target").arg(folder.join(SITE)).arg("--requirement").arg(&requirements);
-    quiet(&mut pip)?;
+    once_more(|anew| {
+        if site.exists() {
+            std::fs::remove_dir_all(&site)?;
+        }
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]);
+        // Nothing is run that is not in the list.
+        pip.args(["--require-hashes", "--only-binary", ":all:", "--root-user-action", "ignore"]);
+        pip.arg("--target").arg(&site).arg("--requirement").arg(&requirements);
+        // What an earlier pip kept may be stale or half.
+        pip.args(anew.then_some("--no-cache-dir"));
+        pip.env("TMPDIR", work.scratch()).env("LC_ALL", "C.UTF-8");
+        brief(&mut pip)
+    })
+    .context("pip cannot fetch it; with a network run: cargo test -p tests --test schemathesis")?;
     let version = REQUIREMENTS.lines().find(|line| line.starts_with("schemathesis=="));
     let version = version.context("the requirements have no schemathesis")?;
     Ok(version.trim_end_matches(" \\").to_owned())

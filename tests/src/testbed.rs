@@ -19,8 +19,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::initramfs::Archive;
 use crate::kernel::{Format, Kernel, Release};
+use crate::needs::Needs;
 use crate::process::{Owned, heard_while};
-use crate::{guest, host};
+use crate::{host, programs};
 
 const INIT: &str = include_str!("../../resources/guest/testbed-init");
 const COMMAND: &str = ".testbed-command";
@@ -57,6 +58,8 @@ pub struct Testbed {
     pub interactive: bool,
     /// What the command finds in its environment besides some of our own.
     pub environment: Vec<(&'static str, OsString)>,
+    /// What the command needs: it has no network to fetch it by.
+    pub needs: Needs,
 }
 
 impl Default for Testbed {
@@ -71,11 +74,21 @@ impl Default for Testbed {
             share: None,
             interactive: false,
             environment: Vec::new(),
+            needs: Needs::default(),
         }
     }
 }
 
 impl Testbed {
+    /// What a testbed is made of.
+    pub fn own_needs() -> Needs {
+        Needs {
+            programs: vec![programs::QEMU, programs::IP],
+            kernels: vec![Release::Testbed],
+            ..Needs::default()
+        }
+    }
+
     /// Says in one sentence what `run` will make.
     pub fn describe(&self) -> String {
         match host::no_hardware_kvm() {
@@ -104,8 +117,7 @@ impl Testbed {
         command: &[OsString],
         start: impl FnOnce(&mut Command, &mut Patience) -> Result<bool>,
     ) -> Result<i32> {
-        host::ensure(&[host::QEMU, host::IP])?;
-        guest::fetch()?;
+        self.needs.clone().and(Self::own_needs()).fetch()?;
         let kernel = Kernel::open(Release::Testbed)?;
         let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
         let initramfs = scratch.path().join("initramfs");

@@ -15,9 +15,10 @@ use nix::sys::signal::Signal;
 use tests::guest::{Tool, USER_SPACE_REACHED};
 use tests::kernel::{Kernel, Release};
 use tests::machine::{BOOT, Hypervisor, Machine, Model};
+use tests::needs::Needs;
 use tests::net::Network;
 use tests::testbed::Testbed;
-use tests::{cargo, host, initramfs, process};
+use tests::{cargo, host, initramfs, process, programs};
 
 /// Fetch a stock Linux kernel, boot it with a network card, ping it, and power it off.
 ///
@@ -83,7 +84,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     match host::no_hardware_kvm() {
         None => {
             say("running on this machine's KVM");
-            host::ensure(&[host::IP])?;
+            ensure!(nix::unistd::geteuid().is_root(), "the demo makes a TAP; run it as root");
+            needs(arguments.model).fetch()?;
             demo(vmm, arguments)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -91,6 +93,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             let testbed = Testbed {
                 interactive: arguments.interactive,
                 timeout: if arguments.interactive { Duration::MAX } else { LIMIT },
+                needs: needs(arguments.model),
                 ..Testbed::default()
             };
             say(&format!("running in the {}", testbed.describe()));
@@ -102,6 +105,24 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             let status = testbed.run(&command)?;
             Ok(ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)))
         }
+    }
+}
+
+/// Programs in the guest.
+fn tools(model: Model) -> &'static [Tool] {
+    match model {
+        Model::Virtio => &[],
+        Model::Ena => &[Tool::Ethtool],
+    }
+}
+
+/// What this demo uses, and nothing else.
+fn needs(model: Model) -> Needs {
+    Needs {
+        programs: vec![programs::IP],
+        kernels: vec![RELEASE],
+        tools: tools(model).to_vec(),
+        ..Needs::default()
     }
 }
 
@@ -130,12 +151,12 @@ impl Write for Shown {
 
 fn demo(vmm: PathBuf, arguments: &Arguments) -> Result<()> {
     let kernel = Kernel::open(RELEASE)?;
-    let mut network = Network::new().context("the demo makes a TAP; run it as root")?;
+    let mut network = Network::new().context("cannot make a network for the demo")?;
     let tap = network.tap(PAIRS.into(), 1500)?;
     let machine = Machine::new(Hypervisor::Vmm(vmm), RELEASE)
         .cpus(PAIRS)
         .memory(512)
-        .tools(&[Tool::Ethtool])
+        .tools(tools(arguments.model))
         .card_of(arguments.model, &tap);
     say(&format!(
         "booting {} with {PAIRS} CPUs, 512 MiB and a {:?} card on a TAP",

@@ -9,10 +9,12 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use tests::bench::compare::{Contestant, Plan};
 use tests::bench::load::Job;
+use tests::guest::Tool;
 use tests::kernel::Release;
 use tests::machine::Model;
+use tests::needs::Needs;
 use tests::testbed::Testbed;
-use tests::{cargo, host};
+use tests::{cargo, host, programs};
 
 /// Compare vmm with QEMU: time to user space, network, memory; ends with a table in Markdown.
 ///
@@ -96,13 +98,24 @@ fn run(arguments: &Arguments) -> Result<i32> {
             cargo::vmm()?
         }
     };
+    // Guests carry our own program.
+    let needs = Needs {
+        programs: vec![programs::QEMU, programs::IP],
+        kernels: vec![arguments.guest.into()],
+        tools: vec![Tool::Load],
+        ..Needs::default()
+    };
     if host::in_testbed() || host::no_hardware_kvm().is_none() {
+        if !host::in_testbed() {
+            needs.fetch()?;
+        }
         compare(arguments, &vmm)?;
         return Ok(0);
     }
     let testbed = Testbed {
         cpus: arguments.testbed_cpus,
         timeout: Duration::from_secs(arguments.timeout),
+        needs,
         ..Testbed::default()
     };
     println!("{}", testbed.describe());
@@ -115,7 +128,6 @@ fn run(arguments: &Arguments) -> Result<i32> {
 }
 
 fn compare(arguments: &Arguments, vmm: &Path) -> Result<()> {
-    host::ensure(&[host::QEMU, host::IP])?;
     let mut peers = arguments.peers.clone();
     if peers.is_empty() {
         peers.push(host::find("qemu-system-x86_64").context("no qemu-system-x86_64 in the path")?);

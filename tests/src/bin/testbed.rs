@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use tests::dpdk;
+use tests::needs::Needs;
 use tests::testbed::Testbed;
 
 /// Run a command as root on a Linux host with working KVM, made by QEMU out of this machine.
@@ -47,9 +47,11 @@ fn main() -> ExitCode {
         interactive: arguments.interactive,
         ..usual
     };
-    // What only tests of the long round need; there is no network inside.
-    let fetched = if std::env::var_os("VMM_LONG").is_some() { dpdk::fetch() } else { Ok(()) };
-    match fetched.and_then(|()| testbed.run(&arguments.command)) {
+    // The command may be any test, or nothing that needs a guest.
+    if let Err(error) = Needs::of_tests(std::env::var_os("VMM_LONG").is_some()).fetch() {
+        eprintln!("testbed: tests will not find all that they need: {error:#}");
+    }
+    match testbed.run(&arguments.command) {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),
         Err(error) => {
             eprintln!("testbed: error: {error:#}");

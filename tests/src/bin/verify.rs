@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use tests::batches::{self, Rules};
-use tests::process::{heard_while, quiet, stdout_of};
+use tests::needs::Needs;
+use tests::process::{brief, heard_while, once_more, quiet, stdout_of};
 use tests::tally::Tally;
 use tests::testbed::Testbed;
-use tests::{cargo, dpdk, guest, host};
+use tests::{cargo, host};
 
 /// Check format, lints and tests; run the integration tests where KVM works.
 #[derive(Parser)]
@@ -48,11 +49,13 @@ struct Verify {
     long: bool,
     only: Option<String>,
     steps: Vec<Step>,
+    /// What guests and testbeds were made of.
+    versions: Vec<String>,
 }
 
 fn main() -> ExitCode {
     let Arguments { long, only } = Arguments::parse();
-    let mut verify = Verify { long, only, steps: Vec::new() };
+    let mut verify = Verify { long, only, steps: Vec::new(), versions: Vec::new() };
     verify.run_all();
     verify.summarise()
 }
@@ -160,15 +163,15 @@ impl Verify {
         else {
             return;
         };
-        let needed: &[_] =
-            if host::no_hardware_kvm().is_some() { &[host::QEMU, host::IP] } else { &[host::IP] };
-        let fetch = || host::ensure(needed).and_then(|()| guest::fetch());
-        if self.attempt("fetching guests", fetch).is_none() {
+        let mut needs = Needs::of_tests(self.long);
+        if host::no_hardware_kvm().is_some() {
+            needs = needs.and(Testbed::own_needs());
+        }
+        if self.attempt("fetching guests", || needs.fetch()).is_none() {
             return;
         }
-        if self.long {
-            self.attempt("fetching DPDK", dpdk::fetch);
-        }
+        self.versions =
+            needs.versions().unwrap_or_else(|error| vec![format!("versions: {error:#}")]);
         if host::no_hardware_kvm().is_some() {
             let long = self.long;
             self.step("integration tests", |limit| in_testbeds(&program, vmm, long, limit));
@@ -190,6 +193,9 @@ impl Verify {
             let mark = if step.tally.failed.is_empty() { "ok  " } else { "FAIL" };
             println!("{mark} {:7.1} s  {:32} {}", step.took.as_secs_f64(), step.name, step.tally);
             sum.add(&step.name, &step.tally);
+        }
+        for line in &self.versions {
+            println!("{line}");
         }
         for name in &sum.skipped {
             println!("SKIPPED {name}");
@@ -301,7 +307,9 @@ fn fuzz(folder: &Path, seconds: u64, limit: Duration) -> Result<Tally> {
         && quiet(Command::new("cargo").args(["fuzz", "--version"])).is_err()
     {
         println!("installing cargo-fuzz with cargo");
-        quiet(Command::new("cargo").args(["install", "--quiet", "--locked", "cargo-fuzz"]))?;
+        let install = ["install", "--quiet", "--locked", "cargo-fuzz"];
+        once_more(|_| brief(Command::new("cargo").args(install)))
+            .context("cannot install cargo-fuzz; with a network run: cargo install cargo-fuzz")?;
     }
     let fuzz = |verb: &str, name: &str| {
         let mut command = Command::new("cargo");
