@@ -88,6 +88,11 @@ impl Archive {
     }
 }
 
+/// An archive with nothing in it.
+pub fn empty() -> Result<Vec<u8>> {
+    Ok(trailer(Vec::new())?)
+}
+
 /// Debian's static busybox, checked.
 pub fn busybox() -> Result<Vec<u8>> {
     busybox_set()?.read("busybox")

@@ -22,6 +22,7 @@ pub mod initramfs;
 pub mod kernel;
 pub mod libraries;
 pub mod machine;
+pub mod manual;
 #[cfg(test)]
 mod mirror;
 pub mod modules;

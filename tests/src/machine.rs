@@ -170,9 +170,25 @@ impl Machine {
     fn files(&self) -> Result<(tempfile::TempDir, PathBuf, PathBuf)> {
         let kernel = Kernel::open(self.release)?;
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let initrd = folder.path().join("initramfs");
-        fs::write(&initrd, initramfs(self.release, &self.tools)?)?;
+        let initrd = self.write_initramfs(folder.path())?;
         Ok((folder, kernel.image(self.format)?, initrd))
+    }
+
+    fn write_initramfs(&self, folder: &Path) -> Result<PathBuf> {
+        let path = folder.join("initramfs.cpio");
+        fs::write(&path, initramfs(self.release, &self.tools)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Puts the machine's files into a folder, which is made if it is missing, for people who start it by hand: the
+    /// kernel under its usual name, such as `vmlinux`, and `initramfs.cpio`. Returns their paths.
+    pub fn write_files(&self, folder: &Path) -> Result<(PathBuf, PathBuf)> {
+        let image = Kernel::open(self.release)?.image(self.format)?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let kernel = folder.join(image.file_name().unwrap_or_default());
+        fs::copy(&image, &kernel).with_context(|| format!("cannot write {}", kernel.display()))?;
+        Ok((kernel, self.write_initramfs(folder)?))
     }
 
     fn program(&self, network: Option<&Network>) -> Command {

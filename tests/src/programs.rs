@@ -21,6 +21,8 @@ pub const PIP: Program = Program { name: "pip3", package: "python3-pip" };
 pub const MAKE: Program = Program { name: "make", package: "make" };
 pub const GCC: Program = Program { name: "gcc", package: "gcc" };
 pub const STRIP: Program = Program { name: "strip", package: "binutils" };
+pub const CURL: Program = Program { name: "curl", package: "curl" };
+pub const JQ: Program = Program { name: "jq", package: "jq" };
 pub const IP: Program = Program { name: "ip", package: "iproute2" };
 
 /// Installs with apt what is missing of `programs`, as root; says so in one line.

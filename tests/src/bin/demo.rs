@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use nix::sys::signal::Signal;
 use tests::guest::{Tool, USER_SPACE_REACHED};
-use tests::kernel::{Kernel, Release};
+use tests::kernel::{Format, Kernel, Release};
 use tests::machine::{BOOT, Hypervisor, Machine, Model};
 use tests::needs::Needs;
 use tests::net::Network;
@@ -33,6 +33,9 @@ struct Arguments {
     /// What the guest sees as its network card
     #[arg(long, value_enum, default_value_t)]
     model: Model,
+    /// Boot nothing: put the guest's kernel and initial file system into this folder, to boot them by hand
+    #[arg(long, value_name = "FOLDER", conflicts_with = "interactive")]
+    files: Option<PathBuf>,
     /// The vmm binary to use, instead of building one
     #[arg(long, value_name = "FILE")]
     vmm: Option<PathBuf>,
@@ -73,6 +76,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     if host::in_testbed() {
         demo(arguments.vmm.clone().context("--vmm is missing")?, arguments)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(folder) = &arguments.files {
+        return files(folder, arguments.model);
     }
     let vmm = match &arguments.vmm {
         Some(path) => path.clone(),
@@ -126,6 +132,19 @@ fn needs(model: Model) -> Needs {
     }
 }
 
+/// The demo's guest, on any hypervisor.
+fn guest(hypervisor: Hypervisor, model: Model) -> Machine {
+    Machine::new(hypervisor, RELEASE).memory(512).tools(tools(model))
+}
+
+fn files(folder: &Path, model: Model) -> Result<ExitCode> {
+    let machine = guest(Hypervisor::Vmm(PathBuf::new()), model).format(Format::Vmlinux);
+    let (kernel, initramfs) = machine.write_files(folder)?;
+    say(&format!("{} is that of {}", kernel.display(), Kernel::open(RELEASE)?.origin()));
+    say(&format!("{} gives its shell on the serial console", initramfs.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
 /// The console, on standard output, for as long as it is to be shown.
 #[derive(Clone, Default)]
 struct Shown(Arc<AtomicBool>);
@@ -153,10 +172,8 @@ fn demo(vmm: PathBuf, arguments: &Arguments) -> Result<()> {
     let kernel = Kernel::open(RELEASE)?;
     let mut network = Network::new().context("cannot make a network for the demo")?;
     let tap = network.tap(PAIRS.into(), 1500)?;
-    let machine = Machine::new(Hypervisor::Vmm(vmm), RELEASE)
+    let machine = guest(Hypervisor::Vmm(vmm), arguments.model)
         .cpus(PAIRS)
-        .memory(512)
-        .tools(tools(arguments.model))
         .card_of(arguments.model, &tap);
     say(&format!(
         "booting {} with {PAIRS} CPUs, 512 MiB and a {:?} card on a TAP",

@@ -14,6 +14,7 @@ mod ena_faults;
 mod ena_limits;
 mod ena_queues;
 mod ends;
+mod manual;
 mod network;
 mod queues;
 mod scenario;
@@ -46,6 +47,7 @@ fn main() {
         ends::scenarios(),
         console::scenarios(),
         serial::scenarios(),
+        manual::scenarios(),
     ];
     let chosen = std::env::var("VMM_TESTS").ok();
     let chosen: Option<Vec<_>> = chosen.as_ref().map(|names| names.lines().collect());
