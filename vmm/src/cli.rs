@@ -48,6 +48,7 @@ Exit codes:
 
 /// Boots a Linux kernel in a virtual machine.
 #[derive(Debug, Parser)]
+#[allow(rustdoc::broken_intra_doc_links)] // brackets of the help text
 #[command(name = "vmm", version = env!("VMM_VERSION"), after_help = EXAMPLES)]
 pub struct Args {
     /// Kernel to boot: a bzImage, or an ELF vmlinux

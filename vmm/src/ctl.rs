@@ -33,6 +33,7 @@ pub struct Args {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(rustdoc::broken_intra_doc_links)] // brackets of the help text
 enum Command {
     /// Start the machine that has been configured
     Start,

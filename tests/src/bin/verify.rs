@@ -74,6 +74,12 @@ impl Verify {
                 "warnings",
             ]),
         );
+        self.check(
+            "documentation",
+            cargo::command()
+                .args(["doc", "--workspace", "--no-deps", "--document-private-items"])
+                .env("RUSTDOCFLAGS", "-D warnings"),
+        );
         self.tests(
             "unit and property tests",
             cargo::command().args(["test", "--workspace", "--exclude", "tests", "--no-fail-fast"]),
