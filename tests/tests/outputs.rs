@@ -513,15 +513,19 @@ const SHELLS: [&[&str]; 2] =
     [&["bash", "--norc", "--noprofile", "--noediting", "-i"], &["dash", "-i"]];
 const IDLE: &str = "$VMM --kernel idle --mem 64M --api-sock api";
 
+/// The vmm that runs in the scene's folder.
 fn pid_of(scene: &Scene) -> Pid {
-    let listing =
-        Command::new("pgrep").args(["-f", "--", "idle --mem 64M --api-sock api"]).output().unwrap();
-    let own = |pid: &i32| {
-        fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == scene.0.path())
-    };
-    let pids = String::from_utf8_lossy(&listing.stdout).into_owned();
-    let mut pids = pids.lines().filter_map(|pid| pid.trim().parse().ok()).filter(own);
-    Pid::from_raw(pids.next().expect("vmm runs"))
+    let (vmm, folder) =
+        (vmm_path().canonicalize().unwrap(), scene.0.path().canonicalize().unwrap());
+    let mut processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    let found = processes.find(|process| {
+        let is = |link: &str, path: &Path| {
+            fs::read_link(process.join(link)).is_ok_and(|target| target == path)
+        };
+        is("exe", &vmm) && is("cwd", &folder)
+    });
+    let name = found.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+    Pid::from_raw(name.expect("vmm runs").parse().unwrap())
 }
 
 #[test]
