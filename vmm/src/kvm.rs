@@ -3,6 +3,7 @@
 pub mod irq;
 pub mod kick;
 pub mod memory;
+pub mod pic;
 pub mod probe;
 pub mod vcpu;
 pub mod vm;

@@ -8,6 +8,7 @@ mod boot;
 mod capture;
 mod console;
 mod dpdk;
+mod early;
 mod ena;
 mod ena_changes;
 mod ena_faults;
@@ -45,6 +46,7 @@ fn main() {
         dpdk::scenarios(),
         stall::scenarios(),
         ends::scenarios(),
+        early::scenarios(),
         console::scenarios(),
         serial::scenarios(),
         manual::scenarios(),

@@ -7,7 +7,7 @@ use device_core::Ram;
 use kvm_bindings::CpuId;
 use kvm_ioctls::{Kvm, VmFd};
 
-use super::memory;
+use super::{memory, pic};
 
 /// Why a VM could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,7 @@ pub fn create(kvm: &Kvm, ram: &Arc<Ram>) -> Result<Arc<VmFd>, CreateError> {
         .map_err(refused("the place of the identity map"))?;
     vm.set_tss_address(arch::layout::KVM_TSS as usize).map_err(refused("the place of the TSS"))?;
     vm.create_irq_chip().map_err(refused("interrupt controllers"))?;
+    pic::close(&vm).map_err(refused("the state of its PICs"))?;
     memory::give(&vm, ram).map_err(|memory::NotTaken { start, len, source }| {
         CreateError::Memory { start, len, source }
     })?;
