@@ -20,4 +20,4 @@ pub mod boot;
 mod x86_64;
 
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::{acpi, cpuid, layout, memory_map, msr, regs};
+pub use x86_64::{acpi, cpuid, layout, memory_map, mptable, msr, regs};

@@ -4,5 +4,6 @@ pub mod acpi;
 pub mod cpuid;
 pub mod layout;
 pub mod memory_map;
+pub mod mptable;
 pub mod msr;
 pub mod regs;

@@ -2,7 +2,7 @@
 //!
 //! The machine is *hardware-reduced* in ACPI's sense: no SCI, no PM timer, no fixed event registers.
 //! Power-off and reset are one port write each; the power button is an interrupt of the generic event
-//! device. There is no MP table and no PCI interrupt routing: PCI functions have MSI-X only.
+//! device. There is no PCI interrupt routing: PCI functions have MSI-X only.
 
 use acpi_tables::fadt::{FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};

@@ -1,7 +1,7 @@
 //! Fixed addresses: RAM and its holes, MMIO windows, ports, interrupt lines, low-memory places.
 //!
 //! ```text
-//!          0  RAM, with the boot data below 640 KiB and the ACPI tables below 1 MiB
+//!          0  RAM, with the boot data below 640 KiB and the firmware's tables below 1 MiB
 //! 0xC000_0000  32-bit PCI window
 //! 0xE800_0000  PCI configuration space (ECAM), 1 MiB per bus
 //! 0xFEC0_0000  I/O APIC      0xFEE0_0000  local APICs      0xFFFB_C000  KVM's own pages
@@ -122,7 +122,9 @@ pub const PAGE_TABLES: GuestAddress = GuestAddress(0x1_0000);
 /// Extended BIOS data area; nothing is in it, but kernels expect RAM to end here.
 pub const EBDA: u64 = 0x9_FC00;
 /// ACPI tables, where a kernel without further hints searches for them too.
-pub const ACPI_TABLES: AddressRange = AddressRange::new(0xE_0000, 0x10_0000);
+pub const ACPI_TABLES: AddressRange = AddressRange::new(0xE_0000, 0xF_0000);
+/// The MP table, in the one place of those where kernels look that has room for all CPUs.
+pub const MP_TABLE: AddressRange = AddressRange::new(0xF_0000, 0x10_0000);
 /// First byte of RAM that a kernel image or an initrd may take.
 pub const HIGH_MEMORY: u64 = MIB;
 

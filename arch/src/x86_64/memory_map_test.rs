@@ -27,8 +27,8 @@ fn large_machines_have_ram_above_the_hole() {
 }
 
 #[test]
-fn configuration_space_and_acpi_tables_are_reserved() {
-    for needed in [PCI_ECAM, ACPI_TABLES] {
+fn configuration_space_and_firmware_tables_are_reserved() {
+    for needed in [PCI_ECAM, ACPI_TABLES, MP_TABLE] {
         assert!(
             memory_map(128 * MIB)
                 .iter()

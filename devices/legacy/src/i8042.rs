@@ -2,10 +2,9 @@
 //!
 //! ```text
 //!  0x60 data            answers of controller and keyboard; bytes for either
-//!  0x61 port B          what is left of it: timer gate bits, refresh toggle
 //!  0x64 status/command  buffer flags; commands to the controller
 //! ```
-//! There is no mouse port. The keyboard has no keys but those three; it answers its driver's probe
+//! Port B between them belongs to the timer. There is no mouse port. The keyboard has no keys but those three; it answers its driver's probe
 //! at once, as a driver that gets no answer waits for half a second at each step of its own.
 
 use std::collections::VecDeque;
@@ -19,7 +18,6 @@ use crate::power::BoardEvents;
 
 /// Offsets of the ports from 0x60.
 const DATA: u64 = 0;
-const PORT_B: u64 = 1;
 const COMMAND: u64 = 4;
 
 /// Status: output buffer full, system flag (self-test passed), last write was a command, keyboard
@@ -36,12 +34,6 @@ const CONFIG_SYSTEM: u8 = 1 << 2;
 const CONFIG_KEYBOARD_OFF: u8 = 1 << 4;
 const CONFIG_MOUSE_OFF: u8 = 1 << 5;
 const CONFIG_TRANSLATE: u8 = 1 << 6;
-
-/// Port B: the two writable gate bits, refresh toggle, output of timer 2 (always high, so that no
-/// guest waits for it).
-const PORT_B_GATES: u8 = 0b11;
-const PORT_B_REFRESH: u8 = 1 << 4;
-const PORT_B_TIMER2: u8 = 1 << 5;
 
 /// Output port: not in reset, A20 on.
 const OUTPUT_PORT: u8 = 0b11;
@@ -104,7 +96,6 @@ impl BusDevice for I8042 {
     fn read(&self, offset: u64, width: Width) -> u64 {
         read_bytes(offset, width, |port| match port {
             DATA => self.with_core(Core::read_data),
-            PORT_B => self.with_core(Core::read_port_b),
             COMMAND => self.with_core(|core| core.status()),
             _ => 0xff,
         })
@@ -113,7 +104,6 @@ impl BusDevice for I8042 {
     fn write(&self, offset: u64, width: Width, value: u64) {
         write_bytes(offset, width, value, |port, byte| match port {
             DATA => self.with_core(|core| core.write_data(byte)),
-            PORT_B => self.with_core(|core| core.port_b = byte & PORT_B_GATES),
             COMMAND => self.with_core(|core| core.command(byte)),
             _ => {}
         });
@@ -141,7 +131,6 @@ struct Core {
     /// The controller's own answer: read before anything of the keyboard.
     answer: Option<u8>,
     keyboard: Keyboard,
-    port_b: u8,
     interrupt: bool,
     reset: bool,
 }
@@ -158,7 +147,6 @@ impl Core {
             last_was_command: false,
             answer: None,
             keyboard: Keyboard::new(),
-            port_b: 0,
             interrupt: false,
             reset: false,
         }
@@ -205,11 +193,6 @@ impl Core {
         };
         self.announce_key();
         byte
-    }
-
-    fn read_port_b(&mut self) -> u8 {
-        self.port_b ^= PORT_B_REFRESH;
-        self.port_b | PORT_B_TIMER2
     }
 
     fn command(&mut self, command: u8) {

@@ -182,15 +182,6 @@ fn a_keyboard_that_nobody_reads_stays_bounded() {
     assert_eq!(read.count(), KEYBOARD_FIFO);
 }
 
-#[test]
-fn port_b_lets_no_wait_loop_hang() {
-    let m = machine();
-    m.i8042.outb(PORT_B, 0xfd);
-    let (first, second) = (m.i8042.inb(PORT_B), m.i8042.inb(PORT_B));
-    assert_eq!(first & (PORT_B_TIMER2 | PORT_B_GATES), PORT_B_TIMER2 | 1);
-    assert_eq!((first ^ second) & PORT_B_REFRESH, PORT_B_REFRESH);
-}
-
 proptest! {
     #[test]
     fn any_accesses_leave_it_bounded_and_able_to_reset(accesses in accesses(5, 200)) {

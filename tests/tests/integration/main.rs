@@ -17,6 +17,7 @@ mod ena_queues;
 mod ends;
 mod manual;
 mod network;
+mod options;
 mod queues;
 mod scenario;
 mod serial;
@@ -47,6 +48,7 @@ fn main() {
         stall::scenarios(),
         ends::scenarios(),
         early::scenarios(),
+        options::scenarios(),
         console::scenarios(),
         serial::scenarios(),
         manual::scenarios(),

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use device_core::Ram;
-use kvm_bindings::CpuId;
+use kvm_bindings::{CpuId, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
 use kvm_ioctls::{Kvm, VmFd};
 
 use super::{memory, pic};
@@ -20,7 +20,10 @@ pub enum CreateError {
     Memory { start: u64, len: u64, source: io::Error },
 }
 
-/// Makes a VM with its memory and the in-kernel PIC, IOAPIC and LAPICs.
+/// Makes a VM with its memory and the in-kernel PICs, IOAPIC, LAPICs and PIT.
+///
+/// A kernel that believes the ACPI tables uses neither PICs nor PIT; one that is told not to, by
+/// `acpi=off` or `no-kvmclock`, has no other interrupts, no other timer and no other measure of time.
 pub fn create(kvm: &Kvm, ram: &Arc<Ram>) -> Result<Arc<VmFd>, CreateError> {
     let vm = loop {
         // A pending signal interrupts the creation; the kernel wants us to try again.
@@ -35,6 +38,9 @@ pub fn create(kvm: &Kvm, ram: &Arc<Ram>) -> Result<Arc<VmFd>, CreateError> {
     vm.set_tss_address(arch::layout::KVM_TSS as usize).map_err(refused("the place of the TSS"))?;
     vm.create_irq_chip().map_err(refused("interrupt controllers"))?;
     pic::close(&vm).map_err(refused("the state of its PICs"))?;
+    // With port B, by which a kernel reads the timer's second counter.
+    let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
+    vm.create_pit2(pit).map_err(refused("a timer"))?;
     memory::give(&vm, ram).map_err(|memory::NotTaken { start, len, source }| {
         CreateError::Memory { start, len, source }
     })?;

@@ -157,6 +157,7 @@ impl Vm {
         let reading = cpu_time().saturating_sub(before);
         let facts = arch::acpi::BoardFacts { cpus, pci_mmio64, ..Board::FACTS };
         let rsdp = arch::acpi::write_tables(&*ram, &facts)?;
+        arch::mptable::write(&*ram, cpus)?;
         let entry = plan.write_parameters(&*ram, rsdp)?;
         arch::regs::write_tables(&*ram, entry.mode)?;
 
