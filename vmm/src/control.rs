@@ -1,14 +1,18 @@
 //! The main thread: does what is asked of the machine, waits for whatever ends it, and says why it
 //! ended.
 
+mod later;
+
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Instant;
 
 use device_core::worker::EventSet;
+use devices::legacy::KeyboardNotReady;
 use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
 
+use self::later::{HeldKeys, LastDay};
 use crate::action::{Action, ActionError, Instance, Mailbox, Outcome, Reply};
 use crate::end::{End, Ends};
 use crate::observe::events::{Event, Events};
@@ -30,6 +34,7 @@ pub struct Controller {
     events: Arc<Events>,
     start_times: StartTimes,
     metrics: Option<MetricsFile>,
+    held_keys: Option<HeldKeys>,
 }
 
 impl Controller {
@@ -42,7 +47,17 @@ impl Controller {
         start_times: StartTimes,
     ) -> io::Result<Self> {
         let ends = Ends::new()?;
-        Ok(Controller { id, config, log, vm: None, ends, events, start_times, metrics: None })
+        Ok(Controller {
+            id,
+            config,
+            log,
+            vm: None,
+            ends,
+            events,
+            start_times,
+            metrics: None,
+            held_keys: None,
+        })
     }
 
     fn state(&self) -> State {
@@ -74,10 +89,7 @@ impl Controller {
             Action::Pause => self.pause(),
             Action::Resume => self.resume(),
             Action::PressPowerButton => self.press_power_button(),
-            Action::PressCtrlAltDel => {
-                self.vm.as_ref().map_or(Ok(()), Vm::press_ctrl_alt_del)?;
-                self.events.tell(&Event::CtrlAltDel);
-            }
+            Action::PressCtrlAltDel => self.press_ctrl_alt_del()?,
             Action::Reset => self.ends.report(End::ResetByUser),
             Action::Kill => self.ends.report(End::Killed),
             Action::OfNic(id, ask) => return self.ask_nic(id, *ask),
@@ -156,6 +168,31 @@ impl Controller {
         }
     }
 
+    /// Presses it now, or when the guest that still boots has a driver to read it.
+    fn press_ctrl_alt_del(&mut self) -> Result<(), KeyboardNotReady> {
+        match self.vm.as_ref().map_or(Ok(()), Vm::press_ctrl_alt_del) {
+            Err(KeyboardNotReady::NotSetUp) => {
+                self.held_keys = Some(HeldKeys::since(Instant::now()));
+            }
+            done => done?,
+        }
+        self.events.tell(&Event::CtrlAltDel);
+        Ok(())
+    }
+
+    fn try_held_keys(&mut self) {
+        let now = Instant::now();
+        let (Some(held), Some(vm)) = (&mut self.held_keys, &self.vm) else { return };
+        if held.is_over(now) {
+            tracing::warn!("the guest has set no keyboard up: Ctrl-Alt-Del is given up");
+            self.held_keys = None;
+        } else if held.may_be_typed(now, vm.has_keyboard_driver())
+            && vm.press_ctrl_alt_del().is_ok()
+        {
+            self.held_keys = None;
+        }
+    }
+
     fn press_power_button(&self) {
         if let Some(vm) = &self.vm {
             vm.press_power_button();
@@ -166,20 +203,29 @@ impl Controller {
     /// Does what is asked until the machine is over, and ends it.
     ///
     /// A first signal presses the power button, and the guest has its grace to power off; a second
-    /// one, or the end of the grace, ends the machine hard.
+    /// one, or the end of the grace, ends the machine hard. After half of it the button is pressed
+    /// again: the first press is lost on a guest that still boots, and only wakes one that sleeps.
     pub fn serve(mut self, mailbox: Option<Arc<Mailbox>>, signals: Signals) -> io::Result<End> {
         let mail = mailbox.as_ref().map(|mailbox| mailbox.event().as_raw_fd());
         let fds = [self.ends.event.as_raw_fd(), signals.as_raw_fd()].into_iter().chain(mail);
         let mut wait = Wait::on(fds.collect())?;
         let mut last_day = LastDay::default();
         let end = loop {
-            if let Some(end) = self.ends.take().or_else(|| last_day.is_over()) {
+            if let Some(end) = self.ends.take().or_else(|| last_day.is_over(Instant::now())) {
                 break end;
             }
             let due = self.metrics.as_ref().map(MetricsFile::due);
-            wait.until(last_day.deadline().into_iter().chain(due).min())?;
+            let keys = self.held_keys.as_ref().map(HeldKeys::due);
+            wait.until(last_day.deadline().into_iter().chain(due).chain(keys).min())?;
+            self.try_held_keys();
             if due.is_some_and(|due| due <= Instant::now()) {
                 self.write_metrics();
+            }
+            if last_day.is_half_over(Instant::now())
+                && let Some(vm) = &self.vm
+            {
+                tracing::info!("the guest still runs: pressing its power button again");
+                vm.press_power_button();
             }
             // Readiness only: what they stand for is taken below.
             let _ = self.ends.event.read();
@@ -215,7 +261,7 @@ impl Controller {
             return;
         }
         tracing::info!("signal {number}: pressing the guest's power button");
-        last_day.begin(number, Instant::now().checked_add(self.config.grace));
+        last_day.begin(number, Instant::now(), self.config.grace);
         // A guest that rests cannot power off.
         self.resume();
         self.press_power_button();
@@ -231,29 +277,6 @@ impl Controller {
         let reason = end.to_string();
         self.events.tell(&Event::Stopped { reason, exit_code: end.exit_code() });
         self.events.close();
-    }
-}
-
-/// What a guest has left to live after a signal.
-#[derive(Default)]
-struct LastDay(Option<(i32, Option<Instant>)>);
-
-impl LastDay {
-    fn begin(&mut self, signal: i32, deadline: Option<Instant>) {
-        self.0 = Some((signal, deadline));
-    }
-
-    fn began(&self) -> bool {
-        self.0.is_some()
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.0.and_then(|(_, deadline)| deadline)
-    }
-
-    fn is_over(&self) -> Option<End> {
-        let (signal, deadline) = self.0?;
-        (deadline? <= Instant::now()).then_some(End::Signal(signal))
     }
 }
 

@@ -129,9 +129,17 @@ impl Vm {
         self.board.console.resume();
     }
 
-    /// Presses the guest's ACPI power button.
+    /// Presses the guest's ACPI power button. On a hardware-reduced machine Linux does not let it wake
+    /// a sleeping system, but does so for the keyboard.
     pub fn press_power_button(&self) {
         self.board.power_button.press();
+        // A guest without a keyboard driver has none to wake it.
+        let _ = self.board.keyboard.press_wake();
+    }
+
+    /// Whether the guest would read what is typed on its keyboard.
+    pub fn has_keyboard_driver(&self) -> bool {
+        self.board.keyboard.is_ready().is_ok()
     }
 
     /// Presses Ctrl-Alt-Del on the guest's keyboard.

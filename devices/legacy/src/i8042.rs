@@ -1,11 +1,13 @@
-//! The i8042 keyboard controller with a PS/2 keyboard: reset of the machine, and Ctrl-Alt-Del.
+//! The i8042 keyboard controller with a PS/2 keyboard: reset of the machine, Ctrl-Alt-Del, and the
+//! key that wakes a sleeping guest.
 //!
 //! ```text
 //!  0x60 data            answers of controller and keyboard; bytes for either
 //!  0x64 status/command  buffer flags; commands to the controller
 //! ```
-//! Port B between them belongs to the timer. There is no mouse port. The keyboard has no keys but those three; it answers its driver's probe
-//! at once, as a driver that gets no answer waits for half a second at each step of its own.
+//! Port B between them belongs to the timer. There is no mouse port. The keyboard has no keys but
+//! those four; it answers its driver's probe at once, as a driver that gets no answer waits for half
+//! a second at each step of its own.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,11 +52,17 @@ const CTRL_ALT_DEL_SET1: [u8; 8] = [0x1d, 0x38, 0xe0, 0x53, 0xe0, 0xd3, 0xb8, 0x
 const CTRL_ALT_DEL_SET2: [u8; 11] =
     [0x14, 0x11, 0xe0, 0x71, 0xe0, 0xf0, 0x71, 0xf0, 0x11, 0xf0, 0x14];
 
+/// Press and release of the wake key, which Linux lets wake it from its sleep.
+const WAKE_SET1: [u8; 4] = [0xe0, 0x63, 0xe0, 0xe3];
+const WAKE_SET2: [u8; 5] = [0xe0, 0x5e, 0xe0, 0xf0, 0x5e];
+
 /// Why keys could not be pressed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeyboardNotReady {
     #[error("the guest has the keyboard turned off; does it run a keyboard driver?")]
     Off,
+    #[error("the guest has not set the keyboard up yet, and would lose the keys")]
+    NotSetUp,
     #[error("the guest has not read the keys pressed before")]
     Busy,
 }
@@ -71,9 +79,20 @@ impl I8042 {
         I8042 { core: Mutex::new(Core::new()), irq, events }
     }
 
-    /// Presses and releases Ctrl-Alt-Del, all or nothing.
+    /// Presses and releases Ctrl-Alt-Del, all or nothing. Keys that the guest has not read are
+    /// announced to it once more.
     pub fn press_ctrl_alt_del(&self) -> Result<(), KeyboardNotReady> {
-        self.with_core(Core::press_ctrl_alt_del)
+        self.with_core(|core| core.press(&CTRL_ALT_DEL_SET1, &CTRL_ALT_DEL_SET2))
+    }
+
+    /// Whether keys would find somebody who reads them.
+    pub fn is_ready(&self) -> Result<(), KeyboardNotReady> {
+        self.with_core(|core| core.is_ready())
+    }
+
+    /// Presses and releases the wake key, all or nothing. It means nothing to a guest that is awake.
+    pub fn press_wake(&self) -> Result<(), KeyboardNotReady> {
+        self.with_core(|core| core.press(&WAKE_SET1, &WAKE_SET2))
     }
 
     fn with_core<R>(&self, access: impl FnOnce(&mut Core) -> R) -> R {
@@ -131,6 +150,9 @@ struct Core {
     /// The controller's own answer: read before anything of the keyboard.
     answer: Option<u8>,
     keyboard: Keyboard,
+    /// Whether the guest has asked for the keyboard's interrupt: until then what is typed is thrown
+    /// away by a driver that finds its controller.
+    has_driver: bool,
     interrupt: bool,
     reset: bool,
 }
@@ -147,6 +169,7 @@ impl Core {
             last_was_command: false,
             answer: None,
             keyboard: Keyboard::new(),
+            has_driver: false,
             interrupt: false,
             reset: false,
         }
@@ -233,7 +256,10 @@ impl Core {
                 let translated = self.config() & CONFIG_TRANSLATE != 0;
                 self.keyboard.take(byte, translated);
             }
-            Next::Ram(0) => self.change_config(|_| byte),
+            Next::Ram(0) => {
+                self.has_driver = byte & CONFIG_INTERRUPT != 0;
+                self.change_config(|_| byte);
+            }
             Next::Ram(cell) => {
                 if let Some(cell) = self.ram.get_mut(usize::from(cell)) {
                     *cell = byte;
@@ -247,18 +273,24 @@ impl Core {
         self.announce_key();
     }
 
-    fn press_ctrl_alt_del(&mut self) -> Result<(), KeyboardNotReady> {
-        if self.config() & CONFIG_KEYBOARD_OFF != 0 || !self.keyboard.scanning {
-            return Err(KeyboardNotReady::Off);
+    fn is_ready(&self) -> Result<(), KeyboardNotReady> {
+        if !self.has_driver || self.keyboard.is_probed {
+            Err(KeyboardNotReady::NotSetUp)
+        } else if self.config() & CONFIG_KEYBOARD_OFF != 0 || !self.keyboard.scanning {
+            Err(KeyboardNotReady::Off)
+        } else {
+            Ok(())
         }
+    }
+
+    fn press(&mut self, set1: &[u8], set2: &[u8]) -> Result<(), KeyboardNotReady> {
+        self.is_ready()?;
         if !self.keyboard.fifo.is_empty() {
+            // Should the interrupt have been lost, this one makes the guest read them.
+            self.announce_key();
             return Err(KeyboardNotReady::Busy);
         }
-        if self.config() & CONFIG_TRANSLATE != 0 {
-            self.keyboard.send(&CTRL_ALT_DEL_SET1);
-        } else {
-            self.keyboard.send(&CTRL_ALT_DEL_SET2);
-        }
+        self.keyboard.send(if self.config() & CONFIG_TRANSLATE != 0 { set1 } else { set2 });
         self.announce_key();
         Ok(())
     }
@@ -268,13 +300,21 @@ impl Core {
 struct Keyboard {
     fifo: VecDeque<u8>,
     scanning: bool,
+    /// Whether a driver has begun to ask what it is, and not yet told it to go on: to that driver
+    /// keys are wrong answers, or nobody's.
+    is_probed: bool,
     /// The command whose parameter comes next.
     awaits: Option<u8>,
 }
 
 impl Keyboard {
     fn new() -> Keyboard {
-        Keyboard { fifo: VecDeque::with_capacity(KEYBOARD_FIFO), scanning: true, awaits: None }
+        Keyboard {
+            fifo: VecDeque::with_capacity(KEYBOARD_FIFO),
+            scanning: true,
+            is_probed: false,
+            awaits: None,
+        }
     }
 
     /// Queues an answer whole, or not at all if the guest left no room for it.
@@ -301,9 +341,13 @@ impl Keyboard {
                 self.send(&[ACK]);
             }
             0xee => self.send(&[0xee]), // echo
-            0xf2 => self.send(&[ACK, 0xab, if translated { 0x41 } else { 0x83 }]), // identify
+            0xf2 => {
+                self.is_probed = true;
+                self.send(&[ACK, 0xab, if translated { 0x41 } else { 0x83 }]); // identify
+            }
             0xf4 => {
                 self.scanning = true;
+                self.is_probed = false;
                 self.send(&[ACK]);
             }
             0xf5 => {
@@ -314,6 +358,7 @@ impl Keyboard {
             0xff => {
                 self.fifo.clear();
                 self.scanning = true;
+                self.is_probed = false;
                 self.send(&[ACK, 0xaa]); // reset, self-test passed
             }
             _ => self.send(&[RESEND]),

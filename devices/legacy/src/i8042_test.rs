@@ -182,6 +182,82 @@ fn a_keyboard_that_nobody_reads_stays_bounded() {
     assert_eq!(read.count(), KEYBOARD_FIFO);
 }
 
+/// What is typed before there is a driver, or into its probe, is lost: it is refused instead.
+#[test]
+fn keys_are_taken_from_the_moment_on_at_which_a_driver_reads_them() {
+    let m = machine();
+    let press = || m.i8042.press_ctrl_alt_del();
+    assert_eq!(press(), Err(KeyboardNotReady::NotSetUp), "nobody is there");
+    let config = m.command(0x20, None, true).unwrap();
+    let quiet = (config | CONFIG_KEYBOARD_OFF) & !CONFIG_INTERRUPT;
+    m.command(0x60, Some(quiet), false);
+    assert_eq!(press(), Err(KeyboardNotReady::NotSetUp), "turned off");
+    m.command(0x60, Some(quiet & !CONFIG_KEYBOARD_OFF), false);
+    assert_eq!(press(), Err(KeyboardNotReady::NotSetUp), "without an interrupt");
+    m.command(0x60, Some(config | CONFIG_INTERRUPT), false);
+    assert_eq!(m.tell_keyboard(0xf2), [ACK, 0xab, 0x41]);
+    for command in [0xed, 0x00, 0xf5] {
+        assert_eq!(m.tell_keyboard(command), [ACK]);
+        assert_eq!(press(), Err(KeyboardNotReady::NotSetUp), "in the probe, at {command:#x}");
+    }
+    assert_eq!(m.tell_keyboard(0xf4), [ACK]);
+    press().unwrap();
+    assert_eq!(m.interrupts(), CTRL_ALT_DEL_SET1);
+}
+
+/// As a driver told not to speak to the keyboard (`i8042.dumbkbd`) takes it over.
+#[test]
+fn a_driver_that_asks_the_keyboard_nothing_gets_its_keys() {
+    let m = machine();
+    m.command(0x60, Some(CONFIG_INTERRUPT | CONFIG_TRANSLATE | CONFIG_SYSTEM), false);
+    m.i8042.press_ctrl_alt_del().unwrap();
+    assert_eq!(m.interrupts(), CTRL_ALT_DEL_SET1);
+}
+
+#[test]
+fn a_hundred_presses_arrive_while_lamps_and_settings_are_changed() {
+    let m = machine().probed();
+    for round in 0..100 {
+        m.i8042.press_ctrl_alt_del().unwrap();
+        let mut read = Vec::new();
+        for at in 0..CTRL_ALT_DEL_SET1.len() {
+            assert!(m.irq.take() > 0, "byte {at} of press {round} is not announced");
+            if at == round % 8 {
+                // Between two bytes: the setting is read and written back.
+                let config = m.command(0x20, None, true).unwrap();
+                m.command(0x60, Some(config), false);
+                assert!(m.irq.take() > 0, "the key is forgotten over the answer");
+            }
+            read.push(m.i8042.inb(DATA));
+        }
+        assert_eq!(read, CTRL_ALT_DEL_SET1);
+        assert_eq!(m.tell_keyboard(0xed), [ACK]);
+        assert_eq!(m.tell_keyboard(round as u8 % 8), [ACK]);
+    }
+}
+
+#[test]
+fn keys_whose_interrupt_was_lost_are_announced_by_the_next_press() {
+    let m = machine().probed();
+    m.i8042.press_ctrl_alt_del().unwrap();
+    m.irq.take();
+    assert_eq!(m.i8042.press_ctrl_alt_del(), Err(KeyboardNotReady::Busy));
+    assert_eq!(m.interrupts(), CTRL_ALT_DEL_SET1);
+    m.i8042.press_ctrl_alt_del().unwrap();
+}
+
+#[test]
+fn the_wake_key_is_one_that_no_driver_takes_for_another() {
+    let m = machine();
+    assert!(m.i8042.press_wake().is_err(), "nobody is there");
+    let m = m.probed();
+    m.i8042.press_wake().unwrap();
+    assert_eq!(m.interrupts(), WAKE_SET1);
+    m.command(0x60, Some(CONFIG_INTERRUPT), false);
+    m.i8042.press_wake().unwrap();
+    assert_eq!(m.interrupts(), WAKE_SET2);
+}
+
 proptest! {
     #[test]
     fn any_accesses_leave_it_bounded_and_able_to_reset(accesses in accesses(5, 200)) {

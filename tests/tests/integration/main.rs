@@ -15,12 +15,14 @@ mod ena_faults;
 mod ena_limits;
 mod ena_queues;
 mod ends;
+mod keyboard;
 mod manual;
 mod network;
 mod options;
 mod queues;
 mod scenario;
 mod serial;
+mod sleep;
 mod stall;
 
 use libtest_mimic::Arguments;
@@ -49,6 +51,8 @@ fn main() {
         ends::scenarios(),
         early::scenarios(),
         options::scenarios(),
+        sleep::scenarios(),
+        keyboard::scenarios(),
         console::scenarios(),
         serial::scenarios(),
         manual::scenarios(),

@@ -1,0 +1,66 @@
+//! A guest that sleeps (suspend to idle) and the button that wakes it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use nix::sys::signal::Signal;
+use tests::api::Api;
+use tests::guest::Shell;
+use tests::kernel::Release;
+use tests::machine::{BOOT, Running};
+
+use crate::scenario::{OFF, Scenario, finish, machine};
+
+/// What the kernel says before it sleeps.
+const SLEEPS: &str = "PM: suspend entry (s2idle)";
+/// Time to fall asleep in; what wakes a guest earlier only keeps it from that.
+const NOD: Duration = Duration::from_secs(3);
+
+pub fn scenarios() -> Vec<Scenario> {
+    let mut all = Scenario::for_each_kernel("sleep::the_button_wakes_a_guest", wakes);
+    all.extend(Scenario::for_each_kernel("sleep::sigterm_turns_a_sleeping_guest_off", ends));
+    all
+}
+
+fn to_sleep(running: &Running, shell: &mut Shell, line: &str) -> Result<()> {
+    let from = running.console.position();
+    shell.send(line)?;
+    running.console.wait_for(from, SLEEPS, BOOT)?;
+    Ok(())
+}
+
+fn wakes(release: Release) -> Result<()> {
+    let (mut running, socket) = machine(release)?.start_by_api(None)?;
+    let mut api = Api::wait(&socket, BOOT)?;
+    let mut shell = running.shell(BOOT)?;
+    shell.sh("killall acpid; dmesg -n 7")?;
+    ensure!(shell.sh("cat /sys/power/mem_sleep")? == "[s2idle]", "another sleep is offered");
+    for state in ["freeze", "mem"] {
+        let line = format!("echo {state} >/sys/power/state");
+        to_sleep(&running, &mut shell, &line)?;
+        let begun = Instant::now();
+        let ran = loop {
+            // Not answered by itself; and a press that came before it slept may be followed by one more.
+            if let Ok(ran) = shell.answer(&line, NOD) {
+                break ran;
+            }
+            if begun.elapsed() > BOOT {
+                bail!("the guest sleeps on");
+            }
+            api.act("PowerButton")?;
+        };
+        ensure!(ran.status == 0, "it did not sleep: {}", ran.output);
+    }
+    shell.sh("dmesg -n 1")?;
+    finish(&mut running, &mut shell)
+}
+
+fn ends(release: Release) -> Result<()> {
+    let (mut running, mut shell) =
+        machine(release)?.argument("--grace").argument("30").boot(None)?;
+    shell.sh("dmesg -n 7")?;
+    to_sleep(&running, &mut shell, "echo freeze >/sys/power/state")?;
+    std::thread::sleep(NOD);
+    running.signal(Signal::SIGTERM)?;
+    running.expect_exit(0, OFF)
+}

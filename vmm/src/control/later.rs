@@ -1,0 +1,109 @@
+//! What a controller does later: what is left of a guest's last day, and keys pressed too early.
+
+use std::time::{Duration, Instant};
+
+use crate::end::End;
+
+/// Ctrl-Alt-Del pressed before the guest had a keyboard driver.
+pub struct HeldKeys {
+    due: Instant,
+    end: Option<Instant>,
+    had_driver: bool,
+}
+
+impl HeldKeys {
+    const PERIOD: Duration = Duration::from_millis(100);
+    /// A guest that has no driver after so long will have none.
+    const PATIENCE: Duration = Duration::from_secs(120);
+
+    pub fn since(now: Instant) -> HeldKeys {
+        HeldKeys { due: now, end: now.checked_add(Self::PATIENCE), had_driver: false }
+    }
+
+    /// When to ask again.
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.end.is_none_or(|end| end <= now)
+    }
+
+    /// A driver turns the keyboard on shortly before it listens: it has to be there twice in a row.
+    pub fn may_be_typed(&mut self, now: Instant, has_driver: bool) -> bool {
+        if now < self.due {
+            return false;
+        }
+        self.due = now.checked_add(Self::PERIOD).unwrap_or(now);
+        std::mem::replace(&mut self.had_driver, has_driver) && has_driver
+    }
+}
+
+/// What a guest has left to live after a signal.
+#[derive(Default)]
+pub struct LastDay {
+    signal: Option<i32>,
+    /// Until that has been told once.
+    half: Option<Instant>,
+    end: Option<Instant>,
+}
+
+impl LastDay {
+    pub fn begin(&mut self, signal: i32, now: Instant, grace: Duration) {
+        let (half, end) = (now.checked_add(grace / 2), now.checked_add(grace));
+        *self = LastDay { signal: Some(signal), half, end };
+    }
+
+    pub fn began(&self) -> bool {
+        self.signal.is_some()
+    }
+
+    /// When to look at it again.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.half.or(self.end)
+    }
+
+    /// Says so once.
+    pub fn is_half_over(&mut self, now: Instant) -> bool {
+        self.half.take_if(|half| *half <= now).is_some()
+    }
+
+    pub fn is_over(&self, now: Instant) -> Option<End> {
+        (self.end? <= now).then_some(End::Signal(self.signal?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_last_day_has_one_half_and_one_end() {
+        let mut day = LastDay::default();
+        let morning = Instant::now();
+        let at = |seconds| morning + Duration::from_secs(seconds);
+        assert!(!day.began() && day.deadline().is_none() && day.is_over(at(100)).is_none());
+        day.begin(15, morning, Duration::from_secs(10));
+        assert!(!day.is_half_over(at(4)));
+        assert_eq!(day.deadline(), Some(at(5)));
+        assert!(day.is_half_over(at(5)));
+        assert!(!day.is_half_over(at(6)), "once");
+        assert_eq!(day.deadline(), Some(at(10)));
+        assert!(day.is_over(at(9)).is_none());
+        assert!(matches!(day.is_over(at(10)), Some(End::Signal(15))));
+    }
+
+    #[test]
+    fn held_keys_are_typed_when_a_driver_is_there_twice_in_a_row() {
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let mut keys = HeldKeys::since(begun);
+        let tries = [(0, false), (10, true), (100, true), (200, false), (300, true), (350, true)];
+        for (ms, has_driver) in tries {
+            assert!(!keys.may_be_typed(at(ms), has_driver), "at {ms} ms");
+        }
+        assert!(keys.may_be_typed(at(400), true));
+        assert!(!keys.is_over(at(119_000)));
+        assert!(keys.is_over(at(120_000)));
+    }
+}
