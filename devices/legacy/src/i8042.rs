@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use device_core::bus::{BusDevice, Width};
 use device_core::interrupt::IrqLine;
@@ -46,6 +47,10 @@ const KEYBOARD_FIFO: usize = 16;
 
 const ACK: u8 = 0xfa;
 const RESEND: u8 = 0xfe;
+
+/// A driver that has its interrupt on and speaks to no keyboard is given so long to listen to it: it
+/// may be one that never will speak (Linux's with `i8042.dumbkbd`), or one that is about to.
+const SILENT_DRIVER: Duration = Duration::from_secs(3);
 
 /// Press of Ctrl, Alt, Del and their releases, in scan code sets 1 and 2.
 const CTRL_ALT_DEL_SET1: [u8; 8] = [0x1d, 0x38, 0xe0, 0x53, 0xe0, 0xd3, 0xb8, 0x9d];
@@ -87,7 +92,7 @@ impl I8042 {
 
     /// Whether keys would find somebody who reads them.
     pub fn is_ready(&self) -> Result<(), KeyboardNotReady> {
-        self.with_core(|core| core.is_ready())
+        self.with_core(|core| core.is_ready(Instant::now()))
     }
 
     /// Presses and releases the wake key, all or nothing. It means nothing to a guest that is awake.
@@ -150,9 +155,9 @@ struct Core {
     /// The controller's own answer: read before anything of the keyboard.
     answer: Option<u8>,
     keyboard: Keyboard,
-    /// Whether the guest has asked for the keyboard's interrupt: until then what is typed is thrown
-    /// away by a driver that finds its controller.
-    has_driver: bool,
+    /// When the guest asked for the keyboard's interrupt: until then what is typed is thrown away by a
+    /// driver that finds its controller.
+    driven_since: Option<Instant>,
     interrupt: bool,
     reset: bool,
 }
@@ -169,7 +174,7 @@ impl Core {
             last_was_command: false,
             answer: None,
             keyboard: Keyboard::new(),
-            has_driver: false,
+            driven_since: None,
             interrupt: false,
             reset: false,
         }
@@ -257,7 +262,11 @@ impl Core {
                 self.keyboard.take(byte, translated);
             }
             Next::Ram(0) => {
-                self.has_driver = byte & CONFIG_INTERRUPT != 0;
+                if byte & CONFIG_INTERRUPT == 0 {
+                    self.driven_since = None;
+                } else {
+                    self.driven_since.get_or_insert_with(Instant::now);
+                }
                 self.change_config(|_| byte);
             }
             Next::Ram(cell) => {
@@ -273,8 +282,13 @@ impl Core {
         self.announce_key();
     }
 
-    fn is_ready(&self) -> Result<(), KeyboardNotReady> {
-        if !self.has_driver || self.keyboard.is_probed {
+    fn is_ready(&self, now: Instant) -> Result<(), KeyboardNotReady> {
+        let is_set_up = self.driven_since.is_some_and(|since| match self.keyboard.told {
+            Told::Nothing => now.saturating_duration_since(since) >= SILENT_DRIVER,
+            Told::ToWait => false,
+            Told::ToScan => true,
+        });
+        if !is_set_up {
             Err(KeyboardNotReady::NotSetUp)
         } else if self.config() & CONFIG_KEYBOARD_OFF != 0 || !self.keyboard.scanning {
             Err(KeyboardNotReady::Off)
@@ -284,7 +298,7 @@ impl Core {
     }
 
     fn press(&mut self, set1: &[u8], set2: &[u8]) -> Result<(), KeyboardNotReady> {
-        self.is_ready()?;
+        self.is_ready(Instant::now())?;
         if !self.keyboard.fifo.is_empty() {
             // Should the interrupt have been lost, this one makes the guest read them.
             self.announce_key();
@@ -296,13 +310,20 @@ impl Core {
     }
 }
 
+/// What a driver has told its keyboard.
+#[derive(Clone, Copy)]
+enum Told {
+    Nothing,
+    /// It has asked what the keyboard is, and goes on asking: keys would be wrong answers, or nobody's.
+    ToWait,
+    ToScan,
+}
+
 /// The keyboard at the far end of the wire.
 struct Keyboard {
     fifo: VecDeque<u8>,
     scanning: bool,
-    /// Whether a driver has begun to ask what it is, and not yet told it to go on: to that driver
-    /// keys are wrong answers, or nobody's.
-    is_probed: bool,
+    told: Told,
     /// The command whose parameter comes next.
     awaits: Option<u8>,
 }
@@ -312,7 +333,7 @@ impl Keyboard {
         Keyboard {
             fifo: VecDeque::with_capacity(KEYBOARD_FIFO),
             scanning: true,
-            is_probed: false,
+            told: Told::Nothing,
             awaits: None,
         }
     }
@@ -342,12 +363,12 @@ impl Keyboard {
             }
             0xee => self.send(&[0xee]), // echo
             0xf2 => {
-                self.is_probed = true;
+                self.told = Told::ToWait;
                 self.send(&[ACK, 0xab, if translated { 0x41 } else { 0x83 }]); // identify
             }
             0xf4 => {
                 self.scanning = true;
-                self.is_probed = false;
+                self.told = Told::ToScan;
                 self.send(&[ACK]);
             }
             0xf5 => {
@@ -358,7 +379,7 @@ impl Keyboard {
             0xff => {
                 self.fifo.clear();
                 self.scanning = true;
-                self.is_probed = false;
+                self.told = Told::Nothing;
                 self.send(&[ACK, 0xaa]); // reset, self-test passed
             }
             _ => self.send(&[RESEND]),

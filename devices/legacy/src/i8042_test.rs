@@ -195,6 +195,7 @@ fn keys_are_taken_from_the_moment_on_at_which_a_driver_reads_them() {
     m.command(0x60, Some(quiet & !CONFIG_KEYBOARD_OFF), false);
     assert_eq!(press(), Err(KeyboardNotReady::NotSetUp), "without an interrupt");
     m.command(0x60, Some(config | CONFIG_INTERRUPT), false);
+    assert_eq!(press(), Err(KeyboardNotReady::NotSetUp), "the keyboard's own driver comes later");
     assert_eq!(m.tell_keyboard(0xf2), [ACK, 0xab, 0x41]);
     for command in [0xed, 0x00, 0xf5] {
         assert_eq!(m.tell_keyboard(command), [ACK]);
@@ -207,11 +208,14 @@ fn keys_are_taken_from_the_moment_on_at_which_a_driver_reads_them() {
 
 /// As a driver told not to speak to the keyboard (`i8042.dumbkbd`) takes it over.
 #[test]
-fn a_driver_that_asks_the_keyboard_nothing_gets_its_keys() {
+fn a_driver_that_asks_the_keyboard_nothing_gets_its_keys_a_little_later() {
     let m = machine();
     m.command(0x60, Some(CONFIG_INTERRUPT | CONFIG_TRANSLATE | CONFIG_SYSTEM), false);
-    m.i8042.press_ctrl_alt_del().unwrap();
-    assert_eq!(m.interrupts(), CTRL_ALT_DEL_SET1);
+    let core = m.i8042.core.lock().unwrap();
+    let since = core.driven_since.unwrap();
+    let at = |later: Duration| core.is_ready(since + later);
+    assert_eq!(at(SILENT_DRIVER - Duration::from_millis(1)), Err(KeyboardNotReady::NotSetUp));
+    assert_eq!(at(SILENT_DRIVER), Ok(()));
 }
 
 #[test]

@@ -25,11 +25,10 @@ fn early(release: Release) -> Result<()> {
 
 fn presses(release: Release) -> Result<()> {
     let (mut running, socket) = machine(release)?.start_by_api(None)?;
-    let mut api = Api::wait(&socket, BOOT)?;
     let mut shell = running.shell(BOOT)?;
     shell.sh(COUNT)?;
     for press in 1..=100 {
-        api.act("SendCtrlAltDel")?;
+        Api::wait(&socket, BOOT)?.act("SendCtrlAltDel")?;
         eventually(&format!("press {press} reaches the guest"), OFF, || {
             Ok(shell.sh("cat /tmp/n")? == press.to_string())
         })?;

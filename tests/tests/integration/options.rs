@@ -43,7 +43,6 @@ const ROWS: &[Row] = &[
     quick("noapic acpi=off", WITHOUT_APIC),
     quick("noapic", WHOLE),
     quick("nosmp", ONE_CPU),
-    quick("no-kvmclock", WHOLE),
     row("acpi=off", WITHOUT_APIC),
     row("nolapic acpi=off", WITHOUT_APIC),
     row("acpi=strict", WHOLE),

@@ -31,7 +31,6 @@ fn to_sleep(running: &Running, shell: &mut Shell, line: &str) -> Result<()> {
 
 fn wakes(release: Release) -> Result<()> {
     let (mut running, socket) = machine(release)?.start_by_api(None)?;
-    let mut api = Api::wait(&socket, BOOT)?;
     let mut shell = running.shell(BOOT)?;
     shell.sh("killall acpid; dmesg -n 7")?;
     ensure!(shell.sh("cat /sys/power/mem_sleep")? == "[s2idle]", "another sleep is offered");
@@ -47,7 +46,7 @@ fn wakes(release: Release) -> Result<()> {
             if begun.elapsed() > BOOT {
                 bail!("the guest sleeps on");
             }
-            api.act("PowerButton")?;
+            Api::wait(&socket, BOOT)?.act("PowerButton")?;
         };
         ensure!(ran.status == 0, "it did not sleep: {}", ran.output);
     }
