@@ -53,10 +53,10 @@ pub fn long() -> bool {
     std::env::var_os("VMM_LONG").is_some()
 }
 
-/// A machine of ours with the tools of tests, whose kernel keeps its messages to itself: where the
-/// CPU is emulated, to print them takes a third of a boot. `dmesg` has them all.
+/// A machine of ours with the tools of tests, whose kernel says nothing below a warning on the console:
+/// where the CPU is emulated, to print it takes a third of a boot. `dmesg` has all of it.
 pub fn machine(release: Release) -> Result<Machine> {
-    Ok(talkative(release)?.parameter("quiet"))
+    Ok(talkative(release)?.parameter("loglevel=5"))
 }
 
 /// The same with a kernel that says on the console what it does.
