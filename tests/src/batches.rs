@@ -9,7 +9,8 @@ use crate::tally::Tally;
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     pub runners: usize,
-    /// Tests that a runner gets at once.
+    /// Tests that a runner gets at once; fewer towards the end, so that all are busy until then. It
+    /// runs them in their order.
     pub batch: usize,
     /// Times that a test is run whose runner ends without a word about it.
     pub tries_if_lost: u32,
@@ -40,7 +41,7 @@ pub fn run(
     let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
     let work = |runner| {
         loop {
-            let batch = lock().take(rules.batch);
+            let batch = lock().take(rules);
             if batch.is_empty() {
                 return;
             }
@@ -59,14 +60,22 @@ pub fn run(
 
 impl State {
     /// The next tests; one that was run before is taken alone, so that it takes no other down with it.
-    fn take(&mut self, most: usize) -> Vec<Test> {
+    fn take(&mut self, rules: &Rules) -> Vec<Test> {
+        let share = self.waiting.len().div_ceil(2 * rules.runners.max(1));
+        let most = share.min(rules.batch);
         let fresh = self.waiting.iter().take(most).take_while(|test| test.tried == 0).count();
         let count = fresh.max(1).min(self.waiting.len());
         self.waiting.drain(..count).collect()
     }
 
     fn put_back(&mut self, batch: Vec<Test>, told: Tally, rules: &Rules) {
+        let mut is_lost = false;
         for mut test in batch {
+            if is_lost && !told.has(&test.name) {
+                // The runner did not come to it.
+                self.waiting.push_back(test);
+                continue;
+            }
             test.tried += 1;
             let failed = told.failed.contains(&test.name);
             if told.passed.contains(&test.name) {
@@ -79,6 +88,7 @@ impl State {
                 let (what, tries) = if failed {
                     ("failed", rules.tries_if_failed)
                 } else {
+                    is_lost = true;
                     ("was lost with its runner", rules.tries_if_lost)
                 };
                 if test.tried < tries {

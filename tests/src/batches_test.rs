@@ -28,21 +28,34 @@ fn every_test_is_run_once() {
     assert_eq!(tally.failed, [""; 0]);
     let mut sizes = sizes.into_inner().unwrap();
     sizes.sort();
-    assert_eq!(sizes, [2, 3, 3]);
+    assert_eq!(sizes, [1, 1, 1, 1, 2, 2]);
 }
 
 #[test]
-fn what_a_runner_loses_is_run_again_alone() {
+fn many_tests_go_in_large_batches_until_few_are_left() {
+    let sizes = Mutex::new(Vec::new());
+    let rules = Rules { runners: 1, ..RULES };
+    run(names(12), &rules, |_, batch| {
+        sizes.lock().unwrap().push(batch.len());
+        passing(batch)
+    });
+    assert_eq!(sizes.into_inner().unwrap(), [3, 3, 3, 2, 1]);
+}
+
+#[test]
+fn what_a_runner_loses_is_run_again_alone_and_what_it_never_began_as_before() {
     let batches = Mutex::new(Vec::new());
     let rules = Rules { runners: 1, ..RULES };
-    let tally = run(names(3), &rules, |_, batch| {
+    let tally = run(names(6), &rules, |_, batch| {
         let mut batches = batches.lock().unwrap();
-        batches.push(batch.len());
+        batches.push(batch.to_vec());
         passing(if batches.len() == 1 { &batch[..1] } else { batch })
     });
-    assert_eq!(sorted(tally.passed), names(3));
-    assert_eq!(batches.into_inner().unwrap(), [3, 1, 1]);
-    assert_eq!(tally.repeated.len(), 2);
+    assert_eq!(sorted(tally.passed), names(6));
+    let batches: Vec<_> =
+        batches.into_inner().unwrap().iter().map(|batch| batch.join(", ")).collect();
+    assert_eq!(batches, ["test 0, test 1, test 2", "test 3, test 4, test 5", "test 1", "test 2"]);
+    assert_eq!(tally.repeated, ["test 1 (try 1 was lost with its runner)"]);
 }
 
 #[test]

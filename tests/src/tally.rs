@@ -32,6 +32,13 @@ impl Tally {
         }
     }
 
+    /// Whether there is a word about this test.
+    pub fn has(&self, name: &str) -> bool {
+        let skipped = |line: &String| line.strip_prefix(name).is_some_and(|l| l.starts_with(": "));
+        self.passed.iter().chain(&self.failed).any(|told| told == name)
+            || self.skipped.iter().any(skipped)
+    }
+
     /// Adds another tally, its names after the step's.
     pub fn add(&mut self, step: &str, other: &Self) {
         let named = |names: &[String]| {

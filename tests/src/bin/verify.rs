@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -234,15 +235,17 @@ fn run(command: &mut Command, limit: Duration, mut each: impl FnMut(&str)) -> Re
 fn in_testbeds(program: &Path, vmm: &Path, long: bool, limit: Duration) -> Result<Tally> {
     let names = integration_tests(program, long)?;
     let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
-    let rules = Rules { runners: cpus.min(4), batch: 6, tries_if_lost: 3, tries_if_failed: 2 };
+    let rules = Rules { runners: cpus.min(4), batch: 8, tries_if_lost: 3, tries_if_failed: 2 };
     println!(
         "{} tests, {} testbeds at once: {}",
         names.len(),
         rules.runners,
         Testbed::default().describe()
     );
+    let times = Mutex::new(Vec::new());
     let in_one = |runner: usize, batch: &[String]| {
         let mut tally = Tally::default();
+        let mut last = Instant::now();
         let mut environment = vec![
             ("VMM_BIN", vmm.as_os_str().to_owned()),
             ("VMM_TESTS", OsString::from(batch.join("\n"))),
@@ -257,13 +260,30 @@ fn in_testbeds(program: &Path, vmm: &Path, long: bool, limit: Duration) -> Resul
                 println!("{runner}| {line}");
             }
             tally.read(line);
+            if let Some((test, _)) = line.strip_prefix("test ").and_then(|l| l.split_once(" ... "))
+            {
+                let took = std::mem::replace(&mut last, Instant::now()).elapsed();
+                let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
+                times.push((took, test.trim().to_owned()));
+            }
         });
         if let Err(error) = ended {
             println!("{runner}| {error:#}");
         }
         tally
     };
-    Ok(batches::run(names, &rules, in_one))
+    let tally = batches::run(names, &rules, in_one);
+    tell_slowest(times.into_inner().unwrap_or_else(PoisonError::into_inner));
+    Ok(tally)
+}
+
+/// Says where the time of tests went. The first of a testbed has that one's own boot in it.
+fn tell_slowest(mut times: Vec<(Duration, String)>) {
+    times.sort();
+    println!("the slowest tests:");
+    for (took, test) in times.iter().rev().take(15) {
+        println!("{:7.1} s  {test}", took.as_secs_f64());
+    }
 }
 
 /// Names of all integration tests.
@@ -324,7 +344,7 @@ fn fuzz(folder: &Path, seconds: u64, limit: Duration) -> Result<Tally> {
         command.current_dir(folder).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
         command
     };
-    for name in &targets {
+    let one = |name: &String| -> Result<()> {
         // New inputs go to the first folder; the stored corpus stays as it is.
         let found = tempfile::tempdir().context("cannot make a temporary folder")?;
         let mut command = fuzz("run", name);
@@ -341,13 +361,29 @@ fn fuzz(folder: &Path, seconds: u64, limit: Duration) -> Result<Tally> {
             "-detect_leaks=0",
             &format!("-max_total_time={seconds}"),
         ]);
-        match run(&mut command, limit, |_| ()) {
-            Ok(()) => tally.passed.push(name.clone()),
-            Err(error) => {
-                println!("fuzz target {name}: {error:#}");
-                tally.failed.push(name.clone());
+        run(&mut command, limit, |_| ())
+    };
+    // Each takes one CPU.
+    let (waiting, tally) = (Mutex::new(targets.iter()), Mutex::new(tally));
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some(name) = next() {
+            let ended = one(name);
+            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+            match ended {
+                Ok(()) => tally.passed.push(name.clone()),
+                Err(error) => {
+                    println!("fuzz target {name}: {error:#}");
+                    tally.failed.push(name.clone());
+                }
             }
         }
-    }
-    Ok(tally)
+    };
+    let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
+    std::thread::scope(|scope| {
+        for _ in 0..cpus {
+            scope.spawn(work);
+        }
+    });
+    Ok(tally.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
