@@ -32,12 +32,12 @@ pub struct Built {
 /// Why a device could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    #[error("network card '{id}'")]
-    Net { id: String, source: virtio::net::BuildError },
-    #[error("network card '{id}'")]
-    Ena { id: String, source: ena::BuildError },
-    #[error("network card '{id}' got no interrupts or notifications")]
-    Card { id: String, source: std::io::Error },
+    #[error(transparent)]
+    Net(#[from] virtio::net::BuildError),
+    #[error(transparent)]
+    Ena(#[from] ena::BuildError),
+    #[error("it got no interrupts or notifications")]
+    Card(#[source] std::io::Error),
 }
 
 impl DeviceSpec {
@@ -52,17 +52,13 @@ impl DeviceSpec {
     pub fn build(&self, kit: &Kit<'_>) -> Result<Built, BuildError> {
         match self {
             DeviceSpec::Nic(spec) if spec.model == Model::Ena => {
-                let id = || spec.id.clone();
-                let card = ena::Ena::build(spec, kit)
-                    .map_err(|source| BuildError::Ena { id: id(), source })?;
+                let card = ena::Ena::build(spec, kit)?;
                 Ok(Built { device: card.clone(), place: Place::Pci(card.clone()), nic: Some(card) })
             }
             DeviceSpec::Nic(spec) => {
-                let id = || spec.id.clone();
-                let device = virtio::net::Net::build(spec, kit)
-                    .map_err(|source| BuildError::Net { id: id(), source })?;
+                let device = virtio::net::Net::build(spec, kit)?;
                 let card = virtio::transport::pci::VirtioCard::new(device.clone(), kit)
-                    .map_err(|source| BuildError::Card { id: id(), source })?;
+                    .map_err(BuildError::Card)?;
                 let nic = Arc::new(virtio::net::Nic::new(device, card.clone()));
                 Ok(Built { device: card.clone(), place: Place::Pci(card), nic: Some(nic) })
             }

@@ -38,14 +38,6 @@ const ARCHITECTURES: &[&str] = &["arch/src/lib.rs", "vmm/src/kvm.rs", "vmm/src/k
 
 /// Imports that close a knot of files still to be untied, by package: who imports whom, and why so far.
 const STILL_KNOTTED: &[(&str, &str, &str, &str)] = &[
-    ("net", "control/inspect.rs", "control.rs", "faults are a part of what is asked of a card"),
-    ("net", "event.rs", "control.rs", "faults are a part of what is asked of a card"),
-    (
-        "tests",
-        "host.rs",
-        "apt.rs",
-        "finding a program may install it, which downloads to the cache",
-    ),
     (
         "vmm",
         "action.rs",

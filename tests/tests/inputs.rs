@@ -107,7 +107,26 @@ const ROWS: &[Row] = &[
         &["--kernel", "{good}", "--mem", "lots"],
         &["--mem", "lots", "size"],
     ),
-    row("memory_of_zero", &["--kernel", "{good}", "--mem", "0M"], &["memory", "0 MiB"]),
+    row(
+        "memory_of_zero",
+        &["--kernel", "{good}", "--mem", "0M"],
+        &["--mem", "0 bytes is too little"],
+    ),
+    row(
+        "memory_that_is_not_whole_pages",
+        &["--kernel", "{good}", "--mem", "65537K"],
+        &["--mem", "65537K", "whole pages"],
+    ),
+    row(
+        "memory_that_is_not_whole_huge_pages",
+        &["--kernel", "{good}", "--mem", "63M", "--huge-pages"],
+        &["--huge-pages", "63M", "whole pages of 2 MiB"],
+    ),
+    row(
+        "more_memory_than_kvm_takes",
+        &["--kernel", "{good}", "--mem", "9T"],
+        &["--mem", "9T is too much", "8T"],
+    ),
     row("negative_memory", &["--kernel", "{good}", "--mem=-5M"], &["--mem", "-5M"]),
     row(
         "more_memory_than_64_bits",
@@ -277,7 +296,7 @@ const ROWS: &[Row] = &[
     row(
         "two_cards_with_one_id",
         &["--kernel", "{good}", "--mem", "64M", "--net", "tap=t,id=a", "--net", "tap=u,id=a"],
-        &["id", "\"a\"", "twice"],
+        &["--net", "id", "\"a\"", "twice"],
     ),
     row(
         "an_unknown_console",

@@ -22,8 +22,7 @@ use tests::{cargo, idle, initramfs, programs};
 const SESSION: Duration = Duration::from_secs(120);
 
 /// Programs of the pages' commands.
-const PROGRAMS: [programs::Program; 3] =
-    [programs::CURL, programs::JQ, programs::IP];
+const PROGRAMS: [programs::Program; 3] = [programs::CURL, programs::JQ, programs::IP];
 
 fn main() {
     let arguments = Arguments::from_args();

@@ -19,6 +19,7 @@ use crate::vm::config::Config;
 use crate::vm::nic::{NicAsk, NicError, NicReply};
 use crate::vm::spec::{BootSpec, MachineSpec, SettingError};
 use crate::vm::state::State;
+use crate::words::Setting;
 
 /// One thing to do or to tell. Command line, configuration file and API all speak in these.
 #[derive(Debug)]
@@ -94,7 +95,7 @@ pub enum ActionError {
     Log(#[from] LogError),
     #[error("{action} is not possible: {why}")]
     NotNow { action: &'static str, why: &'static str },
-    #[error("--metrics-path")]
+    #[error(transparent)]
     Metrics(#[from] OutputError),
     #[error("flushing metrics is not possible: no file for them was given")]
     NoMetrics,
@@ -113,6 +114,18 @@ pub enum ActionError {
 }
 
 impl ActionError {
+    /// What it is about, if that is something that a user set.
+    pub fn setting(&self) -> Option<Setting> {
+        match self {
+            ActionError::Setting(error) => Some(error.setting()),
+            ActionError::Boot(error) => Some(error.setting()),
+            ActionError::Log(_) => Some(Setting::LogFile),
+            ActionError::Metrics(_) => Some(Setting::MetricsFile),
+            ActionError::Build(error) => error.setting(),
+            _ => None,
+        }
+    }
+
     pub fn kind(&self) -> ErrorKind {
         match self {
             // By the cause, wherever it struck.
@@ -158,17 +171,6 @@ pub fn is_of_host(error: &(dyn Error + 'static)) -> bool {
         cause = error.source();
     }
     false
-}
-
-/// One line: what failed, and why.
-pub fn one_line(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        line.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    line
 }
 
 impl Action {

@@ -16,13 +16,14 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::action::Action;
 use crate::dialect;
-use crate::dialect::file::ConfigFileError;
+use crate::dialect::file::{ConfigFileError, Places};
 use crate::memory::{Pages, Size};
 use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
 use crate::vm::config::Config;
 use crate::vm::spec::{BootSpec, MachineSpec, SettingError};
+use crate::words;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,7 +80,7 @@ pub struct Args {
     /// tap=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID],
     /// and limits, such as [,bw-in=2.5G][,bw-out=500M] in bit/s, [,pps=100k], [,conntrack=65536].
     /// With model=ena also [,llq=off] for no low-latency queues, and rehearsals [,fault=KIND[@SECONDS]]...
-    /// after the driver brought the card up: stop-keep-alive, no-answer, swallow-tx, wrong-tx-id, request-reset.
+    /// after the driver brought the card up: stop-keep-alive, no-answer, swallow-tx[:FRAMES], wrong-tx-id, request-reset, fatal.
     /// A TAP that does not exist is made, if the caller may
     #[arg(long, value_name = "SPEC")]
     net: Vec<NicSpec>,
@@ -161,6 +162,14 @@ fn check_ids(cards: &[NicSpec]) -> Result<(), SettingError> {
     }
 }
 
+/// What a command line asks for, in order: by its options, then by a configuration file.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub options: Vec<Action>,
+    pub recorded: Vec<Action>,
+    pub places: Places,
+}
+
 impl Args {
     /// Parses `args`, of which the first is the program's name.
     pub fn parse_from_args(
@@ -173,8 +182,10 @@ impl Args {
             }
         }
         // Before the cards go into one list by their ids.
-        check_ids(&args.net)
-            .map_err(|error| clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")))?;
+        check_ids(&args.net).map_err(|error| {
+            let line = words::one_line(Some(error.setting().option()), &error);
+            clap::Error::raw(ErrorKind::ValueValidation, format!("{line}\n"))
+        })?;
         Ok(args)
     }
 
@@ -205,16 +216,15 @@ impl Args {
         }
     }
 
-    /// What to do first, in order.
-    pub(crate) fn into_actions(self) -> Result<Vec<Action>, ConfigFileError> {
+    /// What to do first.
+    pub(crate) fn into_plan(self) -> Result<Plan, ConfigFileError> {
         let mut actions = Vec::new();
         if let Some(path) = self.metrics_path {
             actions.push(Action::SetMetrics(path));
         }
         if let Some(path) = &self.config_file {
-            actions.extend(dialect::file::actions(path)?);
-            actions.push(Action::Start);
-            return Ok(actions);
+            let (recorded, places) = dialect::file::actions(path)?;
+            return Ok(Plan { options: actions, recorded, places });
         }
         actions.push(Action::SetMachine(MachineSpec {
             cpus: self.cpus,
@@ -226,7 +236,7 @@ impl Args {
             let boot = BootSpec { kernel, initrd: self.initrd, cmdline: self.cmdline };
             actions.extend([Action::SetBoot(boot), Action::Start]);
         }
-        Ok(actions)
+        Ok(Plan { options: actions, ..Plan::default() })
     }
 }
 

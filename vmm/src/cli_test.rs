@@ -17,7 +17,7 @@ fn the_shortest_command_line_has_the_documented_defaults() {
     let args = parse("--kernel k --mem 512M").unwrap();
     assert_eq!(args.config().grace, Duration::from_secs(10));
     assert_eq!(args.api_socket(), None);
-    let actions = args.into_actions().unwrap();
+    let actions = args.into_plan().unwrap().options;
     let [Action::SetMachine(machine), Action::SetBoot(boot), Action::Start] = &actions[..] else {
         panic!("{actions:?}");
     };
@@ -32,7 +32,7 @@ fn with_an_api_the_machine_waits_until_it_is_told_what_to_boot() {
     assert_eq!(args.api_socket(), Some(Path::new("s")));
     assert_eq!(args.id(), "vm-1");
     assert_eq!(args.log().level, Some(LevelFilter::WARN));
-    let actions = args.into_actions().unwrap();
+    let actions = args.into_plan().unwrap().options;
     assert!(matches!(&actions[..], [Action::SetMachine(_)]), "{actions:?}");
 }
 
@@ -61,7 +61,10 @@ fn what_is_wrong_is_named() {
         ("--kernel k --mem 1G --cpus 65", "64"),
         ("--kernel k --mem 1G --net eth0", "key=value"),
         ("--kernel k --mem 1G --net tap=t,colour=red", "colour"),
-        ("--kernel k --mem 1G --net tap=t,id=x --net tap=u,id=x", "\"x\" is given twice"),
+        (
+            "--kernel k --mem 1G --net tap=t,id=x --net tap=u,id=x",
+            "--net: card \"x\": id: \"x\" is given twice",
+        ),
         ("--kernel k --mem 1G --serial paper", "--serial"),
         ("--kernel k --mem 1G --log-level loud", "--log-level"),
         ("--kernel k --mem 1G --grace soon", "--grace"),

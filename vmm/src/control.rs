@@ -97,7 +97,7 @@ impl Controller {
             Action::ShowFigures => {
                 return Ok(Reply::Figures(self.instance(), Box::new(self.figures())));
             }
-            Action::ShowConfig => return Ok(Reply::Config(Box::new(self.config.clone()))),
+            Action::ShowConfig => return Ok(Reply::Config(Box::new(self.live_config()))),
         }
         Ok(Reply::Done)
     }
@@ -125,6 +125,18 @@ impl Controller {
 
     fn instance(&self) -> Instance {
         Instance { id: self.id.clone(), state: self.state() }
+    }
+
+    /// What was asked for, as far as it is still so: limits of cards are what the cards say.
+    fn live_config(&self) -> Config {
+        let mut config = self.config.clone();
+        for nic in self.vm.iter().flat_map(Vm::nics) {
+            let id = nic.control.id();
+            if let Some(spec) = config.nics.iter_mut().find(|spec| spec.id == id) {
+                spec.limits = nic.control.allowed();
+            }
+        }
+        config
     }
 
     fn ask_nic(&self, id: String, ask: NicAsk) -> Outcome {

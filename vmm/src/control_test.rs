@@ -125,7 +125,7 @@ fn a_start_that_fails_leaves_the_machine_as_it_was() {
     }
     for _ in 0..20 {
         let error = controller.act(Action::Start).unwrap_err();
-        assert!(crate::action::one_line(&error).contains("999"));
+        assert!(crate::words::one_line(None, &error).contains("999"));
         assert_eq!(controller.state(), State::Configuring);
     }
     // Neighbours count as one.

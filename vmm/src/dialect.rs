@@ -12,7 +12,8 @@ pub mod watch;
 
 use serde::de::DeserializeOwned;
 
-use crate::action::{ActionError, one_line};
+use crate::action::ActionError;
+use crate::words;
 
 /// Why a text is not what was expected of it; names the field.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +26,16 @@ pub enum BodyError {
     NoObject,
     #[error("nothing to change: the body has no field")]
     Nothing,
+}
+
+impl BodyError {
+    /// The same of a text that is `part` of a larger one.
+    fn within(self, part: &str) -> BodyError {
+        BodyError::Json(match self {
+            BodyError::Field { field, why } => format!("{part}.{field}: {why}"),
+            other => format!("{part}: {other}"),
+        })
+    }
 }
 
 /// A field whose value makes no sense.
@@ -53,28 +64,14 @@ pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, BodyError> {
     Ok(value)
 }
 
-/// What the command line calls a setting, and what the API does.
-const WORDS: &[(&str, &str)] = &[
-    ("--kernel", "kernel_image_path"),
-    ("--initrd", "initrd_path"),
-    ("--cmdline", "boot_args"),
-    ("--cpus", "vcpu_count"),
-    ("--mem", "mem_size_mib"),
-    ("--huge-pages", "huge_pages"),
-    ("--net", "network-interfaces"),
-    ("--serial", "serial"),
-    ("--log-file", "log_path"),
-    ("--metrics-path", "metrics_path"),
-];
+/// The body of an answer that is a refusal.
+pub fn fault(message: &str) -> String {
+    serde_json::json!({ "fault_message": message }).to_string()
+}
 
 /// An error as one line, in the words of the API.
 pub fn complaint(error: &ActionError) -> String {
-    let line = one_line(error);
-    let known = WORDS.iter().find_map(|(flag, field)| {
-        let rest = line.strip_prefix(flag).filter(|rest| rest.starts_with(':'))?;
-        Some(format!("{field}{rest}"))
-    });
-    known.unwrap_or(line)
+    words::one_line(error.setting().map(|setting| setting.field()), error)
 }
 
 #[cfg(test)]

@@ -20,17 +20,20 @@ mod kvm;
 mod memory;
 mod observe;
 mod signals;
+mod text_file;
 mod vcpu;
 mod vm;
+mod words;
 
 #[cfg(feature = "testing")]
 pub use api::by_hand::answer as answer_by_hand;
 
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use action::{ErrorKind, Mailbox};
+use action::{ActionError, ErrorKind, Mailbox};
 use api::Api;
 use api::socket::ApiSocket;
 use cli::Args;
@@ -39,6 +42,7 @@ use end::End;
 use observe::events::Events;
 use observe::logger::Log;
 use signals::Signals;
+use words::Setting;
 
 /// Exit codes that are not an [`End`]'s.
 const FAILED: u8 = 1;
@@ -69,7 +73,7 @@ pub fn main() -> ExitCode {
             ExitCode::from(end.exit_code())
         }
         Err(failure) => {
-            log.last_words(&format!("error: {}", action::one_line(&*failure.error)));
+            log.last_words(&format!("error: {}", words::one_line(None, &*failure.error)));
             ExitCode::from(failure.code)
         }
     }
@@ -91,29 +95,40 @@ fn bad_usage(error: impl Into<Box<dyn Error>>) -> Failure {
     Failure { error, code }
 }
 
+/// In the words of where the user said what is wrong.
+fn refused(error: &ActionError, place: impl Fn(&Setting) -> String) -> Failure {
+    let line = words::one_line(error.setting().as_ref().map(place), error);
+    match error.kind() {
+        ErrorKind::Host => failed(line),
+        _ => bad_usage(line),
+    }
+}
+
 fn run(args: Args, log: &Log) -> Result<End, Failure> {
-    log.set(&args.log()).map_err(bad_usage)?;
+    log.set(&args.log()).map_err(|error| refused(&error.into(), Setting::option))?;
+    let (id, config, start_times) = (args.id().to_string(), args.config(), args.start_times());
+    let api_socket = args.api_socket().map(Path::to_path_buf);
+    // Signals still end it while the file is on its way.
+    let plan = args.into_plan().map_err(bad_usage)?;
     // Before any thread starts, so that only the main loop sees them.
     let signals = Signals::block().map_err(failed)?;
     let events = Arc::new(Events::default());
-    let id = args.id().to_string();
-    let api = match args.api_socket() {
+    let api = match api_socket {
         None => None,
         Some(path) => {
-            let socket = ApiSocket::bind(path).map_err(bad_usage)?;
+            let socket = ApiSocket::bind(&path).map_err(bad_usage)?;
             let mailbox = Mailbox::new().map_err(failed)?;
             let api = Api::start(socket, mailbox.clone(), events.clone()).map_err(failed)?;
             Some((api, mailbox))
         }
     };
     let mut controller =
-        Controller::new(id, args.config(), log.clone(), events, args.start_times())
-            .map_err(failed)?;
-    for action in args.into_actions().map_err(bad_usage)? {
-        controller.act(action).map_err(|error| match error.kind() {
-            ErrorKind::Host => failed(error),
-            _ => bad_usage(error),
-        })?;
+        Controller::new(id, config, log.clone(), events, start_times).map_err(failed)?;
+    for action in plan.options {
+        controller.act(action).map_err(|error| refused(&error, Setting::option))?;
+    }
+    for action in plan.recorded {
+        controller.act(action).map_err(|error| refused(&error, |said| plan.places.of(said)))?;
     }
     let mailbox = api.as_ref().map(|(_, mailbox)| mailbox.clone());
     let end = controller.serve(mailbox, signals).map_err(failed)?;
@@ -124,7 +139,7 @@ fn run(args: Args, log: &Log) -> Result<End, Failure> {
 }
 
 fn report(error: &dyn Error) {
-    observe::stderr::say(&format!("vmm: error: {}", action::one_line(error)));
+    observe::stderr::say(&format!("vmm: error: {}", words::one_line(None, error)));
 }
 
 /// A panic of any thread ends the process; the user's terminal must not stay raw.

@@ -3,23 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use net::control::Fault;
-use net::spec::{FaultKind, Rehearsal};
-
-/// Swallowed in a rehearsal: more than Linux puts up with, and less than fills its ring, so that the
-/// reset is for the missing completions and not for a queue that stands still.
-const SWALLOWED: u32 = 256;
-
-/// The fault that a user planned.
-fn planned(kind: FaultKind) -> Fault {
-    match kind {
-        FaultKind::StopKeepAlive => Fault::StopKeepAlive,
-        FaultKind::NoAnswer => Fault::NoAnswer,
-        FaultKind::SwallowTx => Fault::SwallowTxCompletions(SWALLOWED),
-        FaultKind::WrongTxId => Fault::WrongTxRequestId,
-        FaultKind::RequestReset => Fault::RequestReset,
-    }
-}
+use net::spec::{Fault, Rehearsal};
 
 /// Faults planned before the machine ran, each for once. Time begins when the driver has brought
 /// the card up for the first time, since the reset of its probe would undo what was wrong before.
@@ -34,7 +18,7 @@ pub struct Plan {
 
 impl Plan {
     pub fn new(rehearsals: &[Rehearsal]) -> Plan {
-        let timed = |one: &Rehearsal| (Duration::from_secs(one.after_s.into()), planned(one.kind));
+        let timed = |one: &Rehearsal| (Duration::from_secs(one.after_s.into()), one.kind);
         let mut faults: Vec<(Duration, Fault)> = rehearsals.iter().map(timed).collect();
         faults.sort_by_key(|(after, _)| *after);
         Plan { faults, next: 0, since: None }
@@ -114,10 +98,10 @@ impl Mischief {
         }
         match waiting(&self.swallowed) {
             0 => {}
-            left => faults.push(Fault::SwallowTxCompletions(left)),
+            left => faults.push(Fault::SwallowTx(left)),
         }
         if waiting(&self.wrong_ids) > 0 {
-            faults.push(Fault::WrongTxRequestId);
+            faults.push(Fault::WrongTxId);
         }
         faults
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use net::control::NicControl;
-use net::spec::{FaultKind, NicSpec, Rehearsal};
+use net::spec::{NicSpec, SWALLOWED};
 
 use super::*;
 use crate::testing::bench::{ABLE, Bench, spec};
@@ -12,7 +12,7 @@ use crate::testing::driver::Driver;
 const SECOND: Duration = Duration::from_secs(1);
 const FRAME: [u8; 60] = [0x11; 60];
 
-fn planned(faults: &[(FaultKind, u32)]) -> Driver {
+fn planned(faults: &[(Fault, u32)]) -> Driver {
     let faults = faults.iter().map(|&(kind, after_s)| Rehearsal { kind, after_s }).collect();
     Driver::on(Bench::of(&NicSpec { faults, ..spec() }, ABLE))
 }
@@ -23,7 +23,7 @@ fn in_force(driver: &Driver) -> Vec<Fault> {
 
 #[test]
 fn time_begins_when_the_driver_has_brought_the_card_up() {
-    let mut driver = planned(&[(FaultKind::SwallowTx, 5)]);
+    let mut driver = planned(&[(Fault::SwallowTx(SWALLOWED), 5)]);
     let start = Instant::now();
     driver.probe();
     driver.bench.tick(start + 100 * SECOND);
@@ -32,12 +32,12 @@ fn time_begins_when_the_driver_has_brought_the_card_up() {
     driver.bench.tick(Instant::now() + 4 * SECOND);
     assert!(in_force(&driver).is_empty());
     driver.bench.tick(Instant::now() + 5 * SECOND);
-    assert_eq!(in_force(&driver), [Fault::SwallowTxCompletions(SWALLOWED)]);
+    assert_eq!(in_force(&driver), [Fault::SwallowTx(SWALLOWED)]);
 }
 
 #[test]
 fn without_a_time_it_is_at_once_and_needs_no_other_call() {
-    let mut driver = planned(&[(FaultKind::WrongTxId, 0)]);
+    let mut driver = planned(&[(Fault::WrongTxId, 0)]);
     driver.probe();
     driver.create_rx(256, 1);
     let mut tx = driver.create_tx(256, 1);
@@ -48,7 +48,7 @@ fn without_a_time_it_is_at_once_and_needs_no_other_call() {
 
 #[test]
 fn each_is_once_and_waits_for_a_card_that_is_down() {
-    let mut driver = planned(&[(FaultKind::NoAnswer, 2), (FaultKind::StopKeepAlive, 1)]);
+    let mut driver = planned(&[(Fault::NoAnswer, 2), (Fault::StopKeepAlive, 1)]);
     driver.probe();
     driver.create_rx(256, 1);
     let up = Instant::now();
@@ -70,7 +70,7 @@ fn each_is_once_and_waits_for_a_card_that_is_down() {
 
 #[test]
 fn a_function_level_reset_undoes_a_fault_and_does_not_bring_it_again() {
-    let mut driver = planned(&[(FaultKind::StopKeepAlive, 1)]);
+    let mut driver = planned(&[(Fault::StopKeepAlive, 1)]);
     driver.probe();
     driver.create_rx(256, 1);
     driver.bench.tick(Instant::now() + SECOND);
@@ -85,7 +85,7 @@ fn a_function_level_reset_undoes_a_fault_and_does_not_bring_it_again() {
 
 #[test]
 fn a_requested_reset_reaches_a_driver_that_listens() {
-    let mut driver = planned(&[(FaultKind::RequestReset, 3)]);
+    let mut driver = planned(&[(Fault::RequestReset, 3)]);
     driver.probe();
     driver.set(26, &[0, 0xd9]).ok();
     driver.create_rx(256, 1);

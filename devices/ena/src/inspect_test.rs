@@ -155,7 +155,7 @@ fn faults_can_be_taken_back() {
     let mut driver = Driver::probed(1);
     let mut tx = driver.create_tx(256, 1);
     let card = driver.bench.card.clone();
-    let faults = [Fault::StopKeepAlive, Fault::NoAnswer, Fault::SwallowTxCompletions(9)];
+    let faults = [Fault::StopKeepAlive, Fault::NoAnswer, Fault::SwallowTx(9)];
     for fault in faults {
         card.inject(fault).unwrap();
     }
@@ -214,14 +214,14 @@ fn a_flow_is_explained_by_the_keys_reversed_bytes() {
 fn swallowed_completions_never_come_and_a_reset_heals() {
     let mut driver = Driver::probed(1);
     let mut tx = driver.create_tx(256, 1);
-    driver.bench.card.inject(Fault::SwallowTxCompletions(2)).unwrap();
+    driver.bench.card.inject(Fault::SwallowTx(2)).unwrap();
     for id in 0..3 {
         driver.send(&mut tx, id, &FRAME);
     }
     assert_eq!(driver.bench.stages[0].take_sent().len(), 3);
     assert_eq!(driver.take_completion(&mut tx).unwrap()[0] & 0xffff, 2);
     assert_eq!(driver.take_completion(&mut tx), None);
-    driver.bench.card.inject(Fault::SwallowTxCompletions(100)).unwrap();
+    driver.bench.card.inject(Fault::SwallowTx(100)).unwrap();
     driver.reset(3);
     assert!(driver.bench.card.inspect().faults.is_empty());
 }
@@ -230,7 +230,7 @@ fn swallowed_completions_never_come_and_a_reset_heals() {
 fn a_wrong_request_id_comes_once() {
     let mut driver = Driver::probed(1);
     let mut tx = driver.create_tx(256, 1);
-    driver.bench.card.inject(Fault::WrongTxRequestId).unwrap();
+    driver.bench.card.inject(Fault::WrongTxId).unwrap();
     driver.send(&mut tx, 1, &FRAME);
     driver.send(&mut tx, 2, &FRAME);
     assert_eq!(driver.take_completion(&mut tx).unwrap()[0] & 0xffff, 0xffff);

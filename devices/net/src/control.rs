@@ -12,12 +12,11 @@ pub mod latency;
 
 use std::fs::File;
 
-use serde::{Deserialize, Serialize};
-
 pub use crate::event::{Listener, NicEvent};
 use crate::port::PortControl;
 use crate::rss::explain::MixedVersions;
 use crate::rss::{Explained, FlowKey};
+pub use crate::spec::Fault;
 use crate::stage::limiter::Allowed;
 use capture::{CaptureError, CaptureSpec, CaptureState};
 use inspect::{Counters, Inspection, RssState};
@@ -107,26 +106,6 @@ pub trait NicControl: Send + Sync {
     fn set_listener(&self, listener: Option<Listener>) {
         self.port().set_listener(listener);
     }
-}
-
-/// One thing to go wrong so that a driver's recovery can be rehearsed. All end with the reset that
-/// follows. The reset reasons are those of ENA drivers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fault {
-    /// No keep-alives: the driver resets with reason 1.
-    StopKeepAlive,
-    /// No answer to the next admin command: reason 2.
-    NoAnswer,
-    /// No completions of this many transmitted frames: reason 3 if it is more than 128, and else
-    /// 10 once a queue stands still.
-    SwallowTxCompletions(u32),
-    /// A request id that no frame has in the next transmit completion: reason 5.
-    WrongTxRequestId,
-    /// The card asks to be reset: reason 19 from drivers that know the event.
-    RequestReset,
-    /// The fatal state: all queues stop, and so do keep-alives.
-    Fatal,
 }
 
 /// A fault that a card cannot have.

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::control::Fault;
 use crate::control::inspect::Reset;
+use crate::spec::Fault;
 
 /// Hears of [`NicEvent`]s.
 pub type Listener = Box<dyn Fn(NicEvent) + Send + Sync>;

@@ -1,16 +1,18 @@
 //! What a user may say about a network card, for any model.
 
+mod parse;
 mod rehearsal;
 
+use std::fmt;
 use std::os::fd::RawFd;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::mac::MacAddr;
 use crate::stage::limiter::Allowed;
 
-pub use rehearsal::{BadRehearsal, FaultKind, Rehearsal};
+pub use parse::ParseSpecError;
+pub use rehearsal::{Fault, Rehearsal, SWALLOWED, UnknownFault};
 
 /// Most queue pairs of one card; what a TAP may have (Linux, MAX_TAP_QUEUES is 256) with one
 /// interrupt vector for each ring and room for others.
@@ -75,45 +77,94 @@ pub enum Model {
     Ena,
 }
 
-/// What is wrong with a [`NicSpec`]; each names its field.
+/// One thing that a user says about a card. Each surface has a word of its own for it; the command
+/// line's is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    Tap,
+    Fd,
+    Model,
+    Mac,
+    Queues,
+    Mtu,
+    Id,
+    BwIn,
+    BwOut,
+    Pps,
+    Conntrack,
+    Llq,
+    Fault,
+}
+
+impl Key {
+    /// All, and their words on the command line.
+    pub const ALL: [(Key, &'static str); 13] = [
+        (Key::Tap, "tap"),
+        (Key::Fd, "fd"),
+        (Key::Model, "model"),
+        (Key::Mac, "mac"),
+        (Key::Queues, "queues"),
+        (Key::Mtu, "mtu"),
+        (Key::Id, "id"),
+        (Key::BwIn, "bw-in"),
+        (Key::BwOut, "bw-out"),
+        (Key::Pps, "pps"),
+        (Key::Conntrack, "conntrack"),
+        (Key::Llq, "llq"),
+        (Key::Fault, "fault"),
+    ];
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = Key::ALL.iter().find(|(key, _)| key == self).map(|(_, word)| *word);
+        f.write_str(word.unwrap_or_default())
+    }
+}
+
+/// What is wrong with a [`NicSpec`]: the reason alone, as each surface has its own word for the
+/// [`SpecError::key`] that it is about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    #[error("id {0:?} is not usable; take 1 to {MAX_ID} letters, digits, '_', '-' or '.'")]
+    #[error("{0:?} is not usable; take 1 to {MAX_ID} letters, digits, '_', '-' or '.'")]
     Id(String),
     #[error(
-        "tap name {0:?} is not usable; take 1 to {MAX_IFACE} characters without '/', ':', '%' or blanks"
+        "{0:?} is no name of a tap; take 1 to {MAX_IFACE} characters without '/', ':', '%' or blanks"
     )]
     TapName(String),
-    #[error("fd {0} is given twice; each queue needs a descriptor of its own")]
+    #[error("{0} is given twice; each queue needs a descriptor of its own")]
     FdTwice(RawFd),
-    #[error("fd {0} cannot be a tap; descriptors begin at 3")]
+    #[error("{0} cannot be a tap; descriptors begin at 3")]
     FdTooLow(RawFd),
-    #[error("{fds} descriptors in fd, but queues is {queues}; give one for each queue")]
+    #[error("there are {fds} descriptors for {queues} queue pairs; give one for each")]
     FdCount { fds: usize, queues: u16 },
-    #[error("mac {0} is a group address or zero; a card needs an address of its own")]
+    #[error("{0} is a group address or zero; a card needs an address of its own")]
     Mac(MacAddr),
-    #[error("queues is {0}; a card has 1 to {MAX_QUEUES}")]
+    #[error("{0} queue pairs; a card has 1 to {MAX_QUEUES}")]
     Queues(u16),
-    #[error("mtu is {0}; it must be {min} to {max}", min = MTU_RANGE.start(), max = MTU_RANGE.end())]
+    #[error("{0} is not possible; it must be {min} to {max}", min = MTU_RANGE.start(), max = MTU_RANGE.end())]
     Mtu(u16),
-    #[error("mtu is {0}; an ena card has {min} to {max}", min = ENA_MTU_RANGE.start(), max = ENA_MTU_RANGE.end())]
+    #[error("{0} is not possible; an ena card has {min} to {max}", min = ENA_MTU_RANGE.start(), max = ENA_MTU_RANGE.end())]
     EnaMtu(u16),
-    #[error("{0} is only for model=ena")]
-    OnlyEna(&'static str),
-    #[error("{0:?} has no '='; write key=value")]
-    NoValue(String),
-    #[error(
-        "unknown key {0:?}; known are tap, fd, model, mac, queues, mtu, id, bw-in, bw-out, pps, conntrack, llq, fault"
-    )]
-    UnknownKey(String),
-    #[error("{0} is given twice")]
-    Twice(&'static str),
-    #[error("{key}={value}: {why}")]
-    Value { key: &'static str, value: String, why: String },
-    #[error("neither tap nor fd is given; say where frames go, such as tap=tap0")]
-    NoBackend,
-    #[error("tap and fd exclude each other")]
-    TwoBackends,
+    #[error("0 would let nothing through; leave it out for no limit")]
+    ZeroLimit(Key),
+    #[error("only a card of model ena has it")]
+    OnlyEna(Key),
+}
+
+impl SpecError {
+    /// What it is about.
+    pub fn key(&self) -> Key {
+        match self {
+            SpecError::Id(_) => Key::Id,
+            SpecError::TapName(_) => Key::Tap,
+            SpecError::FdTwice(_) | SpecError::FdTooLow(_) | SpecError::FdCount { .. } => Key::Fd,
+            SpecError::Mac(_) => Key::Mac,
+            SpecError::Queues(_) => Key::Queues,
+            SpecError::Mtu(_) | SpecError::EnaMtu(_) => Key::Mtu,
+            SpecError::ZeroLimit(key) | SpecError::OnlyEna(key) => *key,
+        }
+    }
 }
 
 fn one() -> u16 {
@@ -152,8 +203,19 @@ impl NicSpec {
         if let Some(mac) = self.mac.filter(|mac| !mac.is_valid_for_a_card()) {
             return Err(SpecError::Mac(mac));
         }
+        let Allowed { bw_in, bw_out, pps, conntrack } = self.limits;
+        for (key, limit) in [
+            (Key::BwIn, bw_in),
+            (Key::BwOut, bw_out),
+            (Key::Pps, pps),
+            (Key::Conntrack, conntrack.map(u64::from)),
+        ] {
+            if limit == Some(0) {
+                return Err(SpecError::ZeroLimit(key));
+            }
+        }
         if self.model != Model::Ena {
-            let only_ena = [("fault", !self.faults.is_empty()), ("llq", self.llq.is_some())];
+            let only_ena = [(Key::Fault, !self.faults.is_empty()), (Key::Llq, self.llq.is_some())];
             if let Some((key, _)) = only_ena.into_iter().find(|(_, given)| *given) {
                 return Err(SpecError::OnlyEna(key));
             }
@@ -188,156 +250,6 @@ fn check_tap_name(name: &str) -> Result<(), SpecError> {
         return Err(SpecError::TapName(name.to_string()));
     }
     Ok(())
-}
-
-/// The command line's form: `tap=tap0,queues=2,mac=02:00:00:00:00:01`, or `fd=3:4,queues=2`.
-/// Without `id` the id is empty, and the caller must name the card; without `queues` there are as
-/// many as descriptors.
-impl FromStr for NicSpec {
-    type Err = SpecError;
-
-    fn from_str(text: &str) -> Result<NicSpec, SpecError> {
-        let mut given = Given::default();
-        for part in text.split(',') {
-            let (key, value) =
-                part.split_once('=').ok_or_else(|| SpecError::NoValue(part.to_string()))?;
-            match key {
-                "tap" => put("tap", &mut given.tap, value.to_string())?,
-                "fd" => put("fd", &mut given.fds, parse_fds(value)?)?,
-                "model" => put("model", &mut given.model, parse_model(value)?)?,
-                "mac" => put("mac", &mut given.mac, parse("mac", value)?)?,
-                "queues" => put("queues", &mut given.queues, parse("queues", value)?)?,
-                "mtu" => put("mtu", &mut given.mtu, parse("mtu", value)?)?,
-                "id" => put("id", &mut given.id, value.to_string())?,
-                "bw-in" => put("bw-in", &mut given.limits.bw_in, rate("bw-in", value)?)?,
-                "bw-out" => put("bw-out", &mut given.limits.bw_out, rate("bw-out", value)?)?,
-                "pps" => put("pps", &mut given.limits.pps, rate("pps", value)?)?,
-                "conntrack" => {
-                    let most = rate("conntrack", value)?;
-                    let most = u32::try_from(most).unwrap_or(u32::MAX);
-                    put("conntrack", &mut given.limits.conntrack, most)?;
-                }
-                "llq" => put("llq", &mut given.llq, on_or_off("llq", value)?)?,
-                "fault" => given.faults.push(parse("fault", value)?),
-                other => return Err(SpecError::UnknownKey(other.to_string())),
-            }
-        }
-        given.into_spec()
-    }
-}
-
-#[derive(Default)]
-struct Given {
-    tap: Option<String>,
-    fds: Option<Vec<RawFd>>,
-    model: Option<Model>,
-    mac: Option<MacAddr>,
-    queues: Option<u16>,
-    mtu: Option<u16>,
-    id: Option<String>,
-    limits: Allowed,
-    llq: Option<bool>,
-    /// The only key that may come more than once.
-    faults: Vec<Rehearsal>,
-}
-
-impl Given {
-    fn into_spec(self) -> Result<NicSpec, SpecError> {
-        let (backend, queues) = match (self.tap, self.fds) {
-            (Some(name), None) => (BackendSpec::Tap(name), 1),
-            (None, Some(fds)) => {
-                let count = u16::try_from(fds.len()).unwrap_or(u16::MAX);
-                (BackendSpec::Fd(fds), count)
-            }
-            (None, None) => return Err(SpecError::NoBackend),
-            (Some(_), Some(_)) => return Err(SpecError::TwoBackends),
-        };
-        Ok(NicSpec {
-            id: self.id.unwrap_or_default(),
-            backend,
-            model: self.model.unwrap_or_default(),
-            mac: self.mac,
-            queues: self.queues.unwrap_or(queues),
-            mtu: self.mtu,
-            limits: self.limits,
-            llq: self.llq,
-            faults: self.faults,
-        })
-    }
-}
-
-fn put<T>(key: &'static str, place: &mut Option<T>, value: T) -> Result<(), SpecError> {
-    match place.replace(value) {
-        Some(_) => Err(SpecError::Twice(key)),
-        None => Ok(()),
-    }
-}
-
-fn parse<T: FromStr>(key: &'static str, value: &str) -> Result<T, SpecError>
-where
-    T::Err: std::fmt::Display,
-{
-    value.parse().map_err(|why: T::Err| SpecError::Value {
-        key,
-        value: value.to_string(),
-        why: why.to_string(),
-    })
-}
-
-/// A number per second, with a decimal point and a unit of thousands: `500M`, `2.5G`.
-fn rate(key: &'static str, value: &str) -> Result<u64, SpecError> {
-    let bad = |why: &str| SpecError::Value { key, value: value.to_string(), why: why.to_string() };
-    let (number, zeros) = match value.char_indices().last() {
-        Some((at, 'k' | 'K')) => (value.get(..at), 3),
-        Some((at, 'M')) => (value.get(..at), 6),
-        Some((at, 'G')) => (value.get(..at), 9),
-        Some((at, 'T')) => (value.get(..at), 12),
-        _ => (Some(value), 0usize),
-    };
-    let form = || bad("write a number and perhaps k, M, G or T, such as 2.5G");
-    let (whole, part) = match number.unwrap_or_default().split_once('.') {
-        Some((whole, part)) if !part.is_empty() => (whole, part.trim_end_matches('0')),
-        Some(_) => return Err(form()),
-        None => (number.unwrap_or_default(), ""),
-    };
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(part) || part.len() > zeros {
-        return Err(form());
-    }
-    let text = format!("{whole}{part}{}", "0".repeat(zeros.saturating_sub(part.len())));
-    match text.parse() {
-        Ok(0) => Err(bad("0 would let nothing through; leave it out for no limit")),
-        Ok(rate) => Ok(rate),
-        Err(_) => Err(bad("it is too large")),
-    }
-}
-
-fn on_or_off(key: &'static str, value: &str) -> Result<bool, SpecError> {
-    match value {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(SpecError::Value {
-            key,
-            value: value.to_string(),
-            why: "write on or off".to_string(),
-        }),
-    }
-}
-
-fn parse_fds(value: &str) -> Result<Vec<RawFd>, SpecError> {
-    value.split(':').map(|fd| parse("fd", fd)).collect()
-}
-
-fn parse_model(value: &str) -> Result<Model, SpecError> {
-    match value {
-        "virtio" => Ok(Model::Virtio),
-        "ena" => Ok(Model::Ena),
-        _ => Err(SpecError::Value {
-            key: "model",
-            value: value.to_string(),
-            why: "known are virtio and ena".to_string(),
-        }),
-    }
 }
 
 #[cfg(test)]

@@ -6,15 +6,17 @@ fn parsed(text: &str) -> NicSpec {
     text.parse().unwrap()
 }
 
-/// What a user reads about `text`, with an id given for him.
+/// What a user reads about `text`, with an id given for him: key and reason.
 fn complaint(text: &str) -> String {
-    let checked = text.parse::<NicSpec>().and_then(|mut spec| {
-        if spec.id.is_empty() {
-            spec.id = "net0".to_string();
-        }
-        spec.validate()
-    });
-    checked.unwrap_err().to_string()
+    let mut spec = match text.parse::<NicSpec>() {
+        Ok(spec) => spec,
+        Err(error) => return error.to_string(),
+    };
+    if spec.id.is_empty() {
+        spec.id = "net0".to_string();
+    }
+    let error = spec.validate().unwrap_err();
+    format!("{}: {error}", error.key())
 }
 
 #[test]
@@ -50,27 +52,27 @@ fn every_complaint_names_its_field() {
         ("tap=a,fd=3", "exclude"),
         ("tap=a,tap=b", "tap is given twice"),
         ("tap=a,colour=red", "unknown key \"colour\""),
-        ("tap=", "tap name"),
-        ("tap=a-name-of-16-byte", "tap name"),
-        ("tap=a b", "tap name"),
-        ("tap=tap%d", "tap name"),
-        ("tap=../x", "tap name"),
+        ("tap=", "tap: \"\""),
+        ("tap=a-name-of-16-byte", "tap: \"a-name"),
+        ("tap=a b", "tap: \"a b\""),
+        ("tap=tap%d", "tap: \"tap%d\""),
+        ("tap=../x", "tap: \"../x\""),
         ("tap=a,model=e1000", "model=e1000"),
         ("tap=a,mac=1:2", "mac=1:2"),
-        ("tap=a,mac=01:00:00:00:00:01", "mac 01:00"),
-        ("tap=a,mac=00:00:00:00:00:00", "mac 00:00"),
-        ("tap=a,queues=0", "queues is 0"),
-        ("tap=a,queues=65", "queues is 65"),
+        ("tap=a,mac=01:00:00:00:00:01", "mac: 01:00"),
+        ("tap=a,mac=00:00:00:00:00:00", "mac: 00:00"),
+        ("tap=a,queues=0", "queues: 0 queue pairs"),
+        ("tap=a,queues=65", "queues: 65 queue pairs"),
         ("tap=a,queues=two", "queues=two"),
         ("tap=a,queues=70000", "queues=70000"),
-        ("tap=a,mtu=67", "mtu is 67"),
+        ("tap=a,mtu=67", "mtu: 67 is not possible"),
         ("tap=a,mtu=-1", "mtu=-1"),
         ("fd=x", "fd=x"),
-        ("fd=1", "fd 1"),
-        ("fd=-1", "fd -1"),
-        ("fd=3:3", "fd 3 is given twice"),
-        ("fd=3:4,queues=1", "queues is 1"),
-        ("tap=a,id=a/b", "id \"a/b\""),
+        ("fd=1", "fd: 1"),
+        ("fd=-1", "fd: -1"),
+        ("fd=3:3", "fd: 3 is given twice"),
+        ("fd=3:4,queues=1", "fd: there are 2 descriptors for 1"),
+        ("tap=a,id=a/b", "id: \"a/b\""),
     ] {
         let complaint = complaint(text);
         assert!(complaint.contains(names), "{text:?}: {complaint}");
@@ -96,7 +98,9 @@ fn limits_are_given_with_units() {
     assert_eq!(limits, Allowed { bw_in, bw_out, pps: Some(100_000), conntrack: Some(65_536) });
     assert_eq!(parsed("tap=tap0").limits, Allowed::default());
     for (text, names) in [
-        ("tap=a,bw-in=0", "bw-in=0: 0 would let nothing through"),
+        ("tap=a,bw-in=0", "bw-in: 0 would let nothing through"),
+        ("tap=a,pps=0.0k", "pps: 0 would let nothing through"),
+        ("tap=a,conntrack=4294967296", "conntrack=4294967296: it is too large"),
         ("tap=a,bw-in=", "such as 2.5G"),
         ("tap=a,bw-in=G", "such as 2.5G"),
         ("tap=a,bw-in=-1G", "such as 2.5G"),
@@ -124,7 +128,7 @@ fn an_ena_card_has_bounds_of_its_own_for_the_mtu() {
 
 #[test]
 fn an_ena_card_may_be_told_to_go_wrong() {
-    use FaultKind::{RequestReset, StopKeepAlive};
+    use Fault::{RequestReset, StopKeepAlive};
     let spec =
         parsed("tap=tap0,model=ena,id=a,fault=stop-keep-alive@5,fault=request-reset,llq=off");
     let rehearsal = |kind, after_s| Rehearsal { kind, after_s };
@@ -135,21 +139,73 @@ fn an_ena_card_may_be_told_to_go_wrong() {
     assert_eq!(back, spec);
     let json = r#"{"id":"a","backend":{"tap":"t"},"model":"ena","faults":[{"kind":"no-answer"}]}"#;
     let spec: NicSpec = serde_json::from_str(json).unwrap();
-    assert_eq!(spec.faults, [rehearsal(FaultKind::NoAnswer, 0)]);
-    for kind in ["no-answer", "swallow-tx", "wrong-tx-id", "request-reset", "stop-keep-alive"] {
+    assert_eq!(spec.faults, [rehearsal(Fault::NoAnswer, 0)]);
+    for kind in ["no-answer", "wrong-tx-id", "request-reset", "stop-keep-alive", "fatal"] {
         let spec = parsed(&format!("tap=tap0,model=ena,fault={kind}@4294967295"));
         let named = serde_json::to_value(spec.faults[0].kind).unwrap();
         assert_eq!((spec.faults[0].after_s, named.as_str()), (u32::MAX, Some(kind)));
     }
+    assert_eq!(parsed("tap=t,model=ena,fault=swallow-tx:7@9").faults, [rehearsal(SWALLOW, 9)]);
+}
+
+const SWALLOW: Fault = Fault::SwallowTx(7);
+
+#[test]
+fn a_fault_has_one_word_and_each_spelling_of_it_is_read_wherever_faults_are() {
+    use Fault::{Fatal, NoAnswer, RequestReset, StopKeepAlive, SwallowTx, WrongTxId};
+    for (fault, word, spellings) in [
+        (StopKeepAlive, "stop-keep-alive", &["stop_keep_alive"][..]),
+        (NoAnswer, "no-answer", &["no_answer"]),
+        (
+            SwallowTx(SWALLOWED),
+            "swallow-tx",
+            &["swallow_tx", "swallow-tx-completions", "swallow_tx_completions"],
+        ),
+        (WrongTxId, "wrong-tx-id", &["wrong_tx_id", "wrong-tx-request-id", "wrong_tx_request_id"]),
+        (RequestReset, "request-reset", &["request_reset"]),
+        (Fatal, "fatal", &[]),
+    ] {
+        assert_eq!(fault.word(), word);
+        for spelling in spellings.iter().chain([&word]) {
+            assert_eq!(parsed(&format!("tap=t,model=ena,fault={spelling}")).faults[0].kind, fault);
+            let quoted = format!("{spelling:?}");
+            assert_eq!(serde_json::from_str::<Fault>(&quoted).unwrap(), fault, "{spelling}");
+        }
+    }
+    for text in [r#"{"swallow-tx":7}"#, r#"{"swallow_tx_completions":7}"#] {
+        assert_eq!(serde_json::from_str::<Fault>(text).unwrap(), SWALLOW);
+    }
+    assert_eq!(serde_json::to_string(&SWALLOW).unwrap(), r#"{"swallow-tx":7}"#);
+    assert_eq!(SWALLOW.to_string(), "swallow-tx:7");
+    assert_eq!(
+        serde_json::to_string(&[NoAnswer, WrongTxId]).unwrap(),
+        r#"["no-answer","wrong-tx-id"]"#
+    );
+    for (text, said) in [
+        (r#""explode""#, "\"explode\" is no fault; known are stop-keep-alive"),
+        (r#""swallow-tx:7""#, "is no fault"),
+        (r#"{"no-answer":1}"#, "\"no-answer\" has no number"),
+        (r#"{"swallow-tx":"x"}"#, "invalid type: string"),
+        (r#"{"swallow-tx":-1}"#, "invalid value: integer `-1`"),
+        (r#"{"swallow-tx":1,"swallow-tx":2}"#, "one fault and its number"),
+        ("{}", "one fault and its number"),
+        ("7", "invalid type: integer `7`, expected a fault"),
+    ] {
+        let error = serde_json::from_str::<Fault>(text).unwrap_err().to_string();
+        assert!(error.contains(said), "{text}: {error}");
+    }
+    // Keys of a card may be spelled as in JSON, too.
+    assert_eq!(parsed("tap=t,bw_in=1k").limits, parsed("tap=t,bw-in=1k").limits);
 }
 
 #[test]
 fn what_only_an_ena_card_can_is_refused_to_others_and_misspellings_to_all() {
     for (text, names) in [
-        ("tap=a,fault=no-answer", "fault is only for model=ena"),
-        ("tap=a,model=virtio,llq=on", "llq is only for model=ena"),
+        ("tap=a,fault=no-answer", "fault: only a card of model ena"),
+        ("tap=a,model=virtio,llq=on", "llq: only a card of model ena"),
         ("tap=a,model=ena,fault=", "known are stop-keep-alive, no-answer, swallow-tx"),
         ("tap=a,model=ena,fault=explode@5", "fault=explode@5: known are stop-keep-alive"),
+        ("tap=a,model=ena,fault=no-answer:5", "known are stop-keep-alive"),
         ("tap=a,model=ena,fault=no-answer@", "such as stop-keep-alive@5"),
         ("tap=a,model=ena,fault=no-answer@soon", "such as stop-keep-alive@5"),
         ("tap=a,model=ena,fault=no-answer@-1", "such as stop-keep-alive@5"),

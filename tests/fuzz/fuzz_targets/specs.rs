@@ -4,7 +4,7 @@
 use legacy::ConsoleSpec;
 use libfuzzer_sys::{Corpus, fuzz_target};
 use net::mac::MacAddr;
-use net::spec::{NicSpec, SpecError};
+use net::spec::{Fault, NicSpec};
 use vmm::cli::Args;
 
 // An input is the arguments, one per line.
@@ -36,6 +36,11 @@ fn check_specs(text: &str) {
         }
         Err(error) => is_a_line(&error),
     }
+    if let Ok(fault) = text.parse::<Fault>() {
+        assert_eq!(fault.to_string().parse(), Ok(fault));
+        let json = serde_json::to_string(&fault).expect("a fault can be written");
+        assert_eq!(serde_json::from_str::<Fault>(&json).expect("and read"), fault);
+    }
     if let Ok(spec) = text.parse::<ConsoleSpec>() {
         assert_eq!(spec.to_string().parse(), Ok(spec));
     }
@@ -44,7 +49,7 @@ fn check_specs(text: &str) {
     }
 }
 
-fn is_a_line(error: &SpecError) {
+fn is_a_line(error: &dyn std::error::Error) {
     let line = error.to_string();
     assert!(!line.is_empty() && !line.contains('\n'), "{line}");
 }

@@ -172,9 +172,8 @@ fn demo(vmm: PathBuf, arguments: &Arguments) -> Result<()> {
     let kernel = Kernel::open(RELEASE)?;
     let mut network = Network::new().context("cannot make a network for the demo")?;
     let tap = network.tap(PAIRS.into(), 1500)?;
-    let machine = guest(Hypervisor::Vmm(vmm), arguments.model)
-        .cpus(PAIRS)
-        .card_of(arguments.model, &tap);
+    let machine =
+        guest(Hypervisor::Vmm(vmm), arguments.model).cpus(PAIRS).card_of(arguments.model, &tap);
     say(&format!(
         "booting {} with {PAIRS} CPUs, 512 MiB and a {:?} card on a TAP",
         kernel.origin(),

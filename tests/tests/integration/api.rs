@@ -232,9 +232,9 @@ fn fault() -> Result<()> {
     let faults = format!("{NIC}/faults");
     let resets = |nic: &Value| nic["resets"].as_u64().unwrap_or(0);
     let before = resets(&served.api.get(NIC)?);
-    served.api.done("PUT", &faults, &json!({ "fault": "stop_keep_alive" }))?;
+    served.api.done("PUT", &faults, &json!({ "fault": "stop-keep-alive" }))?;
     let nic = served.api.get(NIC)?;
-    ensure!(nic["faults"] == json!(["stop_keep_alive"]), "{nic}");
+    ensure!(nic["faults"] == json!(["stop-keep-alive"]), "{nic}");
     // It is followed by that of the driver's new beginning, and then the last one is for no reason.
     eventually("the reset", ANSWER, || Ok(served.wired.resets().contains(&1)))?;
     let nic = served.api.get(NIC)?;
@@ -243,7 +243,7 @@ fn fault() -> Result<()> {
     ensure!(nic["faults"] == json!([]), "{nic}");
     served.wired.reaches_guest()?;
 
-    served.api.done("PUT", &faults, &json!({ "fault": "no_answer" }))?;
+    served.api.done("PUT", &faults, &json!({ "fault": "no-answer" }))?;
     let cleared = served.api.ask("DELETE", &faults, "")?;
     ensure!(cleared.status == 204, "{cleared:?}");
     let nic = served.api.get(NIC)?;

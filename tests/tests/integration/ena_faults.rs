@@ -36,25 +36,25 @@ struct Fault {
 /// In this order: the planned one's time runs while the guest gets ready.
 const FAULTS: &[Fault] = &[
     Fault {
-        call: Call::Planned("StopKeepAlive"),
+        call: Call::Planned("stop-keep-alive"),
         meanwhile: "true",
         complaint: "Keep alive watchdog timeout",
         reason: 1,
     },
     Fault {
-        call: Call::Asked(r#""wrong_tx_request_id""#),
+        call: Call::Asked(r#""wrong-tx-id""#),
         meanwhile: "ping -c 1 -W 1 {host}",
         complaint: "Invalid req id",
         reason: 5,
     },
     Fault {
-        call: Call::Asked(r#""no_answer""#),
+        call: Call::Asked(r#""no-answer""#),
         meanwhile: "ethtool -S eth0",
         complaint: "didn't send a completion",
         reason: 2,
     },
     Fault {
-        call: Call::Asked(r#"{ "swallow_tx_completions": 256 }"#),
+        call: Call::Asked(r#"{ "swallow-tx": 256 }"#),
         // More than are swallowed, and from more than one socket, each of which waits for its own.
         meanwhile: "traffic send-from {host}:9 --ports 20001,20002,20003,20004 --each 100",
         complaint: "above the threshold",
@@ -72,7 +72,7 @@ fn recover(release: Release) -> Result<()> {
     })?;
     // The kernel's own limit would stop a queue before its driver misses anything.
     guest.shell.sh("echo 1000000 >/sys/class/net/eth0/queues/tx-0/byte_queue_limits/limit_min")?;
-    guest.running.errors.wait_for(0, "as planned: RequestReset", ANSWER)?;
+    guest.running.errors.wait_for(0, "as planned: request-reset", ANSWER)?;
     // The reset for a reason is followed by that of the driver's new beginning.
     let mut expected = vec![0];
     for fault in FAULTS {

@@ -38,7 +38,9 @@ fn schemas() -> Value {
     add::<watch::Serial>(&mut all);
     let mut all = serde_json::to_value(all).expect("schemas are JSON");
     bound(&mut all);
-    // One of its variants is an object, of exactly one field.
+    // One of its variants may be a word alone, and else is an object of exactly one field.
+    let alone = json!({ "type": "string", "enum": ["swallow-tx"] });
+    all["NicFault"]["oneOf"].as_array_mut().expect("a choice").push(alone);
     for variant in all["NicFault"]["oneOf"].as_array_mut().into_iter().flatten() {
         if variant["type"] == "object" {
             variant["additionalProperties"] = json!(false);
@@ -175,6 +177,7 @@ fn description() -> Value {
                 "408": fault("The body took too long to come."),
                 "413": fault("The body is too large."),
                 "500": fault("The host or the VMM failed; nothing has changed."),
+                "503": fault("As many clients are connected as can be."),
             },
         });
         let kind = match route.answer {

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,19 +21,21 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::connection::Patient;
+use super::connection::{Patient, Unread};
 use super::refusals;
 use super::routes::{self, Answer, Asked, Refused};
 use super::socket::ApiSocket;
 use crate::action::{ActionError, Call, ErrorKind, Mailbox, Outcome};
-use crate::dialect;
+use crate::dialect::{self, fault};
 use crate::observe::events::{self, Event, Events, Follower};
 
 /// What clients may use, and how long they may take.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// Clients at once; further ones wait in the socket's queue.
+    /// Clients at once; further ones are turned away.
     clients: usize,
+    /// Of those, so many at once are let read why.
+    turned_away: usize,
     /// Clients that follow events at once.
     followers: usize,
     /// Bytes of a request's head, and of its body.
@@ -51,6 +54,7 @@ struct Limits {
 
 const LIMITS: Limits = Limits {
     clients: 128,
+    turned_away: 64,
     followers: 32,
     head: 16 << 10,
     body: 50 << 10,
@@ -134,22 +138,27 @@ impl Server {
     }
 
     async fn serve(self, listener: UnixListener, mut stopped: watch::Receiver<()>) {
-        let mut clients = JoinSet::new();
+        let (mut clients, mut turned_away) = (JoinSet::new(), JoinSet::new());
         loop {
-            while clients.try_join_next().is_some() {}
-            let full = clients.len() >= self.limits.clients;
-            tokio::select! {
+            let accepted = tokio::select! {
                 _ = stopped.changed() => break,
-                _ = clients.join_next(), if full => {}
-                accepted = listener.accept(), if !full => match accepted {
-                    Ok((stream, _)) => {
-                        clients.spawn(self.clone().attend(stream, stopped.clone()));
-                    }
-                    Err(error) => {
-                        tracing::warn!("the API cannot accept a client: {error}");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                },
+                accepted = listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!("the API cannot accept a client: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            while turned_away.try_join_next().is_some() {}
+            if self.has_room(&mut clients).await {
+                clients.spawn(self.clone().attend(stream, stopped.clone()));
+            } else if turned_away.len() < self.limits.turned_away {
+                turned_away.spawn(self.clone().turn_away(stream));
+            } else {
+                self.turn_away_at_once(stream);
             }
         }
         drop(listener);
@@ -158,13 +167,52 @@ impl Server {
         let _ = tokio::time::timeout(self.limits.end_time, all).await;
     }
 
+    /// Whether one more client can be attended. Those who have gone are missed before one who has come
+    /// is turned away.
+    async fn has_room(&self, clients: &mut JoinSet<()>) -> bool {
+        // A turn of the runtime is for about half of them.
+        for _ in 0..4 {
+            while clients.try_join_next().is_some() {}
+            if clients.len() < self.limits.clients {
+                return true;
+            }
+            tokio::task::yield_now().await;
+        }
+        false
+    }
+
+    /// Tells a client that there is no room for him, before he has said anything.
+    async fn turn_away(self, stream: UnixStream) {
+        let stream = Patient::new(stream, self.limits.write_time, Arc::new(true.into()));
+        stream.say_last(self.no_room().as_bytes()).await;
+    }
+
+    /// The same to one of very many, who may be too slow to hear it.
+    fn turn_away_at_once(&self, stream: UnixStream) {
+        if let Ok(mut stream) = stream.into_std() {
+            let _ = io::Write::write(&mut stream, self.no_room().as_bytes());
+        }
+    }
+
+    fn no_room(&self) -> String {
+        let message =
+            format!("{} clients are connected, and no more can be; try again", self.limits.clients);
+        let body = fault(&message);
+        format!(
+            "HTTP/1.1 503 Service Unavailable\r\nServer: vmm\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
     /// One client, from first to last request.
     async fn attend(self, stream: UnixStream, mut stopped: watch::Receiver<()>) {
-        let io = TokioIo::new(Patient::new(stream, self.limits.write_time));
+        let unread = Unread::default();
+        let io = TokioIo::new(Patient::new(stream, self.limits.write_time, unread.clone()));
         let limits = self.limits;
         let service = service_fn(move |request| {
-            let server = self.clone();
-            async move { Ok::<_, Infallible>(server.answer(request).await) }
+            let (server, unread) = (self.clone(), unread.clone());
+            async move { Ok::<_, Infallible>(server.answer(request, &unread).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -182,9 +230,9 @@ impl Server {
         let _ = connection.await;
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Content> {
+    async fn answer(&self, request: Request<Incoming>, unread: &Unread) -> Response<Content> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        match self.try_answer(request).await {
+        match self.try_answer(request, unread).await {
             Ok(Answer::Done) => respond(StatusCode::NO_CONTENT, None),
             Ok(Answer::Json(text)) => respond(StatusCode::OK, Some(text)),
             Ok(Answer::Text(kind, text)) => {
@@ -195,8 +243,7 @@ impl Server {
             Ok(Answer::Events(state)) => self.follow(state),
             Err(Fault { status, message }) => {
                 refusals::tell(&method, &uri, status, &message);
-                let body = serde_json::json!({ "fault_message": message }).to_string();
-                let mut response = respond(status, Some(body));
+                let mut response = respond(status, Some(fault(&message)));
                 if status == StatusCode::PAYLOAD_TOO_LARGE || status == StatusCode::REQUEST_TIMEOUT
                 {
                     // What is left of the body is not read.
@@ -207,10 +254,16 @@ impl Server {
         }
     }
 
-    async fn try_answer(&self, request: Request<Incoming>) -> Result<Answer, Fault> {
+    async fn try_answer(
+        &self,
+        request: Request<Incoming>,
+        unread: &Unread,
+    ) -> Result<Answer, Fault> {
         let (head, body) = request.into_parts();
+        unread.store(!body.is_end_stream(), Ordering::Relaxed);
         let route = routes::find(&head.method, &head.uri)?;
         let body = self.read(body).await?;
+        unread.store(false, Ordering::Relaxed);
         match route.read(&body)? {
             Asked::Show(answer) => Ok(answer),
             Asked::Act(action) => {
@@ -221,6 +274,14 @@ impl Server {
     }
 
     async fn read(&self, body: Incoming) -> Result<Bytes, Fault> {
+        let too_large = || Fault {
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            message: format!("the body is larger than {} bytes", self.limits.body),
+        };
+        // As announced; none of it need come, and nobody is told to go on.
+        if body.size_hint().lower() > self.limits.body as u64 {
+            return Err(too_large());
+        }
         let body = Limited::new(body, self.limits.body).collect();
         let body = tokio::time::timeout(self.limits.body_time, body).await.map_err(|_| Fault {
             status: StatusCode::REQUEST_TIMEOUT,
@@ -228,10 +289,7 @@ impl Server {
         })?;
         body.map(|body| body.to_bytes()).map_err(|error| {
             if error.is::<LengthLimitError>() {
-                Fault {
-                    status: StatusCode::PAYLOAD_TOO_LARGE,
-                    message: format!("the body is larger than {} bytes", self.limits.body),
-                }
+                too_large()
             } else {
                 Fault { status: StatusCode::BAD_REQUEST, message: format!("bad body: {error}") }
             }
@@ -267,8 +325,7 @@ impl Server {
             }
             None => {
                 let message = format!("{} clients follow already", self.limits.followers);
-                let body = serde_json::json!({ "fault_message": message }).to_string();
-                respond(StatusCode::BAD_REQUEST, Some(body))
+                respond(StatusCode::BAD_REQUEST, Some(fault(&message)))
             }
         }
     }

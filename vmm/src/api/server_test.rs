@@ -59,7 +59,8 @@ impl Served {
     /// What is answered to `request` until the server closes.
     fn ask(&self, request: &str) -> String {
         let mut client = self.client();
-        client.write_all(request.as_bytes()).unwrap();
+        // One who is turned away may come too late to speak.
+        let _ = client.write_all(request.as_bytes());
         rest(&mut client)
     }
 }
@@ -167,6 +168,7 @@ fn what_is_too_large_is_refused() {
     let head = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(LIMITS.head));
     let head = served.ask(&head);
     assert!(head.starts_with("HTTP/1.1 431 "), "{head}");
+    assert!(head.ends_with(r#"{"fault_message":"the request's head is too large"}"#), "{head}");
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(200));
     let many = served.ask(&many);
     assert!(many.starts_with("HTTP/1.1 431 "), "{many}");
@@ -188,20 +190,140 @@ fn what_is_no_http_is_refused() {
     {
         let answer = served.ask(text);
         assert!(answer.starts_with("HTTP/1.1 400 "), "{text:?}: {answer}");
+        assert!(answer.ends_with(
+            r#"{"fault_message":"this is no request of HTTP/1.1, or its length is none"}"#
+        ));
     }
 }
 
 #[test]
 fn clients_that_are_slow_or_say_nothing_are_let_go_and_the_next_ones_are_served() {
     let served = Served::within(SHORT);
-    let mut silent: Vec<_> = (0..SHORT.clients * 3).map(|_| served.client()).collect();
+    let mut silent: Vec<_> = (1..SHORT.clients).map(|_| served.client()).collect();
     let mut slow = served.client();
     slow.write_all(b"GET / HT").unwrap();
-    // Behind all of them in the queue.
-    assert!(served.ask(LAST).starts_with("HTTP/1.1 200"));
+    let begin = Instant::now();
+    while !served.ask(LAST).starts_with("HTTP/1.1 200") {
+        assert!(begin.elapsed() < LONG, "there is never room again");
+    }
     for client in silent.iter_mut().chain([&mut slow]) {
         assert!(!rest(client).contains("200"));
     }
+}
+
+/// Limits under which nobody who is silent is let go.
+const FULL: Limits = Limits { clients: 4, turned_away: 8, head_time: LONG, ..LIMITS };
+
+#[test]
+fn one_client_too_many_is_told_so_at_once_whether_he_speaks_or_not() {
+    let served = Served::within(FULL);
+    let mut inside: Vec<_> = (0..FULL.clients).map(|_| served.client()).collect();
+    // Attended, not only connected.
+    for client in &mut inside {
+        client.write_all(GET.as_bytes()).unwrap();
+        assert!(until(client, "}").starts_with("HTTP/1.1 200"));
+    }
+    let begin = Instant::now();
+    let mut silent = served.client();
+    for answer in [until(&mut silent, "}"), served.ask(GET), served.ask(&put("/actions", "{}"))] {
+        assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+        assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert!(body["fault_message"].as_str().unwrap().starts_with("4 clients are connected"));
+    }
+    assert!(begin.elapsed() < FULL.head_time / 2);
+    // Those inside are served as before, and who goes makes room.
+    inside[0].write_all(GET.as_bytes()).unwrap();
+    assert!(until(&mut inside[0], "}").starts_with("HTTP/1.1 200"));
+    drop(inside.pop());
+    let begin = Instant::now();
+    while !served.ask(LAST).starts_with("HTTP/1.1 200") {
+        assert!(begin.elapsed() < LONG, "nobody is missed");
+    }
+}
+
+#[test]
+fn a_flood_of_clients_too_many_does_not_stop_those_inside() {
+    let served = Served::within(FULL);
+    let mut inside: Vec<_> = (0..FULL.clients).map(|_| served.client()).collect();
+    for _ in 0..20 {
+        // They come and say nothing, and stay as long as they may.
+        let flood: Vec<_> = (0..100).map(|_| served.client()).collect();
+        inside[0].write_all(GET.as_bytes()).unwrap();
+        assert!(until(&mut inside[0], "}").starts_with("HTTP/1.1 200"));
+        for mut client in flood {
+            assert!(until(&mut client, "}").starts_with("HTTP/1.1 503"));
+        }
+    }
+}
+
+#[test]
+fn a_body_announced_too_large_is_refused_before_it_comes() {
+    let served = Served::within(Limits { body_time: LONG, ..LIMITS });
+    let begin = Instant::now();
+    let length = LIMITS.body + 1;
+    for head in [
+        format!("PUT /actions HTTP/1.1\r\nContent-Length: {length}\r\n\r\n"),
+        format!("PUT /actions HTTP/1.1\r\nContent-Length: {}\r\n\r\n", u64::MAX / 4),
+        format!(
+            "PUT /actions HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+        ),
+        // One that grows beyond it.
+        format!(
+            "PUT /actions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{}",
+            "x".repeat(length)
+        ),
+    ] {
+        let mut client = served.client();
+        client.write_all(head.as_bytes()).unwrap();
+        let answer = until(&mut client, "}");
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{head:.80}: {answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+        assert!(answer.ends_with(r#"{"fault_message":"the body is larger than 51200 bytes"}"#));
+        // Whoever sends it nevertheless is heard for a while, so that he may read the answer.
+        client.write_all(&[b'x'; 4096]).unwrap();
+    }
+    assert!(begin.elapsed() < LONG / 2);
+    // What fits is asked for.
+    let mut client = served.client();
+    let body = r#"{"action_type":"Kill"}"#;
+    let head = format!(
+        "PUT /actions HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    client.write_all(head.as_bytes()).unwrap();
+    assert_eq!(until(&mut client, "\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+    client.write_all(body.as_bytes()).unwrap();
+    assert!(until(&mut client, "\r\n\r\n").starts_with("HTTP/1.1 204"));
+}
+
+#[test]
+fn a_length_that_is_none_is_refused_at_once() {
+    let served = Served::within(Limits { body_time: LONG, ..LIMITS });
+    let begin = Instant::now();
+    for lengths in [
+        "Content-Length: -1",
+        "Content-Length: +1",
+        "Content-Length: 1 1",
+        "Content-Length: many",
+        "Content-Length: 0x10",
+        "Content-Length: 99999999999999999999999",
+        "Content-Length: 1\r\nContent-Length: 2",
+        "Content-Length: 1, 2",
+    ] {
+        let answer = served.ask(&format!("PUT /actions HTTP/1.1\r\n{lengths}\r\n\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{lengths}: {answer}");
+        assert!(answer.contains(r#"{"fault_message":"#), "{answer}");
+    }
+    // Also behind an answer that is on its way.
+    let answers = served.ask(&format!("{GET}PUT /actions HTTP/1.1\r\nContent-Length: -1\r\n\r\n"));
+    let (first, second) = answers.split_once("HTTP/1.1 400 ").unwrap();
+    assert!(first.starts_with("HTTP/1.1 200") && first.ends_with('}'), "{answers}");
+    let (head, body) = second.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{answers}");
+    assert!(serde_json::from_str::<serde_json::Value>(body).is_ok(), "{answers}");
+    assert!(begin.elapsed() < LONG / 2);
 }
 
 #[test]

@@ -1,29 +1,56 @@
 //! `--config-file`: a whole machine in one JSON file, which is a recorded list of actions.
 
-use std::io;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use devices::legacy::ConsoleSpec;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::machine::{BootSource, MachineConfig};
 use super::network::NetworkInterface;
 use super::watch::{Logger, Metrics, Serial};
-use super::{BodyError, read};
+use super::{BodyError, bad};
 use crate::action::Action;
+use crate::observe::logger::LogSpec;
+use crate::text_file::{self, ReadError};
+use crate::vm::spec::MachineSpec;
+use crate::words::{self, Setting};
 
 /// Largest configuration file; thousands of cards would be smaller.
-const MAX_FILE: u64 = 1 << 20;
+const MAX_FILE: usize = 1 << 20;
+
+/// Time for it to come, if it comes by a pipe.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a configuration file is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigFileError {
-    #[error("--config-file: cannot read {}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("--config-file: {} is no regular file of at most 1 MiB", path.display())]
-    Kind { path: PathBuf },
     #[error("--config-file: {}", path.display())]
+    Read { path: PathBuf, source: ReadError },
+    #[error("{}", path.display())]
     Content { path: PathBuf, source: BodyError },
+}
+
+/// Where a file says what.
+#[derive(Debug, Default)]
+pub struct Places {
+    path: PathBuf,
+    /// Of its cards, in order.
+    ids: Vec<String>,
+    /// Whether it says where the console goes; else an option does.
+    says_serial: bool,
+}
+
+impl Places {
+    /// Where `setting` was said.
+    pub fn of(&self, setting: &Setting) -> String {
+        match setting {
+            Setting::Serial if !self.says_serial => setting.option(),
+            _ => format!("{}: {}", self.path.display(), setting.place(&self.ids)),
+        }
+    }
 }
 
 /// The file's content.
@@ -78,45 +105,66 @@ impl ConfigFile {
                 _ => false,
             });
             if !empty {
-                return Err(super::bad(field, "it does not exist here; leave it out"));
+                return Err(bad(field, "it does not exist here; leave it out"));
             }
         }
         Ok(())
     }
 
-    fn into_actions(self) -> Result<Vec<Action>, BodyError> {
+    /// Two cards of one id would be one to those who ask for them by it.
+    fn check_ids(&self) -> Result<(), BodyError> {
+        let mut seen = HashMap::new();
+        for (index, nic) in self.network_interfaces.iter().enumerate() {
+            if let Some(first) = seen.insert(&nic.iface_id, index) {
+                let why = format!(
+                    "{:?} is the id of {} too; each card needs its own",
+                    nic.iface_id,
+                    words::card_of_file(first)
+                );
+                return Err(bad("iface_id", why).within(&words::card_of_file(index)));
+            }
+        }
+        Ok(())
+    }
+
+    fn into_actions(self, path: &Path) -> Result<(Vec<Action>, Places), BodyError> {
         self.check_absent()?;
+        self.check_ids()?;
         let mut actions = Vec::new();
         if let Some(logger) = self.logger {
-            actions.push(Action::SetLog(logger.try_into()?));
+            let log = LogSpec::try_from(logger).map_err(|error| error.within("logger"))?;
+            actions.push(Action::SetLog(log));
         }
         if let Some(metrics) = self.metrics {
             actions.push(Action::SetMetrics(metrics.metrics_path));
         }
         if let Some(machine) = self.machine_config {
-            actions.push(Action::SetMachine(machine.try_into()?));
+            let machine = MachineSpec::try_from(machine);
+            actions.push(Action::SetMachine(machine.map_err(|e| e.within("machine-config"))?));
         }
         actions.push(Action::SetBoot(self.boot_source.into()));
+        let says_serial = self.serial.is_some();
         if let Some(serial) = self.serial {
-            actions.push(Action::SetSerial(serial.try_into()?));
+            let console = ConsoleSpec::try_from(serial).map_err(|error| error.within("serial"))?;
+            actions.push(Action::SetSerial(console));
         }
-        for nic in self.network_interfaces {
+        let mut ids = Vec::new();
+        for (index, nic) in self.network_interfaces.into_iter().enumerate() {
             let id = nic.iface_id.clone();
-            actions.push(Action::SetNic(Box::new(nic.into_spec(&id)?)));
+            let spec = nic.into_spec(&id);
+            let spec = spec.map_err(|error| error.within(&words::card_of_file(index)))?;
+            actions.push(Action::SetNic(Box::new(spec)));
+            ids.push(id);
         }
-        Ok(actions)
+        actions.push(Action::Start);
+        Ok((actions, Places { path: path.into(), ids, says_serial }))
     }
 }
 
-/// What `path` asks for, in order.
-pub fn actions(path: &Path) -> Result<Vec<Action>, ConfigFileError> {
-    let failed = |source| ConfigFileError::Read { path: path.into(), source };
-    let content = |source| ConfigFileError::Content { path: path.into(), source };
-    // Reading a pipe might wait for ever.
-    let about = std::fs::metadata(path).map_err(failed)?;
-    if !about.is_file() || about.len() > MAX_FILE {
-        return Err(ConfigFileError::Kind { path: path.into() });
-    }
-    let text = std::fs::read(path).map_err(failed)?;
-    read::<ConfigFile>(&text).and_then(ConfigFile::into_actions).map_err(content)
+/// What `path` asks for, in order, and where it says so.
+pub fn actions(path: &Path) -> Result<(Vec<Action>, Places), ConfigFileError> {
+    let text = text_file::read(path, MAX_FILE, PATIENCE);
+    let text = text.map_err(|source| ConfigFileError::Read { path: path.into(), source })?;
+    let config = super::read::<ConfigFile>(&text).and_then(|config| config.into_actions(path));
+    config.map_err(|source| ConfigFileError::Content { path: path.into(), source })
 }

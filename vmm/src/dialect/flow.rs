@@ -129,18 +129,18 @@ pub struct FaultBody {
 
 /// What an ENA card does wrong.
 #[cfg(test)]
-#[derive(utoipa::ToSchema)]
-#[schema(as = NicFault, rename_all = "snake_case")]
-#[expect(dead_code, reason = "describes Fault, which another crate reads")]
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schema(as = NicFault, rename_all = "kebab-case")]
 pub enum FaultSchema {
     /// No more keep-alives.
     StopKeepAlive,
     /// No answer to the next admin command.
     NoAnswer,
-    /// So many transmitted frames are never completed.
-    SwallowTxCompletions(u32),
+    /// So many transmitted frames are never completed; 256 if the word stands alone.
+    SwallowTx(#[allow(dead_code, reason = "only its type is looked at")] u32),
     /// A completion names a frame that there is not.
-    WrongTxRequestId,
+    WrongTxId,
     /// The card asks to be reset.
     RequestReset,
     /// The fatal state: all queues stop, and so do keep-alives.

@@ -148,23 +148,10 @@ pub enum ModelName {
 #[schema(as = PlannedFault)]
 #[expect(dead_code, reason = "describes Rehearsal, which another crate reads")]
 pub struct PlannedFault {
-    #[schema(inline)]
-    kind: FaultName,
+    kind: super::flow::FaultSchema,
     /// Seconds after the driver brought the card up.
     #[serde(default)]
     after_s: u32,
-}
-
-/// What can go wrong.
-#[cfg(test)]
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum FaultName {
-    StopKeepAlive,
-    NoAnswer,
-    SwallowTx,
-    WrongTxId,
-    RequestReset,
 }
 
 /// What to change of a card's limits.
@@ -215,16 +202,14 @@ impl LimitPatch {
 
 fn check_allowances(allowed: &Allowed) -> Result<(), BodyError> {
     let conntrack = allowed.conntrack.map(u64::from);
-    for (name, limit) in [
-        ("bw_in", allowed.bw_in),
-        ("bw_out", allowed.bw_out),
-        ("pps", allowed.pps),
-        ("conntrack", conntrack),
+    for (field, limit) in [
+        ("allowances.bw_in", allowed.bw_in),
+        ("allowances.bw_out", allowed.bw_out),
+        ("allowances.pps", allowed.pps),
+        ("allowances.conntrack", conntrack),
     ] {
         if limit == Some(0) {
-            let why =
-                format!("{name} is 0, which would let nothing through; leave it out for no limit");
-            return Err(bad("allowances", why));
+            return Err(bad(field, "0 would let nothing through; leave it out for no limit"));
         }
     }
     Ok(())
@@ -318,10 +303,6 @@ impl NetworkInterfacePatch {
     /// The change that was asked for under `path_id`.
     pub fn into_patch(self, path_id: &str) -> Result<LimitPatch, BodyError> {
         check_id(path_id, &self.iface_id)?;
-        let patch = LimitPatch::of(self.rx_rate_limiter, self.tx_rate_limiter, self.allowances)?;
-        match patch {
-            LimitPatch { all: None, bw_in: None, bw_out: None } => Err(BodyError::Nothing),
-            patch => Ok(patch),
-        }
+        LimitPatch::of(self.rx_rate_limiter, self.tx_rate_limiter, self.allowances)
     }
 }

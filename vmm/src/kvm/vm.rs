@@ -16,7 +16,7 @@ pub enum CreateError {
     Create(#[source] io::Error),
     #[error("KVM refused {0}")]
     Setup(&'static str, #[source] io::Error),
-    #[error("--mem: KVM refused {len} bytes of guest memory at {start:#x}; ask for less")]
+    #[error("KVM refused {len} bytes of guest memory at {start:#x}; ask for less")]
     Memory { start: u64, len: u64, source: io::Error },
 }
 

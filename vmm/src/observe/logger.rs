@@ -25,7 +25,7 @@ const OUTSIDE_DRIVEN: &[&str] = &["virtio_queue", "vm_superio", "vm_memory", "hy
 /// Why the log is not as wished.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    #[error("--log-file")]
+    #[error(transparent)]
     Open(#[from] OutputError),
 }
 

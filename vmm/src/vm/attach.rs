@@ -1,5 +1,7 @@
 //! The one way a device gets into a machine.
 
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 
 use device_core::device::{Device, Kit};
@@ -8,15 +10,34 @@ use devices::{BuildError, DeviceSpec, Place};
 use super::board::Board;
 use super::nic::Nic;
 
-/// Why a device could not be attached.
+/// Why a device could not be attached, and which.
+#[derive(Debug)]
+pub struct AttachError {
+    pub id: String,
+    pub why: Why,
+}
+
 #[derive(Debug, thiserror::Error)]
-pub enum AttachError {
-    #[error("two devices have the id '{0}'; give each an id of its own")]
-    SameId(String),
+pub enum Why {
+    #[error("another device has this id; give each an id of its own")]
+    SameId,
     #[error(transparent)]
     Build(#[from] BuildError),
-    #[error("no place for device '{id}' on the PCI bus")]
-    Place { id: String, source: pci::bus::AttachError },
+    #[error("there is no place for it on the PCI bus")]
+    Place(#[from] pci::bus::AttachError),
+}
+
+/// The reason; who tells it knows what he calls the device.
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.fmt(f)
+    }
+}
+
+impl Error for AttachError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.why.source()
+    }
 }
 
 /// The devices of a machine, in order of their attachment.
@@ -35,17 +56,25 @@ impl Registry {
         board: &Board,
         cpus: u8,
     ) -> Result<(), AttachError> {
+        let attached = self.try_attach(spec, kit, board, cpus);
+        attached.map_err(|why| AttachError { id: spec.id().to_string(), why })
+    }
+
+    fn try_attach(
+        &mut self,
+        spec: &DeviceSpec,
+        kit: &Kit<'_>,
+        board: &Board,
+        cpus: u8,
+    ) -> Result<(), Why> {
         if self.devices.iter().any(|device| device.id() == spec.id()) {
-            return Err(AttachError::SameId(spec.id().to_string()));
+            return Err(Why::SameId);
         }
         let built = spec.build(kit)?;
         let msi = match built.place {
             Place::Pci(card) => {
                 let msi = card.msix().cloned();
-                board
-                    .pci
-                    .attach(card)
-                    .map_err(|source| AttachError::Place { id: spec.id().to_string(), source })?;
+                board.pci.attach(card)?;
                 msi
             }
         };

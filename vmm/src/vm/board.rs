@@ -43,7 +43,7 @@ const KNOWN_ABSENT: &[(u64, u64)] = &[(0x2e8, 8), (0x2f8, 8), (0x3e8, 8), (0x80,
 /// Why the board could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BoardError {
-    #[error("--serial: cannot start the console")]
+    #[error("cannot start the console")]
     Console(#[source] io::Error),
     #[error("KVM refused interrupt line {gsi}")]
     Line { gsi: u32, source: io::Error },

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use arch::boot::{BootPlan, Cmdline, CmdlineError, Initrd, InitrdError, Kernel, KernelError};
 use arch::boot::{LoadError, PlanError};
+use arch::layout::AddressRange;
 use device_core::GuestRam;
 use device_core::bus::Bus;
 use device_core::device::Kit;
 use device_core::worker::Threads;
 use devices::legacy::{OpenConsole, OpenConsoleError};
+use kvm_bindings::CpuId;
 use kvm_ioctls::{Cap, Kvm};
 
 use super::attach::AttachError;
@@ -27,26 +29,25 @@ use crate::memory;
 use crate::observe::start::cpu_time;
 use crate::vcpu::run::{AddressSpaces, Unmapped};
 use crate::vcpu::thread::VcpuThread;
+use crate::words::Setting;
 
 /// Why a machine could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     #[error(transparent)]
     Boot(#[from] BootError),
-    #[error("--serial")]
+    #[error(transparent)]
     Console(#[from] OpenConsoleError),
     #[error("this host cannot run virtual machines")]
     Probe(#[from] ProbeError),
-    #[error("--mem: cannot map {0} of guest memory; free some, or ask for less")]
+    #[error("cannot map {0} of guest memory; free some, or ask for less")]
     Memory(memory::Size, #[source] io::Error),
-    #[error(
-        "--huge-pages: the host has no {0} of free 2M pages; write more to /proc/sys/vm/nr_hugepages"
-    )]
+    #[error("the host has no {0} of free 2M pages; write more to /proc/sys/vm/nr_hugepages")]
     HugePages(memory::Size, #[source] io::Error),
-    #[error(
-        "--mem: {memory} of memory leave no room for PCI below the {bits} address bits of this CPU"
-    )]
+    #[error("{memory} of memory leave no room for PCI below the {bits} address bits of this CPU")]
     AddressSpace { memory: memory::Size, bits: u8 },
+    #[error("{cpus} vCPUs; KVM of this host takes at most {most}")]
+    Cpus { cpus: u8, most: usize },
     #[error(transparent)]
     Create(#[from] CreateError),
     #[error("cannot set vCPU {index} up")]
@@ -75,11 +76,31 @@ impl BuildError {
         }
     }
 
+    /// What it is about, if that is something that a user set.
+    pub fn setting(&self) -> Option<Setting> {
+        match self {
+            BuildError::Boot(error) => Some(error.setting()),
+            BuildError::Console(_) | BuildError::Board(BoardError::Console(_)) => {
+                Some(Setting::Serial)
+            }
+            BuildError::Memory(..)
+            | BuildError::AddressSpace { .. }
+            | BuildError::Create(CreateError::Memory { .. }) => Some(Setting::Memory),
+            BuildError::HugePages(..) => Some(Setting::HugePages),
+            BuildError::Cpus { .. } => Some(Setting::Cpus),
+            BuildError::Attach(error) => Some(Setting::Card(error.id.clone(), None)),
+            _ => None,
+        }
+    }
+
     /// Whether other arguments are the cure, and no machine was made.
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            BuildError::Boot(_) | BuildError::Console(_) | BuildError::AddressSpace { .. }
+            BuildError::Boot(_)
+                | BuildError::Console(_)
+                | BuildError::AddressSpace { .. }
+                | BuildError::Cpus { .. }
         )
     }
 }
@@ -87,14 +108,31 @@ impl BuildError {
 /// What is wrong with the files and texts that a machine boots from.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    #[error("--kernel")]
+    #[error(transparent)]
     Kernel(#[from] KernelError),
-    #[error("--initrd")]
+    #[error(transparent)]
     Initrd(#[from] InitrdError),
-    #[error("--cmdline")]
+    #[error(transparent)]
     Cmdline(#[from] CmdlineError),
     #[error(transparent)]
     Plan(#[from] PlanError),
+}
+
+impl BootError {
+    /// What it is about.
+    pub fn setting(&self) -> Setting {
+        match self {
+            BootError::Kernel(_) | BootError::Plan(PlanError::KernelTooLarge { .. }) => {
+                Setting::Kernel
+            }
+            BootError::Initrd(_) | BootError::Plan(PlanError::InitrdTooLarge { .. }) => {
+                Setting::Initrd
+            }
+            BootError::Cmdline(_) | BootError::Plan(PlanError::CmdlineTooLong { .. }) => {
+                Setting::Cmdline
+            }
+        }
+    }
 }
 
 /// Opens and checks all that the machine boots from; no VM exists yet.
@@ -105,6 +143,27 @@ fn plan(boot: &BootSpec, memory: memory::Size) -> Result<BootPlan, BootError> {
     Ok(BootPlan::new(kernel, initrd, cmdline, memory.0)?)
 }
 
+/// What the host's processor has room for.
+struct Room {
+    host_cpuid: CpuId,
+    pci_mmio64: AddressRange,
+}
+
+impl Room {
+    /// Whether `machine` fits; nothing of it exists yet.
+    fn of(kvm: &Kvm, machine: &MachineSpec) -> Result<Room, BuildError> {
+        let (cpus, most) = (machine.cpus, kvm.get_max_vcpus());
+        if usize::from(cpus) > most {
+            return Err(BuildError::Cpus { cpus, most });
+        }
+        let host_cpuid = kvm::vm::supported_cpuid(kvm)?;
+        let bits = arch::cpuid::physical_address_bits(&host_cpuid);
+        let pci_mmio64 = arch::layout::pci_mmio64(machine.memory.0, bits)
+            .ok_or(BuildError::AddressSpace { memory: machine.memory, bits })?;
+        Ok(Room { host_cpuid, pci_mmio64 })
+    }
+}
+
 impl Vm {
     /// Builds the machine that `spec` asks for; it rests until [`Vm::resume`]. What ends it will be
     /// reported to `ends`. What fails leaves nothing behind.
@@ -112,9 +171,10 @@ impl Vm {
         let plan = plan(&spec.boot, spec.machine.memory)?;
         let console = spec.serial.open()?;
         let kvm = probe::open()?;
+        let room = Room::of(&kvm, &spec.machine)?;
         let ram = memory::map(spec.machine.memory.0, spec.machine.pages)
             .map_err(|source| BuildError::memory(&spec.machine, source))?;
-        let built = Vm::build_on(ram.clone(), spec, &kvm, plan, console, ends);
+        let built = Vm::build_on(ram.clone(), spec, &kvm, room, plan, console, ends);
         if built.is_err() {
             memory::release(ram);
         }
@@ -125,16 +185,13 @@ impl Vm {
         ram: GuestRam,
         spec: &VmSpec,
         kvm: &Kvm,
+        room: Room,
         plan: BootPlan,
         console: OpenConsole,
         ends: &Arc<Ends>,
     ) -> Result<Vm, BuildError> {
         let cpus = spec.machine.cpus;
-        let host_cpuid = kvm::vm::supported_cpuid(kvm)?;
-        let bits = arch::cpuid::physical_address_bits(&host_cpuid);
-        let pci_mmio64 = arch::layout::pci_mmio64(spec.machine.memory.0, bits)
-            .ok_or(BuildError::AddressSpace { memory: spec.machine.memory, bits })?;
-
+        let Room { host_cpuid, pci_mmio64 } = room;
         let fd = kvm::vm::create(kvm, &ram)?;
         let threads = Threads::new().map_err(|e| BuildError::Thread("the thread io-0", e))?;
         let (ports, mmio) = (Bus::new(), Bus::new());

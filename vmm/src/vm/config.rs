@@ -57,7 +57,7 @@ impl Config {
 
     /// Adds a card, or replaces the one with the same id.
     pub fn set_nic(&mut self, nic: NicSpec) -> Result<(), SettingError> {
-        nic.validate()?;
+        nic.validate().map_err(|why| SettingError::Card { id: nic.id.clone(), why })?;
         for other in self.nics.iter().filter(|other| other.id != nic.id) {
             check_apart(&nic, other)?;
         }
@@ -84,11 +84,17 @@ impl Config {
 fn check_apart(nic: &NicSpec, other: &NicSpec) -> Result<(), SettingError> {
     let (id, other_id) = (nic.id.clone(), other.id.clone());
     if let Some(mac) = nic.mac.filter(|mac| other.mac == Some(*mac)) {
-        return Err(SettingError::MacTwice { mac: mac.to_string(), id, other: other_id });
+        return Err(SettingError::MacTwice { mac, id, other: other_id });
     }
     match (&nic.backend, &other.backend) {
         (BackendSpec::Tap(tap), BackendSpec::Tap(taken)) if tap == taken => {
             Err(SettingError::TapTwice { tap: tap.clone(), id, other: other_id })
+        }
+        (BackendSpec::Fd(fds), BackendSpec::Fd(taken)) => {
+            match fds.iter().find(|fd| taken.contains(fd)) {
+                Some(fd) => Err(SettingError::FdTwice { fd: *fd, id, other: other_id }),
+                None => Ok(()),
+            }
         }
         _ => Ok(()),
     }

@@ -26,6 +26,9 @@ fn two_cards_share_neither_tap_nor_address() {
     let mac = config.set_nic(nic("tap=b,id=y,mac=02:00:00:00:00:01")).unwrap_err();
     assert!(mac.to_string().contains("02:00:00:00:00:01"), "{mac}");
     assert_eq!(config.nics.len(), 1);
+    config.set_nic(nic("fd=7:8,id=y")).unwrap();
+    let fd = config.set_nic(nic("fd=9:8,id=z")).unwrap_err();
+    assert_eq!(fd, SettingError::FdTwice { fd: 8, id: "z".into(), other: "y".into() });
 }
 
 #[test]
@@ -37,6 +40,9 @@ fn a_refused_setting_changes_nothing() {
         MachineSpec { cpus: 0, ..before.clone() },
         MachineSpec { cpus: 65, ..before.clone() },
         MachineSpec { memory: Size(0), ..before.clone() },
+        MachineSpec { memory: Size(65537 << 10), ..before.clone() },
+        MachineSpec { memory: Size((8 << 40) + 4096), ..before.clone() },
+        MachineSpec { memory: Size(u64::MAX), ..before.clone() },
         huge(3 << 20),
     ] {
         config.set_machine(wrong).unwrap_err();

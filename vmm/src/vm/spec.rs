@@ -1,13 +1,16 @@
 //! What a user asks for: one validated model of a machine, however it was said.
 
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use arch::layout::MAX_CPUS;
 use devices::DeviceSpec;
 use devices::legacy::ConsoleSpec;
-use devices::net::spec::SpecError;
+use devices::net::mac::MacAddr;
+use devices::net::spec::{Key, SpecError};
 
 use crate::memory::{Pages, Size};
+use crate::words::Setting;
 
 /// CPUs and memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,15 +35,30 @@ impl MachineSpec {
         if !(1..=MAX_CPUS).contains(&self.cpus) {
             return Err(SettingError::Cpus(self.cpus));
         }
-        if self.pages == Pages::Huge && !self.memory.0.is_multiple_of(2 << 20) {
-            return Err(SettingError::OddHugePages(self.memory));
+        let memory = self.memory;
+        if memory < LEAST_MEMORY {
+            return Err(SettingError::NoMemory(memory));
         }
-        match self.memory.0 {
-            bytes if bytes < 1 << 20 => Err(SettingError::NoMemory { mib: bytes >> 20 }),
-            _ => Ok(()),
+        if memory > MOST_MEMORY {
+            return Err(SettingError::TooMuchMemory(memory));
         }
+        if !memory.0.is_multiple_of(PAGE) {
+            return Err(SettingError::OddPages(memory));
+        }
+        if self.pages == Pages::Huge && !memory.0.is_multiple_of(HUGE_PAGE) {
+            return Err(SettingError::OddHugePages(memory));
+        }
+        Ok(())
     }
 }
+
+/// What the tables of a boot need.
+const LEAST_MEMORY: Size = Size(1 << 20);
+/// KVM counts the pages of one piece of memory in 31 bits (KVM_MEM_MAX_NR_PAGES), and all above 4 GiB
+/// is one.
+const MOST_MEMORY: Size = Size(8 << 40);
+const PAGE: u64 = 4 << 10;
+const HUGE_PAGE: u64 = 2 << 20;
 
 /// What the machine boots.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,22 +80,47 @@ pub struct VmSpec {
     pub boot_timer: bool,
 }
 
-/// What is wrong with one wish, by itself or beside the others. Each begins with the option that it is
-/// about; [`crate::action::ActionError`] says it in the API's words.
+/// What is wrong with one wish, by itself or beside the others: the reason alone, as each surface has
+/// its own words for the [`SettingError::setting`] that it is about.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {
-    #[error("--cpus: {0} vCPUs; a machine has 1 to {MAX_CPUS}")]
+    #[error("{0} vCPUs; a machine has 1 to {MAX_CPUS}")]
     Cpus(u8),
-    #[error("--mem: memory of {mib} MiB is too little; a machine needs at least 1 MiB")]
-    NoMemory { mib: u64 },
-    #[error("--huge-pages: {0} of memory are no whole number of 2M pages")]
+    #[error("{0} is too little; a machine needs at least {LEAST_MEMORY}")]
+    NoMemory(Size),
+    #[error("{0} is too much; a machine has at most {MOST_MEMORY}")]
+    TooMuchMemory(Size),
+    #[error("{0} of memory are not whole pages; write a multiple of 4K")]
+    OddPages(Size),
+    #[error("{0} of memory are not whole pages of 2 MiB; write a multiple of 2M")]
     OddHugePages(Size),
-    #[error("--net: {0}")]
-    Nic(#[from] SpecError),
-    #[error("--net: id {0:?} is given twice; each card needs its own")]
+    #[error("{why}")]
+    Card { id: String, why: SpecError },
+    #[error("{0:?} is given twice; each card needs its own")]
     IdTwice(String),
-    #[error("--net: mac {mac} of card {id:?} belongs to card {other:?}; each card needs its own")]
-    MacTwice { mac: String, id: String, other: String },
-    #[error("--net: tap {tap} of card {id:?} belongs to card {other:?}; each card needs its own")]
+    #[error("{mac} belongs to card {other:?}; each card needs its own")]
+    MacTwice { mac: MacAddr, id: String, other: String },
+    #[error("tap {tap} belongs to card {other:?}; each card needs its own")]
     TapTwice { tap: String, id: String, other: String },
+    #[error("{fd} belongs to card {other:?}; each card needs its own")]
+    FdTwice { fd: RawFd, id: String, other: String },
+}
+
+impl SettingError {
+    /// What it is about.
+    pub fn setting(&self) -> Setting {
+        let card = |id: &String, key| Setting::Card(id.clone(), Some(key));
+        match self {
+            SettingError::Cpus(_) => Setting::Cpus,
+            SettingError::NoMemory(_)
+            | SettingError::TooMuchMemory(_)
+            | SettingError::OddPages(_) => Setting::Memory,
+            SettingError::OddHugePages(_) => Setting::HugePages,
+            SettingError::Card { id, why } => card(id, why.key()),
+            SettingError::IdTwice(id) => card(id, Key::Id),
+            SettingError::MacTwice { id, .. } => card(id, Key::Mac),
+            SettingError::TapTwice { id, .. } => card(id, Key::Tap),
+            SettingError::FdTwice { id, .. } => card(id, Key::Fd),
+        }
+    }
 }

@@ -28,7 +28,7 @@ impl Card {
         while control.is_up()
             && let Some(fault) = control.plan.take(now)
         {
-            tracing::info!("network card {}: goes wrong as planned: {fault:?}", self.id);
+            tracing::info!("network card {}: goes wrong as planned: {fault}", self.id);
             self.go_wrong(control, fault, now);
         }
         self.post_events(control, now);
@@ -84,8 +84,8 @@ impl Card {
         match fault {
             Fault::StopKeepAlive => control.events.withhold_keep_alives(true, now),
             Fault::NoAnswer => self.mischief.leave_unanswered(1),
-            Fault::SwallowTxCompletions(count) => self.mischief.swallow(count),
-            Fault::WrongTxRequestId => self.mischief.invent_ids(1),
+            Fault::SwallowTx(count) => self.mischief.swallow(count),
+            Fault::WrongTxId => self.mischief.invent_ids(1),
             Fault::RequestReset => {
                 control.events.request_reset();
                 self.post_events(control, now);

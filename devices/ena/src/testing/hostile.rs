@@ -71,8 +71,8 @@ const FEATURES: [u8; 17] = [1, 2, 3, 4, 7, 10, 11, 12, 14, 18, 20, 26, 27, 28, 0
 const FAULTS: [Fault; 6] = [
     Fault::StopKeepAlive,
     Fault::NoAnswer,
-    Fault::SwallowTxCompletions(3),
-    Fault::WrongTxRequestId,
+    Fault::SwallowTx(3),
+    Fault::WrongTxId,
     Fault::RequestReset,
     Fault::Fatal,
 ];

@@ -24,7 +24,7 @@ pub fn all() -> Vec<Seed> {
         ("nic", with("PUT", "/network-interfaces/eth0", nic)),
         ("nic-patch", with("PATCH", "/network-interfaces/eth0", nic)),
         ("flow", with("POST", "/network-interfaces/eth0/explain-flow", flow)),
-        ("fault", with("PUT", "/network-interfaces/a/faults", r#"{"fault":{"swallow_tx_completions":9}}"#)),
+        ("fault", with("PUT", "/network-interfaces/a/faults", r#"{"fault":{"swallow-tx":9}}"#)),
         ("link", with("PUT", "/network-interfaces/a/link", r#"{"up":false}"#)),
         ("action", with("PUT", "/actions", r#"{"action_type":"InstanceStart"}"#)),
         ("logger", with("PUT", "/logger", r#"{"log_path":"l","level":"Info","show_level":true}"#)),

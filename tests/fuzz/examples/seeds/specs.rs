@@ -26,7 +26,7 @@ pub fn all() -> Vec<Seed> {
         ("two-backends", "tap=a,fd=3"),
         ("model", "tap=a,model=ena"),
         ("limits", "tap=a,model=ena,bw-in=2.5G,bw-out=500M,pps=100k,conntrack=65536"),
-        ("faults", "tap=a,model=ena,llq=off,fault=swallow-tx@5,fault=request-reset"),
+        ("faults", "tap=a,model=ena,llq=off,fault=swallow-tx:300@5,fault=request-reset"),
         ("fault-unknown", "tap=a,model=ena,fault=no-anwser@1"),
         ("fault-of-virtio", "tap=a,fault=no-answer@4294967296"),
         ("mac", "02:00:00:12:34:56"),

@@ -1,0 +1,179 @@
+//! The command line's form of a card.
+
+use std::fmt;
+use std::os::fd::RawFd;
+use std::str::FromStr;
+
+use super::{BackendSpec, Key, Model, NicSpec, Rehearsal};
+use crate::mac::MacAddr;
+use crate::stage::limiter::Allowed;
+
+/// Why a text describes no card.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseSpecError {
+    #[error("{0:?} has no '='; write key=value")]
+    NoValue(String),
+    #[error("unknown key {0:?}; known are {Known}")]
+    UnknownKey(String),
+    #[error("{0} is given twice")]
+    Twice(Key),
+    #[error("{key}={value}: {why}")]
+    Value { key: Key, value: String, why: String },
+    #[error("neither tap nor fd is given; say where frames go, such as tap=tap0")]
+    NoBackend,
+    #[error("tap and fd exclude each other")]
+    TwoBackends,
+}
+
+/// All keys, for people.
+struct Known;
+
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&Key::ALL.map(|(_, word)| word).join(", "))
+    }
+}
+
+/// The command line's form: `tap=tap0,queues=2,mac=02:00:00:00:00:01`, or `fd=3:4,queues=2`.
+/// Without `id` the id is empty, and the caller must name the card; without `queues` there are as
+/// many as descriptors.
+impl FromStr for NicSpec {
+    type Err = ParseSpecError;
+
+    fn from_str(text: &str) -> Result<NicSpec, ParseSpecError> {
+        let mut given = Given::default();
+        for part in text.split(',') {
+            let (key, value) =
+                part.split_once('=').ok_or_else(|| ParseSpecError::NoValue(part.to_string()))?;
+            // A word may be written as in JSON.
+            let word = key.replace('_', "-");
+            let known = Key::ALL.into_iter().find(|(_, known)| *known == word);
+            let (key, _) = known.ok_or_else(|| ParseSpecError::UnknownKey(key.to_string()))?;
+            match key {
+                Key::Tap => put(key, &mut given.tap, value.to_string())?,
+                Key::Fd => put(key, &mut given.fds, parse_fds(value)?)?,
+                Key::Model => put(key, &mut given.model, parse_model(value)?)?,
+                Key::Mac => put(key, &mut given.mac, parse(Key::Mac, value)?)?,
+                Key::Queues => put(key, &mut given.queues, parse(Key::Queues, value)?)?,
+                Key::Mtu => put(key, &mut given.mtu, parse(Key::Mtu, value)?)?,
+                Key::Id => put(key, &mut given.id, value.to_string())?,
+                Key::BwIn => put(key, &mut given.limits.bw_in, rate(key, value)?)?,
+                Key::BwOut => put(key, &mut given.limits.bw_out, rate(key, value)?)?,
+                Key::Pps => put(key, &mut given.limits.pps, rate(key, value)?)?,
+                Key::Conntrack => {
+                    let most = u32::try_from(rate(key, value)?);
+                    let most = most.map_err(|_| bad(key, value, "it is too large"))?;
+                    put(key, &mut given.limits.conntrack, most)?;
+                }
+                Key::Llq => put(key, &mut given.llq, on_or_off(key, value)?)?,
+                Key::Fault => given.faults.push(parse(Key::Fault, value)?),
+            }
+        }
+        given.into_spec()
+    }
+}
+
+#[derive(Default)]
+struct Given {
+    tap: Option<String>,
+    fds: Option<Vec<RawFd>>,
+    model: Option<Model>,
+    mac: Option<MacAddr>,
+    queues: Option<u16>,
+    mtu: Option<u16>,
+    id: Option<String>,
+    limits: Allowed,
+    llq: Option<bool>,
+    /// The only key that may come more than once.
+    faults: Vec<Rehearsal>,
+}
+
+impl Given {
+    fn into_spec(self) -> Result<NicSpec, ParseSpecError> {
+        let (backend, queues) = match (self.tap, self.fds) {
+            (Some(name), None) => (BackendSpec::Tap(name), 1),
+            (None, Some(fds)) => {
+                let count = u16::try_from(fds.len()).unwrap_or(u16::MAX);
+                (BackendSpec::Fd(fds), count)
+            }
+            (None, None) => return Err(ParseSpecError::NoBackend),
+            (Some(_), Some(_)) => return Err(ParseSpecError::TwoBackends),
+        };
+        Ok(NicSpec {
+            id: self.id.unwrap_or_default(),
+            backend,
+            model: self.model.unwrap_or_default(),
+            mac: self.mac,
+            queues: self.queues.unwrap_or(queues),
+            mtu: self.mtu,
+            limits: self.limits,
+            llq: self.llq,
+            faults: self.faults,
+        })
+    }
+}
+
+fn put<T>(key: Key, place: &mut Option<T>, value: T) -> Result<(), ParseSpecError> {
+    match place.replace(value) {
+        Some(_) => Err(ParseSpecError::Twice(key)),
+        None => Ok(()),
+    }
+}
+
+fn parse<T: FromStr>(key: Key, value: &str) -> Result<T, ParseSpecError>
+where
+    T::Err: std::fmt::Display,
+{
+    value.parse().map_err(|why: T::Err| bad(key, value, &why.to_string()))
+}
+
+fn bad(key: Key, value: &str, why: &str) -> ParseSpecError {
+    ParseSpecError::Value { key, value: value.to_string(), why: why.to_string() }
+}
+
+/// A number per second, with a decimal point and a unit of thousands: `500M`, `2.5G`.
+fn rate(key: Key, value: &str) -> Result<u64, ParseSpecError> {
+    let bad = |why| bad(key, value, why);
+    let (number, zeros) = match value.char_indices().last() {
+        Some((at, 'k' | 'K')) => (value.get(..at), 3),
+        Some((at, 'M')) => (value.get(..at), 6),
+        Some((at, 'G')) => (value.get(..at), 9),
+        Some((at, 'T')) => (value.get(..at), 12),
+        _ => (Some(value), 0usize),
+    };
+    let form = || bad("write a number and perhaps k, M, G or T, such as 2.5G");
+    let (whole, part) = match number.unwrap_or_default().split_once('.') {
+        Some((whole, part)) if !part.is_empty() => (whole, part.trim_end_matches('0')),
+        Some(_) => return Err(form()),
+        None => (number.unwrap_or_default(), ""),
+    };
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(part) || part.len() > zeros {
+        return Err(form());
+    }
+    let text = format!("{whole}{part}{}", "0".repeat(zeros.saturating_sub(part.len())));
+    match text.parse() {
+        Ok(rate) => Ok(rate),
+        Err(_) => Err(bad("it is too large")),
+    }
+}
+
+fn on_or_off(key: Key, value: &str) -> Result<bool, ParseSpecError> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(bad(key, value, "write on or off")),
+    }
+}
+
+fn parse_fds(value: &str) -> Result<Vec<RawFd>, ParseSpecError> {
+    value.split(':').map(|fd| parse(Key::Fd, fd)).collect()
+}
+
+fn parse_model(value: &str) -> Result<Model, ParseSpecError> {
+    match value {
+        "virtio" => Ok(Model::Virtio),
+        "ena" => Ok(Model::Ena),
+        _ => Err(bad(Key::Model, value, "known are virtio and ena")),
+    }
+}

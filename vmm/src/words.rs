@@ -1,0 +1,123 @@
+//! What a setting is called where its user said it. Errors tell what they are about as a [`Setting`] and
+//! give the reason alone; who tells the user puts the words of his surface before it, once.
+
+use std::error::Error;
+
+use devices::net::spec::Key;
+
+/// Something that a user sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    Kernel,
+    Initrd,
+    Cmdline,
+    Cpus,
+    Memory,
+    HugePages,
+    Serial,
+    LogFile,
+    MetricsFile,
+    /// The card of this id, or one of the things said about it.
+    Card(String, Option<Key>),
+}
+
+/// One setting's words: the command line's option, the object of a configuration file, and the field in
+/// it and in a request's body.
+struct Words {
+    option: &'static str,
+    object: &'static str,
+    field: &'static str,
+}
+
+impl Setting {
+    /// The table: a row for each setting.
+    fn words(&self) -> Words {
+        let words = |option, object, field| Words { option, object, field };
+        match self {
+            Setting::Kernel => words("--kernel", "boot-source", "kernel_image_path"),
+            Setting::Initrd => words("--initrd", "boot-source", "initrd_path"),
+            Setting::Cmdline => words("--cmdline", "boot-source", "boot_args"),
+            Setting::Cpus => words("--cpus", "machine-config", "vcpu_count"),
+            Setting::Memory => words("--mem", "machine-config", "mem_size_mib"),
+            Setting::HugePages => words("--huge-pages", "machine-config", "huge_pages"),
+            Setting::Serial => words("--serial", "serial", ""),
+            Setting::LogFile => words("--log-file", "logger", "log_path"),
+            Setting::MetricsFile => words("--metrics-path", "metrics", "metrics_path"),
+            Setting::Card(_, key) => words("--net", CARDS, key.map_or("", card_field)),
+        }
+    }
+
+    /// As on the command line.
+    pub fn option(&self) -> String {
+        let option = self.words().option;
+        match self {
+            Setting::Card(id, Some(key)) => format!("{option}: card {id:?}: {key}"),
+            Setting::Card(id, None) => format!("{option}: card {id:?}"),
+            _ => option.to_string(),
+        }
+    }
+
+    /// As in the body of a request.
+    pub fn field(&self) -> String {
+        match (self, self.words()) {
+            (Setting::Card(id, None), Words { object, .. }) => format!("{object}/{id}"),
+            (_, Words { object, field: "", .. }) => object.to_string(),
+            (_, Words { field, .. }) => field.to_string(),
+        }
+    }
+
+    /// As in a configuration file with the cards `ids`, in order.
+    pub fn place(&self, ids: &[String]) -> String {
+        let Words { object, field, .. } = self.words();
+        let object = match self {
+            Setting::Card(id, _) => match ids.iter().position(|known| known == id) {
+                Some(index) => card_of_file(index),
+                None => object.to_string(),
+            },
+            _ => object.to_string(),
+        };
+        if field.is_empty() { object } else { format!("{object}.{field}") }
+    }
+}
+
+const CARDS: &str = "network-interfaces";
+
+/// A configuration file's card, counted from 0.
+pub fn card_of_file(index: usize) -> String {
+    format!("{CARDS}[{index}]")
+}
+
+/// Firecracker's names, and ours beside them.
+fn card_field(key: Key) -> &'static str {
+    match key {
+        Key::Tap => "host_dev_name",
+        Key::Fd => "host_fds",
+        Key::Model => "model",
+        Key::Mac => "guest_mac",
+        Key::Queues => "queues",
+        Key::Mtu => "mtu",
+        Key::Id => "iface_id",
+        Key::BwIn => "allowances.bw_in",
+        Key::BwOut => "allowances.bw_out",
+        Key::Pps => "allowances.pps",
+        Key::Conntrack => "allowances.conntrack",
+        Key::Llq => "llq",
+        Key::Fault => "faults",
+    }
+}
+
+/// One line: where, if that is known, what failed, and why.
+pub fn one_line(place: Option<String>, error: &dyn Error) -> String {
+    let mut line = place.map_or_else(String::new, |place| format!("{place}: "));
+    line.push_str(&error.to_string());
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    line
+}
+
+#[cfg(test)]
+#[path = "words_test.rs"]
+mod tests;
