@@ -29,7 +29,7 @@ complete -c vmm -n "__fish_vmm_needs_command" -l mem -d 'Memory of the guest, su
 complete -c vmm -n "__fish_vmm_needs_command" -l initrd -d 'Initial RAM disk' -r -F
 complete -c vmm -n "__fish_vmm_needs_command" -l cmdline -d 'Command line of the kernel' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l cpus -d 'Number of vCPUs, 1 to 64' -r
-complete -c vmm -n "__fish_vmm_needs_command" -l net -d 'Network card, once for each: tap=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID], and limits, such as [,bw-in=2.5G][,bw-out=500M] in bit/s, [,pps=100k], [,conntrack=65536]. With model=ena also [,llq=off] for no low-latency queues, and rehearsals [,fault=KIND[@SECONDS]]... after the driver brought the card up: stop-keep-alive, no-answer, swallow-tx, wrong-tx-id, request-reset. A TAP that does not exist is made, if the caller may' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l net -d 'Network card, once for each: tap=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID], and limits, such as [,bw-in=2.5G][,bw-out=500M] in bit/s, [,pps=100k], [,conntrack=65536]. With model=ena also [,llq=off] for no low-latency queues, and rehearsals [,fault=KIND[@SECONDS]]... after the driver brought the card up: stop-keep-alive, no-answer, swallow-tx[:FRAMES], wrong-tx-id, request-reset, fatal. A TAP that does not exist is made, if the caller may' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l serial -d 'Serial console: stdio, none, file=PATH (overwritten) or socket=PATH' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l grace -d 'Seconds a guest may take to power off after SIGTERM or SIGINT' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l log-level -d 'What to log' -r -f -a "off\t''

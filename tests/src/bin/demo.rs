@@ -78,6 +78,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(folder) = &arguments.files {
+        needs(arguments.model).fetch()?;
         return files(folder, arguments.model);
     }
     let vmm = match &arguments.vmm {
