@@ -1,3 +1,5 @@
+//! Tests of the rules that the manual is held against: each is shown to fail on bad input.
+
 use std::process::Command;
 use std::time::Duration;
 

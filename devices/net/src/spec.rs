@@ -136,7 +136,7 @@ pub enum SpecError {
     FdTwice(RawFd),
     #[error("{0} cannot be a tap; descriptors begin at 3")]
     FdTooLow(RawFd),
-    #[error("there are {fds} descriptors for {queues} queue pairs; give one for each")]
+    #[error("there are {fds} descriptors, and queues are {queues}; give one descriptor for each")]
     FdCount { fds: usize, queues: u16 },
     #[error("{0} is a group address or zero; a card needs an address of its own")]
     Mac(MacAddr),
