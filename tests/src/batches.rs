@@ -80,9 +80,7 @@ impl State {
             let failed = told.failed.contains(&test.name);
             if told.passed.contains(&test.name) {
                 self.tally.passed.push(test.name);
-            } else if let Some(skipped) =
-                told.skipped.iter().find(|line| line.starts_with(&format!("{}: ", test.name)))
-            {
+            } else if let Some(skipped) = told.why_skipped(&test.name) {
                 self.tally.skipped.push(skipped.clone());
             } else {
                 let (what, tries) = if failed {

@@ -8,35 +8,46 @@ pub struct Tally {
     pub skipped: Vec<String>,
     /// Tests that were run more than once, and why.
     pub repeated: Vec<String>,
+    /// A test whose result other output has put on a line of its own.
+    pub begun: Option<String>,
 }
 
 impl Tally {
-    /// Takes in one line of output of libtest or of a runner that prints like it.
-    pub fn read(&mut self, line: &str) {
-        let Some((name, result)) =
-            line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "))
-        else {
-            return;
-        };
-        let name = name.trim();
-        let result = result.trim();
+    /// Takes in one line of output of libtest or of a runner that prints like it; returns the test
+    /// that it tells of.
+    pub fn read(&mut self, line: &str) -> Option<String> {
+        let begun = self.begun.take();
+        let (name, result) =
+            match line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) {
+                Some((name, result)) => (name.trim().to_owned(), result.trim()),
+                None => (begun?, line.trim()),
+            };
         if result == "ok" {
-            self.passed.push(name.to_owned());
+            self.passed.push(name.clone());
         } else if result == "FAILED" {
-            self.failed.push(name.to_owned());
+            self.failed.push(name.clone());
         } else if let Some(reason) = result.strip_prefix("ignored") {
             // libtest writes `ignored, why`, libtest-mimic `ignored (why)`.
             let reason = reason.trim_matches([',', ' ', '(', ')']);
             let why = if reason.is_empty() { "no reason given" } else { reason };
             self.skipped.push(format!("{name}: {why}"));
+        } else {
+            self.begun = Some(name);
+            return None;
         }
+        Some(name)
+    }
+
+    /// What is said of a test that was skipped.
+    pub fn why_skipped(&self, name: &str) -> Option<&String> {
+        let of_it = |line: &&String| line.strip_prefix(name).is_some_and(|l| l.starts_with(": "));
+        self.skipped.iter().find(of_it)
     }
 
     /// Whether there is a word about this test.
     pub fn has(&self, name: &str) -> bool {
-        let skipped = |line: &String| line.strip_prefix(name).is_some_and(|l| l.starts_with(": "));
         self.passed.iter().chain(&self.failed).any(|told| told == name)
-            || self.skipped.iter().any(skipped)
+            || self.why_skipped(name).is_some()
     }
 
     /// Adds another tally, its names after the step's.

@@ -16,13 +16,23 @@ test result: FAILED. 2 passed; 1 failed; 3 ignored; 0 measured; 0 filtered out
 
 fn tally() -> Tally {
     let mut tally = Tally::default();
-    OUTPUT.lines().for_each(|line| tally.read(line));
+    OUTPUT.lines().for_each(|line| drop(tally.read(line)));
     tally
 }
 
 #[test]
 fn every_result_is_counted_once() {
     assert_eq!(tally().to_string(), "2 passed, 1 failed, 3 skipped");
+}
+
+#[test]
+fn a_result_below_other_output_is_still_its_tests() {
+    let mut tally = Tally::default();
+    assert_eq!(tally.read("test noisy ... a child's last words"), None);
+    assert_eq!(tally.read("more of them"), None);
+    assert_eq!(tally.read("FAILED"), Some("noisy".to_owned()));
+    assert_eq!(tally.read("FAILED"), None, "it was told of already");
+    assert_eq!((tally.failed.len(), tally.passed.len()), (1, 0));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //!   share ───────── 9p ───────────────────────────────────► /share
 //! ```
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
@@ -50,7 +51,8 @@ const ENVIRONMENT: [&str; 10] = [
 pub struct Testbed {
     pub cpus: u8,
     pub memory_mib: u32,
-    /// The command is killed with the machine when it takes longer.
+    /// The command is killed with the machine when it takes longer; where its output is heard, when
+    /// one line of it does.
     pub timeout: Duration,
     /// Folder seen read-write as `/share`; a temporary one if none is named.
     pub share: Option<PathBuf>,
@@ -105,9 +107,14 @@ impl Testbed {
     }
 
     /// The same with each line of output handed to `hear`.
-    pub fn run_heard(&self, command: &[OsString], hear: impl FnMut(&str)) -> Result<i32> {
+    pub fn run_heard(&self, command: &[OsString], mut hear: impl FnMut(&str)) -> Result<i32> {
         self.run_by(command, |qemu, patience| {
-            Ok(heard_while(qemu, || patience.lasts(), hear)?.is_some())
+            let patience = RefCell::new(patience);
+            let hear = |line: &str| {
+                patience.borrow_mut().begin_anew();
+                hear(line);
+            };
+            Ok(heard_while(qemu, || patience.borrow_mut().lasts(), hear)?.is_some())
         })
     }
 
@@ -134,8 +141,10 @@ impl Testbed {
         };
         fs::write(share.join(COMMAND), script(command, &self.environment)?)?;
         let status = share.join(STATUS);
-        if status.exists() {
-            fs::remove_file(&status)?;
+        for old in [&status, &share.join(ALIVE)] {
+            if old.exists() {
+                fs::remove_file(old)?;
+            }
         }
 
         let console = scratch.path().join("console");
@@ -157,8 +166,9 @@ impl Testbed {
         if !self.interactive {
             qemu.stdin(Stdio::null());
         }
-        std::thread::spawn(move || keep_pulse(&pulse));
         let mut patience = Patience::new(share.join(ALIVE), self.timeout);
+        let alive = share.join(ALIVE);
+        std::thread::spawn(move || keep_pulse(&pulse, &alive));
         let ended = start(&mut qemu, &mut patience);
         let told = fs::read_to_string(&status).unwrap_or_default();
         let _ = fs::remove_file(share.join(COMMAND));
@@ -167,7 +177,10 @@ impl Testbed {
         if !ended? {
             show_end_of(&console);
             if patience.is_over() {
-                bail!("the command did not end within {} s", self.timeout.as_secs());
+                bail!(
+                    "the command said nothing, or did not end, within {} s",
+                    self.timeout.as_secs()
+                );
             }
             bail!("the testbed hung: no sign of life for {} s", SILENCE.as_secs());
         }
@@ -200,17 +213,19 @@ impl Testbed {
 ///
 /// QEMU's emulated CPU loses an interrupt now and then as it leaves a guest. If that was its timer's,
 /// nothing ever wakes it up; another interrupt brings the lost one along.
-fn keep_pulse(socket: &Path) {
-    const START: Duration = Duration::from_secs(10);
+///
+/// It begins with the first sign of life: what comes in before the port's echo is off is sent back, and
+/// `stty` would wait for ever until it is out.
+fn keep_pulse(socket: &Path, alive: &Path) {
     const PERIOD: Duration = Duration::from_millis(50);
     let begun = Instant::now();
-    let mut line = loop {
-        match UnixStream::connect(socket) {
-            Ok(line) => break line,
-            Err(_) if begun.elapsed() < START => std::thread::sleep(PERIOD),
-            Err(_) => return,
+    while !alive.exists() {
+        if begun.elapsed() > SILENCE {
+            return;
         }
-    };
+        std::thread::sleep(PERIOD);
+    }
+    let Ok(mut line) = UnixStream::connect(socket) else { return };
     while line.write_all(b"\n").is_ok() {
         std::thread::sleep(PERIOD);
     }
@@ -218,6 +233,7 @@ fn keep_pulse(socket: &Path) {
 
 /// How long to wait for a testbed: until its time is over, or it gives no sign of life.
 struct Patience {
+    limit: Duration,
     end: Option<Instant>,
     alive: PathBuf,
     last_sign: Option<SystemTime>,
@@ -227,7 +243,12 @@ struct Patience {
 impl Patience {
     fn new(alive: PathBuf, limit: Duration) -> Self {
         let now = Instant::now();
-        Self { end: now.checked_add(limit), alive, last_sign: None, heard_at: now }
+        Self { limit, end: now.checked_add(limit), alive, last_sign: None, heard_at: now }
+    }
+
+    /// Gives it the whole time once more.
+    fn begin_anew(&mut self) {
+        self.end = Instant::now().checked_add(self.limit);
     }
 
     fn is_over(&self) -> bool {

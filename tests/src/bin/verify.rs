@@ -36,9 +36,13 @@ const INTEGRATION: &str = "integration";
 const FUZZ_SECONDS: u64 = 20;
 const FUZZ_SECONDS_LONG: u64 = 600;
 
-/// No step, and no batch of tests in a testbed, takes longer than this unless something hangs.
+/// No step takes longer than this unless something hangs.
 const STEP_LIMIT: Duration = Duration::from_secs(15 * 60);
 const STEP_LIMIT_LONG: Duration = Duration::from_secs(6 * 3600);
+
+/// No test in a testbed takes longer than this unless something hangs.
+const TEST_LIMIT: Duration = Duration::from_secs(6 * 60);
+const TEST_LIMIT_LONG: Duration = Duration::from_secs(2 * 3600);
 
 struct Step {
     name: String,
@@ -120,7 +124,7 @@ impl Verify {
     fn tests(&mut self, name: &str, command: &mut Command) {
         self.step(name, |limit| {
             let mut tally = Tally::default();
-            match run(command, limit, |line| tally.read(line)) {
+            match run(command, limit, |line| drop(tally.read(line))) {
                 // A failed test is told by its name; anything else has to be told here.
                 Err(error) if tally.failed.is_empty() => tally.failed.push(format!("{error:#}")),
                 Ok(()) if tally == Tally::default() => bail!("no test ran"),
@@ -182,7 +186,7 @@ impl Verify {
             needs.versions().unwrap_or_else(|error| vec![format!("versions: {error:#}")]);
         if host::no_hardware_kvm().is_some() {
             let long = self.long;
-            self.step("integration tests", |limit| in_testbeds(&program, vmm, long, limit));
+            self.step("integration tests", |_| in_testbeds(&program, vmm, long));
         } else {
             let mut command = Command::new(program);
             // Guests have up to four CPUs.
@@ -233,7 +237,7 @@ fn run(command: &mut Command, limit: Duration, mut each: impl FnMut(&str)) -> Re
 }
 
 /// Runs the integration tests in as many testbeds at once as there are CPUs to emulate theirs.
-fn in_testbeds(program: &Path, vmm: &Path, long: bool, limit: Duration) -> Result<Tally> {
+fn in_testbeds(program: &Path, vmm: &Path, long: bool) -> Result<Tally> {
     let names = integration_tests(program, long)?;
     let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
     let rules = Rules { runners: cpus.min(4), batch: 6, tries_if_lost: 3, tries_if_failed: 2 };
@@ -254,18 +258,16 @@ fn in_testbeds(program: &Path, vmm: &Path, long: bool, limit: Duration) -> Resul
         if long {
             environment.push(("VMM_LONG", "1".into()));
         }
-        let testbed = Testbed { timeout: limit, environment, ..Testbed::default() };
+        let timeout = if long { TEST_LIMIT_LONG } else { TEST_LIMIT };
+        let testbed = Testbed { timeout, environment, ..Testbed::default() };
         let command = [program.as_os_str(), OsStr::new("--color"), OsStr::new("never")];
         let ended = testbed.run_heard(&command.map(OsString::from), |line| {
             if !line.is_empty() {
                 println!("{runner}| {line}");
             }
-            tally.read(line);
-            if let Some((test, _)) = line.strip_prefix("test ").and_then(|l| l.split_once(" ... "))
-            {
+            if let Some(test) = tally.read(line) {
                 let took = std::mem::replace(&mut last, Instant::now()).elapsed();
-                let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
-                times.push((took, test.trim().to_owned()));
+                times.lock().unwrap_or_else(PoisonError::into_inner).push((took, test));
             }
         });
         if let Err(error) = ended {
