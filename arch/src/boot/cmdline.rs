@@ -8,17 +8,29 @@ pub const DEFAULT_CMDLINE: &str = "console=ttyS0 reboot=k panic=-1";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cmdline(String);
 
+/// Why a text is no kernel command line.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CmdlineError {
+    /// It has a NUL, which would end it early.
     #[error("the kernel command line has a NUL character at position {at}")]
-    Nul { at: usize },
+    Nul {
+        /// Position in characters, from 0.
+        at: usize,
+    },
+    /// It has a character outside ASCII.
     #[error(
         "the kernel command line has the character {character:?} at position {at}, but kernels take ASCII only"
     )]
-    NotAscii { character: char, at: usize },
+    NotAscii {
+        /// That character.
+        character: char,
+        /// Position in characters, from 0.
+        at: usize,
+    },
 }
 
 impl Cmdline {
+    /// Checks `text`. Fails at the first NUL or character outside ASCII.
     pub fn new(text: &str) -> Result<Self, CmdlineError> {
         for (at, character) in text.chars().enumerate() {
             match character {
@@ -30,6 +42,7 @@ impl Cmdline {
         Ok(Self(text.to_owned()))
     }
 
+    /// The text, without a final NUL.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -39,6 +52,7 @@ impl Cmdline {
         self.0.len() as u64
     }
 
+    /// Whether it has no characters at all.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -19,6 +19,7 @@ pub struct Entry {
     pub rip: u64,
     /// Address of the zero page (goes to RSI) or of PVH's start info (goes to RBX).
     pub boot_data: u64,
+    /// State of the CPU there.
     pub mode: EntryMode,
 }
 

@@ -8,18 +8,56 @@ use std::path::Path;
 /// Why a file cannot be used at all; `role` says for what, as in "kernel".
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
+    /// Nothing is at the path.
     #[error("{role} {name} does not exist")]
-    Missing { role: &'static str, name: String },
+    Missing {
+        /// What the file is for.
+        role: &'static str,
+        /// Its path, or the name it was given for messages.
+        name: String,
+    },
+    /// A directory is at the path.
     #[error("{role} {name} is a directory")]
-    Directory { role: &'static str, name: String },
+    Directory {
+        /// What the file is for.
+        role: &'static str,
+        /// Its path, or the name it was given for messages.
+        name: String,
+    },
+    /// A pipe, socket or device is at the path.
     #[error("{role} {name} is no regular file; copy it into one first")]
-    Special { role: &'static str, name: String },
+    Special {
+        /// What the file is for.
+        role: &'static str,
+        /// Its path, or the name it was given for messages.
+        name: String,
+    },
+    /// Its permissions forbid it.
     #[error("{role} {name} may not be read by this user")]
-    Denied { role: &'static str, name: String },
+    Denied {
+        /// What the file is for.
+        role: &'static str,
+        /// Its path, or the name it was given for messages.
+        name: String,
+    },
+    /// It has no bytes.
     #[error("{role} {name} is empty")]
-    Empty { role: &'static str, name: String },
+    Empty {
+        /// What the file is for.
+        role: &'static str,
+        /// Its path, or the name it was given for messages.
+        name: String,
+    },
+    /// Any other failure of the host.
     #[error("{role} {name} cannot be read")]
-    Io { role: &'static str, name: String, source: io::Error },
+    Io {
+        /// What the file is for.
+        role: &'static str,
+        /// Its path, or the name it was given for messages.
+        name: String,
+        /// What the host said.
+        source: io::Error,
+    },
 }
 
 /// A regular file that is not empty, with the words that its errors carry.

@@ -16,24 +16,66 @@ pub enum KernelFormat {
     Elf,
 }
 
+/// Why a file cannot be booted as a kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
+    /// The file cannot be used at all.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Neither a bzImage nor an ELF file.
     #[error("{name} is not a kernel: {guess}")]
-    NotAKernel { name: String, guess: &'static str },
+    NotAKernel {
+        /// The kernel's path.
+        name: String,
+        /// What it may be, by its first bytes.
+        guess: &'static str,
+    },
+    /// A part that its headers promise is beyond the end of the file.
     #[error("kernel {name} is truncated: {part} needs {needed} bytes, the file has {len}")]
-    Truncated { name: String, part: &'static str, needed: u64, len: u64 },
+    Truncated {
+        /// The kernel's path.
+        name: String,
+        /// What is missing, in words.
+        part: &'static str,
+        /// Bytes that the file would have with it.
+        needed: u64,
+        /// Bytes that the file has.
+        len: u64,
+    },
+    /// A bzImage older than Linux 3.8 (Linux `Documentation/arch/x86/boot.rst`).
     #[error(
         "kernel {name} speaks boot protocol {major}.{minor:02}; at least 2.12 (Linux 3.8) is needed"
     )]
-    OldProtocol { name: String, major: u8, minor: u8 },
+    OldProtocol {
+        /// The kernel's path.
+        name: String,
+        /// Version of its boot protocol, high byte.
+        major: u8,
+        /// Version of its boot protocol, low byte.
+        minor: u8,
+    },
+    /// A kernel without a 64-bit entry point.
     #[error("kernel {name} is for 32-bit processors; a 64-bit x86 kernel is needed")]
-    ThirtyTwoBit { name: String },
+    ThirtyTwoBit {
+        /// The kernel's path.
+        name: String,
+    },
+    /// An ELF file for another architecture.
     #[error("kernel {name} is for another processor (ELF machine {machine}); x86-64 is needed")]
-    OtherMachine { name: String, machine: u16 },
+    OtherMachine {
+        /// The kernel's path.
+        name: String,
+        /// The ELF header's `e_machine`.
+        machine: u16,
+    },
+    /// Headers that contradict themselves or the boot protocol.
     #[error("kernel {name} is damaged: {reason}")]
-    Damaged { name: String, reason: &'static str },
+    Damaged {
+        /// The kernel's path.
+        name: String,
+        /// What is wrong, in words.
+        reason: &'static str,
+    },
 }
 
 /// A kernel file as its headers describe it; every part lies within the file.

@@ -17,12 +17,13 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Opens a bzImage or an ELF vmlinux and checks all of its headers.
+    /// Opens a bzImage or an ELF vmlinux and checks all of its headers. Fails if the file cannot be
+    /// read, or is no x86-64 kernel that either boot protocol can start.
     pub fn open(path: &Path) -> Result<Self, KernelError> {
         Self::inspect(InputFile::open(ROLE, path)?)
     }
 
-    /// The same from an open file; `name` is for messages.
+    /// The same from an open file; `name` is for messages. Fails alike.
     pub fn from_file(file: File, name: &str) -> Result<Self, KernelError> {
         Self::inspect(InputFile::new(ROLE, file, name)?)
     }
@@ -41,10 +42,12 @@ impl Kernel {
         Ok(Self { input, image })
     }
 
+    /// Its path, or the name it was given for messages.
     pub fn name(&self) -> &str {
         &self.input.name
     }
 
+    /// What kind of file it is.
     pub fn format(&self) -> KernelFormat {
         self.image.format
     }

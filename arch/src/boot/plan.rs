@@ -24,34 +24,80 @@ pub struct BootPlan {
     ram_bytes: u64,
 }
 
+/// Why a kernel with all it takes along does not fit into a machine.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
+    /// The kernel needs more memory than there is below the hole.
     #[error(
         "kernel {name} is too large for the memory: it needs {} MiB below 3 GiB, the machine has {} MiB there",
         mib_up(*.needed), mib_down(*.available)
     )]
-    KernelTooLarge { name: String, needed: u64, available: u64 },
+    KernelTooLarge {
+        /// The kernel's path.
+        name: String,
+        /// End of the memory that the kernel uses before it looks at the memory map, in bytes from
+        /// address 0.
+        needed: u64,
+        /// End of the RAM below the hole, in bytes from address 0.
+        available: u64,
+    },
+    /// The initrd does not fit between the kernel and the highest address it may have.
     #[error(
         "initrd {name} is too large: it takes {} MiB, but between the kernel and the highest address allowed for an initrd only {} MiB are free",
         mib_up(*.size), mib_down(*.available)
     )]
-    InitrdTooLarge { name: String, size: u64, available: u64 },
+    InitrdTooLarge {
+        /// The initrd's path.
+        name: String,
+        /// Bytes of the initrd.
+        size: u64,
+        /// Bytes that are free for it.
+        available: u64,
+    },
+    /// The command line is longer than the kernel takes.
     #[error("the kernel command line has {len} characters, but kernel {name} takes at most {most}")]
-    CmdlineTooLong { name: String, len: u64, most: u64 },
+    CmdlineTooLong {
+        /// The kernel's path.
+        name: String,
+        /// Characters of the command line, without the final NUL.
+        len: u64,
+        /// Characters that the kernel takes.
+        most: u64,
+    },
 }
 
+/// Why a planned start could not be put into guest memory.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// The host refused to go to a place in the file.
     #[error("{role} {name} cannot be read")]
-    Seek { role: &'static str, name: String, source: io::Error },
+    Seek {
+        /// What the file is for.
+        role: &'static str,
+        /// Its path, or the name it was given for messages.
+        name: String,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// A part of the file could not be read; it may be shorter than it was.
     #[error("{role} {name} cannot be read into guest memory; has it changed meanwhile?")]
-    Read { role: &'static str, name: String, source: GuestMemoryError },
+    Read {
+        /// What the file is for.
+        role: &'static str,
+        /// Its path, or the name it was given for messages.
+        name: String,
+        /// What the guest's memory said.
+        source: GuestMemoryError,
+    },
+    /// A place for parameters is not in the guest's memory.
     #[error("cannot write the boot parameters into guest memory")]
     Parameters(#[from] GuestMemoryError),
 }
 
 impl BootPlan {
     /// Plans the start in a machine with `ram_bytes` of RAM, laid out as [`crate::layout`] says.
+    /// `ram_bytes` is in bytes. Fails if the kernel, the initrd or the command line is too large for the
+    /// memory or for the kernel.
     pub fn new(
         kernel: Kernel,
         initrd: Option<Initrd>,
@@ -85,13 +131,15 @@ impl BootPlan {
         Ok(Self { kernel, initrd, cmdline, ram_bytes })
     }
 
+    /// The kernel that is to be started.
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
     }
 
     /// Reads kernel and initrd from their files straight into fresh, zeroed guest memory.
     ///
-    /// The time this takes is the files'; all else of a start is in [`Self::write_parameters`].
+    /// The time this takes is the files'; all else of a start is in [`Self::write_parameters`]. Fails if
+    /// a file cannot be read as far as it could when it was opened.
     pub fn load_images<M: GuestMemoryBackend>(&self, memory: &M) -> Result<(), LoadError> {
         for segment in &self.kernel.image.segments {
             copy(&self.kernel.input, segment, memory)?;
@@ -104,7 +152,8 @@ impl BootPlan {
 
     /// Writes command line, memory map and boot parameters; says where the boot vCPU starts.
     ///
-    /// `rsdp` is what [`crate::acpi::write_tables`] returned.
+    /// `rsdp` is what [`crate::acpi::write_tables`] returned. Fails if a place for them is not in
+    /// `memory`.
     pub fn write_parameters<M: GuestMemoryBackend>(
         &self,
         memory: &M,

@@ -39,10 +39,18 @@ pub struct BoardFacts {
     pub rtc: bool,
 }
 
+/// Why the tables could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum AcpiError {
+    /// They are longer than the area set aside for them.
     #[error("the ACPI tables take {needed} bytes, more than the {room} set aside for them")]
-    NoRoom { needed: u64, room: u64 },
+    NoRoom {
+        /// Bytes they take, up to the table that did not fit.
+        needed: u64,
+        /// Bytes of the area, [`ACPI_TABLES`].
+        room: u64,
+    },
+    /// The area is not in the guest's memory.
     #[error("cannot write the ACPI tables into guest memory")]
     Memory(#[from] GuestMemoryError),
 }
@@ -52,6 +60,7 @@ const OEM_TABLE_ID: [u8; 8] = *b"VMMBOARD";
 const OEM_REVISION: u32 = 1;
 
 /// Writes all tables into their place below 1 MiB; returns the address of the RSDP, which comes first.
+/// The tables are those of ACPI 6.5. Fails if they have no room there, or the place is not in `memory`.
 pub fn write_tables<M: GuestMemoryBackend>(
     memory: &M,
     facts: &BoardFacts,

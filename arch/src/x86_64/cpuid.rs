@@ -21,19 +21,37 @@ pub struct CpuFacts {
     pub tsc_deadline: bool,
 }
 
+/// Why a vCPU gets no CPUID.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CpuIdError {
+    /// No machine has so many vCPUs.
     #[error("a machine has 1 to {MAX_CPUS} vCPUs, not {count}")]
-    CpuCount { count: u8 },
+    CpuCount {
+        /// Number of vCPUs asked for.
+        count: u8,
+    },
+    /// The vCPU is not one of the machine's.
     #[error("vCPU {index} does not exist in a machine with {count}")]
-    CpuIndex { index: u8, count: u8 },
+    CpuIndex {
+        /// Index of the vCPU, from 0.
+        index: u8,
+        /// Number of vCPUs of the machine.
+        count: u8,
+    },
+    /// Leaf 0 is missing, so neither Intel's nor AMD's rules can be chosen.
     #[error("CPUID of the host does not name its vendor (leaf 0 is missing)")]
     NoVendor,
+    /// More entries than `KVM_SET_CPUID2` takes.
     #[error("CPUID of the guest would have {entries} leaves, more than KVM accepts")]
-    TooManyLeaves { entries: usize },
+    TooManyLeaves {
+        /// Entries that there would be.
+        entries: usize,
+    },
 }
 
-/// CPUID for the vCPU of `facts`, from `host` (`KVM_GET_SUPPORTED_CPUID`).
+/// CPUID for the vCPU of `facts`, from `host` (`KVM_GET_SUPPORTED_CPUID`). Fails if `facts` name a vCPU
+/// or a number of them that cannot be, if `host` has no leaf 0, or if the result has more entries than
+/// KVM takes.
 pub fn guest_cpuid(host: &CpuId, facts: &CpuFacts) -> Result<CpuId, CpuIdError> {
     if !(1..=MAX_CPUS).contains(&facts.count) {
         return Err(CpuIdError::CpuCount { count: facts.count });

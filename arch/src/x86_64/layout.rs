@@ -11,9 +11,11 @@
 
 use vm_memory::GuestAddress;
 
-/// Bytes in a KiB, MiB, GiB.
+/// Bytes in a KiB.
 pub const KIB: u64 = 1 << 10;
+/// Bytes in a MiB.
 pub const MIB: u64 = 1 << 20;
+/// Bytes in a GiB.
 pub const GIB: u64 = 1 << 30;
 
 /// Granule of guest memory: RAM sizes are multiples of it.
@@ -25,11 +27,14 @@ pub const MAX_CPUS: u8 = 64;
 /// A range of guest-physical addresses: `start` included, `end` not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressRange {
+    /// First address.
     pub start: u64,
+    /// First address behind it.
     pub end: u64,
 }
 
 impl AddressRange {
+    /// The range from `start` up to but without `end`.
     pub const fn new(start: u64, end: u64) -> Self {
         Self { start, end }
     }
@@ -39,6 +44,7 @@ impl AddressRange {
         self.end.saturating_sub(self.start)
     }
 
+    /// Whether it has no bytes.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -69,9 +75,11 @@ pub const PCI_CONFIG_PORT: u16 = 0xCF8;
 /// Ports of configuration mechanism 1.
 pub const PCI_CONFIG_PORTS: u8 = 8;
 
-/// The in-kernel I/O APIC (KVM fixes this address) and its pins.
+/// The in-kernel I/O APIC; KVM fixes this address.
 pub const IOAPIC: u64 = 0xFEC0_0000;
+/// Its id, as MADT and MP table say it.
 pub const IOAPIC_ID: u8 = 0;
+/// Its pins, which are GSIs 0 to 23.
 pub const IOAPIC_PINS: u32 = 24;
 /// The local APICs.
 pub const LAPIC: u64 = 0xFEE0_0000;
@@ -80,23 +88,30 @@ pub const KVM_IDENTITY_MAP: u64 = 0xFFFB_C000;
 /// For `KVM_SET_TSS_ADDR`: three pages behind the identity map.
 pub const KVM_TSS: u64 = KVM_IDENTITY_MAP + PAGE_SIZE;
 
-/// First serial port: its 8 ports and its interrupt line.
+/// First port of the first serial port.
 pub const COM1_PORT: u16 = 0x3F8;
+/// Ports of the first serial port, one for each register.
 pub const COM1_PORTS: u8 = 8;
+/// Interrupt line of the first serial port, edge-triggered.
 pub const COM1_GSI: u32 = 4;
-/// CMOS clock: index and data port.
+/// First port of the CMOS clock: the index, with the data port behind it.
 pub const RTC_PORT: u16 = 0x70;
+/// Ports of the CMOS clock.
 pub const RTC_PORTS: u8 = 2;
-/// Keyboard controller: data port, command and status port, keyboard interrupt line.
+/// Data port of the keyboard controller.
 pub const I8042_DATA_PORT: u16 = 0x60;
+/// Command and status port of the keyboard controller.
 pub const I8042_COMMAND_PORT: u16 = 0x64;
+/// Interrupt line of the keyboard, edge-triggered.
 pub const I8042_KEYBOARD_GSI: u32 = 1;
-/// ACPI sleep control register, one byte; see [`SLEEP_INTO_S5`].
+/// ACPI sleep control register, one byte; see [`SLEEP_INTO_S5`]. ACPI 6.5, 4.8.3.7.
 pub const SLEEP_CONTROL_PORT: u16 = 0x600;
-/// ACPI sleep status register, one byte; reads as 0, writes of the wake bit are ignored.
+/// ACPI sleep status register, one byte; reads as 0, writes of the wake bit are ignored. ACPI 6.5,
+/// 4.8.3.7.
 pub const SLEEP_STATUS_PORT: u16 = 0x601;
-/// ACPI reset register, one byte: a write of [`RESET_VALUE`] resets the machine.
+/// ACPI reset register, one byte: a write of [`RESET_VALUE`] resets the machine. ACPI 6.5, 4.8.3.6.
 pub const RESET_PORT: u16 = 0x602;
+/// What a guest writes to the reset register to reset the machine.
 pub const RESET_VALUE: u8 = 0x01;
 /// SLP_TYP of S5 as the `_S5` package says it.
 pub const SLEEP_TYPE_S5: u8 = 5;
@@ -108,14 +123,20 @@ pub const GED_GSI: u32 = 5;
 /// GSIs that belong to no fixed device; MSI routes are free to start here.
 pub const FIRST_MSI_GSI: u32 = IOAPIC_PINS;
 
-/// Places of boot data, all in RAM below the EBDA; the kernel takes over what it needs early.
+/// The boot vCPU's GDT, first of the places of boot data: all in RAM below the EBDA; the kernel takes
+/// over what it needs early.
 pub const GDT: GuestAddress = GuestAddress(0x1000);
+/// PVH's `hvm_start_info` (Linux `include/xen/interface/hvm/start_info.h`).
 pub const PVH_START_INFO: GuestAddress = GuestAddress(0x2000);
+/// PVH's list of modules, `hvm_modlist_entry`; the only one is the initrd.
 pub const PVH_MODULES: GuestAddress = GuestAddress(0x2100);
+/// PVH's memory map, `hvm_memmap_table_entry` for each range.
 pub const PVH_MEMORY_MAP: GuestAddress = GuestAddress(0x2200);
+/// The 64-bit boot protocol's `boot_params` (Linux `Documentation/arch/x86/zero-page.rst`), one page.
 pub const ZERO_PAGE: GuestAddress = GuestAddress(0x3000);
+/// The kernel command line, with its final NUL.
 pub const CMDLINE: GuestAddress = GuestAddress(0x4000);
-/// Room for the command line with its final NUL.
+/// Bytes of room for the command line with its final NUL.
 pub const CMDLINE_ROOM: u64 = 0xC000;
 /// Six pages: one PML4, one PDPT, four page directories.
 pub const PAGE_TABLES: GuestAddress = GuestAddress(0x1_0000);
@@ -128,7 +149,8 @@ pub const MP_TABLE: AddressRange = AddressRange::new(0xF_0000, 0x10_0000);
 /// First byte of RAM that a kernel image or an initrd may take.
 pub const HIGH_MEMORY: u64 = MIB;
 
-/// The RAM of a machine with `bytes` of it, as (start, length): below the hole, and above if needed.
+/// The RAM of a machine with `bytes` of it, as (start, length in bytes): below the hole, and above if
+/// needed.
 pub fn ram_regions(bytes: u64) -> Vec<(GuestAddress, u64)> {
     let low = bytes.min(LOW_RAM_END);
     let high = bytes.saturating_sub(low);
@@ -136,12 +158,12 @@ pub fn ram_regions(bytes: u64) -> Vec<(GuestAddress, u64)> {
     regions.into_iter().filter(|&(_, len)| len > 0).collect()
 }
 
-/// End of the RAM below the hole.
+/// End of the RAM below the hole, in a machine with `bytes` of RAM.
 pub fn low_ram_end(bytes: u64) -> u64 {
     bytes.min(LOW_RAM_END)
 }
 
-/// End of the highest RAM.
+/// End of the highest RAM, in a machine with `bytes` of RAM.
 pub fn ram_end(bytes: u64) -> u64 {
     match bytes.saturating_sub(LOW_RAM_END) {
         0 => bytes,

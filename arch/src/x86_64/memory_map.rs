@@ -6,14 +6,18 @@ use crate::layout::{self, ACPI_TABLES, AddressRange, EBDA, HIGH_MEMORY, MP_TABLE
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum MemoryKind {
+    /// Free for the kernel to use: `E820_TYPE_RAM`.
     Ram = 1,
+    /// Not to be touched or given to devices: `E820_TYPE_RESERVED`.
     Reserved = 2,
 }
 
 /// One line of the memory map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapEntry {
+    /// Guest-physical addresses.
     pub range: AddressRange,
+    /// What the kernel may do with them.
     pub kind: MemoryKind,
 }
 

@@ -29,7 +29,8 @@ const NMI: u8 = 1;
 const EXT_INT: u8 = 3;
 const ALL_LAPICS: u8 = 0xff;
 
-/// Writes the table of a machine with `cpus` processors into its place below 1 MiB.
+/// Writes the table of a machine with `cpus` processors into its place below 1 MiB. Fails if that is
+/// not in `memory`.
 pub fn write<M: GuestMemoryBackend>(memory: &M, cpus: u8) -> Result<(), GuestMemoryError> {
     let at = MP_TABLE.start.saturating_add(POINTER_LEN.into());
     memory.write_slice(&table(cpus), GuestAddress(at))?;

@@ -73,7 +73,8 @@ pub fn special(current: &kvm_sregs, entry: &Entry) -> kvm_sregs {
     }
 }
 
-/// Writes the GDT, and for the 64-bit entry the page tables, that [`special`] refers to.
+/// Writes the GDT, and for the 64-bit entry the page tables, that [`special`] refers to. Fails if their
+/// places are not in `memory`.
 pub fn write_tables<M: GuestMemoryBackend>(
     memory: &M,
     mode: EntryMode,
