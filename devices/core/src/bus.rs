@@ -6,9 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Width of one access in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Width {
+    /// A byte.
     B1 = 1,
+    /// Two bytes.
     B2 = 2,
+    /// Four bytes.
     B4 = 4,
+    /// Eight bytes; not on the port bus.
     B8 = 8,
 }
 
@@ -24,6 +28,7 @@ impl Width {
         }
     }
 
+    /// The width in bytes: 1, 2, 4 or 8.
     pub const fn bytes(self) -> u64 {
         self as u64
     }
@@ -45,17 +50,33 @@ impl Width {
 /// whole access lies within it. A value has no bits outside the width's mask; a returned value is cut
 /// to it by the bus.
 pub trait BusDevice: Send + Sync {
+    /// Reads `width` bytes from `offset` on, little-endian; may have side effects, as registers do.
     fn read(&self, offset: u64, width: Width) -> u64;
+    /// Writes the low `width` bytes of `value` from `offset` on, little-endian.
     fn write(&self, offset: u64, width: Width, value: u64);
 }
 
 /// Why a range could not be put on a bus.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BusError {
+    /// Such a range cannot be.
     #[error("range {start:#x} of {len:#x} bytes is empty or wraps around the address space")]
-    BadRange { start: u64, len: u64 },
+    BadRange {
+        /// First address.
+        start: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// Another device has a part of it.
     #[error("range {start:#x} of {len:#x} bytes overlaps one that starts at {other:#x}")]
-    Overlap { start: u64, len: u64, other: u64 },
+    Overlap {
+        /// First address.
+        start: u64,
+        /// Bytes.
+        len: u64,
+        /// First address of the other device's range.
+        other: u64,
+    },
 }
 
 #[derive(Clone)]
@@ -80,11 +101,13 @@ pub struct Bus {
 }
 
 impl Bus {
+    /// A bus without devices.
     pub fn new() -> Arc<Bus> {
         Arc::default()
     }
 
-    /// Puts `device` at `start..start + len`.
+    /// Puts `device` at `start..start + len`. Fails if the range is empty, wraps around, or overlaps
+    /// another.
     pub fn insert(&self, start: u64, len: u64, device: Arc<dyn BusDevice>) -> Result<(), BusError> {
         let last = len
             .checked_sub(1)

@@ -28,9 +28,14 @@ pub trait Device: Send + Sync {
 
 /// All that a device may ask of the machine while it is built.
 pub struct Kit<'a> {
+    /// The machine's RAM.
     pub memory: &'a GuestRam,
+    /// Gives out the vectors of its interrupts.
     pub msi: &'a Arc<dyn MsiController>,
+    /// Has the kernel tell it of writes to its doorbells.
     pub kicks: &'a Arc<dyn KickBinder>,
+    /// Gives out memory of the device's own to show behind a BAR.
     pub windows: &'a Arc<dyn RamWindows>,
+    /// Hosts its workers.
     pub threads: &'a Threads,
 }

@@ -8,6 +8,7 @@ use crate::sync::{AtomicBool, AtomicU32, Ordering};
 
 /// How a sleeping worker is woken; a spare wake does no harm.
 pub trait Wake {
+    /// Wakes it; never waits.
     fn wake(&self);
 }
 

@@ -20,6 +20,7 @@ struct Bucket {
 }
 
 impl LogLimit {
+    /// A full bucket: the first eight lines are admitted.
     pub const fn new() -> LogLimit {
         LogLimit(Mutex::new(None))
     }

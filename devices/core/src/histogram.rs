@@ -42,7 +42,7 @@ fn edge(bucket: usize) -> u64 {
 }
 
 impl Histogram {
-    /// Counts `count` events that took `value` each.
+    /// Counts `count` events that took `value` nanoseconds each; 68 seconds at most are told apart.
     #[inline]
     pub fn record(&self, value: u64, count: u64) {
         if let Some(bucket) = self.buckets.get(bucket(value)) {
@@ -55,8 +55,8 @@ impl Histogram {
         self.buckets.iter().fold(0, |sum, bucket| sum.wrapping_add(bucket.get()))
     }
 
-    /// The least upper edges of buckets that so many thousandths of the events are not beyond, for
-    /// each of `thousandths` in rising order; zeros while there are no events.
+    /// The least upper edges of buckets, in nanoseconds, that so many thousandths of the events are not
+    /// beyond, for each of `thousandths` in rising order; zeros while there are no events.
     pub fn at<const N: usize>(&self, thousandths: [u64; N]) -> [u64; N] {
         let counts: Vec<u64> = self.buckets.iter().map(Counter::get).collect();
         let total = counts.iter().fold(0, |sum: u64, count| sum.saturating_add(*count));

@@ -8,6 +8,7 @@ use crate::sync::{AtomicU8, Ordering};
 
 /// Sends the interrupt.
 pub trait Fire {
+    /// Sends it once; never waits.
     fn fire(&self);
 }
 
@@ -26,6 +27,7 @@ pub struct IrqGate<F> {
 }
 
 impl<F: Fire> IrqGate<F> {
+    /// A gate that sends its interrupts with `fire`.
     pub fn new(fire: F) -> IrqGate<F> {
         IrqGate { state: AtomicU8::new(0), fire }
     }

@@ -9,7 +9,8 @@ use crate::doorbell::Wake;
 
 /// Binds eventfds to guest-physical addresses (ioeventfd).
 pub trait KickBinder: Send + Sync {
-    /// From now on a write of any width and value at `address` signals `event`.
+    /// From now on a write of any width and value at `address` signals `event`. Fails if the host
+    /// refuses, such as for an address that is bound already.
     fn bind(&self, address: u64, event: &EventFd) -> io::Result<Binding>;
 }
 
@@ -17,6 +18,7 @@ pub trait KickBinder: Send + Sync {
 pub struct Binding(Option<Box<dyn FnOnce() + Send + Sync>>);
 
 impl Binding {
+    /// A binding that ends with a call of `unbind`.
     pub fn new(unbind: impl FnOnce() + Send + Sync + 'static) -> Binding {
         Binding(Some(Box::new(unbind)))
     }

@@ -27,12 +27,15 @@ const SMALL: usize = 256;
 /// What becomes of what a file already has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Before {
+    /// It stays, and what is written comes behind it.
     Kept,
+    /// The file is cut to 0 bytes. A FIFO or a terminal is left as it is.
     Emptied,
 }
 
 /// Opens `path` to append to; makes it, with mode 0600, if there is none. Never waits. A FIFO may
-/// have no reader yet, and lose its reader later: what it has no room for is lost.
+/// have no reader yet, and lose its reader later: what it has no room for is lost. Fails if it cannot be
+/// made or opened for writing, and for a socket.
 pub fn open(path: &Path, before: Before) -> io::Result<File> {
     let attempt = |read, create| {
         OpenOptions::new()
@@ -94,7 +97,8 @@ impl Output {
         Output { file, manner: Manner::NonBlocking, named: false }
     }
 
-    /// A descriptor that was inherited, and that others may be using too.
+    /// A descriptor that was inherited, and that others may be using too. Fails if the host does not say
+    /// what it is.
     pub fn shared(fd: OwnedFd) -> io::Result<Output> {
         let file = File::from(fd);
         let kind = file.metadata()?.file_type();
@@ -116,7 +120,8 @@ impl Output {
         })
     }
 
-    /// Writes what goes without waiting; `None` if nothing does.
+    /// Writes what goes without waiting; `None` if nothing does. Fails if the host refuses;
+    /// [`Output::is_over`] tells whether for good.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
         let result = match self.manner {
             Manner::NeverWaits | Manner::NonBlocking => self.file.write(bytes),
@@ -132,7 +137,7 @@ impl Output {
         }
     }
 
-    /// Waits until a write may go.
+    /// Waits up to `wait` until a write may go; whether it may.
     pub fn can_write(&self, wait: Duration) -> bool {
         ready::can_write(self.file.as_fd(), wait)
     }

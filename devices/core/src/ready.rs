@@ -26,7 +26,9 @@ fn poll(fd: BorrowedFd<'_>, events: libc::c_short, wait: Duration) -> bool {
     unsafe { libc::poll(&raw mut poll, 1, wait) > 0 }
 }
 
-/// Sends on a socket without waiting, whatever mode others have set it to.
+/// Sends on a socket without waiting, whatever mode others have set it to; returns how many bytes went.
+/// Fails with `WouldBlock` if there is no room, and with `BrokenPipe`, but no signal, if the other end is
+/// gone.
 pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the pointer and length are those of `bytes`.

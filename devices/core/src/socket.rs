@@ -25,12 +25,26 @@ const BACKLOG: libc::c_int = 128;
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
+    /// Something else is at the path, and stays there.
     #[error("{} exists and is not a socket; remove it or choose another path", path.display())]
-    NotASocket { path: PathBuf },
+    NotASocket {
+        /// The path asked for.
+        path: PathBuf,
+    },
+    /// A socket that somebody listens on, or is about to.
     #[error("{} is in use by another process", path.display())]
-    InUse { path: PathBuf },
+    InUse {
+        /// The path asked for.
+        path: PathBuf,
+    },
+    /// The host refused.
     #[error("cannot make the socket {}", path.display())]
-    Make { path: PathBuf, source: io::Error },
+    Make {
+        /// The path asked for.
+        path: PathBuf,
+        /// What the host said.
+        source: io::Error,
+    },
 }
 
 /// A listening socket, non-blocking, and the path it is at. Dropping it removes the path if it is
@@ -47,7 +61,8 @@ type Identity = (u64, u64);
 
 impl ListeningSocket {
     /// Makes the socket, with mode 0600. Takes the place of a socket that nobody listens on, and of
-    /// nothing else. Of several processes that try at once one gets the path, the others `InUse`.
+    /// nothing else. Of several processes that try at once one gets the path, the others `InUse`. Fails
+    /// too if the path has more bytes than a socket's address takes, or the folder cannot be written.
     pub fn bind(path: &Path) -> Result<ListeningSocket, BindError> {
         ListeningSocket::bind_when(path, || ())
     }
@@ -80,6 +95,7 @@ impl ListeningSocket {
         Ok(ListeningSocket { listener, path: path.into(), identity })
     }
 
+    /// Where clients are accepted, without waiting.
     pub fn listener(&self) -> &UnixListener {
         &self.listener
     }

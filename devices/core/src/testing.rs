@@ -71,6 +71,7 @@ pub struct TestMsiSet {
 }
 
 impl TestMsiSet {
+    /// `count` vectors, all masked.
     pub fn new(count: u16) -> Arc<TestMsiSet> {
         let vector = |_| {
             Arc::new(TestVector {
@@ -85,6 +86,7 @@ impl TestMsiSet {
         })
     }
 
+    /// The vector `index` with its count. Panics past the end.
     pub fn test_vector(&self, index: u16) -> Arc<TestVector> {
         self.vectors[usize::from(index)].clone()
     }
@@ -121,6 +123,7 @@ impl MsiSet for TestMsiSet {
 pub struct TestMsi(Mutex<Vec<Arc<TestMsiSet>>>);
 
 impl TestMsi {
+    /// The set given out as number `index`, from 0. Panics if there were fewer.
     pub fn set(&self, index: usize) -> Arc<TestMsiSet> {
         self.0.lock().unwrap()[index].clone()
     }
@@ -169,6 +172,7 @@ pub struct TestWindow {
 }
 
 impl TestWindow {
+    /// The guest-physical address it is at, if it is anywhere.
     pub fn placed(&self) -> Option<u64> {
         *self.placed.lock().unwrap()
     }
@@ -189,6 +193,7 @@ impl RamWindow for TestWindow {
 pub struct TestWindows(Mutex<Vec<Arc<TestWindow>>>);
 
 impl TestWindows {
+    /// The window given out as number `index`, from 0. Panics if there were fewer.
     pub fn window(&self, index: usize) -> Arc<TestWindow> {
         self.0.lock().unwrap()[index].clone()
     }
@@ -204,10 +209,15 @@ impl RamWindows for TestWindows {
 
 /// Everything a device may ask for, as doubles.
 pub struct TestMachine {
+    /// Its RAM.
     pub memory: GuestRam,
+    /// The vectors given out.
     pub msi: Arc<TestMsi>,
+    /// The kicks bound.
     pub kicks: Arc<TestKicks>,
+    /// The windows given out.
     pub windows: Arc<TestWindows>,
+    /// Where its workers run.
     pub threads: Threads,
     msi_object: Arc<dyn MsiController>,
     kicks_object: Arc<dyn KickBinder>,
@@ -215,6 +225,7 @@ pub struct TestMachine {
 }
 
 impl TestMachine {
+    /// A machine with that RAM, and I/O threads of its own.
     pub fn new(memory: GuestRam) -> TestMachine {
         let msi = Arc::new(TestMsi::default());
         let kicks = Arc::new(TestKicks::default());
@@ -231,6 +242,7 @@ impl TestMachine {
         }
     }
 
+    /// What a device under test is built with.
     pub fn kit(&self) -> Kit<'_> {
         Kit {
             memory: &self.memory,

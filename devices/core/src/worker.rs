@@ -57,14 +57,15 @@ impl Drop for End {
 }
 
 impl IoThread {
-    /// A thread for lanes: plain epoll.
+    /// A thread for lanes: plain epoll. Fails if the host has no thread or descriptor left.
     pub fn fast(name: &str) -> io::Result<IoThread> {
         let mailbox = Arc::new(Mailbox::new()?);
         let loop_ = fast::Loop::new(mailbox.clone())?;
         IoThread::spawn(name, mailbox, move || loop_.serve())
     }
 
-    /// A thread for slow devices: an event-manager loop.
+    /// A thread for slow devices: an event-manager loop. Fails if the host has no thread or descriptor
+    /// left.
     pub fn slow(name: &str) -> io::Result<IoThread> {
         let mailbox = Arc::new(Mailbox::new()?);
         let loop_ = slow::Loop::new(mailbox.clone())?;
@@ -72,7 +73,7 @@ impl IoThread {
     }
 
     /// No thread at all: workers take their turns while someone waits in [`Post::settle`], on his
-    /// thread.
+    /// thread. Fails if the host has no descriptor left.
     #[cfg(any(test, feature = "testing"))]
     pub fn by_hand() -> io::Result<IoThread> {
         let mailbox = Arc::new(Mailbox::by_hand()?);
@@ -96,7 +97,7 @@ impl IoThread {
         Ok(IoThread { mailbox, _end: Arc::new(end) })
     }
 
-    /// Hands `worker` over; returns once its `begin` has run.
+    /// Hands `worker` over; returns once its `begin` has run. Fails if that does.
     pub fn host<W: Worker>(&self, worker: W) -> io::Result<Post<W>> {
         let slot = call(&self.mailbox, move |set, poller| set.admit(Box::new(worker), poller))?;
         Ok(Post { thread: self.clone(), slot, worker: PhantomData })
@@ -174,6 +175,7 @@ pub struct Threads {
 
 impl Threads {
     /// Starts the slow threads `io-0` and `capture`. Cards get at most one fast thread per host CPU but one.
+    /// Fails if the host has no threads or descriptors left.
     pub fn new() -> io::Result<Threads> {
         let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
         Ok(Threads {
@@ -184,7 +186,8 @@ impl Threads {
         })
     }
 
-    /// No threads: all that would run on one runs by hand ([`IoThread::by_hand`]).
+    /// No threads: all that would run on one runs by hand ([`IoThread::by_hand`]). Fails if the host has
+    /// no descriptors left.
     #[cfg(any(test, feature = "testing"))]
     pub fn by_hand() -> io::Result<Threads> {
         let (slow, capture) = (IoThread::by_hand()?, IoThread::by_hand()?);
@@ -201,14 +204,14 @@ impl Threads {
         &self.capture
     }
 
-    /// By hand, but captures are written on a thread.
+    /// By hand, but captures are written on a thread. Fails if the host has none left.
     #[cfg(any(test, feature = "testing"))]
     pub fn with_capture_thread(self) -> io::Result<Threads> {
         Ok(Threads { capture: IoThread::slow("capture")?, ..self })
     }
 
     /// Starts the threads of a card with `lanes` lanes, named `net-ID-K`; lane `i` belongs on
-    /// thread `i` modulo their number.
+    /// thread `i` modulo their number. Fails if the host has no threads or descriptors left.
     pub fn fast(&self, id: &str, lanes: u16) -> io::Result<Vec<IoThread>> {
         let count = usize::from(lanes).clamp(1, self.fast_limit);
         (0..count).map(|k| (self.start_fast)(&format!("net-{id}-{k}"))).collect()

@@ -19,12 +19,19 @@ pub struct Lines {
 #[derive(Debug)]
 pub enum Fate {
     /// It is written, or begun. So many before it were lost.
-    Written { lost_before: u64 },
+    Written {
+        /// Lines lost since one was written.
+        lost_before: u64,
+    },
     /// It is lost; why, if it is the first since one was written.
-    Lost { first: Option<io::Error> },
+    Lost {
+        /// Why it was lost.
+        first: Option<io::Error>,
+    },
 }
 
 impl Lines {
+    /// Lines into `output`, none of them lost yet.
     pub fn new(output: Output) -> Lines {
         Lines { output, rest: Vec::new(), lost: 0 }
     }

@@ -23,7 +23,7 @@ pub enum Again {
 
 /// Something that an I/O thread owns and drives.
 pub trait Worker: Send + 'static {
-    /// First call on the thread: says which descriptors matter.
+    /// First call on the thread: says which descriptors matter. If it fails, so does the hosting.
     fn begin(&mut self, interest: &mut Interest<'_>) -> io::Result<()>;
 
     /// Notes that a source is ready. May be called without cause: a source that was forgotten can
@@ -42,12 +42,12 @@ pub struct Interest<'a> {
 
 impl Interest<'_> {
     /// Watches `fd` under the name `source`. The set may hold `EDGE_TRIGGERED`; an edge-triggered
-    /// eventfd needs no read, since each write to it is an edge.
+    /// eventfd needs no read, since each write to it is an edge. Fails if the host refuses.
     pub fn watch(&mut self, fd: BorrowedFd<'_>, source: Source, set: EventSet) -> io::Result<()> {
         self.poller.add(fd.as_raw_fd(), token(self.slot, source), set)
     }
 
-    /// Stops watching `fd`; must come before it is closed.
+    /// Stops watching `fd`; must come before it is closed. Fails if it is not watched.
     pub fn forget(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
         self.poller.remove(fd.as_raw_fd())
     }
