@@ -24,6 +24,7 @@ pub enum Place {
 pub struct Built {
     /// For the life cycle.
     pub device: Arc<dyn Device>,
+    /// Where it goes.
     pub place: Place,
     /// For who looks in and steers, if it is a network card.
     pub nic: Option<Arc<dyn NicControl>>,
@@ -32,10 +33,13 @@ pub struct Built {
 /// Why a device could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    /// The virtio network card's part of it.
     #[error(transparent)]
     Net(#[from] virtio::net::BuildError),
+    /// The ENA card's part of it.
     #[error(transparent)]
     Ena(#[from] ena::BuildError),
+    /// The host gave no eventfds or vectors.
     #[error("it got no interrupts or notifications")]
     Card(#[source] std::io::Error),
 }
@@ -48,7 +52,8 @@ impl DeviceSpec {
         }
     }
 
-    /// Makes the device with what `kit` offers.
+    /// Makes the device with what `kit` offers. Fails if the host lacks what it asks for, such as the
+    /// TAP or interrupts.
     pub fn build(&self, kit: &Kit<'_>) -> Result<Built, BuildError> {
         match self {
             DeviceSpec::Nic(spec) if spec.model == Model::Ena => {

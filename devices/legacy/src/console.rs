@@ -58,10 +58,15 @@ pub enum ConsoleSpec {
 /// What is wrong with the text of a [`ConsoleSpec`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ParseConsoleError {
+    /// It begins with no kind that there is.
     #[error("{0:?} is no console; use stdio, none, file=PATH or socket=PATH")]
     Unknown(String),
+    /// The kind needs a path.
     #[error("{kind}= lacks a path; use {kind}=PATH")]
-    NoPath { kind: &'static str },
+    NoPath {
+        /// `file` or `socket`.
+        kind: &'static str,
+    },
 }
 
 impl FromStr for ConsoleSpec {
@@ -109,18 +114,34 @@ impl std::fmt::Display for ConsoleSpec {
 /// Why a console could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenConsoleError {
+    /// Standard input or output is closed, or not to be had.
     #[error("cannot use standard input and output as the console")]
-    Stdio { source: io::Error },
+    Stdio {
+        /// What the host said.
+        source: io::Error,
+    },
+    /// The file or FIFO cannot be made or opened.
     #[error("cannot open {} for the console's output", path.display())]
-    File { path: PathBuf, source: io::Error },
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// The socket cannot be made.
     #[error(transparent)]
     Socket(#[from] BindError),
+    /// The host has no eventfd left.
     #[error("cannot make an eventfd for the console")]
-    Event { source: io::Error },
+    Event {
+        /// What the host said.
+        source: io::Error,
+    },
 }
 
 impl ConsoleSpec {
-    /// Opens the host side. The terminal stays as it is until [`OpenConsole::start`].
+    /// Opens the host side. The terminal stays as it is until [`OpenConsole::start`]. Fails if the file
+    /// or socket cannot be made or opened, or standard input or output is closed.
     pub fn open(&self) -> Result<OpenConsole, OpenConsoleError> {
         let (host, room) = match self {
             ConsoleSpec::Stdio => {
@@ -175,7 +196,8 @@ impl OpenConsole {
     /// `thread`. `quit` is called there when the user types Ctrl-A x; it must not block. While the
     /// process is in the background of its terminal, the terminal is left alone.
     ///
-    /// `serial` must have been made with [`OpenConsole::line`].
+    /// `serial` must have been made with [`OpenConsole::line`]. Fails if the host refuses a descriptor
+    /// or to watch one.
     pub fn start(
         self,
         serial: Arc<Serial>,

@@ -64,10 +64,13 @@ const WAKE_SET2: [u8; 5] = [0xe0, 0x5e, 0xe0, 0xf0, 0x5e];
 /// Why keys could not be pressed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeyboardNotReady {
+    /// The controller's clock for the keyboard, or the keyboard's scanning, is off.
     #[error("the guest has the keyboard turned off; does it run a keyboard driver?")]
     Off,
+    /// No driver has set the keyboard up since the last reset.
     #[error("the guest has not set the keyboard up yet, and would lose the keys")]
     NotSetUp,
+    /// Keys of before still wait to be read.
     #[error("the guest has not read the keys pressed before")]
     Busy,
 }
@@ -80,22 +83,24 @@ pub struct I8042 {
 }
 
 impl I8042 {
+    /// A controller and keyboard as after power-on, with the keyboard's interrupt line.
     pub fn new(irq: Arc<dyn IrqLine>, events: Arc<dyn BoardEvents>) -> I8042 {
         I8042 { core: Mutex::new(Core::new()), irq, events }
     }
 
     /// Presses and releases Ctrl-Alt-Del, all or nothing. Keys that the guest has not read are
-    /// announced to it once more.
+    /// announced to it once more. Fails, with no key pressed, if nobody would read them.
     pub fn press_ctrl_alt_del(&self) -> Result<(), KeyboardNotReady> {
         self.with_core(|core| core.press(&CTRL_ALT_DEL_SET1, &CTRL_ALT_DEL_SET2))
     }
 
-    /// Whether keys would find somebody who reads them.
+    /// Whether keys would find somebody who reads them; if not, the error says why.
     pub fn is_ready(&self) -> Result<(), KeyboardNotReady> {
         self.with_core(|core| core.is_ready(Instant::now()))
     }
 
     /// Presses and releases the wake key, all or nothing. It means nothing to a guest that is awake.
+    /// Fails as Ctrl-Alt-Del does.
     pub fn press_wake(&self) -> Result<(), KeyboardNotReady> {
         self.with_core(|core| core.press(&WAKE_SET1, &WAKE_SET2))
     }

@@ -20,8 +20,11 @@ pub trait BoardEvents: Send + Sync {
 /// FADT tells the guest the same.
 #[derive(Clone, Copy, Debug)]
 pub struct PowerFacts {
+    /// Offset of the sleep control register.
     pub sleep_control: u64,
+    /// Offset of the sleep status register.
     pub sleep_status: u64,
+    /// Offset of the reset register.
     pub reset: u64,
     /// Value of the sleep control register that powers off: SLP_TYP of S5 and SLP_EN.
     pub sleep_into_s5: u8,
@@ -40,6 +43,7 @@ pub struct PowerRegisters {
 }
 
 impl PowerRegisters {
+    /// The registers at the places that `facts` say.
     pub fn new(facts: PowerFacts, events: Arc<dyn BoardEvents>) -> PowerRegisters {
         PowerRegisters { facts, events }
     }
@@ -76,6 +80,7 @@ pub struct ResetControl {
 const RST_CPU: u8 = 1 << 2;
 
 impl ResetControl {
+    /// The register at `offset` of the device's ports.
     pub fn new(offset: u64, events: Arc<dyn BoardEvents>) -> ResetControl {
         ResetControl { offset, events }
     }
@@ -102,10 +107,12 @@ pub struct PowerButton {
 }
 
 impl PowerButton {
+    /// The button on `line`, that of the generic event device.
     pub fn new(line: Arc<dyn IrqLine>) -> PowerButton {
         PowerButton { line }
     }
 
+    /// One press: one pulse of the line.
     pub fn press(&self) {
         self.line.pulse();
     }

@@ -45,6 +45,7 @@ pub struct Serial {
 }
 
 impl Serial {
+    /// A port as after power-on, whose output goes to `line`.
     pub fn new(irq: Arc<dyn IrqLine>, line: Arc<Line>) -> Serial {
         let core = Core::with_events(Raised::default(), Drained::default(), Sent::default());
         Serial { core: Mutex::new(core), line, irq }

@@ -22,12 +22,25 @@ pub const PORTS_LEN: u64 = 8;
 /// Why a card could not be put into a slot.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AttachError {
+    /// All slots are taken.
     #[error(
         "no slot is left for card {id}: the PCI bus has {SLOTS}, one of them for the host bridge"
     )]
-    NoSlot { id: String },
+    NoSlot {
+        /// The card's id.
+        id: String,
+    },
+    /// The windows for BARs are used up.
     #[error("no address space is left for BAR {bar} of card {id} ({size:#x} bytes)")]
-    NoSpace { id: String, bar: u8, size: u64 },
+    NoSpace {
+        /// The card's id.
+        id: String,
+        /// Index of the BAR, 0 to 5.
+        bar: u8,
+        /// Bytes of the BAR.
+        size: u64,
+    },
+    /// The card describes no possible function.
     #[error(transparent)]
     Function(#[from] FunctionError),
 }
@@ -48,7 +61,8 @@ struct Slot {
 }
 
 impl PciBus {
-    /// A bus whose cards' BARs appear on `mmio`, within `windows` only.
+    /// A bus whose cards' BARs appear on `mmio`, within `windows` only. Fails only if the
+    /// host bridge cannot be attached.
     pub fn new(mmio: Arc<Bus>, windows: Windows) -> Result<Arc<PciBus>, AttachError> {
         let bus = Arc::new(PciBus {
             mmio,
@@ -60,7 +74,8 @@ impl PciBus {
         Ok(bus)
     }
 
-    /// Puts a card into the next slot and gives its BARs addresses; returns the slot.
+    /// Puts a card into the next slot and gives its BARs addresses; returns the slot. Fails if no slot
+    /// or address space is left, or if the card describes no possible function.
     pub fn attach(&self, device: Arc<dyn PciDevice>) -> Result<u8, AttachError> {
         let id = device.id().to_owned();
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);

@@ -9,12 +9,17 @@ use device_core::interrupt::MsiSet;
 /// The read-only words of a type 0 header (PCI Local Bus 3.0, 6.2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
+    /// Vendor ID.
     pub vendor: u16,
+    /// Device ID.
     pub device: u16,
+    /// Subsystem Vendor ID.
     pub subsystem_vendor: u16,
+    /// Subsystem ID.
     pub subsystem: u16,
     /// Class, subclass, programming interface from the high byte down: `0x020000` is Ethernet.
     pub class: u32,
+    /// Revision ID.
     pub revision: u8,
 }
 
@@ -24,7 +29,10 @@ pub enum BarKind {
     /// 32-bit, not prefetchable; every access comes to the card.
     Memory32,
     /// 64-bit; takes the next index too. Every access comes to the card.
-    Memory64 { prefetchable: bool },
+    Memory64 {
+        /// Whether reads have no side effects and writes may be merged.
+        prefetchable: bool,
+    },
 }
 
 /// One BAR of a card.
@@ -32,6 +40,7 @@ pub enum BarKind {
 pub struct BarSpec {
     /// 0 to 5; a 64-bit BAR also takes `index + 1`.
     pub index: u8,
+    /// Its width, and whether it may be prefetched.
     pub kind: BarKind,
     /// Bytes; a power of two, at least 16.
     pub size: u64,
@@ -56,10 +65,13 @@ pub struct Capability {
 /// is reset through its function ([`crate::bus::PciBus::reset`] for all), which first takes both
 /// away, so that card and configuration space agree.
 pub trait PciDevice: Device {
+    /// What the header says of the card; the same at all times.
     fn identity(&self) -> Identity;
 
+    /// Its BARs, without the one of MSI-X; the same at all times.
     fn bars(&self) -> &[BarSpec];
 
+    /// Its capabilities, in the order in which the guest finds them; asked for once.
     fn capabilities(&self) -> Vec<Capability> {
         Vec::new()
     }
@@ -71,7 +83,9 @@ pub trait PciDevice: Device {
     /// Index of the BAR that the function adds for the MSI-X table (at 0) and the PBA.
     fn msix_bar(&self) -> u8;
 
+    /// Reads `width` bytes from `offset` on in BAR `bar`.
     fn read(&self, bar: u8, offset: u64, width: Width) -> u64;
+    /// Writes the low `width` bytes of `value` from `offset` on in BAR `bar`.
     fn write(&self, bar: u8, offset: u64, width: Width, value: u64);
 
     /// The guest moved a BAR, or switched memory decoding: it is at this address now, or nowhere.

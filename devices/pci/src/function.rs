@@ -28,14 +28,38 @@ const CLASS_BRIDGE: u32 = 0x06;
 /// A card that cannot be a PCI function.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FunctionError {
+    /// Its size is no power of two or out of range, or its index leaves no room for it.
     #[error("card {id} has a BAR {index} of {size:#x} bytes, which no function can have")]
-    BadBar { id: String, index: u8, size: u64 },
+    BadBar {
+        /// The card's id.
+        id: String,
+        /// Index of the BAR.
+        index: u8,
+        /// Bytes of the BAR.
+        size: u64,
+    },
+    /// Two BARs take one register.
     #[error("card {id} uses BAR {index} twice")]
-    BarTwice { id: String, index: u8 },
+    BarTwice {
+        /// The card's id.
+        id: String,
+        /// Index of the second of them.
+        index: u8,
+    },
+    /// No MSI-X table has so many vectors (PCI Local Bus 3.0, 6.8.2.3).
     #[error("card {id} has {count} MSI-X vectors; a function has 1 to {MAX_VECTORS}")]
-    BadVectorCount { id: String, count: u16 },
+    BadVectorCount {
+        /// The card's id.
+        id: String,
+        /// Vectors that the card asks for.
+        count: u16,
+    },
+    /// They take more than the 192 bytes behind the header.
     #[error("the capabilities of card {id} do not fit in its configuration space")]
-    CapabilitiesTooLong { id: String },
+    CapabilitiesTooLong {
+        /// The card's id.
+        id: String,
+    },
 }
 
 /// One function on the bus.
@@ -64,7 +88,7 @@ struct InForce {
 
 impl PciFunction {
     /// Makes `device` a function whose BARs appear on `mmio`, within `windows`, once the guest
-    /// enables them.
+    /// enables them. Fails if its BARs, vectors or capabilities are not such as a function can have.
     pub fn new(
         device: Arc<dyn PciDevice>,
         mmio: Arc<Bus>,
@@ -113,6 +137,7 @@ impl PciFunction {
         })
     }
 
+    /// The card behind it.
     pub fn device(&self) -> &Arc<dyn PciDevice> {
         &self.device
     }
@@ -122,7 +147,8 @@ impl PciFunction {
         &self.bars
     }
 
-    /// Sets where BAR `index` is, as firmware does before it enables memory space.
+    /// Sets where BAR `index` is, as firmware does before it enables memory space. `address` is
+    /// guest-physical; a BAR that the card has not is ignored.
     pub fn assign(&self, index: u8, address: u64) {
         let mut in_force = self.turn();
         if let Some(bar) = self.bars.iter().find(|bar| bar.index == index) {

@@ -30,12 +30,13 @@ impl Windows {
 pub struct Unassigned(Windows);
 
 impl Unassigned {
+    /// All of `windows`.
     pub fn new(windows: Windows) -> Unassigned {
         Unassigned(windows)
     }
 
     /// Takes an address for `bar`: the first that is left in the high window for a 64-bit BAR, and
-    /// in the low one for a 32-bit BAR or if the high one is full.
+    /// in the low one for a 32-bit BAR or if the high one is full. `None` if there is no room.
     pub fn take(&mut self, bar: &BarSpec) -> Option<u64> {
         let Unassigned(Windows { low, high }) = self;
         match bar.kind {

@@ -13,6 +13,7 @@ pub struct PlugError(pub String);
 
 /// One queue as the driver set it up, built once at DRIVER_OK; the guest cannot reach it again.
 pub struct LiveQueue {
+    /// Number of the queue, from 0; an odd one sends, on a network card.
     pub index: u16,
     /// A private copy of the registers, checked: ready, size a power of two within the maximum,
     /// rings aligned and in RAM, EVENT_IDX as negotiated.
@@ -52,6 +53,7 @@ pub trait VirtioDevice: Send + Sync {
 
     /// Bytes past the end of the configuration read as zero.
     fn read_config(&self, offset: u64, width: Width) -> u64;
+    /// Writes the low `width` bytes of `value`; ignored where the configuration is read-only.
     fn write_config(&self, _offset: u64, _width: Width, _value: u64) {}
 
     /// Takes the queues the driver enabled, with the negotiated features (transport's included).

@@ -38,7 +38,9 @@ const UNREADABLE: GuestFault = GuestFault("an indirect table is not in memory");
 /// One buffer of a chain, read once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffer {
+    /// Guest-physical address of the first byte.
     pub addr: u64,
+    /// Bytes, possibly 0.
     pub len: u32,
     /// Whether the device writes it.
     pub writable: bool,
@@ -60,7 +62,8 @@ pub struct SplitRing {
 }
 
 impl SplitRing {
-    /// Takes over a checked ring; `features` are the negotiated ones.
+    /// Takes over a checked ring; `features` are the negotiated ones. Fails if the ring is not in
+    /// memory.
     pub fn new(queue: Queue, memory: GuestRam, features: u64) -> Result<SplitRing, GuestFault> {
         let (available, decided) = (queue.next_avail(), queue.next_used());
         let indirect = features & (1 << VIRTIO_RING_F_INDIRECT_DESC) != 0;
@@ -77,12 +80,14 @@ impl SplitRing {
         self.queue
     }
 
+    /// Entries of the ring, a power of two.
     pub fn size(&self) -> u16 {
         self.queue.size()
     }
 
-    /// Takes the next chain and shows each of its buffers in order; returns its head. On a fault of
-    /// the chain or of `visit` the ring is to be given up.
+    /// Takes the next chain and shows each of its buffers in order; returns its head, or `None` if there
+    /// is no chain. Fails if the index, the chain or a place of them is impossible, or with what `visit`
+    /// said; then the ring is to be given up.
     pub fn pop(
         &mut self,
         mut visit: impl FnMut(Buffer) -> Result<(), GuestFault>,
@@ -110,7 +115,8 @@ impl SplitRing {
         self.queue.set_next_avail(self.queue.next_avail().wrapping_sub(count));
     }
 
-    /// Gives a chain back with `len` bytes written; unseen by the guest until [`SplitRing::show`].
+    /// Gives a chain back with `len` bytes written; unseen by the guest until [`SplitRing::show`]. Fails
+    /// if the ring is not in memory.
     pub fn push(&mut self, head: u16, len: u32) -> Result<(), GuestFault> {
         let slot = u64::from(self.queue.next_used().wrapping_add(self.unshown) & self.mask());
         let entries = self.queue.used_ring().wrapping_add(USED_HEADER);
@@ -122,7 +128,8 @@ impl SplitRing {
         Ok(())
     }
 
-    /// Shows all pushed chains to the guest; true if it wants an interrupt for them.
+    /// Shows all pushed chains to the guest; true if it wants an interrupt for them. Fails if the ring
+    /// is not in memory.
     pub fn publish(&mut self) -> Result<bool, GuestFault> {
         if !self.show()? {
             return Ok(false);
@@ -140,7 +147,8 @@ impl SplitRing {
         Ok(u32::from(flags) & VRING_AVAIL_F_NO_INTERRUPT == 0)
     }
 
-    /// Asks the guest to kick for the next chain. False if there is one already.
+    /// Asks the guest to kick for the next chain. False if there is one already. Fails if the ring is
+    /// not in memory, or its index is further than it is long.
     pub fn arm(&mut self) -> Result<bool, GuestFault> {
         if !self.armed {
             self.armed = true;

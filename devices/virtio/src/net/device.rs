@@ -75,7 +75,8 @@ impl Notice for Told {
 }
 
 impl Net {
-    /// Opens the backend and starts the lanes' threads.
+    /// Opens the backend of `spec` and starts the lanes' threads. Fails if the backend cannot be opened
+    /// or the host has no threads left.
     pub fn build(spec: &NicSpec, kit: &Kit<'_>) -> Result<Arc<Net>, BuildError> {
         let port = NetPort::open(spec, kit)?;
         let mac = spec.mac.unwrap_or_else(MacAddr::random);

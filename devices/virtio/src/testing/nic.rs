@@ -27,18 +27,26 @@ const RINGS_AT: u64 = 0x1_0000;
 const BUFFERS_AT: u64 = 0x40_0000;
 const MEMORY: usize = 0x200_0000;
 
+/// INDIRECT_DESC (virtio 1.2, 6).
 pub const INDIRECT: u64 = 1 << VIRTIO_RING_F_INDIRECT_DESC;
+/// MRG_RXBUF; this and the following are features of a network card (virtio 1.2, 5.1.3).
 pub const MRG_RXBUF: u64 = 1 << 15;
+/// CTRL_VQ, CTRL_RX, CTRL_RX_EXTRA, CTRL_MAC_ADDR.
 pub const CTRL: u64 = 1 << 17 | 1 << 18 | 1 << 20 | 1 << 23;
+/// MQ: more than one pair of queues.
 pub const MQ: u64 = 1 << 22;
+/// RSS.
 pub const RSS: u64 = 1 << 60;
+/// HASH_REPORT.
 pub const HASH_REPORT: u64 = 1 << 57;
+/// CTRL_GUEST_OFFLOADS.
 pub const GUEST_OFFLOADS: u64 = 1 << 2;
 /// CSUM, HOST_TSO4, HOST_TSO6, HOST_USO.
 pub const TX_OFFLOADS: u64 = 1 | 1 << 11 | 1 << 12 | 1 << 56;
 /// GUEST_CSUM, GUEST_TSO4, GUEST_TSO6, GUEST_USO4, GUEST_USO6.
 pub const RX_OFFLOADS: u64 = 1 << 1 | 1 << 7 | 1 << 8 | 1 << 54 | 1 << 55;
 
+/// The card's address.
 pub const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
 /// What a card has told its driver besides interrupts of queues.
@@ -49,10 +57,12 @@ pub struct TestNotice {
 }
 
 impl TestNotice {
+    /// How often its configuration changed.
     pub fn config_changes(&self) -> u32 {
         self.config.load(Ordering::SeqCst)
     }
 
+    /// How often it asked to be reset.
     pub fn resets_asked(&self) -> u32 {
         self.reset.load(Ordering::SeqCst)
     }
@@ -69,19 +79,29 @@ impl Notice for TestNotice {
 
 /// The rings of one pair, and their buffers.
 pub struct Pair {
+    /// The ring that receives.
     pub rx: DriverRing,
+    /// The ring that sends.
     pub tx: DriverRing,
 }
 
 /// A card, its driver, and the other end of its cable.
 pub struct Nic {
+    /// What the card was built with.
     pub machine: TestMachine,
+    /// The guest's memory, with all rings and buffers.
     pub memory: GuestRam,
+    /// The card, without a transport.
     pub net: Arc<Net>,
+    /// What the card has told.
     pub notice: Arc<TestNotice>,
+    /// Two for each pair, those of its receive and send rings, and one for the control ring.
     pub vectors: Arc<TestMsiSet>,
+    /// The other end of each lane, if the backend is scripted.
     pub stages: Vec<Stage>,
+    /// The rings of each pair.
     pub pairs: Vec<Pair>,
+    /// The control ring, plugged if [`CTRL`] was negotiated.
     pub control: DriverRing,
     features: u64,
     next_buffer: u64,
@@ -181,10 +201,12 @@ impl Nic {
         at
     }
 
+    /// Writes `bytes` to guest memory at `at`.
     pub fn write(&self, at: u64, bytes: &[u8]) {
         self.memory.write_slice(bytes, GuestAddress(at)).unwrap();
     }
 
+    /// Reads `len` bytes of guest memory at `at`.
     pub fn read(&self, at: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         self.memory.read_slice(&mut bytes, GuestAddress(at)).unwrap();
@@ -236,6 +258,7 @@ impl Nic {
         (len == 1).then(|| self.read(reply, 1)[0])
     }
 
+    /// The card's counter `name`. Panics if it has none of that name.
     pub fn total(&self, name: &str) -> u64 {
         let totals = self.net.totals();
         totals.iter().find(|(known, _)| *known == name).expect("a known counter").1

@@ -13,16 +13,23 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use crate::device::LiveQueue;
 use crate::ring::Buffer;
 
+/// VIRTQ_DESC_F_NEXT: the chain goes on (virtio 1.2, 2.7.5).
 pub const NEXT: u16 = 1;
+/// VIRTQ_DESC_F_WRITE: the device writes the buffer.
 pub const WRITE: u16 = 2;
+/// VIRTQ_DESC_F_INDIRECT: the buffer is a table of descriptors.
 pub const INDIRECT: u16 = 4;
 
 /// A descriptor as it lies in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Descriptor {
+    /// Guest-physical address of the buffer.
     pub addr: u64,
+    /// Bytes of the buffer.
     pub len: u32,
+    /// [`NEXT`], [`WRITE`], [`INDIRECT`].
     pub flags: u16,
+    /// Index of the chain's next descriptor, if [`NEXT`] is set.
     pub next: u16,
 }
 
@@ -51,8 +58,11 @@ pub fn writable(addr: u64, len: u32) -> Buffer {
 pub struct DriverRing {
     memory: GuestRam,
     size: u16,
+    /// Guest-physical address of the descriptor table.
     pub descriptors: u64,
+    /// Guest-physical address of the available ring.
     pub available: u64,
+    /// Guest-physical address of the used ring.
     pub used: u64,
     event_idx: bool,
     kick: Arc<EventFd>,
@@ -105,6 +115,7 @@ impl DriverRing {
         queue
     }
 
+    /// The device's half as queue number `index`, with its kick and its vector.
     pub fn live(&self, index: u16, irq: Option<Arc<dyn MsiVector>>) -> LiveQueue {
         LiveQueue { index, ring: self.queue(), kick: self.kick.clone(), irq }
     }
@@ -157,11 +168,13 @@ impl DriverRing {
         self.set_available(self.offered);
     }
 
+    /// Shows `index` as the available index, whatever is in the ring.
     pub fn set_available(&self, index: u16) {
         let at = GuestAddress(self.available + 2);
         self.memory.store(index.to_le(), at, Ordering::Release).unwrap();
     }
 
+    /// Writes a descriptor, whatever is in it.
     pub fn write_descriptor(&self, index: u16, descriptor: Descriptor) {
         self.write(self.descriptors + u64::from(index) * 16, &descriptor.bytes());
     }
@@ -183,6 +196,7 @@ impl DriverRing {
         wanted
     }
 
+    /// Kicks whether the device wants it or not.
     pub fn force_kick(&self) {
         self.kick.write(1).unwrap();
     }
@@ -202,6 +216,7 @@ impl DriverRing {
         Some((head, len))
     }
 
+    /// All chains given back that were not taken yet, as [`DriverRing::take`] has them.
     pub fn take_all(&mut self) -> Vec<(u16, u32)> {
         std::iter::from_fn(|| self.take()).collect()
     }

@@ -67,6 +67,7 @@ pub struct Look {
     pub features: u64,
     /// The driver said DRIVER_OK, and the device took its queues.
     pub is_running: bool,
+    /// The device gave up: DEVICE_NEEDS_RESET is set in its status.
     pub needs_reset: bool,
     /// Those that the driver enabled.
     pub queues: Vec<QueueLook>,
@@ -75,10 +76,13 @@ pub struct Look {
 /// One queue that the driver enabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueLook {
+    /// Number of the queue, from 0.
     pub index: u16,
+    /// Entries of its ring, as the driver set it.
     pub entries: u16,
     /// The available index, if it is in RAM.
     pub offered: Option<u16>,
+    /// Its MSI-X vector; `None` for VIRTIO_MSI_NO_VECTOR.
     pub vector: Option<u16>,
 }
 
@@ -100,7 +104,8 @@ enum Queues {
 }
 
 impl VirtioCard {
-    /// A card with a vector for each queue and one for configuration changes.
+    /// A card with a vector for each queue and one for configuration changes. Fails if the device has
+    /// too many queues, or the host no vectors or eventfds.
     pub fn new(device: Arc<dyn VirtioDevice>, kit: &Kit) -> io::Result<Arc<VirtioCard>> {
         let sizes = device.queue_sizes();
         let too_many = || {
