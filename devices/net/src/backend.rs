@@ -27,7 +27,7 @@ pub struct Limits {
     pub tx: Offloads,
     /// Offloads it can leave to the guest, once told by [`NetBackend::accept`].
     pub rx: Offloads,
-    /// Largest packet behind the Ethernet header, if it knows.
+    /// Largest packet behind the Ethernet header, in bytes, if it knows.
     pub mtu: Option<u16>,
 }
 
@@ -52,6 +52,7 @@ pub enum QueueError {
 pub struct Room<'a> {
     /// Guest buffers, of which the first `skip` bytes are taken.
     pub buffers: &'a Scatter,
+    /// Bytes at the front of `buffers` that are taken.
     pub skip: usize,
     /// Takes what does not fit into the buffers; large enough for any frame.
     pub spill: &'a mut [u8],
@@ -59,14 +60,15 @@ pub struct Room<'a> {
 
 /// One queue of a backend, owned by one lane.
 pub trait NetQueue: Send + 'static {
+    /// Sends one frame, head and body, whole. An error says what is to become of it.
     fn send(&mut self, frame: &TxFrame) -> Result<(), QueueError>;
 
     /// Receives one frame: its first bytes to `frame.head`, then to the buffers, the rest to the
-    /// spill. No frame is cut.
+    /// spill. No frame is cut. With [`QueueError::NotReady`] there is none.
     fn recv(&mut self, room: Room<'_>, frame: &mut RxFrame) -> Result<(), QueueError>;
 
     /// Turns the queue on or off for the host's steering. Queues go on from the lowest and off from
-    /// the highest.
+    /// the highest. Fails if the host refuses.
     fn enable(&mut self, on: bool) -> io::Result<()>;
 
     /// What to watch edge-triggered for readiness.
@@ -77,13 +79,14 @@ pub trait NetQueue: Send + 'static {
         self.poll_fd().map(|fd| (fd, EventSet::IN | EventSet::OUT)).into_iter().collect()
     }
 
-    /// Another handle on the same queue: for other lanes to send by, and for a sorter to read by.
+    /// Another handle on the same queue: for other lanes to send by, and for a sorter to read by. Fails
+    /// if the backend has no such handles, or the host no descriptor left.
     fn share(&self) -> io::Result<Box<dyn NetQueue>> {
         Err(io::Error::from(io::ErrorKind::Unsupported))
     }
 
     /// From now on frames come from a sorter, or from the backend again
-    /// ([`crate::rss::sorter`]).
+    /// ([`crate::rss::sorter`]). Fails if the host refuses to turn the queue on or off.
     fn sort(&mut self, on: bool) -> io::Result<()> {
         let _ = on;
         Ok(())
@@ -95,9 +98,10 @@ pub trait NetBackend: Send + 'static {
     /// The backend's name for people, such as `tap tap0`.
     fn name(&self) -> &str;
 
+    /// What it can do; the same at all times.
     fn limits(&self) -> Limits;
 
-    /// From now on the guest can take these offloads in received frames.
+    /// From now on the guest can take these offloads in received frames. Fails if the host refuses.
     fn accept(&mut self, rx: Offloads) -> io::Result<()>;
 
     /// Whether [`NetBackend::steer`] can follow a guest's table exactly.
@@ -106,7 +110,7 @@ pub trait NetBackend: Send + 'static {
     }
 
     /// From now on frames belong into the queues that `to` names, or where the backend likes.
-    /// Says how well it can follow.
+    /// Says how well it can follow. Fails if the host refuses.
     fn steer(&mut self, to: Option<&Hasher>) -> io::Result<Steering> {
         let _ = to;
         Ok(Steering::ByFlow)

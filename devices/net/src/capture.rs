@@ -41,14 +41,17 @@ pub struct Capture {
 
 /// What a capture is of.
 pub struct Subject<'a> {
-    /// The card, and the host's side of its cable.
+    /// The card's id.
     pub id: &'a str,
+    /// The host's side of its cable, for people.
     pub backend: &'a str,
+    /// Who is told when the capture ends by itself.
     pub outlook: &'a Arc<Outlook>,
 }
 
 impl Capture {
-    /// Begins to write to `file`, for lanes `lanes` of a card; a tee for each of them.
+    /// Begins to write to `file`, for lanes `lanes` of a card; a tee for each of them. Fails if the file
+    /// cannot be written, or the host has no eventfd left.
     pub fn begin(
         file: File,
         spec: CaptureSpec,
@@ -91,6 +94,7 @@ impl Capture {
         }
     }
 
+    /// How it goes, or went.
     pub fn state(&self) -> CaptureState {
         self.progress.state(self.spec)
     }

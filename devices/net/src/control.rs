@@ -47,7 +47,8 @@ pub trait NicControl: Send + Sync {
         self.port().rss()
     }
 
-    /// Where frames of `flow` go and why.
+    /// Where frames of `flow` go and why. Fails while there is no table, and for addresses that make no
+    /// flow.
     fn explain(&self, flow: &FlowKey) -> Result<Explained, ExplainError>;
 
     /// What the card may do at most.
@@ -69,14 +70,16 @@ pub trait NicControl: Send + Sync {
     /// What goes wrong on purpose, and has not been healed by a reset.
     fn faults(&self) -> Vec<Fault>;
 
-    /// Makes something go wrong, until the driver's next reset.
+    /// Makes something go wrong, until the driver's next reset. Fails if the card's model has no such
+    /// fault.
     fn inject(&self, fault: Fault) -> Result<(), NoSuchFault>;
 
     /// Good behaviour again, as far as the driver still lives; what it was never told stays untold.
     fn clear_faults(&self);
 
     /// Begins to write frames to `to`, an empty file open for writing, as pcapng; replaces a capture
-    /// that is running. Frames are dropped from the capture, never from the traffic.
+    /// that is running. Frames are dropped from the capture, never from the traffic. Fails if `spec`
+    /// cannot be of this card, or the file cannot be written.
     fn start_capture(&self, to: File, spec: &CaptureSpec) -> Result<(), CaptureError> {
         self.port().start_capture(to, spec)
     }
@@ -116,10 +119,12 @@ pub struct NoSuchFault;
 /// Why nothing can be said about a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExplainError {
+    /// There is no table that would say it.
     #[error(
         "the guest's driver has set no hash key and table, so the host spreads flows as it likes"
     )]
     NoTable,
+    /// The flow's two addresses make none.
     #[error(transparent)]
     MixedVersions(#[from] MixedVersions),
 }

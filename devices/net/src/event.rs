@@ -19,9 +19,15 @@ pub enum NicEvent {
     /// The card stopped working by an error, until its driver resets it.
     Failed,
     /// The link as the guest sees it.
-    Link { up: bool },
+    Link {
+        /// Whether it is up now.
+        up: bool,
+    },
     /// Something goes wrong on purpose.
-    Fault { fault: Fault },
+    Fault {
+        /// What it is.
+        fault: Fault,
+    },
     /// The capture ended by itself.
     CaptureEnded,
 }

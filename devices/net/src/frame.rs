@@ -14,9 +14,9 @@ use crate::wire::layers::L4;
 pub const HEAD: usize = 128;
 /// Most bytes of a private head: what a driver may push beside its descriptors.
 pub const MAX_HEAD: usize = 256;
-/// Ethernet header.
+/// Bytes of the smallest frame: an Ethernet header.
 pub const MIN_FRAME: usize = 14;
-/// Largest frame: 64 KiB of IP packet or TCP payload, and every header before it.
+/// Bytes of the largest frame: 64 KiB of IP packet or TCP payload, and every header before it.
 pub const MAX_FRAME: usize = 65_536 + 256;
 
 bitflags! {
@@ -25,13 +25,15 @@ bitflags! {
     pub struct Offloads: u32 {
         /// Checksums still to be completed.
         const CSUM = 1 << 0;
-        /// TCP over IPv4 and IPv6 still to be cut into segments.
+        /// TCP over IPv4 still to be cut into segments.
         const TSO4 = 1 << 1;
+        /// TCP over IPv6 still to be cut into segments.
         const TSO6 = 1 << 2;
         /// Segmentation of TCP with congestion marks.
         const ECN = 1 << 3;
-        /// UDP still to be cut into datagrams, over IPv4 and IPv6.
+        /// UDP over IPv4 still to be cut into datagrams.
         const USO4 = 1 << 4;
+        /// UDP over IPv6 still to be cut into datagrams.
         const USO6 = 1 << 5;
     }
 }
@@ -46,7 +48,12 @@ pub enum Csum {
     Valid,
     /// It is still to be summed from `start` to the end of the frame and stored `offset` bytes
     /// behind `start`.
-    Needed { start: u16, offset: u16 },
+    Needed {
+        /// Byte of the frame.
+        start: u16,
+        /// Bytes behind `start`.
+        offset: u16,
+    },
 }
 
 impl Csum {
@@ -58,9 +65,12 @@ impl Csum {
     }
 }
 
+/// What is to be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GsoKind {
+    /// TCP over IPv4.
     Tcp4,
+    /// TCP over IPv6.
     Tcp6,
     /// UDP over IPv4 or IPv6.
     Udp,
@@ -69,6 +79,7 @@ pub enum GsoKind {
 /// A frame that stands for many, still to be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gso {
+    /// What it is made of.
     pub kind: GsoKind,
     /// Whether congestion marks are to be cut with care.
     pub ecn: bool,
@@ -81,6 +92,7 @@ pub struct Gso {
 /// Receive hash of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowHash {
+    /// The Toeplitz hash.
     pub value: u32,
     /// What was hashed: of TCP and UDP without their ports, the IP packet.
     pub protocol: Protocol,
@@ -90,8 +102,11 @@ pub struct FlowHash {
 /// say, and no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameMeta {
+    /// What is known of its transport checksum.
     pub csum: Csum,
+    /// How it is to be cut, if it is.
     pub gso: Option<Gso>,
+    /// Its receive hash, if one was found.
     pub hash: Option<FlowHash>,
 }
 
@@ -127,10 +142,12 @@ impl Default for HeaderCopy {
 }
 
 impl HeaderCopy {
+    /// The valid bytes.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
+    /// The valid bytes, to be changed.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         self.bytes.get_mut(..self.len).unwrap_or_default()
     }
@@ -154,12 +171,16 @@ impl HeaderCopy {
 
 /// A frame on its way from a guest: the head, then the body.
 pub struct TxFrame {
+    /// What is known of it.
     pub meta: FrameMeta,
+    /// Its first bytes.
     pub head: HeaderCopy,
+    /// What follows, in the guest's memory.
     pub body: Scatter,
 }
 
 impl TxFrame {
+    /// An empty frame, for buffers in `memory`.
     pub fn new(memory: GuestRam) -> TxFrame {
         TxFrame {
             meta: FrameMeta::default(),
@@ -186,10 +207,12 @@ impl TxFrame {
         }
     }
 
+    /// Bytes of head and body.
     pub fn len(&self) -> usize {
         self.head.len.saturating_add(self.body.len())
     }
 
+    /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -198,7 +221,9 @@ impl TxFrame {
 /// A frame on its way to a guest: the head here, the rest where the backend put it.
 #[derive(Clone, Default)]
 pub struct RxFrame {
+    /// What is known of it.
     pub meta: FrameMeta,
+    /// Its first bytes.
     pub head: HeaderCopy,
     /// Bytes of the whole frame, head included.
     pub len: usize,

@@ -33,6 +33,7 @@ impl Link {
         &self.backend
     }
 
+    /// Whether frames can pass.
     pub fn is_up(&self) -> bool {
         !self.is_lost() && !self.is_pulled()
     }
@@ -86,10 +87,12 @@ impl Link {
 pub struct Outlook(Mutex<Option<Listener>>);
 
 impl Outlook {
+    /// Replaces who is told.
     pub fn set_listener(&self, listener: Option<Listener>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = listener;
     }
 
+    /// Tells, at once and on this thread.
     pub fn tell(&self, event: NicEvent) {
         if let Some(listener) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             listener(event);

@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct MacAddr(pub [u8; 6]);
 
+/// A text that is not six bytes in hex with colons between; the text is kept for the message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an Ethernet address; write six bytes in hex, such as 02:00:00:12:34:56")]
 pub struct ParseMacError(String);
 
 impl MacAddr {
+    /// The address of all cards, `ff:ff:ff:ff:ff:ff`.
     pub const BROADCAST: MacAddr = MacAddr([0xff; 6]);
 
     /// A random address from the locally administered range.

@@ -18,7 +18,9 @@ use crate::wire::layers::Layers;
 counters! {
     /// What one lane has done since its machine was built.
     pub struct LaneCounters {
+        /// Frames that the backend took.
         tx_frames,
+        /// Their bytes, Ethernet headers included.
         tx_bytes,
         /// Frames of the guest that make no sense.
         tx_malformed,
@@ -32,7 +34,9 @@ counters! {
         tx_untracked,
         /// Frames sent while the cable was pulled out.
         tx_no_link,
+        /// Frames that the guest got.
         rx_frames,
+        /// Their bytes, Ethernet headers included.
         rx_bytes,
         /// Times that frames had to wait for buffers.
         rx_no_buffers,
@@ -48,17 +52,22 @@ counters! {
         rx_untracked,
         /// Frames received while the cable was pulled out.
         rx_no_link,
+        /// Calls that the backend failed, other than by refusing a frame.
         backend_errors,
+        /// Interrupts sent to the guest.
         interrupts,
+        /// Rings given up since the guest broke their format.
         guest_faults,
     }
 }
 
 /// The stages of one lane.
 pub struct Pipeline {
+    /// What the lane has done.
     pub counters: Arc<LaneCounters>,
     /// What the guest can take in received frames.
     pub accepted: Offloads,
+    /// Which frames the guest wants.
     pub filter: ReceiveFilter,
     /// Most bytes behind the Ethernet header and its tags that the guest wants; cards whose driver
     /// cannot say so have no limit.
@@ -134,12 +143,14 @@ impl Pipeline {
         admitted
     }
 
+    /// A frame has gone to the backend: charges its limits and counts it.
     pub fn sent(&self, frame: &TxFrame, now: Instant) {
         self.limiter.charge(Way::Out, &frame.meta, frame.len(), now);
         self.counters.tx_frames.add(1);
         self.counters.tx_bytes.add(frame.len() as u64);
     }
 
+    /// A frame has gone to the guest: charges its limits and counts it.
     pub fn delivered(&self, frame: &RxFrame, now: Instant) {
         if let Some(hits) = &self.hits {
             hits.count(frame.meta.hash);
@@ -168,7 +179,8 @@ impl Throttle {
         self.0.map(|(since, _)| since)
     }
 
-    /// Asks for the next frame; it is counted when it has to wait for the first time.
+    /// Asks for the next frame; it is counted when it has to wait for the first time. `Err` says until
+    /// when it has to wait.
     pub fn ask(&mut self, limiter: &Limiter, way: Way, now: Instant) -> Result<(), Instant> {
         let Err(mut wait) = limiter.ask(way, now) else {
             return Ok(());

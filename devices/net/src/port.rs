@@ -31,12 +31,20 @@ pub use control::PortControl;
 /// Why a port could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The card cannot be as described.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// The TAP is not to be had.
     #[error(transparent)]
     Tap(#[from] OpenTapError),
+    /// The host has no threads or descriptors left.
     #[error("cannot start the I/O threads of {id}")]
-    Threads { id: String, source: io::Error },
+    Threads {
+        /// The card's id.
+        id: String,
+        /// What the host said.
+        source: io::Error,
+    },
 }
 
 /// A backend, and a lane for each of its queues.
@@ -97,7 +105,8 @@ impl Control {
 }
 
 impl<T: TxRing, R: RxRing> NetPort<T, R> {
-    /// Opens the backend of `spec` and starts a lane for each queue; only lane 0 is active.
+    /// Opens the backend of `spec` and starts a lane for each queue; only lane 0 is active. Fails if
+    /// `spec` contradicts itself, or the host lacks what it needs.
     pub fn open(spec: &NicSpec, kit: &Kit<'_>) -> Result<NetPort<T, R>, OpenError> {
         spec.validate()?;
         let (tap, queues) = match &spec.backend {
@@ -111,7 +120,8 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         Ok(port)
     }
 
-    /// Starts a lane for each queue of an open backend; only lane 0 is active.
+    /// Starts a lane for each queue of an open backend; only lane 0 is active. Fails if the host has no
+    /// threads or descriptors left.
     pub fn with_backend(
         id: &str,
         backend: Box<dyn NetBackend>,
@@ -162,14 +172,17 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         Ok(port)
     }
 
+    /// What the backend can do.
     pub fn limits(&self) -> Limits {
         self.limits
     }
 
+    /// How many lanes there are, one for each queue of the backend.
     pub fn lanes(&self) -> u16 {
         self.lanes.len() as u16 // made from at most u16::MAX queues
     }
 
+    /// The card's cable.
     pub fn link(&self) -> &Link {
         &self.link
     }
@@ -179,7 +192,8 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         &self.outlook
     }
 
-    /// Hands a ring to its lane, whose thread moves its frames from now on.
+    /// Hands a ring to its lane, whose thread moves its frames from now on. Fails if there is no such
+    /// lane, or the host refuses to watch the ring's kick.
     pub fn plug_tx(&self, lane: u16, ring: T) -> io::Result<()> {
         self.lane(lane)?.ask(move |lane, interest| lane.plug_tx(ring, interest))
     }
@@ -189,7 +203,8 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         self.lane(lane).ok()?.ask(|lane, interest| lane.unplug_tx(interest))
     }
 
-    /// Hands a ring to its lane, whose thread fills its buffers from now on.
+    /// Hands a ring to its lane, whose thread fills its buffers from now on. Fails if there is no such
+    /// lane, or the host refuses to watch the ring's kick.
     pub fn plug_rx(&self, lane: u16, ring: R) -> io::Result<()> {
         self.lane(lane)?.ask(move |lane, interest| lane.plug_rx(ring, interest))
     }
@@ -200,7 +215,8 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     }
 
     /// Lets the host steer frames to the first `count` lanes only, at least one; while a guest's
-    /// table says where frames go, that holds for later.
+    /// table says where frames go, that holds for later. Fails if the host refuses to turn a queue on or
+    /// off.
     pub fn set_active_lanes(&self, count: u16) -> io::Result<()> {
         let mut control = self.control();
         control.wanted = count.clamp(1, self.lanes().max(1));
@@ -222,7 +238,8 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         Ok(())
     }
 
-    /// What the guest can take in received frames from now on.
+    /// What the guest can take in received frames from now on. Fails if the backend refuses; one that is
+    /// gone only takes the link down.
     pub fn accept(&self, offloads: Offloads) -> io::Result<()> {
         let mut control = self.control();
         let offloads = offloads & self.limits.rx;
@@ -237,13 +254,15 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         Ok(())
     }
 
-    /// Longer packets are dropped from now on, as far as a guest can say what it takes.
+    /// Packets of more bytes behind the Ethernet header are dropped from now on, as far as a guest can
+    /// say what it takes.
     pub fn set_receive_mtu(&self, mtu: u16) {
         for lane in &self.lanes {
             lane.ask(move |lane, _| lane.path.pipeline.mtu = mtu.into());
         }
     }
 
+    /// Which frames the guest wants from now on.
     pub fn set_receive_filter(&self, filter: &ReceiveFilter) {
         for lane in &self.lanes {
             let filter = filter.clone();

@@ -18,6 +18,7 @@ pub struct TxToken(pub u16);
 /// What a transmit ring had to offer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
+    /// Nothing.
     Empty,
     /// A frame, in the [`TxFrame`] passed.
     Frame(TxToken),
@@ -34,7 +35,8 @@ pub struct PutOff {
     pub until: Option<Instant>,
 }
 
-/// A ring of frames from the guest. Tokens are given back in the order they were taken.
+/// A ring of frames from the guest. Tokens are given back in the order they were taken. After a
+/// [`GuestFault`] the lane takes no more frames from the ring, and says so by [`TxRing::broken`].
 pub trait TxRing: Send + 'static {
     /// Takes the next frame: checks its descriptors, reads each once, fills `frame`.
     fn next(&mut self, frame: &mut TxFrame) -> Result<Next, GuestFault>;
@@ -72,7 +74,8 @@ pub trait TxRing: Send + 'static {
     fn kick(&self) -> BorrowedFd<'_>;
 }
 
-/// A ring of buffers for frames to the guest.
+/// A ring of buffers for frames to the guest. After a [`GuestFault`] the lane puts no more frames
+/// into the ring, and says so by [`RxRing::broken`].
 pub trait RxRing: Send + 'static {
     /// The card has no word for what is left to be done on a frame: checksums are complete, and it is
     /// told what was found of them ([`crate::stage::finish`]); large frames come in the pieces of a

@@ -35,6 +35,7 @@ pub struct Rss {
     pub initial: u32,
     /// The fields hashed, by protocol.
     pub fields: Selection,
+    /// The lane for each hash.
     pub table: Table,
 }
 
@@ -58,15 +59,18 @@ pub struct Hasher {
 }
 
 impl Hasher {
+    /// Makes the tables for the key of `rss`.
     pub fn new(rss: Rss) -> Hasher {
         let toeplitz = Box::new(Toeplitz::new(&rss.key));
         Hasher { rss, toeplitz }
     }
 
+    /// What the guest set.
     pub fn rss(&self) -> &Rss {
         &self.rss
     }
 
+    /// The tables of the key.
     pub fn toeplitz(&self) -> &Toeplitz {
         &self.toeplitz
     }

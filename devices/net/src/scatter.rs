@@ -14,8 +14,10 @@ const COMPACT_AT: usize = MAX_PIECES - 16;
 /// Why a piece was not taken; the list is as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScatterError {
+    /// A part of it is not guest RAM.
     #[error("buffer outside of RAM")]
     OutsideRam,
+    /// The list would have more than [`MAX_PIECES`].
     #[error("buffer in too many pieces")]
     TooManyPieces,
 }
@@ -36,6 +38,7 @@ pub struct Scatter {
 unsafe impl Send for Scatter {}
 
 impl Scatter {
+    /// An empty list for pieces of `memory`.
     pub fn new(memory: GuestRam) -> Scatter {
         Scatter { memory, pieces: Vec::with_capacity(MAX_PIECES), first: 0, len: 0 }
     }
@@ -45,17 +48,20 @@ impl Scatter {
         self.len
     }
 
+    /// Whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
+    /// Forgets all pieces.
     pub fn clear(&mut self) {
         self.pieces.clear();
         self.first = 0;
         self.len = 0;
     }
 
-    /// Appends `len` bytes of RAM at `addr`; nothing for a length of 0.
+    /// Appends `len` bytes of RAM at guest-physical `addr`; nothing for a length of 0. Fails, with the
+    /// list as before, if they are not all RAM or the list is full.
     pub fn push(&mut self, addr: u64, len: u32) -> Result<(), ScatterError> {
         if self.pieces.len() >= COMPACT_AT && self.first > 0 {
             self.pieces.drain(..self.first);

@@ -34,6 +34,7 @@ pub struct NicSpec {
     pub id: String,
     /// The host's side of the cable.
     pub backend: BackendSpec,
+    /// What the guest sees.
     #[serde(default)]
     pub model: Model,
     /// The card's address; random and locally administered if not given.
@@ -42,7 +43,7 @@ pub struct NicSpec {
     /// Queue pairs.
     #[serde(default = "one")]
     pub queues: u16,
-    /// Largest packet behind the Ethernet header; the TAP's if not given.
+    /// Largest packet in bytes behind the Ethernet header; the TAP's if not given.
     #[serde(default)]
     pub mtu: Option<u16>,
     /// What the card may do at most.
@@ -81,18 +82,31 @@ pub enum Model {
 /// line's is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
+    /// Name of a TAP.
     Tap,
+    /// Descriptors of an open TAP.
     Fd,
+    /// What the guest sees.
     Model,
+    /// The card's address.
     Mac,
+    /// Queue pairs.
     Queues,
+    /// Largest packet, in bytes.
     Mtu,
+    /// The card's name.
     Id,
+    /// Bits per second to the guest.
     BwIn,
+    /// Bits per second from the guest.
     BwOut,
+    /// Packets per second, both ways together.
     Pps,
+    /// Connections tracked at once.
     Conntrack,
+    /// Whether there are low-latency queues.
     Llq,
+    /// What goes wrong on purpose.
     Fault,
 }
 
@@ -126,28 +140,44 @@ impl fmt::Display for Key {
 /// [`SpecError::key`] that it is about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
+    /// No usable name of a card.
     #[error("{0:?} is not usable; take 1 to {MAX_ID} letters, digits, '_', '-' or '.'")]
     Id(String),
+    /// No usable name of a TAP.
     #[error(
         "{0:?} is no name of a tap; take 1 to {MAX_IFACE} characters without '/', ':', '%' or blanks"
     )]
     TapName(String),
+    /// A descriptor comes more than once.
     #[error("{0} is given twice; each queue needs a descriptor of its own")]
     FdTwice(RawFd),
+    /// Standard input, output or error, or none at all.
     #[error("{0} cannot be a tap; descriptors begin at 3")]
     FdTooLow(RawFd),
+    /// Descriptors and queue pairs differ in number.
     #[error("there are {fds} descriptors, and queues are {queues}; give one descriptor for each")]
-    FdCount { fds: usize, queues: u16 },
+    FdCount {
+        /// Descriptors given.
+        fds: usize,
+        /// Queue pairs asked for.
+        queues: u16,
+    },
+    /// No address of a single card.
     #[error("{0} is a group address or zero; a card needs an address of its own")]
     Mac(MacAddr),
+    /// More queue pairs than a card has, or none.
     #[error("{0} queue pairs; a card has 1 to {MAX_QUEUES}")]
     Queues(u16),
+    /// Out of [`MTU_RANGE`].
     #[error("{0} is not possible; it must be {min} to {max}", min = MTU_RANGE.start(), max = MTU_RANGE.end())]
     Mtu(u16),
+    /// Out of [`ENA_MTU_RANGE`].
     #[error("{0} is not possible; an ena card has {min} to {max}", min = ENA_MTU_RANGE.start(), max = ENA_MTU_RANGE.end())]
     EnaMtu(u16),
+    /// A limit of 0.
     #[error("0 would let nothing through; leave it out for no limit")]
     ZeroLimit(Key),
+    /// Something that only an ENA card has, of another model.
     #[error("only a card of model ena has it")]
     OnlyEna(Key),
 }
@@ -187,7 +217,7 @@ impl NicSpec {
         }
     }
 
-    /// Checks every field by itself and against the others.
+    /// Checks every field by itself and against the others. Fails with what is found wrong first.
     pub fn validate(&self) -> Result<(), SpecError> {
         let id_char = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         if self.id.is_empty() || self.id.len() > MAX_ID || !self.id.chars().all(id_char) {

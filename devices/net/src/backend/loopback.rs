@@ -23,6 +23,7 @@ pub struct Queue {
 }
 
 impl Queue {
+    /// A queue without frames. Fails if the host has no eventfd left.
     pub fn new() -> io::Result<Queue> {
         let ready = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
         Ok(Queue { frames: VecDeque::with_capacity(DEPTH), spare: Vec::new(), ready })

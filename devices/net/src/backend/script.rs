@@ -15,7 +15,9 @@ use crate::rss::{Hasher, Rss, Steering};
 /// A frame as the wire sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WireFrame {
+    /// What is said of it besides its bytes.
     pub meta: FrameMeta,
+    /// All of it, from the Ethernet header on.
     pub bytes: Vec<u8>,
 }
 
@@ -28,21 +30,27 @@ impl From<Vec<u8>> for WireFrame {
 /// What a test plays on one queue.
 #[derive(Default)]
 pub struct Scene {
+    /// Frames to be received, the next one in front.
     pub incoming: VecDeque<WireFrame>,
+    /// Frames sent and not taken yet, in order.
     pub sent: Vec<WireFrame>,
     /// Sends find no room.
     pub blocked: bool,
-    /// Errors of the next calls, taken from the front before anything else.
+    /// Errors of the next sends, taken from the front before anything else.
     pub send_errors: VecDeque<QueueError>,
+    /// Errors of the next receives, likewise.
     pub recv_errors: VecDeque<QueueError>,
+    /// Errors of the next calls of `accept` on the backend, likewise.
     pub accept_errors: VecDeque<io::Error>,
+    /// What `enable` was told last.
     pub enabled: bool,
     /// What `accept` was told last, on the backend.
     pub accepted: Offloads,
     /// What `steer` was told last, on the backend.
     pub steered: Option<Rss>,
-    /// Calls that came.
+    /// Calls of `send`.
     pub sends: u64,
+    /// Calls of `recv`.
     pub recvs: u64,
 }
 
@@ -59,6 +67,7 @@ impl Stage {
         Ok(Stage { scene: Arc::default(), ready })
     }
 
+    /// The scene, to look at and to change; the queue waits while it is held.
     pub fn scene(&self) -> MutexGuard<'_, Scene> {
         self.scene.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,11 +78,13 @@ impl Stage {
         let _ = self.ready.write(1);
     }
 
+    /// Brings one more frame to be received, and makes the queue ready.
     pub fn bring(&self, frame: impl Into<WireFrame>) {
         self.scene().incoming.push_back(frame.into());
         self.signal();
     }
 
+    /// Takes the room for sends away or gives it back, and makes the queue ready.
     pub fn set_blocked(&self, blocked: bool) {
         self.scene().blocked = blocked;
         self.signal();
@@ -85,13 +96,15 @@ impl Stage {
     }
 }
 
-/// A backend of `queues` queues with these limits, and the test's hold on each.
+/// A backend of `queues` queues with these limits, and the test's hold on each. Fails if the host has no
+/// eventfds left.
 pub fn stage(queues: u16, limits: Limits) -> io::Result<(Backend, Vec<Queue>, Vec<Stage>)> {
     let stages = (0..queues).map(|_| Stage::new()).collect::<io::Result<Vec<_>>>()?;
     let players = stages.iter().cloned().map(|stage| Queue { stage }).collect();
     Ok((Backend { limits, stages: stages.clone(), steers: true }, players, stages))
 }
 
+/// The backend of [`stage`].
 pub struct Backend {
     /// Whether it says that it can steer.
     pub steers: bool,
@@ -129,6 +142,7 @@ impl NetBackend for Backend {
     }
 }
 
+/// A queue of [`stage`].
 pub struct Queue {
     stage: Stage,
 }

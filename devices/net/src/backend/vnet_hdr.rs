@@ -3,6 +3,7 @@
 
 use crate::frame::{Csum, FrameMeta, Gso, GsoKind};
 
+/// Bytes of the header.
 pub const LEN: usize = 12;
 
 const NEEDS_CSUM: u8 = 1;
@@ -17,16 +18,19 @@ const GSO_ECN: u8 = 0x80;
 /// Why a header says something impossible about its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHeader {
+    /// `csum_start` and `csum_offset` lead beyond the frame's end.
     #[error("the checksum lies outside of the frame")]
     CsumOutside,
+    /// `gso_type` has a number that is not known.
     #[error("unknown segmentation")]
     UnknownGso,
+    /// `gso_size` is 0, but segmentation is asked for.
     #[error("segments of no length")]
     EmptySegment,
 }
 
 /// Reads the header of a frame of `len` bytes. Unknown flags are ignored, as the specification
-/// demands.
+/// demands. Fails if it says something that cannot be of a frame of that length.
 pub fn decode(header: &[u8; LEN], len: usize) -> Result<FrameMeta, BadHeader> {
     let [flags, gso, h0, h1, g0, g1, s0, s1, o0, o1, ..] = *header;
     let csum = if flags & NEEDS_CSUM != 0 {

@@ -32,6 +32,7 @@ pub struct Tee {
 }
 
 impl Tee {
+    /// Copies what `spec` asks for into `sink`, a ring of `words` words, and wakes its writer by `wake`.
     pub fn new(sink: Sink, spec: &CaptureSpec, wake: Arc<EventFd>, words: usize) -> Tee {
         Tee {
             sink,

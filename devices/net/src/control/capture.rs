@@ -26,13 +26,13 @@ pub struct CaptureSpec {
     /// Frames of this direction only, as the guest sees it.
     #[serde(default)]
     pub direction: Option<Way>,
-    /// Bytes kept of each frame; the headers if not given.
+    /// Bytes kept of each frame, within [`SNAP_RANGE`]; the headers if not given.
     #[serde(default = "headers")]
     pub snap_len: u32,
-    /// Bytes of the file.
+    /// Bytes of the file, within [`BYTES_RANGE`]; 64 MiB if not given.
     #[serde(default = "bytes")]
     pub max_bytes: u64,
-    /// Seconds after which the capture ends.
+    /// Seconds after which the capture ends, 1 to [`MAX_SECONDS`]; 300 if not given.
     #[serde(default = "seconds")]
     pub max_seconds: u32,
     /// At most `max_bytes` of the newest frames are kept, in memory, and written when the capture
@@ -66,28 +66,53 @@ impl Default for CaptureSpec {
     }
 }
 
-/// Why a capture cannot begin; nothing changed.
+/// Why a capture cannot begin. Nothing changed, but that with [`CaptureError::Write`] one that was
+/// running has ended.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
+    /// The card has no such queue pair.
     #[error("queue {queue} cannot be captured: the card has {pairs} queue pairs, from 0 on")]
-    NoSuchQueue { queue: u16, pairs: u16 },
+    NoSuchQueue {
+        /// Queue pair asked for.
+        queue: u16,
+        /// Queue pairs of the card.
+        pairs: u16,
+    },
+    /// [`CaptureSpec::snap_len`] is out of [`SNAP_RANGE`].
     #[error("snap_len {given} is not from {} to {}", SNAP_RANGE.start(), SNAP_RANGE.end())]
-    SnapLen { given: u32 },
+    SnapLen {
+        /// Bytes asked for.
+        given: u32,
+    },
+    /// [`CaptureSpec::max_bytes`] is out of [`BYTES_RANGE`].
     #[error("max_bytes {given} is not from {} to {}", BYTES_RANGE.start(), BYTES_RANGE.end())]
-    Bytes { given: u64 },
+    Bytes {
+        /// Bytes asked for.
+        given: u64,
+    },
+    /// [`CaptureSpec::max_bytes`] is above [`MAX_RING_BYTES`].
     #[error(
         "max_bytes {given} is too much for a capture in ring mode, which is kept in memory; \
          at most {MAX_RING_BYTES}"
     )]
-    RingBytes { given: u64 },
+    RingBytes {
+        /// Bytes asked for.
+        given: u64,
+    },
+    /// [`CaptureSpec::max_seconds`] is 0 or above [`MAX_SECONDS`].
     #[error("max_seconds {given} is not from 1 to {MAX_SECONDS}")]
-    Seconds { given: u32 },
+    Seconds {
+        /// Seconds asked for.
+        given: u32,
+    },
+    /// The host does not take the file's first bytes, or has no eventfd left.
     #[error("the capture file cannot be written")]
     Write(#[source] io::Error),
 }
 
 impl CaptureSpec {
-    /// Checks all that can be checked without the file, for a card of `pairs` queue pairs.
+    /// Checks all that can be checked without the file, for a card of `pairs` queue pairs. Fails at the
+    /// first field that cannot be.
     pub fn validate(&self, pairs: u16) -> Result<(), CaptureError> {
         if let Some(queue) = self.queue.filter(|queue| *queue >= pairs) {
             return Err(CaptureError::NoSuchQueue { queue, pairs });
@@ -111,11 +136,13 @@ impl CaptureSpec {
 /// How a capture goes, or went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CaptureState {
+    /// What was asked for.
     pub spec: CaptureSpec,
     /// `None` while it runs.
     pub ended: Option<CaptureEnd>,
-    /// Frames and bytes written, or kept to be written.
+    /// Frames written, or kept to be written.
     pub frames: u64,
+    /// Bytes of the file, or those kept to be written.
     pub bytes: u64,
     /// Frames that the writer was too slow for; the guest got them all the same.
     pub dropped: u64,
@@ -127,9 +154,11 @@ pub struct CaptureState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CaptureEnd {
+    /// It was told to end, or another took its place.
     Stopped,
-    /// `max_bytes` or `max_seconds` was reached.
+    /// `max_bytes` was reached.
     Full,
+    /// `max_seconds` have passed.
     TimeUp,
     /// The file could not be written; the reason for people.
     Failed(String),

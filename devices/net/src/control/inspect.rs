@@ -12,18 +12,24 @@ use crate::stage::limiter::{Allowances, Allowed};
 /// The whole card.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Inspection {
+    /// The card's name, unique in the machine.
     pub id: String,
+    /// What the guest sees.
     pub model: Model,
     /// The host's side of the cable, such as `tap tap0`.
     pub backend: String,
     /// The card's own address, as its driver set it last.
     pub mac: MacAddr,
+    /// Where it is in its life.
     pub condition: Condition,
     /// As the guest sees it.
     pub link_up: bool,
-    /// Largest packet that the driver takes, and that the card does; `None` without a limit.
+    /// Largest packet that the driver takes, in bytes behind the Ethernet header; `None` without a
+    /// limit.
     pub mtu: Option<u16>,
+    /// The same of the card.
     pub max_mtu: Option<u16>,
+    /// The guest's driver.
     pub driver: Driver,
     /// Rings besides those for frames.
     pub management: Vec<ManagementRing>,
@@ -33,14 +39,19 @@ pub struct Inspection {
     pub steering: Option<Steering>,
     /// All pairs' counters added up, since the machine was built.
     pub totals: Counters,
+    /// What the card may do at most.
     pub allowed: Allowed,
-    /// Since the machine was built.
+    /// How often it went beyond that, since the machine was built.
     pub allowances: Allowances,
+    /// Resets by drivers, since the machine was built.
     pub resets: u64,
+    /// The last one of them.
     pub last_reset: Option<Reset>,
+    /// What goes wrong on purpose at the moment.
     pub faults: Vec<Fault>,
     /// The one that runs, or the last one.
     pub capture: Option<CaptureState>,
+    /// Whether [`latency`](super::latency) is being measured.
     pub measures_latency: bool,
 }
 
@@ -72,6 +83,7 @@ pub struct Driver {
 pub struct ManagementRing {
     /// Such as `commands` or `control`.
     pub name: &'static str,
+    /// Entries of the ring.
     pub entries: u16,
     /// `None` if the driver polls.
     pub vector: Option<u16>,
@@ -80,18 +92,24 @@ pub struct ManagementRing {
 /// A queue pair and its lane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pair {
+    /// Number of the pair, from 0, and of its lane.
     pub index: u16,
+    /// The ring that the guest sends by; `None` while the driver has made none.
     pub tx: Option<Ring>,
+    /// The ring that it receives by; `None` while the driver has made none.
     pub rx: Option<Ring>,
+    /// The lane's counters, since the machine was built.
     pub counters: Counters,
 }
 
 /// A ring for frames of one direction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ring {
+    /// Entries of the ring.
     pub entries: u16,
     /// Bytes of an entry.
     pub entry_bytes: u16,
+    /// Where they are.
     pub place: Place,
     /// The driver's count of what it has offered, modulo 2^16, as it said last; `None` if it is
     /// only known where frames are moved.
@@ -112,11 +130,14 @@ pub enum Place {
     Card,
 }
 
+/// The ring where a card shows finished entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Completions {
     /// Its number among its kind.
     pub index: u16,
+    /// Entries of the ring.
     pub entries: u16,
+    /// Bytes of an entry.
     pub entry_bytes: u16,
 }
 
@@ -125,12 +146,14 @@ pub struct Completions {
 pub struct Reset {
     /// The reason's number, where drivers give one.
     pub code: Option<u8>,
+    /// The reason for people.
     pub reason: &'static str,
 }
 
 /// The receive hash and its table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RssState {
+    /// How well the host follows the table.
     pub steering: Steering,
     /// In hex, the byte used first first, as `ethtool -x` shows it.
     pub key: String,
@@ -147,6 +170,7 @@ pub struct RssState {
 /// What is hashed of one kind of frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Hashed {
+    /// The kind of frame.
     pub protocol: crate::rss::Protocol,
     /// In order of hashing.
     pub fields: Vec<&'static str>,
@@ -155,6 +179,7 @@ pub struct Hashed {
 /// One entry of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Bucket {
+    /// The queue pair that its frames belong to.
     pub queue: u16,
     /// Frames received since key and table were set last; `None` where the driver does not want to
     /// be told the hash, and so none is found.
@@ -166,6 +191,7 @@ pub struct Bucket {
 pub struct Counters(pub Vec<(&'static str, u64)>);
 
 impl Counters {
+    /// The count of that name, if there is one.
     pub fn get(&self, name: &str) -> Option<u64> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, count)| *count)
     }

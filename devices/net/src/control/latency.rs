@@ -10,12 +10,14 @@ use serde::Serialize;
 pub struct Latency {
     /// Still measured.
     pub on: bool,
+    /// One for each queue pair, in order.
     pub pairs: Vec<PairLatency>,
 }
 
 /// Latencies of one queue pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PairLatency {
+    /// Number of the pair, from 0.
     pub index: u16,
     /// From the guest's doorbell until the backend has the frame. Where doorbells do not pass through
     /// the card's hands, as with virtio, from the begin of the lane's turn.
@@ -34,10 +36,16 @@ pub struct PairLatency {
 /// above what was measured; 0 if nothing was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Percentiles {
+    /// How many times were measured.
     pub count: u64,
+    /// Half of them are at most so long.
     pub p50: u64,
+    /// Nine in ten are.
     pub p90: u64,
+    /// 99 of a hundred are.
     pub p99: u64,
+    /// 999 of a thousand are.
     pub p999: u64,
+    /// All are.
     pub max: u64,
 }

@@ -17,23 +17,39 @@ use crate::stage::limiter::{Allowances, Allowed};
 /// What any port can tell and be asked, whatever its rings are; the meaning is that of
 /// [`crate::control::NicControl`].
 pub trait PortControl: Send + Sync {
+    /// The host's side of the cable, for people.
     fn backend(&self) -> &str;
+    /// Whether frames can pass, as the guest sees it.
     fn is_link_up(&self) -> bool;
+    /// Pulls the cable out, or puts it in again.
     fn set_link(&self, up: bool);
+    /// Counters of each lane, in order of lanes.
     fn lane_counters(&self) -> Vec<Counters>;
+    /// All lanes' counters added up.
     fn total_counters(&self) -> Counters;
+    /// The guest's table and how it is followed; `None` while there is none.
     fn rss(&self) -> Option<RssState>;
     /// `None` while there is no table.
     fn steering(&self) -> Option<Steering>;
+    /// What the card may do at most.
     fn allowed(&self) -> Allowed;
+    /// How often it went beyond that.
     fn allowances(&self) -> Allowances;
+    /// Replaces all limits.
     fn limit(&self, allowed: &Allowed);
+    /// Begins a capture. Fails if `spec` cannot be of this card, or the file cannot be written.
     fn start_capture(&self, to: File, spec: &CaptureSpec) -> Result<(), CaptureError>;
+    /// Ends the capture; how it went.
     fn stop_capture(&self) -> Option<CaptureState>;
+    /// The capture that is running, or the last one.
     fn capture(&self) -> Option<CaptureState>;
+    /// Begins to measure anew, or ends it.
     fn measure_latency(&self, on: bool);
+    /// Whether latencies are being measured.
     fn measures_latency(&self) -> bool;
+    /// What has been measured.
     fn latency(&self) -> Option<Latency>;
+    /// Replaces who is told of what happens to the card.
     fn set_listener(&self, listener: Option<Listener>);
 }
 

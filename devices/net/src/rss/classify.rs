@@ -34,19 +34,27 @@ pub(super) const UDP: u8 = 17;
 pub(super) const SKIPPED: [u8; 3] = [0, 43, 60];
 pub(super) const IPV6_FRAGMENT: u8 = 44;
 
-/// The kinds of frames for which fields are selected. Up to 9 the numbers are ENA's (spec 6.7).
+/// The kinds of frames for which fields are selected. Up to 9 the numbers are ENA's (spec 6.7;
+/// `ena_admin_flow_hash_proto` of Linux `drivers/net/ethernet/amazon/ena/ena_admin_defs.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Protocol {
+    /// TCP over IPv4.
     Tcp4 = 0,
+    /// UDP over IPv4.
     Udp4 = 1,
+    /// TCP over IPv6.
     Tcp6 = 2,
+    /// UDP over IPv6.
     Udp6 = 3,
     /// IPv4 with another protocol, or with one cut off.
     Ip4 = 4,
+    /// IPv6 with another protocol, or with one cut off, and no extension headers.
     Ip6 = 5,
+    /// Every fragment of IPv4.
     Ip4Fragment = 6,
+    /// All else.
     NotIp = 7,
     /// TCP behind IPv6 extension headers.
     Tcp6Extended = 8,
@@ -57,7 +65,9 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// How many kinds there are.
     pub const COUNT: usize = 11;
+    /// All kinds, in order of their numbers.
     pub const ALL: [Protocol; Protocol::COUNT] = [
         Protocol::Tcp4,
         Protocol::Udp4,
@@ -121,18 +131,29 @@ bitflags! {
     /// Fields of a frame; the bits are ENA's (spec 6.7).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Fields: u16 {
+        /// Destination MAC.
         const L2_DESTINATION = 1 << 0;
+        /// Source MAC.
         const L2_SOURCE = 1 << 1;
+        /// Destination address.
         const L3_DESTINATION = 1 << 2;
+        /// Source address.
         const L3_SOURCE = 1 << 3;
+        /// Destination port.
         const L4_DESTINATION = 1 << 4;
+        /// Source port.
         const L4_SOURCE = 1 << 5;
 
+        /// Both MACs.
         const MACS = Self::L2_DESTINATION.bits() | Self::L2_SOURCE.bits();
+        /// Both addresses.
         const ADDRESSES = Self::L3_DESTINATION.bits() | Self::L3_SOURCE.bits();
+        /// Both ports.
         const PORTS = Self::L4_DESTINATION.bits() | Self::L4_SOURCE.bits();
+        /// What is hashed as source of either layer.
         const SOURCES =
             Self::L2_SOURCE.bits() | Self::L3_SOURCE.bits();
+        /// What is hashed as destination of either layer.
         const DESTINATIONS =
             Self::L2_DESTINATION.bits() | Self::L3_DESTINATION.bits();
     }
@@ -185,9 +206,11 @@ impl Selection {
 /// What of a frame can be hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow<'a> {
+    /// What kind of frame it is.
     pub protocol: Protocol,
     /// Addresses of the third layer, or of the second if there is no IP; 4, 16 or 6 bytes each.
     pub source: &'a [u8],
+    /// The same of where it goes.
     pub destination: &'a [u8],
     /// Source and destination port as they are in the frame; zeros without.
     pub ports: [u8; 4],

@@ -11,13 +11,16 @@ use crate::frame::FlowHash;
 /// A flow as a person names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowKey {
+    /// The address that sends.
     pub source: IpAddr,
+    /// The address that receives, of the same version of IP.
     pub destination: IpAddr,
     /// The IP protocol: 6 is TCP, 17 is UDP.
     pub protocol: u8,
     /// Of no matter unless the protocol is TCP or UDP.
     #[serde(default)]
     pub source_port: u16,
+    /// As `source_port`.
     #[serde(default)]
     pub destination_port: u16,
 }
@@ -48,7 +51,8 @@ pub struct Explained {
     pub vector: Option<u16>,
 }
 
-/// What becomes of frames of `flow`. `vector` says which vector a lane's receive ring has.
+/// What becomes of frames of `flow`. `vector` says which vector a lane's receive ring has. Fails if the
+/// two addresses are of different versions of IP.
 pub fn explain(
     rss: &Rss,
     flow: &FlowKey,

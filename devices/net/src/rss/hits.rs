@@ -28,6 +28,7 @@ impl Hits {
         bucket.unwrap_or(&self.unhashed).add(1);
     }
 
+    /// Frames that entry `at` of the table was for.
     pub fn of_bucket(&self, at: usize) -> u64 {
         self.buckets.get(at).map_or(0, Counter::get)
     }

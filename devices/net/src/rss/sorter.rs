@@ -151,11 +151,13 @@ pub fn wrap(
 }
 
 impl Sorter {
+    /// What it has done, to be read by anyone.
     pub fn counters(&self) -> Arc<SorterCounters> {
         self.counters.clone()
     }
 
-    /// Sorts by these rules from now on, or rests. The lanes must have been told before it begins.
+    /// Sorts by these rules from now on, or rests. The lanes must have been told before it begins. Fails
+    /// if the host refuses to watch the queue.
     pub fn sort(
         &mut self,
         hasher: Option<Arc<Hasher>>,

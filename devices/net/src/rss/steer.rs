@@ -25,10 +25,12 @@ pub use program::instructions;
 /// Why frames cannot be steered in the kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum SteerError {
+    /// A privilege is missing.
     #[error(
         "the process may not load eBPF programs; give it CAP_BPF and CAP_NET_ADMIN for steering in the kernel"
     )]
     Permission,
+    /// The kernel lacks what is needed; what it said.
     #[error("this kernel cannot load the steering program; it needs Linux 5.5 with eBPF")]
     Unsupported(#[source] io::Error),
 }
@@ -51,7 +53,8 @@ pub struct Steerer {
 }
 
 impl Steerer {
-    /// Loads the program; the only moment that needs a privilege.
+    /// Loads the program; the only moment that needs a privilege. Fails if the process may not, or the
+    /// kernel cannot.
     pub fn load() -> Result<Steerer, SteerError> {
         let map = Map::array(rules::BYTES).map_err(SteerError::of)?;
         let program = Program::socket_filter(&instructions(map.as_fd())).map_err(SteerError::of)?;

@@ -33,6 +33,7 @@ pub struct Toeplitz {
 }
 
 impl Toeplitz {
+    /// The tables for `key`.
     pub fn new(key: &Key) -> Toeplitz {
         let mut rows = [[0; 256]; MAX_INPUT];
         for (place, row) in rows.iter_mut().enumerate() {

@@ -11,16 +11,29 @@ use crate::stage::limiter::Allowed;
 /// Why a text describes no card.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseSpecError {
+    /// A part that is no key and value.
     #[error("{0:?} has no '='; write key=value")]
     NoValue(String),
+    /// A key that does not exist.
     #[error("unknown key {0:?}; known are {Known}")]
     UnknownKey(String),
+    /// A key that may be given once.
     #[error("{0} is given twice")]
     Twice(Key),
+    /// A value that its key cannot have.
     #[error("{key}={value}: {why}")]
-    Value { key: Key, value: String, why: String },
+    Value {
+        /// What it was said of.
+        key: Key,
+        /// The text as given.
+        value: String,
+        /// What is wrong with it, in words.
+        why: String,
+    },
+    /// It is not said where frames go.
     #[error("neither tap nor fd is given; say where frames go, such as tap=tap0")]
     NoBackend,
+    /// It is said twice where frames go.
     #[error("tap and fd exclude each other")]
     TwoBackends,
 }

@@ -141,6 +141,7 @@ impl<'de> Visitor<'de> for Worded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rehearsal {
+    /// What goes wrong.
     pub kind: Fault,
     /// Seconds after the driver brought the card up for the first time. A card that is down then
     /// has its fault as soon as it is up again.
@@ -151,8 +152,10 @@ pub struct Rehearsal {
 /// Why a text is no [`Rehearsal`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRehearsal {
+    /// The word names no fault.
     #[error(transparent)]
     Kind(#[from] UnknownFault),
+    /// What follows `@` is no whole number of seconds.
     #[error("write whole seconds behind '@', such as stop-keep-alive@5")]
     Seconds,
 }

@@ -26,6 +26,7 @@ pub struct Delays {
 }
 
 impl Delays {
+    /// What is told of them, as those of pair `index`.
     pub fn of_pair(&self, index: u16) -> PairLatency {
         PairLatency {
             index,
@@ -68,6 +69,7 @@ impl Running {
 }
 
 impl Stopwatch {
+    /// Measures into `delays`, from `now` on.
     pub fn new(delays: Arc<Delays>, now: Instant) -> Stopwatch {
         Stopwatch { delays, tx: Running::new(now), rx: Running::new(now) }
     }
@@ -78,6 +80,7 @@ impl Stopwatch {
         self.tx.waiting = waiting.unwrap_or(now);
     }
 
+    /// A frame of the burst went to the backend.
     pub fn sent(&mut self) {
         self.tx.frames = self.tx.frames.saturating_add(1);
     }
@@ -87,6 +90,7 @@ impl Stopwatch {
         self.rx.began = Instant::now();
     }
 
+    /// A frame of the burst went into the guest's buffers.
     pub fn received(&mut self) {
         self.rx.frames = self.rx.frames.saturating_add(1);
     }

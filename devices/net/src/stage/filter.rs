@@ -8,12 +8,19 @@ pub const MAX_TABLE: usize = 64;
 /// The receive mode of a card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceiveFilter {
+    /// The card's own address.
     pub own: MacAddr,
+    /// Everything passes, whatever else is said.
     pub promiscuous: bool,
+    /// All groups pass.
     pub all_multicast: bool,
+    /// All unicast addresses pass.
     pub all_unicast: bool,
+    /// No group passes, `all_multicast` or not; broadcast is apart.
     pub no_multicast: bool,
+    /// No unicast address passes, `all_unicast` or not, not even the card's own.
     pub no_unicast: bool,
+    /// Broadcast does not pass.
     pub no_broadcast: bool,
     /// Further unicast addresses, and wanted groups; at most [`MAX_TABLE`] each.
     unicast: Vec<MacAddr>,

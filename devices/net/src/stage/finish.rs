@@ -13,18 +13,23 @@ pub const CHUNK: usize = 2048;
 /// What a received frame is, and what its checksums are worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
+    /// Where its headers are.
     pub layers: Layers,
     /// The IPv4 header's checksum is wrong.
     pub header_sum_wrong: bool,
+    /// What its transport checksum is worth.
     pub transport: TransportCheck,
 }
 
+/// What was found of a transport checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TransportCheck {
     /// There is none, or it cannot be checked.
     #[default]
     NotDone,
+    /// It is right, or is now.
     Right,
+    /// It is wrong.
     Wrong,
 }
 
@@ -32,9 +37,11 @@ pub enum TransportCheck {
 pub struct Body<'a> {
     /// Guest buffers; the frame begins `headroom` bytes into them.
     pub room: &'a Scatter,
+    /// Bytes before the frame in `room`.
     pub headroom: usize,
     /// What is in the frame from `spilled_at` on.
     pub spill: &'a mut [u8],
+    /// Byte of the frame that `spill` begins with.
     pub spilled_at: usize,
     /// Of no matter before and after; room for what is being summed.
     pub chunk: &'a mut [u8; CHUNK],

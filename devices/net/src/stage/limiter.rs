@@ -41,9 +41,11 @@ pub struct Allowed {
 /// How often a card went beyond what it is allowed, since its machine was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allowances {
-    /// Packets that had to wait, or were lost, for each reason.
+    /// Packets to the guest that had to wait, or were lost, for `bw_in`.
     pub bw_in_exceeded: u64,
+    /// Packets from the guest that had to wait, or were lost, for `bw_out`.
     pub bw_out_exceeded: u64,
+    /// Packets of either way that had to wait, or were lost, for `pps`.
     pub pps_exceeded: u64,
     /// Packets lost since no more connections could be tracked.
     pub conntrack_exceeded: u64,
@@ -60,6 +62,7 @@ pub struct Wait {
     packets: bool,
 }
 
+/// Which way a frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
@@ -79,6 +82,7 @@ pub struct Limiter {
     bw_in_exceeded: SharedCounter,
     bw_out_exceeded: SharedCounter,
     pps_exceeded: SharedCounter,
+    /// The connections, as far as they are limited.
     pub tracker: Tracker,
 }
 
@@ -111,7 +115,7 @@ impl Limiter {
         self.tracker.set(limits.conntrack);
     }
 
-    /// Whether a frame may go now; nothing is charged.
+    /// Whether a frame may go now; nothing is charged. `Err` says until when it has to wait.
     #[inline]
     pub fn ask(&self, way: Way, now: Instant) -> Result<(), Wait> {
         if self.is_free(way) {
@@ -153,6 +157,7 @@ impl Limiter {
         self.pps.charge(packets(meta, len), ticks);
     }
 
+    /// What went beyond the limits so far.
     pub fn allowances(&self) -> Allowances {
         Allowances {
             bw_in_exceeded: self.bw_in_exceeded.get(),

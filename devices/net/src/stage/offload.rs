@@ -16,21 +16,26 @@ pub use crate::wire::layers::{L3, L4};
 /// What a driver says of one frame. Nothing of it is trusted.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
-    /// What it calls the network and transport headers; `None` if it does not know.
+    /// What it calls the network header; `None` if it does not know.
     pub l3: Option<L3>,
+    /// What it calls the transport header; `None` if it does not know.
     pub l4: Option<L4>,
-    /// Where the network header begins, and its bytes with options or extension headers.
+    /// Where the network header begins, in bytes from the begin of the frame.
     pub l3_at: usize,
+    /// Bytes of the network header, with options or extension headers.
     pub l3_len: usize,
     /// The IPv4 header is to be summed.
     pub header_sum: bool,
+    /// What is to be done for the transport checksum.
     pub transport_sum: TransportSum,
+    /// How the packet is to be cut, if it is.
     pub segment: Option<Segment>,
 }
 
 /// What is to be done for the transport checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransportSum {
+    /// It is as it shall be.
     Nothing,
     /// The field holds the pseudo-header's sum; the rest is to be added.
     Seeded,
@@ -45,24 +50,29 @@ pub struct Segment {
     pub payload: u16,
     /// Bytes of the TCP header.
     pub l4_len: usize,
-    /// What a segment's packet may not exceed.
+    /// Bytes that a segment's packet may not exceed.
     pub max_mtu: u16,
 }
 
 /// Why a frame cannot be sent as its driver asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadOffload {
+    /// The frame has no possible length, or is not all in RAM.
     #[error("a frame too short, too long or not in memory")]
     Length,
+    /// A header is not where the driver says, or not in the private head.
     #[error("headers that are not where the driver says")]
     Headers,
+    /// No segments can be made of it.
     #[error("segments that are too small, too large or not TCP")]
     Segment,
+    /// The driver did not negotiate it, or the backend cannot do it.
     #[error("an offload that was not offered")]
     NotOffered,
 }
 
-/// Prepares a frame whose head has been pulled.
+/// Prepares a frame whose head has been pulled. Fails if what the driver says cannot be, and the frame
+/// is to be dropped.
 pub fn apply(request: &Request, frame: &mut TxFrame) -> Result<(), BadOffload> {
     let len = frame.len();
     let l4_at = request.l3_at.saturating_add(request.l3_len);

@@ -17,16 +17,19 @@ use crate::wire::{put_be16, tcp};
 pub const CUT: Offloads =
     Offloads::CSUM.union(Offloads::TSO4).union(Offloads::TSO6).union(Offloads::ECN);
 
-/// Smallest segments that are cut: smaller ones multiply a frame beyond all use.
+/// Bytes of the smallest segments that are cut: smaller ones multiply a frame beyond all use.
 pub const MIN_SEGMENT: u16 = 8;
 
 /// Why a frame cannot be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSegments {
+    /// It is no TCP packet, or its headers are longer than a private head.
     #[error("segmentation is asked for something else than TCP, or headers too long")]
     Headers,
+    /// Its TCP checksum is not left to be completed.
     #[error("segmentation without an open TCP checksum")]
     Checksum,
+    /// Segments would be below [`MIN_SEGMENT`], or there is no payload.
     #[error("segmentation into pieces too small, or of nothing")]
     Payload,
 }
@@ -49,7 +52,8 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// The segments of `frame`, all of whose bytes are in `whole`.
+    /// The segments of `frame`, all of whose bytes are in `whole`. Fails if it is no TCP packet that can
+    /// be cut, and is to be dropped.
     pub fn of(frame: &RxFrame, whole: &[u8]) -> Result<Segments, BadSegments> {
         let whole = whole.get(..frame.len).ok_or(BadSegments::Headers)?;
         // More than the head that has been looked at: extension headers and options can be long.

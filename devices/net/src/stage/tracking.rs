@@ -45,10 +45,12 @@ impl Tracker {
         self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Packets lost since no more connections could be tracked.
     pub fn exceeded(&self) -> u64 {
         self.exceeded.get()
     }
 
+    /// Connections that could still be tracked, if they are limited.
     pub fn available(&self) -> Option<u64> {
         self.table().map(|table| table.available())
     }

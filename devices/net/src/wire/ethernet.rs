@@ -2,20 +2,23 @@
 
 use super::be16;
 
-/// Both addresses and the type.
+/// Bytes of a header: both addresses and the type.
 pub const HEADER: usize = 14;
-/// One VLAN tag.
+/// Bytes of a VLAN tag.
 pub const TAG: usize = 4;
 /// Tags looked through: a service tag and a customer tag.
 pub const MAX_TAGS: u8 = 2;
 
+/// Type of IPv4 packets (IEEE 802 numbers by IANA).
 pub const IPV4: u16 = 0x0800;
+/// Type of IPv6 packets.
 pub const IPV6: u16 = 0x86dd;
 const TAGS: [u16; 2] = [0x8100, 0x88a8];
 
 /// What an Ethernet header leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
+    /// VLAN tags looked through, at most [`MAX_TAGS`].
     pub tags: u8,
     /// Type of what is behind header and tags.
     pub kind: u16,

@@ -3,7 +3,7 @@
 use super::checksum::Sum;
 use super::{be16, put_be16};
 
-/// Shortest header, without options.
+/// Bytes of the shortest header, without options.
 pub const HEADER: usize = 20;
 const IDENTIFICATION_AT: usize = 4;
 const CHECKSUM_AT: usize = 10;
@@ -32,7 +32,7 @@ impl<'a> Ipv4<'a> {
         self.header.len()
     }
 
-    /// Header and payload, as it says.
+    /// Bytes of header and payload, as it says.
     pub fn total_len(&self) -> u16 {
         be16(self.header, 2).unwrap_or_default()
     }
@@ -42,10 +42,12 @@ impl<'a> Ipv4<'a> {
         be16(self.header, IDENTIFICATION_AT).unwrap_or_default()
     }
 
+    /// Number of the protocol inside.
     pub fn protocol(&self) -> u8 {
         self.header.get(9).copied().unwrap_or_default()
     }
 
+    /// Whether it is a piece of a packet, first and last included.
     pub fn is_fragment(&self) -> bool {
         be16(self.header, 6).is_some_and(|word| word & FRAGMENT != 0)
     }

@@ -2,7 +2,7 @@
 
 use super::{be16, put_be16};
 
-/// The fixed header.
+/// Bytes of the fixed header.
 pub const HEADER: usize = 40;
 /// Where source and destination are.
 pub const ADDRESSES: std::ops::Range<usize> = 8..40;
@@ -22,6 +22,7 @@ pub struct Ipv6<'a> {
 /// Where a chain of extension headers ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
+    /// Number of the protocol there.
     pub protocol: u8,
     /// Where its header begins, from the begin of the fixed header.
     pub at: usize,

@@ -6,19 +6,26 @@ use super::ipv4::{self, Ipv4};
 use super::ipv6::{self, Ipv6};
 use super::{tcp, udp};
 
+/// A network layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum L3 {
+    /// RFC 791.
     Ipv4,
+    /// RFC 8200.
     Ipv6,
 }
 
+/// A transport layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum L4 {
+    /// RFC 9293.
     Tcp,
+    /// RFC 768.
     Udp,
 }
 
 impl L4 {
+    /// The transport of an IP protocol number.
     pub fn of_protocol(protocol: u8) -> Option<L4> {
         match protocol {
             tcp::PROTOCOL => Some(L4::Tcp),
@@ -27,6 +34,7 @@ impl L4 {
         }
     }
 
+    /// Its IP protocol number.
     pub fn protocol(self) -> u8 {
         match self {
             L4::Tcp => tcp::PROTOCOL,
@@ -58,9 +66,11 @@ pub struct Layers {
     pub tags: u8,
     /// `None` if it is not IP.
     pub l3: Option<L3>,
+    /// Where the network header begins; of no matter without one.
     pub l3_at: usize,
     /// `None` if it is neither TCP nor UDP, or a fragment.
     pub l4: Option<L4>,
+    /// Where the transport header begins; of no matter without one.
     pub l4_at: usize,
     /// Bytes of the transport header and what it carries, as the network header says.
     pub l4_len: usize,
@@ -69,6 +79,7 @@ pub struct Layers {
 }
 
 impl Layers {
+    /// Finds them in the first bytes of a frame.
     pub fn of(head: &[u8]) -> Layers {
         let Some(link) = Link::of(head) else { return Layers::default() };
         let found = Layers { tags: link.tags, l3_at: link.payload_at, ..Layers::default() };

@@ -4,7 +4,7 @@ use super::put_be32;
 
 /// The number of the protocol.
 pub const PROTOCOL: u8 = 6;
-/// Shortest header, without options.
+/// Bytes of the shortest header, without options.
 pub const HEADER: usize = 20;
 /// Where the checksum is in the header.
 pub const CHECKSUM_AT: usize = 16;
@@ -26,6 +26,7 @@ pub fn header_len(header: &[u8]) -> usize {
     header.get(OFFSET_AT).map_or(0, |word| usize::from(word >> 4).saturating_mul(4))
 }
 
+/// The sequence number; `None` if the header is cut off.
 pub fn sequence(header: &[u8]) -> Option<u32> {
     header.get(SEQUENCE_AT..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }

@@ -8,11 +8,15 @@ use etherparse::{
 /// What a packet is to be; TCP over IPv4 by default.
 #[derive(Clone, Default)]
 pub struct Build {
+    /// VLAN tags, 0 to 2.
     pub tags: u8,
+    /// IPv6 instead of IPv4.
     pub v6: bool,
+    /// UDP instead of TCP.
     pub udp: bool,
     /// Bytes of IPv4 options, a multiple of 4.
     pub options: usize,
+    /// IPv6 extension headers.
     pub extensions: Ipv6Extensions,
     /// A piece of an IPv4 packet.
     pub fragment: bool,

@@ -15,40 +15,108 @@ use crate::rss::steer::{SteerError, Steerer};
 /// Why a TAP could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenTapError {
+    /// `/dev/net/tun` cannot be opened.
     #[error(
         "cannot open /dev/net/tun; load the kernel module `tun`, or give this process access to the device"
     )]
-    NoTun { source: io::Error },
+    NoTun {
+        /// What the host said.
+        source: io::Error,
+    },
+    /// The TAP is another user's.
     #[error(
         "no permission to open tap {name}; give the process CAP_NET_ADMIN, or make the tap with `user` or `group` of its owner"
     )]
-    Permission { name: String },
+    Permission {
+        /// Name of the TAP.
+        name: String,
+    },
+    /// There is no such TAP, and this process may not make it.
     #[error("tap {name} does not exist, and there is no permission to make it; make it first with `ip tuntap add {name} mode tap{}`", multi(*.queues))]
-    Missing { name: String, queues: u16 },
+    Missing {
+        /// Name of the TAP.
+        name: String,
+        /// Queue pairs asked for.
+        queues: u16,
+    },
+    /// Its queues are taken.
     #[error("tap {name} is in use by another process, or has fewer free queues than {queues}")]
-    Busy { name: String, queues: u16 },
+    Busy {
+        /// Name of the TAP.
+        name: String,
+        /// Queue pairs asked for.
+        queues: u16,
+    },
+    /// It was made without `multi_queue`.
     #[error(
         "tap {name} has a single queue, but queues is {queues}; make it with `ip tuntap add {name} mode tap multi_queue`"
     )]
-    SingleQueue { name: String, queues: u16 },
+    SingleQueue {
+        /// Name of the TAP.
+        name: String,
+        /// Queue pairs asked for.
+        queues: u16,
+    },
+    /// The interface is of another kind.
     #[error("interface {name} is not a tap; give one made with `ip tuntap add NAME mode tap`")]
-    NotATap { name: String },
+    NotATap {
+        /// Name of the interface.
+        name: String,
+    },
+    /// This process has no such descriptor.
     #[error("fd {fd} is not open; pass an open tap to this process")]
-    NotOpen { fd: RawFd },
+    NotOpen {
+        /// The descriptor.
+        fd: RawFd,
+    },
+    /// The descriptor is of something else.
     #[error("fd {fd} is not a tap")]
-    FdNotATap { fd: RawFd },
+    FdNotATap {
+        /// The descriptor.
+        fd: RawFd,
+    },
+    /// The TAP frames its packets in another way.
     #[error(
         "fd {fd} was opened without {flag}; open the tap with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR"
     )]
-    FdFlags { fd: RawFd, flag: &'static str },
+    FdFlags {
+        /// The descriptor.
+        fd: RawFd,
+        /// The flag of TUNSETIFF that is missing.
+        flag: &'static str,
+    },
+    /// The descriptors are of several TAPs.
     #[error("fd {fd} is tap {name}, but the first is tap {first}; all must be queues of one tap")]
-    FdMixed { fd: RawFd, name: String, first: String },
+    FdMixed {
+        /// The first descriptor of another.
+        fd: RawFd,
+        /// Name of its TAP.
+        name: String,
+        /// Name of the first descriptor's TAP.
+        first: String,
+    },
+    /// The MTU is another, and the host refuses to change it.
     #[error(
         "cannot set the mtu of tap {name} to {mtu}; give the process CAP_NET_ADMIN, or set it before with `ip link set {name} mtu {mtu}`"
     )]
-    Mtu { name: String, mtu: u16, source: io::Error },
+    Mtu {
+        /// Name of the TAP.
+        name: String,
+        /// MTU asked for, in bytes.
+        mtu: u16,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// Any other failure of the host.
     #[error("cannot set up tap {name}: {what} failed")]
-    Other { name: String, what: &'static str, source: io::Error },
+    Other {
+        /// Name of the TAP.
+        name: String,
+        /// What was being done, in words.
+        what: &'static str,
+        /// What the host said.
+        source: io::Error,
+    },
 }
 
 fn multi(queues: u16) -> &'static str {
@@ -61,7 +129,8 @@ pub type Opened = (Tap, Vec<Queue>);
 const FLAGS: c_int = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 
 /// Opens `queues` queues of the TAP `name`, as it was made; makes it if there is none and brings
-/// it up. The name was checked by the spec.
+/// it up. The name was checked by the spec. `mtu` is in bytes; without one the TAP's stays. Fails if the
+/// TAP is not to be had with so many queues, or not with that MTU.
 pub fn open_by_name(name: &str, queues: u16, mtu: Option<u16>) -> Result<Opened, OpenTapError> {
     let other = |what| move |source| OpenTapError::Other { name: name.to_string(), what, source };
     let interfaces = Interfaces::open().map_err(other("opening a socket"))?;
@@ -85,7 +154,8 @@ pub fn open_by_name(name: &str, queues: u16, mtu: Option<u16>) -> Result<Opened,
     finish(name, files, &interfaces, mtu)
 }
 
-/// Takes copies of the open descriptors `fds`, each a queue of one TAP.
+/// Takes copies of the open descriptors `fds`, each a queue of one TAP. `mtu` is in bytes; without one
+/// the TAP's stays. Fails if one is no such queue, or the MTU cannot be set.
 pub fn open_by_fds(fds: &[RawFd], mtu: Option<u16>) -> Result<Opened, OpenTapError> {
     let mut files = Vec::with_capacity(fds.len());
     let mut first: Option<String> = None;

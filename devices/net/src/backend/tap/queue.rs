@@ -14,6 +14,7 @@ use crate::scatter::MAX_PIECES;
 /// Header, head and spill besides the guest's pieces.
 const MAX_IOVECS: usize = MAX_PIECES + 3;
 
+/// One queue of a TAP, by a descriptor of its own.
 pub struct Queue {
     file: File,
     /// Whether the TAP has several queues, so that this one can be switched.
