@@ -29,8 +29,10 @@ const REVISION: u8 = 0;
 /// Why a card could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    /// The network port could not be opened.
     #[error(transparent)]
     Port(#[from] OpenError),
+    /// The host has no vectors, memory or descriptors left.
     #[error("cannot get interrupts, memory or descriptors")]
     Resources(#[source] io::Error),
 }
@@ -43,14 +45,16 @@ pub struct Ena {
 }
 
 impl Ena {
-    /// Opens the backend of `spec` and starts the lanes' threads.
+    /// Opens the backend of `spec` and starts the lanes' threads. Fails if the backend cannot be opened
+    /// or the host lacks what the card needs.
     pub fn build(spec: &NicSpec, kit: &Kit<'_>) -> Result<Arc<Ena>, BuildError> {
         let port = NetPort::open(spec, kit)?;
         Ena::on_port(spec, port, kit).map_err(BuildError::Resources)
     }
 
     /// A card on a port that is open already; what `spec` says of backend, queues and limits is the
-    /// port's. Its MTU must be within the bounds of the model.
+    /// port's. Its MTU must be within the bounds of the model. Fails if the host has no vectors, memory
+    /// or descriptors left.
     pub fn on_port(spec: &NicSpec, port: NetPort<Tx, Rx>, kit: &Kit<'_>) -> io::Result<Arc<Ena>> {
         let mut bars = vec![BarSpec {
             index: registers::REGISTERS,

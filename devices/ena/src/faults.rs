@@ -17,6 +17,7 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The faults of `rehearsals`, in order of time; time has not begun.
     pub fn new(rehearsals: &[Rehearsal]) -> Plan {
         let timed = |one: &Rehearsal| (Duration::from_secs(one.after_s.into()), one.kind);
         let mut faults: Vec<(Duration, Fault)> = rehearsals.iter().map(timed).collect();
@@ -53,14 +54,17 @@ pub struct Mischief {
 }
 
 impl Mischief {
+    /// The next `commands` admin commands stay without answer.
     pub fn leave_unanswered(&self, commands: u32) {
         self.unanswered.store(commands, Ordering::Relaxed);
     }
 
+    /// The next `completions` transmit completions do not come.
     pub fn swallow(&self, completions: u32) {
         self.swallowed.store(completions, Ordering::Relaxed);
     }
 
+    /// The next `completions` transmit completions name a request id that no packet has.
     pub fn invent_ids(&self, completions: u32) {
         self.wrong_ids.store(completions, Ordering::Relaxed);
     }

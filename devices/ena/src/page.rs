@@ -33,6 +33,7 @@ const LONGEST_NAP: Duration = Duration::from_millis(1);
 
 /// The doorbell of one transmit queue.
 pub struct Page {
+    /// The doorbell itself.
     pub bell: Arc<SqDoorbell>,
     /// When it was rung.
     pub stamp: Arc<Stamp>,

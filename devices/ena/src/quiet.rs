@@ -84,6 +84,7 @@ pub struct RxDoorbell {
 }
 
 impl RxDoorbell {
+    /// A doorbell at 0 that wakes the lane by `waker`; `register` is where it may be memory.
     pub fn new(waker: EventFd, register: Register) -> RxDoorbell {
         RxDoorbell { bell: SqDoorbell::new(waker), register }
     }
@@ -128,6 +129,7 @@ impl RxDoorbell {
         self.bell.waker()
     }
 
+    /// The descriptor of [`RxDoorbell::waker`], for the lane to wait on.
     pub fn kick(&self) -> BorrowedFd<'_> {
         borrow(self.waker())
     }

@@ -15,19 +15,23 @@ const UPDATE_HINTS: u16 = 2;
 /// The word of an entry that holds the phase.
 const PHASE_WORD: usize = 1;
 
-/// Timeouts that the card advises its driver to use; 0 keeps the driver's own, `u16::MAX` switches
-/// the check off (6.3).
+/// Timeouts that the card advises its driver to use; 0 keeps the driver's own, `u16::MAX` switches the
+/// check off (6.3; `ena_admin_ena_hw_hints` of Linux
+/// `drivers/net/ethernet/amazon/ena/ena_admin_defs.h`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Hints {
-    /// Of a readless register read.
+    /// Of a readless register read, in ms.
     pub mmio_timeout_ms: u16,
-    /// Without a keep-alive.
+    /// Without a keep-alive, in ms.
     pub driver_watchdog_ms: u16,
+    /// Of a packet's completion, in ms.
     pub missing_tx_completion_ms: u16,
     /// Packets that may miss their completion.
     pub missed_tx_completions: u16,
+    /// Of an admin command's answer, in ms.
     pub admin_completion_ms: u16,
+    /// Of a transmit queue that does not move, in ms; the network stack's own watchdog.
     pub netdev_watchdog_ms: u16,
 }
 

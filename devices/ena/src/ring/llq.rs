@@ -7,9 +7,11 @@ use super::descriptor::{LEN, TxDescriptor};
 /// Bytes of the largest entry.
 const MAX_ENTRY: usize = 256;
 
-/// How many descriptors an entry holds that is not its packet's first.
+/// How many descriptors an entry holds that is not its packet's first (`ena_admin_llq_stride_ctrl` of
+/// Linux `drivers/net/ethernet/amazon/ena/ena_admin_defs.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stride {
+    /// One.
     Single,
     /// As many as go in.
     Multiple,
@@ -18,22 +20,23 @@ pub enum Stride {
 /// What the driver chose by SET feature 4; it holds for queues created later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LlqPolicy {
-    /// Bytes: 128, 192 or 256.
+    /// Bytes of an entry: 128, 192 or 256.
     pub entry_size: u16,
-    /// 1, 2, 4 or 8.
+    /// Descriptors of a packet's first entry, in front of the header: 1, 2, 4 or 8.
     pub descriptors_before_header: u8,
+    /// Descriptors of each further entry.
     pub stride: Stride,
 }
 
 impl LlqPolicy {
-    /// Checks the numbers, and that there is room for a header.
+    /// Checks the numbers, and that there is room for a header. Fails with [`BadRing::Policy`].
     pub fn check(&self) -> Result<(), BadRing> {
         let numbers = matches!(self.entry_size, 128 | 192 | 256)
             && matches!(self.descriptors_before_header, 1 | 2 | 4 | 8);
         if numbers && self.header_room() > 0 { Ok(()) } else { Err(BadRing::Policy) }
     }
 
-    /// Most bytes of a packet that are pushed.
+    /// Most bytes of a packet that are pushed: those of an entry behind its descriptors.
     pub fn header_room(&self) -> u16 {
         self.entry_size.saturating_sub(u16::from(self.descriptors_before_header).saturating_mul(16))
     }

@@ -42,15 +42,17 @@ pub struct RxConfig {
     pub index: u16,
     /// Entries, a power of two.
     pub depth: u16,
-    /// Address of the descriptors, aligned to 8.
+    /// Guest-physical address of the descriptors, aligned to 8.
     pub base: u64,
-    /// Entries of 4 or 8 words.
+    /// Its completion ring: entries of 4 or 8 words.
     pub completions: CqConfig,
+    /// The guest's RAM.
     pub memory: GuestRam,
     /// At 0; it wakes the lane.
     pub doorbell: Arc<RxDoorbell>,
     /// `None`: the driver polls.
     pub vector: Option<Arc<Vector>>,
+    /// Hears if the ring has to be given up.
     pub faults: Arc<dyn FaultSink>,
 }
 
@@ -82,6 +84,8 @@ struct Buffer {
 }
 
 impl Rx {
+    /// A queue with nothing posted. Fails if a depth, an address or the entries of the completion ring
+    /// cannot be.
     pub fn new(config: RxConfig) -> Result<Rx, BadRing> {
         let RxConfig { index, depth, base, completions, memory, doorbell, vector, faults } = config;
         check_ring(&memory, base, depth, LEN)?;

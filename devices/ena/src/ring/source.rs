@@ -15,10 +15,20 @@ const LONG_HEADER: GuestFault = GuestFault("a pushed header is longer than its r
 /// Where the driver puts a transmit queue's descriptors.
 pub enum Placement {
     /// In RAM, from `base` on.
-    Host { base: u64 },
+    Host {
+        /// Guest-physical address.
+        base: u64,
+    },
     /// In the card's memory behind BAR 2. The window is that memory, from address 0 on; the ring
     /// begins at `offset`.
-    Llq { window: GuestRam, offset: u64, policy: LlqPolicy },
+    Llq {
+        /// The card's memory, from address 0 on.
+        window: GuestRam,
+        /// Byte of it where the ring begins.
+        offset: u64,
+        /// What an entry looks like.
+        policy: LlqPolicy,
+    },
 }
 
 /// A ring of transmit descriptors.

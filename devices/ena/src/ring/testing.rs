@@ -36,6 +36,7 @@ pub const MEMORY: usize = 0x200_0000;
 pub struct TestFaults(Mutex<Vec<(Direction, u16, GuestFault)>>);
 
 impl TestFaults {
+    /// Rings given up so far: which, and why.
     pub fn seen(&self) -> Vec<(Direction, u16, GuestFault)> {
         self.0.lock().unwrap().clone()
     }
@@ -47,6 +48,7 @@ impl FaultSink for TestFaults {
     }
 }
 
+/// A submission queue's doorbell at 0.
 pub fn doorbell() -> Arc<SqDoorbell> {
     Arc::new(SqDoorbell::new(waker()))
 }
@@ -57,14 +59,19 @@ fn waker() -> EventFd {
 
 /// Memory, a vector and a fault sink for one queue of either direction.
 pub struct Queues {
+    /// The guest's RAM, [`MEMORY`] bytes.
     pub memory: GuestRam,
+    /// The vector's end at the guest, which counts.
     pub msi: Arc<TestVector>,
+    /// The vector as the card has it.
     pub vector: Arc<Vector>,
+    /// Hears of rings given up.
     pub faults: Arc<TestFaults>,
     next_buffer: u64,
 }
 
 impl Queues {
+    /// Zeroed memory and an open vector.
     pub fn new() -> Queues {
         let set = TestMsiSet::new(1);
         set.route(&[Route { index: 0, to: Some(Default::default()) }]).unwrap();
@@ -86,6 +93,7 @@ impl Queues {
         at
     }
 
+    /// Reads `len` bytes of guest memory at `at`.
     pub fn read(&self, at: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         self.memory.read_slice(&mut bytes, GuestAddress(at)).unwrap();
@@ -117,6 +125,7 @@ impl Queues {
         TxConfig { placement, ..self.tx_config(depth) }
     }
 
+    /// What CREATE_SQ would make for reception.
     pub fn rx_config(&self, depth: u16) -> RxConfig {
         RxConfig {
             index: 0,
@@ -145,6 +154,7 @@ pub struct CqDriver {
 }
 
 impl CqDriver {
+    /// For the ring of `config`, from its first entry on.
     pub fn new(memory: &GuestRam, config: CqConfig) -> CqDriver {
         CqDriver { memory: memory.clone(), config, head: 0 }
     }
@@ -164,6 +174,7 @@ impl CqDriver {
         })
     }
 
+    /// All entries that are there and were not taken yet.
     pub fn take_all(&mut self) -> Vec<Vec<u32>> {
         std::iter::from_fn(|| self.take()).collect()
     }
@@ -171,11 +182,14 @@ impl CqDriver {
 
 /// The driver's side of a submission queue in RAM.
 pub struct SqDriver {
+    /// The guest's RAM.
     pub memory: GuestRam,
     base: u64,
     depth: u16,
+    /// Counter of the next entry to write; the doorbell's value.
     pub tail: u16,
     doorbell: Arc<dyn Fn(u32)>,
+    /// The completion queue.
     pub completions: CqDriver,
 }
 
@@ -190,6 +204,7 @@ impl SqDriver {
         SqDriver::new(&config.memory, base, config.depth, ring, config.completions)
     }
 
+    /// For a receive queue.
     pub fn rx(config: &RxConfig) -> SqDriver {
         let (depth, base, bell) = (config.depth, config.base, config.doorbell.clone());
         let ring = Arc::new(move |tail| bell.ring(tail));
@@ -227,6 +242,7 @@ impl SqDriver {
         self.tail = self.tail.wrapping_add(1);
     }
 
+    /// Writes the tail to the doorbell.
     pub fn ring(&self) {
         self.ring_for(self.tail.into());
     }
@@ -262,16 +278,21 @@ impl SqDriver {
 
 /// The driver's side of a low-latency transmit queue.
 pub struct LlqDriver {
+    /// The card's memory that the ring is in.
     pub window: GuestRam,
     offset: u64,
     policy: LlqPolicy,
     depth: u16,
+    /// Counter of the next entry to write; the doorbell's value.
     pub tail: u16,
+    /// The queue's doorbell.
     pub doorbell: Arc<SqDoorbell>,
+    /// The completion queue.
     pub completions: CqDriver,
 }
 
 impl LlqDriver {
+    /// For a queue whose descriptors are in the card's memory; panics for another.
     pub fn new(config: &TxConfig) -> LlqDriver {
         let Placement::Llq { window, offset, policy } = &config.placement else {
             panic!("descriptors are in the card's memory")
@@ -331,6 +352,7 @@ impl LlqDriver {
         rest.chunks(per_entry).for_each(|chunk| self.push_entry(chunk, &[]));
     }
 
+    /// Writes the tail to the doorbell.
     pub fn ring(&self) {
         self.doorbell.ring(self.tail.into());
     }
@@ -372,12 +394,16 @@ pub mod control {
 
     /// Linux: TCP or UDP whose checksum is seeded.
     pub const TCP4_PARTIAL: u32 = L3_IPV4 | L4_TCP << 8 | CHECK_TRANSPORT | PARTIAL;
+    /// The same with UDP.
     pub const UDP4_PARTIAL: u32 = L3_IPV4 | L4_UDP << 8 | CHECK_TRANSPORT | PARTIAL;
     /// FreeBSD and DPDK: all sums are the device's.
     pub const TCP4_FULL: u32 = L3_IPV4 | L4_TCP << 8 | CHECK_TRANSPORT | CHECK_HEADER;
+    /// The same with IPv6, which has no header sum.
     pub const TCP6_FULL: u32 = L3_IPV6 | L4_TCP << 8 | CHECK_TRANSPORT;
     /// Linux: what it cannot name behind IPv6 extension headers is UDP.
     pub const UDP6_PARTIAL: u32 = L3_IPV6 | L4_UDP << 8 | CHECK_TRANSPORT | PARTIAL;
+    /// Segmentation of TCP over IPv4, with all sums.
     pub const TSO4: u32 = L3_IPV4 | L4_TCP << 8 | CHECK_TRANSPORT | CHECK_HEADER | SEGMENT;
+    /// Segmentation of TCP over IPv6, with all sums.
     pub const TSO6: u32 = L3_IPV6 | L4_TCP << 8 | CHECK_TRANSPORT | SEGMENT;
 }

@@ -41,22 +41,25 @@ pub struct TxConfig {
     pub index: u16,
     /// Entries, a power of two; ring entries and not descriptors in low-latency mode.
     pub depth: u16,
+    /// Where the driver puts its descriptors.
     pub placement: Placement,
-    /// Entries of 2 or 4 words.
+    /// Its completion ring: entries of 2 or 4 words.
     pub completions: CqConfig,
+    /// The guest's RAM.
     pub memory: GuestRam,
     /// At 0; it wakes the lane.
     pub doorbell: Arc<SqDoorbell>,
     /// Where the doorbell may be memory, to be looked at.
     pub page: Option<Arc<Page>>,
-    /// The doorbell's.
+    /// When the doorbell was rung.
     pub stamp: Arc<Stamp>,
     /// `None`: the driver polls.
     pub vector: Option<Arc<Vector>>,
+    /// Hears if the ring has to be given up.
     pub faults: Arc<dyn FaultSink>,
     /// What the driver may leave to the device, as announced by feature 11 and able by the backend.
     pub offloads: Offloads,
-    /// Largest MTU announced.
+    /// Largest MTU announced, in bytes without the Ethernet header.
     pub max_mtu: u16,
 }
 
@@ -108,6 +111,8 @@ struct Packet {
 }
 
 impl Tx {
+    /// A queue with nothing posted. Fails if a depth, an address, the completion ring's entries or the
+    /// low-latency policy cannot be.
     pub fn new(config: TxConfig) -> Result<Tx, BadRing> {
         let TxConfig { index, depth, placement, completions, memory, doorbell, .. } = config;
         Ok(Tx {

@@ -20,7 +20,9 @@ use vm_memory::{Bytes, GuestAddress};
 use crate::Ena;
 use crate::registers;
 
+/// The card's address.
 pub const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+/// The card's largest MTU, in bytes.
 pub const MAX_MTU: u16 = 9216;
 /// Bytes of RAM, from 0 on.
 pub const MEMORY: usize = 0x200_0000;
@@ -46,10 +48,15 @@ pub fn spec() -> NicSpec {
 
 /// A card in its slot.
 pub struct Bench {
+    /// What the card was built with.
     pub machine: TestMachine,
+    /// The guest's RAM, [`MEMORY`] bytes.
     pub memory: GuestRam,
+    /// The card.
     pub card: Arc<Ena>,
+    /// The PCI function around it.
     pub function: Arc<PciFunction>,
+    /// The card's vectors.
     pub vectors: Arc<TestMsiSet>,
     /// The other end of the cable, one for each lane.
     pub stages: Vec<Stage>,
@@ -63,6 +70,7 @@ impl Bench {
         Bench::with(pairs, ABLE)
     }
 
+    /// The same with a backend of these limits.
     pub fn with(pairs: u16, limits: Limits) -> Bench {
         Bench::of(&NicSpec { queues: pairs, ..spec() }, limits)
     }
@@ -145,6 +153,7 @@ impl Bench {
         self.function.write_config(msix + 2, Width::B2, MSIX_ENABLE);
     }
 
+    /// How many MSI-X vectors the card has.
     pub fn vector_count(&self) -> u16 {
         use device_core::interrupt::MsiSet;
         self.vectors.count()
@@ -169,6 +178,7 @@ impl Bench {
         self.mmio.read(BAR1 + 0x1000, Width::B8).unwrap()
     }
 
+    /// Switches bus mastering; memory decoding is on in any case.
     pub fn set_bus_master(&self, on: bool) {
         let master = if on { BUS_MASTER } else { 0 };
         self.function.write_config(COMMAND, Width::B2, MEMORY_SPACE | master);
@@ -203,6 +213,7 @@ impl Bench {
         self.mmio.read(BAR0 + offset, width).unwrap_or(width.mask())
     }
 
+    /// A guest's write to BAR 0.
     pub fn poke(&mut self, offset: u64, width: Width, value: u64) {
         self.mmio.write(BAR0 + offset, width, value);
     }
@@ -221,6 +232,7 @@ impl Bench {
         self.peek(offset, Width::B4) as u32
     }
 
+    /// A register write, 4 bytes.
     pub fn write(&mut self, offset: u64, value: u32) {
         self.poke(offset, Width::B4, value.into());
     }
@@ -233,21 +245,25 @@ impl Bench {
         at
     }
 
+    /// Writes `bytes` to guest memory at `at`.
     pub fn store(&self, at: u64, bytes: &[u8]) {
         self.memory.write_slice(bytes, GuestAddress(at)).unwrap();
     }
 
+    /// Reads `len` bytes of guest memory at `at`.
     pub fn load(&self, at: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         self.memory.read_slice(&mut bytes, GuestAddress(at)).unwrap();
         bytes
     }
 
+    /// Reads `N` little-endian words of guest memory at `at`.
     pub fn load_words<const N: usize>(&self, at: u64) -> [u32; N] {
         let bytes = self.load(at, N * 4);
         std::array::from_fn(|n| u32::from_le_bytes(bytes[n * 4..][..4].try_into().unwrap()))
     }
 
+    /// Writes little-endian words to guest memory at `at`.
     pub fn store_words(&self, at: u64, words: &[u32]) {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         self.store(at, &bytes);

@@ -4,41 +4,66 @@ use device_core::bus::Width;
 
 use super::bench::Bench;
 
-/// Registers by offset (specification 2.2).
+/// Registers by offset (specification 2.2; Linux `drivers/net/ethernet/amazon/ena/ena_regs_defs.h`).
+/// Addresses of 64 bits are two registers, the low half first.
 pub mod reg {
+    /// Version of the interface.
     pub const VERSION: u64 = 0x00;
+    /// Version of the controller.
     pub const CONTROLLER_VERSION: u64 = 0x04;
+    /// Capabilities: DMA address width and reset timeout.
     pub const CAPS: u64 = 0x08;
+    /// Address of the admin queue.
     pub const AQ_BASE: u64 = 0x10;
+    /// Depth and entry size of the admin queue.
     pub const AQ_CAPS: u64 = 0x18;
+    /// Address of the admin completion queue.
     pub const ACQ_BASE: u64 = 0x20;
+    /// Depth and entry size of the admin completion queue.
     pub const ACQ_CAPS: u64 = 0x28;
+    /// Doorbell of the admin queue.
     pub const AQ_DB: u64 = 0x2c;
+    /// Depth and entry size of the event queue.
     pub const AENQ_CAPS: u64 = 0x34;
+    /// Address of the event queue.
     pub const AENQ_BASE: u64 = 0x38;
+    /// Doorbell of the event queue: up to where it is free.
     pub const AENQ_HEAD: u64 = 0x40;
+    /// Mask of the management interrupt.
     pub const INTR_MASK: u64 = 0x4c;
+    /// Device control: reset and its reason.
     pub const DEV_CTL: u64 = 0x54;
+    /// Device status, such as [`READY`](super::READY).
     pub const DEV_STS: u64 = 0x58;
+    /// Asks for a readless read: offset and sequence number.
     pub const MMIO_READ: u64 = 0x5c;
+    /// Address where readless answers go.
     pub const MMIO_RESP: u64 = 0x60;
 }
 
+/// Bits of DEV_STS: the card can be used.
 pub const READY: u32 = 1 << 0;
+/// A reset is going on.
 pub const RESETTING: u32 = 1 << 3;
+/// A reset has ended.
 pub const RESET_FINISHED: u32 = 1 << 4;
+/// The card must be reset.
 pub const FATAL: u32 = 1 << 5;
 
-/// Depths that Linux, FreeBSD and DPDK use.
+/// Entries of the admin queue, and of its completion queue, that Linux, FreeBSD and DPDK use.
 pub const AQ_DEPTH: u16 = 32;
+/// Entries of the event queue that they use.
 pub const AENQ_DEPTH: u16 = 16;
 const ENTRY: u32 = 64;
 
 /// What a command got for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
+    /// Id of the command.
     pub id: u16,
+    /// 0 for success, else the class of the failure (`ena_admin_aq_completion_status`).
     pub status: u8,
+    /// Phase bit as it was found.
     pub phase: bool,
     /// All 16 words of the entry.
     pub words: [u32; 16],
@@ -50,14 +75,17 @@ impl Answer {
         self.words[2 + at / 4]
     }
 
+    /// Half-word of the payload at byte `at` of it, which is even.
     pub fn half(&self, at: usize) -> u16 {
         (self.word(at & !3) >> (8 * (at & 3))) as u16
     }
 
+    /// Byte `at` of the payload.
     pub fn byte(&self, at: usize) -> u8 {
         (self.word(at & !3) >> (8 * (at & 3))) as u8
     }
 
+    /// Double word of the payload at byte `at` of it, which is a multiple of 4.
     pub fn double(&self, at: usize) -> u64 {
         u64::from(self.word(at)) | u64::from(self.word(at + 4)) << 32
     }
@@ -73,8 +101,11 @@ impl Answer {
 /// An event as posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
+    /// What it tells of (`ena_admin_aenq_group`).
     pub group: u16,
+    /// What it is within its group.
     pub syndrome: u16,
+    /// Phase bit as it was found.
     pub phase: bool,
     /// From byte 16 on.
     pub data: [u32; 12],
@@ -83,27 +114,42 @@ pub struct Event {
 /// A queue pair's submission ring and its completion ring.
 #[derive(Clone, Copy, Debug)]
 pub struct Queue {
+    /// Index of the submission queue, as CREATE_SQ told.
     pub sq: u16,
+    /// Index of the completion queue, as CREATE_CQ told.
     pub cq: u16,
+    /// Entries of either ring.
     pub depth: u16,
-    /// In RAM; in BAR 2 for a low-latency queue.
+    /// Where the submission ring is: a guest-physical address, or an offset in BAR 2 for a low-latency
+    /// queue.
     pub ring: u64,
+    /// Guest-physical address of the completion ring.
     pub completions: u64,
+    /// Bytes of a completion.
     pub completion_len: u64,
+    /// Offset of the doorbell in BAR 0.
     pub doorbell: u64,
+    /// Offset of the unmask register in BAR 0.
     pub unmask: u64,
+    /// Counter of the descriptors posted.
     pub posted: u16,
+    /// Counter of the completions taken.
     pub consumed: u16,
 }
 
 /// A driver and its card.
 pub struct Driver {
+    /// The card, and all around it.
     pub bench: Bench,
+    /// Guest-physical address of the admin queue.
     pub aq: u64,
+    /// Guest-physical address of the admin completion queue.
     pub acq: u64,
+    /// Guest-physical address of the event queue.
     pub aenq: u64,
     cell: u64,
     sequence: u16,
+    /// Counter of the commands put into the admin queue.
     pub submitted: u16,
     answered: u16,
     events: u16,
@@ -117,6 +163,7 @@ impl Driver {
         Driver::on(Bench::new(pairs))
     }
 
+    /// For the card of `bench`, its driver not yet loaded.
     pub fn on(mut bench: Bench) -> Driver {
         let cell = bench.allocate(8);
         let (aq, acq) = (bench.allocate(0x1000), bench.allocate(0x1000));
@@ -152,6 +199,7 @@ impl Driver {
         self.write_address(reg::MMIO_RESP, address);
     }
 
+    /// Guest-physical address of the readless answer, 8 bytes.
     pub fn cell(&self) -> u64 {
         self.cell
     }
@@ -166,6 +214,7 @@ impl Driver {
         (echo as u16 == self.sequence && u64::from(echo >> 16) == offset).then_some(value)
     }
 
+    /// DEV_STS by a readless read.
     pub fn status(&mut self) -> u32 {
         self.read(reg::DEV_STS).unwrap()
     }
@@ -256,6 +305,7 @@ impl Driver {
         self.set(4, &[0, 0, 1 << 16, size << 16, 2 << 16, 2 << 16, 0, 3, 0])
     }
 
+    /// SET feature 10: Toeplitz with this key and initial value; the key goes through `buffer`.
     pub fn set_key(&mut self, buffer: u64, key: &[u8; 40], initial: u32) -> Answer {
         self.bench.store_words(buffer, &[10, 0]);
         self.bench.store(buffer + 8, key);
@@ -274,6 +324,7 @@ impl Driver {
         id
     }
 
+    /// Rings the admin queue's doorbell.
     pub fn kick(&mut self) {
         self.bench.write(reg::AQ_DB, self.submitted.into());
     }
@@ -300,26 +351,31 @@ impl Driver {
         answer
     }
 
+    /// GET_FEATURE without a buffer.
     #[track_caller]
     pub fn get(&mut self, feature: u8, version: u8) -> Answer {
         self.get_into(feature, version, 0, 0)
     }
 
+    /// GET_FEATURE with a buffer of `len` bytes at `buffer`.
     #[track_caller]
     pub fn get_into(&mut self, feature: u8, version: u8, buffer: u64, len: u32) -> Answer {
         self.command(feature_command(8, feature, version, &[], buffer, len))
     }
 
+    /// SET_FEATURE without a buffer; `payload` begins at word 5.
     #[track_caller]
     pub fn set(&mut self, feature: u8, payload: &[u32]) -> Answer {
         self.set_from(feature, payload, 0, 0)
     }
 
+    /// SET_FEATURE with a buffer of `len` bytes at `buffer`.
     #[track_caller]
     pub fn set_from(&mut self, feature: u8, payload: &[u32], buffer: u64, len: u32) -> Answer {
         self.command(feature_command(9, feature, 0, payload, buffer, len))
     }
 
+    /// GET_STATS of a kind, into a buffer of `len` bytes; `metrics` are the bits of those asked for.
     #[track_caller]
     pub fn stats(&mut self, kind: u32, buffer: u64, len: u32, metrics: u64) -> Answer {
         let mut words = [0; 16];
@@ -330,6 +386,7 @@ impl Driver {
         self.command(words)
     }
 
+    /// CREATE_CQ: a ring of `depth` entries of `words` words at `ring`, on MSI-X vector `vector`.
     #[track_caller]
     pub fn create_cq(&mut self, words: u32, depth: u16, vector: u32, ring: u64) -> Answer {
         let mut command = [0; 16];
@@ -340,6 +397,7 @@ impl Driver {
         self.command(command)
     }
 
+    /// DESTROY_CQ.
     #[track_caller]
     pub fn destroy_cq(&mut self, cq: u16) -> Answer {
         let mut command = [0; 16];
@@ -347,7 +405,8 @@ impl Driver {
         self.command(command)
     }
 
-    /// `direction` 1 is transmit, 2 receive; `placement` 1 is RAM, 3 the card's memory.
+    /// CREATE_SQ: a ring of `depth` entries at `ring`, completed in queue `cq`. `direction` 1 is
+    /// transmit, 2 receive; `placement` 1 is RAM, 3 the card's memory.
     #[track_caller]
     pub fn create_sq(
         &mut self,
@@ -365,6 +424,7 @@ impl Driver {
         self.command(command)
     }
 
+    /// DESTROY_SQ; `direction` as in `create_sq`.
     #[track_caller]
     pub fn destroy_sq(&mut self, direction: u32, sq: u16) -> Answer {
         let mut command = [0; 16];
@@ -384,6 +444,7 @@ impl Driver {
         self.create(1, 3, 2, depth, vector)
     }
 
+    /// A receive queue in RAM, its completions on `vector`.
     #[track_caller]
     pub fn create_rx(&mut self, depth: u16, vector: u32) -> Queue {
         self.create(2, 1, 4, depth, vector)
@@ -433,6 +494,7 @@ impl Driver {
         queue.posted = queue.posted.wrapping_add(1);
     }
 
+    /// Rings the queue's doorbell, and lets the card do what there is.
     pub fn ring(&mut self, queue: &Queue) {
         self.bench.write(queue.doorbell, queue.posted.into());
         self.bench.settle();
@@ -446,7 +508,7 @@ impl Driver {
         self.ring(queue);
     }
 
-    /// Posts a receive buffer.
+    /// Posts a receive buffer of `len` bytes; returns where it lies.
     pub fn post_buffer(&mut self, queue: &mut Queue, id: u16, len: u16) -> u64 {
         let at = self.bench.allocate(len.into());
         let words = [u32::from(len) | 0x1c << 24, id.into(), at as u32, (at >> 32) as u32];
