@@ -6,6 +6,7 @@
 //!   └─ testbed (L1 with working KVM) ── net ── vmm ── console ────┘
 //! ```
 #![forbid(unsafe_code)]
+#![allow(missing_docs)] // tools and helpers of tests, which nobody builds on
 
 pub mod api;
 pub mod apt;
