@@ -1,7 +1,8 @@
 //! The words of admin queue and event ring: entries, opcodes, features, statuses.
 //!
 //! An entry is read once as `[u32; 16]` and judged afterwards; offsets are bytes within the entry,
-//! as in the tables of the specification (sections 4 to 6). Numbers are little-endian.
+//! as in the tables of the specification (sections 4 to 6). Numbers are little-endian. Names of the
+//! driver's are those of Linux `drivers/net/ethernet/amazon/ena/ena_admin_defs.h`.
 
 use crate::ring::Direction;
 
@@ -10,57 +11,91 @@ pub const ENTRY: u64 = 64;
 /// Bytes of an answer behind its common part.
 pub const PAYLOAD: usize = 56;
 
-// Opcodes (4.2).
+// Opcodes (4.2; `ena_admin_aq_opcode`).
+/// Makes a submission queue, on a completion queue that is there.
 pub const CREATE_SQ: u8 = 1;
+/// Ends a submission queue; the answer comes after its last DMA.
 pub const DESTROY_SQ: u8 = 2;
+/// Makes a completion queue.
 pub const CREATE_CQ: u8 = 3;
+/// Ends a completion queue.
 pub const DESTROY_CQ: u8 = 4;
+/// Tells what a [`feature`] can do or is set to.
 pub const GET_FEATURE: u8 = 8;
+/// Sets a [`feature`].
 pub const SET_FEATURE: u8 = 9;
+/// Tells counters.
 pub const GET_STATS: u8 = 11;
 
-/// What may be got and set (6).
+/// What may be got and set (6; `ena_admin_aq_feature_id`).
 pub mod feature {
+    /// Address, largest MTU, and which features there are.
     pub const DEVICE_ATTRIBUTES: u8 = 1;
+    /// Numbers and depths of queues, for drivers that do not know [`MAX_QUEUES_EXT`].
     pub const MAX_QUEUES: u8 = 2;
+    /// Advised timeouts.
     pub const HW_HINTS: u8 = 3;
+    /// Low-latency queues: what there is, and what the driver chooses.
     pub const LLQ: u8 = 4;
+    /// Numbers and depths of queues, and descriptors of a packet.
     pub const MAX_QUEUES_EXT: u8 = 7;
+    /// Receive hash: function and key.
     pub const RSS_FUNCTION: u8 = 10;
+    /// Stateless offloads, both ways.
     pub const OFFLOADS: u8 = 11;
+    /// Receive hash: the indirection table.
     pub const RSS_TABLE: u8 = 12;
+    /// The driver's MTU, in bytes without the Ethernet header.
     pub const MTU: u8 = 14;
+    /// Receive hash: the fields of each protocol.
     pub const RSS_INPUT: u8 = 18;
+    /// Interrupt moderation: the unit of its delays.
     pub const MODERATION: u8 = 20;
+    /// Groups of events: what there is, and what the driver wants.
     pub const EVENTS: u8 = 26;
+    /// Speed of the link, in Mbit/s, and its flags.
     pub const LINK: u8 = 27;
+    /// Where the driver says what it is.
     pub const HOST_ATTRIBUTES: u8 = 28;
 }
 
-/// Groups of events, as bits (4.5).
+/// Groups of events, as bits (4.5; `ena_admin_aenq_group` has their numbers).
 pub mod group {
+    /// The link went up or down.
     pub const LINK_CHANGE: u32 = 1 << 0;
+    /// Something to be told, such as new hints.
     pub const NOTIFICATION: u32 = 1 << 3;
+    /// The card is alive; once a second.
     pub const KEEP_ALIVE: u32 = 1 << 4;
+    /// Notices on the driver's configuration; none is sent.
     pub const CONFIGURATION: u32 = 1 << 6;
+    /// The card asks to be reset.
     pub const DEVICE_REQUESTS_RESET: u32 = 1 << 7;
+    /// Those that the card tells drivers it has.
     pub const OFFERED: u32 =
         LINK_CHANGE | NOTIFICATION | KEEP_ALIVE | CONFIGURATION | DEVICE_REQUESTS_RESET;
 }
 
-/// Why a command did nothing (4.3).
+/// Why a command did nothing (4.3; `ena_admin_aq_completion_status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// There are no more of what it asks for.
     NoResources = 1,
+    /// No command has this opcode.
     BadOpcode = 2,
+    /// The card does not have what is asked for.
     Unsupported = 3,
+    /// The entry contradicts itself.
     Malformed = 4,
+    /// A value that cannot be.
     IllegalParameter = 5,
+    /// Anything else.
     Unknown = 6,
+    /// It may work later.
     Busy = 7,
 }
 
-/// An entry of the admin submission queue.
+/// An entry of the admin submission queue (`ena_admin_aq_entry`).
 #[derive(Clone, Copy, Debug)]
 pub struct Command(pub [u32; 16]);
 
@@ -68,7 +103,9 @@ pub struct Command(pub [u32; 16]);
 /// there if its length is not zero, and the address leads to the data itself (4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ControlBuffer {
+    /// Guest-physical address, 48 bits.
     pub address: u64,
+    /// Bytes.
     pub len: u32,
 }
 
@@ -83,6 +120,7 @@ impl Command {
         (self.word(at) >> if at & 2 == 0 { 0 } else { 16 }) as u16
     }
 
+    /// The 8 bits at byte `at`.
     pub fn byte(&self, at: usize) -> u8 {
         (self.half(at) >> if at & 1 == 0 { 0 } else { 8 }) as u8
     }
@@ -97,10 +135,12 @@ impl Command {
         self.half(0)
     }
 
+    /// Which command it is.
     pub fn opcode(&self) -> u8 {
         self.byte(2)
     }
 
+    /// The phase bit, as the driver set it.
     pub fn phase(&self) -> bool {
         self.byte(3) & 1 != 0
     }
@@ -117,7 +157,7 @@ impl Command {
     }
 }
 
-/// The payload of SET_FEATURE begins here.
+/// Byte of the entry where the payload of SET_FEATURE begins.
 pub const SET_PAYLOAD: usize = 20;
 
 /// What an answer says behind its common part; offsets count from there.
@@ -139,18 +179,22 @@ impl Payload {
         }
     }
 
+    /// Stores 8 bits at byte `at`.
     pub fn put_byte(&mut self, at: usize, value: u8) {
         self.put(at, &[value]);
     }
 
+    /// Stores 16 bits from byte `at` on, little-endian.
     pub fn put_half(&mut self, at: usize, value: u16) {
         self.put(at, &value.to_le_bytes());
     }
 
+    /// Stores 32 bits from byte `at` on, little-endian.
     pub fn put_word(&mut self, at: usize, value: u32) {
         self.put(at, &value.to_le_bytes());
     }
 
+    /// Stores 64 bits from byte `at` on, little-endian.
     pub fn put_double(&mut self, at: usize, value: u64) {
         self.put(at, &value.to_le_bytes());
     }

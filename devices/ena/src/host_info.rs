@@ -8,14 +8,17 @@ use vm_memory::{Bytes, GuestAddress};
 /// Bytes that are read of the page.
 const LEN: usize = 196;
 
-/// The host information page, as it was when the driver announced it.
+/// The host information page (`ena_admin_host_info` of Linux
+/// `drivers/net/ethernet/amazon/ena/ena_admin_defs.h`), as it was when the driver announced it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostInfo {
+    /// Number of the operating system (`ena_admin_os_type`).
     pub os: u32,
     /// Of the operating system, printable characters only.
     pub release: String,
     /// Major, minor, sub-minor, module type.
     pub driver: [u8; 4],
+    /// CPUs of the guest, as the driver counts them.
     pub cpus: u16,
     /// What the driver can do, as bits.
     pub features: u32,

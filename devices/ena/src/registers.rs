@@ -1,11 +1,14 @@
-//! BAR 0 as a table: fixed registers, doorbells, unmask registers (specification 1.2 and 2.2).
+//! BAR 0 as a table: fixed registers, doorbells, unmask registers (specification 1.2 and 2.2; Linux
+//! `drivers/net/ethernet/amazon/ena/ena_regs_defs.h`).
 
 use device_core::bus::Width;
 use device_core::registers::RegisterMap;
 
-/// Indices of the BARs.
+/// Index of the BAR of the registers.
 pub const REGISTERS: u8 = 0;
+/// Index of the BAR of the MSI-X table, which the PCI function adds.
 pub const MSIX: u8 = 1;
+/// Index of the BAR of low-latency queues.
 pub const LLQ: u8 = 2;
 
 /// Bytes of BAR 0: a page of fixed registers, those that need no trap, and a page for each queue pair
@@ -15,16 +18,19 @@ pub const SIZE: u64 = 0x10_0000;
 pub const PAGE: u64 = 0x1000;
 /// Queue pairs, of which pair n has the vector n + 1.
 pub const PAIRS: u64 = 128;
-/// Unmask registers and receive doorbells of all pairs.
+/// Where the unmask registers and receive doorbells of all pairs begin.
 pub const QUIET: u64 = PAGE;
+/// Bytes of them all.
 pub const QUIET_LEN: u64 = 2 * PAGE;
 /// Bytes from one pair's registers to the next's, which are another lane's: a cache line.
 pub const QUIET_STRIDE: u64 = 64;
-/// Registers of a pair there.
+/// Offset of a pair's unmask register among its own.
 pub const UNMASK: u64 = 0;
+/// Offset of a pair's receive doorbell among its own.
 pub const RX_DOORBELL: u64 = 4;
-/// Where the pages of pairs begin, and the register in each.
+/// Where the pages of pairs begin.
 const PAIR_PAGES: u64 = QUIET + QUIET_LEN;
+/// Offset of a pair's transmit doorbell in its page.
 pub const TX_DOORBELL: u64 = 0;
 /// The unmask register of queues without interrupts, in the first page; it does nothing.
 pub const SINK: u32 = 0xffc;
@@ -35,46 +41,76 @@ pub const VERSION: u32 = 0x0000_000a;
 pub const CONTROLLER_VERSION: u32 = 0x0100_0001;
 /// Contiguous queues; resets within 3 s; 48 address bits; admin commands within the driver's default.
 pub const CAPS: u32 = ADDRESS_BITS << 8 | RESET_TIMEOUT << 1 | 1;
+/// Bits of a DMA address.
 pub const ADDRESS_BITS: u32 = 48;
 /// In units of 100 ms.
 const RESET_TIMEOUT: u32 = 30;
 
-/// Bits of DEV_STS.
+/// Bits of DEV_STS (`ENA_REGS_DEV_STS_*`).
 pub mod status {
+    /// The card can be used.
     pub const READY: u32 = 1 << 0;
+    /// A reset was begun and not ended by the driver.
     pub const RESET_IN_PROGRESS: u32 = 1 << 3;
+    /// A reset has been ended.
     pub const RESET_FINISHED: u32 = 1 << 4;
+    /// Nothing works until a reset.
     pub const FATAL_ERROR: u32 = 1 << 5;
 }
 
 /// What a driver writes to DEV_CTL to start a reset; the rest of the word is the reason.
 pub const CONTROL_RESET: u32 = 1 << 0;
 
+/// The fixed registers by name; each is 32 bits wide, and pairs are the halves of one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reg {
+    /// Version of the interface; read-only.
     Version,
+    /// Version of the controller; read-only.
     ControllerVersion,
+    /// Queues, reset timeout and address width; read-only, see [`CAPS`].
     Caps,
+    /// Further capabilities; none.
     CapsExt,
+    /// Address of the admin submission queue.
     AqBaseLow,
+    /// Its upper half.
     AqBaseHigh,
+    /// Depth of the admin submission queue, and bytes of an entry in the upper half.
     AqCaps,
+    /// Address of the admin completion queue.
     AcqBaseLow,
+    /// Its upper half.
     AcqBaseHigh,
+    /// Depth of the admin completion queue, and bytes of an entry in the upper half.
     AcqCaps,
+    /// Counter of the commands submitted.
     AqDoorbell,
+    /// Counter of the answers given.
     AcqTail,
+    /// Depth of the event queue, and bytes of an entry in the upper half.
     AenqCaps,
+    /// Address of the event queue.
     AenqBaseLow,
+    /// Its upper half.
     AenqBaseHigh,
+    /// Counter up to which the event queue is free: the driver's doorbell.
     AenqHead,
+    /// Counter of the events posted.
     AenqTail,
+    /// Masks the management vector.
     InterruptMask,
+    /// Starts and ends resets, with a [`ResetReason`].
     DeviceControl,
+    /// Bits of [`status`].
     DeviceStatus,
+    /// Asks for a readless read: sequence number, and offset in the upper half.
     MmioRead,
+    /// Address where readless answers go.
     MmioResponseLow,
+    /// Its upper half.
     MmioResponseHigh,
+    /// For single entries of the receive hash's table; no driver uses it, and nothing happens.
     RssEntryUpdate,
 }
 
@@ -109,8 +145,11 @@ pub const FIXED: RegisterMap<Reg> = RegisterMap::new(&[
 /// What an access to BAR 0 means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
+    /// A fixed register.
     Fixed(Reg),
+    /// Of this pair.
     TxDoorbell(u16),
+    /// Of this pair.
     RxDoorbell(u16),
     /// Of this vector.
     Unmask(u16),
@@ -165,7 +204,7 @@ pub fn page(pair: u16) -> u64 {
     PAIR_PAGES.wrapping_add(PAGE.wrapping_mul(pair.into()))
 }
 
-/// Why a driver resets the card (2.4).
+/// Why a driver resets the card (2.4; `ena_regs_reset_reason_types`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResetReason(pub u8);
 
@@ -175,6 +214,7 @@ impl ResetReason {
         ResetReason(((control >> 28 & 0xf) | (control >> 24 & 0xf) << 4) as u8)
     }
 
+    /// The reason for people.
     pub fn name(self) -> &'static str {
         const NAMES: [&str; 21] = [
             "normal",

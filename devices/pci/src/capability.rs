@@ -44,7 +44,9 @@ pub struct NoRoom;
 /// What the guest set in the MSI-X capability.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MsixControl {
+    /// MSI-X is on.
     pub enabled: bool,
+    /// All vectors are masked, whatever the table says.
     pub all_masked: bool,
 }
 
@@ -60,6 +62,7 @@ pub struct CapabilityList {
 }
 
 impl CapabilityList {
+    /// An empty list, to begin behind the header.
     pub fn new() -> CapabilityList {
         CapabilityList { next: HEADER_END, ..CapabilityList::default() }
     }

@@ -10,21 +10,36 @@ pub const SPACE: u16 = 0x1000;
 pub const LEGACY_SPACE: u16 = 0x100;
 
 // Registers of a type 0 header (PCI Local Bus 3.0, 6.1).
+/// Vendor ID, 2 bytes.
 pub const VENDOR: u16 = 0x00;
+/// Device ID, 2 bytes.
 pub const DEVICE: u16 = 0x02;
+/// Command, 2 bytes.
 pub const COMMAND: u16 = 0x04;
+/// Status, 2 bytes.
 pub const STATUS: u16 = 0x06;
+/// Revision ID, with the 3 bytes of the class code behind it.
 pub const REVISION: u16 = 0x08;
+/// Cache line size, 1 byte.
 pub const CACHE_LINE: u16 = 0x0c;
+/// The first BAR, 4 bytes as each.
 pub const BAR0: u16 = 0x10;
+/// How many BAR registers there are.
 pub const BARS: u8 = 6;
+/// Subsystem Vendor ID, 2 bytes.
 pub const SUBSYSTEM_VENDOR: u16 = 0x2c;
+/// Subsystem ID, 2 bytes.
 pub const SUBSYSTEM: u16 = 0x2e;
+/// Pointer to the first capability, 1 byte.
 pub const CAPABILITIES: u16 = 0x34;
+/// Interrupt line, 1 byte, for software's own use.
 pub const INTERRUPT_LINE: u16 = 0x3c;
+/// Where capabilities may begin.
 pub const HEADER_END: u16 = 0x40;
 
+/// Memory BARs are decoded (PCI Local Bus 3.0, 6.2.2).
 pub const COMMAND_MEMORY: u16 = 1 << 1;
+/// The function may write to memory.
 pub const COMMAND_MASTER: u16 = 1 << 2;
 /// Memory space, bus master, parity error response, SERR#, interrupt disable. No I/O space: there
 /// are no I/O BARs.
@@ -113,6 +128,7 @@ impl ConfigSpace {
         self.bytes.get(usize::from(range.start)..usize::from(range.end)).unwrap_or_default()
     }
 
+    /// The command register.
     pub fn command(&self) -> u16 {
         (self.read(COMMAND, Width::B2) & 0xffff) as u16
     }

@@ -14,7 +14,7 @@ use crate::capability::MsixControl;
 /// Bytes of one table entry: address, upper address, data, vector control.
 const ENTRY: u64 = 16;
 const PAGE: u64 = 0x1000;
-/// Most vectors that a table can have.
+/// Most vectors that a table can have. PCI Local Bus 3.0, 6.8.2.3.
 pub const MAX_VECTORS: u16 = 2048;
 
 /// The MSI-X BAR of a function: table at 0, pending bits on the page after it.

@@ -1,4 +1,6 @@
-//! Completion queues: entries whose phase bit appears last (specification 7.4 and 7.10).
+//! Completion queues: entries whose phase bit appears last (specification 7.4 and 7.10;
+//! `ena_eth_io_tx_cdesc` and `ena_eth_io_rx_cdesc_base` of Linux
+//! `drivers/net/ethernet/amazon/ena/ena_eth_io_defs.h`).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +23,7 @@ const WORD: usize = 4;
 /// A completion queue as CREATE_CQ made it; which direction is known once a submission queue comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CqConfig {
-    /// Guest address, aligned to 8.
+    /// Guest-physical address of the ring, aligned to 8.
     pub base: u64,
     /// Entries, a power of two.
     pub depth: u16,
@@ -30,7 +32,8 @@ pub struct CqConfig {
 }
 
 impl CqConfig {
-    /// Checks all that can be checked before the direction is known.
+    /// Checks all that can be checked before the direction is known. Fails if no ring can be so, or be
+    /// there.
     pub fn check(&self, memory: &GuestRam) -> Result<(), BadRing> {
         if !matches!(self.entry_words, 2 | 4 | 8) {
             return Err(BadRing::EntryWords(self.entry_words));

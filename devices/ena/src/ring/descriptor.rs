@@ -1,4 +1,5 @@
 //! The words of submission descriptors (specification 7.3 and 7.9), each read once and judged then.
+//! Names of the driver's are those of Linux `drivers/net/ethernet/amazon/ena/ena_eth_io_defs.h`.
 
 use device_core::memory::Span;
 
@@ -12,22 +13,32 @@ pub fn read(ring: &Span, index: u16) -> Option<[u32; 4]> {
     Some([low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32])
 }
 
-/// Bits of the first word.
+/// Bits of the first word, of meta descriptors first. What the meta descriptor says counts
+/// (`ext_valid`).
 pub const META_GIVEN: u32 = 1 << 14;
+/// It counts for later packets without one too (`meta_store`).
 pub const META_STORE: u32 = 1 << 21;
+/// It is a meta descriptor (`meta_desc`).
 pub const META: u32 = 1 << 23;
+/// Of any descriptor: inverted with each lap of the ring.
 pub const PHASE: u32 = 1 << 24;
+/// The packet begins.
 pub const FIRST: u32 = 1 << 26;
+/// The packet ends.
 pub const LAST: u32 = 1 << 27;
+/// A completion is wanted (`comp_req`).
 pub const COMPLETION: u32 = 1 << 28;
 
-/// Bits of the second word of data descriptors.
+/// Bits of the second word of data descriptors. TCP is to be segmented (`tso_en`).
 pub const SEGMENT: u32 = 1 << 7;
+/// The IPv4 header is to be summed (`l3_csum_en`).
 pub const CHECK_HEADER: u32 = 1 << 13;
+/// TCP or UDP is to be summed (`l4_csum_en`).
 pub const CHECK_TRANSPORT: u32 = 1 << 14;
+/// The pseudo-header's sum is in the checksum's place (`l4_csum_partial`).
 pub const PARTIAL: u32 = 1 << 17;
 
-/// A transmit descriptor of either kind.
+/// A transmit descriptor of either kind (`ena_eth_io_tx_desc`, `ena_eth_io_tx_meta_desc`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TxDescriptor(pub [u32; 4]);
 
@@ -41,6 +52,7 @@ impl TxDescriptor {
         u64::from(self.0[2]) | u64::from(self.0[3] & 0xffff) << 32
     }
 
+    /// Whether it describes headers and not a buffer.
     pub fn is_meta(self) -> bool {
         self.0[0] & META != 0
     }
@@ -70,10 +82,13 @@ pub struct Control {
     word: u32,
 }
 
-/// Protocol codes (specification 7.3 and 7.10).
+/// Protocol codes (specification 7.3 and 7.10; `ena_eth_io_l3_proto_index`): IPv4.
 pub const L3_IPV4: u32 = 8;
+/// IPv6.
 pub const L3_IPV6: u32 = 11;
+/// TCP (`ena_eth_io_l4_proto_index`).
 pub const L4_TCP: u32 = 12;
+/// UDP.
 pub const L4_UDP: u32 = 13;
 
 impl Control {
@@ -87,14 +102,17 @@ impl Control {
         }
     }
 
+    /// Code of the network protocol, 4 bits.
     pub fn l3(self) -> u32 {
         self.word & 0xf
     }
 
+    /// Code of the transport protocol, 5 bits.
     pub fn l4(self) -> u32 {
         self.word >> 8 & 0x1f
     }
 
+    /// The packet is to be cut into segments.
     pub fn segmentation(self) -> bool {
         self.word & SEGMENT != 0
     }
@@ -125,8 +143,9 @@ impl Control {
 pub struct Meta {
     /// Payload bytes per segment.
     pub mss: u16,
-    /// Where the network header begins, and its bytes.
+    /// Byte of the packet where the network header begins.
     pub l3_at: u8,
+    /// Bytes of the network header.
     pub l3_len: u8,
     /// Transport header in 32-bit words.
     pub l4_words: u8,
@@ -157,7 +176,7 @@ impl MetaUse {
     }
 }
 
-/// A receive descriptor: one buffer.
+/// A receive descriptor: one buffer (`ena_eth_io_rx_desc`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RxDescriptor(pub [u32; 4]);
 
@@ -170,6 +189,7 @@ impl RxDescriptor {
         }
     }
 
+    /// Opaque; it comes back in the completion.
     pub fn id(self) -> u16 {
         self.0[1] as u16 // the upper half is reserved
     }

@@ -1,4 +1,5 @@
-//! What the guest's unmask register does to a vector and the queues on it (specification 7.6).
+//! What the guest's unmask register does to a vector and the queues on it (specification 7.6;
+//! `ena_eth_io_intr_reg` of Linux `drivers/net/ethernet/amazon/ena/ena_eth_io_defs.h`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

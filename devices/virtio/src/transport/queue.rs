@@ -9,12 +9,17 @@ use super::notice::NO_VECTOR;
 /// What a driver may set for one queue (virtio 1.2, 4.1.4.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueRegisters {
+    /// Entries.
     pub size: u16,
+    /// Vector for used buffers, or [`NO_VECTOR`].
     pub vector: u16,
+    /// The driver has set it up.
     pub enabled: bool,
-    /// Guest-physical addresses of the descriptor table, available ring and used ring.
+    /// Guest-physical address of the descriptor table.
     pub descriptors: u64,
+    /// Guest-physical address of the available ring.
     pub available: u64,
+    /// Guest-physical address of the used ring.
     pub used: u64,
 }
 
@@ -46,7 +51,8 @@ impl QueueRegisters {
         }
     }
 
-    /// A ring of its own with copies of the registers, for queue number `queue`.
+    /// A ring of its own with copies of the registers, for queue number `queue`. Fails if they cannot be
+    /// of a ring in memory.
     pub fn ring(
         &self,
         queue: u16,

@@ -13,30 +13,51 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 use super::notice::Bulletin;
 use super::queue::QueueRegisters;
 
-/// The common configuration's registers. 64-bit ones are two words, as drivers write them.
+/// The common configuration's registers (`virtio_pci_common_cfg`; virtio 1.2, 4.1.4.3). 64-bit ones are
+/// two words, as drivers write them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Register {
+    /// Which word of the device's features is shown.
     DeviceFeatureSelect,
+    /// 32 features of the device; read-only.
     DeviceFeature,
+    /// Which word of the driver's features is shown.
     DriverFeatureSelect,
+    /// 32 features that the driver accepts.
     DriverFeature,
+    /// Vector for configuration changes.
     ConfigVector,
+    /// How many queues there are; read-only.
     QueueCount,
+    /// Device status (virtio 1.2, 2.1); 0 resets.
     DeviceStatus,
+    /// Changes with the device's configuration; read-only.
     ConfigGeneration,
+    /// Which queue the following are of.
     QueueSelect,
+    /// Entries of the queue.
     QueueSize,
+    /// Vector for the queue.
     QueueVector,
+    /// 1 once the driver has set the queue up.
     QueueEnable,
+    /// Where the queue is notified, in steps of the notify structure; read-only.
     QueueNotifyOffset,
+    /// Address of the descriptor table.
     DescriptorsLow,
+    /// Its upper half.
     DescriptorsHigh,
+    /// Address of the available ring.
     AvailableLow,
+    /// Its upper half.
     AvailableHigh,
+    /// Address of the used ring.
     UsedLow,
+    /// Its upper half.
     UsedHigh,
 }
 
+/// Offsets and widths of the common configuration's registers.
 pub const COMMON: RegisterMap<Register> = RegisterMap::new(&[
     (0x00, B4, Register::DeviceFeatureSelect),
     (0x04, B4, Register::DeviceFeature),

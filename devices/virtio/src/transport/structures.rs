@@ -64,9 +64,13 @@ pub fn capabilities(queues: u16) -> Vec<Capability> {
 /// The structures in the BAR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Area {
+    /// The common configuration.
     Common,
+    /// The ISR status.
     Isr,
+    /// The device's own configuration.
     Device,
+    /// Where queues are notified.
     Notify,
 }
 
