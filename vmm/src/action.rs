@@ -67,7 +67,9 @@ pub enum Reply {
 /// Who a machine is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
+    /// As the user named it.
     pub id: String,
+    /// What it is doing.
     pub state: State,
 }
 
@@ -126,6 +128,7 @@ impl ActionError {
         }
     }
 
+    /// Whose fault it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
             // By the cause, wherever it struck.
@@ -238,7 +241,9 @@ pub type Outcome = Result<Reply, ActionError>;
 
 /// An action and the way back of its outcome, which is called on the main thread and must not wait.
 pub struct Call {
+    /// What to do.
     pub action: Action,
+    /// Takes the outcome.
     pub reply: Box<dyn FnOnce(Outcome) + Send>,
 }
 
@@ -250,6 +255,7 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
+    /// An empty mailbox. Fails if the host has no eventfd left.
     pub fn new() -> io::Result<Arc<Mailbox>> {
         let event = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
         Ok(Arc::new(Mailbox { calls: Mutex::new(Some(VecDeque::new())), event }))

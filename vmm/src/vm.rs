@@ -46,6 +46,7 @@ pub struct Vm {
 }
 
 impl Vm {
+    /// What the machine is doing.
     pub fn state(&self) -> State {
         self.state
     }

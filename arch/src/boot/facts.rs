@@ -7,8 +7,11 @@ use crate::memory_map::MapEntry;
 
 /// What both boot protocols tell a kernel, each in its own form.
 pub(crate) struct BootFacts {
+    /// Address of ACPI's root pointer.
     pub rsdp: GuestAddress,
+    /// Where the initrd is, if there is one.
     pub initrd: Option<Segment>,
+    /// What kinds of memory there are.
     pub memory_map: Vec<MapEntry>,
 }
 

@@ -63,14 +63,19 @@ pub enum FileError {
 /// A regular file that is not empty, with the words that its errors carry.
 #[derive(Debug)]
 pub(crate) struct InputFile {
+    /// Open for reading.
     pub file: File,
+    /// What the file is for, as in "kernel".
     pub role: &'static str,
+    /// Its path, or the name it was given for messages.
     pub name: String,
+    /// Bytes of the file.
     pub len: u64,
 }
 
 impl InputFile {
-    /// Opens `path`; never blocks, not even on a pipe.
+    /// Opens `path`; never blocks, not even on a pipe. Fails unless it is a readable regular file that
+    /// is not empty.
     pub fn open(role: &'static str, path: &Path) -> Result<Self, FileError> {
         let name = path.display().to_string();
         // Opening a pipe waits for its writer, so look first. What is opened is looked at again.
@@ -81,6 +86,7 @@ impl InputFile {
         Self::new(role, file, &name)
     }
 
+    /// The same of an open file.
     pub fn new(role: &'static str, file: File, name: &str) -> Result<Self, FileError> {
         let metadata = file.metadata().map_err(|source| failure(role, name, source))?;
         check_kind(&metadata, role, name)?;

@@ -81,6 +81,7 @@ pub enum KernelError {
 /// A kernel file as its headers describe it; every part lies within the file.
 #[derive(Debug)]
 pub(crate) struct Image {
+    /// What kind of file it is.
     pub format: KernelFormat,
     /// Parts to copy: each within the file, above 1 MiB, and with an end that does not overflow.
     pub segments: Vec<Segment>,
@@ -96,14 +97,19 @@ pub(crate) struct Image {
     pub setup_header: Option<setup_header>,
 }
 
+/// A part of a file and its place in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
+    /// Byte of the file where it begins.
     pub offset: u64,
+    /// Bytes.
     pub len: u64,
+    /// Guest-physical address.
     pub address: u64,
 }
 
 impl Segment {
+    /// First address behind it.
     pub fn end(&self) -> u64 {
         self.address.saturating_add(self.len)
     }

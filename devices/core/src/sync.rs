@@ -15,6 +15,7 @@ impl Cells {
         Cells((0..count).map(|_| UnsafeCell::new([0; 8])).collect())
     }
 
+    /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
     }

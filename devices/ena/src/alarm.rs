@@ -21,6 +21,7 @@ pub struct Alarm {
 }
 
 impl Alarm {
+    /// All is well, but for `mischief`. Fails if the host has no eventfd left.
     pub fn new(mischief: Arc<Mischief>) -> io::Result<Alarm> {
         let bell = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
         Ok(Alarm { raised: AtomicBool::new(false), bell, mischief })
@@ -32,6 +33,7 @@ impl Alarm {
         self.call();
     }
 
+    /// Whether the card is in its fatal state.
     pub fn is_raised(&self) -> bool {
         self.raised.load(Ordering::Acquire) // pairs with `raise`
     }

@@ -19,6 +19,7 @@ pub struct Attendant {
 }
 
 impl Attendant {
+    /// For `card`, which it does not keep alive.
     pub fn new(card: &Arc<Card>) -> Attendant {
         Attendant { card: Arc::downgrade(card), alarm: card.alarm.clone() }
     }

@@ -15,6 +15,7 @@ const NOTHING: u32 = u32::MAX;
 pub struct Cells(Arc<dyn RamWindow>);
 
 impl Cells {
+    /// The registers in `window`.
     pub fn new(window: Arc<dyn RamWindow>) -> Cells {
         Cells(window)
     }

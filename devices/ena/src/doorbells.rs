@@ -57,10 +57,12 @@ impl Doorbells {
         self.pages.get(usize::from(queue))
     }
 
+    /// The doorbell of a transmit queue.
     pub fn tx(&self, queue: u16) -> Option<&Arc<SqDoorbell>> {
         self.page(queue).map(|page| &page.bell)
     }
 
+    /// The doorbell of a receive queue.
     pub fn rx(&self, queue: u16) -> Option<&Arc<RxDoorbell>> {
         self.rx.get(usize::from(queue))
     }

@@ -46,6 +46,7 @@ struct Entry {
 const UNTOUCHED: Entry = Entry { message: MsiMessage { address: 0, data: 0 }, masked: true };
 
 impl Msix {
+    /// The table for the vectors of `set`, all masked; `card` is for messages.
     pub fn new(card: &str, set: &Arc<dyn MsiSet>) -> Msix {
         let count = usize::from(set.count());
         Msix {

@@ -61,6 +61,7 @@ fn reword(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl Patient {
+    /// Over `stream`, where a write may wait for at most `patience`.
     pub fn new(stream: UnixStream, patience: Duration, unread: Unread) -> Patient {
         Patient { stream, patience, deadline: None, unread, lingers: None, reworded: Vec::new() }
     }

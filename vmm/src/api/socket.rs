@@ -21,6 +21,7 @@ impl ApiSocket {
         Ok(ApiSocket(ListeningSocket::bind(path)?))
     }
 
+    /// Another descriptor of the socket. Fails if the host has none left.
     pub fn listener(&self) -> io::Result<UnixListener> {
         self.0.listener().try_clone()
     }

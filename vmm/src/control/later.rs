@@ -16,6 +16,7 @@ impl HeldKeys {
     /// A guest that has no driver after so long will have none.
     const PATIENCE: Duration = Duration::from_secs(120);
 
+    /// Keys that were asked for at `now`.
     pub fn since(now: Instant) -> HeldKeys {
         HeldKeys { due: now, end: now.checked_add(Self::PATIENCE), had_driver: false }
     }
@@ -25,6 +26,7 @@ impl HeldKeys {
         self.due
     }
 
+    /// Whether the keys have waited for too long.
     pub fn is_over(&self, now: Instant) -> bool {
         self.end.is_none_or(|end| end <= now)
     }
@@ -49,11 +51,13 @@ pub struct LastDay {
 }
 
 impl LastDay {
+    /// A signal asked for the end: the guest has `grace` from `now` on.
     pub fn begin(&mut self, signal: i32, now: Instant, grace: Duration) {
         let (half, end) = (now.checked_add(grace / 2), now.checked_add(grace));
         *self = LastDay { signal: Some(signal), half, end };
     }
 
+    /// Whether a signal has come.
     pub fn began(&self) -> bool {
         self.signal.is_some()
     }
@@ -68,6 +72,7 @@ impl LastDay {
         self.half.take_if(|half| *half <= now).is_some()
     }
 
+    /// How to end, once the grace is over.
     pub fn is_over(&self, now: Instant) -> Option<End> {
         (self.end? <= now).then_some(End::Signal(self.signal?))
     }

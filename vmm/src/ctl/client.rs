@@ -42,6 +42,7 @@ pub struct Client {
 }
 
 impl Client {
+    /// Connects to the socket at `path`. Fails if nobody listens there.
     pub fn connect(path: &Path) -> Result<Client, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let connect = async {
@@ -57,6 +58,7 @@ impl Client {
         Ok(Client { runtime, sender })
     }
 
+    /// The answer to GET. Fails if it is an error or no JSON.
     pub fn get(&mut self, path: &str) -> Result<Value, ClientError> {
         Ok(serde_json::from_str(&self.text(path)?)?)
     }
@@ -66,18 +68,22 @@ impl Client {
         self.ask(Method::GET, path, None)
     }
 
+    /// Sends PUT. Fails if the answer is an error.
     pub fn put(&mut self, path: &str, body: &Value) -> Result<(), ClientError> {
         self.ask(Method::PUT, path, Some(body)).map(drop)
     }
 
+    /// Sends PATCH. Fails if the answer is an error.
     pub fn patch(&mut self, path: &str, body: &Value) -> Result<(), ClientError> {
         self.ask(Method::PATCH, path, Some(body)).map(drop)
     }
 
+    /// The answer to POST. Fails if it is an error or no JSON.
     pub fn post(&mut self, path: &str, body: &Value) -> Result<Value, ClientError> {
         Ok(serde_json::from_str(&self.ask(Method::POST, path, Some(body))?)?)
     }
 
+    /// The answer to DELETE. Fails if it is an error or no JSON.
     pub fn delete(&mut self, path: &str) -> Result<Value, ClientError> {
         Ok(serde_json::from_str(&self.ask(Method::DELETE, path, None)?)?)
     }

@@ -36,6 +36,7 @@ fn signal(event: &EventFd) {
 pub struct Line(EventFd);
 
 impl Line {
+    /// The line of `gsi`. Fails if KVM or the host refuses.
     pub fn new(vm: &VmFd, gsi: u32) -> io::Result<Arc<Line>> {
         let event = new_event()?;
         vm.register_irqfd(&event, gsi)?;
@@ -63,6 +64,7 @@ struct Table {
 }
 
 impl Msi {
+    /// No vectors given out; GSIs count from the first behind the pins.
     pub fn new(vm: Arc<VmFd>) -> Msi {
         let table = Table { next_gsi: FIRST_MSI_GSI, msi: BTreeMap::new() };
         Msi(Arc::new(Routing { vm, table: Mutex::new(table) }))

@@ -9,9 +9,11 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 /// A region that KVM did not take.
 pub(super) struct NotTaken {
+    /// Guest-physical address.
     pub start: u64,
     /// In bytes.
     pub len: u64,
+    /// What KVM said.
     pub source: io::Error,
 }
 

@@ -59,6 +59,7 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
+    /// vCPU number `index`. Fails if KVM refuses.
     pub fn new(vm: &VmFd, index: u8) -> io::Result<Vcpu> {
         Ok(Vcpu { fd: vm.create_vcpu(index.into())? })
     }

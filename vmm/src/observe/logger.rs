@@ -34,6 +34,7 @@ pub enum LogError {
 pub struct LogSpec {
     /// Lines are appended to it; to stderr as long as none was given.
     pub path: Option<PathBuf>,
+    /// What is at least as grave is logged.
     pub level: Option<LevelFilter>,
     /// Whether lines tell their level.
     pub show_level: Option<bool>,

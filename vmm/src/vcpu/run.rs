@@ -14,7 +14,9 @@ use crate::observe::metrics::VcpuCounters;
 /// Accesses that no device covers: reads give all ones, writes are dropped.
 #[derive(Debug, Default)]
 pub struct Unmapped {
+    /// Reads of nothing.
     pub reads: SharedCounter,
+    /// Writes to nothing.
     pub writes: SharedCounter,
     limit: LogLimit,
 }
@@ -28,6 +30,7 @@ pub struct AddressSpaces {
 }
 
 impl AddressSpaces {
+    /// As a new vCPU sees them.
     pub fn new(ports: &Arc<Bus>, mmio: &Arc<Bus>, unmapped: Arc<Unmapped>) -> AddressSpaces {
         let counters = Arc::default();
         AddressSpaces { ports: ports.view(), mmio: mmio.view(), unmapped, counters }

@@ -13,10 +13,13 @@ use super::nic::Nic;
 /// Why a device could not be attached, and which.
 #[derive(Debug)]
 pub struct AttachError {
+    /// The device's id.
     pub id: String,
+    /// What is wrong with it.
     pub why: Why,
 }
 
+/// Why a device could not be attached.
 #[derive(Debug, thiserror::Error)]
 pub enum Why {
     #[error("another device has this id; give each an id of its own")]
@@ -83,10 +86,12 @@ impl Registry {
         Ok(())
     }
 
+    /// All devices, in order of attachment.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<dyn Device>> {
         self.devices.iter()
     }
 
+    /// The network cards among them.
     pub fn nics(&self) -> &[Nic] {
         &self.nics
     }

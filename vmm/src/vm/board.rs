@@ -55,9 +55,13 @@ pub enum BoardError {
 
 /// The parts that the rest of the machine speaks to.
 pub struct Board {
+    /// The bus of cards.
     pub pci: Arc<PciBus>,
+    /// Asks the guest to power off.
     pub power_button: PowerButton,
+    /// Types for the guest.
     pub keyboard: Arc<I8042>,
+    /// The host side of the serial port.
     pub console: Console,
 }
 

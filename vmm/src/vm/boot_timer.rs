@@ -18,6 +18,7 @@ pub struct BootTimer {
 }
 
 impl BootTimer {
+    /// Counts from now on.
     pub fn new() -> BootTimer {
         BootTimer { start: Instant::now(), told: AtomicBool::new(false) }
     }

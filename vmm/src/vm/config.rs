@@ -14,9 +14,11 @@ use super::spec::{BootSpec, MachineSpec, SettingError, VmSpec};
 /// All that has been asked of a machine so far.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// CPUs and memory.
     pub machine: MachineSpec,
     /// A machine without it cannot be started.
     pub boot: Option<BootSpec>,
+    /// Where the serial port goes.
     pub serial: ConsoleSpec,
     /// In the order in which the guest finds them.
     pub nics: Vec<NicSpec>,
@@ -40,6 +42,7 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Replaces CPUs and memory. Fails, with nothing changed, if they cannot be.
     pub fn set_machine(&mut self, machine: MachineSpec) -> Result<(), SettingError> {
         machine.validate()?;
         self.machine = machine;

@@ -19,7 +19,9 @@ use crate::dialect::network::LimitPatch;
 /// A card that lets itself be looked into, and its interrupts.
 #[derive(Clone)]
 pub struct Nic {
+    /// The card.
     pub control: Arc<dyn NicControl>,
+    /// Its vectors, if it has some.
     pub msi: Option<Arc<dyn MsiSet>>,
     /// vCPUs of the machine.
     pub cpus: u8,
@@ -89,6 +91,7 @@ pub enum NicError {
 }
 
 impl Nic {
+    /// Asks the card. Fails if it has no answer.
     pub fn answer(&self, ask: NicAsk) -> Result<NicReply, NicError> {
         let card = &self.control;
         match ask {

@@ -17,6 +17,7 @@ use crate::words::Setting;
 pub struct MachineSpec {
     /// 1 to 64.
     pub cpus: u8,
+    /// Of the guest's RAM.
     pub memory: Size,
     /// What the host backs the memory with.
     pub pages: Pages,
@@ -65,16 +66,22 @@ const HUGE_PAGE: u64 = 2 << 20;
 pub struct BootSpec {
     /// A bzImage or an ELF vmlinux.
     pub kernel: PathBuf,
+    /// Any file, to be put into the guest's memory.
     pub initrd: Option<PathBuf>,
+    /// The kernel's command line.
     pub cmdline: String,
 }
 
 /// All that a machine is made from.
 #[derive(Clone, Debug)]
 pub struct VmSpec {
+    /// CPUs and memory.
     pub machine: MachineSpec,
+    /// What it boots.
     pub boot: BootSpec,
+    /// Where the serial port goes.
     pub serial: ConsoleSpec,
+    /// Devices, in the order in which the guest finds them.
     pub devices: Vec<DeviceSpec>,
     /// Whether a guest can report that it is up.
     pub boot_timer: bool,

@@ -30,7 +30,9 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{event:?} is not possible while the machine is {state:?}")]
 pub struct NotAllowed {
+    /// What the machine was doing.
     pub state: State,
+    /// What was asked for.
     pub event: Event,
 }
 

@@ -20,6 +20,7 @@ struct Parts {
 }
 
 impl Loop {
+    /// A loop without workers. Fails if the host has no descriptor left.
     pub fn new() -> io::Result<Loop> {
         let parts = Parts { workers: WorkerSet::default(), epoll: Epoll::new()? };
         Ok(Loop(Mutex::new(parts)))

@@ -36,6 +36,7 @@ impl Poller for Epoll {
 }
 
 impl Loop {
+    /// A loop that takes mail from `mailbox`. Fails if the host has no descriptor left.
     pub fn new(mailbox: Arc<Mailbox>) -> io::Result<Loop> {
         let mut epoll = Epoll::new()?;
         let set = EventSet::IN | EventSet::EDGE_TRIGGERED;
@@ -46,6 +47,7 @@ impl Loop {
         Ok(Loop { mailbox, epoll, timer })
     }
 
+    /// Runs until the mailbox says quit.
     pub fn serve(mut self) {
         let mut workers = WorkerSet::default();
         let mut events = [EpollEvent::default(); EVENTS];

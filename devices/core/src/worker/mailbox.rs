@@ -17,7 +17,9 @@ pub(super) type Job = Box<dyn FnOnce(&mut WorkerSet, &mut dyn Poller) + Send>;
 /// What a thread and its posts share.
 pub(super) struct Mailbox {
     jobs: Mutex<VecDeque<Job>>,
+    /// Readable when there is mail; watched by the thread.
     pub wake: EventFd,
+    /// The thread is to end.
     pub quit: AtomicBool,
     /// Stands in for the thread where there is none.
     #[cfg(any(test, feature = "testing"))]
@@ -25,6 +27,7 @@ pub(super) struct Mailbox {
 }
 
 impl Mailbox {
+    /// An empty mailbox. Fails if the host has no eventfd left.
     pub fn new() -> io::Result<Mailbox> {
         Ok(Mailbox {
             jobs: Mutex::default(),
@@ -42,6 +45,7 @@ impl Mailbox {
         Ok(Mailbox { by_hand, ..Mailbox::new()? })
     }
 
+    /// Leaves a job and wakes the thread.
     pub fn put(&self, job: Job) {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).push_back(job);
         self.ring();

@@ -36,6 +36,8 @@ pub(super) struct WorkerSet {
 }
 
 impl WorkerSet {
+    /// Takes a worker in, after its `begin`; returns its slot. Fails if that does, or all slots are
+    /// taken.
     pub fn admit(
         &mut self,
         mut worker: Box<dyn AnyWorker>,
@@ -80,6 +82,7 @@ impl WorkerSet {
         f(worker, &mut Interest { poller, slot })
     }
 
+    /// Gives the worker in `slot` back.
     pub fn dismiss(&mut self, slot: u16) -> Box<dyn Any + Send> {
         let place = self.slots.get_mut(usize::from(slot)).and_then(Option::take);
         place.expect("a slot is freed only by its one post").worker.into_any()

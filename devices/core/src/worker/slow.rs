@@ -60,6 +60,7 @@ impl MutEventSubscriber for Workers {
 }
 
 impl Loop {
+    /// A loop that takes mail from `mailbox`. Fails if the host has no descriptor left.
     pub fn new(mailbox: Arc<Mailbox>) -> io::Result<Loop> {
         let mut manager = EventManager::new().map_err(to_io)?;
         let id = manager.add_subscriber(Workers {
@@ -75,6 +76,7 @@ impl Loop {
         }
     }
 
+    /// Runs until the mailbox says quit.
     pub fn serve(mut self) {
         while !self.mailbox.quit.load(Ordering::Acquire) {
             let wait = self.manager.subscriber_mut(self.id).ok().and_then(|workers| workers.wait);

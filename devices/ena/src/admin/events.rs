@@ -50,7 +50,9 @@ impl Hints {
 /// Frames dropped since the last reset, as a keep-alive tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drops {
+    /// To the driver.
     pub rx: u64,
+    /// From the driver.
     pub tx: u64,
 }
 
@@ -126,6 +128,7 @@ impl EventQueue {
         self.keep_alive_at = None;
     }
 
+    /// Whether keep-alives are withheld.
     pub fn withholds_keep_alives(&self) -> bool {
         self.withheld
     }
@@ -136,14 +139,17 @@ impl EventQueue {
         self.schedule(now);
     }
 
+    /// The link went up or down: to be told.
     pub fn link_changed(&mut self) {
         self.link_due = true;
     }
 
+    /// There are new hints: to be told.
     pub fn advise(&mut self, hints: Hints) {
         self.hints_due = Some(hints);
     }
 
+    /// The driver is to be asked for a reset.
     pub fn request_reset(&mut self) {
         self.reset_due = true;
     }
@@ -165,6 +171,7 @@ impl EventQueue {
         self.produced
     }
 
+    /// Entries of the ring, if there is one.
     pub fn depth(&self) -> Option<u16> {
         self.ring.map(|ring| ring.depth())
     }

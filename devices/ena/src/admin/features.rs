@@ -12,8 +12,9 @@ use crate::host_info::HostInfo;
 use crate::registers::{ADDRESS_BITS, VERSION};
 use crate::ring::{DELAY_UNIT_US, MAX_BUFFERS};
 
-/// Deepest I/O rings.
+/// Deepest transmit ring, in entries.
 pub const TX_DEPTH: u16 = 1024;
+/// Deepest receive ring, in entries.
 pub const RX_DEPTH: u16 = 8192;
 /// Most header bytes that a driver may push; what the packet path copies to private memory.
 const HEADER_SIZE: u32 = net::frame::HEAD as u32;

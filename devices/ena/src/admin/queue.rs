@@ -35,6 +35,7 @@ impl Ring {
         if ram && base.is_multiple_of(8) { Ok(Some(Ring { base, depth })) } else { Err(NoRam) }
     }
 
+    /// Entries of the ring, a power of two.
     pub fn depth(&self) -> u16 {
         self.depth
     }
@@ -130,6 +131,7 @@ impl AdminQueue {
         }
     }
 
+    /// Entries of both rings, of those that there are: commands and answers.
     pub fn depths(&self) -> (Option<u16>, Option<u16>) {
         (self.commands.map(|ring| ring.depth), self.answers.map(|ring| ring.depth))
     }

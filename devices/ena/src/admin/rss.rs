@@ -19,13 +19,20 @@ const TOEPLITZ: u32 = 1 << 1;
 const WHOLE_TABLE: u32 = u32::MAX;
 const PROTOCOLS: usize = 16;
 
-/// Header fields of a protocol, as bits.
+/// Header fields of a protocol, as bits (`ena_admin_flow_hash_fields` of Linux
+/// `drivers/net/ethernet/amazon/ena/ena_admin_defs.h`).
 pub mod field {
+    /// Destination MAC.
     pub const L2_DESTINATION: u16 = 1 << 0;
+    /// Source MAC.
     pub const L2_SOURCE: u16 = 1 << 1;
+    /// Destination address.
     pub const L3_DESTINATION: u16 = 1 << 2;
+    /// Source address.
     pub const L3_SOURCE: u16 = 1 << 3;
+    /// Destination port.
     pub const L4_DESTINATION: u16 = 1 << 4;
+    /// Source port.
     pub const L4_SOURCE: u16 = 1 << 5;
 }
 

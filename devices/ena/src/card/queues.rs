@@ -5,6 +5,7 @@ use crate::ring::{CqConfig, Rx, Tx};
 /// A completion queue.
 #[derive(Clone, Debug)]
 pub struct Cq {
+    /// Where its ring is.
     pub config: CqConfig,
     /// `None`: the driver polls.
     pub vector: Option<u16>,
@@ -14,16 +15,23 @@ pub struct Cq {
 
 /// A submission queue; its ring is on a lane, or here while the card may do no DMA.
 pub struct Sq<R> {
+    /// Index of its completion queue.
     pub cq: u16,
+    /// Entries.
     pub depth: u16,
+    /// Whether it is a low-latency queue.
     pub llq: bool,
+    /// The ring, while it is on no lane.
     pub home: Option<R>,
 }
 
 /// All I/O queues, by index. Transmit and receive queues count separately.
 pub struct Queues {
+    /// Completion queues.
     pub cqs: Vec<Option<Cq>>,
+    /// Transmit queues.
     pub tx: Vec<Option<Sq<Tx>>>,
+    /// Receive queues.
     pub rx: Vec<Option<Sq<Rx>>>,
 }
 

@@ -10,11 +10,17 @@ use crate::admin::events::Drops;
 /// Frames and bytes of all lanes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
+    /// Bytes from the driver.
     pub tx_bytes: u64,
+    /// Frames from the driver.
     pub tx_packets: u64,
+    /// Bytes to the driver.
     pub rx_bytes: u64,
+    /// Frames to the driver.
     pub rx_packets: u64,
+    /// Frames that did not reach the driver.
     pub rx_drops: u64,
+    /// Frames that did not leave it.
     pub tx_drops: u64,
 }
 
@@ -55,6 +61,7 @@ impl Totals {
         }
     }
 
+    /// The drops of both ways.
     pub fn drops(&self) -> Drops {
         Drops { rx: self.rx_drops, tx: self.tx_drops }
     }
@@ -63,10 +70,15 @@ impl Totals {
 /// How often traffic went over what the card is allowed, since the machine was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allowances {
+    /// Packets to the guest that were too many bits per second.
     pub bandwidth_in: u64,
+    /// Packets from the guest that were.
     pub bandwidth_out: u64,
+    /// Packets too many per second.
     pub packets: u64,
+    /// Packets of connections too many.
     pub connections: u64,
+    /// Packets to link-local services too many per second.
     pub link_local: u64,
     /// Connections that could still be opened. EC2 always has a limit and monitors compute with
     /// this number, so a card without one tells the largest that it could have.

@@ -48,6 +48,7 @@ impl TxDescriptor {
         self.0[0] & 0xffff
     }
 
+    /// Guest-physical address of the buffer, 48 bits.
     pub fn address(self) -> u64 {
         u64::from(self.0[2]) | u64::from(self.0[3] & 0xffff) << 32
     }
@@ -57,14 +58,17 @@ impl TxDescriptor {
         self.0[0] & META != 0
     }
 
+    /// The phase bit, as the driver set it.
     pub fn phase(self) -> bool {
         self.0[0] & PHASE != 0
     }
 
+    /// Whether the packet begins here.
     pub fn is_first(self) -> bool {
         self.0[0] & FIRST != 0
     }
 
+    /// Whether the packet ends here.
     pub fn is_last(self) -> bool {
         self.0[0] & LAST != 0
     }
@@ -92,6 +96,7 @@ pub const L4_TCP: u32 = 12;
 pub const L4_UDP: u32 = 13;
 
 impl Control {
+    /// Reads the packet's first data descriptor.
     pub fn of(descriptor: TxDescriptor) -> Control {
         let [word0, word1, _, word3] = descriptor.0;
         Control {
@@ -161,6 +166,7 @@ pub enum MetaUse {
 }
 
 impl MetaUse {
+    /// Reads a meta descriptor.
     pub fn of(descriptor: TxDescriptor) -> MetaUse {
         let [word0, _, word2, _] = descriptor.0;
         if word0 & META_GIVEN == 0 {
@@ -194,6 +200,7 @@ impl RxDescriptor {
         self.0[1] as u16 // the upper half is reserved
     }
 
+    /// Guest-physical address of the buffer, 48 bits.
     pub fn address(self) -> u64 {
         u64::from(self.0[2]) | u64::from(self.0[3] & 0xffff) << 32
     }

@@ -47,6 +47,7 @@ pub struct Cursor {
 }
 
 impl Source {
+    /// For `depth` entries. Fails if they cannot be there.
     pub fn new(placement: Placement, memory: GuestRam, depth: u16) -> Result<Source, BadRing> {
         let (memory, base, entry_len, llq) = match placement {
             Placement::Host { base } => (memory, base, LEN, None),

@@ -48,8 +48,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// socket whose client brings input and screen.
 #[derive(Debug, Default)]
 pub(super) struct Host {
+    /// Where keys come from.
     pub source: Option<Source>,
+    /// Where output goes.
     pub screen: Option<Output>,
+    /// Where clients come from.
     pub socket: Option<ListeningSocket>,
 }
 
@@ -100,6 +103,7 @@ enum Written {
 }
 
 impl Carrier {
+    /// Takes the terminal later, on its thread. Fails if the host refuses a descriptor.
     pub fn new(
         host: Host,
         line: Arc<Line>,

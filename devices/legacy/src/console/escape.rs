@@ -26,6 +26,7 @@ pub(super) struct Escape {
 }
 
 impl Escape {
+    /// What a key typed means.
     pub fn key(&mut self, byte: u8) -> Key {
         if !std::mem::take(&mut self.begun) {
             self.begun = byte == CTRL_A;

@@ -32,10 +32,12 @@ impl Source {
         Source { file, is_terminal }
     }
 
+    /// A socket's client, already non-blocking.
     pub fn client(stream: UnixStream) -> Source {
         Source { file: File::from(OwnedFd::from(stream)), is_terminal: false }
     }
 
+    /// Whether it is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.is_terminal
     }
@@ -59,6 +61,7 @@ impl Source {
         }
     }
 
+    /// Another descriptor of it. Fails if the host has none left.
     pub fn try_clone_fd(&self) -> io::Result<OwnedFd> {
         self.file.as_fd().try_clone_to_owned()
     }

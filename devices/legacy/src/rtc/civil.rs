@@ -9,13 +9,17 @@ const EPOCH: i64 = 719_468;
 /// A moment in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Civil {
+    /// Of the Gregorian calendar.
     pub year: i64,
     /// From 1.
     pub month: u8,
     /// From 1.
     pub day: u8,
+    /// 0 to 23.
     pub hour: u8,
+    /// 0 to 59.
     pub minute: u8,
+    /// 0 to 59.
     pub second: u8,
     /// Sunday is 1.
     pub weekday: u8,
@@ -96,10 +100,12 @@ impl Civil {
         (back.month == self.month && back.day == self.day).then_some(seconds)
     }
 
+    /// The last two digits of the year.
     pub fn year_of_century(self) -> u8 {
         self.year.rem_euclid(100) as u8
     }
 
+    /// The digits of the year before those.
     pub fn century(self) -> u8 {
         self.year.div_euclid(100) as u8
     }

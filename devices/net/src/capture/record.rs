@@ -12,10 +12,13 @@ pub const WORDS: usize = 5;
 pub struct Seen {
     /// Nanoseconds since 1970.
     pub stamp: u64,
-    /// Bytes of the frame, and bytes of it that were kept.
+    /// Bytes of the frame.
     pub len: u32,
+    /// Bytes of it that were kept.
     pub kept: u32,
+    /// Which way it went.
     pub way: Way,
+    /// What is known of it besides its bytes.
     pub meta: FrameMeta,
 }
 
@@ -28,6 +31,7 @@ const PROTOCOL: u32 = 8;
 const KIND: u32 = 16;
 
 impl Seen {
+    /// In words, to be followed by the bytes kept.
     #[inline]
     pub fn encode(&self) -> [u64; WORDS] {
         let FrameMeta { csum, gso, hash } = self.meta;

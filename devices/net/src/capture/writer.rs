@@ -36,6 +36,7 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Nothing written; `dropped` are the counts of the tees.
     pub fn new(dropped: Vec<Arc<Counter>>) -> Progress {
         Progress {
             frames: Counter::default(),
@@ -50,6 +51,7 @@ impl Progress {
         self.dropped.iter().fold(0, |sum, one| sum.wrapping_add(one.get()))
     }
 
+    /// As it is told; `spec` is what was asked for.
     pub fn state(&self, spec: CaptureSpec) -> CaptureState {
         CaptureState {
             spec,

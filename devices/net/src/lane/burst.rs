@@ -1,8 +1,8 @@
 //! How much a direction does before its guest is shown, and before the turn ends.
 
-/// Frames and bytes per direction and turn; then the other direction, mail and the thread's other
-/// lanes are heard.
+/// Frames per direction and turn; then the other direction, mail and the thread's other lanes are heard.
 pub const BUDGET: usize = 256;
+/// Bytes, likewise.
 pub const BUDGET_BYTES: usize = 1024 * 1024;
 /// Frames and bytes after which finished ones are shown to the guest, so that it works in parallel.
 /// A large TCP frame sent is shown by itself: Linux lets a stream have only about two of them in
@@ -22,10 +22,12 @@ pub struct Burst {
 }
 
 impl Burst {
+    /// Of the guest's sending.
     pub fn outgoing() -> Burst {
         Burst::of(TX_BURST_BYTES)
     }
 
+    /// Of its receiving.
     pub fn incoming() -> Burst {
         Burst::of(RX_BURST_BYTES)
     }

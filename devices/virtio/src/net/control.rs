@@ -35,6 +35,7 @@ const ERR: u8 = VIRTIO_NET_ERR as u8;
 /// What a driver set by commands; lost at reset, kept while the card is stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Which frames the driver wants.
     pub filter: ReceiveFilter,
     /// Queue pairs that the host may use.
     pub pairs: u16,
@@ -72,11 +73,13 @@ impl Settings {
 
 /// What the card and its control queue share.
 pub struct Shared {
+    /// The card's port.
     pub port: NetPort<Tx, Rx>,
     settings: Mutex<Settings>,
 }
 
 impl Shared {
+    /// With the settings of after a reset.
     pub fn new(port: NetPort<Tx, Rx>, mac: MacAddr) -> Shared {
         Shared { port, settings: Mutex::new(Settings::new(mac)) }
     }
@@ -101,6 +104,7 @@ pub struct Control {
 }
 
 impl Control {
+    /// Takes the queue over. Fails if its ring is not in memory.
     pub fn new(
         queue: LiveQueue,
         memory: GuestRam,
@@ -129,6 +133,7 @@ impl Control {
         }
     }
 
+    /// Gives the queue back, to go on later.
     pub fn into_queue(self) -> LiveQueue {
         self.rest.with(self.ring.into_queue())
     }

@@ -45,6 +45,7 @@ struct Chain {
 }
 
 impl Rx {
+    /// Takes the queue over. Fails if its ring is not in memory.
     pub fn new(
         queue: LiveQueue,
         memory: GuestRam,

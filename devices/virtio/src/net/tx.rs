@@ -30,8 +30,11 @@ pub struct Tx {
 
 /// What a [`LiveQueue`] has besides its ring.
 pub(super) struct Rest {
+    /// Number of the queue, from 0.
     pub index: u16,
+    /// Signalled by the guest's notifications.
     pub kick: Arc<vmm_sys_util::eventfd::EventFd>,
+    /// Its vector, if it has one.
     pub irq: Option<Arc<dyn device_core::interrupt::MsiVector>>,
 }
 
@@ -58,6 +61,7 @@ impl Rest {
 }
 
 impl Tx {
+    /// Takes the queue over. Fails if its ring is not in memory.
     pub fn new(
         queue: LiveQueue,
         memory: GuestRam,
@@ -70,6 +74,7 @@ impl Tx {
         Ok(Tx { rest, ring, more, offloads: features::host_offloads(negotiated), notice })
     }
 
+    /// Gives the queue back, to go on later.
     pub fn into_queue(self) -> LiveQueue {
         self.rest.with(self.ring.into_queue())
     }

@@ -26,6 +26,7 @@ pub struct Bulletin {
 }
 
 impl Bulletin {
+    /// Nothing to tell, with the card's vectors.
     pub fn new(vectors: Vec<Arc<dyn MsiVector>>) -> Bulletin {
         Bulletin {
             vectors,
@@ -46,14 +47,17 @@ impl Bulletin {
         self.vector(number).map_or(NO_VECTOR, |_| number)
     }
 
+    /// The vector for configuration changes, or [`NO_VECTOR`].
     pub fn config_vector(&self) -> u16 {
         self.config_vector.load(Ordering::Relaxed)
     }
 
+    /// Sets it; what is no vector of the card becomes [`NO_VECTOR`].
     pub fn set_config_vector(&self, number: u16) {
         self.config_vector.store(self.accepted(number), Ordering::Relaxed);
     }
 
+    /// Changes with the configuration.
     pub fn generation(&self) -> u8 {
         // Pairs with `config_changed`: who sees the new generation sees the new configuration.
         self.generation.load(Ordering::Acquire)

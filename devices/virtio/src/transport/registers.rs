@@ -169,6 +169,7 @@ impl Registers {
             .map(|(index, (queue, &max))| (index, queue, max))
     }
 
+    /// What a register shows.
     pub fn read(&self, register: Register) -> u32 {
         let queue = self.queues.get(usize::from(self.queue_select));
         let of_queue = |value: fn(&QueueRegisters) -> u64| queue.map_or(0, value) as u32;
@@ -198,6 +199,7 @@ impl Registers {
         }
     }
 
+    /// The driver's write, and what it asks of the card.
     pub fn write(&mut self, register: Register, value: u32) -> Asked {
         match register {
             Register::DeviceFeatureSelect => self.device_feature_select = value,

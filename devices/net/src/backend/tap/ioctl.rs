@@ -9,7 +9,9 @@ use libc::{c_char, c_int, c_short, ifreq};
 /// The kernel's name and flags of an open TAP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
+    /// Name of the interface.
     pub name: String,
+    /// IFF_*, as TUNGETIFF tells.
     pub flags: c_int,
 }
 
@@ -96,6 +98,7 @@ pub fn set_steering(tap: &File, program: Option<BorrowedFd<'_>>) -> io::Result<(
 pub struct Interfaces(OwnedFd);
 
 impl Interfaces {
+    /// Fails if the host has no socket left.
     pub fn open() -> io::Result<Interfaces> {
         let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
         // SAFETY: plain numbers; returns a new descriptor or an error.
@@ -115,12 +118,14 @@ impl Interfaces {
         }
     }
 
+    /// Sets IFF_UP besides `flags`, those that it has. Fails without the privilege.
     pub fn bring_up(&self, name: &str, flags: c_int) -> io::Result<()> {
         let mut request = request(name);
         request.ifr_ifru.ifru_flags = (flags | libc::IFF_UP) as c_short;
         self.call(libc::SIOCSIFFLAGS, &mut request)
     }
 
+    /// Its MTU in bytes. Fails if there is no such interface here.
     pub fn mtu(&self, name: &str) -> io::Result<u32> {
         let mut request = request(name);
         self.call(libc::SIOCGIFMTU, &mut request)?;
@@ -129,6 +134,7 @@ impl Interfaces {
         u32::try_from(mtu).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
     }
 
+    /// Sets its MTU in bytes. Fails without the privilege.
     pub fn set_mtu(&self, name: &str, mtu: u16) -> io::Result<()> {
         let mut request = request(name);
         request.ifr_ifru.ifru_mtu = c_int::from(mtu);

@@ -5,15 +5,25 @@
 #[derive(Clone, Copy)]
 pub struct Reg(u8);
 
+/// Results.
 pub const R0: Reg = Reg(0);
+/// First argument of a call.
 pub const R1: Reg = Reg(1);
+/// Second argument.
 pub const R2: Reg = Reg(2);
+/// Third argument.
 pub const R3: Reg = Reg(3);
+/// Fourth argument.
 pub const R4: Reg = Reg(4);
+/// Lasts over calls, as those up to r9.
 pub const R6: Reg = Reg(6);
+/// Lasts over calls.
 pub const R7: Reg = Reg(7);
+/// Lasts over calls.
 pub const R8: Reg = Reg(8);
+/// Lasts over calls.
 pub const R9: Reg = Reg(9);
+/// End of the stack, which grows downwards.
 pub const STACK: Reg = Reg(10);
 
 /// Sizes of loads.
@@ -69,29 +79,35 @@ pub struct Assembler {
 }
 
 impl Assembler {
+    /// A label to be bound later.
     pub fn label(&mut self) -> Label {
         self.labels.push(usize::MAX);
         Label(self.labels.len().wrapping_sub(1))
     }
 
+    /// The label is here.
     pub fn bind(&mut self, label: Label) {
         if let Some(place) = self.labels.get_mut(label.0) {
             *place = self.code.len();
         }
     }
 
+    /// `to = to op imm`.
     pub fn alu(&mut self, op: Alu, to: Reg, imm: i32) {
         self.emit(ALU64 | op as u8, to, Reg(0), 0, imm);
     }
 
+    /// `to = to op from`.
     pub fn alu_reg(&mut self, op: Alu, to: Reg, from: Reg) {
         self.emit(ALU64 | FROM_REGISTER | op as u8, to, from, 0, 0);
     }
 
+    /// `to` = what is at `from + offset`.
     pub fn load(&mut self, size: Size, to: Reg, from: Reg, offset: i16) {
         self.emit(LDX_MEM | size as u8, to, from, offset, 0);
     }
 
+    /// What is at `to + offset` = `value`, 32 bits.
     pub fn store_word(&mut self, to: Reg, offset: i16, value: i32) {
         self.emit(ST_MEM_WORD, to, Reg(0), offset, value);
     }
@@ -102,20 +118,24 @@ impl Assembler {
         self.emit(0, Reg(0), Reg(0), 0, offset);
     }
 
+    /// Goes to the label.
     pub fn jump(&mut self, to: Label) {
         self.jumps.push((self.code.len(), to));
         self.emit(JUMP, Reg(0), Reg(0), 0, 0);
     }
 
+    /// Goes to the label if the condition holds for `reg` and `imm`.
     pub fn jump_if(&mut self, condition: If, reg: Reg, imm: i32, to: Label) {
         self.jumps.push((self.code.len(), to));
         self.emit(JUMP | condition as u8, reg, Reg(0), 0, imm);
     }
 
+    /// Calls one of the kernel's helpers by its number.
     pub fn call(&mut self, helper: i32) {
         self.emit(CALL, Reg(0), Reg(0), 0, helper);
     }
 
+    /// Ends; the result is in r0.
     pub fn exit(&mut self) {
         self.emit(EXIT, Reg(0), Reg(0), 0, 0);
     }

@@ -15,23 +15,35 @@ use super::super::table::MAX_ENTRIES;
 use super::super::toeplitz::MAX_INPUT;
 use super::Hasher;
 
-/// Where in a selector: the place of each field's first row in bytes from row 0, or [`UNSELECTED`].
+/// Where in a selector, in bytes: the place of each field's first row in bytes from row 0, or
+/// [`UNSELECTED`]. The source address.
 pub const SOURCE: i16 = 0;
+/// The destination address.
 pub const DESTINATION: i16 = 4;
+/// The source port.
 pub const SOURCE_PORT: i16 = 8;
+/// The destination port.
 pub const DESTINATION_PORT: i16 = 12;
 /// Whether there is a field at all.
 pub const HASHED: i16 = 16;
+/// Bytes of a selector.
 pub const SELECTOR: usize = 32;
+/// The place of a field that is not hashed.
 pub const UNSELECTED: u32 = u32::MAX;
 
-/// Offsets within a set.
+/// Offsets within a set, in bytes: a selector for each protocol.
 pub const SELECTORS: usize = 0;
+/// The hash of no input.
 pub const INITIAL: usize = SELECTORS + SELECTOR * Protocol::COUNT;
+/// What of a hash is the table's index.
 pub const MASK: usize = INITIAL + 4;
+/// The lane for frames without a hash.
 pub const UNHASHED: usize = INITIAL + 8;
+/// The table.
 pub const BUCKETS: usize = INITIAL + 32;
+/// The rows of the hash.
 pub const ROWS: usize = BUCKETS + 4 * MAX_ENTRIES;
+/// Bytes of a row.
 pub const ROW: usize = 256 * 4;
 /// Bytes of a set, on cache lines of its own.
 pub const SET: usize = (ROWS + ROW * MAX_INPUT).next_multiple_of(64);
@@ -49,6 +61,7 @@ pub fn offset(index: usize) -> usize {
 pub struct Rules(Vec<u32>);
 
 impl Rules {
+    /// As `hasher` says.
     pub fn of(hasher: &Hasher) -> Rules {
         let mut rules = Rules(vec![0; SET / 4]);
         let rss = hasher.rss();
@@ -66,6 +79,7 @@ impl Rules {
         rules
     }
 
+    /// The words of the set, as the program reads them.
     pub fn words(&self) -> &[u32] {
         &self.0
     }
