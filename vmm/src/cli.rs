@@ -171,7 +171,8 @@ pub(crate) struct Plan {
 }
 
 impl Args {
-    /// Parses `args`, of which the first is the program's name.
+    /// Parses `args`, of which the first is the program's name. Fails with what is to be printed: what
+    /// is wrong with them, or the help that was asked for.
     pub fn parse_from_args(
         args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Args, clap::Error> {

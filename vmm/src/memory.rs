@@ -71,7 +71,7 @@ const HUGE_PAGE: usize = 2 << 20;
 
 /// Maps RAM of `bytes` bytes, below and above the PCI hole. Pages come when they are touched, huge
 /// ones where the host has them; those of the pool are set aside now. It stays mapped until
-/// [`release`].
+/// [`release`]. Fails if the host has not that much memory, or not so many pages in its pool.
 pub fn map(bytes: u64, pages: Pages) -> io::Result<GuestRam> {
     let regions = arch::layout::ram_regions(bytes)
         .into_iter()

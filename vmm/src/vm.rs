@@ -51,7 +51,8 @@ impl Vm {
         self.state
     }
 
-    /// Lets devices and vCPUs go on where they stopped. Devices are born started.
+    /// Lets devices and vCPUs go on where they stopped. Devices are born started. Fails in a state that
+    /// does not allow it.
     pub fn resume(&mut self) -> Result<(), NotAllowed> {
         let after = self.state.after(Event::Resume)?;
         match self.reading.take() {
@@ -67,7 +68,8 @@ impl Vm {
     }
 
     /// Brings vCPUs out of the guest, each behind its last access, then rings of devices home.
-    /// Afterwards nothing of the machine touches its memory until [`Vm::resume`].
+    /// Afterwards nothing of the machine touches its memory until [`Vm::resume`]. Fails in a state that
+    /// does not allow it.
     pub fn pause(&mut self) -> Result<(), NotAllowed> {
         self.state = self.state.after(Event::Pause)?;
         self.rest();

@@ -97,7 +97,8 @@ impl InputFile {
         }
     }
 
-    /// Fills `buffer` from `offset` as far as the file goes; returns how many bytes that were.
+    /// Fills `buffer` from `offset` as far as the file goes; returns how many bytes that were. Fails if
+    /// the host cannot read them.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, FileError> {
         // Offsets from hostile headers may be beyond what the system call takes.
         if offset >= self.len {

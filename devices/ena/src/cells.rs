@@ -20,7 +20,7 @@ impl Cells {
         Cells(window)
     }
 
-    /// Shows them to the guest from `at` on, and nowhere else.
+    /// Shows them to the guest from `at` on, and nowhere else. Fails if the host refuses.
     pub fn place(&self, at: Option<u64>) -> io::Result<()> {
         self.0.place(at)
     }

@@ -26,7 +26,8 @@ pub struct Doorbells {
 }
 
 impl Doorbells {
-    /// For `pairs` queues of each direction, whose vectors are behind the first of `msi`.
+    /// For `pairs` queues of each direction, whose vectors are behind the first of `msi`. Fails if the
+    /// host has no descriptors or memory left.
     pub fn new(
         pairs: u16,
         msi: &Arc<dyn MsiSet>,

@@ -35,8 +35,10 @@ pub struct PutOff {
     pub until: Option<Instant>,
 }
 
-/// A ring of frames from the guest. Tokens are given back in the order they were taken. After a
-/// [`GuestFault`] the lane takes no more frames from the ring, and says so by [`TxRing::broken`].
+/// A ring of frames from the guest. Tokens are given back in the order they were taken.
+///
+/// A call fails once it finds that the guest broke the ring's format; then the lane takes no more frames
+/// from it, and says so by [`TxRing::broken`].
 pub trait TxRing: Send + 'static {
     /// Takes the next frame: checks its descriptors, reads each once, fills `frame`.
     fn next(&mut self, frame: &mut TxFrame) -> Result<Next, GuestFault>;
@@ -74,8 +76,10 @@ pub trait TxRing: Send + 'static {
     fn kick(&self) -> BorrowedFd<'_>;
 }
 
-/// A ring of buffers for frames to the guest. After a [`GuestFault`] the lane puts no more frames
-/// into the ring, and says so by [`RxRing::broken`].
+/// A ring of buffers for frames to the guest.
+///
+/// A call fails once it finds that the guest broke the ring's format; then the lane puts no more frames
+/// into it, and says so by [`RxRing::broken`].
 pub trait RxRing: Send + 'static {
     /// The card has no word for what is left to be done on a frame: checksums are complete, and it is
     /// told what was found of them ([`crate::stage::finish`]); large frames come in the pieces of a

@@ -68,7 +68,7 @@ impl CapabilityList {
     }
 
     /// Adds MSI-X with `count` vectors, whose table is at 0 of BAR `bar` and whose pending bits
-    /// are at `pending` of it.
+    /// are at `pending` of it. Fails if there is no room left.
     pub fn add_msix(
         &mut self,
         space: &mut ConfigSpace,
@@ -86,7 +86,7 @@ impl CapabilityList {
         Ok(())
     }
 
-    /// Adds PCI Express with function level reset.
+    /// Adds PCI Express with function level reset. Fails if there is no room left.
     pub fn add_pci_express(&mut self, space: &mut ConfigSpace) -> Result<(), NoRoom> {
         let at = self.add(space, ID_PCI_EXPRESS, PCIE_LEN)?;
         space.put(at.wrapping_add(PCIE_FLAGS), Width::B2, PCIE_FLAGS_VALUE);
@@ -98,7 +98,7 @@ impl CapabilityList {
         Ok(())
     }
 
-    /// Adds one that the card brought along.
+    /// Adds one that the card brought along. Fails if there is no room left.
     pub fn add_own(
         &mut self,
         space: &mut ConfigSpace,

@@ -13,7 +13,7 @@ use kvm_ioctls::{Error, VmFd};
 const CHIPS: [(u32, u8); 2] = [(KVM_IRQCHIP_PIC_MASTER, 0x08), (KVM_IRQCHIP_PIC_SLAVE, 0x70)];
 const ALL_MASKED: u8 = 0xff;
 
-/// Closes every line of both.
+/// Closes every line of both. Fails if KVM refuses.
 pub fn close(vm: &VmFd) -> Result<(), Error> {
     for (chip_id, first_vector) in CHIPS {
         let mut chip = kvm_irqchip { chip_id, ..Default::default() };

@@ -64,7 +64,7 @@ impl Vcpu {
         Ok(Vcpu { fd: vm.create_vcpu(index.into())? })
     }
 
-    /// Sets what every vCPU starts with.
+    /// Sets what every vCPU starts with. Fails if KVM refuses.
     pub fn init(&self, cpuid: &CpuId) -> io::Result<()> {
         self.fd.set_cpuid2(cpuid)?;
         let entries = arch::msr::boot_msrs();
@@ -81,7 +81,7 @@ impl Vcpu {
         Ok(self.fd.set_lapic(&lapic)?)
     }
 
-    /// Sets the registers of the boot CPU.
+    /// Sets the registers of the boot CPU. Fails if KVM refuses.
     pub fn boot(&self, entry: &arch::boot::Entry) -> io::Result<()> {
         let current = self.fd.get_sregs()?;
         self.fd.set_sregs(&arch::regs::special(&current, entry))?;

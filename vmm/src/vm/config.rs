@@ -49,7 +49,8 @@ impl Config {
         Ok(())
     }
 
-    /// Opens the files, to see whether a machine could boot from them, and closes them again.
+    /// Opens the files, to see whether a machine could boot from them, and closes them again. Fails,
+    /// with nothing changed, if it could not.
     pub fn set_boot(&mut self, boot: BootSpec) -> Result<(), BootError> {
         Kernel::open(&boot.kernel)?;
         boot.initrd.as_deref().map(Initrd::open).transpose()?;
@@ -58,7 +59,8 @@ impl Config {
         Ok(())
     }
 
-    /// Adds a card, or replaces the one with the same id.
+    /// Adds a card, or replaces the one with the same id. Fails, with nothing changed, if the card
+    /// cannot be, or not beside the others.
     pub fn set_nic(&mut self, nic: NicSpec) -> Result<(), SettingError> {
         nic.validate().map_err(|why| SettingError::Card { id: nic.id.clone(), why })?;
         for other in self.nics.iter().filter(|other| other.id != nic.id) {

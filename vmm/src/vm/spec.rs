@@ -31,7 +31,7 @@ impl Default for MachineSpec {
 }
 
 impl MachineSpec {
-    /// Checks every field by itself and against the others.
+    /// Checks every field by itself and against the others. Fails with what is found wrong first.
     pub fn validate(&self) -> Result<(), SettingError> {
         if !(1..=MAX_CPUS).contains(&self.cpus) {
             return Err(SettingError::Cpus(self.cpus));

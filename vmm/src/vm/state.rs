@@ -49,7 +49,7 @@ impl fmt::Display for State {
 }
 
 impl State {
-    /// The state after `event`.
+    /// The state after `event`. Fails where the table has none.
     pub fn after(self, event: Event) -> Result<State, NotAllowed> {
         use Event::*;
         use State::*;

@@ -19,7 +19,8 @@ pub fn read<const N: usize>(
     Ok(bytes)
 }
 
-/// Writes `bytes`, as many as the buffer holds; all of that is RAM, or nothing is written.
+/// Writes `bytes`, as many as the buffer holds; unless all of that is RAM nothing is written, and it is
+/// an illegal parameter.
 pub fn write(buffer: ControlBuffer, bytes: &[u8], memory: &GuestRam) -> Result<(), Refusal> {
     let len = bytes.len().min(buffer.len as usize);
     let (fits, _) = bytes.split_at_checked(len).unwrap_or((bytes, &[]));

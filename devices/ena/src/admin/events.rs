@@ -201,7 +201,8 @@ impl EventQueue {
         self.groups & group != 0 && !self.abandoned && self.free() > 0
     }
 
-    /// Posts all that is due and has room, keep-alives aside; whether there was anything.
+    /// Posts all that is due and has room, keep-alives aside; whether there was anything. Fails if the
+    /// ring is not in RAM.
     pub fn post(&mut self, link_up: bool, now: Instant, memory: &GuestRam) -> Result<bool, NoRam> {
         let before = self.produced;
         if self.link_due && self.may_post(group::LINK_CHANGE) {
@@ -230,7 +231,7 @@ impl EventQueue {
         true
     }
 
-    /// Posts a keep-alive, if there is room; whether there was.
+    /// Posts a keep-alive, if there is room; whether there was. Fails if the ring is not in RAM.
     pub fn keep_alive(
         &mut self,
         drops: Drops,

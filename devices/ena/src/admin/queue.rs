@@ -23,7 +23,8 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// The ring that a CAPS register asks for: `None` for values that disable it (2.2).
+    /// The ring that a CAPS register asks for: `None` for values that disable it (2.2). Fails if it is
+    /// not all in RAM, or not aligned to 8.
     pub fn latch(base: u64, caps: u32, memory: &GuestRam) -> Result<Option<Ring>, NoRam> {
         let (depth, entry) = (caps as u16, u64::from(caps >> 16));
         if entry != ENTRY || !depth.is_power_of_two() || !(2..=MAX_DEPTH).contains(&depth) {
@@ -50,7 +51,7 @@ impl Ring {
         phase_at(counter, self.depth)
     }
 
-    /// The entry at `counter`, read once.
+    /// The entry at `counter`, read once. Fails if it is not in RAM.
     pub fn read(&self, counter: u16, memory: &GuestRam) -> Result<[u32; 16], NoRam> {
         let mut bytes = [0; ENTRY as usize];
         memory.read_slice(&mut bytes, GuestAddress(self.at(counter))).map_err(|_| NoRam)?;
@@ -141,7 +142,8 @@ impl AdminQueue {
         self.produced
     }
 
-    /// Takes the next command.
+    /// Takes the next command. Fails if the doorbell is further ahead than the ring is long, or the
+    /// entry is not in RAM.
     pub fn next(&mut self, memory: &GuestRam) -> Result<Next, Unusable> {
         let (Some(ring), Some(_)) = (self.commands, self.answers) else { return Ok(Next::Nothing) };
         let ahead = self.doorbell.wrapping_sub(self.consumed);
@@ -157,7 +159,8 @@ impl AdminQueue {
         Ok(Next::Command(command, in_phase))
     }
 
-    /// Writes the answer to the command with this id: a status, and what it says besides.
+    /// Writes the answer to the command with this id: a status, and what it says besides. Fails if the
+    /// entry is not in RAM.
     pub fn answer(
         &mut self,
         id: u16,

@@ -76,7 +76,8 @@ enum Interrupt {
 }
 
 impl Completions {
-    /// Of a submission queue of this direction.
+    /// Of a submission queue of this direction. Fails if its entries do not go with that, or the ring
+    /// cannot be.
     pub fn new(
         config: CqConfig,
         direction: Direction,
@@ -106,7 +107,7 @@ impl Completions {
     }
 
     /// A packet has been sent (specification 7.4). `head` is the submission queue's counter after
-    /// it.
+    /// it. Fails if the entry is not in memory.
     pub fn push_tx(&mut self, id: u16, status: u8, head: u16) -> Result<(), GuestFault> {
         let at = self.next_entry();
         let low = u32::from(id) | u32::from(status) << 16 | self.phase();
@@ -122,7 +123,7 @@ impl Completions {
     }
 
     /// A buffer has been filled (specification 7.10): the words of its entry, without the phase,
-    /// and its address.
+    /// and its address. Fails if the entry is not in memory.
     pub fn push_rx(&mut self, words: [u32; 4], address: u64) -> Result<(), GuestFault> {
         let at = self.next_entry();
         let [first, second, third, fourth] = words.map(u64::from);

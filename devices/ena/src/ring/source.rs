@@ -69,7 +69,8 @@ impl Source {
         Cursor { head, left: tail.wrapping_sub(head) }
     }
 
-    /// The packet's next descriptor; `None` if the rest of the packet is not there yet.
+    /// The packet's next descriptor; `None` if the rest of the packet is not there yet. Fails if it is
+    /// not in memory, or has the wrong phase.
     pub fn next(&mut self, cursor: &mut Cursor) -> Result<Option<TxDescriptor>, GuestFault> {
         let Some(entry) = &mut self.llq else {
             let Some(index) = cursor.step(self.depth) else { return Ok(None) };
@@ -89,6 +90,7 @@ impl Source {
     }
 
     /// The packet's first `len` bytes, if they are pushed with its descriptors and not in a buffer.
+    /// Fails if so many have no room there.
     pub fn header(&self, len: u8) -> Result<&[u8], GuestFault> {
         match &self.llq {
             Some(entry) => entry.header(len).ok_or(LONG_HEADER),

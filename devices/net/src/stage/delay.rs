@@ -115,7 +115,7 @@ impl Stopwatch {
     }
 }
 
-/// Publishes what was sent; whether that interrupted.
+/// Publishes what was sent; whether that interrupted. Fails as the publication does.
 #[inline]
 pub fn show_sent<T: TxRing>(
     watch: &mut Option<Box<Stopwatch>>,
@@ -133,7 +133,7 @@ pub fn show_sent<T: TxRing>(
     Ok(fired)
 }
 
-/// Publishes what was received; whether that interrupted.
+/// Publishes what was received; whether that interrupted. Fails as the publication does.
 #[inline]
 pub fn show_received<R: RxRing>(
     watch: &mut Option<Box<Stopwatch>>,

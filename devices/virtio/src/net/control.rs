@@ -59,7 +59,8 @@ impl Settings {
         }
     }
 
-    /// Makes the port spread frames, and find hashes for a driver that has `features`.
+    /// Makes the port spread frames, and find hashes for a driver that has `features`. Fails if the host
+    /// refuses to turn a queue on or off.
     pub fn spread(&self, port: &NetPort<Tx, Rx>, features: u64) -> io::Result<()> {
         port.steer(self.rss.clone());
         if self.rss.is_none() {

@@ -1,4 +1,4 @@
-//! The ioctls of TAPs and interfaces, as safe functions.
+//! The ioctls of TAPs and interfaces, as safe functions. Each fails as its system call does.
 
 use std::fs::File;
 use std::io;

@@ -53,7 +53,7 @@ pub struct Map {
 unsafe impl Send for Map {}
 
 impl Map {
-    /// An array of `bytes` bytes of zeros, a multiple of 4.
+    /// An array of `bytes` bytes of zeros, a multiple of 4. Fails as the system calls do.
     pub fn array(bytes: usize) -> io::Result<Map> {
         let attr = MapCreate {
             map_type: MAP_TYPE_ARRAY,
@@ -103,7 +103,8 @@ impl AsFd for Map {
 pub struct Program(OwnedFd);
 
 impl Program {
-    /// Loads a program that gets a frame and returns a number.
+    /// Loads a program that gets a frame and returns a number. Fails as the system call does, such as
+    /// without the privilege.
     pub fn socket_filter(code: &[u64]) -> io::Result<Program> {
         let license = c"Apache-2.0";
         let attr = ProgLoad {
