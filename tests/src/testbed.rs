@@ -33,6 +33,10 @@ const ALIVE: &str = ".testbed-alive";
 /// Time without a sign of life after which a testbed has hung: an emulated one does now and then.
 const SILENCE: Duration = Duration::from_secs(90);
 
+/// The CPU that QEMU emulates, without what costs an emulator more than a CPU: a fifth level of page tables
+/// to walk at each miss, and strings that are moved a byte at a time. Guests boot in half the time.
+const EMULATED_CPU: &str = "max,+svm,+npt,-la57,-erms";
+
 /// Environment that means something to tests and tools, and so comes along.
 const ENVIRONMENT: [&str; 10] = [
     "PATH",
@@ -196,7 +200,7 @@ impl Testbed {
     fn machine(&self) -> Vec<String> {
         let accel: &[&str] = match host::no_hardware_kvm() {
             None => &["-accel", "kvm", "-cpu", "host"],
-            Some(_) => &["-accel", "tcg,thread=multi", "-cpu", "max,+svm,+npt"],
+            Some(_) => &["-accel", "tcg,thread=multi", "-cpu", EMULATED_CPU],
         };
         let fixed = ["-machine", "q35", "-nodefaults", "-display", "none", "-no-reboot"];
         let size = [
