@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::host::PATIENCE;
 use crate::process::Owned;
-
-/// How long an answer may take, where the host emulates its CPU and others run too.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]

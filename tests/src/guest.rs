@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::console::{Console, find, plain};
+use crate::host::PATIENCE;
 use crate::initramfs::Archive;
 use crate::kernel::{Kernel, Release};
 use crate::{dpdk, libraries};
@@ -184,12 +185,12 @@ impl Shell {
             .context("cannot write to the guest's console")
     }
 
-    /// Output of a line that must succeed, within 60 s.
+    /// Output of a line that must succeed.
     pub fn sh(&mut self, line: &str) -> Result<String> {
-        self.sh_within(line, Duration::from_secs(60))
+        self.sh_within(line, PATIENCE)
     }
 
-    /// Output of a line that must succeed.
+    /// Output of a line that must succeed, and may take its time.
     pub fn sh_within(&mut self, line: &str, limit: Duration) -> Result<String> {
         let ran = self.run(line, limit)?;
         if ran.status != 0 {

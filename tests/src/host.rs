@@ -2,6 +2,11 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long any one step of a test may take where the host emulates its CPU and others run beside it: far
+/// longer than it ever does, so that only what hangs is given up.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Set in the testbed, for the command that runs there.
 pub const IN_TESTBED: &str = "VMM_IN_TESTBED";

@@ -52,7 +52,7 @@ impl Hypervisor {
 pub const USUAL_MEMORY_MIB: u32 = 256;
 
 /// Time a guest gets to user space when the host emulates its CPU and others run too.
-pub const BOOT: Duration = Duration::from_secs(120);
+pub const BOOT: Duration = Duration::from_secs(300);
 
 /// What a card is to its guest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -419,7 +419,7 @@ impl Running {
             (None, Some(signal)) => format!("signal {signal}"),
             (None, None) => "an unknown status".to_owned(),
         };
-        let errors = self.errors.wait_for_end(Duration::from_secs(10))?;
+        let errors = self.errors.wait_for_end(host::PATIENCE)?;
         let console = crate::console::last_lines(&self.console.text(), 20);
         bail!(
             "ended with {how}, not {code}; standard error:\n{errors}\nend of the console:\n{console}"

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::host::PATIENCE;
+
 const CHUNK: usize = 64 << 10;
 
 /// A pseudo-random stream that only its seed decides (splitmix64).
@@ -50,7 +52,7 @@ fn connect(to: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
 
 /// Sends `bytes` of the stream `seed` to a receiver.
 pub fn send(to: SocketAddr, bytes: u64, seed: u64) -> io::Result<Sum> {
-    let mut connection = connect(to, Duration::from_secs(20))?;
+    let mut connection = connect(to, PATIENCE)?;
     let (mut stream, mut hash) = (Stream(seed), Xxh3::new());
     let mut chunk = vec![0; CHUNK];
     let mut left = bytes;

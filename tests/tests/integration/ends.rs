@@ -1,8 +1,6 @@
 //! How a machine ends: by the guest, by a signal, by a crash; each with its exit code and its line.
 //! Most other tests end by `poweroff`, with exit code 0.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use tests::guest::USER_SPACE_REACHED;
@@ -46,7 +44,7 @@ fn deaf(signal: Signal, code: i32) -> Result<()> {
         machine(Release::Guest6_1)?.argument("--grace").argument("2").boot(None)?;
     shell.sh("killall acpid")?;
     running.signal(signal)?;
-    running.expect_exit(code, Duration::from_secs(30))?;
+    running.expect_exit(code, OFF)?;
     one_error_line(&running.errors.text())
 }
 
@@ -55,7 +53,7 @@ fn too_early() -> Result<()> {
         talkative(Release::Guest6_1)?.argument("--grace").argument("1").start(None)?;
     running.console.wait_for(0, "Linux version", BOOT)?;
     running.signal(Signal::SIGTERM)?;
-    running.expect_exit(143, Duration::from_secs(30))?;
+    running.expect_exit(143, OFF)?;
     ensure!(
         !running.console.text().contains(USER_SPACE_REACHED),
         "the guest was faster than this test"

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tests::console::Console;
@@ -20,8 +19,6 @@ use crate::scenario::Scenario;
 
 /// What the guest's shell says before it is typed to.
 const PROMPT: &str = "/ # ";
-
-const MINUTE: Duration = Duration::from_secs(60);
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![
@@ -91,10 +88,10 @@ fn first_machine() -> Result<()> {
         heard = console.wait_for(heard, PROMPT, BOOT)?;
         writeln!(input, "{typed}")?;
     }
-    let status = vmm.wait(MINUTE)?.context("the machine did not power off")?;
+    let status = vmm.wait(host::PATIENCE)?.context("the machine did not power off")?;
     ensure!(status.success(), "vmm ended with {status}");
     // Busybox asks the terminal where its cursor is.
-    let text = console.wait_for_end(MINUTE)?.replace("\x1b[6n", "");
+    let text = console.wait_for_end(host::PATIENCE)?.replace("\x1b[6n", "");
     let lines: Vec<_> = text.lines().map(str::trim_end).collect();
     ensure!(session::matches(&boot.expected, &lines), "it went otherwise:\n{text}");
     Ok(())

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tests::guest::our_tool;
+use tests::host::PATIENCE;
 use tests::initramfs::busybox_file;
 use tests::kernel::Release;
 use tests::machine::Model;
@@ -31,7 +32,7 @@ pub fn scenarios() -> Vec<Scenario> {
 }
 
 /// Time a ping may take to get through, however busy the host is.
-pub const ANSWER: Duration = Duration::from_secs(60);
+pub const ANSWER: Duration = PATIENCE;
 
 /// Bytes that go each way where much is to go.
 pub fn much() -> u64 {
@@ -113,7 +114,7 @@ impl Wired {
 
     /// Sends streams both ways at once, over both versions of IP, and runs a line of shell when they flow.
     pub fn streams_during(&mut self, bytes: u64, line: &str) -> Result<()> {
-        let limit = Duration::from_secs(120 + bytes / 100_000);
+        let limit = PATIENCE + Duration::from_secs(bytes / 100_000);
         let tap = self.tap.clone();
         let (host, guest) = (socket(&tap.host_ipv6, 5001), socket(&tap.guest_ipv4, 5002));
         let count = bytes.to_string();

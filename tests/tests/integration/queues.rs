@@ -1,7 +1,5 @@
 //! Several queue pairs: each has its interrupts, and traffic goes over each.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use tests::guest::Shell;
 use tests::kernel::Release;
@@ -71,7 +69,7 @@ fn every_queue(release: Release, pairs: u16) -> Result<()> {
     for pair in 0..pairs {
         let shell = &mut guest.shell;
         let before = before[usize::from(pair)];
-        eventually(&format!("interrupts of input queue {pair}"), Duration::from_secs(30), || {
+        eventually(&format!("interrupts of input queue {pair}"), ANSWER, || {
             Ok(interrupts(shell, "input", pair)? > before)
         })?;
     }

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use libtest_mimic::{Completion, Failed, Trial};
 use tests::console::last_lines;
 use tests::guest::{Shell, Tool};
+use tests::host::PATIENCE;
 use tests::kernel::Release;
 use tests::machine::{BOOT, Hypervisor, Machine, Model, Running};
 use tests::net::{Network, Tap};
@@ -96,7 +97,7 @@ impl Wired {
 }
 
 /// Time a guest may take to power off.
-pub const OFF: Duration = Duration::from_secs(60);
+pub const OFF: Duration = PATIENCE;
 
 /// What no kernel says of a healthy machine, and no driver of a healthy card.
 pub const COMPLAINTS: &[&str] = &[
@@ -128,8 +129,8 @@ pub const COMPLAINTS: &[&str] = &[
     "issue with committing",
 ];
 
-/// Checks that the guest's kernel had no complaint, powers off, and checks the exit code.
-pub fn finish(running: &mut Running, shell: &mut Shell) -> Result<()> {
+/// Checks that the guest's kernel had no complaint.
+pub fn is_healthy(shell: &mut Shell) -> Result<()> {
     let complaints = shell.run(&format!("dmesg | grep -E '{}'", COMPLAINTS.join("|")), BOOT)?;
     if complaints.status == 0 {
         let log = shell.run("dmesg", BOOT)?;
@@ -139,6 +140,12 @@ pub fn finish(running: &mut Running, shell: &mut Shell) -> Result<()> {
             last_lines(&log.output, 30)
         );
     }
+    Ok(())
+}
+
+/// Checks that the guest's kernel had no complaint, powers off, and checks the exit code.
+pub fn finish(running: &mut Running, shell: &mut Shell) -> Result<()> {
+    is_healthy(shell)?;
     shell.send("poweroff -f")?;
     running.expect_exit(0, OFF)
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
@@ -48,7 +47,7 @@ fn socket() -> Result<()> {
         .argument("--serial")
         .argument(format!("socket={}", path.display()))
         .start(None)?;
-    eventually("the socket", Duration::from_secs(30), || Ok(path.exists()))?;
+    eventually("the socket", BOOT, || Ok(path.exists()))?;
 
     let first = UnixStream::connect(&path).context("cannot connect")?;
     let mut shell = Shell::start(

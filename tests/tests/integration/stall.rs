@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use tests::host::PATIENCE;
 use tests::kernel::Release;
 use tests::machine::Model;
 
@@ -55,7 +55,7 @@ impl Freezer {
     fn set(&self, frozen: bool) -> Result<()> {
         fs::write(self.threads.join("cgroup.freeze"), if frozen { "1" } else { "0" })?;
         let wanted = format!("frozen {}", u8::from(frozen));
-        eventually(&wanted, Duration::from_secs(10), || {
+        eventually(&wanted, PATIENCE, || {
             Ok(fs::read_to_string(self.threads.join("cgroup.events"))?.contains(&wanted))
         })
     }
