@@ -36,17 +36,6 @@ const SAFE_BUT: &[(&str, &[&str])] =
 /// Where code may depend on the processor's architecture.
 const ARCHITECTURES: &[&str] = &["arch/src/lib.rs", "vmm/src/kvm.rs", "vmm/src/kvm/"];
 
-/// Imports that close a knot of files still to be untied, by package: who imports whom, and why so far.
-const STILL_KNOTTED: &[(&str, &str, &str, &str)] = &[
-    (
-        "vmm",
-        "action.rs",
-        "dialect/machine.rs",
-        "an action carries the patch as the dialect reads it",
-    ),
-    ("vmm", "vm/nic.rs", "dialect/network.rs", "a limit is patched as the dialect reads it"),
-];
-
 /// Code lines a file may have without saying why it has more.
 const MOST_LINES: usize = 800;
 
@@ -160,10 +149,7 @@ fn no_files_of_a_crate_import_each_other() {
         for source in sources.iter().filter(|source| !source.path.ends_with("_test.rs")) {
             files.add(&source.path, &source.text);
         }
-        let known = STILL_KNOTTED.iter().filter(|(name, ..)| *name == package.name);
-        let known: Vec<_> = known.map(|(_, from, to, _)| (*from, *to)).collect();
-        let knots = files.knots(&known);
-        offenders.extend(knots.iter().map(|knot| format!("{}: {knot}", package.name)));
+        offenders.extend(files.knots().iter().map(|knot| format!("{}: {knot}", package.name)));
     }
     nobody("files that import each other; what both share belongs below both", offenders);
 }

@@ -10,13 +10,13 @@ use devices::legacy::{ConsoleSpec, KeyboardNotReady};
 use devices::net::spec::NicSpec;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-use crate::dialect::machine::MachinePatch;
 use crate::observe::logger::{LogError, LogSpec};
 use crate::observe::metrics::Figures;
 use crate::observe::output::OutputError;
 use crate::vm::build::{BootError, BuildError};
 use crate::vm::config::Config;
 use crate::vm::nic::{NicAsk, NicError, NicReply};
+use crate::vm::patch::MachinePatch;
 use crate::vm::spec::{BootSpec, MachineSpec, SettingError};
 use crate::vm::state::State;
 use crate::words::Setting;

@@ -4,9 +4,10 @@ use devices::net::spec::{BackendSpec, Fault, Key, Model, NicSpec, Rehearsal, Spe
 use devices::net::stage::limiter::Allowed;
 use proptest::prelude::*;
 
-use super::machine::{BootSource, MachineConfig, MachinePatch, MachinePatchBody};
+use super::machine::{BootSource, MachineConfig, MachinePatchBody};
 use super::network::{NetworkInterface, NetworkInterfacePatch};
 use super::*;
+use crate::vm::patch::MachinePatch;
 use crate::vm::spec::MachineSpec;
 
 fn nic(text: &str) -> Result<NicSpec, BodyError> {

@@ -6,6 +6,7 @@ pub mod boot_timer;
 pub mod build;
 pub mod config;
 pub mod nic;
+pub mod patch;
 pub mod spec;
 pub mod state;
 

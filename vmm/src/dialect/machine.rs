@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BodyError, bad};
 use crate::memory::{Pages, Size};
+use crate::vm::patch::MachinePatch;
 use crate::vm::spec::{BootSpec, MachineSpec};
 
 /// What the machine boots.
@@ -111,24 +112,6 @@ pub struct MachinePatchBody {
     /// `None`: the guest sees the host's CPU.
     #[serde(default)]
     pub cpu_template: Option<String>,
-}
-
-/// What to change of a [`MachineSpec`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MachinePatch {
-    pub cpus: Option<u8>,
-    pub memory: Option<Size>,
-    pub pages: Option<Pages>,
-}
-
-impl MachinePatch {
-    pub fn apply(&self, machine: &MachineSpec) -> MachineSpec {
-        MachineSpec {
-            cpus: self.cpus.unwrap_or(machine.cpus),
-            memory: self.memory.unwrap_or(machine.memory),
-            pages: self.pages.unwrap_or(machine.pages),
-        }
-    }
 }
 
 impl TryFrom<MachineConfig> for MachineSpec {

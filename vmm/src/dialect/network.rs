@@ -8,6 +8,7 @@ use devices::net::stage::limiter::Allowed;
 use serde::{Deserialize, Serialize};
 
 use super::{BodyError, bad};
+use crate::vm::patch::LimitPatch;
 
 /// A network card.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -154,50 +155,29 @@ pub struct PlannedFault {
     after_s: u32,
 }
 
-/// What to change of a card's limits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LimitPatch {
-    /// Replaces them all, before the others.
-    pub all: Option<Allowed>,
-    /// The inner `None` is no limit.
-    pub bw_in: Option<Option<u64>>,
-    pub bw_out: Option<Option<u64>>,
-}
-
-impl LimitPatch {
-    pub fn apply(&self, limits: &Allowed) -> Allowed {
-        let limits = self.all.unwrap_or(*limits);
-        Allowed {
-            bw_in: self.bw_in.unwrap_or(limits.bw_in),
-            bw_out: self.bw_out.unwrap_or(limits.bw_out),
-            ..limits
+/// What limiters and allowances together say to change, checked against each other.
+fn limit_patch(
+    rx: Option<RateLimiter>,
+    tx: Option<RateLimiter>,
+    allowances: Option<Allowed>,
+) -> Result<LimitPatch, BodyError> {
+    if let Some(allowed) = &allowances {
+        check_allowances(allowed)?;
+    }
+    let given = |limit: fn(&Allowed) -> Option<u64>| allowances.as_ref().and_then(limit);
+    for (limiter, field, twin, allowance) in [
+        (rx, "rx_rate_limiter", "allowances.bw_in", given(|allowed| allowed.bw_in)),
+        (tx, "tx_rate_limiter", "allowances.bw_out", given(|allowed| allowed.bw_out)),
+    ] {
+        if limiter.is_some_and(|limiter| limiter.bandwidth.is_some()) && allowance.is_some() {
+            return Err(bad(field, format!("{twin} says the same; give one of them")));
         }
     }
-
-    /// Both ways of saying it, checked against each other.
-    fn of(
-        rx: Option<RateLimiter>,
-        tx: Option<RateLimiter>,
-        allowances: Option<Allowed>,
-    ) -> Result<LimitPatch, BodyError> {
-        if let Some(allowed) = &allowances {
-            check_allowances(allowed)?;
-        }
-        let given = |limit: fn(&Allowed) -> Option<u64>| allowances.as_ref().and_then(limit);
-        for (limiter, field, twin, allowance) in [
-            (rx, "rx_rate_limiter", "allowances.bw_in", given(|allowed| allowed.bw_in)),
-            (tx, "tx_rate_limiter", "allowances.bw_out", given(|allowed| allowed.bw_out)),
-        ] {
-            if limiter.is_some_and(|limiter| limiter.bandwidth.is_some()) && allowance.is_some() {
-                return Err(bad(field, format!("{twin} says the same; give one of them")));
-            }
-        }
-        Ok(LimitPatch {
-            all: allowances,
-            bw_in: bits_per_second("rx_rate_limiter", rx)?,
-            bw_out: bits_per_second("tx_rate_limiter", tx)?,
-        })
-    }
+    Ok(LimitPatch {
+        all: allowances,
+        bw_in: bits_per_second("rx_rate_limiter", rx)?,
+        bw_out: bits_per_second("tx_rate_limiter", tx)?,
+    })
 }
 
 fn check_allowances(allowed: &Allowed) -> Result<(), BodyError> {
@@ -261,7 +241,7 @@ impl NetworkInterface {
                 return Err(bad("host_fds", "host_dev_name is given too; give one of them"));
             }
         };
-        let limits = LimitPatch::of(self.rx_rate_limiter, self.tx_rate_limiter, self.allowances)?;
+        let limits = limit_patch(self.rx_rate_limiter, self.tx_rate_limiter, self.allowances)?;
         Ok(NicSpec {
             id: self.iface_id,
             backend,
@@ -303,6 +283,6 @@ impl NetworkInterfacePatch {
     /// The change that was asked for under `path_id`.
     pub fn into_patch(self, path_id: &str) -> Result<LimitPatch, BodyError> {
         check_id(path_id, &self.iface_id)?;
-        LimitPatch::of(self.rx_rate_limiter, self.tx_rate_limiter, self.allowances)
+        limit_patch(self.rx_rate_limiter, self.tx_rate_limiter, self.allowances)
     }
 }

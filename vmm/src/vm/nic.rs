@@ -14,7 +14,7 @@ use devices::net::control::{ExplainError, Fault, NicControl, NoSuchFault};
 use devices::net::rss::{Explained, FlowKey};
 use serde::Serialize;
 
-use crate::dialect::network::LimitPatch;
+use super::patch::LimitPatch;
 
 /// A card that lets itself be looked into, and its interrupts.
 #[derive(Clone)]

@@ -1,0 +1,45 @@
+//! What a user changes of what there is; what is not given stays.
+
+use devices::net::stage::limiter::Allowed;
+
+use super::spec::MachineSpec;
+use crate::memory::{Pages, Size};
+
+/// What to change of a [`MachineSpec`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MachinePatch {
+    pub cpus: Option<u8>,
+    pub memory: Option<Size>,
+    pub pages: Option<Pages>,
+}
+
+impl MachinePatch {
+    pub fn apply(&self, machine: &MachineSpec) -> MachineSpec {
+        MachineSpec {
+            cpus: self.cpus.unwrap_or(machine.cpus),
+            memory: self.memory.unwrap_or(machine.memory),
+            pages: self.pages.unwrap_or(machine.pages),
+        }
+    }
+}
+
+/// What to change of a card's limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitPatch {
+    /// Replaces them all, before the others.
+    pub all: Option<Allowed>,
+    /// The inner `None` is no limit.
+    pub bw_in: Option<Option<u64>>,
+    pub bw_out: Option<Option<u64>>,
+}
+
+impl LimitPatch {
+    pub fn apply(&self, limits: &Allowed) -> Allowed {
+        let limits = self.all.unwrap_or(*limits);
+        Allowed {
+            bw_in: self.bw_in.unwrap_or(limits.bw_in),
+            bw_out: self.bw_out.unwrap_or(limits.bw_out),
+            ..limits
+        }
+    }
+}
