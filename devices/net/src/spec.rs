@@ -43,7 +43,8 @@ pub struct NicSpec {
     /// Queue pairs.
     #[serde(default = "one")]
     pub queues: u16,
-    /// Largest packet in bytes behind the Ethernet header; the TAP's if not given.
+    /// Largest packet in bytes behind the Ethernet header; if not given, the TAP's for a virtio card and
+    /// the largest of [`ENA_MTU_RANGE`] for an ENA card.
     #[serde(default)]
     pub mtu: Option<u16>,
     /// What the card may do at most.

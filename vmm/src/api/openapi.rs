@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use devices::net::spec::ENA_MTU_RANGE;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
@@ -234,6 +235,17 @@ fn the_description_that_is_served_is_that_of_the_table() {
         return;
     }
     assert!(text == routes::OPENAPI, "resources/openapi.json is old; UPDATE_GENERATED=1 renews it");
+}
+
+/// Which is the TAP's for a virtio card alone.
+#[test]
+fn the_largest_packet_of_an_ena_card_is_the_one_that_is_described() {
+    let description = description();
+    let card = &description["components"]["schemas"]["NetworkInterface"]["properties"];
+    let about = card["mtu"]["description"].as_str().expect("a text");
+    let (least, most) = (ENA_MTU_RANGE.start(), ENA_MTU_RANGE.end());
+    assert!(about.contains(&format!("{most} for an ENA card if not given")), "{about}");
+    assert!(about.contains(&format!("An ENA card takes {least} to {most}")), "{about}");
 }
 
 #[test]

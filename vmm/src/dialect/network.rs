@@ -34,7 +34,8 @@ pub struct NetworkInterface {
         examples("02:00:00:00:00:01"),
     ))]
     pub guest_mac: Option<MacAddr>,
-    /// Largest packet; the TAP's if not given. An ENA card takes 128 to 9216.
+    /// Largest packet; the TAP's for a virtio card and 9216 for an ENA card if not given.
+    /// An ENA card takes 128 to 9216.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(minimum = 68))]
     pub mtu: Option<u16>,
