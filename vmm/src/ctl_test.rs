@@ -47,6 +47,14 @@ fn what_the_guest_says_cannot_command_the_terminal() {
 }
 
 #[test]
+fn memory_is_shown_in_mib_unless_that_is_not_all_of_it() {
+    let shown = |machine| show::info(&json!({ "config": { "machine-config": machine } }));
+    assert!(shown(json!({ "mem_size_mib": 64 })).contains("memory in MiB  64\n"));
+    let exact = shown(json!({ "mem_size_mib": 64, "mem_size_kib": 65540 }));
+    assert!(exact.contains("memory in KiB  65540\n"), "{exact}");
+}
+
+#[test]
 fn whatever_an_answer_lacks_is_shown_as_missing() {
     let empty = json!({});
     for show in [

@@ -81,6 +81,37 @@ fn a_machine_is_patched_field_by_field() {
 }
 
 #[test]
+fn memory_that_is_no_whole_number_of_mib_is_told_exactly() {
+    let shown = |memory: &str| {
+        let memory = memory.parse().unwrap();
+        let machine = MachineSpec { memory, ..MachineSpec::default() };
+        let shown = serde_json::to_string(&MachineConfig::from(&machine)).unwrap();
+        let again = MachineSpec::try_from(read::<MachineConfig>(shown.as_bytes()).unwrap());
+        assert_eq!(again, Ok(machine), "{shown}");
+        shown
+    };
+    assert!(shown("65540K").contains(r#""mem_size_mib":64,"mem_size_kib":65540,"#));
+    assert!(!shown("64M").contains("mem_size_kib"));
+
+    let patch = |text: &str| -> Result<MachinePatch, BodyError> {
+        read::<MachinePatchBody>(text.as_bytes())?.try_into()
+    };
+    let memory = |text| patch(text).map(|patch| patch.memory.unwrap().0 >> 10);
+    assert_eq!(memory(r#"{"mem_size_mib":64,"mem_size_kib":65540}"#), Ok(65540));
+    for (text, said) in [
+        (r#"{"mem_size_kib":65540}"#, "mem_size_kib: mem_size_mib is missing"),
+        (r#"{"mem_size_mib":65,"mem_size_kib":65540}"#, "mem_size_kib: 65540 KiB are 64 MiB"),
+        (
+            r#"{"mem_size_mib":18014398509481983,"mem_size_kib":18446744073709551615}"#,
+            "mem_size_mib: 18014398509481983 MiB is too large",
+        ),
+    ] {
+        let error = memory(text).unwrap_err().to_string();
+        assert!(error.starts_with(said), "{text}: {error}");
+    }
+}
+
+#[test]
 fn a_mistake_is_told_with_its_field_and_value() {
     for (text, said) in [
         (r#"{"vcpu_count":"two","mem_size_mib":1}"#, r#"vcpu_count: invalid type: string "two""#),

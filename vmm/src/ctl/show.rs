@@ -53,6 +53,10 @@ fn items(value: &Value) -> &[Value] {
 pub fn info(info: &Value) -> String {
     let config = &info["config"];
     let (boot, machine) = (&config["boot-source"], &config["machine-config"]);
+    let memory = match &machine["mem_size_kib"] {
+        Value::Null => ("memory in MiB", &machine["mem_size_mib"]),
+        exact => ("memory in KiB", exact),
+    };
     let mut text = pairs(&[
         ("id", &info["id"]),
         ("state", &info["state"]),
@@ -61,7 +65,7 @@ pub fn info(info: &Value) -> String {
         ("initrd", &boot["initrd_path"]),
         ("command line", &boot["boot_args"]),
         ("vCPUs", &machine["vcpu_count"]),
-        ("memory in MiB", &machine["mem_size_mib"]),
+        memory,
         ("huge pages", &machine["huge_pages"]),
         ("serial", &config["serial"]["console"]),
     ]);

@@ -72,9 +72,13 @@ pub struct MachineConfig {
     /// Number of vCPUs.
     #[cfg_attr(test, schema(minimum = 1, maximum = 64))]
     pub vcpu_count: u8,
-    /// Memory in MiB.
+    /// Memory in MiB, rounded down.
     #[cfg_attr(test, schema(minimum = 1))]
     pub mem_size_mib: u64,
+    /// Memory in KiB, beside `mem_size_mib` where that is not all of it.
+    #[cfg_attr(test, schema(minimum = 1024))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mem_size_kib: Option<u64>,
     #[serde(default)]
     pub huge_pages: HugePages,
     /// Simultaneous multithreading: false, there is one thread per core.
@@ -97,10 +101,14 @@ pub struct MachinePatchBody {
     #[cfg_attr(test, schema(minimum = 1, maximum = 64))]
     #[serde(default)]
     pub vcpu_count: Option<u8>,
-    /// Memory in MiB.
+    /// Memory in MiB, rounded down.
     #[cfg_attr(test, schema(minimum = 1))]
     #[serde(default)]
     pub mem_size_mib: Option<u64>,
+    /// Memory in KiB, beside `mem_size_mib` where that is not all of it.
+    #[cfg_attr(test, schema(minimum = 1024))]
+    #[serde(default)]
+    pub mem_size_kib: Option<u64>,
     #[serde(default)]
     pub huge_pages: Option<HugePages>,
     /// Simultaneous multithreading: false, there is one thread per core.
@@ -119,7 +127,7 @@ impl TryFrom<MachineConfig> for MachineSpec {
 
     fn try_from(body: MachineConfig) -> Result<MachineSpec, BodyError> {
         check_absent(body.smt, body.track_dirty_pages, body.cpu_template.as_deref())?;
-        let memory = mebibytes(body.mem_size_mib)?;
+        let memory = size(body.mem_size_mib, body.mem_size_kib)?;
         Ok(MachineSpec { cpus: body.vcpu_count, memory, pages: body.huge_pages.into() })
     }
 }
@@ -134,11 +142,15 @@ impl TryFrom<MachinePatchBody> for MachinePatch {
             track_dirty_pages.unwrap_or_default(),
             cpu_template.as_deref(),
         )?;
-        let patch = MachinePatch {
-            cpus: body.vcpu_count,
-            memory: body.mem_size_mib.map(mebibytes).transpose()?,
-            pages: body.huge_pages.map(Into::into),
+        let memory = match (body.mem_size_mib, body.mem_size_kib) {
+            (Some(mib), kib) => Some(size(mib, kib)?),
+            (None, None) => None,
+            (None, Some(_)) => {
+                return Err(bad("mem_size_kib", "mem_size_mib is missing beside it"));
+            }
         };
+        let patch =
+            MachinePatch { cpus: body.vcpu_count, memory, pages: body.huge_pages.map(Into::into) };
         let flags = smt.is_some() || track_dirty_pages.is_some() || cpu_template.is_some();
         if patch == MachinePatch::default() && !flags {
             return Err(BodyError::Nothing);
@@ -149,9 +161,11 @@ impl TryFrom<MachinePatchBody> for MachinePatch {
 
 impl From<&MachineSpec> for MachineConfig {
     fn from(machine: &MachineSpec) -> MachineConfig {
+        let bytes = machine.memory.0;
         MachineConfig {
             vcpu_count: machine.cpus,
-            mem_size_mib: machine.memory.0 >> 20,
+            mem_size_mib: bytes >> 20,
+            mem_size_kib: (!bytes.is_multiple_of(1 << 20)).then_some(bytes >> 10),
             huge_pages: match machine.pages {
                 Pages::Small => HugePages::None,
                 Pages::Huge => HugePages::TwoMiB,
@@ -163,9 +177,18 @@ impl From<&MachineSpec> for MachineConfig {
     }
 }
 
-fn mebibytes(mib: u64) -> Result<Size, BodyError> {
-    let bytes = mib.checked_mul(1 << 20);
-    bytes.map(Size).ok_or_else(|| bad("mem_size_mib", format!("{mib} MiB is too large")))
+/// `mib`, or what `kib` says more exactly.
+fn size(mib: u64, kib: Option<u64>) -> Result<Size, BodyError> {
+    let whole = mib.checked_mul(1 << 20);
+    let whole = whole.ok_or_else(|| bad("mem_size_mib", format!("{mib} MiB is too large")))?;
+    match kib {
+        None => Ok(Size(whole)),
+        Some(kib) if kib >> 10 == mib => Ok(Size(kib << 10)),
+        Some(kib) => {
+            let why = format!("{kib} KiB are {} MiB, and mem_size_mib is {mib}", kib >> 10);
+            Err(bad("mem_size_kib", why))
+        }
+    }
 }
 
 /// What the dialect knows and this machine does not have.
