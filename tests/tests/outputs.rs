@@ -137,6 +137,31 @@ fn a_limit_on_file_sizes_ends_no_machine() {
     }
 }
 
+#[test]
+fn an_output_that_can_be_written_again_is_told_as_its_failure_was() {
+    let scene = Scene::new();
+    let vmm = scene.vmm("chatty", &["--serial", "file=console", "--metrics-path", "metrics"]);
+    let mut command = limited(&vmm);
+    command.stderr(File::create(scene.path("errors")).unwrap());
+    let process = Owned::spawn(&mut command).unwrap();
+    let mut api = scene.running();
+    let mut wait_for = |part: &str| {
+        wait_until(part, || {
+            api.act("FlushMetrics").unwrap();
+            scene.read("errors").contains(part)
+        });
+    };
+    wait_for("cannot write the console's output");
+    wait_for("cannot write metrics to metrics");
+    for name in ["console", "metrics"] {
+        File::create(scene.path(name)).unwrap();
+    }
+    wait_for("the console's output can be written again");
+    wait_for("metrics can be written again");
+    api.act("Kill").unwrap();
+    assert_eq!(end(process).code(), Some(0));
+}
+
 /// Where a line cannot be said: a full device, and a pipe that nobody reads any more.
 fn deaf() -> [Stdio; 2] {
     let full = File::options().write(true).open("/dev/full").unwrap();

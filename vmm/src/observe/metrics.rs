@@ -124,7 +124,7 @@ impl MetricsFile {
         match self.lines.write(line.as_bytes()) {
             Fate::Written { lost_before: 0 } | Fate::Lost { first: None } => {}
             Fate::Written { lost_before } => {
-                tracing::info!(
+                tracing::warn!(
                     "{lost_before} lines of metrics were lost; {path} can be written again"
                 );
             }

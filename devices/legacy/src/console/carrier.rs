@@ -316,7 +316,7 @@ impl Carrier {
             Ok(None) => Written::Blocked,
             Ok(Some(count)) => {
                 if std::mem::take(&mut self.failing) {
-                    info!("the console's output can be written again");
+                    warn!("the console's output can be written again");
                 }
                 if words_first {
                     self.notice = self.notice.get(count..).unwrap_or_default();
