@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -334,6 +334,40 @@ fn the_log_tells_why_it_ended_and_what_was_refused() {
     assert_eq!(end(Owned::spawn(wrong.args(["--log-file", "log"])).unwrap()).code(), Some(2));
     assert!(scene.read("log").contains("nowhere does not exist"));
     assert_eq!(scene.read("errors").lines().count(), 1);
+}
+
+#[test]
+fn the_log_tells_what_was_no_request_and_that_no_more_can_follow() {
+    let scene = Scene::new();
+    let mut vmm = scene.vmm("idle", &["--serial", "none", "--log-file", "log"]);
+    let process = Owned::spawn(&mut vmm).unwrap();
+    let mut api = scene.running();
+    let say = |text: &str| {
+        let mut client = UnixStream::connect(scene.path("api")).unwrap();
+        client.write_all(text.as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    assert_eq!(say("hello\r\n\r\n"), "HTTP/1.1 400");
+    assert_eq!(say(&format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(20_000))), "HTTP/1.1 431");
+    let follow = "GET /events HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut followers: Vec<_> = (0..32).map(|_| scene.api().follow("/events").unwrap()).collect();
+    followers.iter_mut().for_each(|follower| drop(follower.next()));
+    assert_eq!(say(follow), "HTTP/1.1 400");
+    for part in [
+        "a request that cannot be read is answered with 400: this is no request of HTTP/1.1",
+        "a request that cannot be read is answered with 431: the request's head is too large",
+        "GET /events is answered with 400: 32 clients follow already",
+    ] {
+        assert_eq!(scene.read("log").matches(part).count(), 1, "{part}: {}", scene.read("log"));
+    }
+    for _ in 0..200 {
+        assert_eq!(say("hello\r\n\r\n"), "HTTP/1.1 400");
+    }
+    api.act("Kill").unwrap();
+    assert_eq!(end(process).code(), Some(0));
+    assert!(scene.read("log").lines().count() < 50, "{}", scene.read("log"));
 }
 
 #[test]

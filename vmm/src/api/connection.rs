@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use hyper::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, Sleep};
 
+use super::refusals;
 use crate::dialect::fault;
 
 /// How long one is heard who was answered before his request's end: had the socket been closed, his
@@ -35,8 +37,8 @@ pub struct Patient {
     reworded: Vec<u8>,
 }
 
-/// The same with a message as its body, if it ends with a refusal that has none. Those are what hyper
-/// answers by itself to what is no request; ours all have one.
+/// The same with a message as its body, which is logged, if it ends with a refusal that has none. Those
+/// are what hyper answers by itself to what is no request; ours all have one.
 fn reword(bytes: &[u8]) -> Option<Vec<u8>> {
     const NO_BODY: &str = "\r\ncontent-length: 0\r\n";
     const REFUSAL: &[u8] = b"HTTP/1.1 4";
@@ -48,11 +50,13 @@ fn reword(bytes: &[u8]) -> Option<Vec<u8>> {
     let (before, head) = bytes.split_at(at);
     let head = std::str::from_utf8(head).ok()?;
     let (start, end) = head.split_once(NO_BODY)?;
-    let message = match head.split(' ').nth(1) {
-        Some("414") => "the path is too long",
-        Some("431") => "the request's head is too large",
+    let status = StatusCode::from_bytes(head.split(' ').nth(1)?.as_bytes()).ok()?;
+    let message = match status {
+        StatusCode::URI_TOO_LONG => "the path is too long",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the request's head is too large",
         _ => "this is no request of HTTP/1.1, or its length is none",
     };
+    refusals::tell_unread(status, message);
     let body = fault(message);
     let length = body.len();
     let kind = "content-type: application/json";

@@ -15,17 +15,22 @@ static LIMIT: LogLimit = LogLimit::new();
 
 /// Logs what was asked, and why it was not done. Of a body only what the message quotes of it is told.
 pub fn tell(method: &Method, uri: &Uri, status: StatusCode, message: &str) {
+    let asked = || format!("{} {}", shown(method.as_str(), METHOD), shown(uri.path(), PATH));
+    tell_of(asked, status, message);
+}
+
+/// The same where nobody knows what was asked.
+pub fn tell_unread(status: StatusCode, message: &str) {
+    tell_of(|| "a request that cannot be read".into(), status, message);
+}
+
+fn tell_of(asked: impl FnOnce() -> String, status: StatusCode, message: &str) {
     let Some(suppressed) = LIMIT.admit(Instant::now()) else { return };
     if suppressed > 0 {
         tracing::warn!("{suppressed} more refused requests of the API were not logged");
     }
-    tracing::warn!(
-        "API: {} {} is answered with {}: {}",
-        shown(method.as_str(), METHOD),
-        shown(uri.path(), PATH),
-        status.as_u16(),
-        shown(message, MESSAGE)
-    );
+    let (asked, message) = (asked(), shown(message, MESSAGE));
+    tracing::warn!("API: {asked} is answered with {}: {message}", status.as_u16());
 }
 
 /// On one line without control characters, cut to `most` bytes.

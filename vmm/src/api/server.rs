@@ -232,15 +232,9 @@ impl Server {
 
     async fn answer(&self, request: Request<Incoming>, unread: &Unread) -> Response<Content> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        match self.try_answer(request, unread).await {
-            Ok(Answer::Done) => respond(StatusCode::NO_CONTENT, None),
-            Ok(Answer::Json(text)) => respond(StatusCode::OK, Some(text)),
-            Ok(Answer::Text(kind, text)) => {
-                let mut response = respond(StatusCode::OK, Some(text));
-                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-                response
-            }
-            Ok(Answer::Events(state)) => self.follow(state),
+        let answer = self.try_answer(request, unread).await;
+        match answer.and_then(|answer| self.show(answer)) {
+            Ok(response) => response,
             Err(Fault { status, message }) => {
                 refusals::tell(&method, &uri, status, &message);
                 let mut response = respond(status, Some(fault(&message)));
@@ -314,19 +308,32 @@ impl Server {
         })
     }
 
-    fn follow(&self, state: String) -> Response<Content> {
+    fn show(&self, answer: Answer) -> Result<Response<Content>, Fault> {
+        Ok(match answer {
+            Answer::Done => respond(StatusCode::NO_CONTENT, None),
+            Answer::Json(text) => respond(StatusCode::OK, Some(text)),
+            Answer::Text(kind, text) => {
+                let mut response = respond(StatusCode::OK, Some(text));
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+                response
+            }
+            Answer::Events(state) => return self.follow(state),
+        })
+    }
+
+    fn follow(&self, state: String) -> Result<Response<Content>, Fault> {
         match self.events.follow(&Event::Hello { state }, self.limits.followers) {
             Some(follower) => {
                 let beat = tokio::time::interval(self.limits.beat_time);
                 let mut response = Response::new(Either::Right(Lines { follower, beat }));
                 let kind = HeaderValue::from_static("application/jsonl");
                 response.headers_mut().insert(CONTENT_TYPE, kind);
-                response
+                Ok(response)
             }
-            None => {
-                let message = format!("{} clients follow already", self.limits.followers);
-                respond(StatusCode::BAD_REQUEST, Some(fault(&message)))
-            }
+            None => Err(Fault {
+                status: StatusCode::BAD_REQUEST,
+                message: format!("{} clients follow already", self.limits.followers),
+            }),
         }
     }
 }
