@@ -1,6 +1,7 @@
 //! What the machine we run on has: hardware virtualization, programs, libraries.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,10 +19,18 @@ pub fn no_hardware_kvm() -> Option<&'static str> {
     if !flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm") {
         return Some("the CPU shows neither VT-x nor AMD-V");
     }
-    if File::options().read(true).write(true).open("/dev/kvm").is_err() {
-        return Some("/dev/kvm cannot be opened");
-    }
-    None
+    kvm().is_err().then_some("/dev/kvm cannot be opened")
+}
+
+/// `/dev/kvm`, of any kind: it runs kernels of a few bytes.
+pub fn kvm() -> io::Result<File> {
+    File::options().read(true).write(true).open("/dev/kvm")
+}
+
+/// Fails a test that needs `/dev/kvm` and is of a kind that cannot be skipped once it runs.
+pub fn need_kvm() {
+    let kvm = kvm();
+    assert!(kvm.is_ok(), "needs /dev/kvm: {}", kvm.unwrap_err());
 }
 
 /// Whether this process runs inside the testbed.

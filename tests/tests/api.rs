@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::api::{Api, Served};
+use tests::host;
 use tests::idle;
 use tests::machine::Hypervisor;
 
@@ -137,6 +138,7 @@ impl Scene {
 
     /// One whose machine runs, and does nothing.
     fn running() -> Scene {
+        host::need_kvm();
         let scene = Scene::new();
         let kernel = idle::kernel(scene.folder.path()).unwrap();
         let mut api = scene.api();
@@ -325,6 +327,7 @@ fn a_configuration_file_makes_the_machine_that_requests_make() {
 
 #[test]
 fn metrics_are_written_when_asked_and_at_the_end() {
+    host::need_kvm();
     let scene = Scene::new();
     let (kernel, mut api) = (idle::kernel(scene.folder.path()).unwrap(), scene.api());
     let path = scene.folder.path().join("metrics");
@@ -364,6 +367,7 @@ fn thousands_of_requests_and_connections_leave_no_descriptors_behind() {
 
 #[test]
 fn people_drive_it_by_vmm_ctl() {
+    host::need_kvm();
     let scene = Scene::new();
     let (socket, kernel) =
         (scene.folder.path().join("api"), idle::kernel(scene.folder.path()).unwrap());

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tests::cargo;
 use tests::console::Console;
+use tests::host;
 use tests::machine::Hypervisor;
 use tests::net::Network;
 use tests::process::{Owned, stdout_of};
@@ -362,7 +363,7 @@ fn main() {
             if !nix::unistd::geteuid().is_root() {
                 return Ok(Completion::ignored_with("TAPs are made by root"));
             }
-            if fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
+            if host::kvm().is_err() {
                 return Ok(Completion::ignored_with(
                     "TAPs are opened after /dev/kvm, which cannot be",
                 ));

@@ -16,7 +16,7 @@ use tests::manual::page::Page;
 use tests::manual::{FOLDER, FRONT, pages, rules, session};
 use tests::net::Network;
 use tests::process::stdout_of;
-use tests::{cargo, idle, initramfs, programs};
+use tests::{cargo, host, idle, initramfs, programs};
 
 /// A page's commands take no longer.
 const SESSION: Duration = Duration::from_secs(120);
@@ -194,7 +194,7 @@ fn options() -> Result<Vec<String>> {
 
 /// Runs the commands of a page in a folder that has the files they name, and in a network of its own.
 fn commands(path: &str) -> Result<Completion, Failed> {
-    if fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
+    if host::kvm().is_err() {
         return Ok(Completion::ignored_with("/dev/kvm cannot be opened"));
     }
     let network = match nix::unistd::geteuid().is_root().then(Network::new) {

@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 use tempfile::TempDir;
 use tests::api::Api;
+use tests::host;
 use tests::idle;
 use tests::machine::Hypervisor;
 use tests::process::Owned;
@@ -44,6 +45,7 @@ struct Scene(TempDir);
 
 impl Scene {
     fn new() -> Scene {
+        host::need_kvm();
         let folder = tempfile::tempdir().unwrap();
         idle::kernel(folder.path()).unwrap();
         idle::chatty(folder.path()).unwrap();
