@@ -20,6 +20,7 @@ use tests::api::Api;
 use tests::host;
 use tests::idle;
 use tests::machine::Hypervisor;
+use tests::net::Network;
 use tests::process::Owned;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -162,6 +163,62 @@ fn an_output_that_can_be_written_again_is_told_as_its_failure_was() {
     wait_for("metrics can be written again");
     api.act("Kill").unwrap();
     assert_eq!(end(process).code(), Some(0));
+}
+
+/// As `vmm`, in a network, and in a folder whose part `full` has no room left.
+fn short_of_room(vmm: &Command, network: &Network) -> Command {
+    let fill = "mkdir full && mount -t tmpfs -o size=4k tmpfs full || exit
+        cat /dev/zero >full/rest 2>/dev/null; exec \"$0\" \"$@\"";
+    // Its mounts are its own.
+    let mut command = network.command("bash");
+    command.args(["-c", fill]).arg(vmm.get_program()).args(vmm.get_args());
+    command.current_dir(vmm.get_current_dir().unwrap());
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// Its guest drives no card, so that a file has its head and its end alone: a ring's both in the end.
+#[test]
+fn a_capture_that_cannot_be_written_ends_no_machine() {
+    const CAPTURE: &str = "/network-interfaces/eth0/capture";
+    assert!(nix::unistd::geteuid().is_root(), "needs root: it makes a TAP and a full file system");
+    let scene = Scene::new();
+    let mut network = Network::new().unwrap();
+    let tap = network.tap(1, 1500).unwrap();
+    let card = format!("tap={}", tap.name);
+    let vmm = scene.vmm("idle", &["--serial", "none", "--net", &card]);
+    let mut command = short_of_room(&vmm, &network);
+    // No file: that would be limited too.
+    let (mut errors, said) = std::io::pipe().unwrap();
+    let process = Owned::spawn(command.stderr(said)).unwrap();
+    drop(command);
+    let mut api = scene.running();
+
+    let refused = api.ask("PUT", CAPTURE, r#"{"path":"full/capture"}"#).unwrap();
+    assert_eq!(refused.status, 500, "{refused:?}");
+    assert!(refused.fault().unwrap().contains("No space left"), "{refused:?}");
+
+    api.done("PUT", CAPTURE, &json!({ "path": "full/ring", "ring": true })).unwrap();
+    let stopped = api.ask("DELETE", CAPTURE, "").unwrap();
+    assert!(stopped.body.contains(r#"{"failed":"No space left"#), "{stopped:?}");
+
+    api.done("PUT", CAPTURE, &json!({ "path": "limited" })).unwrap();
+    let most = fs::metadata(scene.path("limited")).unwrap().len();
+    let pid = process.pid().to_string();
+    let limit = format!("--fsize={most}:");
+    assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+    let stopped = api.ask("DELETE", CAPTURE, "").unwrap();
+    assert!(stopped.body.contains(r#"{"failed":"File too large"#), "{stopped:?}");
+
+    assert_eq!(api.get("/").unwrap()["state"], "Running");
+    api.act("Kill").unwrap();
+    assert_eq!(end(process).code(), Some(0));
+    let mut told = String::new();
+    errors.read_to_string(&mut told).unwrap();
+    for why in ["No space left", "File too large"] {
+        let part = format!("a capture ends, as its file cannot be written: {why}");
+        assert_eq!(told.matches(&part).count(), 1, "{part:?} once in: {told}");
+    }
 }
 
 /// Where a line cannot be said: a full device, and a pipe that nobody reads any more.
