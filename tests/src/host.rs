@@ -38,11 +38,6 @@ pub fn in_testbed() -> bool {
     std::env::var_os(IN_TESTBED).is_some()
 }
 
-/// Whether this machine's processor is QEMU's software CPU.
-pub fn has_emulated_cpu() -> bool {
-    std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("QEMU TCG CPU"))
-}
-
 /// Full path of a program found in `$PATH` or in the folders of root.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -257,11 +257,8 @@ impl Machine {
 
     fn cmdline(&self) -> String {
         let usual = ["console=ttyS0", "reboot=k", "panic=-1"];
-        // QEMU's software CPU does not intercept XSETBV, so its hypervisor does not learn what a
-        // guest sets: guests under it warn of that, and some die.
-        let no_xsave = host::has_emulated_cpu().then_some("noxsave");
         let parameters = self.parameters.iter().map(String::as_str);
-        let words: Vec<_> = usual.into_iter().chain(no_xsave).chain(parameters).collect();
+        let words: Vec<_> = usual.into_iter().chain(parameters).collect();
         words.join(" ")
     }
 

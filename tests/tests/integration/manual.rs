@@ -70,13 +70,8 @@ fn first_machine() -> Result<()> {
 
     let network = Network::new()?;
     quiet(network.command("sh").arg("-c").arg(&network_up.command))?;
-    let mut command = format!("exec {}", boot.command);
-    if host::has_emulated_cpu() {
-        // See the machines of tests.
-        command = command.replace("panic=-1", "panic=-1 noxsave");
-    }
     let mut shell = network.command("sh");
-    shell.arg("-c").arg(command).current_dir(folder.path());
+    shell.arg("-c").arg(format!("exec {}", boot.command)).current_dir(folder.path());
     let mut vmm = Owned::spawn(shell.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
     let child = vmm.child();
     let mut input = child.stdin.take().context("the input is missing")?;
