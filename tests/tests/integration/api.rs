@@ -166,7 +166,7 @@ fn received_rate(served: &mut Served) -> Result<f64> {
 }
 
 fn keeps_a_limit(served: &mut Served) -> Result<()> {
-    const RATE: u32 = 400_000;
+    const RATE: u32 = 100_000;
     let to = socket(&served.wired.tap.guest_ipv4, 9);
     let flood = served.wired.traffic(&["flood", &to, "--size", "1400", "--seconds", "20"])?;
     let bucket = json!({ "size": RATE, "refill_time": 1000 });
