@@ -1,14 +1,18 @@
-//! Ctrl-Alt-Del: a press that is answered with success reaches the guest, however early it comes.
+//! Ctrl-Alt-Del: a press that is answered with success reaches the guest, however early it comes and
+//! however often.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tests::api::Api;
 use tests::kernel::Release;
 use tests::machine::BOOT;
 
-use crate::scenario::{Scenario, machine};
+use crate::network::ANSWER;
+use crate::scenario::{Scenario, finish, long, machine};
 
 pub fn scenarios() -> Vec<Scenario> {
-    Scenario::for_each_kernel("keyboard::a_press_before_the_driver_is_kept", early)
+    let mut all = Scenario::for_each_kernel("keyboard::a_press_before_the_driver_is_kept", early);
+    all.extend(Scenario::for_each_kernel("keyboard::no_press_of_many_is_lost", each));
+    all
 }
 
 /// The kernel restarts of it as soon as it has a keyboard.
@@ -16,4 +20,21 @@ fn early(release: Release) -> Result<()> {
     let (mut running, socket) = machine(release)?.start_by_api(None)?;
     Api::wait(&socket, BOOT)?.act("SendCtrlAltDel")?;
     running.expect_exit(3, BOOT)
+}
+
+/// The kernel hands each press on to the process that was named to it, here a `ping` that ends of it.
+fn each(release: Release) -> Result<()> {
+    let presses = if long() { 100 } else { 10 };
+    let (mut running, socket) = machine(release)?.start_by_api(None)?;
+    let mut shell = running.shell(BOOT)?;
+    let mut api = Api::wait(&socket, BOOT)?;
+    shell.sh("echo 0 >/proc/sys/kernel/ctrl-alt-del")?;
+    for nth in 1..=presses {
+        shell.sh("ping -i 3600 127.0.0.1 >/tmp/ping & echo $! >/proc/sys/kernel/cad_pid; until grep -q seq=0 /tmp/ping; do :; done")?;
+        api.act("SendCtrlAltDel")?;
+        shell
+            .sh_within("wait $! && grep -q '1 packets transmitted' /tmp/ping", ANSWER)
+            .with_context(|| format!("press {nth} of {presses}"))?;
+    }
+    finish(&mut running, &mut shell)
 }
