@@ -28,6 +28,7 @@ pub fn scenarios() -> Vec<Scenario> {
     all.push(Scenario::new("network::two_cards_do_not_mix", || two_cards(Model::Virtio)));
     all.push(Scenario::new("network::a_tap_that_does_not_exist_is_made", new_tap));
     all.push(Scenario::new("network::a_guest_outlives_its_tap", lost_tap));
+    all.push(Scenario::new("network::a_bridge_and_a_reset_are_outlived", bridge_and_reset));
     all
 }
 
@@ -198,6 +199,17 @@ pub fn jumbo_frames(release: Release, model: Model, bytes: u64) -> Result<()> {
     guest.finish()
 }
 
+impl Wired {
+    /// The guest asks anew who has the host's address, and gets through.
+    ///
+    /// By itself Linux goes on with the station that it knows, for half a minute and more.
+    fn finds_host(&mut self) -> Result<()> {
+        self.shell.sh("ip neigh flush dev eth0")?;
+        let host = self.tap.host_ipv4.clone();
+        self.ping_host(&host, 2)
+    }
+}
+
 fn unbind_and_bind(guest: &mut Wired) -> Result<()> {
     let driver = "/sys/bus/virtio/drivers/virtio_net";
     let device = guest.shell.sh(&format!("basename $(readlink -f {driver}/virtio*)"))?;
@@ -252,5 +264,40 @@ fn lost_tap() -> Result<()> {
     guest.shell.sh("true")?;
     let log = guest.running.errors.text();
     ensure!(log.contains(&guest.tap.name), "nothing was said about the lost TAP: {log:?}");
+    guest.finish()
+}
+
+/// The TAP comes to a bridge and leaves it again; the function is reset below its driver's feet.
+fn bridge_and_reset() -> Result<()> {
+    let mut guest = Wired::boot(Release::Guest6_12, Model::Virtio, 1, 1500, |machine| machine)?;
+    guest.reaches_guest()?;
+    let tap = guest.tap.clone();
+    let address = format!("{}/24", tap.host_ipv4);
+    let moves_address = |network: &Network, from: &str, to: &str| {
+        network.ip(&["address", "delete", &address, "dev", from])?;
+        network.ip(&["address", "add", &address, "dev", to])
+    };
+    let network = &guest.network;
+    // With another station's address, as a bridge on a host of many guests has.
+    network.ip(&["link", "add", "br0", "address", "02:00:00:00:00:99", "type", "bridge"])?;
+    network.ip(&["link", "set", "br0", "up"])?;
+    network.ip(&["link", "set", &tap.name, "master", "br0"])?;
+    moves_address(network, &tap.name, "br0")?;
+    guest.finds_host().context("on the bridge")?;
+    guest.network.ip(&["link", "set", &tap.name, "nomaster"])?;
+    moves_address(&guest.network, "br0", &tap.name)?;
+    guest.finds_host().context("beside the bridge")?;
+
+    let card = "/sys/bus/pci/devices/0000:00:01.0";
+    guest.shell.sh(&format!("echo flr >{card}/reset_method; echo 1 >{card}/reset"))?;
+    // Linux's driver does not hear of it.
+    let driver = "/sys/bus/virtio/drivers/virtio_net";
+    guest.shell.sh(&format!(
+        "device=$(basename $(readlink -f {driver}/virtio*)); echo $device >{driver}/unbind; echo $device >{driver}/bind"
+    ))?;
+    guest
+        .shell
+        .sh(&format!("ip link set eth0 up; ip address add {}/24 dev eth0", tap.guest_ipv4))?;
+    guest.finds_host().context("after a reset")?;
     guest.finish()
 }
