@@ -17,12 +17,50 @@ enum Comes {
     WithoutCard { cpus: u8 },
 }
 
+/// Whether each round tries it, or only the long one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    Always,
+    Long,
+}
+
+use Tried::{Always, Long};
+
+const WHOLE: Comes = Comes::Whole { cpus: 2 };
+const ONE_CPU: Comes = Comes::Whole { cpus: 1 };
+/// These kernels cannot read an MP table, so that they keep to one CPU and to the PICs.
+const BY_PICS: Comes = Comes::WithoutCard { cpus: 1 };
+const WITHOUT_CARD: Comes = Comes::WithoutCard { cpus: 2 };
+
 /// Guests have two CPUs. Without ACPI they cannot power the machine off, but only reset it.
-const ROWS: &[(&str, Comes)] = &[
-    // These kernels cannot read an MP table, so that they keep to one CPU and to the PICs.
-    ("noapic acpi=off", Comes::WithoutCard { cpus: 1 }),
-    ("noapic", Comes::Whole { cpus: 2 }),
-    ("nosmp", Comes::Whole { cpus: 1 }),
+const ROWS: &[(Tried, &str, Comes)] = &[
+    (Always, "noapic acpi=off", BY_PICS),
+    (Always, "noapic", WHOLE),
+    (Always, "nosmp", ONE_CPU),
+    // ACPI and PCI.
+    (Long, "acpi=off", BY_PICS),
+    (Long, "nolapic acpi=off", BY_PICS),
+    (Long, "acpi=strict", WHOLE),
+    (Long, "pci=off", WITHOUT_CARD),
+    (Long, "pci=nomsi", WITHOUT_CARD),
+    (Long, "pci=conf1", WHOLE),
+    (Long, "pci=nommconf", WHOLE),
+    (Long, "pci=realloc", WHOLE),
+    (Long, "pci=nocrs", WHOLE),
+    (Long, "pci=assign-busses", WHOLE),
+    // Interrupts.
+    (Long, "irqpoll", WHOLE),
+    (Long, "irqfixup", WHOLE),
+    (Long, "noirqdebug", WHOLE),
+    (Long, "threadirqs", WHOLE),
+    (Long, "apic=debug", WHOLE),
+    (Long, "nox2apic", WHOLE),
+    (Long, "x2apic_phys", WHOLE),
+    (Long, "no_timer_check", WHOLE),
+    // CPUs.
+    (Long, "maxcpus=1", ONE_CPU),
+    (Long, "nr_cpus=1", ONE_CPU),
+    (Long, "nopti mitigations=off", WHOLE),
 ];
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -31,9 +69,9 @@ pub fn scenarios() -> Vec<Scenario> {
         let name = format!("options::what_comes_of [{} {options}]", release.name());
         Scenario::new(name, move || boot(release, options, comes))
     };
-    let each = |&release: &Release| {
-        ROWS.iter().map(move |&(options, comes)| scenario(release, options, comes))
-    };
+    let tried = || ROWS.iter().filter(|(tried, ..)| *tried == Always || long());
+    let each =
+        |&release: &Release| tried().map(move |&(_, words, comes)| scenario(release, words, comes));
     releases.iter().flat_map(each).collect()
 }
 
