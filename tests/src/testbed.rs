@@ -155,8 +155,10 @@ impl Testbed {
 
         let console = scratch.path().join("console");
         let pulse = scratch.path().join("pulse");
-        let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(self.machine())
+        // Goes with the thread that waits for it, also if that is killed.
+        let mut qemu = Command::new("setpriv");
+        qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
+            .args(self.machine())
             .args(["-kernel".as_ref(), kernel.image(Format::BzImage)?.as_os_str()])
             .args(["-initrd".as_ref(), initramfs.as_os_str()])
             .args([

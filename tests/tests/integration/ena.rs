@@ -208,8 +208,8 @@ fn mixed_traffic(release: Release) -> Result<()> {
     let mut guest = boot(release, 4, 1500, |machine| machine)?;
     guest.reaches_guest()?;
     let tap = guest.tap.clone();
-    let minutes = if long() { 10 } else { 1 };
-    let (duration, time) = (Duration::from_secs(60 * minutes), (60 * minutes).to_string());
+    let seconds = if long() { 600 } else { 20 };
+    let (duration, time) = (Duration::from_secs(seconds), seconds.to_string());
     let begun = Instant::now();
     let floods = [(&tap.guest_ipv4, "64"), (&tap.guest_ipv6, "1400")].map(|(address, size)| {
         let to = socket(address, 9);

@@ -37,7 +37,7 @@ pub const ANSWER: Duration = PATIENCE;
 
 /// Bytes that go each way where much is to go.
 pub fn much() -> u64 {
-    if long() { 1 << 30 } else { 128 << 20 }
+    if long() { 1 << 30 } else { 32 << 20 }
 }
 
 impl Wired {
