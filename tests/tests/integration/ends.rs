@@ -7,7 +7,7 @@ use tests::guest::USER_SPACE_REACHED;
 use tests::kernel::Release;
 use tests::machine::BOOT;
 
-use crate::scenario::{OFF, Scenario, machine, talkative};
+use crate::scenario::{OFF, Scenario, long, machine, talkative};
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
@@ -20,6 +20,15 @@ pub fn scenarios() -> Vec<Scenario> {
     for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
         let name = format!("ends::a_deaf_guest_is_stopped_after_the_grace [{signal}]");
         all.push(Scenario::new(name, move || deaf(signal, code)));
+    }
+    if long() {
+        for (how, line, says) in STANDING {
+            let scenario = move |release| stands(release, line, says);
+            all.extend(Scenario::for_each_kernel(
+                &format!("ends::a_guest_that_{how}_is_stopped_after_the_grace"),
+                scenario,
+            ));
+        }
     }
     all.push(Scenario::new("ends::a_signal_before_user_space_stops_after_the_grace", too_early));
     for (how, code) in [("k", 3), ("a", 3), ("p", 3), ("t", 4)] {
@@ -46,6 +55,27 @@ fn deaf(signal: Signal, code: i32) -> Result<()> {
     running.signal(signal)?;
     running.expect_exit(code, OFF)?;
     one_error_line(&running.errors.text())
+}
+
+/// Ways in which a guest stands still for ever: what it does, how, and its kernel's last word.
+const STANDING: [(&str, &str, &str); 2] = [
+    ("halts", "halt -f", "reboot: System halted"),
+    (
+        "panics_and_waits",
+        "echo 0 >/proc/sys/kernel/panic; echo c >/proc/sysrq-trigger",
+        "end Kernel panic",
+    ),
+];
+
+fn stands(release: Release, line: &str, says: &str) -> Result<()> {
+    let (mut running, mut shell) =
+        machine(release)?.argument("--grace").argument("2").boot(None)?;
+    shell.sh("dmesg -n 7")?;
+    let from = running.console.position();
+    shell.send(line)?;
+    running.console.wait_for(from, says, BOOT)?;
+    running.signal(Signal::SIGTERM)?;
+    running.expect_exit(143, OFF)
 }
 
 fn too_early() -> Result<()> {
