@@ -71,7 +71,7 @@ fn every_complaint_names_its_field() {
         ("fd=1", "fd: 1"),
         ("fd=-1", "fd: -1"),
         ("fd=3:3", "fd: 3 is given twice"),
-        ("fd=3:4,queues=1", "fd: there are 2 descriptors for 1"),
+        ("fd=3:4,queues=1", "fd: there are 2 descriptors, and queues are 1"),
         ("tap=a,id=a/b", "id: \"a/b\""),
     ] {
         let complaint = complaint(text);
