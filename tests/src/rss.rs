@@ -56,6 +56,18 @@ impl Scaling {
         let bucket = usize::try_from(hash)?.checked_rem(self.table.len()).context("no table")?;
         Ok(self.table[bucket])
     }
+
+    /// The queue on which a virtio card gives a flow to its guest: the hash is by the key as it is, of
+    /// the addresses and perhaps the ports (virtio 1.2, 5.1.6.4.3).
+    pub fn queue_by_plain_key(&self, flow: &Flow, with_ports: bool) -> Result<u16> {
+        let mut hashed = flow.hashed();
+        if !with_ports {
+            hashed.truncate(hashed.len() - 4);
+        }
+        let hash = usize::try_from(toeplitz(&self.key, &hashed))?;
+        let bucket = hash.checked_rem(self.table.len()).context("no table")?;
+        Ok(self.table[bucket])
+    }
 }
 
 impl Flow {

@@ -48,3 +48,12 @@ fn a_flow_goes_to_the_queue_that_ec2s_calculator_names() {
     let scaling = Scaling::parse(&shown(key)).unwrap();
     assert_eq!(scaling.queue(&flow(("1.2.3.4", 7000), ("1.2.3.5", 7000))).unwrap(), 101);
 }
+
+#[test]
+fn a_virtio_card_takes_the_key_as_it_is() {
+    let scaling = Scaling::parse(&shown(MICROSOFT_KEY)).unwrap();
+    let flow = flow(("66.9.149.187", 2794), ("161.142.100.80", 1766));
+    // The suite's hashes 0x51ccc178 and, of the addresses alone, 0x323e8fc2.
+    assert_eq!(scaling.queue_by_plain_key(&flow, true).unwrap(), 0x78);
+    assert_eq!(scaling.queue_by_plain_key(&flow, false).unwrap(), 0x42);
+}

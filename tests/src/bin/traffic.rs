@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Parser;
+use tests::frames::{self, Link};
 use tests::traffic;
 
 /// Make network traffic, or take it.
@@ -46,6 +47,19 @@ enum Arguments {
         #[arg(long)]
         each: u32,
     },
+    /// Send frames as they are, in hexadecimal digits; `/N` after one fills it up to N bytes
+    Frames { link: String, frames: Vec<String> },
+    /// Print so many frames from this station, in hexadecimal digits, and what follows at once
+    Hear {
+        link: String,
+        #[arg(long)]
+        from: String,
+        #[arg(long)]
+        count: usize,
+        /// Seconds to wait for each
+        #[arg(long)]
+        seconds: u64,
+    },
 }
 
 fn main() -> io::Result<()> {
@@ -57,6 +71,19 @@ fn main() -> io::Result<()> {
         Arguments::Flood { to, size, flows, seconds, rest } => {
             let (time, rest) = (Duration::from_secs(seconds), Duration::from_millis(rest));
             println!("{}", traffic::flood(to, size, flows, time, rest)?);
+        }
+        Arguments::Frames { link, frames } => {
+            let link = Link::open(&link)?;
+            for frame in frames {
+                link.send(&frames::bytes(&frame)?)?;
+            }
+        }
+        Arguments::Hear { link, from, count, seconds } => {
+            let (from, limit) = (frames::bytes(&from)?, Duration::from_secs(seconds));
+            let heard = Link::open(&link)?.hear(&from, count, limit)?;
+            for frame in heard {
+                println!("{}", frames::digits(&frame));
+            }
         }
         Arguments::SendFrom { to, ports, each } => traffic::send_from(&ports, to, each)?,
     }

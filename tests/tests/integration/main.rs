@@ -18,12 +18,14 @@ mod ends;
 mod keyboard;
 mod manual;
 mod network;
+mod odd;
 mod options;
 mod queues;
 mod scenario;
 mod serial;
 mod sleep;
 mod stall;
+mod walk;
 
 use libtest_mimic::Arguments;
 use scenario::Scenario;
@@ -56,6 +58,7 @@ fn main() {
         console::scenarios(),
         serial::scenarios(),
         manual::scenarios(),
+        walk::scenarios(),
     ];
     let chosen = std::env::var("VMM_TESTS").ok();
     let chosen: Option<Vec<_>> = chosen.as_ref().map(|names| names.lines().collect());
