@@ -52,9 +52,7 @@ impl Scaling {
     pub fn queue(&self, flow: &Flow) -> Result<u16> {
         let mut key = self.key.clone();
         key.reverse();
-        let hash = !toeplitz(&key, &flow.hashed());
-        let bucket = usize::try_from(hash)?.checked_rem(self.table.len()).context("no table")?;
-        Ok(self.table[bucket])
+        self.of_hash(!toeplitz(&key, &flow.hashed()))
     }
 
     /// The queue on which a virtio card gives a flow to its guest: the hash is by the key as it is, of
@@ -64,8 +62,11 @@ impl Scaling {
         if !with_ports {
             hashed.truncate(hashed.len() - 4);
         }
-        let hash = usize::try_from(toeplitz(&self.key, &hashed))?;
-        let bucket = hash.checked_rem(self.table.len()).context("no table")?;
+        self.of_hash(toeplitz(&self.key, &hashed))
+    }
+
+    fn of_hash(&self, hash: u32) -> Result<u16> {
+        let bucket = usize::try_from(hash)?.checked_rem(self.table.len()).context("no table")?;
         Ok(self.table[bucket])
     }
 }

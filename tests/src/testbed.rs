@@ -146,8 +146,8 @@ impl Testbed {
             }
         };
         fs::write(share.join(COMMAND), script(command, &self.environment)?)?;
-        let status = share.join(STATUS);
-        for old in [&status, &share.join(ALIVE)] {
+        let (status, alive) = (share.join(STATUS), share.join(ALIVE));
+        for old in [&status, &alive] {
             if old.exists() {
                 fs::remove_file(old)?;
             }
@@ -174,14 +174,14 @@ impl Testbed {
         if !self.interactive {
             qemu.stdin(Stdio::null());
         }
-        let mut patience = Patience::new(share.join(ALIVE), self.timeout);
-        let alive = share.join(ALIVE);
-        std::thread::spawn(move || keep_pulse(&pulse, &alive));
+        let mut patience = Patience::new(alive.clone(), self.timeout);
+        let sign = alive.clone();
+        std::thread::spawn(move || keep_pulse(&pulse, &sign));
         let ended = start(&mut qemu, &mut patience);
         let told = fs::read_to_string(&status).unwrap_or_default();
         let _ = fs::remove_file(share.join(COMMAND));
         let _ = fs::remove_file(&status);
-        let _ = fs::remove_file(share.join(ALIVE));
+        let _ = fs::remove_file(&alive);
         if !ended? {
             show_end_of(&console);
             if patience.is_over() {
@@ -242,7 +242,7 @@ fn keep_pulse(socket: &Path, alive: &Path) {
 /// How long to wait for a testbed: until its time is over, or it gives no sign of life.
 struct Patience {
     limit: Duration,
-    end: Option<Instant>,
+    begun: Instant,
     alive: PathBuf,
     last_sign: Option<SystemTime>,
     heard_at: Instant,
@@ -251,16 +251,16 @@ struct Patience {
 impl Patience {
     fn new(alive: PathBuf, limit: Duration) -> Self {
         let now = Instant::now();
-        Self { limit, end: now.checked_add(limit), alive, last_sign: None, heard_at: now }
+        Self { limit, begun: now, alive, last_sign: None, heard_at: now }
     }
 
     /// Gives it the whole time once more.
     fn begin_anew(&mut self) {
-        self.end = Instant::now().checked_add(self.limit);
+        self.begun = Instant::now();
     }
 
     fn is_over(&self) -> bool {
-        self.end.is_some_and(|end| Instant::now() >= end)
+        self.begun.elapsed() >= self.limit
     }
 
     fn lasts(&mut self) -> bool {

@@ -113,14 +113,19 @@ fn limited(command: &Command) -> Command {
     limited
 }
 
-#[test]
-fn a_limit_on_file_sizes_ends_no_machine() {
-    let scene = Scene::new();
+/// A machine that writes more than it may, with its words in `errors`.
+fn limited_chatty(scene: &Scene) -> (Owned, Api) {
     let vmm = scene.vmm("chatty", &["--serial", "file=console", "--metrics-path", "metrics"]);
     let mut command = limited(&vmm);
     command.stderr(File::create(scene.path("errors")).unwrap());
     let process = Owned::spawn(&mut command).unwrap();
-    let mut api = scene.running();
+    (process, scene.running())
+}
+
+#[test]
+fn a_limit_on_file_sizes_ends_no_machine() {
+    let scene = Scene::new();
+    let (process, mut api) = limited_chatty(&scene);
     wait_until("the console is full", || scene.read("console").len() == 16 << 10);
     while scene.read("metrics").len() < 16 << 10 {
         api.act("FlushMetrics").unwrap();
@@ -143,11 +148,7 @@ fn a_limit_on_file_sizes_ends_no_machine() {
 #[test]
 fn an_output_that_can_be_written_again_is_told_as_its_failure_was() {
     let scene = Scene::new();
-    let vmm = scene.vmm("chatty", &["--serial", "file=console", "--metrics-path", "metrics"]);
-    let mut command = limited(&vmm);
-    command.stderr(File::create(scene.path("errors")).unwrap());
-    let process = Owned::spawn(&mut command).unwrap();
-    let mut api = scene.running();
+    let (process, mut api) = limited_chatty(&scene);
     let mut wait_for = |part: &str| {
         wait_until(part, || {
             api.act("FlushMetrics").unwrap();

@@ -58,10 +58,7 @@ impl Served {
 
     /// Frames of one direction that each queue pair of the card has moved.
     pub fn frames(&mut self, counter: &str) -> Result<Vec<u64>> {
-        let nic = self.api.get(NIC)?;
-        let pairs = nic["pairs"].as_array().context("no pairs")?;
-        let of = |pair: &Value| pair["counters"][counter].as_u64().context("no counter");
-        pairs.iter().map(of).collect()
+        frames(&mut self.api, counter)
     }
 
     pub fn set_state(&mut self, state: &str) -> Result<()> {
@@ -152,6 +149,14 @@ fn pauses(model: Model) -> Result<()> {
     ensure!(figures.body.contains(&format!("vmm_pauses_total {count}\n")), "{}", figures.body);
     served.wired.streams_each_way(200_000, &tap.host_ipv4, &tap.guest_ipv4)?;
     served.power_off()
+}
+
+/// Frames of one direction that each queue pair of the first card has moved.
+pub fn frames(api: &mut Api, counter: &str) -> Result<Vec<u64>> {
+    let nic = api.get(NIC)?;
+    let pairs = nic["pairs"].as_array().context("no pairs")?;
+    let of = |pair: &Value| pair["counters"][counter].as_u64().context("no counter");
+    pairs.iter().map(of).collect()
 }
 
 /// Bytes per second that come to the guest, over some seconds.

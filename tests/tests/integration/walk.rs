@@ -8,15 +8,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use tests::api::Api;
 use tests::frames::{Link, bytes, digits};
-use tests::guest::{Shell, Tool};
+use tests::guest::Shell;
 use tests::kernel::Release;
-use tests::machine::{BOOT, Hypervisor, Machine, Model, Running};
+use tests::machine::{BOOT, Model, Running};
 use tests::net::{Network, Tap};
 use tests::rss::{Flow, MICROSOFT_KEY, Scaling};
 
+use crate::api::frames;
 use crate::network::{ANSWER, socket};
 use crate::odd::ODD;
-use crate::scenario::{OFF, Scenario, eventually, is_healthy, long};
+use crate::scenario::{OFF, Scenario, eventually, is_healthy, long, machine};
 
 pub fn scenarios() -> Vec<Scenario> {
     // Some minutes of commands, where the CPU is emulated.
@@ -144,8 +145,7 @@ impl Walk {
     fn boot(release: Release, mib: u32, queues: u16) -> Result<Self> {
         let mut network = Network::new()?;
         let taps = [network.tap(queues, 1500)?, network.tap(queues, 1500)?];
-        let machine = Machine::new(Hypervisor::ours()?, release)
-            .tools(&[Tool::Ethtool, Tool::Traffic])
+        let machine = machine(release)?
             .cpus(CPUS)
             .memory(mib)
             .card_of(Model::Virtio, &taps[0])
@@ -302,10 +302,8 @@ impl Walk {
 
     /// Frames that each queue pair of the virtio card gave to its guest.
     fn received(&mut self) -> Result<Vec<u64>> {
-        let nic = Api::wait(&self.socket, BOOT)?.get(crate::api::NIC)?;
-        let pairs = nic["pairs"].as_array().context("no pairs")?;
-        let count = |pair: &serde_json::Value| pair["counters"]["rx_frames"].as_u64();
-        pairs.iter().map(|pair| count(pair).context("no counter")).collect()
+        // Anew each time: an idle connection is closed.
+        frames(&mut Api::wait(&self.socket, BOOT)?, "rx_frames")
     }
 
     /// A virtio card gets another address; that of an ENA card is its own for ever.
