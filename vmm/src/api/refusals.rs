@@ -19,9 +19,9 @@ pub fn tell(method: &Method, uri: &Uri, status: StatusCode, message: &str) {
     tell_of(asked, status, message);
 }
 
-/// The same where nobody knows what was asked.
-pub fn tell_unread(status: StatusCode, message: &str) {
-    tell_of(|| "a request that cannot be read".into(), status, message);
+/// The same where nobody knows what was asked, but by `whom` or how.
+pub fn tell_unread(whom: &'static str, status: StatusCode, message: &str) {
+    tell_of(|| whom.into(), status, message);
 }
 
 fn tell_of(asked: impl FnOnce() -> String, status: StatusCode, message: &str) {

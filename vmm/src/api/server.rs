@@ -194,9 +194,11 @@ impl Server {
         }
     }
 
+    /// The answer to one client too many, which is logged.
     fn no_room(&self) -> String {
         let message =
             format!("{} clients are connected, and no more can be; try again", self.limits.clients);
+        refusals::tell_unread("one client more", StatusCode::SERVICE_UNAVAILABLE, &message);
         let body = fault(&message);
         format!(
             "HTTP/1.1 503 Service Unavailable\r\nServer: vmm\r\nContent-Type: application/json\r\n\
