@@ -6,7 +6,7 @@ use tests::kernel::Release;
 use tests::machine::BOOT;
 use tests::net::Network;
 
-use crate::scenario::{COMPLAINTS, Scenario, long, machine};
+use crate::scenario::{COMPLAINTS, Scenario, long, stock};
 
 /// What a guest with an option does.
 #[derive(Clone, Copy)]
@@ -61,6 +61,36 @@ const ROWS: &[(Tried, &str, Comes)] = &[
     (Long, "maxcpus=1", ONE_CPU),
     (Long, "nr_cpus=1", ONE_CPU),
     (Long, "nopti mitigations=off", WHOLE),
+    (Long, "mitigations=auto,nosmt", WHOLE),
+    (Long, "nokaslr", WHOLE),
+    (Long, "noxsave", WHOLE),
+    (Long, "nosmap nosmep", WHOLE),
+    (Long, "noinvpcid nopcid", WHOLE),
+    (Long, "no5lvl nopku", WHOLE),
+    // Clocks and timers.
+    (Long, "lapic=notscdeadline", WHOLE),
+    (Long, "tsc=reliable", WHOLE),
+    (Long, "tsc=unstable", WHOLE),
+    (Long, "clocksource=tsc", WHOLE),
+    (Long, "clocksource=kvm-clock", WHOLE),
+    (Long, "clocksource=acpi_pm", WHOLE),
+    (Long, "hpet=disable", WHOLE),
+    (Long, "nohpet", WHOLE),
+    (Long, "nohz=off highres=off", WHOLE),
+    (Long, "lapic_timer_c2_ok", WHOLE),
+    (Long, "idle=halt", WHOLE),
+    (Long, "idle=nomwait processor.max_cstate=1", WHOLE),
+    (Long, "nowatchdog nmi_watchdog=0", WHOLE),
+    // What a guest knows of its hypervisor, and the rest.
+    (Long, "no-kvmapf no-steal-acc", WHOLE),
+    (Long, "nopvspin", WHOLE),
+    (Long, "noefi nomodeset", WHOLE),
+    (Long, "i8042.noaux i8042.nomux i8042.dumbkbd 8250.nr_uarts=1", WHOLE),
+    (Long, "notsc", WHOLE),
+    (Long, "clocksource=jiffies", WHOLE),
+    (Long, "clocksource=hpet hpet=force", WHOLE),
+    (Long, "nolapic_timer", WHOLE),
+    (Long, "idle=poll", WHOLE),
 ];
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -78,7 +108,7 @@ pub fn scenarios() -> Vec<Scenario> {
 fn boot(release: Release, options: &str, comes: Comes) -> Result<()> {
     let mut network = Network::new()?;
     let tap = network.tap(1, 1500)?;
-    let machine = machine(release)?.cpus(2).card(&tap);
+    let machine = stock(release)?.cpus(2).card(&tap);
     let words = [options.to_owned(), format!("guest.quick={}", tap.host_ipv4)];
     let mut running = words
         .iter()
