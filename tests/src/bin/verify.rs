@@ -240,7 +240,7 @@ fn run(command: &mut Command, limit: Duration, mut each: impl FnMut(&str)) -> Re
 fn in_testbeds(program: &Path, vmm: &Path, long: bool) -> Result<Tally> {
     let names = integration_tests(program, long)?;
     let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
-    let rules = Rules { runners: cpus.min(4), batch: 6, tries_if_lost: 3, tries_if_failed: 2 };
+    let rules = Rules { runners: cpus.min(4), batch: 10, tries_if_lost: 3, tries_if_failed: 2 };
     println!(
         "{} tests, {} testbeds at once: {}",
         names.len(),

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use tests::guest::Shell;
 use tests::kernel::{Format, Release};
 
-use crate::scenario::{Scenario, finish, long, machine};
+use crate::scenario::{Scenario, finish, long, stock};
 
 /// (CPUs, MiB) that every kernel is booted with, in either format; the second has memory above the PCI hole.
 const SIZES: [(u8, u32); 3] = [(1, 128), (2, 5 * 1024), (4, 1024)];
@@ -34,7 +34,7 @@ fn scenario(release: Release, format: Format, cpus: u8, memory: u32) -> Scenario
 
 fn boot(release: Release, format: Format, cpus: u8, memory: u32) -> Result<()> {
     let (mut running, mut shell) =
-        machine(release)?.format(format).cpus(cpus).memory(memory).boot(None)?;
+        stock(release)?.format(format).cpus(cpus).memory(memory).boot(None)?;
 
     let online = shell.sh("cat /sys/devices/system/cpu/online")?;
     let wanted = if cpus == 1 { "0".to_owned() } else { format!("0-{}", cpus - 1) };

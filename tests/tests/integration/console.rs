@@ -16,7 +16,7 @@ use tests::kernel::Release;
 use tests::machine::BOOT;
 use tests::process::Owned;
 
-use crate::scenario::{OFF, Scenario, finish, machine};
+use crate::scenario::{OFF, Scenario, finish, long, machine};
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
@@ -39,11 +39,11 @@ fn much_both_ways(release: Release) -> Result<()> {
     // Far more at once than the 64 bytes of a serial port's FIFO.
     let line: String =
         (0..3000u32).map(|n| char::from(b'a' + u8::try_from(n * 7 % 26).unwrap_or(0))).collect();
-    for _ in 0..3 {
+    let (lines, count) = if long() { (3, 5000) } else { (1, 2000) };
+    for _ in 0..lines {
         let echoed = shell.sh(&format!("echo {line}"))?;
         ensure!(echoed == line, "{} bytes came back as {}: {echoed}", line.len(), echoed.len());
     }
-    let count = 5000;
     let output = shell.sh_within(&format!("seq 1 {count}"), BOOT)?;
     let wanted: Vec<_> = (1..=count).map(|n| n.to_string()).collect();
     ensure!(output.lines().eq(wanted.iter().map(String::as_str)), "numbers are missing");

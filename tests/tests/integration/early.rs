@@ -10,7 +10,7 @@ use tests::guest::INIT_RUNS;
 use tests::kernel::Release;
 use tests::machine::BOOT;
 
-use crate::scenario::{OFF, Scenario, machine};
+use crate::scenario::{OFF, Scenario, stock};
 
 pub fn scenarios() -> Vec<Scenario> {
     Scenario::for_each_kernel("early::every_line_at_every_moment_of_a_boot_harms_nothing", flood)
@@ -22,7 +22,7 @@ fn flood(release: Release) -> Result<()> {
     /// Many in each stage of a boot, and few enough for a guest to get on.
     const PAUSE: Duration = Duration::from_millis(50);
 
-    let (mut running, socket) = machine(release)?.start_by_api(None)?;
+    let (mut running, socket) = stock(release)?.start_by_api(None)?;
     let over = AtomicBool::new(false);
     let mut input = running.input()?;
     let mut api = Api::wait(&socket, BOOT)?;

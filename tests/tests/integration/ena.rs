@@ -8,7 +8,7 @@ use tests::guest::{Shell, Tool};
 use tests::kernel::Release;
 use tests::machine::{Machine, Model};
 
-use crate::network::{ANSWER, jumbo_frames, much, printed, socket, two_cards};
+use crate::network::{ANSWER, jumbo_frames, much, printed, socket, some, two_cards};
 use crate::scenario::{Scenario, Wired, long};
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -177,11 +177,11 @@ fn host_mode(release: Release) -> Result<()> {
     let tap = guest.tap.clone();
     for (host, address) in tap.addresses() {
         guest.ping_host(host, 3)?;
-        guest.streams_each_way(16 << 20, host, address)?;
+        guest.streams_each_way(some(), host, address)?;
     }
     let copied = guest.counters("queue_._tx_llq_buffer_copy")?;
     ensure!(copied.len() == 2 && copied.values().all(|&n| n == 0), "not in host mode: {copied:?}");
-    guest.streams_during(4 << 20, "ethtool -G eth0 rx 512 tx 256")?;
+    guest.streams_during(some(), "ethtool -G eth0 rx 512 tx 256")?;
     guest.finish_in_peace(1)
 }
 
@@ -192,10 +192,10 @@ fn wide_entries() -> Result<()> {
     guest.reaches_guest()?;
     let tap = guest.tap.clone();
     for (bytes, depth) in [(224, "TX: 512"), (96, "TX: 1024")] {
-        guest.streams_during(4 << 20, &format!("push-buffer eth0 {bytes}"))?;
+        guest.streams_during(some(), &format!("push-buffer eth0 {bytes}"))?;
         shows(&mut guest.shell, "ethtool -g eth0 | sed '/Current/,$d'", &[depth])?;
         for (host, address) in tap.addresses() {
-            guest.streams_each_way(4 << 20, host, address)?;
+            guest.streams_each_way(some(), host, address)?;
         }
     }
     guest.finish()
@@ -225,7 +225,7 @@ fn mixed_traffic(release: Release) -> Result<()> {
     }
     // All the time there is some of everything.
     while begun.elapsed() < duration {
-        guest.streams_during(4 << 20, "true")?;
+        guest.streams_during(some(), "true")?;
         guest.ping_host(&tap.host_ipv4, 3)?;
     }
     for flood in floods {

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use tests::kernel::Release;
 
 use crate::ena::boot;
+use crate::network::some;
 use crate::scenario::{Scenario, long};
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -39,7 +40,7 @@ fn changes(release: Release) -> Result<()> {
     let least = ["route", "add", &tap.guest_ipv4, "dev", &tap.name, "mtu", "1400"];
     guest.network.ip(&least)?;
     for (change, proof) in CHANGES {
-        guest.streams_during(4 << 20, change)?;
+        guest.streams_during(some(), change)?;
         guest.shell.sh(proof).with_context(|| format!("after `{change}`"))?;
     }
     let refused = guest.shell.run("ip link set eth0 mtu 9001", crate::network::ANSWER)?;
@@ -53,7 +54,7 @@ fn lives(release: Release) -> Result<()> {
     guest.reaches_guest()?;
     let driver = "/sys/bus/pci/drivers/ena";
     let device = guest.shell.sh(&format!("basename $(readlink -f {driver}/0000:*)"))?;
-    let lives = if long() { 100 } else { 10 };
+    let lives = if long() { 100 } else { 4 };
     for life in 0..lives {
         if life % 2 == 0 {
             let (off, on) = (
@@ -67,7 +68,7 @@ fn lives(release: Release) -> Result<()> {
     }
     let tap = guest.tap.clone();
     for (host, address) in tap.addresses() {
-        guest.streams_each_way(4 << 20, host, address)?;
+        guest.streams_each_way(some(), host, address)?;
     }
     guest.finish_in_peace(1 + lives)
 }

@@ -37,7 +37,12 @@ pub const ANSWER: Duration = PATIENCE;
 
 /// Bytes that go each way where much is to go.
 pub fn much() -> u64 {
-    if long() { 1 << 30 } else { 32 << 20 }
+    if long() { 1 << 30 } else { 8 << 20 }
+}
+
+/// Bytes that go each way while something else is looked at.
+pub fn some() -> u64 {
+    if long() { 4 << 20 } else { 2 << 20 }
 }
 
 impl Wired {
@@ -128,7 +133,7 @@ impl Wired {
             "traffic send {host} --bytes {bytes} --seed 1 >/tmp/sent 2>&1 & out=$!"
         ))?;
         eventually("traffic", ANSWER, || {
-            Ok(self.network.statistic(&tap, "rx_packets")? > before + 50)
+            Ok(self.network.statistic(&tap, "rx_packets")? > before + 20)
         })?;
         self.shell.sh(line)?;
         let done = AtomicBool::new(false);
@@ -168,11 +173,7 @@ fn life(release: Release) -> Result<()> {
         guest.ping_host(host, 5)?;
     }
     guest.streams_each_way(much(), &tap.host_ipv4, &tap.guest_ipv4)?;
-    guest.streams_each_way(
-        if long() { much() } else { 16 << 20 },
-        &tap.host_ipv6,
-        &tap.guest_ipv6,
-    )?;
+    guest.streams_each_way(much(), &tap.host_ipv6, &tap.guest_ipv6)?;
     unbind_and_bind(&mut guest).context("while the driver goes and comes")?;
     guest.finish()
 }
@@ -213,7 +214,7 @@ impl Wired {
 fn unbind_and_bind(guest: &mut Wired) -> Result<()> {
     let driver = "/sys/bus/virtio/drivers/virtio_net";
     let device = guest.shell.sh(&format!("basename $(readlink -f {driver}/virtio*)"))?;
-    let rounds = if long() { 50 } else { 5 };
+    let rounds = if long() { 50 } else { 2 };
     for _ in 0..rounds {
         let (off, on) =
             (format!("echo {device} >{driver}/unbind"), format!("echo {device} >{driver}/bind"));
@@ -221,7 +222,7 @@ fn unbind_and_bind(guest: &mut Wired) -> Result<()> {
     }
     let tap = guest.tap.clone();
     guest.ping_guest(&tap.guest_ipv6, 3)?;
-    guest.streams_each_way(4 << 20, &tap.host_ipv4, &tap.guest_ipv4)
+    guest.streams_each_way(some(), &tap.host_ipv4, &tap.guest_ipv4)
 }
 
 pub fn two_cards(second_model: Model) -> Result<()> {
@@ -238,7 +239,7 @@ pub fn two_cards(second_model: Model) -> Result<()> {
     ensure!(macs.lines().eq([first.mac.as_str(), second.mac.as_str()]), "addresses {macs}");
     for (busy, tap) in [(&first, &second), (&second, &first)] {
         let flood = guest.traffic(&["flood", &socket(&busy.guest_ipv4, 9), "--seconds", "2"])?;
-        guest.streams_each_way(4 << 20, &tap.host_ipv4, &tap.guest_ipv4)?;
+        guest.streams_each_way(some(), &tap.host_ipv4, &tap.guest_ipv4)?;
         printed(flood, ANSWER)?;
     }
     guest.finish()

@@ -8,7 +8,7 @@ use tests::host::PATIENCE;
 use tests::kernel::Release;
 use tests::machine::Model;
 
-use crate::network::{ANSWER, printed, socket};
+use crate::network::{ANSWER, printed, socket, some};
 use crate::scenario::{Scenario, Wired, eventually};
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -98,6 +98,6 @@ fn flood_while_stalled(release: Release) -> Result<()> {
         guest.reaches_guest()?;
     }
     drop(freezer);
-    guest.streams_each_way(4 << 20, &tap.host_ipv4, &tap.guest_ipv4)?;
+    guest.streams_each_way(some(), &tap.host_ipv4, &tap.guest_ipv4)?;
     guest.finish()
 }
