@@ -428,8 +428,12 @@ fn the_log_tells_what_was_no_request_and_that_no_more_can_follow() {
     drop(silent);
     let full = "one client more is answered with 503: 128 clients are connected";
     assert!(scene.read("log").contains(full), "{}", scene.read("log"));
+    wait_until("there is room again", || {
+        Api::connect(&scene.path("api"))
+            .is_ok_and(|mut api| api.get("/").is_ok_and(|instance| instance["state"] == "Running"))
+    });
     for _ in 0..200 {
-        say("hello\r\n\r\n");
+        assert_eq!(say("hello\r\n\r\n"), "HTTP/1.1 400");
     }
     api.act("Kill").unwrap();
     assert_eq!(end(process).code(), Some(0));
