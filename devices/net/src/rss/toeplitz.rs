@@ -37,12 +37,13 @@ impl Toeplitz {
     pub fn new(key: &Key) -> Toeplitz {
         let mut rows = [[0; 256]; MAX_INPUT];
         for (place, row) in rows.iter_mut().enumerate() {
-            let windows: [u32; 8] =
-                std::array::from_fn(|bit| key.window(place.wrapping_mul(8).wrapping_add(bit)));
-            for (byte, hash) in row.iter_mut().enumerate() {
-                let set = |bit: &usize| byte >> 7usize.wrapping_sub(*bit) & 1 != 0;
-                let set = (0..8).filter(set).filter_map(|bit| windows.get(bit));
-                *hash = set.fold(0, |hash, window| hash ^ window);
+            // Bytes below 1, 2, 4 .. 128 are known; as many more have the next bit set besides.
+            for bit in 0..8usize {
+                let window = key.window(place.wrapping_mul(8).wrapping_add(7 ^ bit));
+                let (known, next) = row.split_at_mut(1 << bit);
+                for (hash, without) in next.iter_mut().zip(known) {
+                    *hash = *without ^ window;
+                }
             }
         }
         Toeplitz { rows }
