@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns};
 
+use crate::initramfs::busybox_file;
 use crate::process::{quiet, stdout_of};
 
 /// Knocks in a row: enough to come by each of a few queues.
@@ -70,6 +71,11 @@ impl Network {
         let network = Self { name, taps: 0 };
         network.ip(&["link", "set", "lo", "up"])?;
         Ok(network)
+    }
+
+    /// Changes a kernel setting of the namespace, in sysctl's words: `net.ipv4.ip_forward=1`.
+    pub fn set(&self, setting: &str) -> Result<()> {
+        quiet(self.command(busybox_file()?).args(["sysctl", "-w", setting])).map(drop)
     }
 
     /// Moves this thread into the namespace; threads and programs it starts are there too.

@@ -14,7 +14,7 @@ use tests::machine::Model;
 use tests::net::Network;
 use tests::process::{Owned, stdout_of};
 
-use crate::scenario::{Scenario, Wired, eventually, long, machine};
+use crate::scenario::{Scenario, Wired, eventually, long, machine, network};
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
@@ -42,7 +42,7 @@ pub fn much() -> u64 {
 
 /// Bytes that go each way while something else is looked at.
 pub fn some() -> u64 {
-    if long() { 4 << 20 } else { 2 << 20 }
+    if long() { 4 << 20 } else { 1 << 20 }
 }
 
 impl Wired {
@@ -226,7 +226,7 @@ fn unbind_and_bind(guest: &mut Wired) -> Result<()> {
 }
 
 pub fn two_cards(second_model: Model) -> Result<()> {
-    let mut network = Network::new()?;
+    let mut network = network()?;
     let (first, second) = (network.tap(1, 1500)?, network.tap(2, 1500)?);
     let machine = machine(Release::Guest6_12)?.cpus(2).card(&first).card_of(second_model, &second);
     let (running, shell) = machine.boot(Some(&network))?;

@@ -59,8 +59,17 @@ pub fn long() -> bool {
 /// CPUs and the trials of its ciphers, and a third of what is left into telling of it; `dmesg` has it all.
 pub fn machine(release: Release) -> Result<Machine> {
     let machine = stock(release)?.format(Format::Vmlinux);
-    Ok(machine.parameter("mitigations=off").parameter("cryptomgr.notests"))
+    let machine = QUICK.iter().fold(machine, |machine, word| machine.parameter(word));
+    Ok(if long() { machine } else { machine.parameter(&format!("sysctl.{BRISK}")) })
 }
+
+/// Boot options of a guest that need not be as others are. Programs that always lie at the same addresses
+/// are translated once by an emulator, not at each start.
+const QUICK: [&str; 3] = ["mitigations=off", "cryptomgr.notests", "norandmaps"];
+
+/// Segments that TCP sends at once, if it has them, on both sides: the slower a link, the fewer it takes, down
+/// to two, and that keeps an emulated one slow.
+const BRISK: &str = "net.ipv4.tcp_min_tso_segs=8";
 
 /// One that boots as Debian's kernels boot, but says nothing below a warning on the console.
 pub fn stock(release: Release) -> Result<Machine> {
@@ -72,7 +81,16 @@ pub fn talkative(release: Release) -> Result<Machine> {
     Ok(Machine::new(Hypervisor::ours()?, release).tools(&[Tool::Ethtool, Tool::Traffic]))
 }
 
-/// A booted guest with one card.
+/// A network for such machines.
+pub fn network() -> Result<Network> {
+    let network = Network::new()?;
+    if !long() {
+        network.set(BRISK)?;
+    }
+    Ok(network)
+}
+
+/// A booted guest and the card of it that is looked at.
 pub struct Wired {
     // Dropped in this order: the guest goes before its network.
     pub shell: Shell,
@@ -90,7 +108,7 @@ impl Wired {
         mtu: u16,
         adjust: impl FnOnce(Machine) -> Machine,
     ) -> Result<Self> {
-        let mut network = Network::new()?;
+        let mut network = network()?;
         let tap = network.tap(queues, mtu)?;
         let machine = adjust(machine(release)?.card_of(model, &tap));
         let (running, shell) = machine.boot(Some(&network))?;
