@@ -163,7 +163,7 @@ impl Testbed {
             .args(["-initrd".as_ref(), initramfs.as_os_str()])
             .args([
                 "-append",
-                "console=ttyS0 loglevel=5 panic=-1 mitigations=off cryptomgr.notests",
+                "console=ttyS0 loglevel=5 panic=-1 mitigations=off cryptomgr.notests norandmaps",
             ])
             .args(["-serial".to_owned(), format!("file:{}", console.display())])
             .args(["-serial".to_owned(), format!("unix:{},server=on,wait=off", pulse.display())])
