@@ -39,13 +39,11 @@ enum Arguments {
         #[arg(long, default_value_t = 0)]
         rest: u64,
     },
-    /// Send a number of small datagrams from each of some ports
+    /// Send small datagrams: so many from each of some ports, as in `10:20001,20002 20:20003`
     SendFrom {
         to: SocketAddr,
-        #[arg(long, value_delimiter = ',')]
-        ports: Vec<u16>,
-        #[arg(long)]
-        each: u32,
+        #[arg(required = true, value_parser = flows, value_name = "COUNT:PORT,...")]
+        flows: Vec<Flows>,
     },
     /// Send frames as they are, in hexadecimal digits; `/N` after one fills it up to N bytes
     Frames { link: String, frames: Vec<String> },
@@ -60,6 +58,20 @@ enum Arguments {
         #[arg(long)]
         seconds: u64,
     },
+}
+
+/// Ports, and how many datagrams go from each.
+#[derive(Clone)]
+struct Flows {
+    each: u32,
+    ports: Vec<u16>,
+}
+
+fn flows(text: &str) -> Result<Flows, String> {
+    let (each, ports) = text.split_once(':').ok_or("there is no colon in it")?;
+    let number = |error: std::num::ParseIntError| error.to_string();
+    let ports = ports.split(',').map(|port| port.parse().map_err(number)).collect::<Result<_, _>>();
+    Ok(Flows { each: each.parse().map_err(number)?, ports: ports? })
 }
 
 fn main() -> io::Result<()> {
@@ -85,7 +97,11 @@ fn main() -> io::Result<()> {
                 println!("{}", frames::digits(&frame));
             }
         }
-        Arguments::SendFrom { to, ports, each } => traffic::send_from(&ports, to, each)?,
+        Arguments::SendFrom { to, flows } => {
+            for Flows { each, ports } in flows {
+                traffic::send_from(&ports, to, each)?;
+            }
+        }
     }
     Ok(())
 }

@@ -213,7 +213,7 @@ fn explained() -> Result<()> {
     let before = served.frames("rx_frames")?;
     let ports = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(",");
     let to = socket(&tap.guest_ipv4, PORT);
-    printed(served.wired.traffic(&["send-from", &to, "--ports", &ports, "--each", "1"])?, ANSWER)?;
+    printed(served.wired.traffic(&["send-from", &to, &format!("1:{ports}")])?, ANSWER)?;
     let mut arrived = Vec::new();
     eventually("datagrams", ANSWER, || {
         let now = served.frames("rx_frames")?;

@@ -49,11 +49,7 @@ fn captured(model: Model) -> Result<()> {
     served.wired.ping_guest(&tap.guest_ipv4, 10)?;
     let ports = PORTS.map(|port| port.to_string()).collect::<Vec<_>>().join(",");
     let to = socket(&tap.guest_ipv4, PORT);
-    let each = EACH.to_string();
-    printed(
-        served.wired.traffic(&["send-from", &to, "--ports", &ports, "--each", &each])?,
-        ANSWER,
-    )?;
+    printed(served.wired.traffic(&["send-from", &to, &format!("{EACH}:{ports}")])?, ANSWER)?;
     served.wired.streams_each_way(STREAM, &tap.host_ipv4, &tap.guest_ipv4)?;
     let running = served.api.get(&capture)?;
     ensure!(running["ended"].is_null(), "{running}");

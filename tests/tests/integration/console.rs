@@ -39,7 +39,7 @@ fn much_both_ways(release: Release) -> Result<()> {
     // Far more at once than the 64 bytes of a serial port's FIFO.
     let line: String =
         (0..3000u32).map(|n| char::from(b'a' + u8::try_from(n * 7 % 26).unwrap_or(0))).collect();
-    let (lines, count) = if long() { (3, 5000) } else { (1, 2000) };
+    let (lines, count) = if long() { (3, 5000) } else { (1, 1000) };
     for _ in 0..lines {
         let echoed = shell.sh(&format!("echo {line}"))?;
         ensure!(echoed == line, "{} bytes came back as {}: {echoed}", line.len(), echoed.len());

@@ -154,7 +154,7 @@ impl Wired {
             }
             expected.sort();
             let to = socket(guest, PORT);
-            let send = ["send-from", &to, "--ports", &ports.join(","), "--each", "1"];
+            let send = ["send-from", &to, &format!("1:{}", ports.join(","))];
             printed(self.traffic(&send)?, ANSWER)?;
 
             let mut arrived = Vec::new();

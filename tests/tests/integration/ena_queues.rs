@@ -44,7 +44,7 @@ impl Wired {
 
     /// Sends flows to the guest for each of its queues, as table and key predict, and looks where they arrive.
     fn flows_arrive_where_predicted(&mut self, pairs: u16) -> Result<()> {
-        let scaling = Scaling::parse(&self.shell.sh("ethtool -x eth0")?)?;
+        let scaling = Scaling::parse(&self.shell.sh("ethtool -x eth0 | tr -s ' '")?)?;
         ensure!(scaling.table.len() == 128 && scaling.key.len() == 40, "{scaling:?}");
         let tap = self.tap.clone();
         for (host, guest) in tap.addresses() {
@@ -69,15 +69,15 @@ impl Wired {
         let pairs = u16::try_from(ports.len())?;
         let before = self.packets("rx", pairs)?;
         let to = socket(to, PORT);
-        let mut sent = Vec::new();
+        let (mut sent, mut send) = (Vec::new(), vec!["send-from".to_owned(), to.clone()]);
         for (ports, each) in ports.iter().zip((1..).map(|nth: u64| nth * EACH)) {
-            let send = ["send-from", &to, "--ports", &ports.join(","), "--each", &each.to_string()];
             // A table may leave a queue out.
             if !ports.is_empty() {
-                printed(self.traffic(&send)?, ANSWER)?;
+                send.push(format!("{each}:{}", ports.join(",")));
             }
             sent.push(each * ports.len() as u64);
         }
+        printed(self.traffic(&send.iter().map(String::as_str).collect::<Vec<_>>())?, ANSWER)?;
         let mut arrived = Vec::new();
         let all = eventually("datagrams", ANSWER, || {
             let now = self.packets("rx", pairs)?;

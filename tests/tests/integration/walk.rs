@@ -275,15 +275,15 @@ impl Walk {
     }
 
     fn flows_arrive(&mut self, with_ports: bool) -> Result<()> {
-        let scaling = Scaling::parse(&self.shell.sh("ethtool -x eth0")?)?;
+        let scaling = Scaling::parse(&self.shell.sh("ethtool -x eth0 | tr -s ' '")?)?;
         let tap = self.taps[0].clone();
         let (from, to) = (tap.host_ipv4.parse()?, tap.guest_ipv4.parse()?);
         for from_port in 20_000..20_006 {
             let flow = Flow { from, from_port, to, to_port: 9 };
             let queue = usize::from(scaling.queue_by_plain_key(&flow, with_ports)?);
             let before = self.received()?;
-            let (to, port) = (socket(&tap.guest_ipv4, 9), from_port.to_string());
-            let send = ["send-from", &to, "--ports", &port, "--each", "20"];
+            let to = socket(&tap.guest_ipv4, 9);
+            let send = ["send-from", &to, &format!("20:{from_port}")];
             let mut command = self.network.command(tests::guest::our_tool("traffic")?);
             tests::process::quiet(command.args(send))?;
             let mut arrived = Vec::new();
