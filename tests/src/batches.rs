@@ -12,6 +12,8 @@ pub struct Rules {
     /// Tests that a runner gets at once; fewer towards the end, so that all are busy until then. It
     /// runs them in their order.
     pub batch: usize,
+    /// Tests that are worth a runner's start; fewer only if there are no more.
+    pub least: usize,
     /// Times that a test is run whose runner ends without a word about it.
     pub tries_if_lost: u32,
     /// Times that a test is run that fails.
@@ -62,7 +64,7 @@ impl State {
     /// The next tests; one that was run before is taken alone, so that it takes no other down with it.
     fn take(&mut self, rules: &Rules) -> Vec<Test> {
         let share = self.waiting.len().div_ceil(2 * rules.runners.max(1));
-        let most = share.min(rules.batch);
+        let most = share.max(rules.least).min(rules.batch);
         let fresh = self.waiting.iter().take(most).take_while(|test| test.tried == 0).count();
         let count = fresh.max(1).min(self.waiting.len());
         self.waiting.drain(..count).collect()

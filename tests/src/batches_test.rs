@@ -2,7 +2,7 @@
 
 use super::*;
 
-const RULES: Rules = Rules { runners: 2, batch: 3, tries_if_lost: 3, tries_if_failed: 2 };
+const RULES: Rules = Rules { runners: 2, batch: 3, least: 1, tries_if_lost: 3, tries_if_failed: 2 };
 
 fn names(count: u32) -> Vec<String> {
     (0..count).map(|n| format!("test {n}")).collect()
@@ -40,6 +40,17 @@ fn many_tests_go_in_large_batches_until_few_are_left() {
         passing(batch)
     });
     assert_eq!(sizes.into_inner().unwrap(), [3, 3, 3, 2, 1]);
+}
+
+#[test]
+fn no_batch_is_smaller_than_is_worth_a_start_unless_no_more_is_left() {
+    let sizes = Mutex::new(Vec::new());
+    let rules = Rules { runners: 1, least: 2, ..RULES };
+    run(names(7), &rules, |_, batch| {
+        sizes.lock().unwrap().push(batch.len());
+        passing(batch)
+    });
+    assert_eq!(sizes.into_inner().unwrap(), [3, 2, 2]);
 }
 
 #[test]
