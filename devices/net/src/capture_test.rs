@@ -4,6 +4,8 @@ use std::io::{Read, Seek};
 
 use device_core::GuestRam;
 use device_core::testing::ram;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::*;
 use crate::control::NicEvent;
@@ -54,7 +56,14 @@ impl Block {
     }
 }
 
-fn blocks(mut file: File) -> Vec<Block> {
+/// Those of a file that was completed.
+fn blocks(file: File) -> Vec<Block> {
+    let blocks = all_blocks(file);
+    assert_eq!(blocks.last().unwrap().kind, 5);
+    blocks
+}
+
+fn all_blocks(mut file: File) -> Vec<Block> {
     let mut bytes = Vec::new();
     file.rewind().unwrap();
     file.read_to_end(&mut bytes).unwrap();
@@ -67,7 +76,6 @@ fn blocks(mut file: File) -> Vec<Block> {
     }
     assert_eq!((blocks[0].kind, word(&blocks[0].body, 0)), (0x0a0d_0d0a, 0x1a2b_3c4d));
     assert_eq!((blocks[1].kind, word(&blocks[1].body, 0)), (1, 1));
-    assert_eq!(blocks.last().unwrap().kind, 5);
     blocks
 }
 
@@ -83,7 +91,10 @@ struct Fixture {
 
 impl Fixture {
     fn new(spec: CaptureSpec) -> Fixture {
-        let file = tempfile::tempfile().unwrap();
+        Fixture::on(tempfile::tempfile().unwrap(), spec)
+    }
+
+    fn on(file: File, spec: CaptureSpec) -> Fixture {
         let (home, outlook) = (IoThread::by_hand().unwrap(), Arc::default());
         let subject = Subject { id: "net0", backend: "tap tap0", outlook: &outlook };
         let to = file.try_clone().unwrap();
@@ -197,6 +208,43 @@ fn a_full_file_ends_the_capture_and_tells() {
     let blocks = it.stop();
     assert_eq!(blocks.len() as u64, 3 + state.frames);
     assert_eq!(it.capture.state(), state);
+}
+
+/// A file that takes so many bytes and no more, as on a full disk.
+fn bounded(bytes: u64) -> File {
+    let file: File = memfd_create(c"bounded", MFdFlags::MFD_ALLOW_SEALING).unwrap().into();
+    file.set_len(bytes).unwrap();
+    fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW)).unwrap();
+    file
+}
+
+#[test]
+fn a_disk_that_fills_up_leaves_the_frames_that_are_whole_there() {
+    for ring in [false, true] {
+        let spec = CaptureSpec { ring, ..CaptureSpec::default() };
+        let mut it = Fixture::on(bounded(12 << 10), spec);
+        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let to = told.clone();
+        it.outlook.set_listener(Some(Box::new(move |event| to.lock().unwrap().push(event))));
+        for _ in 0..100 {
+            it.receive(0, &bytes(128));
+            it.capture.settle();
+        }
+        it.tees.clear();
+        it.capture.finish();
+        let state = it.capture.state();
+        assert!(matches!(state.ended, Some(CaptureEnd::Failed(_))), "{state:?}");
+        assert_eq!(*told.lock().unwrap(), [NicEvent::CaptureEnded]);
+        // All that there was room for but the block that was begun.
+        let blocks = all_blocks(it.file.try_clone().unwrap());
+        assert_eq!(blocks.len() as u64, 2 + state.frames, "{ring}");
+        assert!((30..60).contains(&state.frames), "{state:?}");
+        assert!(blocks[2..].iter().all(|block| block.packet().0 == bytes(128)));
+        assert_eq!(it.file.metadata().unwrap().len(), state.bytes);
+        // What comes now is for nobody.
+        it.capture.finish();
+        assert_eq!(it.capture.state(), state);
+    }
 }
 
 #[test]

@@ -78,6 +78,8 @@ pub struct Writer {
     blocks: VecDeque<u8>,
     /// Bytes that the file has, or will have, without its end.
     bytes: u64,
+    /// Bytes that the file has: nothing but whole blocks.
+    whole: u64,
     record: Vec<u64>,
     block: Vec<u8>,
 }
@@ -106,6 +108,7 @@ impl Writer {
             outlook: None,
             blocks: VecDeque::new(),
             bytes,
+            whole: if spec.ring { 0 } else { bytes },
             record: Vec::new(),
             block: Vec::new(),
         }
@@ -171,9 +174,7 @@ impl Writer {
     }
 
     fn forget_oldest(&mut self) -> bool {
-        let mut len = [0; 4];
-        len.iter_mut().zip(self.blocks.iter().skip(4)).for_each(|(to, from)| *to = *from);
-        let len = (u32::from_ne_bytes(len) as usize).min(self.blocks.len());
+        let len = self.block_at(0);
         if len == 0 {
             return false;
         }
@@ -184,39 +185,74 @@ impl Writer {
         true
     }
 
-    /// Writes the blocks that wait.
+    /// Bytes of the block that waits at this place; 0 if there is none.
+    fn block_at(&self, place: usize) -> usize {
+        let len = self.word_at(place.saturating_add(4)) as usize;
+        len.min(self.blocks.len().saturating_sub(place))
+    }
+
+    fn word_at(&self, place: usize) -> u32 {
+        let mut word = [0; 4];
+        word.iter_mut().zip(self.blocks.iter().skip(place)).for_each(|(to, from)| *to = *from);
+        u32::from_ne_bytes(word)
+    }
+
+    /// Writes the blocks that wait; if that fails, those that are whole in the file by then stay there.
     fn flush(&mut self) -> io::Result<()> {
         let (front, back) = self.blocks.as_slices();
-        self.file.write_all(front)?;
-        self.file.write_all(back)?;
+        let mut written = 0;
+        let done = write_all(&mut self.file, front, &mut written)
+            .and_then(|()| write_all(&mut self.file, back, &mut written));
+        let mut at = 0;
+        while at < self.blocks.len() && done.is_err() {
+            let len = self.block_at(at).max(1);
+            if at.saturating_add(len) > written {
+                let frames = u64::from(self.word_at(at) == pcapng::PACKET);
+                self.progress.frames.add(frames.wrapping_neg());
+                self.progress.bytes.add((len as u64).wrapping_neg());
+            } else {
+                self.whole = self.whole.saturating_add(len as u64);
+            }
+            at = at.saturating_add(len);
+        }
+        if done.is_ok() {
+            self.whole = self.whole.saturating_add(written as u64);
+        }
         self.blocks.clear();
+        done
+    }
+
+    /// Writes all that is left of a good file.
+    fn complete(&mut self) -> io::Result<()> {
+        if self.spec.ring {
+            std::mem::take(&mut self.header)
+                .into_iter()
+                .rev()
+                .for_each(|b| self.blocks.push_front(b));
+        }
+        self.flush()?;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let stamp = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        let (written, dropped) = (self.progress.frames.get(), self.progress.dropped());
+        self.block.clear();
+        pcapng::statistics(&mut self.block, stamp, written.wrapping_add(dropped), dropped);
+        self.file.write_all(&self.block)?;
+        self.progress.bytes.add(self.block.len() as u64);
         Ok(())
     }
 
     fn end(&mut self, end: CaptureEnd) {
         // Lanes see it and copy no more.
         self.sources.clear();
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let stamp = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
-        let (written, dropped) = (self.progress.frames.get(), self.progress.dropped());
-        self.block.clear();
-        pcapng::statistics(&mut self.block, stamp, written.wrapping_add(dropped), dropped);
-        let header = if self.spec.ring { std::mem::take(&mut self.header) } else { Vec::new() };
-        let written = self
-            .file
-            .write_all(&header)
-            .and_then(|()| self.flush())
-            .and_then(|()| self.file.write_all(&self.block));
-        self.blocks = VecDeque::new();
-        let end = match written {
-            Ok(()) => {
-                self.progress.bytes.add(self.block.len() as u64);
-                end
-            }
-            Err(error) => failed(&error),
+        let end = match end {
+            CaptureEnd::Failed(_) => end,
+            good => self.complete().map_or_else(|error| failed(&error), |()| good),
         };
+        self.blocks = VecDeque::new();
         if let CaptureEnd::Failed(why) = &end {
             tracing::warn!("a capture ends, as its file cannot be written: {why}");
+            // Readers stumble over a block that was cut short. A pipe has no length to be set.
+            let _ = self.file.set_len(self.whole);
         }
         let unasked = end != CaptureEnd::Stopped;
         // The first end is the one that counts.
@@ -225,6 +261,22 @@ impl Writer {
             outlook.tell(NicEvent::CaptureEnded);
         }
     }
+}
+
+/// Writes all of `bytes`, and adds to `written` what there was room for.
+fn write_all(file: &mut File, mut bytes: &[u8], written: &mut usize) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(some) => {
+                *written = written.saturating_add(some);
+                bytes = bytes.get(some..).unwrap_or_default();
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn failed(error: &io::Error) -> CaptureEnd {
