@@ -252,6 +252,7 @@ impl Machine {
         fs::write(&file, self.configuration(&image, &initrd).to_string())?;
         let mut command = self.program(network);
         command.arg("--api-sock").arg(&socket).arg("--config-file").arg(&file);
+        command.args(&self.arguments);
         Ok((Running::spawn(command, folder)?, socket))
     }
 

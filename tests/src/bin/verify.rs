@@ -53,46 +53,20 @@ struct Step {
 struct Verify {
     long: bool,
     only: Option<String>,
-    /// In the order of their ends.
-    steps: Mutex<Vec<Step>>,
+    steps: Vec<Step>,
     /// What guests and testbeds were made of.
     versions: Vec<String>,
 }
 
 fn main() -> ExitCode {
     let Arguments { long, only } = Arguments::parse();
-    let mut verify = Verify { long, only, steps: Mutex::default(), versions: Vec::new() };
+    let mut verify = Verify { long, only, steps: Vec::new(), versions: Vec::new() };
     verify.run_all();
     verify.summarise()
 }
 
 impl Verify {
     fn run_all(&mut self) {
-        // Much of a release build is one thread's work, and what is built there nobody else builds.
-        let vmm = std::thread::scope(|scope| {
-            let beside = scope.spawn(|| {
-                let vmm = self.attempt("release build", cargo::vmm);
-                self.fuzz();
-                vmm
-            });
-            self.lints_and_unit_tests();
-            beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
-        let Some(vmm) = vmm else { return };
-        if let Some(targets) = self.attempt("list of test programs", plain_test_targets) {
-            let mut command = cargo::command();
-            command.args(["test", "--package", "tests", "--lib", "--bins", "--no-fail-fast"]);
-            command.args(targets.iter().flat_map(|name| ["--test", name])).env("VMM_BIN", &vmm);
-            self.tests("tests without KVM", &mut command);
-        }
-        self.integration(&vmm);
-        let mut demo = cargo::command();
-        demo.args(["run", "--quiet", "--package", "tests", "--bin", "demo", "--", "--vmm"])
-            .arg(&vmm);
-        self.check("demo", &mut demo);
-    }
-
-    fn lints_and_unit_tests(&self) {
         self.check("format", cargo::command().args(["fmt", "--all", "--check"]));
         self.check(
             "lints",
@@ -116,6 +90,22 @@ impl Verify {
             "unit and property tests",
             cargo::command().args(["test", "--workspace", "--exclude", "tests", "--no-fail-fast"]),
         );
+        let vmm = match self.attempt("release build", cargo::vmm) {
+            Some(path) => path,
+            None => return,
+        };
+        if let Some(targets) = self.attempt("list of test programs", plain_test_targets) {
+            let mut command = cargo::command();
+            command.args(["test", "--package", "tests", "--lib", "--bins", "--no-fail-fast"]);
+            command.args(targets.iter().flat_map(|name| ["--test", name])).env("VMM_BIN", &vmm);
+            self.tests("tests without KVM", &mut command);
+        }
+        self.fuzz();
+        self.integration(&vmm);
+        let mut demo = cargo::command();
+        demo.args(["run", "--quiet", "--package", "tests", "--bin", "demo", "--", "--vmm"])
+            .arg(&vmm);
+        self.check("demo", &mut demo);
     }
 
     fn limit(&self) -> Duration {
@@ -123,18 +113,18 @@ impl Verify {
     }
 
     /// A step that is itself one check.
-    fn check(&self, name: &str, command: &mut Command) {
+    fn check(&mut self, name: &str, command: &mut Command) {
         self.step(name, |limit| {
-            run("", command, limit, |_| ())?;
+            run(command, limit, |_| ())?;
             Ok(Tally { passed: vec![name.to_owned()], ..Tally::default() })
         });
     }
 
     /// A step whose output tells of many tests.
-    fn tests(&self, name: &str, command: &mut Command) {
+    fn tests(&mut self, name: &str, command: &mut Command) {
         self.step(name, |limit| {
             let mut tally = Tally::default();
-            match run("", command, limit, |line| drop(tally.read(line))) {
+            match run(command, limit, |line| drop(tally.read(line))) {
                 // A failed test is told by its name; anything else has to be told here.
                 Err(error) if tally.failed.is_empty() => tally.failed.push(format!("{error:#}")),
                 Ok(()) if tally == Tally::default() => bail!("no test ran"),
@@ -145,7 +135,7 @@ impl Verify {
     }
 
     /// A step that makes something for later ones, and is told only if it fails.
-    fn attempt<T>(&self, name: &str, make: impl FnOnce() -> Result<T>) -> Option<T> {
+    fn attempt<T>(&mut self, name: &str, make: impl FnOnce() -> Result<T>) -> Option<T> {
         let mut made = None;
         self.timed(name, |_| {
             made = Some(make()?);
@@ -154,24 +144,23 @@ impl Verify {
         made
     }
 
-    fn step(&self, name: &str, run: impl FnOnce(Duration) -> Result<Tally>) {
+    fn step(&mut self, name: &str, run: impl FnOnce(Duration) -> Result<Tally>) {
         if self.only.as_ref().is_none_or(|only| name.contains(only.as_str())) {
             self.timed(name, run);
         }
     }
 
-    fn timed(&self, name: &str, run: impl FnOnce(Duration) -> Result<Tally>) {
+    fn timed(&mut self, name: &str, run: impl FnOnce(Duration) -> Result<Tally>) {
         println!("==== {name}");
         let start = Instant::now();
         let tally = run(self.limit()).unwrap_or_else(|error| {
             println!("{name}: {error:#}");
             Tally { failed: vec![format!("{error:#}")], ..Tally::default() }
         });
-        let step = Step { name: name.to_owned(), took: start.elapsed(), tally };
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).push(step);
+        self.steps.push(Step { name: name.to_owned(), took: start.elapsed(), tally });
     }
 
-    fn fuzz(&self) {
+    fn fuzz(&mut self) {
         let folder = cargo::workspace().join("tests/fuzz");
         if !folder.join("Cargo.toml").is_file() {
             return;
@@ -212,7 +201,7 @@ impl Verify {
     fn summarise(&self) -> ExitCode {
         let mut sum = Tally::default();
         println!("\n==== summary");
-        for step in &*self.steps.lock().unwrap_or_else(PoisonError::into_inner) {
+        for step in &self.steps {
             let mark = if step.tally.failed.is_empty() { "ok  " } else { "FAIL" };
             println!("{mark} {:7.1} s  {:32} {}", step.took.as_secs_f64(), step.name, step.tally);
             sum.add(&step.name, &step.tally);
@@ -234,17 +223,12 @@ impl Verify {
     }
 }
 
-/// Runs a command with its output shown behind a `mark`, and each line of it handed to `each`.
-fn run(
-    mark: &str,
-    command: &mut Command,
-    limit: Duration,
-    mut each: impl FnMut(&str),
-) -> Result<()> {
+/// Runs a command with its output shown, and each line of it handed to `each`.
+fn run(command: &mut Command, limit: Duration, mut each: impl FnMut(&str)) -> Result<()> {
     let start = Instant::now();
     let patient = || start.elapsed() < limit;
     let status = heard_while(command.stdin(Stdio::null()), patient, |line| {
-        println!("{mark}{line}");
+        println!("{line}");
         each(line);
     })?
     .with_context(|| format!("not done within {} minutes", limit.as_secs() / 60))?;
@@ -381,7 +365,7 @@ fn fuzz(folder: &Path, seconds: u64, limit: Duration) -> Result<Tally> {
             "-detect_leaks=0",
             &format!("-max_total_time={seconds}"),
         ]);
-        run("fuzz| ", &mut command, limit, |_| ())
+        run(&mut command, limit, |_| ())
     };
     // Each takes one CPU.
     let (waiting, tally) = (Mutex::new(targets.iter()), Mutex::new(tally));

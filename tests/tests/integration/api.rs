@@ -10,20 +10,38 @@ use tests::kernel::Release;
 use tests::machine::{BOOT, Machine, Model, Running};
 use tests::net::Network;
 
+use crate::capture;
 use crate::network::{ANSWER, printed, socket};
 use crate::scenario::{OFF, Scenario, Wired, eventually, long, machine};
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
     for model in [Model::Virtio, Model::Ena] {
-        let name = |what: &str| format!("api::{what} [{model:?}]");
-        let named = name("a_machine_lives_by_requests_alone_and_keeps_a_limit");
-        all.push(Scenario::new(named, move || life(model)));
-        all.push(Scenario::new(name("pauses_lose_no_frame"), move || pauses(model)));
+        let name = format!("api::pauses_lose_no_frame_and_captures_have_each [{model:?}]");
+        all.push(Scenario::new(name, move || {
+            let mut served = Served::boot(model, 2)?;
+            pauses(&mut served)?;
+            capture::has_each_frame(&mut served).context("captured")?;
+            served.power_off()
+        }));
     }
+    all.push(Scenario::new("api::a_machine_lives_by_requests_alone_and_keeps_a_limit", || {
+        let mut served = Served::boot(Model::Virtio, 1)?;
+        life(&mut served)?;
+        served.power_off()
+    }));
+    all.push(Scenario::new(
+        "api::a_machine_of_a_file_lives_alike_and_has_faults_on_demand",
+        || {
+            let mut served = Served::boot_by(Model::Ena, 1, Machine::start_by_file)?;
+            let config = served.api.get("/vm/config")?;
+            ensure!(config["machine-config"]["vcpu_count"] == 2, "{config}");
+            life(&mut served)?;
+            fault(&mut served)?;
+            served.power_off()
+        },
+    ));
     all.push(Scenario::new("api::flows_go_where_they_are_said_to", explained));
-    all.push(Scenario::new("api::a_fault_on_demand_ends_with_a_reset_by_the_driver", fault));
-    all.push(Scenario::new("api::a_configuration_file_makes_a_machine", by_file));
     all
 }
 
@@ -72,8 +90,7 @@ impl Served {
     }
 }
 
-fn life(model: Model) -> Result<()> {
-    let mut served = Served::boot(model, 1)?;
+fn life(served: &mut Served) -> Result<()> {
     let instance = served.api.get("/")?;
     ensure!(instance["state"] == "Running", "{instance}");
     served.wired.ping_guest(&served.wired.tap.guest_ipv4, 5)?;
@@ -103,15 +120,13 @@ fn life(model: Model) -> Result<()> {
     })?;
     served.api.done("PUT", &format!("{NIC}/link"), &json!({ "up": true }))?;
     served.wired.reaches_guest()?;
-    keeps_a_limit(&mut served)?;
-    served.power_off()
+    keeps_a_limit(served)
 }
 
 /// Pauses and goes on again and again, while a stream of bytes arrives whole each way and the guest
 /// sends datagrams: what it counts as sent is what the host got.
-fn pauses(model: Model) -> Result<()> {
+fn pauses(served: &mut Served) -> Result<()> {
     let count = if long() { 1000 } else { 100 };
-    let mut served = Served::boot(model, 2)?;
     let tap = served.wired.tap.clone();
     served.wired.shell.sh("sysctl -w net.ipv6.conf.eth0.disable_ipv6=1 >/dev/null 2>&1 || true")?;
     let to = socket(&tap.host_ipv4, 9);
@@ -147,8 +162,7 @@ fn pauses(model: Model) -> Result<()> {
     same.with_context(|| told)?;
     let figures = served.api.ask("GET", "/metrics", "")?;
     ensure!(figures.body.contains(&format!("vmm_pauses_total {count}\n")), "{}", figures.body);
-    served.wired.streams_each_way(200_000, &tap.host_ipv4, &tap.guest_ipv4)?;
-    served.power_off()
+    served.wired.streams_each_way(200_000, &tap.host_ipv4, &tap.guest_ipv4)
 }
 
 /// Frames of one direction that each queue pair of the first card has moved.
@@ -232,8 +246,7 @@ fn explained() -> Result<()> {
 }
 
 /// Linux's driver resets a card whose keep-alives stop, for reason 1.
-fn fault() -> Result<()> {
-    let mut served = Served::boot(Model::Ena, 1)?;
+fn fault(served: &mut Served) -> Result<()> {
     let faults = format!("{NIC}/faults");
     let resets = |nic: &Value| nic["resets"].as_u64().unwrap_or(0);
     let before = resets(&served.api.get(NIC)?);
@@ -254,13 +267,5 @@ fn fault() -> Result<()> {
     let nic = served.api.get(NIC)?;
     ensure!(nic["faults"] == json!([]), "{nic}");
     served.wired.shell.sh("ethtool -S eth0 >/dev/null")?;
-    served.power_off()
-}
-
-fn by_file() -> Result<()> {
-    let mut served = Served::boot_by(Model::Virtio, 1, Machine::start_by_file)?;
-    served.wired.ping_guest(&served.wired.tap.guest_ipv4, 3)?;
-    let config = served.api.get("/vm/config")?;
-    ensure!(config["machine-config"]["vcpu_count"] == 2, "{config}");
-    served.power_off()
+    Ok(())
 }

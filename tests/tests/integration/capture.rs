@@ -5,23 +5,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::machine::Model;
 use tests::net::Tap;
 use tests::tshark::{self, Flow, Frame};
 
 use crate::api::{NIC, Served};
 use crate::network::{ANSWER, printed, socket};
-use crate::scenario::Scenario;
 
-pub fn scenarios() -> Vec<Scenario> {
-    let one = |model| {
-        let name = format!("capture::frames_are_captured_and_timed [{model:?}]");
-        Scenario::new(name, move || captured(model))
-    };
-    [Model::Virtio, Model::Ena].map(one).into()
-}
-
-const QUEUES: u16 = 2;
 /// Flows that the host sends to the guest, datagrams of each, and the port that nobody listens on.
 const PORTS: std::ops::Range<u16> = 20_000..20_020;
 const EACH: usize = 3;
@@ -31,19 +20,18 @@ const STREAM: u64 = 50_000;
 /// More than any frame has, so that all are captured whole.
 const WHOLE: u64 = 100_000;
 
-fn captured(model: Model) -> Result<()> {
-    let mut served = Served::boot(model, QUEUES)?;
+/// A card of more than one queue is captured, and times its frames.
+pub fn has_each_frame(served: &mut Served) -> Result<()> {
     let tap = served.wired.tap.clone();
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("frames.pcapng");
     let capture = format!("{NIC}/capture");
-    let explained =
-        PORTS.map(|port| explain(&mut served, &tap, port)).collect::<Result<Vec<_>>>()?;
+    let explained = PORTS.map(|port| explain(served, &tap, port)).collect::<Result<Vec<_>>>()?;
     served.api.done("PUT", &format!("{NIC}/latency"), &json!({ "on": true }))?;
 
     // A card that rests moves no frame, so that it counts what is captured, and nothing else.
     served.set_state("Paused")?;
-    let before = moved(&mut served)?;
+    let before = moved(served)?;
     served.api.done("PUT", &capture, &json!({ "path": path, "snap_len": WHOLE }))?;
     served.set_state("Resumed")?;
     served.wired.ping_guest(&tap.guest_ipv4, 10)?;
@@ -54,7 +42,7 @@ fn captured(model: Model) -> Result<()> {
     let running = served.api.get(&capture)?;
     ensure!(running["ended"].is_null(), "{running}");
     served.set_state("Paused")?;
-    let after = moved(&mut served)?;
+    let after = moved(served)?;
     let ended = served.api.ask("DELETE", &capture, "")?.json()?;
     served.set_state("Resumed")?;
     ensure!(ended["ended"] == "stopped" && ended["dropped"] == 0, "{ended}");
@@ -65,9 +53,8 @@ fn captured(model: Model) -> Result<()> {
     have_the_flows(&frames, &tap, &explained)?;
     // What the guest's kernel leaves to its card.
     ensure!(frames.iter().any(|frame| frame.comment.contains("still to be stored")), "no offload");
-    is_nobodys_to_overwrite(&mut served, &path)?;
-    has_latencies(&mut served)?;
-    served.power_off()
+    is_nobodys_to_overwrite(served, &path)?;
+    has_latencies(served)
 }
 
 /// Frames and bytes that the card moved: by queue, and to the guest or from it.

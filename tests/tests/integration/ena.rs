@@ -8,15 +8,12 @@ use tests::guest::{Shell, Tool};
 use tests::kernel::Release;
 use tests::machine::{Machine, Model};
 
-use crate::network::{ANSWER, jumbo_frames, much, printed, socket, some, two_cards};
+use crate::network::{ANSWER, much, printed, socket, some};
 use crate::scenario::{Scenario, Wired, long};
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
     all.extend(Scenario::for_each_kernel("ena::the_stock_driver_and_its_tools_find_a_card", tools));
-    all.extend(Scenario::for_each_kernel("ena::frames_of_9000_bytes_go_whole", |release| {
-        jumbo_frames(release, Model::Ena, much())
-    }));
     all.extend(Scenario::for_each_kernel(
         "ena::mixed_traffic_makes_no_reset_and_no_error",
         mixed_traffic,
@@ -26,7 +23,6 @@ pub fn scenarios() -> Vec<Scenario> {
         host_mode,
     ));
     all.push(Scenario::new("ena::low_latency_queues_take_wide_entries", wide_entries));
-    all.push(Scenario::new("ena::a_virtio_card_beside_it_does_not_mix", || two_cards(Model::Ena)));
     all
 }
 

@@ -40,7 +40,6 @@ fn main() {
     let scenarios = [
         boot::scenarios(),
         api::scenarios(),
-        capture::scenarios(),
         network::scenarios(),
         queues::scenarios(),
         ena::scenarios(),

@@ -22,10 +22,8 @@ pub fn scenarios() -> Vec<Scenario> {
         "network::pings_and_streams_arrive_and_the_driver_goes_and_comes_under_traffic",
         life,
     ));
-    all.extend(Scenario::for_each_kernel("network::frames_of_9000_bytes_go_whole", |release| {
-        jumbo_frames(release, Model::Virtio, 8 << 20)
-    }));
-    all.push(Scenario::new("network::two_cards_do_not_mix", || two_cards(Model::Virtio)));
+    all.extend(Scenario::for_each_kernel("network::frames_of_9000_bytes_go_whole", jumbo_frames));
+    all.push(Scenario::new("network::three_cards_do_not_mix", three_cards));
     all.push(Scenario::new("network::a_tap_that_does_not_exist_is_made", new_tap));
     all.push(Scenario::new("network::a_guest_outlives_its_tap", lost_tap));
     all.push(Scenario::new("network::a_bridge_and_a_reset_are_outlived", bridge_and_reset));
@@ -178,29 +176,41 @@ fn life(release: Release) -> Result<()> {
     guest.finish()
 }
 
-pub fn jumbo_frames(release: Release, model: Model, bytes: u64) -> Result<()> {
-    let mut guest = Wired::boot(release, model, 1, 9000, |machine| match model {
-        Model::Virtio => machine,
-        // Its driver begins with 1500, whatever the card can do.
-        Model::Ena => machine.parameter("guest.mtu=9000"),
-    })?;
-    let tap = guest.tap.clone();
-    let mtu = guest.shell.sh("cat /sys/class/net/eth0/mtu")?;
-    ensure!(mtu == "9000", "the guest's card has MTU {mtu}");
-
-    let before = guest.network.statistic(&tap, "rx_packets")?;
-    guest.shell.sh_within(&format!("ping -A -c 5 -W 10 -s 8972 {}", tap.host_ipv4), ANSWER)?;
-    let frames = guest.network.statistic(&tap, "rx_packets")? - before;
-    // Five requests of 9000 bytes, and perhaps ARP; in pieces of 1500 they would be 35.
-    ensure!((5..15).contains(&frames), "five large pings took {frames} frames");
-
-    for (host, guest_address) in tap.addresses() {
-        guest.streams_each_way(bytes, host, guest_address)?;
+/// Cards of either kind with an MTU of 9000 bytes.
+fn jumbo_frames(release: Release) -> Result<()> {
+    let mut network = network()?;
+    let taps = [network.tap(1, 9000)?, network.tap(1, 9000)?];
+    let machine = machine(release)?.card(&taps[0]).card_of(Model::Ena, &taps[1]);
+    let (running, shell) = machine.boot(Some(&network))?;
+    let mut guest = Wired { shell, running, tap: taps[0].clone(), network };
+    // Its driver begins with 1500, whatever the card can do.
+    guest.shell.sh("ip link set eth1 mtu 9000")?;
+    for ((card, tap), bytes) in taps.into_iter().enumerate().zip([8 << 20, much()]) {
+        guest.tap = tap;
+        guest.carries_jumbo_frames(card, bytes).with_context(|| format!("eth{card}"))?;
     }
     guest.finish()
 }
 
 impl Wired {
+    fn carries_jumbo_frames(&mut self, card: usize, bytes: u64) -> Result<()> {
+        let tap = self.tap.clone();
+        let mtu = self.shell.sh(&format!("cat /sys/class/net/eth{card}/mtu"))?;
+        ensure!(mtu == "9000", "the guest's card has MTU {mtu}");
+
+        self.reaches_guest()?;
+        let before = self.network.statistic(&tap, "rx_packets")?;
+        self.shell.sh_within(&format!("ping -A -c 5 -W 10 -s 8972 {}", tap.host_ipv4), ANSWER)?;
+        let frames = self.network.statistic(&tap, "rx_packets")? - before;
+        // Five requests of 9000 bytes, and perhaps ARP; in pieces of 1500 they would be 35.
+        ensure!((5..15).contains(&frames), "five large pings took {frames} frames");
+
+        for (host, guest) in tap.addresses() {
+            self.streams_each_way(bytes, host, guest)?;
+        }
+        Ok(())
+    }
+
     /// The guest asks anew who has the host's address, and gets through.
     ///
     /// By itself Linux goes on with the station that it knows, for half a minute and more.
@@ -225,19 +235,20 @@ fn unbind_and_bind(guest: &mut Wired) -> Result<()> {
     guest.streams_each_way(some(), &tap.host_ipv4, &tap.guest_ipv4)
 }
 
-pub fn two_cards(second_model: Model) -> Result<()> {
+/// Cards of one kind and of two: what one of them does is nothing to the next.
+fn three_cards() -> Result<()> {
     let mut network = network()?;
-    let (first, second) = (network.tap(1, 1500)?, network.tap(2, 1500)?);
-    let machine = machine(Release::Guest6_12)?.cpus(2).card(&first).card_of(second_model, &second);
-    let (running, shell) = machine.boot(Some(&network))?;
-    let mut guest = Wired { shell, running, tap: first.clone(), network };
-    for tap in [&first, &second] {
+    let taps = [network.tap(1, 1500)?, network.tap(2, 1500)?, network.tap(2, 1500)?];
+    let machine = machine(Release::Guest6_12)?.cpus(2).card(&taps[0]).card(&taps[1]);
+    let (running, shell) = machine.card_of(Model::Ena, &taps[2]).boot(Some(&network))?;
+    let mut guest = Wired { shell, running, tap: taps[0].clone(), network };
+    for tap in &taps {
         guest.ping_guest(&tap.guest_ipv4, 3)?;
         guest.ping_host(&tap.host_ipv6, 3)?;
     }
     let macs = guest.shell.sh("cat /sys/class/net/eth*/address")?;
-    ensure!(macs.lines().eq([first.mac.as_str(), second.mac.as_str()]), "addresses {macs}");
-    for (busy, tap) in [(&first, &second), (&second, &first)] {
+    ensure!(macs.lines().eq(taps.iter().map(|tap| tap.mac.as_str())), "addresses {macs}");
+    for (busy, tap) in taps.iter().zip(taps.iter().cycle().skip(1)) {
         let flood = guest.traffic(&["flood", &socket(&busy.guest_ipv4, 9), "--seconds", "2"])?;
         guest.streams_each_way(some(), &tap.host_ipv4, &tap.guest_ipv4)?;
         printed(flood, ANSWER)?;

@@ -9,7 +9,7 @@ use tests::guest::Shell;
 use tests::kernel::Release;
 use tests::machine::{BOOT, Running};
 
-use crate::scenario::{OFF, Scenario, finish, machine};
+use crate::scenario::{OFF, Scenario, is_healthy, machine};
 
 /// What the kernel says before it sleeps.
 const SLEEPS: &str = "PM: suspend entry (s2idle)";
@@ -17,9 +17,7 @@ const SLEEPS: &str = "PM: suspend entry (s2idle)";
 const NOD: Duration = Duration::from_secs(3);
 
 pub fn scenarios() -> Vec<Scenario> {
-    let mut all = Scenario::for_each_kernel("sleep::the_button_wakes_a_guest", wakes);
-    all.extend(Scenario::for_each_kernel("sleep::sigterm_turns_a_sleeping_guest_off", ends));
-    all
+    Scenario::for_each_kernel("sleep::the_button_wakes_a_guest_and_sigterm_turns_it_off", sleeps)
 }
 
 fn to_sleep(running: &Running, shell: &mut Shell, line: &str) -> Result<()> {
@@ -29,8 +27,9 @@ fn to_sleep(running: &Running, shell: &mut Shell, line: &str) -> Result<()> {
     Ok(())
 }
 
-fn wakes(release: Release) -> Result<()> {
-    let (mut running, socket) = machine(release)?.start_by_api(None)?;
+fn sleeps(release: Release) -> Result<()> {
+    let machine = machine(release)?.argument("--grace").argument("30");
+    let (mut running, socket) = machine.start_by_api(None)?;
     let mut shell = running.shell(BOOT)?;
     shell.sh("killall acpid; dmesg -n 7")?;
     ensure!(shell.sh("cat /sys/power/mem_sleep")? == "[s2idle]", "another sleep is offered");
@@ -50,14 +49,8 @@ fn wakes(release: Release) -> Result<()> {
         };
         ensure!(ran.status == 0, "it did not sleep: {}", ran.output);
     }
-    shell.sh("dmesg -n 1")?;
-    finish(&mut running, &mut shell)
-}
-
-fn ends(release: Release) -> Result<()> {
-    let (mut running, mut shell) =
-        machine(release)?.argument("--grace").argument("30").boot(None)?;
-    shell.sh("dmesg -n 7")?;
+    is_healthy(&mut shell)?;
+    shell.sh("acpid")?;
     to_sleep(&running, &mut shell, "echo freeze >/sys/power/state")?;
     std::thread::sleep(NOD);
     running.signal(Signal::SIGTERM)?;
