@@ -1,6 +1,7 @@
 //! Tests of captures, read back block by block.
 
 use std::io::{Read, Seek};
+use std::sync::Mutex;
 
 use device_core::GuestRam;
 use device_core::testing::ram;
@@ -102,6 +103,14 @@ impl Fixture {
         Fixture { capture, tees, file, memory: ram(0x2_0000), outlook, _home: home }
     }
 
+    /// What is told from now on.
+    fn told(&self) -> Arc<Mutex<Vec<NicEvent>>> {
+        let told = Arc::default();
+        let to: Arc<Mutex<Vec<NicEvent>>> = Arc::clone(&told);
+        self.outlook.set_listener(Some(Box::new(move |event| to.lock().unwrap().push(event))));
+        told
+    }
+
     fn send(&mut self, tee: usize, bytes: &[u8]) {
         let mut frame = TxFrame::new(self.memory.clone());
         use vm_memory::{Bytes, GuestAddress};
@@ -192,9 +201,7 @@ fn a_running_capture_can_be_read() {
 #[test]
 fn a_full_file_ends_the_capture_and_tells() {
     let mut it = Fixture::new(CaptureSpec { max_bytes: 64 << 10, ..CaptureSpec::default() });
-    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let to = told.clone();
-    it.outlook.set_listener(Some(Box::new(move |event| to.lock().unwrap().push(event))));
+    let told = it.told();
     for _ in 0..1000 {
         it.receive(0, &bytes(128));
     }
@@ -223,9 +230,7 @@ fn a_disk_that_fills_up_leaves_the_frames_that_are_whole_there() {
     for ring in [false, true] {
         let spec = CaptureSpec { ring, ..CaptureSpec::default() };
         let mut it = Fixture::on(bounded(12 << 10), spec);
-        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
-        let to = told.clone();
-        it.outlook.set_listener(Some(Box::new(move |event| to.lock().unwrap().push(event))));
+        let told = it.told();
         for _ in 0..100 {
             it.receive(0, &bytes(128));
             it.capture.settle();

@@ -181,8 +181,7 @@ fn jumbo_frames(release: Release) -> Result<()> {
     let mut network = network()?;
     let taps = [network.tap(1, 9000)?, network.tap(1, 9000)?];
     let machine = machine(release)?.card(&taps[0]).card_of(Model::Ena, &taps[1]);
-    let (running, shell) = machine.boot(Some(&network))?;
-    let mut guest = Wired { shell, running, tap: taps[0].clone(), network };
+    let mut guest = Wired::of(&machine, network, &taps[0])?;
     // Its driver begins with 1500, whatever the card can do.
     guest.shell.sh("ip link set eth1 mtu 9000")?;
     for ((card, tap), bytes) in taps.into_iter().enumerate().zip([8 << 20, much()]) {
@@ -240,8 +239,7 @@ fn three_cards() -> Result<()> {
     let mut network = network()?;
     let taps = [network.tap(1, 1500)?, network.tap(2, 1500)?, network.tap(2, 1500)?];
     let machine = machine(Release::Guest6_12)?.cpus(2).card(&taps[0]).card(&taps[1]);
-    let (running, shell) = machine.card_of(Model::Ena, &taps[2]).boot(Some(&network))?;
-    let mut guest = Wired { shell, running, tap: taps[0].clone(), network };
+    let mut guest = Wired::of(&machine.card_of(Model::Ena, &taps[2]), network, &taps[0])?;
     for tap in &taps {
         guest.ping_guest(&tap.guest_ipv4, 3)?;
         guest.ping_host(&tap.host_ipv6, 3)?;

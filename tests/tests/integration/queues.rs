@@ -22,8 +22,7 @@ fn cards_of_all_sizes(release: Release) -> Result<()> {
     let taps =
         PAIRS.map(|pairs| network.tap(pairs, 1500)).into_iter().collect::<Result<Vec<_>>>()?;
     let machine = taps.iter().fold(machine(release)?, Machine::card).cpus(CPUS).memory(512);
-    let (running, shell) = machine.boot(Some(&network))?;
-    let mut guest = Wired { shell, running, tap: taps[0].clone(), network };
+    let mut guest = Wired::of(&machine, network, &taps[0])?;
     for (card, tap) in taps.into_iter().enumerate() {
         guest.tap = tap;
         every_queue(&mut guest, card).with_context(|| format!("eth{card}"))?;

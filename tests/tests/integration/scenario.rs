@@ -110,9 +110,13 @@ impl Wired {
     ) -> Result<Self> {
         let mut network = network()?;
         let tap = network.tap(queues, mtu)?;
-        let machine = adjust(machine(release)?.card_of(model, &tap));
+        Self::of(&adjust(machine(release)?.card_of(model, &tap)), network, &tap)
+    }
+
+    /// Boots a machine on TAPs of this network, of which one is looked at first.
+    pub fn of(machine: &Machine, network: Network, tap: &Tap) -> Result<Self> {
         let (running, shell) = machine.boot(Some(&network))?;
-        Ok(Self { shell, running, tap, network })
+        Ok(Self { shell, running, tap: tap.clone(), network })
     }
 
     /// Powers the guest off; fails if its kernel complained meanwhile.

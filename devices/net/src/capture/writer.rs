@@ -203,8 +203,18 @@ impl Writer {
         let mut written = 0;
         let done = write_all(&mut self.file, front, &mut written)
             .and_then(|()| write_all(&mut self.file, back, &mut written));
+        match done {
+            Ok(()) => self.whole = self.whole.saturating_add(written as u64),
+            Err(_) => self.count_lost(written),
+        }
+        self.blocks.clear();
+        done
+    }
+
+    /// Takes what is not among the first `written` bytes of the blocks out of the counts.
+    fn count_lost(&mut self, written: usize) {
         let mut at = 0;
-        while at < self.blocks.len() && done.is_err() {
+        while at < self.blocks.len() {
             let len = self.block_at(at).max(1);
             if at.saturating_add(len) > written {
                 let frames = u64::from(self.word_at(at) == pcapng::PACKET);
@@ -215,11 +225,6 @@ impl Writer {
             }
             at = at.saturating_add(len);
         }
-        if done.is_ok() {
-            self.whole = self.whole.saturating_add(written as u64);
-        }
-        self.blocks.clear();
-        done
     }
 
     /// Writes all that is left of a good file.
