@@ -334,7 +334,8 @@ impl Machine {
     /// Starts the machine and waits for its shell.
     pub fn boot(&self, network: Option<&Network>) -> Result<(Running, Shell)> {
         let running = self.start(network)?;
-        let shell = running.shell(BOOT)?;
+        // An emulated host has a CPU or two for all of the guest's.
+        let shell = running.shell(BOOT * (1 + u32::from(self.cpus) / 16))?;
         Ok((running, shell))
     }
 }

@@ -250,11 +250,14 @@ fn fault(served: &mut Served) -> Result<()> {
     let faults = format!("{NIC}/faults");
     let resets = |nic: &Value| nic["resets"].as_u64().unwrap_or(0);
     let before = resets(&served.api.get(NIC)?);
+    // A driver may have missed keep-alives before, where its guest stood still for long.
+    let missed = |served: &Served| served.wired.resets().iter().filter(|code| **code == 1).count();
+    let missed_before = missed(served);
     served.api.done("PUT", &faults, &json!({ "fault": "stop-keep-alive" }))?;
     let nic = served.api.get(NIC)?;
     ensure!(nic["faults"] == json!(["stop-keep-alive"]), "{nic}");
     // It is followed by that of the driver's new beginning, and then the last one is for no reason.
-    eventually("the reset", ANSWER, || Ok(served.wired.resets().contains(&1)))?;
+    eventually("the reset", ANSWER, || Ok(missed(served) > missed_before))?;
     let nic = served.api.get(NIC)?;
     let last = nic["last_reset"]["code"].as_u64();
     ensure!(resets(&nic) > before && last.is_some_and(|code| code <= 1), "{nic}");
