@@ -115,7 +115,10 @@ impl Rx {
             return Err(WILD_TAIL);
         }
         self.tail = tail;
-        self.starved &= ahead == 0;
+        if ahead > 0 {
+            self.starved = false;
+            self.naps.end();
+        }
         Ok(ahead > 0)
     }
 

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use device_core::ram_window::RamWindows;
+use device_core::testing::TestWindows;
 use net::frame::{FlowHash, HEAD};
 use net::ring::RxRing;
 use net::rss::Protocol;
 use net::wire::layers::Layers;
 
 use super::*;
+use crate::cells::Cells;
+use crate::quiet::{Quiet, Register};
+use crate::registers::{QUIET_STRIDE, RX_DOORBELL};
 use crate::ring::testing::{Queues, SqDriver};
 
 struct Fixture {
@@ -326,4 +331,29 @@ fn only_sound_rings_are_made() {
     assert_eq!(made(|config| config.completions.entry_words = 2), Some(BadRing::EntryWords(2)));
     assert!(matches!(made(|config| config.base = 0x1_0004), Some(BadRing::Range { .. })));
     assert!(matches!(made(|config| config.base = 1 << 47), Some(BadRing::Range { .. })));
+}
+
+/// A driver that polls gives buffers back at once, however long the queue has been in use.
+#[test]
+fn each_lack_of_buffers_is_looked_after_from_its_own_begin() {
+    let cells = Cells::new(TestWindows::default().allocate(QUIET_STRIDE).unwrap());
+    let quiet = Arc::new(Quiet::new(cells, 1));
+    quiet.mapped(Some(0xd000_0000));
+    let mut one = Fixture::with(256, |config| {
+        let waker = config.doorbell.waker().try_clone().unwrap();
+        let register = Register::new(quiet, 0, RX_DOORBELL);
+        config.doorbell = Arc::new(RxDoorbell::new(waker, register));
+    });
+    let begun = Instant::now();
+    let at = |us| begun + Duration::from_micros(us);
+    let lacks = |one: &mut Fixture, us| {
+        assert!(!one.deliver(&frame(60), Findings::default()));
+        assert!(one.rx.may_sleep().unwrap());
+        one.rx.put_off(at(us)).until
+    };
+    assert_eq!(lacks(&mut one, 0), Some(at(50)));
+    assert_eq!(lacks(&mut one, 8000), Some(at(9000)), "looks get rarer");
+    one.post(0, 2048);
+    assert!(one.deliver(&frame(60), Findings::default()));
+    assert_eq!(lacks(&mut one, 9000), Some(at(9050)));
 }
