@@ -48,6 +48,26 @@ pub enum QueueError {
     Gone(io::Error),
 }
 
+/// Frames that a backend took to send them later, and could not.
+#[derive(Debug, Default)]
+pub struct Refused {
+    /// How many.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Why the last one did not go.
+    pub error: Option<QueueError>,
+}
+
+impl Refused {
+    /// One more, of `len` bytes.
+    pub fn add(&mut self, len: usize, error: QueueError) {
+        self.frames = self.frames.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(len as u64);
+        self.error = Some(error);
+    }
+}
+
 /// Room for one incoming frame, behind its private head.
 pub struct Room<'a> {
     /// Guest buffers, of which the first `skip` bytes are taken.
@@ -60,8 +80,14 @@ pub struct Room<'a> {
 
 /// One queue of a backend, owned by one lane.
 pub trait NetQueue: Send + 'static {
-    /// Sends one frame, head and body, whole. An error says what is to become of it.
+    /// Sends one frame, head and body, whole, or keeps it until [`NetQueue::flush`]. An error says what is to
+    /// become of it. Until the flush the body's memory is read.
     fn send(&mut self, frame: &TxFrame) -> Result<(), QueueError>;
+
+    /// Sends what was kept, in order; says which of that did not go.
+    fn flush(&mut self) -> Refused {
+        Refused::default()
+    }
 
     /// Receives one frame: its first bytes to `frame.head`, then to the buffers, the rest to the
     /// spill. No frame is cut. With [`QueueError::NotReady`] there is none.

@@ -170,6 +170,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             Ok(progress) => progress,
             Err(fault) => {
                 self.path.ring_broken("transmit", fault);
+                self.path.flush();
                 // What can still be said is said; the ring is given up in any case.
                 let _ = ring.publish();
                 ring.broken(fault);

@@ -43,6 +43,11 @@ impl Scatter {
         Scatter { memory, pieces: Vec::with_capacity(MAX_PIECES), first: 0, len: 0 }
     }
 
+    /// What the pieces are of.
+    pub(crate) fn memory(&self) -> &GuestRam {
+        &self.memory
+    }
+
     /// Bytes in all pieces.
     pub fn len(&self) -> usize {
         self.len

@@ -28,6 +28,7 @@ fn main() {
         ("the_mtu_is_read_or_set", mtu),
         ("open_descriptors_are_checked_and_used", descriptors),
         ("frames_cross_a_bridge_with_and_without_offloads", traffic),
+        ("frames_in_batches_come_whole_in_order_and_those_that_are_refused_are_counted", batches),
         ("a_removed_tap_is_gone_for_good", removed),
         ("queues_are_switched_off_and_on", switched),
     ];
@@ -242,7 +243,8 @@ fn send(queue: &mut Queue, meta: FrameMeta, bytes: &[u8]) -> Result<(), QueueErr
     frame.body.push(0x100, 9).unwrap();
     frame.body.push(0x109, bytes.len() as u32 - 9).unwrap();
     frame.pull_head();
-    queue.send(&frame)
+    queue.send(&frame)?;
+    queue.flush().error.map_or(Ok(()), Err)
 }
 
 /// Waits for the next TCP frame: its metadata and its bytes, of which all behind 1 KiB spill.
@@ -276,6 +278,64 @@ fn receive(queue: &mut Queue) -> (FrameMeta, Vec<u8>) {
 /// Whether a frame is TCP over IPv4, from its bytes 12 to 24.
 fn is_tcp(bytes: &[u8]) -> bool {
     bytes[..2] == [8, 0] && bytes[11] == 6
+}
+
+/// Numbered frames of many kinds, and some that the kernel refuses among them.
+fn batches() {
+    let [(_a, mut from), (mut b, mut to)] = bridged();
+    let (from, to) = (&mut from[0], &mut to[0]);
+    b.accept(Offloads::empty()).unwrap();
+    let memory = ram(0x2_0000);
+    let numbered = |number: usize| {
+        let mut bytes = tcp_frame(100 + number % 1200);
+        // The sequence number; nobody sums here.
+        bytes[38..42].copy_from_slice(&(number as u32).to_be_bytes());
+        bytes
+    };
+    let mut frame = TxFrame::new(memory.clone());
+    let impossible = Gso { kind: GsoKind::Udp, ecn: false, segment: 1, headers: 9 };
+    let (mut sent, mut refused) = (0, 0);
+    for number in 0..200 {
+        let bytes = numbered(number);
+        let at = 0x100 + (number as u64 % 32) * 0x800;
+        memory.write_slice(&bytes, GuestAddress(at)).unwrap();
+        frame.clear();
+        // Most in a few pieces, one in fifty in more than are collected.
+        let pieces = if number % 50 == 49 { 60 } else { 1 + number % 4 };
+        let (share, mut done) = (bytes.len() / pieces, 0);
+        for piece in 0..pieces {
+            let len = if piece + 1 == pieces { bytes.len() - done } else { share };
+            frame.body.push(at + done as u64, len as u32).unwrap();
+            done += len;
+        }
+        frame.pull_head();
+        if number % 20 == 7 {
+            // Of a TCP frame.
+            frame.meta.gso = Some(impossible);
+            frame.meta.csum = Csum::Needed { start: 34, offset: 16 };
+        }
+        // By itself it is refused at once.
+        refused += u64::from(queue_refuses(from.send(&frame)));
+        sent += 1;
+        if number % 32 == 31 {
+            refused += from.flush().frames;
+        }
+    }
+    refused += from.flush().frames;
+    assert_eq!((sent, refused), (200, 10));
+    for number in (0..200).filter(|number| number % 20 != 7) {
+        let (_, bytes) = receive(to);
+        assert!(bytes == numbered(number), "frame {number}");
+    }
+    assert_eq!(from.flush().frames, 0, "all has been told");
+}
+
+fn queue_refuses(result: Result<(), QueueError>) -> bool {
+    match result {
+        Ok(()) => false,
+        Err(QueueError::Refused(_)) => true,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 fn traffic() {

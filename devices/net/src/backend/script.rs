@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-use crate::backend::{Limits, NetBackend, NetQueue, QueueError, Room};
+use crate::backend::{Limits, NetBackend, NetQueue, QueueError, Refused, Room};
 use crate::frame::{FrameMeta, HEAD, Offloads, RxFrame, TxFrame};
 use crate::rss::{Hasher, Rss, Steering};
 
@@ -36,6 +36,12 @@ pub struct Scene {
     pub sent: Vec<WireFrame>,
     /// Sends find no room.
     pub blocked: bool,
+    /// Sent frames are kept until they are flushed.
+    pub keeps: bool,
+    /// Those that are kept, in order.
+    pub kept: Vec<WireFrame>,
+    /// Frames that the next flush refuses, from the front of what is kept.
+    pub refuses: usize,
     /// Errors of the next sends, taken from the front before anything else.
     pub send_errors: VecDeque<QueueError>,
     /// Errors of the next receives, likewise.
@@ -161,8 +167,27 @@ impl NetQueue for Queue {
         let mut body = vec![0; frame.body.len()];
         frame.body.read_at(0, &mut body);
         bytes.append(&mut body);
-        scene.sent.push(WireFrame { meta: frame.meta, bytes });
+        let frame = WireFrame { meta: frame.meta, bytes };
+        if scene.keeps {
+            scene.kept.push(frame)
+        } else {
+            scene.sent.push(frame)
+        }
         Ok(())
+    }
+
+    fn flush(&mut self) -> Refused {
+        let mut scene = self.stage.scene();
+        let (mut refused, refuses) = (Refused::default(), std::mem::take(&mut scene.refuses));
+        for (index, frame) in std::mem::take(&mut scene.kept).into_iter().enumerate() {
+            if index < refuses {
+                let why = QueueError::Refused(io::Error::other("as the test wants"));
+                refused.add(frame.bytes.len(), why);
+            } else {
+                scene.sent.push(frame);
+            }
+        }
+        refused
     }
 
     fn recv(&mut self, room: Room<'_>, frame: &mut RxFrame) -> Result<(), QueueError> {

@@ -1,5 +1,6 @@
 //! TAP devices: single- and multi-queue, one file for each lane, a vnet header before each frame.
 
+mod batch;
 mod ioctl;
 mod open;
 mod queue;

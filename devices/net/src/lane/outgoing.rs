@@ -152,32 +152,16 @@ impl Outgoing {
     }
 
     fn not_sent(&mut self, error: QueueError, path: &Path, now: Instant) -> Fate {
-        let counters = path.counters();
-        match error {
-            QueueError::NotReady => {
-                self.writable = false;
-                let given_up_at = patience_ends(*self.blocked_since.get_or_insert(now));
-                if now < given_up_at {
-                    return Fate::Kept(given_up_at);
-                }
-                // Until there is room again frames are lost rather than kept: the guest must get
-                // its buffers back.
-                counters.tx_blocked.add(1);
+        if matches!(error, QueueError::NotReady) {
+            self.writable = false;
+            let given_up_at = patience_ends(*self.blocked_since.get_or_insert(now));
+            if now < given_up_at {
+                return Fate::Kept(given_up_at);
             }
-            QueueError::Refused(error) => {
-                counters.tx_refused.add(1);
-                path.warn("frame not sent", &error);
-            }
-            QueueError::Transient(error) => {
-                counters.tx_refused.add(1);
-                counters.backend_errors.add(1);
-                path.warn("frame not sent", &error);
-            }
-            QueueError::Gone(error) => {
-                counters.tx_refused.add(1);
-                path.lose(&error);
-            }
+            // Until there is room again frames are lost rather than kept: the guest must get its buffers
+            // back.
         }
+        path.not_sent(&error, 1);
         Fate::Tried
     }
 }

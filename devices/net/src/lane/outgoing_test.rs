@@ -126,3 +126,27 @@ fn a_limit_gives_no_turn_for_each_frame() {
     let then = it.stage.take_sent().len();
     assert!(before >= 100 && then >= 9, "{before} {then}");
 }
+
+#[test]
+fn frames_that_a_backend_keeps_are_gone_before_their_buffers_are_given_back() {
+    let mut it = Fixture::with_frames(70);
+    it.stage.scene().keeps = true;
+    it.stage.scene().refuses = 3;
+    assert_eq!(it.lane.pump_tx(it.at(0)), Progress::Idle);
+    assert_eq!(it.tx().published, [32, 64, 70]);
+    let sent = it.stage.take_sent();
+    assert_eq!(sent.len(), 67);
+    assert!(sent.iter().zip(3..).all(|(frame, number)| frame.bytes == [number; 60]), "in order");
+    assert_eq!((it.count("tx_frames"), it.count("tx_bytes")), (67, 67 * 60));
+    assert_eq!(it.count("tx_refused"), 3);
+}
+
+#[test]
+fn frames_before_a_fault_of_the_guest_are_not_kept_for_ever() {
+    let mut it = Fixture::with_frames(5);
+    it.stage.scene().keeps = true;
+    it.tx().fault_at = Some(3);
+    assert_eq!(it.lane.pump_tx(it.at(0)), Progress::Idle);
+    assert_eq!(it.stage.take_sent().len(), 3);
+    assert_eq!(it.tx().published, [3]);
+}

@@ -8,7 +8,7 @@ use std::time::Instant;
 use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
 
-use crate::backend::NetQueue;
+use crate::backend::{NetQueue, QueueError};
 use crate::capture::Tee;
 use crate::frame::{Offloads, RxFrame, TxFrame};
 use crate::link::Link;
@@ -31,6 +31,8 @@ pub struct Path {
     /// Measures how long frames take, if that is wanted.
     pub(super) watch: Option<Box<Stopwatch>>,
     log: LogLimit,
+    /// Frames that the backend has taken and that were not counted yet, and their bytes.
+    taken: (u64, u64),
 }
 
 impl Path {
@@ -50,7 +52,16 @@ impl Path {
             limiter: Arc::default(),
             tracked: None,
         };
-        Path { index, queue, link, pipeline, tee: None, watch: None, log: LogLimit::default() }
+        Path {
+            index,
+            queue,
+            link,
+            pipeline,
+            tee: None,
+            watch: None,
+            log: LogLimit::default(),
+            taken: (0, 0),
+        }
     }
 
     pub(super) fn counters(&self) -> &LaneCounters {
@@ -60,6 +71,8 @@ impl Path {
     /// The backend has taken a frame.
     #[inline]
     pub(super) fn sent(&mut self, frame: &TxFrame, now: Instant) {
+        let (frames, bytes) = self.taken;
+        self.taken = (frames.wrapping_add(1), bytes.wrapping_add(frame.len() as u64));
         self.pipeline.sent(frame, now);
         if let Some(tee) = &mut self.tee {
             tee.sent(frame);
@@ -69,9 +82,47 @@ impl Path {
         }
     }
 
+    /// Sends what the backend has kept, so that the guest may have its memory back, and counts.
+    #[inline]
+    pub(super) fn flush(&mut self) {
+        let (frames, bytes) = std::mem::take(&mut self.taken);
+        if frames == 0 {
+            return;
+        }
+        let refused = self.queue.flush();
+        let counters = &*self.pipeline.counters;
+        counters.tx_frames.add(frames.saturating_sub(refused.frames));
+        counters.tx_bytes.add(bytes.saturating_sub(refused.bytes));
+        if let Some(error) = refused.error {
+            self.not_sent(&error, refused.frames);
+        }
+    }
+
+    /// Counts and tells of frames that the backend did not send.
+    pub(super) fn not_sent(&self, error: &QueueError, frames: u64) {
+        let counters = self.counters();
+        match error {
+            QueueError::NotReady => counters.tx_blocked.add(frames),
+            QueueError::Refused(error) => {
+                counters.tx_refused.add(frames);
+                self.warn("frame not sent", error);
+            }
+            QueueError::Transient(error) => {
+                counters.tx_refused.add(frames);
+                counters.backend_errors.add(frames);
+                self.warn("frame not sent", error);
+            }
+            QueueError::Gone(error) => {
+                counters.tx_refused.add(frames);
+                self.lose(error);
+            }
+        }
+    }
+
     /// Shows finished frames to the guest.
     #[inline]
     pub(super) fn show_sent<T: TxRing>(&mut self, ring: &mut T) -> Result<(), GuestFault> {
+        self.flush();
         let interrupted = show_sent(&mut self.watch, ring)?;
         self.counters().interrupts.add(interrupted.into());
         Ok(())

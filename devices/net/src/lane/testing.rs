@@ -23,6 +23,8 @@ pub struct Frames {
     pub completed: Vec<u16>,
     /// How many were completed at each publication.
     pub published: Vec<usize>,
+    /// Where frames go: none may be there, unsent, when completions are shown.
+    stage: Stage,
     pub fault_at: Option<u16>,
     pub broken: bool,
     /// An interrupt is put off until then.
@@ -53,6 +55,7 @@ impl TxRing for Frames {
         Ok(())
     }
     fn publish(&mut self) -> Result<bool, GuestFault> {
+        assert!(self.stage.scene().kept.is_empty(), "a buffer is given back before it was read");
         let fresh = self.published.last().is_none_or(|last| *last < self.completed.len());
         if fresh && !self.completed.is_empty() {
             self.published.push(self.completed.len());
@@ -143,6 +146,7 @@ impl<const FINISHED: bool> Fixture<FINISHED> {
             next: 0,
             completed: Vec::new(),
             published: Vec::new(),
+            stage: stages[0].clone(),
             fault_at: None,
             broken: false,
             interrupt_at: None,

@@ -24,7 +24,7 @@ use device_core::{GuestRam, counters};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::Hasher;
-use crate::backend::{NetQueue, QueueError, Room};
+use crate::backend::{NetQueue, QueueError, Refused, Room};
 use crate::frame::{FrameMeta, HEAD, MAX_FRAME, RxFrame, TxFrame};
 use crate::scatter::Scatter;
 
@@ -293,6 +293,10 @@ impl Sorted {
 impl NetQueue for Sorted {
     fn send(&mut self, frame: &TxFrame) -> Result<(), QueueError> {
         if self.sorted { self.shared.send(frame) } else { self.own.send(frame) }
+    }
+
+    fn flush(&mut self) -> Refused {
+        if self.sorted { self.shared.flush() } else { self.own.flush() }
     }
 
     fn recv(&mut self, room: Room<'_>, frame: &mut RxFrame) -> Result<(), QueueError> {

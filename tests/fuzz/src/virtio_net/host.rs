@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use device_core::GuestRam;
 use net::backend::script::WireFrame;
-use net::backend::{NetQueue, QueueError, Room, tap, vnet_hdr};
+use net::backend::{NetQueue, QueueError, Refused, Room, tap, vnet_hdr};
 use net::frame::{Csum, FrameMeta, Gso, GsoKind, MAX_FRAME, RxFrame, TxFrame};
 use virtio::testing::nic::MAC;
 use vm_memory::{Bytes, GuestAddress};
@@ -36,6 +36,9 @@ impl NetQueue for Meddled {
     fn send(&mut self, frame: &TxFrame) -> Result<(), QueueError> {
         self.meddle();
         self.queue.send(frame)
+    }
+    fn flush(&mut self) -> Refused {
+        self.queue.flush()
     }
     fn recv(&mut self, room: Room<'_>, frame: &mut RxFrame) -> Result<(), QueueError> {
         self.meddle();

@@ -75,6 +75,15 @@ pub fn set_offload(tap: &File, flags: u32) -> io::Result<()> {
     check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETOFFLOAD, flags) }).map(drop)
 }
 
+/// Whether a frame is never refused for want of room, as its owner has set no limit to what is on its way
+/// (TUNSETSNDBUF). False for what is no TAP.
+pub fn has_room_always(tap: &File) -> bool {
+    let mut bytes: c_int = 0;
+    // SAFETY: the argument is an int, as TUNGETSNDBUF fills.
+    let done = unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNGETSNDBUF, &raw mut bytes) };
+    done >= 0 && bytes == c_int::MAX
+}
+
 /// Attaches or detaches one queue of a multi-queue TAP.
 pub fn set_queue(tap: &File, on: bool) -> io::Result<()> {
     let flags = if on { libc::IFF_ATTACH_QUEUE } else { libc::IFF_DETACH_QUEUE };

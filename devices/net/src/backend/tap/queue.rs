@@ -1,4 +1,5 @@
-//! One queue of a TAP: a frame per writev and readv.
+//! One queue of a TAP: frames sent by io_uring in batches where the kernel lets us, else a frame per writev;
+//! a frame per readv.
 
 use std::fs::File;
 use std::io;
@@ -6,8 +7,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use libc::{c_int, iovec};
 
+use super::batch::{Batch, piece};
 use super::ioctl::{self, is_gone};
-use crate::backend::{NetQueue, QueueError, Room, vnet_hdr};
+use crate::backend::{NetQueue, QueueError, Refused, Room, vnet_hdr};
 use crate::frame::{HEAD, RxFrame, TxFrame};
 use crate::scatter::MAX_PIECES;
 
@@ -21,6 +23,18 @@ pub struct Queue {
     steered: bool,
     /// Built anew for each call; its pointers are never used after.
     iovecs: Vec<iovec>,
+    batching: Batching,
+    /// Collected frames that the TAP refused since the last flush.
+    refused: Refused,
+}
+
+/// Whether frames are collected.
+enum Batching {
+    /// It is tried with the first frame, since a ring belongs to the thread that made it.
+    Untried,
+    /// The kernel would not, or has room for a few frames only, so that one may be refused and the next not.
+    Off,
+    On(Box<Batch>),
 }
 
 // SAFETY: the pointers in `iovecs` are rubbish outside of a call on one thread.
@@ -30,24 +44,48 @@ impl Queue {
     /// A queue over `file`: a TAP's, or for tests a socket that keeps frames apart. It does not
     /// block.
     pub fn new(file: File, steered: bool) -> Queue {
-        Queue { file, steered, iovecs: Vec::with_capacity(MAX_IOVECS) }
+        let iovecs = Vec::with_capacity(MAX_IOVECS);
+        Queue { file, steered, iovecs, batching: Batching::Untried, refused: Refused::default() }
     }
 
-    fn count(&self) -> c_int {
-        self.iovecs.len() as c_int // at most MAX_IOVECS
+    /// The frames that are collected, if they are.
+    fn batch(&mut self) -> Option<&mut Batch> {
+        if matches!(self.batching, Batching::Untried) {
+            self.batching = self.try_batching();
+        }
+        match &mut self.batching {
+            Batching::On(batch) => Some(batch),
+            Batching::Untried | Batching::Off => None,
+        }
     }
-}
 
-fn piece(bytes: &[u8]) -> iovec {
-    iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
-}
+    fn try_batching(&self) -> Batching {
+        if !ioctl::has_room_always(&self.file) {
+            return Batching::Off;
+        }
+        match Batch::new() {
+            Ok(batch) => Batching::On(Box::new(batch)),
+            Err(error) => {
+                tracing::info!("frames are sent one by one, which is slower: no io_uring: {error}");
+                Batching::Off
+            }
+        }
+    }
 
-fn piece_mut(bytes: &mut [u8]) -> iovec {
-    iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() }
-}
+    fn send_collected(&mut self) {
+        let Batching::On(batch) = &mut self.batching else { return };
+        if batch.is_empty() {
+            return;
+        }
+        let refused = &mut self.refused;
+        batch.send(&self.file, |len, error| refused.add(len, send_error(error)));
+        if batch.is_broken() {
+            self.batching = Batching::Off;
+        }
+    }
 
-impl NetQueue for Queue {
-    fn send(&mut self, frame: &TxFrame) -> Result<(), QueueError> {
+    /// Writes a frame by itself.
+    fn write(&mut self, frame: &TxFrame) -> Result<(), QueueError> {
         let header = vnet_hdr::encode(&frame.meta, 0);
         self.iovecs.clear();
         self.iovecs.push(piece(&header));
@@ -66,6 +104,33 @@ impl NetQueue for Queue {
                 return Err(send_error(error));
             }
         }
+    }
+
+    fn count(&self) -> c_int {
+        self.iovecs.len() as c_int // at most MAX_IOVECS
+    }
+}
+
+fn piece_mut(bytes: &mut [u8]) -> iovec {
+    iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() }
+}
+
+impl NetQueue for Queue {
+    fn send(&mut self, frame: &TxFrame) -> Result<(), QueueError> {
+        if self.batch().is_none_or(|batch| !batch.push(frame)) {
+            // It goes by itself, behind those before it.
+            self.send_collected();
+            return self.write(frame);
+        }
+        if self.batch().is_some_and(|batch| batch.is_full()) {
+            self.send_collected();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Refused {
+        self.send_collected();
+        std::mem::take(&mut self.refused)
     }
 
     fn recv(&mut self, room: Room<'_>, frame: &mut RxFrame) -> Result<(), QueueError> {
