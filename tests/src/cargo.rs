@@ -65,6 +65,11 @@ pub fn vmm() -> Result<PathBuf> {
     build(&["build", "--release", "--package", "vmm", "--bin", "vmm"], "bin", "vmm")
 }
 
+/// An example of a package, built as vmm is.
+pub fn example(package: &str, name: &str) -> Result<PathBuf> {
+    build(&["build", "--release", "--package", package, "--example", name], "example", name)
+}
+
 /// A program of this crate, such as `load`, built as we are.
 pub fn program(name: &str) -> Result<PathBuf> {
     build(&["build", "--package", "tests", "--bin", name], "bin", name)

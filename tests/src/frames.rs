@@ -1,7 +1,7 @@
 //! Raw frames on a link of Linux, by a packet socket; and their text, for arguments and output.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::ifaddrs::getifaddrs;
@@ -45,6 +45,25 @@ impl Link {
         Ok(())
     }
 
+    /// The next frame of this station, if one comes within `limit`.
+    pub fn hear_first(&self, from: &[u8], limit: Duration) -> io::Result<Option<Vec<u8>>> {
+        let end = Instant::now() + limit;
+        let mut frame = vec![0; LONGEST];
+        while Instant::now() < end {
+            match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
+                Ok(length) if frame.get(6..12) == Some(from) => {
+                    frame.truncate(length);
+                    return Ok(Some(frame));
+                }
+                Ok(_) | Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => (),
+                // The link has gone down with its owner, and may come again.
+                Err(nix::errno::Errno::ENETDOWN) => (),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
     /// Frames from one station: `count` of them and what follows at once, or those that come until
     /// nothing does for `limit`.
     ///
@@ -64,6 +83,12 @@ impl Link {
             }
         }
         Ok(heard)
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -28,6 +28,7 @@ pub mod manual;
 #[cfg(test)]
 mod mirror;
 pub mod modules;
+pub mod native;
 pub mod needs;
 pub mod net;
 pub mod payload;

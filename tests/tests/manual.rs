@@ -183,6 +183,7 @@ fn options() -> Result<Vec<String>> {
     for (name, program) in [
         ("demo", env!("CARGO_BIN_EXE_demo")),
         ("verify", env!("CARGO_BIN_EXE_verify")),
+        ("native-bench", env!("CARGO_BIN_EXE_native-bench")),
         ("testbed", env!("CARGO_BIN_EXE_testbed")),
         ("testbed-bench", env!("CARGO_BIN_EXE_testbed-bench")),
     ] {

@@ -85,7 +85,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// `/sys/kernel/debug/kvm/PID-FD`; mounts the file system if it is missing.
-fn machine_of(pid: u32) -> Result<PathBuf> {
+pub fn machine_of(pid: u32) -> Result<PathBuf> {
     if !Path::new(KVM).exists() {
         quiet(Command::new("mount").args(["-t", "debugfs", "debugfs", "/sys/kernel/debug"]))
             .context("KVM's counters are in debugfs")?;

@@ -61,6 +61,15 @@ impl Resident {
     }
 }
 
+/// What of a process is in memory besides mappings as large as half of a guest's RAM, in KiB, whatever the
+/// hypervisor makes that of.
+pub fn beside(pid: u32, guest_mib: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/smaps");
+    let smaps = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let guest = u64::from(guest_mib) << 9;
+    Ok(parse(&smaps).iter().filter(|m| m.size < guest).map(|m| m.resident).sum())
+}
+
 /// The number of a line such as `Rss:     12 kB`.
 fn kib(line: &str, name: &str) -> Option<u64> {
     line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse().ok()

@@ -15,7 +15,7 @@ use tests::needs::Needs;
 use tests::process::{brief, heard_while, once_more, quiet, stdout_of};
 use tests::tally::Tally;
 use tests::testbed::Testbed;
-use tests::{cargo, host};
+use tests::{cargo, host, native};
 
 /// Check format, lints and tests; run the integration tests where KVM works.
 #[derive(Parser)]
@@ -78,6 +78,19 @@ impl Verify {
                 "-D",
                 "warnings",
             ]),
+        );
+        // It is no part of the workspace, as it is linked in a way of its own.
+        let guest = cargo::workspace().join(native::guest::FOLDER);
+        let mut format = cargo::command();
+        self.check(
+            "format of the native guest",
+            format.args(["fmt", "--check"]).current_dir(&guest),
+        );
+        let mut lints = cargo::command();
+        lints.args(["clippy", "--quiet", "--target-dir"]).arg(native::guest::target());
+        self.check(
+            "lints of the native guest",
+            lints.args(["--", "-D", "warnings"]).current_dir(&guest),
         );
         self.check(
             "documentation",

@@ -1,0 +1,83 @@
+//! Guest memory and the windows to BARs. The low 4 GiB are mapped where they are.
+
+use core::ptr;
+use core::sync::atomic::{Ordering, fence};
+
+/// Reads what is at an address, once: a physical one below 4 GiB, or one of a window.
+pub fn read<T: Copy>(at: u64) -> T {
+    // SAFETY: both are mapped, and any bytes are a T of those that are read here, which are numbers.
+    unsafe { ptr::read_volatile(at as *const T) }
+}
+
+/// Writes to such an address, once.
+pub fn write<T: Copy>(at: u64, value: T) {
+    // SAFETY: both are mapped, and what is written to is none of Rust's memory: the arena below, or
+    // registers.
+    unsafe { ptr::write_volatile(at as *mut T, value) }
+}
+
+/// What was written before is out before anything is read after.
+pub fn barrier() {
+    fence(Ordering::SeqCst);
+}
+
+/// Where memory for rings and buffers begins: behind the guest itself and what loaders put below.
+const ARENA: u64 = 32 << 20;
+
+/// Hands out memory that nothing else uses, zeroed by the host.
+pub struct Arena(u64);
+
+impl Arena {
+    /// All of it. Once only: there is one card.
+    pub fn new() -> Arena {
+        Arena(ARENA)
+    }
+
+    /// `len` bytes, aligned to a page.
+    pub fn take(&mut self, len: u64) -> u64 {
+        let at = self.0;
+        self.0 += len.next_multiple_of(4096);
+        at
+    }
+}
+
+const ENTRIES: usize = 512;
+const LARGE: u64 = 2 << 20;
+/// Each window shows so much from the large page on that its BAR begins in.
+const WINDOW: u64 = 1 << 30;
+/// Windows begin here, and each has an entry of the second table of its own.
+const WINDOWS_AT: u64 = 512 << 30;
+const WINDOWS: usize = 6;
+
+#[repr(C, align(4096))]
+struct Table([u64; ENTRIES]);
+
+unsafe extern "C" {
+    static mut pml4: Table;
+}
+static mut SECOND: Table = Table([0; ENTRIES]);
+static mut DIRECTORIES: [Table; WINDOWS] = [const { Table([0; ENTRIES]) }; WINDOWS];
+
+/// Present, writable, for user mode.
+const OPEN: u64 = 7;
+/// And of 2 MiB.
+const OPEN_LARGE: u64 = 0x87;
+
+/// Maps window `index` to the physical address `at`, which may be anywhere; where that is to be found. To
+/// be called in kernel mode, before the window is touched for the first time. Shows 16 MiB of it.
+pub fn map(index: usize, at: u64) -> u64 {
+    let base = at & !(LARGE - 1);
+    // SAFETY: the tables are aligned and stay where they are, one CPU is at them, and entries that were
+    // not present before need no flush.
+    unsafe {
+        let (first, second) = (&raw mut pml4, &raw mut SECOND);
+        let directory = &raw mut DIRECTORIES[index];
+        let (first, second, directory) = (&mut *first, &mut *second, &mut *directory);
+        for (entry, page) in directory.0.iter_mut().zip(0..8) {
+            *entry = (base + page * LARGE) | OPEN_LARGE;
+        }
+        second.0[index] = directory.0.as_ptr() as u64 | OPEN;
+        first.0[1] = second.0.as_ptr() as u64 | OPEN;
+    }
+    WINDOWS_AT + index as u64 * WINDOW + (at & (LARGE - 1))
+}

@@ -1,0 +1,317 @@
+//! The ENA card as its drivers use it (Linux `drivers/net/ethernet/amazon/ena`), polled like DPDK's: its
+//! vectors are never unmasked. One descriptor for each frame, in host memory or pushed to the card.
+
+use super::{BUFFER, EnaPlace, Nic};
+use crate::memory::{Arena, barrier, read, write};
+use crate::options::Options;
+
+/// Registers (`ena_regs_defs.h`).
+mod register {
+    pub const AQ_BASE: u64 = 0x10;
+    pub const AQ_CAPS: u64 = 0x18;
+    pub const ACQ_BASE: u64 = 0x20;
+    pub const ACQ_CAPS: u64 = 0x28;
+    pub const AQ_DOORBELL: u64 = 0x2c;
+    pub const AENQ_CAPS: u64 = 0x34;
+    pub const AENQ_BASE: u64 = 0x38;
+    pub const INTERRUPT_MASK: u64 = 0x4c;
+    pub const DEVICE_CONTROL: u64 = 0x54;
+    pub const DEVICE_STATUS: u64 = 0x58;
+}
+
+const RESET_GOES_ON: u32 = 1 << 3;
+const ADMIN_ENTRY: u32 = 64;
+const ADMIN_DEPTH: u32 = 32;
+const EVENT_DEPTH: u32 = 16;
+
+/// Commands (`ena_admin_defs.h`), and the one feature that is set.
+const CREATE_SQ: u32 = 1;
+const CREATE_CQ: u32 = 3;
+const SET_FEATURE: u32 = 9;
+const FEATURE_LLQ: u32 = 4;
+
+/// Of a descriptor: its phase, and that a frame begins and ends with it and is to be completed.
+const PHASE: u32 = 1 << 24;
+const FIRST: u32 = 1 << 26;
+const LAST: u32 = 1 << 27;
+const COMPLETION: u32 = 1 << 28;
+/// A meta descriptor that is to be stored (`META`, `META_GIVEN`, `META_STORE`).
+const META: u32 = 1 << 23 | 1 << 14 | 1 << 21;
+/// A TCP/IPv4 frame is to be cut, and both checksums found: l3 is IPv4, l4 is TCP, partial.
+const SEGMENT: u32 = 8 | 12 << 8 | 1 << 7 | 1 << 13 | 1 << 14 | 1 << 17;
+
+/// A low-latency entry: two descriptors and then the begin of the frame.
+const PUSHED_ENTRY: u64 = 128;
+const PUSHED: u32 = 96;
+
+/// Frames' headers that are cut: Ethernet, IPv4, TCP, in bytes and as a meta descriptor says it.
+const L3_AT: u32 = 14;
+const L3_LEN: u32 = 20;
+const L4_WORDS: u32 = 5;
+
+/// The admin queue, one command at a time.
+struct Admin {
+    registers: u64,
+    queue: u64,
+    completions: u64,
+    sent: u32,
+}
+
+impl Admin {
+    fn command(&mut self, mut words: [u32; 16]) -> [u32; 16] {
+        let slot = u64::from(self.sent % ADMIN_DEPTH) * u64::from(ADMIN_ENTRY);
+        let phase = if self.sent & ADMIN_DEPTH == 0 { PHASE } else { 0 };
+        words[0] |= self.sent | phase;
+        write(self.queue + slot, words);
+        self.sent += 1;
+        barrier();
+        write(self.registers + register::AQ_DOORBELL, self.sent);
+        loop {
+            if read::<u32>(self.completions + slot) & PHASE == phase {
+                let answer: [u32; 16] = read(self.completions + slot);
+                // Anything but success is the end of this guest.
+                assert!(answer[0] >> 16 & 0xff == 0);
+                return answer;
+            }
+        }
+    }
+}
+
+/// A submission queue and its completion queue.
+struct Queue {
+    ring: u64,
+    completions: u64,
+    completion_len: u64,
+    bell: u64,
+    depth: u16,
+    buffers: u64,
+    stride: u32,
+    /// Counters of ring entries posted and of completions taken.
+    posted: u16,
+    back: u16,
+}
+
+impl Queue {
+    fn slot(&self, counter: u16) -> u64 {
+        u64::from(counter & (self.depth - 1))
+    }
+
+    fn buffer(&self, counter: u16) -> u64 {
+        self.buffers + self.slot(counter) * u64::from(self.stride)
+    }
+
+    fn phase(&self, counter: u16) -> u32 {
+        if counter & self.depth == 0 { PHASE } else { 0 }
+    }
+
+    /// The place of the next completion, if it is there.
+    fn done(&self) -> Option<u64> {
+        let at = self.completions + self.slot(self.back) * self.completion_len;
+        (read::<u32>(at) & PHASE == self.phase(self.back)).then_some(at)
+    }
+
+    fn show(&self) {
+        barrier();
+        write(self.bell, u32::from(self.posted));
+    }
+}
+
+/// An ENA card.
+pub struct Card {
+    rx: Queue,
+    tx: Queue,
+    /// The transmit ring is the card's memory.
+    pushed: bool,
+    tso: u16,
+    /// The meta descriptor that says how frames are cut is out.
+    meta_sent: bool,
+    /// Ring entries of transmit that have no completion of their own.
+    uncompleted: u16,
+}
+
+impl Card {
+    /// Reset, with one pair of queues, its receive ring full.
+    pub fn new(place: EnaPlace, options: &Options) -> Card {
+        let at = place.registers;
+        let address = |register: u64, value: u64| {
+            write(at + register, value as u32);
+            write(at + register + 4, (value >> 32) as u32);
+        };
+        write(at + register::DEVICE_CONTROL, 1u32);
+        write(at + register::DEVICE_CONTROL, 0u32);
+        while read::<u32>(at + register::DEVICE_STATUS) & RESET_GOES_ON != 0 {}
+        let mut arena = Arena::new();
+        let mut admin = Admin {
+            registers: at,
+            queue: arena.take(u64::from(ADMIN_DEPTH * ADMIN_ENTRY)),
+            completions: arena.take(u64::from(ADMIN_DEPTH * ADMIN_ENTRY)),
+            sent: 0,
+        };
+        address(register::AQ_BASE, admin.queue);
+        address(register::ACQ_BASE, admin.completions);
+        write(at + register::AQ_CAPS, ADMIN_ENTRY << 16 | ADMIN_DEPTH);
+        write(at + register::ACQ_CAPS, ADMIN_ENTRY << 16 | ADMIN_DEPTH);
+        address(register::AENQ_BASE, arena.take(u64::from(EVENT_DEPTH * ADMIN_ENTRY)));
+        write(at + register::AENQ_CAPS, ADMIN_ENTRY << 16 | EVENT_DEPTH);
+        write(at + register::INTERRUPT_MASK, 1u32);
+
+        let window = place.window.filter(|_| options.llq);
+        if window.is_some() {
+            let mut words = [0; 16];
+            words[0] = SET_FEATURE << 16;
+            words[4] = FEATURE_LLQ << 8;
+            // Header inline, entries of 128 bytes, two descriptors before it, several in each entry.
+            (words[7], words[8], words[9], words[10]) = (1 << 16, 1 << 16, 2 << 16, 2 << 16);
+            admin.command(words);
+        }
+        let depth = options.depth;
+        let mut queue = |receives: bool, stride: u32, window: Option<u64>| {
+            let completion_words = if receives { 4 } else { 2 };
+            let completions = arena.take(u64::from(depth) * completion_words * 4);
+            let ring = arena.take(u64::from(depth) * 16);
+            let mut words = [0; 16];
+            words[0] = CREATE_CQ << 16;
+            // With a vector, which is never unmasked.
+            words[1] = 0x20 | (completion_words as u32) << 8 | u32::from(depth) << 16;
+            words[2] = 1;
+            (words[3], words[4]) = (completions as u32, (completions >> 32) as u32);
+            let index = admin.command(words)[2] & 0xffff;
+            let mut words = [0; 16];
+            words[0] = CREATE_SQ << 16;
+            let placement = if window.is_some() { 3 } else { 1 };
+            // Direction; placement, with a completion for each; physically contiguous.
+            words[1] = (if receives { 2 } else { 1 }) << 5 | placement << 16 | 1 << 24;
+            words[2] = index | u32::from(depth) << 16;
+            if window.is_none() {
+                (words[3], words[4]) = (ring as u32, (ring >> 32) as u32);
+            }
+            let answer = admin.command(words);
+            Queue {
+                ring: window.map_or(ring, |window| window + u64::from(answer[4])),
+                completions,
+                completion_len: completion_words * 4,
+                bell: at + u64::from(answer[3]),
+                depth,
+                buffers: arena.take(u64::from(depth) * u64::from(stride)),
+                stride,
+                posted: 0,
+                back: 0,
+            }
+        };
+        let rx = queue(true, BUFFER, None);
+        let tx = queue(false, options.len.max(BUFFER).next_multiple_of(BUFFER), window);
+        let mut card = Card {
+            rx,
+            tx,
+            pushed: window.is_some(),
+            tso: options.tso,
+            meta_sent: options.tso == 0,
+            uncompleted: 0,
+        };
+        for _ in 1..card.rx.depth {
+            card.give();
+        }
+        card.show_given();
+        card
+    }
+
+    fn meta(&self) -> [u32; 4] {
+        let mss = u32::from(self.tso);
+        let phase = self.tx.phase(self.tx.posted);
+        let headers = L3_LEN | L3_AT << 8 | L4_WORDS << 16;
+        [META | FIRST | phase | (mss >> 10) << 16, 0, headers | (mss & 0x3ff) << 22, 0]
+    }
+}
+
+impl Nic for Card {
+    fn room(&mut self) -> u16 {
+        while self.tx.done().is_some() {
+            self.tx.back = self.tx.back.wrapping_add(1);
+        }
+        let posted = self.tx.posted.wrapping_sub(self.uncompleted);
+        let used = posted.wrapping_sub(self.tx.back);
+        // One entry stays free, as a full ring looks like an empty one, and one is for a meta descriptor.
+        (self.tx.depth - 2).saturating_sub(used)
+    }
+
+    fn next(&self) -> (u64, u32) {
+        (self.tx.buffer(self.tx.posted.wrapping_sub(self.uncompleted)), self.tx.stride)
+    }
+
+    fn put(&mut self, len: u32) {
+        let id = self.tx.posted.wrapping_sub(self.uncompleted);
+        let (buffer, slot) = (self.tx.buffer(id), self.tx.slot(id) as u32);
+        if !self.pushed && !self.meta_sent {
+            let at = self.tx.ring + self.tx.slot(self.tx.posted) * 16;
+            write(at, self.meta());
+            self.tx.posted = self.tx.posted.wrapping_add(1);
+            self.uncompleted += 1;
+        }
+        let pushed = if self.pushed { len.min(PUSHED) } else { 0 };
+        let rest = len - pushed;
+        let phase = self.tx.phase(self.tx.posted);
+        let first = if self.pushed || self.meta_sent { FIRST } else { 0 };
+        let address = if rest == 0 { 0 } else { buffer + u64::from(pushed) };
+        let control = if self.tso == 0 { 0 } else { SEGMENT };
+        let descriptor = [
+            rest | phase | first | LAST | COMPLETION,
+            slot << 22 | control,
+            address as u32,
+            (address >> 32) as u32 | pushed << 24,
+        ];
+        if self.pushed {
+            let at = self.tx.ring + self.tx.slot(self.tx.posted) * PUSHED_ENTRY;
+            // Frames that are cut have their meta descriptor each.
+            match self.tso {
+                0 => write(at, descriptor),
+                _ => {
+                    write(at, self.meta());
+                    write(
+                        at + 16,
+                        [descriptor[0] & !FIRST, descriptor[1], descriptor[2], descriptor[3]],
+                    );
+                }
+            }
+            for offset in (0..u64::from(pushed)).step_by(8) {
+                write(at + 32 + offset, read::<u64>(buffer + offset));
+            }
+        } else {
+            write(self.tx.ring + self.tx.slot(self.tx.posted) * 16, descriptor);
+        }
+        self.meta_sent = true;
+        self.tx.posted = self.tx.posted.wrapping_add(1);
+    }
+
+    fn stop_cutting(&mut self) {
+        self.tso = 0;
+    }
+
+    fn show(&mut self) {
+        self.tx.show();
+    }
+
+    fn take(&mut self) -> Option<(u64, u32)> {
+        let at = self.rx.done()?;
+        let word = read::<u32>(at + 4);
+        let (len, id) = (word & 0xffff, (word >> 16) as u16);
+        self.rx.back = self.rx.back.wrapping_add(1);
+        Some((self.rx.buffers + u64::from(id) * u64::from(self.rx.stride), len))
+    }
+
+    fn give(&mut self) {
+        let slot = self.rx.slot(self.rx.posted);
+        let at = self.rx.buffer(self.rx.posted);
+        let phase = self.rx.phase(self.rx.posted);
+        // First, last, completion: of one buffer each.
+        let flags = phase | FIRST | LAST | COMPLETION;
+        write(
+            self.rx.ring + slot * 16,
+            [BUFFER | flags, slot as u32, at as u32, (at >> 32) as u32],
+        );
+        self.rx.posted = self.rx.posted.wrapping_add(1);
+    }
+
+    fn show_given(&mut self) {
+        self.rx.show();
+    }
+}

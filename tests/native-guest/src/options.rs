@@ -1,0 +1,98 @@
+//! What the command line asks for: `word=value`, by spaces. Words of others are left alone, as VMMs add
+//! theirs.
+
+use crate::memory::read;
+
+/// Longest command line that is read.
+const LONGEST: usize = 2048;
+
+/// What to do with the card.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// `load=send`: as many frames as the card takes.
+    Send,
+    /// `load=receive`: buffers for as many as come.
+    Receive,
+    /// `load=both`: both at once.
+    Both,
+    /// `load=answer`: each frame goes back to whom it came from.
+    Answer,
+}
+
+/// All that can be asked for.
+pub struct Options {
+    /// `load=`.
+    pub load: Load,
+    /// `len=`: bytes of each frame sent, from the Ethernet header on; 60 unless told.
+    pub len: u32,
+    /// `batch=`: frames that are shown to the card at once; 1 unless told.
+    pub batch: u16,
+    /// `depth=`: entries of each ring; 256 unless told.
+    pub depth: u16,
+    /// `count=`: frames after which the results are sent; 0, for never, unless told.
+    pub count: u64,
+    /// `tso=`: payload bytes of each segment that a TCP frame is to be cut to; 0, for not at all, unless told.
+    pub tso: u16,
+    /// `event-idx=0`: the virtio card is told and asked by flags.
+    pub event_idx: bool,
+    /// `llq=1`: descriptors of the ENA card are pushed to it.
+    pub llq: bool,
+}
+
+impl Options {
+    /// Those of the zero-terminated command line at `line`; 0 is for none.
+    pub fn at(line: u64) -> Options {
+        let mut options = Options {
+            load: Load::Send,
+            len: 60,
+            batch: 1,
+            depth: 256,
+            count: 0,
+            tso: 0,
+            event_idx: true,
+            llq: false,
+        };
+        let mut text = [0u8; LONGEST];
+        if line != 0 {
+            for (to, at) in text.iter_mut().zip(line..) {
+                *to = read(at);
+                if *to == 0 {
+                    break;
+                }
+            }
+        }
+        let end = text.iter().position(|byte| *byte == 0).unwrap_or(LONGEST);
+        for word in text[..end].split(|byte| *byte == b' ') {
+            let mut parts = word.splitn(2, |byte| *byte == b'=');
+            if let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+                options.take(name, value);
+            }
+        }
+        options
+    }
+
+    fn take(&mut self, name: &[u8], value: &[u8]) {
+        match (name, value) {
+            (b"load", b"send") => self.load = Load::Send,
+            (b"load", b"receive") => self.load = Load::Receive,
+            (b"load", b"both") => self.load = Load::Both,
+            (b"load", b"answer") => self.load = Load::Answer,
+            (b"len", _) => self.len = number(value).clamp(14, 65_000) as u32,
+            (b"batch", _) => self.batch = number(value).clamp(1, 64) as u16,
+            (b"depth", _) => {
+                self.depth = (number(value).clamp(16, 1024) as u16).next_power_of_two()
+            }
+            (b"count", _) => self.count = number(value),
+            (b"tso", _) => self.tso = number(value).min(9000) as u16,
+            (b"event-idx", _) => self.event_idx = number(value) != 0,
+            (b"llq", _) => self.llq = number(value) != 0,
+            _ => {}
+        }
+    }
+}
+
+/// The decimal number at the begin of a text.
+fn number(text: &[u8]) -> u64 {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |value, digit| value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
+}

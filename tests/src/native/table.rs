@@ -1,0 +1,180 @@
+//! What was measured: figures by load and hypervisor, as a table and as JSON.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::bench::figures::{Figures, row, rule};
+
+/// A figure of a hypervisor under a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Measure {
+    /// Thousand frames a second.
+    Rate,
+    /// Nanoseconds of CPU time a frame.
+    Cpu,
+    /// Exits a frame.
+    Exits,
+    /// Injected interrupts a frame.
+    Interrupts,
+    /// Per cent of a CPU that the busiest thread but a vCPU takes.
+    Lane,
+    /// And the vCPU.
+    Vcpu,
+    /// Microseconds of half of the round trips at most.
+    P50,
+    /// Of 99 in a hundred.
+    P99,
+    /// Milliseconds from exec to the first frame.
+    FirstFrame,
+    /// MiB resident beside guest memory.
+    Resident,
+}
+
+impl Measure {
+    const ALL: [Self; 10] = [
+        Self::Rate,
+        Self::Cpu,
+        Self::Exits,
+        Self::Interrupts,
+        Self::Lane,
+        Self::Vcpu,
+        Self::P50,
+        Self::P99,
+        Self::FirstFrame,
+        Self::Resident,
+    ];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Rate => "1000 frames/s",
+            Self::Cpu => "ns of CPU a frame",
+            Self::Exits => "exits a frame",
+            Self::Interrupts => "interrupts a frame",
+            Self::Lane => "busiest lane, %",
+            Self::Vcpu => "vCPU, %",
+            Self::P50 => "p50, us",
+            Self::P99 => "p99, us",
+            Self::FirstFrame => "exec to first frame, ms",
+            Self::Resident => "resident beside the guest, MiB",
+        }
+    }
+
+    fn key(self) -> &'static str {
+        match self {
+            Self::Rate => "kframes_per_second",
+            Self::Cpu => "cpu_ns_per_frame",
+            Self::Exits => "exits_per_frame",
+            Self::Interrupts => "interrupts_per_frame",
+            Self::Lane => "lane_percent",
+            Self::Vcpu => "vcpu_percent",
+            Self::P50 => "p50_us",
+            Self::P99 => "p99_us",
+            Self::FirstFrame => "first_frame_ms",
+            Self::Resident => "resident_mib",
+        }
+    }
+}
+
+/// All figures; loads and names come out in the order they came in.
+#[derive(Default)]
+pub struct Results {
+    order: Vec<(String, String)>,
+    figures: BTreeMap<(String, String), BTreeMap<Measure, Figures>>,
+    failures: BTreeMap<(String, String), String>,
+}
+
+impl Results {
+    fn key(&mut self, load: &str, name: &str) -> (String, String) {
+        let key = (load.to_owned(), name.to_owned());
+        if !self.order.contains(&key) {
+            self.order.push(key.clone());
+        }
+        key
+    }
+
+    pub fn add(&mut self, load: &str, name: &str, measure: Measure, figure: f64) {
+        let key = self.key(load, name);
+        self.figures.entry(key).or_default().entry(measure).or_default().add(figure);
+    }
+
+    /// A run that gave no figures, and why.
+    pub fn failed(&mut self, load: &str, name: &str, why: String) {
+        let key = self.key(load, name);
+        self.failures.insert(key, why);
+    }
+
+    /// Whether every run gave figures.
+    pub fn is_complete(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    fn loads(&self) -> Vec<&str> {
+        let mut loads: Vec<&str> = Vec::new();
+        for (load, _) in &self.order {
+            if !loads.contains(&load.as_str()) {
+                loads.push(load);
+            }
+        }
+        loads
+    }
+
+    fn of(&self, load: &str) -> impl Iterator<Item = &(String, String)> {
+        self.order.iter().filter(move |(other, _)| other == load)
+    }
+
+    /// A table for each load: medians, least and greatest in brackets.
+    pub fn tell(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for load in self.loads() {
+            let measured = |measure: &Measure| {
+                self.of(load).any(|key| {
+                    self.figures.get(key).is_some_and(|figures| figures.contains_key(measure))
+                })
+            };
+            let measures: Vec<_> = Measure::ALL.into_iter().filter(measured).collect();
+            let mut head = vec![load.to_owned()];
+            head.extend(measures.iter().map(|measure| measure.title().to_owned()));
+            lines.extend([String::new(), row(&head), rule(head.len())]);
+            for key in self.of(load) {
+                let figures = self.figures.get(key);
+                let cell = |measure| figures?.get(measure).map(Figures::to_string);
+                let mut cells = vec![key.1.clone()];
+                cells.extend(measures.iter().map(|m| cell(m).unwrap_or_else(|| "–".to_owned())));
+                lines.push(row(&cells));
+            }
+            for key in self.of(load) {
+                if let Some(why) = self.failures.get(key) {
+                    lines.push(format!("{} did not run: {why}", key.1));
+                }
+            }
+        }
+        lines
+    }
+
+    /// The same, for programs.
+    pub fn json(&self) -> Value {
+        let runs = self.order.iter().map(|key| {
+            let figures = self.figures.get(key).into_iter().flatten().map(|(measure, figures)| {
+                let value = json!({
+                    "median": figures.median(),
+                    "min": figures.min(),
+                    "max": figures.max(),
+                    "runs": figures.count(),
+                });
+                (measure.key().to_owned(), value)
+            });
+            json!({
+                "load": key.0,
+                "name": key.1,
+                "failed": self.failures.get(key),
+                "figures": figures.collect::<serde_json::Map<_, _>>(),
+            })
+        });
+        json!({ "results": runs.collect::<Vec<_>>() })
+    }
+}
+
+#[cfg(test)]
+#[path = "table_test.rs"]
+mod tests;

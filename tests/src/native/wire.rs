@@ -1,0 +1,122 @@
+//! The TAP of all that are measured, and who sends on it: in a network namespace of its own, with nobody
+//! else on it.
+
+use std::fs;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::socket::{LinkAddr, MsgFlags, MultiHeaders, sendmmsg};
+
+use crate::frames::Link;
+use crate::host;
+use crate::native::peer::MAC;
+use crate::net::Network;
+use crate::process::quiet;
+
+/// The TAP's name.
+pub const TAP: &str = "tap0";
+/// Addresses that nobody has, and an EtherType for experiments (IEEE 802).
+const SENDER: [u8; 6] = [2, 9, 9, 9, 9, 9];
+const NONSENSE: [u8; 2] = [0x88, 0xb5];
+/// Frames of one system call of the sender.
+const BATCH: usize = 64;
+
+/// Frames that have gone over the TAP, as its owner sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// From the guest.
+    pub out: u64,
+    /// To the guest.
+    pub into: u64,
+}
+
+/// The TAP.
+pub struct Wire {
+    _network: Network,
+}
+
+impl Wire {
+    /// Makes the TAP, and moves this thread to where it is.
+    pub fn new() -> Result<Self> {
+        let network = Network::new().context("a TAP is needed; run this as root")?;
+        network.enter()?;
+        // Nobody shall send on it by himself; a kernel without IPv6 does not.
+        let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+        network.ip(&["tuntap", "add", "dev", TAP, "mode", "tap", "vnet_hdr"])?;
+        network.ip(&["link", "set", TAP, "mtu", "65521", "up"])?;
+        // Frames go to the TAP's queue as they are sent, and are lost if it is full.
+        let mut tc = network.command(host::find("tc").context("no tc in the path")?);
+        quiet(tc.args(["qdisc", "replace", "dev", TAP, "root", "noqueue"]))?;
+        Ok(Self { _network: network })
+    }
+
+    /// What has passed so far. From this thread only, or one that it started.
+    pub fn passed(&self) -> Result<Passed> {
+        let text = fs::read_to_string("/proc/thread-self/net/dev").context("no interfaces")?;
+        passed(&text).with_context(|| format!("{TAP} is gone"))
+    }
+
+    /// Sends frames of `len` bytes to the guest as fast as they go, until what is returned is dropped.
+    pub fn flood(&self, len: usize) -> Result<Flood> {
+        let link = Link::open(TAP)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = thread::Builder::new()
+            .name("flood".to_owned())
+            .spawn(move || flood(&link, &frame(len), &stopped))?;
+        Ok(Flood { stop, thread: Some(thread) })
+    }
+}
+
+/// The numbers of a line of `/proc/net/dev`: an interface receives what its owner, the VMM, sends.
+fn passed(text: &str) -> Option<Passed> {
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(TAP)?.strip_prefix(':'))?;
+    let field = |n: usize| line.split_whitespace().nth(n)?.parse().ok();
+    Some(Passed { out: field(1)?, into: field(9)? })
+}
+
+/// A frame to the guest.
+pub fn frame(len: usize) -> Vec<u8> {
+    let mut frame = [MAC.as_slice(), &SENDER, &NONSENSE].concat();
+    frame.resize(len, 0);
+    frame
+}
+
+/// Somebody who sends without pause.
+pub struct Flood {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to say.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn flood(link: &Link, frame: &[u8], stop: &AtomicBool) {
+    let pieces = vec![[IoSlice::new(frame)]; BATCH];
+    let to: Vec<Option<LinkAddr>> = vec![None; BATCH];
+    let mut headers = MultiHeaders::preallocate(BATCH, None);
+    while !stop.load(Ordering::Relaxed) {
+        let fd = link.as_fd().as_raw_fd();
+        match sendmmsg(fd, &mut headers, &pieces, &to, [], MsgFlags::empty()) {
+            Ok(_) | Err(Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR) => {}
+            // The TAP went down with its VMM.
+            Err(_) => thread::yield_now(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "wire_test.rs"]
+mod tests;

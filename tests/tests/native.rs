@@ -1,0 +1,177 @@
+//! Cards under real KVM, driven by a guest that polls from user mode: at native speed on any host, where no
+//! Linux could be booted.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use tests::frames::Link;
+use tests::native::guest::{self, Load, command_line};
+use tests::native::peer::{Kind, MAC, Peer};
+use tests::native::report::Report;
+use tests::native::wire::{self, TAP, Wire};
+use tests::process::Owned;
+use tests::{cargo, host, programs};
+
+/// Far longer than anything takes, on any machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Ways to drive each card.
+const WAYS: [(Kind, &str); 4] =
+    [(Kind::Vmm, ""), (Kind::Vmm, "event-idx=0"), (Kind::VmmEna, ""), (Kind::VmmEna, "llq=1")];
+
+type Test = fn(&Guest) -> Result<()>;
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // Each moves its thread to a network of its own, and has two busy threads already.
+    arguments.test_threads = Some(1);
+    let mut trials = Vec::new();
+    for (kind, words) in WAYS {
+        let tests: [(&str, Test); 4] = [
+            ("a_guest_sends_as_many_frames_as_it_says", sends),
+            ("a_guest_sends_large_tcp_frames_that_are_cut_on_the_way", segments),
+            ("a_guest_receives_each_byte_that_its_card_took", receives),
+            ("each_frame_comes_back_as_it_went", answers),
+        ];
+        for (name, test) in tests {
+            let name = format!("{name} [{kind:?} {words}]").replace(" ]", "]");
+            trials.push(Trial::ignorable_test(name, move || run(kind, words, test)));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A machine to be started with the guest.
+struct Guest {
+    peer: Peer,
+    words: &'static str,
+    kernel: PathBuf,
+    folder: tempfile::TempDir,
+    wire: Wire,
+}
+
+fn run(
+    kind: Kind,
+    words: &'static str,
+    test: fn(&Guest) -> Result<()>,
+) -> Result<Completion, Failed> {
+    if let Err(error) = host::kvm() {
+        return Ok(Completion::ignored_with(format!("/dev/kvm cannot be opened: {error}")));
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(Completion::ignored_with("TAPs are made by root only"));
+    }
+    programs::ensure(&[programs::IP]).map_err(|error| format!("{error:#}"))?;
+    // A thread of its own, as it moves into a network.
+    let thread = std::thread::spawn(move || {
+        let guest = Guest::new(kind, words)?;
+        test(&guest).with_context(|| format!("vmm said {:?}", guest.peer.said(guest.folder.path())))
+    });
+    match thread.join() {
+        Ok(Ok(())) => Ok(Completion::Completed),
+        Ok(Err(error)) => Err(Failed::from(format!("{error:#}"))),
+        Err(_) => Err(Failed::from("the test panicked")),
+    }
+}
+
+/// The guest's file, built once.
+fn built() -> Result<PathBuf> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*built {
+        Some(file) => Ok(file.clone()),
+        None => Ok(built.insert(guest::build()?).clone()),
+    }
+}
+
+impl Guest {
+    fn new(kind: Kind, words: &'static str) -> Result<Self> {
+        let path = match std::env::var_os("VMM_BIN") {
+            Some(path) => path.into(),
+            None => cargo::vmm()?,
+        };
+        let peer = Peer { name: "vmm".to_owned(), path, kind };
+        let folder = tempfile::tempdir().context("no temporary folder")?;
+        Ok(Self { peer, words, kernel: built()?, folder, wire: Wire::new()? })
+    }
+
+    fn start(&self, load: Load, len: u32, more: &str) -> Result<Owned> {
+        let line = command_line(load, len, &format!("{} {more}", self.words));
+        self.peer.start(&self.kernel, &line, TAP, self.folder.path())
+    }
+}
+
+fn sends(guest: &Guest) -> Result<()> {
+    let link = Link::open(TAP)?;
+    let before = guest.wire.passed()?;
+    let vmm = guest.start(Load::Send, 60, "count=20000 batch=4")?;
+    let report = Report::hear(&link, LIMIT)?;
+    drop(vmm);
+    let passed = guest.wire.passed()?.out - before.out;
+    ensure!((20_000..20_256).contains(&report.sent), "{report:?}");
+    // And reports, of which there was one at least.
+    ensure!((report.sent + 1..report.sent + 1000).contains(&passed), "{passed} of {report:?}");
+    Ok(())
+}
+
+fn segments(guest: &Guest) -> Result<()> {
+    let link = Link::open(TAP)?;
+    let _vmm = guest.start(Load::Send, 20_054, "tso=1000 count=50")?;
+    let frame = link.hear_first(&MAC, LIMIT)?.context("no frame")?;
+    // The TAP hands it on whole; what it is cut to is in the frame's metadata.
+    ensure!(frame.len() == 20_054, "a frame of {} bytes", frame.len());
+    let length = u16::from_be_bytes([frame[16], frame[17]]);
+    ensure!(frame[12..14] == [8, 0] && length == 20_040, "{:02x?}", &frame[..54]);
+    let report = Report::hear(&link, LIMIT)?;
+    ensure!(report.sent >= 50, "{report:?}");
+    Ok(())
+}
+
+fn receives(guest: &Guest) -> Result<()> {
+    let link = Link::open(TAP)?;
+    let _vmm = guest.start(Load::Receive, 60, "count=5000")?;
+    let flood = guest.wire.flood(1000)?;
+    let begun = Instant::now();
+    while guest.wire.passed()?.into < 5000 && begun.elapsed() < LIMIT {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(flood);
+    let report = Report::hear(&link, LIMIT)?;
+    ensure!(report.received >= 5000, "{report:?}");
+    ensure!(report.bytes == report.received * 1000, "{report:?}");
+    Ok(())
+}
+
+fn answers(guest: &Guest) -> Result<()> {
+    let link = Link::open(TAP)?;
+    let _vmm = guest.start(Load::Answer, 60, "")?;
+    let begun = Instant::now();
+    // The TAP has no owner until the machine is there, and the guest no buffers until it runs.
+    while link.send(&numbered(0)).is_err()
+        || link.hear_first(&MAC, Duration::from_millis(50))?.is_none()
+    {
+        ensure!(begun.elapsed() < LIMIT, "no answer");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    while link.hear_first(&MAC, Duration::from_millis(200))?.is_some() {}
+    for number in 1..=200 {
+        let frame = numbered(number);
+        link.send(&frame)?;
+        let answer =
+            link.hear_first(&MAC, LIMIT)?.with_context(|| format!("no answer {number}"))?;
+        let to_sender = answer[..6] == frame[6..12];
+        ensure!(to_sender && answer[12..] == frame[12..], "{answer:02x?} to {frame:02x?}");
+    }
+    Ok(())
+}
+
+/// A frame to the guest, none as the next.
+fn numbered(number: u32) -> Vec<u8> {
+    let mut frame = wire::frame(18);
+    frame[14..18].copy_from_slice(&number.to_be_bytes());
+    frame.resize(60 + (number as usize * 7) % 1454, number as u8);
+    frame
+}
