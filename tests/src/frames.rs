@@ -52,12 +52,9 @@ impl Link {
         while Instant::now() < end {
             match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
                 Ok(length) if frame.get(6..12) == Some(from) => {
-                    frame.truncate(length);
-                    return Ok(Some(frame));
+                    return Ok(frame.get(..length).map(<[u8]>::to_vec));
                 }
                 Ok(_) | Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => (),
-                // The link has gone down with its owner, and may come again.
-                Err(nix::errno::Errno::ENETDOWN) => (),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -69,18 +66,10 @@ impl Link {
     ///
     /// Linux has taken a VLAN's tag off them.
     pub fn hear(&self, from: &[u8], count: usize, limit: Duration) -> io::Result<Vec<Vec<u8>>> {
-        let (mut heard, mut end) = (Vec::new(), Instant::now() + limit);
-        let mut frame = vec![0; LONGEST];
-        while Instant::now() < end {
-            match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
-                Ok(length) if frame.get(6..12) == Some(from) => {
-                    heard.push(frame[..length].to_vec());
-                    let patience = if heard.len() < count { limit } else { SILENCE };
-                    end = Instant::now() + patience;
-                }
-                Ok(_) | Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => (),
-                Err(error) => return Err(error.into()),
-            }
+        let (mut heard, mut patience) = (Vec::new(), limit);
+        while let Some(frame) = self.hear_first(from, patience)? {
+            heard.push(frame);
+            patience = if heard.len() < count { limit } else { SILENCE };
         }
         Ok(heard)
     }

@@ -4,17 +4,15 @@
 //! opens a TAP as a machine does, with a vnet header, and hands over each frame in three pieces.
 
 use std::error::Error;
-use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
-use libc::{IFF_NO_PI, IFF_TAP, IFF_VNET_HDR, c_int, c_short, iovec};
+use libc::{c_int, iovec};
+use net::backend::tap::open_by_name;
+use net::backend::{NetQueue, vnet_hdr};
+use net::frame::HEAD;
 
-const HEADER: usize = 12;
-/// Bytes that a machine keeps to itself.
-const HEAD: usize = 128;
 const LONGEST: usize = 65_536;
 /// Frames between two looks at the clock.
 const ROUND: u32 = 64;
@@ -30,8 +28,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         "receive" => false,
         _ => return Err(format!("send or receive, not {way}").into()),
     };
-    let file = open(tap)?;
-    let mut header = [0u8; HEADER];
+    let (_tap, queues) = open_by_name(tap, 1, None)?;
+    let fd = queues.first().and_then(NetQueue::poll_fd).ok_or("no queue")?.as_raw_fd();
+    let mut header = [0u8; vnet_hdr::LEN];
     let mut frame = vec![0u8; if sends { len } else { LONGEST }];
     // From and to stations that nobody is, and an EtherType for experiments.
     for (to, from) in frame.iter_mut().zip([2, 9, 9, 9, 9, 9, 2, 0, 0, 0, 0, 1, 0x88, 0xb5]) {
@@ -43,7 +42,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut frames = 0u64;
     while begun.elapsed() < Duration::from_secs_f64(seconds) {
         for _ in 0..ROUND {
-            let fd = file.as_raw_fd();
             // SAFETY: the pieces are slices that live until the end of this function, and nothing else
             // looks at them.
             let done = unsafe {
@@ -67,26 +65,6 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn piece(bytes: &mut [u8]) -> iovec {
     iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() }
-}
-
-fn open(tap: &str) -> io::Result<File> {
-    let mut options = File::options();
-    let file =
-        options.read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
-    // SAFETY: all bytes 0 are a valid ifreq.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    let last = request.ifr_name.len().saturating_sub(1);
-    for (to, from) in request.ifr_name.iter_mut().take(last).zip(tap.bytes()) {
-        *to = from.cast_signed();
-    }
-    request.ifr_ifru.ifru_flags = (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR) as c_short;
-    let size = HEADER as c_int;
-    // SAFETY: the kernel reads an ifreq and an int, and both live during the calls.
-    let done = unsafe {
-        libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &request)
-            | libc::ioctl(file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &size)
-    };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(file) }
 }
 
 /// CPU time of this process.

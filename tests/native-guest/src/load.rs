@@ -4,12 +4,11 @@ use core::hint::spin_loop;
 
 use crate::clock::now;
 use crate::memory::{read, write};
-use crate::nic::Nic;
+use crate::nic::{ADDRESS, Nic};
 use crate::options::{Load, Options};
 use crate::report::{self, Results};
 
-/// From and to whom frames go: nobody that a bridge or a host would know.
-const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// To whom frames go: nobody that a bridge or a host would know.
 const THEIRS: [u8; 6] = [2, 9, 9, 9, 9, 9];
 /// EtherType of frames without meaning (IEEE 802, local experiments).
 const NONSENSE: u16 = 0x88b5;
@@ -107,7 +106,7 @@ fn answer(nic: &mut impl Nic, results: &mut Results) {
 /// Writes a frame as it is to be sent.
 fn fill(at: u64, options: &Options) {
     write(at, THEIRS);
-    write(at + 6, OURS);
+    write(at + 6, ADDRESS);
     if options.tso == 0 {
         write(at + 12, NONSENSE.to_be());
         return;

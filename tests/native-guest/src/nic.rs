@@ -26,6 +26,9 @@ pub enum Found {
     Ena(EnaPlace),
 }
 
+/// The address that the guest sends from.
+pub const ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
 /// Bytes of a receive buffer, and of a send buffer of ordinary frames.
 pub const BUFFER: u32 = 2048;
 

@@ -4,7 +4,7 @@ use core::hint::spin_loop;
 
 use crate::clock::now;
 use crate::memory::write;
-use crate::nic::Nic;
+use crate::nic::{ADDRESS, Nic};
 
 /// EtherType of a report (IEEE 802, local experiments).
 const REPORT: u16 = 0x88b6;
@@ -41,7 +41,7 @@ pub fn tell(mut nic: impl Nic, results: &Results) -> ! {
         if nic.room() > 0 {
             let (at, _) = nic.next();
             write(at, [0xffu8; 6]);
-            write(at + 6, [2u8, 0, 0, 0, 0, 1]);
+            write(at + 6, ADDRESS);
             write(at + 12, REPORT.to_be());
             write(at + 14, MARK);
             let numbers = [results.sent, results.received, results.bytes, results.cycles];

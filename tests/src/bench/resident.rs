@@ -29,11 +29,7 @@ struct Mapping {
 impl Resident {
     /// Looks at a process whose guest has `guest_mib` of memory, all in one mapping.
     pub fn of(pid: u32, guest_mib: u32) -> Result<Self> {
-        let read = |name: &str| {
-            let path = format!("/proc/{pid}/{name}");
-            fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
-        };
-        let (smaps, status) = (read("smaps")?, read("status")?);
+        let (smaps, status) = (read(pid, "smaps")?, read(pid, "status")?);
         let field = |name| {
             let line = status.lines().find_map(|line| kib(line, name));
             line.with_context(|| format!("no {name} in the status of process {pid}"))
@@ -64,10 +60,13 @@ impl Resident {
 /// What of a process is in memory besides mappings as large as half of a guest's RAM, in KiB, whatever the
 /// hypervisor makes that of.
 pub fn beside(pid: u32, guest_mib: u32) -> Result<u64> {
-    let path = format!("/proc/{pid}/smaps");
-    let smaps = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let guest = u64::from(guest_mib) << 9;
-    Ok(parse(&smaps).iter().filter(|m| m.size < guest).map(|m| m.resident).sum())
+    Ok(parse(&read(pid, "smaps")?).iter().filter(|m| m.size < guest).map(|m| m.resident).sum())
+}
+
+fn read(pid: u32, name: &str) -> Result<String> {
+    let path = format!("/proc/{pid}/{name}");
+    fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
 }
 
 /// The number of a line such as `Rss:     12 kB`.

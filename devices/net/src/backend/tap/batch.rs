@@ -127,7 +127,9 @@ impl Batch {
         if count == 1 {
             // One by itself is cheaper so.
             for slot in self.slots.iter_mut().take(count) {
-                if let Err(error) = write(tap, slot) {
+                // SAFETY: the first piece is the slot's, the others checked guest memory that the batch keeps
+                // mapped.
+                if let Err(error) = unsafe { write(tap, slot.line_up()) } {
                     refused(slot.len, error);
                 }
             }
@@ -136,6 +138,7 @@ impl Batch {
         // By its descriptor and not as a file of the ring: the kernel takes rings down at its leisure, and
         // would keep the TAP from its next owner for so long.
         let fd = types::Fd(tap.as_raw_fd());
+        let mut waiting = 0usize;
         {
             let mut queue = self.ring.submission();
             for (index, slot) in self.slots.iter_mut().take(count).enumerate() {
@@ -147,12 +150,13 @@ impl Batch {
                 };
                 // SAFETY: the slot stays where it is, and the batch keeps the guest memory it leads to mapped,
                 // until its entry has ended: before this function returns, or for ever.
-                if unsafe { queue.push(&entry.user_data(index as u64)) }.is_err() {
-                    break;
+                match unsafe { queue.push(&entry.user_data(index as u64)) } {
+                    Ok(()) => waiting = waiting.wrapping_add(1),
+                    // Not with a ring of as many entries; it is not waited for.
+                    Err(full) => refused(slot.len, io::Error::other(full)),
                 }
             }
         }
-        let mut waiting = count;
         while waiting > 0 {
             let called = self.ring.submit_and_wait(waiting);
             for entry in self.ring.completion() {
@@ -186,12 +190,14 @@ pub fn piece(bytes: &[u8]) -> iovec {
     iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
 }
 
-fn write(tap: &File, slot: &mut Slot) -> io::Result<()> {
-    let pieces = slot.line_up();
-    let count = pieces.len() as libc::c_int; // at most PIECES
+/// Writes a frame to a TAP, header first. Fails as the system call does.
+///
+/// # Safety
+/// The pieces are to be memory that may be read during the call.
+pub unsafe fn write(tap: &File, pieces: &[iovec]) -> io::Result<()> {
+    let count = pieces.len() as libc::c_int; // far below what an int holds
     loop {
-        // SAFETY: the first piece is the slot's, the others checked guest memory that the batch keeps mapped;
-        // all live during the call, which only reads them.
+        // SAFETY: as the caller promises; the call only reads.
         let sent = unsafe { libc::writev(tap.as_raw_fd(), pieces.as_ptr(), count) };
         if sent >= 0 {
             return Ok(());

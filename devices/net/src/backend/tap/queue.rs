@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use libc::{c_int, iovec};
 
-use super::batch::{Batch, piece};
+use super::batch::{self, Batch, piece};
 use super::ioctl::{self, is_gone};
 use crate::backend::{NetQueue, QueueError, Refused, Room, vnet_hdr};
 use crate::frame::{HEAD, RxFrame, TxFrame};
@@ -91,19 +91,9 @@ impl Queue {
         self.iovecs.push(piece(&header));
         self.iovecs.push(piece(frame.head.bytes()));
         self.iovecs.extend(frame.body.iovecs(0));
-        loop {
-            let fd = self.file.as_raw_fd();
-            // SAFETY: the first two pieces are borrowed slices, the others checked guest memory
-            // that `frame` keeps mapped; all live during the call, which only reads them.
-            let sent = unsafe { libc::writev(fd, self.iovecs.as_ptr(), self.count()) };
-            if sent >= 0 {
-                return Ok(());
-            }
-            let error = io::Error::last_os_error();
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(send_error(error));
-            }
-        }
+        // SAFETY: the first two pieces are borrowed slices, the others checked guest memory that `frame` keeps
+        // mapped.
+        unsafe { batch::write(&self.file, &self.iovecs) }.map_err(send_error)
     }
 
     fn count(&self) -> c_int {
@@ -117,13 +107,14 @@ fn piece_mut(bytes: &mut [u8]) -> iovec {
 
 impl NetQueue for Queue {
     fn send(&mut self, frame: &TxFrame) -> Result<(), QueueError> {
-        if self.batch().is_none_or(|batch| !batch.push(frame)) {
+        match self.batch().map(|batch| (batch.push(frame), batch.is_full())) {
+            Some((true, false)) => {}
+            Some((true, true)) => self.send_collected(),
             // It goes by itself, behind those before it.
-            self.send_collected();
-            return self.write(frame);
-        }
-        if self.batch().is_some_and(|batch| batch.is_full()) {
-            self.send_collected();
+            Some((false, _)) | None => {
+                self.send_collected();
+                return self.write(frame);
+            }
         }
         Ok(())
     }
