@@ -87,6 +87,15 @@ impl IoThread {
         self.mailbox.by_hand.is_some()
     }
 
+    /// Whether a worker may keep the thread busy with looking: it is one, and others have CPUs besides.
+    pub fn may_spin(&self) -> bool {
+        #[cfg(any(test, feature = "testing"))]
+        if self.is_by_hand() {
+            return false;
+        }
+        std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1)
+    }
+
     fn spawn(
         name: &str,
         mailbox: Arc<Mailbox>,
@@ -144,8 +153,10 @@ impl<W: Worker> Post<W> {
     pub fn settle(&self) {
         let slot = self.slot;
         let turns = || call(&self.thread.mailbox, move |set, _| set.turns(slot));
+        // A thread may be in the middle of a round: it gets the mail, and has not heard of what became ready since.
+        let rounds = if self.thread.is_by_hand() { 1 } else { 2 };
         let before = turns();
-        while turns() == before {
+        while turns().wrapping_sub(before) < rounds {
             match &self.thread.mailbox.by_hand {
                 Some(by_hand) => by_hand.turn(),
                 None => std::thread::yield_now(),
