@@ -60,6 +60,12 @@ impl<W: Wake> Doorbell<W> {
         false
     }
 
+    /// The worker looks by itself until it asks to sleep the next time.
+    pub fn stay_awake(&self) {
+        // A swap as in `ring`: what was written before it is seen by the worker's next look.
+        self.asleep.swap(false, Ordering::AcqRel);
+    }
+
     /// Back to 0, for a new ring; no worker may own the old one any more.
     pub fn reset(&self) {
         self.tail.store(0, Ordering::Release);

@@ -153,6 +153,44 @@ fn a_ring_is_never_lost() {
     a_ring_reaches_the_worker::<Doorbell<Event>>();
 }
 
+/// The worker would have slept, and looks by itself for once instead; then it asks anew, unless it is `careless`.
+fn a_ring_reaches_a_worker_that_lingers(careless: bool) {
+    model(move || {
+        let bell: &Doorbell<Event> = shared(Bell::new());
+        let guest = thread::spawn(|| {
+            bell.ring(1);
+            bell.ring(2);
+        });
+        let (mut seen, mut lingers) = (0, true);
+        while seen != 2 {
+            let tail = bell.tail();
+            if tail != seen {
+                seen = tail;
+            } else if bell.may_sleep(seen) {
+                if std::mem::take(&mut lingers) {
+                    bell.stay_awake();
+                    if !careless || bell.tail() != seen {
+                        continue;
+                    }
+                }
+                bell.wait();
+            }
+        }
+        guest.join().unwrap();
+    });
+}
+
+#[test]
+fn a_ring_is_never_lost_while_the_worker_lingers() {
+    a_ring_reaches_a_worker_that_lingers(false);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn control_a_worker_that_sleeps_unasked_loses_a_ring() {
+    a_ring_reaches_a_worker_that_lingers(true);
+}
+
 /// A doorbell with one of two mistakes.
 struct BadBell<const LOOKS_FIRST: bool> {
     tail: AtomicU32,

@@ -5,11 +5,13 @@
 //! guest ◄─ RxRing::deliver ── RxFrame ◄─ NetQueue::recv ── host     incoming
 //! ```
 //! A lane belongs to one I/O thread and owns all it touches: no lock, no allocation. It pumps until
-//! ring or backend has no more, and then sleeps until a kick or the backend's readiness, both
-//! watched edge-triggered, so that no descriptor but the backend's is ever read.
+//! ring or backend has no more, looks for more from a guest that is likely to have some soon, and then sleeps
+//! until a kick or the backend's readiness, both watched edge-triggered, so that no descriptor but the backend's
+//! is ever read.
 
 mod burst;
 mod incoming;
+mod linger;
 mod outgoing;
 mod path;
 mod progress;
@@ -32,6 +34,7 @@ use crate::ring::{RxRing, TxRing};
 use crate::stage::delay::{Delays, Stopwatch};
 
 use incoming::Incoming;
+use linger::Linger;
 use outgoing::Outgoing;
 use path::Path;
 use progress::Progress;
@@ -49,6 +52,9 @@ pub struct Lane<T, R> {
     rx_ring: Socket<R>,
     tx: Outgoing,
     rx: Incoming,
+    linger: Linger,
+    /// It does in this turn: the guest is not asked to kick.
+    lingers: bool,
 }
 
 /// Where a ring is plugged in.
@@ -83,7 +89,14 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
             rx_ring: Socket { ring: None, faulted: false },
             tx: Outgoing::new(memory),
             rx: Incoming::new(),
+            linger: Linger::new(false),
+            lingers: false,
         }
+    }
+
+    /// It may look for more before it sleeps: others can run meanwhile.
+    pub(crate) fn may_linger(&mut self) {
+        self.linger = Linger::new(true);
     }
 
     /// Whether frames that find no ring are thrown away, since they are steered here on purpose;
@@ -166,7 +179,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
 
     fn pump_tx(&mut self, now: Instant) -> Progress {
         let Some(ring) = self.tx_ring.usable() else { return Progress::Idle };
-        match self.tx.transmit(ring, &mut self.path, now) {
+        match self.tx.transmit(ring, &mut self.path, now, self.lingers) {
             Ok(progress) => progress,
             Err(fault) => {
                 self.path.ring_broken("transmit", fault);
@@ -242,7 +255,9 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
         if let Some(tee) = &mut self.path.tee {
             tee.turn();
         }
+        self.lingers = self.linger.goes_on(now);
         let (tx, rx) = (self.pump_tx(now), self.pump_rx(now));
+        self.linger.worked(now, self.path.moved());
         if self.watched && self.path.link.is_lost() {
             for (fd, _) in self.path.queue.watches() {
                 self.forget(fd, interest);
@@ -256,6 +271,15 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
         });
         match waits.into_iter().chain([interrupt]).flatten().min() {
             _ if tx == Progress::More || rx == Progress::More => Again::Now,
+            // There may be reason to only now; and who was not asked to kick is not waited for.
+            _ if self.lingers || self.linger.goes_on(now) => {
+                if let Some(ring) = self.tx_ring.usable() {
+                    ring.stay_quiet();
+                }
+                // Whoever waits for this CPU may be the guest.
+                std::thread::yield_now();
+                Again::Now
+            }
             Some(then) => Again::At(then),
             None => Again::WhenReady,
         }

@@ -1,6 +1,7 @@
 //! Tests of a lane's two directions together, and of its turns.
 
 use std::io::{Read, Seek};
+use std::time::Duration;
 
 use device_core::worker::IoThread;
 
@@ -74,4 +75,39 @@ fn an_interrupt_put_off_brings_a_turn_at_its_time() {
     assert_ne!(again[1], Again::At(then));
     let fired = post.ask(|lane, _| lane.path.pipeline.counters.interrupts.get());
     assert_eq!(fired, 1);
+}
+
+/// Turns at any times, with and without frames either way.
+#[test]
+fn a_lane_never_sleeps_while_its_guest_need_not_kick() {
+    let mut it = Fixture::with_frames(0);
+    it.lane.may_linger();
+    let (mut now, stage) = (it.at(0), it.stage.clone());
+    let post = IoThread::by_hand().unwrap().host(it.lane).unwrap();
+    let (lingered, slept) = post.ask(move |lane, interest| {
+        let (mut lingered, mut slept, mut random) = (0, 0, 1u64);
+        for _ in 0..20_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let dice = random >> 33;
+            let most = if dice.is_multiple_of(64) { 3000 } else { 30 };
+            now += Duration::from_micros(dice / 64 % most);
+            if dice.is_multiple_of(3) {
+                lane.tx_ring.ring.as_mut().unwrap().lens.push_back(60);
+            }
+            if dice.is_multiple_of(5) {
+                lane.rx_ring.ring.as_mut().unwrap().posted.push_back(2000);
+                stage.bring(vec![1; 60]);
+                lane.ready(BACKEND, EventSet::IN);
+            }
+            match lane.run(now, interest) {
+                Again::Now => lingered += 1,
+                Again::At(_) | Again::WhenReady => {
+                    slept += 1;
+                    assert!(lane.tx_ring.ring.as_ref().unwrap().armed);
+                }
+            }
+        }
+        (lingered, slept)
+    });
+    assert!(lingered > 1000 && slept > 1000, "{lingered} and {slept}");
 }

@@ -150,6 +150,9 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
             let (link, counters) = (link.clone(), counters.clone());
             let mut lane = Lane::new(index, queue, memory.clone(), link, counters);
             lane.path.pipeline.limiter = limiter.clone();
+            if home.may_spin() {
+                lane.may_linger();
+            }
             home.host(lane)
         });
         let port = NetPort {

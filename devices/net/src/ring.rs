@@ -69,6 +69,10 @@ pub trait TxRing: Send + 'static {
     /// Asks the guest to kick for the next frame. False if there is one already: then go on.
     fn may_sleep(&mut self) -> Result<bool, GuestFault>;
 
+    /// The guest need not kick, as the ring is looked at again and again until the next
+    /// [`TxRing::may_sleep`]. It may all the same.
+    fn stay_quiet(&mut self) {}
+
     /// The ring is given up; tells the card.
     fn broken(&mut self, fault: GuestFault);
 

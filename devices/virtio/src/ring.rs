@@ -161,6 +161,22 @@ impl SplitRing {
         Ok(!self.look()?)
     }
 
+    /// Takes back what [`SplitRing::arm`] asked for; the guest may kick all the same. Fails if the ring is not in
+    /// memory.
+    pub fn stay_quiet(&mut self) -> Result<(), GuestFault> {
+        if !self.armed {
+            return Ok(());
+        }
+        if self.queue.event_idx_enabled() {
+            // An index that the guest has passed: it kicks for none of the next 65534.
+            let passed = self.queue.next_avail().wrapping_sub(1);
+            let place = slice(&self.memory, self.available_event(), size_of_val(&passed));
+            let stored = place.ok_or(NO_MEMORY)?.store(passed.to_le(), 0, Ordering::Relaxed);
+            stored.map_err(|_| NO_MEMORY)?;
+        }
+        self.disarm()
+    }
+
     /// Tells the guest that it need not kick. With EVENT_IDX this costs nothing: it kicks once
     /// for the index it was asked for.
     fn disarm(&mut self) -> Result<(), GuestFault> {
@@ -245,6 +261,11 @@ impl SplitRing {
         // Release: who sees the index sees the entries and the buffers.
         place.ok_or(NO_MEMORY)?.store(next.to_le(), 0, Ordering::Release).map_err(|_| NO_MEMORY)?;
         Ok(true)
+    }
+
+    fn available_event(&self) -> u64 {
+        let entries = u64::from(self.size()).wrapping_mul(USED_LEN);
+        self.queue.used_ring().wrapping_add(USED_HEADER).wrapping_add(entries)
     }
 
     fn used_event(&self) -> u64 {

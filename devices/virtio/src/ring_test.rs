@@ -117,6 +117,30 @@ fn without_event_idx_the_flag_decides_on_interrupts() {
 }
 
 #[test]
+fn kicks_that_were_asked_for_can_be_done_without() {
+    for event_idx in [false, true] {
+        let mut rings = rings(event_idx);
+        for _ in 0..3 {
+            assert_eq!(rings.device.arm(), Ok(true));
+            rings.device.stay_quiet().unwrap();
+            for _ in 0..2 {
+                rings.driver.offer(&[readable(0x1000, 60)]);
+                assert!(!rings.driver.kick(), "{event_idx}");
+                let head = rings.device.pop(|_| Ok(())).unwrap().unwrap();
+                rings.device.push(head, 0).unwrap();
+            }
+            rings.device.publish().unwrap();
+            rings.driver.take_all();
+            assert_eq!(rings.device.arm(), Ok(true));
+            rings.driver.offer(&[readable(0x1000, 60)]);
+            assert!(rings.driver.kick(), "{event_idx}");
+            let head = rings.device.pop(|_| Ok(())).unwrap().unwrap();
+            rings.device.push(head, 0).unwrap();
+        }
+    }
+}
+
+#[test]
 fn kicks_are_wanted_once_armed_and_no_more_while_chains_are_taken() {
     for event_idx in [false, true] {
         let mut rings = rings(event_idx);

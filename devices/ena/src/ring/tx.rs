@@ -316,6 +316,10 @@ impl TxRing for Tx {
         Ok(self.doorbell.may_sleep(self.seen))
     }
 
+    fn stay_quiet(&mut self) {
+        self.doorbell.stay_awake();
+    }
+
     fn broken(&mut self, fault: GuestFault) {
         self.faults.ring_broken(Direction::Tx, self.index, fault);
     }

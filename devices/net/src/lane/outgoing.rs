@@ -58,12 +58,14 @@ impl Outgoing {
         self.throttle.lift();
     }
 
-    /// One turn: sends frames until there are no more, one has to wait, or the turn is over.
+    /// One turn: sends frames until there are no more, one has to wait, or the turn is over. If the lane
+    /// lingers the guest is not asked to kick.
     pub(super) fn transmit<T: TxRing>(
         &mut self,
         ring: &mut T,
         path: &mut Path,
         now: Instant,
+        lingers: bool,
     ) -> Result<Progress, GuestFault> {
         if let Some(until) = self.waits_until(now) {
             return Ok(Progress::Wait(until));
@@ -83,7 +85,8 @@ impl Outgoing {
                 }
                 Next::Empty => {
                     path.show_sent(ring)?;
-                    return Ok(if ring.may_sleep()? { Progress::Idle } else { Progress::More });
+                    let ends = lingers || ring.may_sleep()?;
+                    return Ok(if ends { Progress::Idle } else { Progress::More });
                 }
             };
             match self.pass(path, pulled, now) {

@@ -19,6 +19,15 @@ use crate::scatter::Scatter;
 use crate::stage::delay::{Stopwatch, show_received, show_sent};
 use crate::stage::filter::ReceiveFilter;
 
+/// Which way frames went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// From the guest.
+    pub out: bool,
+    /// To the guest.
+    pub into: bool,
+}
+
 /// What both directions of a lane share.
 pub struct Path {
     /// The lane's.
@@ -31,6 +40,7 @@ pub struct Path {
     /// Measures how long frames take, if that is wanted.
     pub(super) watch: Option<Box<Stopwatch>>,
     log: LogLimit,
+    moved: Moved,
     /// Frames that the backend has taken and that were not counted yet, and their bytes.
     taken: (u64, u64),
 }
@@ -60,8 +70,14 @@ impl Path {
             tee: None,
             watch: None,
             log: LogLimit::default(),
+            moved: Moved::default(),
             taken: (0, 0),
         }
+    }
+
+    /// Which way frames went since this was asked last.
+    pub(super) fn moved(&mut self) -> Moved {
+        std::mem::take(&mut self.moved)
     }
 
     pub(super) fn counters(&self) -> &LaneCounters {
@@ -71,6 +87,7 @@ impl Path {
     /// The backend has taken a frame.
     #[inline]
     pub(super) fn sent(&mut self, frame: &TxFrame, now: Instant) {
+        self.moved.out = true;
         let (frames, bytes) = self.taken;
         self.taken = (frames.wrapping_add(1), bytes.wrapping_add(frame.len() as u64));
         self.pipeline.sent(frame, now);
@@ -141,6 +158,7 @@ impl Path {
     /// The ring has taken a frame.
     #[inline]
     pub(super) fn delivered(&mut self, frame: &RxFrame, now: Instant) {
+        self.moved.into = true;
         self.pipeline.delivered(frame, now);
         if let Some(watch) = &mut self.watch {
             watch.received();

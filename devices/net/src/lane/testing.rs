@@ -29,6 +29,8 @@ pub struct Frames {
     pub broken: bool,
     /// An interrupt is put off until then.
     pub interrupt_at: Option<Instant>,
+    /// The guest kicks for the next frame.
+    pub armed: bool,
     kick: EventFd,
 }
 
@@ -39,6 +41,7 @@ impl TxRing for Frames {
         }
         frame.clear();
         let Some(len) = self.lens.pop_front() else { return Ok(Next::Empty) };
+        self.armed = false;
         self.memory.write_slice(&vec![self.next as u8; len], GuestAddress(0)).unwrap();
         frame.body.push(0, len as u32).unwrap();
         frame.pull_head();
@@ -67,7 +70,11 @@ impl TxRing for Frames {
         PutOff { fired: due.is_some(), until: self.interrupt_at }
     }
     fn may_sleep(&mut self) -> Result<bool, GuestFault> {
-        Ok(self.lens.is_empty())
+        self.armed = self.lens.is_empty();
+        Ok(self.armed)
+    }
+    fn stay_quiet(&mut self) {
+        self.armed = false;
     }
     fn broken(&mut self, _: GuestFault) {
         self.broken = true;
@@ -150,6 +157,7 @@ impl<const FINISHED: bool> Fixture<FINISHED> {
             fault_at: None,
             broken: false,
             interrupt_at: None,
+            armed: true,
             kick: kick(),
         });
         lane.rx_ring.ring = Some(Buffers {

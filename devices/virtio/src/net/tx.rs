@@ -139,6 +139,11 @@ impl TxRing for Tx {
         self.ring.arm()
     }
 
+    fn stay_quiet(&mut self) {
+        // A ring that is no longer in memory is found out by the next look.
+        let _ = self.ring.stay_quiet();
+    }
+
     fn broken(&mut self, _: GuestFault) {
         self.notice.needs_reset();
     }

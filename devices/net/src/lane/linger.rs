@@ -1,0 +1,78 @@
+//! How long a lane looks for more from its guest before it sleeps.
+//!
+//! To sleep and be woken costs the guest an exit and the lane a way through the kernel. A guest that lately has sent soon
+//! after it had received, or soon after it had sent, is likely to do so again; then it is met awake, and need not
+//! kick. A lane with little to do, or of frames far apart, or of frames to the guest only, sleeps as if there were none
+//! of this.
+
+use std::time::{Duration, Instant};
+
+use super::path::Moved;
+
+/// How long after its last work a lane goes on to look.
+const WINDOW: Duration = Duration::from_micros(50);
+/// Time between two turns that sent, from which on they are too far apart: latency is not to be bought with the time of
+/// a lane that has next to nothing to do.
+const FAR: Duration = Duration::from_micros(500);
+/// Times that waiting was worth it, or would have been, less twice those it was not: enough to wait, and most that count.
+const ENOUGH: u8 = 8;
+const MOST: u8 = 16;
+
+/// When the lane worked, and what came of it.
+#[derive(Debug)]
+pub struct Linger {
+    /// It may be more than nothing.
+    allowed: bool,
+    worked: Option<(Instant, After)>,
+    sent: Option<Instant>,
+    /// How sure it is that the guest sends soon, after either.
+    sure: [u8; 2],
+}
+
+/// What the guest may follow up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// Frames that it sent.
+    Sending,
+    /// Frames that it received, maybe besides.
+    Receiving,
+}
+
+impl Linger {
+    /// A lane that never lingers unless `allowed`: where nobody else could run meanwhile.
+    pub fn new(allowed: bool) -> Linger {
+        Linger { allowed, worked: None, sent: None, sure: [0; 2] }
+    }
+
+    /// What the turn that began at `now` has moved.
+    pub fn worked(&mut self, now: Instant, moved: Moved) {
+        if !self.allowed || moved == Moved::default() {
+            return;
+        }
+        let within = |then, limit| now.saturating_duration_since(then) < limit;
+        if moved.out {
+            let near = self.sent.replace(now).is_some_and(|then| within(then, FAR));
+            if let Some((then, after)) = self.worked
+                && let Some(sure) = self.sure.get_mut(after as usize)
+            {
+                *sure = match near && within(then, WINDOW) {
+                    true => sure.saturating_add(1).min(MOST),
+                    false => sure.saturating_sub(2),
+                };
+            }
+        }
+        self.worked = Some((now, if moved.into { After::Receiving } else { After::Sending }));
+    }
+
+    /// Whether the lane looks again instead of sleeping.
+    pub fn goes_on(&self, now: Instant) -> bool {
+        self.worked.is_some_and(|(then, after)| {
+            now.saturating_duration_since(then) < WINDOW
+                && self.sure.get(after as usize).is_some_and(|sure| *sure >= ENOUGH)
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "linger_test.rs"]
+mod tests;
