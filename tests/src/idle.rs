@@ -15,6 +15,36 @@ pub fn chatty(folder: &Path) -> Result<PathBuf> {
     made(folder, "chatty", &[0x66, 0xba, 0xf8, 0x03, 0xb0, b'x', 0xee, 0xeb, 0xfd]) // out, and back
 }
 
+/// What an [`echo`] does at a byte of COM1 instead of sending it back.
+pub enum Deed {
+    /// Writes a byte to a port.
+    Out(u16, u8),
+    /// Does what no processor can, where nobody handles it.
+    Fault,
+}
+
+/// One that sends each byte back that comes by COM1, but does a deed at some.
+pub fn echo(folder: &Path, deeds: &[(u8, Deed)]) -> Result<PathBuf> {
+    // Wait for a byte as the line status register tells, and take it.
+    let mut code = vec![0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xfb, 0xb2, 0xf8, 0xec];
+    for (byte, deed) in deeds {
+        let done = match deed {
+            Deed::Out(port, value) => {
+                let [low, high] = port.to_le_bytes();
+                vec![0x66, 0xba, low, high, 0xb0, *value, 0xee] // mov dx, mov al, out
+            }
+            Deed::Fault => vec![0x0f, 0x0b], // ud2
+        };
+        code.extend([0x3c, *byte, 0x75, done.len() as u8]); // unless it is that one, leap over
+        code.extend(done);
+    }
+    // Send it, and begin anew.
+    code.extend([0xee, 0xeb]);
+    let back = i8::try_from(code.len() + 1).context("more deeds than a short leap goes over")?;
+    code.push(back.wrapping_neg() as u8);
+    made(folder, "echo", &code)
+}
+
 /// An ELF kernel whose only code is `code`, entered as Linux's 64-bit protocol says.
 fn made(folder: &Path, name: &str, code: &[u8]) -> Result<PathBuf> {
     const ENTRY: u64 = 0x100_0000;

@@ -1,5 +1,6 @@
 //! Receive-side scaling as a card's user can check it: the table and key that `ethtool` shows, and where they send a flow.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
@@ -44,6 +45,11 @@ impl Scaling {
         }
         let key = key(rest.trim().lines().next().unwrap_or_default())?;
         Ok(Self { table: queues, key })
+    }
+
+    /// The queues that the table names, each once.
+    pub fn queues(&self) -> BTreeSet<u16> {
+        self.table.iter().copied().collect()
     }
 
     /// The queue on which an ENA card gives a flow to a Linux guest.

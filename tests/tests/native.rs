@@ -1,6 +1,11 @@
 //! Cards under real KVM, driven by a guest that polls from user mode: at native speed on any host, where no
 //! Linux could be booted.
 
+#[path = "native/storm.rs"]
+mod storm;
+#[path = "native/taps.rs"]
+mod taps;
+
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,13 +35,16 @@ fn main() {
     arguments.test_threads = Some(1);
     let mut trials = Vec::new();
     for (kind, words) in WAYS {
-        let tests: [(&str, Test); 4] = [
+        let tests: [(&str, Test); 6] = [
             ("a_guest_sends_as_many_frames_as_it_says", sends),
             ("a_guest_sends_large_tcp_frames_that_are_cut_on_the_way", segments),
             ("a_guest_receives_each_byte_that_its_card_took", receives),
+            ("receiving_goes_on_after_the_buffers_ran_out", rests),
             ("each_frame_comes_back_as_it_went", answers),
+            ("a_storm_harms_nobody_but_the_guest", storm::storm),
         ];
-        for (name, test) in tests {
+        let of_taps = if words.is_empty() { &taps::TESTS[..] } else { &[] };
+        for &(name, test) in tests.iter().chain(of_taps) {
             let name = format!("{name} [{kind:?} {words}]").replace(" ]", "]");
             trials.push(Trial::ignorable_test(name, move || run(kind, words, test)));
         }
@@ -68,7 +76,7 @@ fn run(
     // A thread of its own, as it moves into a network.
     let thread = std::thread::spawn(move || {
         let guest = Guest::new(kind, words)?;
-        test(&guest).with_context(|| format!("vmm said {:?}", guest.peer.said(guest.folder.path())))
+        test(&guest).with_context(|| format!("vmm said {:?}", guest.said()))
     });
     match thread.join() {
         Ok(Ok(())) => Ok(Completion::Completed),
@@ -99,9 +107,37 @@ impl Guest {
     }
 
     fn start(&self, load: Load, len: u32, more: &str) -> Result<Owned> {
-        let line = command_line(load, len, &format!("{} {more}", self.words));
-        self.peer.start(&self.kernel, &line, TAP, self.folder.path())
+        self.start_on(TAP, load, len, more)
     }
+
+    fn start_on(&self, tap: &str, load: Load, len: u32, more: &str) -> Result<Owned> {
+        self.start_by(&command_line(load, len, more), tap)
+    }
+
+    fn start_by(&self, line: &str, tap: &str) -> Result<Owned> {
+        let line = format!("{line} {}", self.words);
+        self.peer.start(&self.kernel, &line, tap, self.folder.path())
+    }
+
+    /// How many lines it said.
+    fn lines(&self) -> usize {
+        self.peer.lines(self.folder.path())
+    }
+
+    /// The end of what the machine said since it was started, in one line.
+    fn said(&self) -> String {
+        self.peer.said(self.folder.path())
+    }
+}
+
+/// Waits until `done` says yes, looking often.
+fn eventually(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let begun = Instant::now();
+    while !done().with_context(|| what.to_owned())? {
+        ensure!(begun.elapsed() < LIMIT, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 fn sends(guest: &Guest) -> Result<()> {
@@ -114,6 +150,8 @@ fn sends(guest: &Guest) -> Result<()> {
     ensure!((20_000..20_256).contains(&report.sent), "{report:?}");
     // And reports, of which there was one at least.
     ensure!((report.sent + 1..report.sent + 1000).contains(&passed), "{passed} of {report:?}");
+    // Its serial line leads nowhere, and nothing was amiss.
+    ensure!(guest.said().is_empty(), "it said {:?}", guest.said());
     Ok(())
 }
 
@@ -134,14 +172,25 @@ fn receives(guest: &Guest) -> Result<()> {
     let link = Link::open(TAP)?;
     let _vmm = guest.start(Load::Receive, 60, "count=5000")?;
     let flood = guest.wire.flood(1000)?;
-    let begun = Instant::now();
-    while guest.wire.passed()?.into < 5000 && begun.elapsed() < LIMIT {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    eventually("frames to the guest", || Ok(guest.wire.passed()?.into >= 5000))?;
     drop(flood);
     let report = Report::hear(&link, LIMIT)?;
     ensure!(report.received >= 5000, "{report:?}");
     ensure!(report.bytes == report.received * 1000, "{report:?}");
+    Ok(())
+}
+
+fn rests(guest: &Guest) -> Result<()> {
+    let link = Link::open(TAP)?;
+    // Some tenths of a second each, in which far more comes than it has buffers.
+    let _vmm = guest.start(Load::Receive, 60, "count=4000 rest=500000000")?;
+    let flood = guest.wire.flood(1000)?;
+    let report = Report::hear(&link, LIMIT)?;
+    drop(flood);
+    ensure!((4000..5000).contains(&report.received), "{report:?}");
+    ensure!(report.bytes == report.received * 1000, "{report:?}");
+    let passed = guest.wire.passed()?;
+    ensure!(passed.lost > 1000, "its buffers never ran out: {passed:?}");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use core::hint::spin_loop;
 
-use crate::clock::now;
+use crate::clock::{now, wait};
 use crate::memory::{read, write};
 use crate::nic::{ADDRESS, Nic};
 use crate::options::{Load, Options};
@@ -13,13 +13,17 @@ const THEIRS: [u8; 6] = [2, 9, 9, 9, 9, 9];
 /// EtherType of frames without meaning (IEEE 802, local experiments).
 const NONSENSE: u16 = 0x88b5;
 
+/// Frames between two rests.
+const SHIFT: u64 = 1000;
+
 /// Buffers that have been filled are not filled again.
-struct Filled(u16);
+pub struct Filled(u16);
 
 /// Does as asked, for ever or up to the count that was given, and tells of that.
 pub fn run(mut nic: impl Nic, options: &Options) -> ! {
     let mut results = Results::default();
-    let mut filled = Filled(options.depth);
+    let mut filled = Filled::none(options);
+    let mut tired = SHIFT;
     let begun = now();
     while options.count == 0 || results.frames() < options.count {
         let before = results.frames();
@@ -31,17 +35,29 @@ pub fn run(mut nic: impl Nic, options: &Options) -> ! {
                 receive(&mut nic, options, &mut results);
             }
             Load::Answer => answer(&mut nic, &mut results),
+            Load::Storm => break,
         }
         if results.frames() == before {
             spin_loop();
+        }
+        if options.rest > 0 && results.frames() >= tired {
+            wait(options.rest);
+            tired = results.frames() + SHIFT;
         }
     }
     results.cycles = now().wrapping_sub(begun);
     report::tell(nic, &results)
 }
 
+impl Filled {
+    /// No buffer has.
+    pub fn none(options: &Options) -> Filled {
+        Filled(options.depth)
+    }
+}
+
 /// Sends what there is room for, if that is a batch.
-fn send(nic: &mut impl Nic, options: &Options, filled: &mut Filled, results: &mut Results) {
+pub fn send(nic: &mut impl Nic, options: &Options, filled: &mut Filled, results: &mut Results) {
     let room = nic.room();
     if room < options.batch {
         return;

@@ -17,13 +17,15 @@ mod options;
 mod pci;
 mod report;
 mod runtime;
+mod storm;
 
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::panic::PanicInfo;
 
 use nic::Found;
-use options::Options;
+use options::{Load, Options};
+use pci::Ground;
 
 global_asm!(include_str!("entry.s"));
 
@@ -40,6 +42,7 @@ struct Place<T>(UnsafeCell<T>);
 // SAFETY: one CPU runs this program, and nothing interrupts it.
 unsafe impl<T> Sync for Place<T> {}
 
+static GROUND: Place<Ground> = Place(UnsafeCell::new(Ground::new()));
 static FINDINGS: Place<Option<Findings>> = Place(UnsafeCell::new(None));
 
 /// In kernel mode, on the way down: finds the card, which takes ports and page tables. No more than that,
@@ -52,9 +55,10 @@ extern "C" fn set_up(from: u32, linux: u32) {
         0 => memory::read::<u64>(u64::from(from) + 24),
         _ => u64::from(memory::read::<u32>(u64::from(from) + 0x228)),
     };
-    let findings = Findings { line, card: pci::find() };
     // SAFETY: nothing else runs.
-    unsafe { *FINDINGS.0.get() = Some(findings) };
+    let card = pci::find(unsafe { &mut *GROUND.0.get() });
+    // SAFETY: as above.
+    unsafe { *FINDINGS.0.get() = Some(Findings { line, card }) };
 }
 
 /// In user mode, for good.
@@ -63,10 +67,18 @@ extern "C" fn work() -> ! {
     // SAFETY: `set_up` has returned, and nothing else runs.
     let findings = unsafe { (*FINDINGS.0.get()).take() };
     let Some(Findings { line, card: Some(card) }) = findings else { end() };
+    // SAFETY: nobody writes to it any more.
+    let ground = unsafe { &*GROUND.0.get() };
     let options = Options::at(line);
-    match card {
-        Found::Virtio(place) => load::run(nic::virtio::Card::new(place, &options), &options),
-        Found::Ena(place) => load::run(nic::ena::Card::new(place, &options), &options),
+    match (card, options.load) {
+        (Found::Virtio(place), Load::Storm) => {
+            storm::run(|| nic::virtio::Card::new(place, &options), ground, &options)
+        }
+        (Found::Ena(place), Load::Storm) => {
+            storm::run(|| nic::ena::Card::new(place, &options), ground, &options)
+        }
+        (Found::Virtio(place), _) => load::run(nic::virtio::Card::new(place, &options), &options),
+        (Found::Ena(place), _) => load::run(nic::ena::Card::new(place, &options), &options),
     }
 }
 

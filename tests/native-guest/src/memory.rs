@@ -22,18 +22,27 @@ pub fn barrier() {
 }
 
 /// Where memory for rings and buffers begins: behind the guest itself and what loaders put below.
-const ARENA: u64 = 32 << 20;
+pub const ARENA: u64 = 32 << 20;
 
-/// Hands out memory that nothing else uses, zeroed by the host.
+/// Hands out memory that nothing else uses.
 pub struct Arena(u64);
 
 impl Arena {
-    /// All of it. Once only: there is one card.
+    /// All of it, for one card at a time.
     pub fn new() -> Arena {
         Arena(ARENA)
     }
 
-    /// `len` bytes, aligned to a page.
+    /// `len` bytes for a ring, aligned to a page and zeroed: a card before may have used them.
+    pub fn take_zeroed(&mut self, len: u64) -> u64 {
+        let at = self.take(len);
+        for word in (at..at + len).step_by(8) {
+            write(word, 0u64);
+        }
+        at
+    }
+
+    /// `len` bytes for buffers, aligned to a page.
     pub fn take(&mut self, len: u64) -> u64 {
         let at = self.0;
         self.0 += len.next_multiple_of(4096);

@@ -4,6 +4,7 @@ pub mod ena;
 pub mod virtio;
 
 /// Where a virtio-net card has its registers.
+#[derive(Clone, Copy)]
 pub struct VirtioPlace {
     /// Common configuration (virtio 1.2, 4.1.4.3).
     pub common: u64,
@@ -13,6 +14,7 @@ pub struct VirtioPlace {
 }
 
 /// Where an ENA card has its registers.
+#[derive(Clone, Copy)]
 pub struct EnaPlace {
     /// BAR 0.
     pub registers: u64,
@@ -21,6 +23,7 @@ pub struct EnaPlace {
 }
 
 /// A card as found.
+#[derive(Clone, Copy)]
 pub enum Found {
     Virtio(VirtioPlace),
     Ena(EnaPlace),
@@ -31,6 +34,29 @@ pub const ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 /// Bytes of a receive buffer, and of a send buffer of ordinary frames.
 pub const BUFFER: u32 = 2048;
+
+/// A table in memory that a card reads or writes, as a storm sees it: slots of equal length, and which of their bytes
+/// hold an address or a number.
+#[derive(Clone, Copy)]
+pub struct Table {
+    pub at: u64,
+    pub slots: u64,
+    pub slot_len: u64,
+    /// Where a slot's address is; a storm writes no address there that leads to this program.
+    pub address: Option<u64>,
+    /// Bytes of numbers in each slot, from where on.
+    pub numbers: (u64, u64),
+}
+
+/// What a storm goes for.
+pub struct Targets {
+    pub tables: [Table; 6],
+    /// Doorbells, and how many bytes one takes.
+    pub bells: [u64; 2],
+    pub bell_len: u32,
+    /// Registers that hold an address, from and to.
+    pub address_registers: [(u64, u64); 4],
+}
 
 /// A card in use. Frames are completed in order, as all these cards do.
 pub trait Nic {
@@ -58,4 +84,7 @@ pub trait Nic {
 
     /// Shows the card what was given.
     fn show_given(&mut self);
+
+    /// Where it may be hit.
+    fn targets(&self) -> Targets;
 }

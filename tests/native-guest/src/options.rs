@@ -17,6 +17,8 @@ pub enum Load {
     Both,
     /// `load=answer`: each frame goes back to whom it came from.
     Answer,
+    /// `load=storm`: whatever a broken or hostile driver may do to it, again and again.
+    Storm,
 }
 
 /// All that can be asked for.
@@ -31,6 +33,12 @@ pub struct Options {
     pub depth: u16,
     /// `count=`: frames after which the results are sent; 0, for never, unless told.
     pub count: u64,
+    /// `rest=`: ticks of the CPU's clock for which nothing is done after each thousand frames; 0 unless told.
+    pub rest: u64,
+    /// `seed=`: which storm; 1 unless told.
+    pub seed: u64,
+    /// `ecam=`: where vmm has the configuration space of PCI, as a decimal number, for a storm; 0, for nowhere, unless told.
+    pub ecam: u64,
     /// `tso=`: payload bytes of each segment that a TCP frame is to be cut to; 0, for not at all, unless told.
     pub tso: u16,
     /// `event-idx=0`: the virtio card is told and asked by flags.
@@ -48,6 +56,9 @@ impl Options {
             batch: 1,
             depth: 256,
             count: 0,
+            rest: 0,
+            seed: 1,
+            ecam: 0,
             tso: 0,
             event_idx: true,
             llq: false,
@@ -83,6 +94,10 @@ impl Options {
                 self.depth = (number(value).clamp(16, 1024) as u16).next_power_of_two()
             }
             (b"count", _) => self.count = number(value),
+            (b"load", b"storm") => self.load = Load::Storm,
+            (b"seed", _) => self.seed = number(value).max(1),
+            (b"ecam", _) => self.ecam = number(value),
+            (b"rest", _) => self.rest = number(value),
             (b"tso", _) => self.tso = number(value).min(9000) as u16,
             (b"event-idx", _) => self.event_idx = number(value) != 0,
             (b"llq", _) => self.llq = number(value) != 0,

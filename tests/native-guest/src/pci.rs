@@ -37,6 +37,29 @@ fn in32(port: u16) -> u32 {
 #[derive(Clone, Copy)]
 struct Function(u32);
 
+/// Dwords of configuration space that are remembered: all that a driver of ports can reach.
+pub const DWORDS: usize = 64;
+const MSI_X: u32 = 0x11;
+
+/// What a storm may make of a card's place, and what is needed to undo it.
+pub struct Ground {
+    /// Device number on bus 0.
+    pub device: u32,
+    /// Configuration space, once the card was turned on.
+    pub config: [u32; DWORDS],
+    /// Windows of the memory BARs; 0 where there is none.
+    pub windows: [u64; 6],
+    /// The MSI-X table, from and to, in one of the windows.
+    pub vectors: (u64, u64),
+}
+
+impl Ground {
+    /// Of nothing yet.
+    pub const fn new() -> Ground {
+        Ground { device: 0, config: [0; DWORDS], windows: [0; 6], vectors: (0, 0) }
+    }
+}
+
 impl Function {
     fn read(self, register: u32) -> u32 {
         out32(ADDRESS, 0x8000_0000 | self.0 << 11 | (register & 0xfc));
@@ -82,8 +105,37 @@ impl Function {
     }
 }
 
-/// The first network card of bus 0, turned on.
-pub fn find() -> Option<Found> {
+impl Function {
+    /// Fills in what there is, once the card is on: where it is and not as a whole, as wide moves are beyond emulators.
+    fn survey(self, ground: &mut Ground) {
+        ground.device = self.0;
+        for (register, dword) in (0..).step_by(4).zip(&mut ground.config) {
+            *dword = self.read(register);
+        }
+        let mut index = 0;
+        while index < 6 {
+            let low = self.read(BARS + 4 * index);
+            if low & 1 == 0 && low != 0 {
+                ground.windows[index as usize] = self.map(index).unwrap_or(0);
+            }
+            index += if low & 0b110 == 0b100 { 2 } else { 1 };
+        }
+        let mut at = self.byte(CAPABILITIES);
+        while at != 0 {
+            if self.byte(at) == MSI_X {
+                let count = u64::from(self.read(at) >> 16 & 0x7ff) + 1;
+                let place = self.read(at + 4);
+                let window = ground.windows[(place & 7) as usize % 6];
+                ground.vectors.0 = window + u64::from(place & !7);
+                ground.vectors.1 = ground.vectors.0 + count * 16;
+            }
+            at = self.byte(at + 1);
+        }
+    }
+}
+
+/// The first network card of bus 0, turned on, and its ground.
+pub fn find(ground: &mut Ground) -> Option<Found> {
     (0..DEVICES).map(Function).find_map(|function| {
         let found = match function.read(0) {
             VIRTIO_NET => Found::Virtio(function.virtio()?),
@@ -91,6 +143,7 @@ pub fn find() -> Option<Found> {
             _ => return None,
         };
         function.turn_on();
+        function.survey(ground);
         Some(found)
     })
 }

@@ -1,8 +1,6 @@
 //! What came of a load, told to whoever listens at the other end of the cable.
 
-use core::hint::spin_loop;
-
-use crate::clock::now;
+use crate::clock::wait;
 use crate::memory::write;
 use crate::nic::{ADDRESS, Nic};
 
@@ -12,7 +10,7 @@ const REPORT: u16 = 0x88b6;
 const MARK: [u8; 8] = *b"nativeG1";
 const LEN: u32 = 60;
 /// Ticks between two reports: some hundredths of a second.
-const PAUSE: u64 = 50_000_000;
+pub const PAUSE: u64 = 50_000_000;
 
 /// What came of a load.
 #[derive(Default)]
@@ -33,27 +31,29 @@ impl Results {
     }
 }
 
-/// Sends the report again and again, as the first may get lost among the frames before it. Behind the Ethernet
-/// header it has [`MARK`], and then sent, received, bytes and cycles, each of 64 bits, little-endian.
+/// Sends the report again and again, as the first may get lost among the frames before it.
 pub fn tell(mut nic: impl Nic, results: &Results) -> ! {
     nic.stop_cutting();
     loop {
-        if nic.room() > 0 {
-            let (at, _) = nic.next();
-            write(at, [0xffu8; 6]);
-            write(at + 6, ADDRESS);
-            write(at + 12, REPORT.to_be());
-            write(at + 14, MARK);
-            let numbers = [results.sent, results.received, results.bytes, results.cycles];
-            for (number, offset) in numbers.iter().zip((22..).step_by(8)) {
-                write(at + offset, number.to_le());
-            }
-            nic.put(LEN);
-            nic.show();
+        tell_once(&mut nic, results);
+        wait(PAUSE);
+    }
+}
+
+/// Sends the report, if there is room. Behind the Ethernet header it has [`MARK`], and then sent, received, bytes and
+/// cycles, each of 64 bits, little-endian.
+pub fn tell_once(nic: &mut impl Nic, results: &Results) {
+    if nic.room() > 0 {
+        let (at, _) = nic.next();
+        write(at, [0xffu8; 6]);
+        write(at + 6, ADDRESS);
+        write(at + 12, REPORT.to_be());
+        write(at + 14, MARK);
+        let numbers = [results.sent, results.received, results.bytes, results.cycles];
+        for (number, offset) in numbers.iter().zip((22..).step_by(8)) {
+            write(at + offset, number.to_le());
         }
-        let heard = now();
-        while now().wrapping_sub(heard) < PAUSE {
-            spin_loop();
-        }
+        nic.put(LEN);
+        nic.show();
     }
 }

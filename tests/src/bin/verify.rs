@@ -111,6 +111,9 @@ impl Verify {
             let mut command = cargo::command();
             command.args(["test", "--package", "tests", "--lib", "--bins", "--no-fail-fast"]);
             command.args(targets.iter().flat_map(|name| ["--test", name])).env("VMM_BIN", &vmm);
+            if self.long {
+                command.env("VMM_LONG", "1");
+            }
             self.tests("tests without KVM", &mut command);
         }
         self.fuzz();

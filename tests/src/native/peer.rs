@@ -75,6 +75,11 @@ impl Peer {
         lines[lines.len().saturating_sub(3)..].join(" / ")
     }
 
+    /// How many lines that is.
+    pub fn lines(&self, folder: &Path) -> usize {
+        fs::read(self.log(folder)).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count()
+    }
+
     fn log(&self, folder: &Path) -> PathBuf {
         folder.join(format!("{}.log", self.name))
     }
@@ -89,7 +94,7 @@ impl Peer {
                     .arg("--kernel")
                     .arg(kernel)
                     .args(["--mem", &format!("{MEMORY_MIB}M"), "--cmdline", line])
-                    .args(["--serial", "none", "--log-level", "off"])
+                    .args(["--serial", "none"])
                     .args(["--net", &format!("tap={tap},mac={mac}{model}")]);
             }
             Kind::Firecracker => {

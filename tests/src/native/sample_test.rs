@@ -19,7 +19,7 @@ fn a_sample_is_the_difference_of_two_looks() {
     let now = Instant::now();
     let look = |at, out, lane, slow, vcpu, exits| Look {
         at: now + Duration::from_secs(at),
-        passed: Passed { out, into: 7 },
+        passed: Passed { out, into: 7, lost: 0 },
         threads: BTreeMap::from([(1, (false, lane)), (2, (false, slow)), (3, (true, vcpu))]),
         machine: Some([exits, 5]),
     };

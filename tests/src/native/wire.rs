@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -33,11 +34,13 @@ pub struct Passed {
     pub out: u64,
     /// To the guest.
     pub into: u64,
+    /// To the guest, but there was no room.
+    pub lost: u64,
 }
 
 /// The TAP.
 pub struct Wire {
-    _network: Network,
+    network: Network,
 }
 
 impl Wire {
@@ -52,7 +55,12 @@ impl Wire {
         // Frames go to the TAP's queue as they are sent, and are lost if it is full.
         let mut tc = network.command(host::find("tc").context("no tc in the path")?);
         quiet(tc.args(["qdisc", "replace", "dev", TAP, "root", "noqueue"]))?;
-        Ok(Self { _network: network })
+        Ok(Self { network })
+    }
+
+    /// Where the TAP is.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// What has passed so far. From this thread only, or one that it started.
@@ -63,12 +71,21 @@ impl Wire {
 
     /// Sends frames of `len` bytes to the guest as fast as they go, until what is returned is dropped.
     pub fn flood(&self, len: usize) -> Result<Flood> {
+        self.flood_with_pauses(len, Duration::ZERO)
+    }
+
+    /// The same, with a pause of a millisecond after some.
+    pub fn trickle(&self, len: usize) -> Result<Flood> {
+        self.flood_with_pauses(len, Duration::from_millis(1))
+    }
+
+    fn flood_with_pauses(&self, len: usize, pause: Duration) -> Result<Flood> {
         let link = Link::open(TAP)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = thread::Builder::new()
             .name("flood".to_owned())
-            .spawn(move || flood(&link, &frame(len), &stopped))?;
+            .spawn(move || flood(&link, &frame(len), pause, &stopped))?;
         Ok(Flood { stop, thread: Some(thread) })
     }
 }
@@ -77,7 +94,7 @@ impl Wire {
 fn passed(text: &str) -> Option<Passed> {
     let line = text.lines().find_map(|line| line.trim().strip_prefix(TAP)?.strip_prefix(':'))?;
     let field = |n: usize| line.split_whitespace().nth(n)?.parse().ok();
-    Some(Passed { out: field(1)?, into: field(9)? })
+    Some(Passed { out: field(1)?, into: field(9)?, lost: field(11)? })
 }
 
 /// A frame to the guest.
@@ -103,7 +120,7 @@ impl Drop for Flood {
     }
 }
 
-fn flood(link: &Link, frame: &[u8], stop: &AtomicBool) {
+fn flood(link: &Link, frame: &[u8], pause: Duration, stop: &AtomicBool) {
     let pieces = vec![[IoSlice::new(frame)]; BATCH];
     let to: Vec<Option<LinkAddr>> = vec![None; BATCH];
     let mut headers = MultiHeaders::preallocate(BATCH, None);
@@ -113,6 +130,9 @@ fn flood(link: &Link, frame: &[u8], stop: &AtomicBool) {
             Ok(_) | Err(Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR) => {}
             // The TAP went down with its VMM.
             Err(_) => thread::yield_now(),
+        }
+        if !pause.is_zero() {
+            thread::sleep(pause);
         }
     }
 }

@@ -21,7 +21,7 @@ pub fn scenarios() -> Vec<Scenario> {
     all
 }
 
-/// Ports that a flow to the guest may come from.
+/// Ports that a flow to the guest may come from, many more than are needed.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
 /// Datagrams of each flow to a queue: for the next one as many more, so that flows which change places
 /// are missed at one of their queues.
@@ -52,13 +52,20 @@ impl Wired {
                 Ok(Flow { from: host.parse()?, from_port: port, to: guest.parse()?, to_port: PORT })
             };
             let mut ports = vec![Vec::new(); pairs.into()];
+            // A table may leave a queue out.
+            let mut missing = scaling.queues().len() * flows();
             for port in PORTS {
+                if missing == 0 {
+                    break;
+                }
                 let queue = scaling.queue(&flow(port)?)?;
                 let ports = ports.get_mut(usize::from(queue)).context("a queue that is gone")?;
                 if ports.len() < flows() {
                     ports.push(port.to_string());
+                    missing -= 1;
                 }
             }
+            ensure!(missing == 0, "no flows are found for all queues of {scaling:?}");
             self.arrive(guest, &ports)?;
         }
         Ok(())
@@ -71,7 +78,6 @@ impl Wired {
         let to = socket(to, PORT);
         let (mut sent, mut send) = (Vec::new(), vec!["send-from".to_owned(), to.clone()]);
         for (ports, each) in ports.iter().zip((1..).map(|nth: u64| nth * EACH)) {
-            // A table may leave a queue out.
             if !ports.is_empty() {
                 send.push(format!("{each}:{}", ports.join(",")));
             }

@@ -11,16 +11,7 @@ use crate::scenario::{OFF, Scenario, long, machine, talkative};
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
-    all.extend(Scenario::for_each_kernel("ends::sigterm_presses_the_power_button", |release| {
-        button(release, Signal::SIGTERM)
-    }));
-    all.push(Scenario::new("ends::sigint_presses_the_power_button", || {
-        button(Release::Guest6_12, Signal::SIGINT)
-    }));
-    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
-        let name = format!("ends::a_deaf_guest_is_stopped_after_the_grace [{signal}]");
-        all.push(Scenario::new(name, move || deaf(signal, code)));
-    }
+    all.extend(Scenario::for_each_kernel("ends::sigterm_presses_the_power_button", button));
     if long() {
         for (how, line, says) in STANDING {
             let scenario = move |release| stands(release, line, says);
@@ -29,32 +20,23 @@ pub fn scenarios() -> Vec<Scenario> {
                 scenario,
             ));
         }
+        // The registers themselves are tried without Linux, in tests/outputs/consoles.rs.
+        for (how, code) in [("k", 3), ("a", 3), ("p", 3), ("t", 4)] {
+            let name = format!("ends::reboot_by_reboot={how}_has_exit_code_{code}");
+            all.push(Scenario::new(name, move || reboot(how, code)));
+        }
     }
     all.push(Scenario::new("ends::a_signal_before_user_space_stops_after_the_grace", too_early));
-    for (how, code) in [("k", 3), ("a", 3), ("p", 3), ("t", 4)] {
-        let name = format!("ends::reboot_by_reboot={how}_has_exit_code_{code}");
-        all.push(Scenario::new(name, move || reboot(how, code)));
-    }
     all.extend(Scenario::for_each_kernel("ends::a_panic_is_a_reset", panic));
-    all.push(Scenario::new("ends::a_killed_machine_leaves_its_tap_usable", killed));
     all
 }
 
-fn button(release: Release, signal: Signal) -> Result<()> {
+fn button(release: Release) -> Result<()> {
     let (mut running, mut shell) = machine(release)?.boot(None)?;
     // The kernel's own word that the button is a device.
     shell.sh("dmesg | grep -q 'Power Button'")?;
-    running.signal(signal)?;
+    running.signal(Signal::SIGTERM)?;
     running.expect_exit(0, OFF)
-}
-
-fn deaf(signal: Signal, code: i32) -> Result<()> {
-    let (mut running, mut shell) =
-        machine(Release::Guest6_1)?.argument("--grace").argument("2").boot(None)?;
-    shell.sh("killall acpid")?;
-    running.signal(signal)?;
-    running.expect_exit(code, OFF)?;
-    one_error_line(&running.errors.text())
 }
 
 /// Ways in which a guest stands still for ever: what it does, how, and its kernel's last word.
@@ -113,18 +95,4 @@ fn one_error_line(errors: &str) -> Result<()> {
     let lines: Vec<_> = errors.lines().filter(|line| line.starts_with("vmm: ")).collect();
     ensure!(lines.len() == 1, "not one line about the end: {errors:?}");
     Ok(())
-}
-
-fn killed() -> Result<()> {
-    let mut network = tests::net::Network::new()?;
-    let tap = network.tap(1, 1500)?;
-    let machine = machine(Release::Guest6_1)?.card(&tap);
-    let (mut running, shell) = machine.boot(Some(&network))?;
-    running.signal(Signal::SIGKILL)?;
-    running.wait(OFF)?;
-    drop((running, shell));
-    let (running, shell) = machine.boot(Some(&network))?;
-    let guest = crate::scenario::Wired { shell, running, tap, network };
-    guest.reaches_guest()?;
-    guest.finish()
 }

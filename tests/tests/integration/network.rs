@@ -24,8 +24,9 @@ pub fn scenarios() -> Vec<Scenario> {
     ));
     all.extend(Scenario::for_each_kernel("network::frames_of_9000_bytes_go_whole", jumbo_frames));
     all.push(Scenario::new("network::three_cards_do_not_mix", three_cards));
-    all.push(Scenario::new("network::a_tap_that_does_not_exist_is_made", new_tap));
-    all.push(Scenario::new("network::a_guest_outlives_its_tap", lost_tap));
+    if long() {
+        all.push(Scenario::new("network::a_guest_outlives_its_tap", lost_tap));
+    }
     all.push(Scenario::new("network::a_bridge_and_a_reset_are_outlived", bridge_and_reset));
     all
 }
@@ -251,16 +252,6 @@ fn three_cards() -> Result<()> {
         guest.streams_each_way(some(), &tap.host_ipv4, &tap.guest_ipv4)?;
         printed(flood, ANSWER)?;
     }
-    guest.finish()
-}
-
-fn new_tap() -> Result<()> {
-    let mut network = Network::new()?;
-    let tap = network.tap_to_be("fresh0");
-    let (running, shell) = machine(Release::Guest6_1)?.card(&tap).boot(Some(&network))?;
-    network.bring_up(&tap)?;
-    let guest = Wired { shell, running, tap, network };
-    guest.reaches_guest()?;
     guest.finish()
 }
 

@@ -1,7 +1,7 @@
 //! The ENA card as its drivers use it (Linux `drivers/net/ethernet/amazon/ena`), polled like DPDK's: its
 //! vectors are never unmasked. One descriptor for each frame, in host memory or pushed to the card.
 
-use super::{BUFFER, EnaPlace, Nic};
+use super::{BUFFER, EnaPlace, Nic, Table, Targets};
 use crate::memory::{Arena, barrier, read, write};
 use crate::options::Options;
 
@@ -17,6 +17,7 @@ mod register {
     pub const INTERRUPT_MASK: u64 = 0x4c;
     pub const DEVICE_CONTROL: u64 = 0x54;
     pub const DEVICE_STATUS: u64 = 0x58;
+    pub const RESPONSE_BASE: u64 = 0x5c;
 }
 
 const RESET_GOES_ON: u32 = 1 << 3;
@@ -118,6 +119,8 @@ impl Queue {
 
 /// An ENA card.
 pub struct Card {
+    registers: u64,
+    admin_queue: u64,
     rx: Queue,
     tx: Queue,
     /// The transmit ring is the card's memory.
@@ -143,15 +146,15 @@ impl Card {
         let mut arena = Arena::new();
         let mut admin = Admin {
             registers: at,
-            queue: arena.take(u64::from(ADMIN_DEPTH * ADMIN_ENTRY)),
-            completions: arena.take(u64::from(ADMIN_DEPTH * ADMIN_ENTRY)),
+            queue: arena.take_zeroed(u64::from(ADMIN_DEPTH * ADMIN_ENTRY)),
+            completions: arena.take_zeroed(u64::from(ADMIN_DEPTH * ADMIN_ENTRY)),
             sent: 0,
         };
         address(register::AQ_BASE, admin.queue);
         address(register::ACQ_BASE, admin.completions);
         write(at + register::AQ_CAPS, ADMIN_ENTRY << 16 | ADMIN_DEPTH);
         write(at + register::ACQ_CAPS, ADMIN_ENTRY << 16 | ADMIN_DEPTH);
-        address(register::AENQ_BASE, arena.take(u64::from(EVENT_DEPTH * ADMIN_ENTRY)));
+        address(register::AENQ_BASE, arena.take_zeroed(u64::from(EVENT_DEPTH * ADMIN_ENTRY)));
         write(at + register::AENQ_CAPS, ADMIN_ENTRY << 16 | EVENT_DEPTH);
         write(at + register::INTERRUPT_MASK, 1u32);
 
@@ -167,8 +170,8 @@ impl Card {
         let depth = options.depth;
         let mut queue = |receives: bool, stride: u32, window: Option<u64>| {
             let completion_words = if receives { 4 } else { 2 };
-            let completions = arena.take(u64::from(depth) * completion_words * 4);
-            let ring = arena.take(u64::from(depth) * 16);
+            let completions = arena.take_zeroed(u64::from(depth) * completion_words * 4);
+            let ring = arena.take_zeroed(u64::from(depth) * 16);
             let mut words = [0; 16];
             words[0] = CREATE_CQ << 16;
             // With a vector, which is never unmasked.
@@ -201,6 +204,8 @@ impl Card {
         let rx = queue(true, BUFFER, None);
         let tx = queue(false, options.len.max(BUFFER).next_multiple_of(BUFFER), window);
         let mut card = Card {
+            registers: at,
+            admin_queue: admin.queue,
             rx,
             tx,
             pushed: window.is_some(),
@@ -313,5 +318,43 @@ impl Nic for Card {
 
     fn show_given(&mut self) {
         self.rx.show();
+    }
+
+    fn targets(&self) -> Targets {
+        let parts = |queue: &Queue, slot_len| {
+            let depth = u64::from(queue.depth);
+            let ring =
+                Table { at: queue.ring, slots: depth, slot_len, address: Some(8), numbers: (0, 8) };
+            let completions = Table {
+                at: queue.completions,
+                slots: depth,
+                slot_len: queue.completion_len,
+                address: None,
+                numbers: (0, queue.completion_len),
+            };
+            (ring, completions)
+        };
+        let (rx, rx_done) = parts(&self.rx, 16);
+        let (tx, tx_done) = parts(&self.tx, if self.pushed { PUSHED_ENTRY } else { 16 });
+        // Opcodes, flags and the first words; the others may be addresses or not.
+        let commands = Table {
+            at: self.admin_queue,
+            slots: u64::from(ADMIN_DEPTH),
+            slot_len: u64::from(ADMIN_ENTRY),
+            address: None,
+            numbers: (0, 12),
+        };
+        let address = |register: u64| (self.registers + register, self.registers + register + 8);
+        Targets {
+            tables: [rx, rx_done, tx, tx_done, commands, rx],
+            bells: [self.rx.bell, self.tx.bell],
+            bell_len: 4,
+            address_registers: [
+                address(register::AQ_BASE),
+                address(register::ACQ_BASE),
+                address(register::AENQ_BASE),
+                address(register::RESPONSE_BASE),
+            ],
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! virtio-net on split rings (virtio 1.2, 2.7 and 5.1), a descriptor for each frame.
 
-use super::{BUFFER, Nic, VirtioPlace};
+use super::{BUFFER, Nic, Table, Targets, VirtioPlace};
 use crate::memory::{Arena, barrier, read, write};
 use crate::options::Options;
 
@@ -97,6 +97,7 @@ impl Ring {
 
 /// A virtio-net card.
 pub struct Card {
+    common: u64,
     rx: Ring,
     tx: Ring,
 }
@@ -136,9 +137,9 @@ impl Card {
             write(at + common::QUEUE_SIZE, size);
             write(at + common::QUEUE_VECTOR, NO_VECTOR);
             let ring = Ring {
-                descriptors: arena.take(u64::from(size) * 16),
-                available: arena.take(u64::from(size) * 2 + 6),
-                used: arena.take(u64::from(size) * 8 + 6),
+                descriptors: arena.take_zeroed(u64::from(size) * 16),
+                available: arena.take_zeroed(u64::from(size) * 2 + 6),
+                used: arena.take_zeroed(u64::from(size) * 8 + 6),
                 bell: place.notify
                     + u64::from(read::<u16>(at + common::QUEUE_NOTIFY))
                         * u64::from(place.multiplier),
@@ -176,7 +177,7 @@ impl Card {
             write_header(tx.buffer(counter), options.tso);
         }
         step(ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
-        let mut card = Card { rx, tx };
+        let mut card = Card { common: at, rx, tx };
         for _ in 0..card.rx.size {
             card.give();
         }
@@ -238,5 +239,30 @@ impl Nic for Card {
 
     fn show_given(&mut self) {
         self.rx.show();
+    }
+
+    fn targets(&self) -> Targets {
+        let parts = |ring: &Ring| {
+            let size = u64::from(ring.size);
+            let descriptors = Table {
+                at: ring.descriptors,
+                slots: size,
+                slot_len: 16,
+                address: Some(0),
+                numbers: (8, 16),
+            };
+            // Both as pairs of bytes, their heads and the events behind them included.
+            let words =
+                |at, slots| Table { at, slots, slot_len: 2, address: None, numbers: (0, 2) };
+            [descriptors, words(ring.available, size + 3), words(ring.used, size * 4 + 3)]
+        };
+        let ([a, b, c], [d, e, f]) = (parts(&self.rx), parts(&self.tx));
+        let address = self.common + common::QUEUE_DESCRIPTORS;
+        Targets {
+            tables: [a, b, c, d, e, f],
+            bells: [self.rx.bell, self.tx.bell],
+            bell_len: 2,
+            address_registers: [(address, address + 24), (0, 0), (0, 0), (0, 0)],
+        }
     }
 }

@@ -1,0 +1,58 @@
+//! A guest that does whatever a broken or hostile driver may do to its card, at native speed.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tests::bench::resident;
+use tests::frames::Link;
+use tests::native::peer::MEMORY_MIB;
+use tests::native::report::Report;
+use tests::native::wire::TAP;
+
+use crate::Guest;
+
+/// Writes to rings and registers, by each way to drive a card.
+const STRIKES: u64 = 250_000;
+const STRIKES_LONG: u64 = 250_000_000;
+/// What a machine may say meanwhile: a guest can cause warnings at will, so they are few.
+const LINES: usize = 200;
+/// KiB that a machine may grow by after the first quarter.
+const GROWTH: u64 = 2048;
+/// The configuration space of PCI in our machines.
+const ECAM: u64 = 0xe800_0000;
+
+pub fn storm(guest: &Guest) -> Result<()> {
+    let (strikes, limit) = match std::env::var_os("VMM_LONG") {
+        Some(_) => (STRIKES_LONG, Duration::from_secs(3 * 3600)),
+        None => (STRIKES, Duration::from_secs(120)),
+    };
+    let link = Link::open(TAP)?;
+    let seed = rand_seed();
+    let line = format!("load=storm count={strikes} seed={seed} ecam={ECAM}");
+    let mut vmm = guest.start_by(&line, TAP)?;
+    // Something is to be received, too.
+    let flood = guest.wire.trickle(200)?;
+    let mut first = None;
+    loop {
+        let alive = vmm.wait(Duration::ZERO)?;
+        ensure!(alive.is_none(), "storm {seed}: vmm ended: {alive:?}");
+        let report = Report::hear(&link, limit).with_context(|| format!("storm {seed}"))?;
+        ensure!(report.sent >= 1000, "storm {seed}: {report:?}");
+        let beside = resident::beside(vmm.pid(), MEMORY_MIB)?;
+        let before = *first.get_or_insert(beside);
+        ensure!(beside < before + GROWTH, "storm {seed}: from {before} to {beside} KiB");
+        if report.bytes >= strikes {
+            break;
+        }
+    }
+    drop(flood);
+    let said = guest.lines();
+    ensure!(said < LINES, "storm {seed}: {said} lines, at the end {}", guest.said());
+    Ok(())
+}
+
+/// Another storm each time; a failure tells which.
+fn rand_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(1, |now| now.as_nanos() as u64 | 1)
+}
