@@ -23,7 +23,8 @@ pub enum End {
     GuestReset,
     TripleFault {
         cpu: u8,
-        rip: u64,
+        /// Unless the host's CPU lost it.
+        rip: Option<u64>,
     },
     InternalError {
         cpu: u8,
@@ -85,10 +86,13 @@ impl fmt::Display for End {
                 f,
                 "the guest reset itself (a reboot, or a kernel panic with panic=-1; its console tells)"
             ),
-            End::TripleFault { cpu, rip } => write!(
-                f,
-                "vCPU {cpu} stopped by a triple fault at RIP {rip:#x}: the guest could not handle an exception"
-            ),
+            End::TripleFault { cpu, rip } => {
+                write!(f, "vCPU {cpu} stopped by a triple fault")?;
+                if let Some(rip) = rip {
+                    write!(f, " at RIP {rip:#x}")?;
+                }
+                write!(f, ": the guest could not handle an exception")
+            }
             End::InternalError { cpu, suberror, rip, instruction, hardware } => {
                 write!(
                     f,

@@ -11,6 +11,9 @@ use kvm_bindings::{
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
+/// Where a vCPU begins after a reset.
+const RESET_VECTOR: u64 = 0xfff0;
+
 /// Internal error of KVM: it could not emulate an instruction (`KVM_INTERNAL_ERROR_EMULATION`).
 const EMULATION_FAILURE: u32 = 1;
 /// The data of an emulation failure has the instruction's bytes.
@@ -36,7 +39,8 @@ pub enum Exit {
     GuestReset,
     /// Shutdown state of the CPU: a third fault while delivering a double fault.
     TripleFault {
-        rip: u64,
+        /// Where, if the host's CPU keeps that: AMD's do not, and KVM resets the vCPU.
+        rip: Option<u64>,
     },
     /// KVM gave up.
     InternalError {
@@ -148,7 +152,10 @@ impl BoundVcpu {
             VcpuExit::MmioRead(address, data) => accesses.mmio_read(address, data),
             VcpuExit::MmioWrite(address, data) => accesses.mmio_write(address, data),
             VcpuExit::Intr | VcpuExit::IrqWindowOpen => return Ok(Exit::Kicked),
-            VcpuExit::Shutdown => return Ok(Exit::TripleFault { rip: self.rip() }),
+            VcpuExit::Shutdown => {
+                let rip = Some(self.rip()).filter(|rip| *rip != RESET_VECTOR);
+                return Ok(Exit::TripleFault { rip });
+            }
             VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_SHUTDOWN, _) => return Ok(Exit::GuestOff),
             VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_RESET | KVM_SYSTEM_EVENT_CRASH, _) => {
                 return Ok(Exit::GuestReset);
