@@ -9,7 +9,8 @@ use crate::scenario::{Scenario, finish, long, machine, stock};
 /// (CPUs, MiB) that every kernel is booted with, in either format; the second has memory above the PCI hole.
 const SIZES: [(u8, u32); 3] = [(1, 128), (2, 5 * 1024), (4, 1024)];
 /// What else there is in the long round.
-const MORE: [(u8, u32); 5] = [(2, 512), (1, 5 * 1024), (8, 1024), (16, 1024), (64, 1024)];
+const MORE: [(u8, u32); 8] =
+    [(2, 512), (1, 5 * 1024), (3, 512), (5, 512), (7, 512), (8, 1024), (16, 1024), (64, 1024)];
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();

@@ -6,10 +6,9 @@ use anyhow::{Context, Result, ensure};
 use tests::bench::resident;
 use tests::frames::Link;
 use tests::native::peer::MEMORY_MIB;
-use tests::native::report::Report;
 use tests::native::wire::TAP;
 
-use crate::Guest;
+use crate::{Guest, report};
 
 /// Writes to rings and registers, by each way to drive a card.
 const STRIKES: u64 = 250_000;
@@ -27,16 +26,14 @@ pub fn storm(guest: &Guest) -> Result<()> {
         None => (STRIKES, Duration::from_secs(120)),
     };
     let link = Link::open(TAP)?;
-    let seed = rand_seed();
+    let seed = seed();
     let line = format!("load=storm count={strikes} seed={seed} ecam={ECAM}");
     let mut vmm = guest.start_by(&line, TAP)?;
     // Something is to be received, too.
     let flood = guest.wire.trickle(200)?;
     let mut first = None;
     loop {
-        let alive = vmm.wait(Duration::ZERO)?;
-        ensure!(alive.is_none(), "storm {seed}: vmm ended: {alive:?}");
-        let report = Report::hear(&link, limit).with_context(|| format!("storm {seed}"))?;
+        let report = report(&mut vmm, &link, limit).with_context(|| format!("storm {seed}"))?;
         ensure!(report.sent >= 1000, "storm {seed}: {report:?}");
         let beside = resident::beside(vmm.pid(), MEMORY_MIB)?;
         let before = *first.get_or_insert(beside);
@@ -52,7 +49,7 @@ pub fn storm(guest: &Guest) -> Result<()> {
 }
 
 /// Another storm each time; a failure tells which.
-fn rand_seed() -> u64 {
+fn seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(1, |now| now.as_nanos() as u64 | 1)
 }

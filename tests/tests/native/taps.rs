@@ -6,10 +6,9 @@ use anyhow::{Context, Result, ensure};
 use tests::frames::Link;
 use tests::native::guest::Load;
 use tests::native::peer::MAC;
-use tests::native::report::Report;
 use tests::native::wire::TAP;
 
-use crate::{Guest, LIMIT, Test, eventually};
+use crate::{Guest, LIMIT, Test, eventually, report};
 
 /// One of each for each card.
 pub const TESTS: [(&str, Test); 3] = [
@@ -25,7 +24,7 @@ fn made(guest: &Guest) -> Result<()> {
         ensure!(vmm.wait(Duration::ZERO)?.is_none(), "vmm ended");
         Ok(network.ip(&["link", "set", "fresh0", "up"]).is_ok())
     })?;
-    let report = Report::hear(&Link::open("fresh0")?, LIMIT)?;
+    let report = report(&mut vmm, &Link::open("fresh0")?, LIMIT)?;
     ensure!(report.sent >= 1000, "{report:?}");
     drop(vmm);
     ensure!(network.ip(&["link", "show", "fresh0"]).is_err(), "it is still there");
@@ -48,8 +47,8 @@ fn killed(guest: &Guest) -> Result<()> {
     link.hear_first(&MAC, LIMIT)?.context("no frame")?;
     // By SIGKILL, in the middle of it.
     drop(vmm);
-    let _vmm = guest.start(Load::Send, 60, "count=1000")?;
-    let report = Report::hear(&link, LIMIT)?;
+    let mut vmm = guest.start(Load::Send, 60, "count=1000")?;
+    let report = report(&mut vmm, &link, LIMIT)?;
     ensure!(report.sent >= 1000, "{report:?}");
     Ok(())
 }
