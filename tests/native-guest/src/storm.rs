@@ -2,6 +2,7 @@
 //! speed. None of it may harm anybody but this guest, so what would harm this program is not written: no address that
 //! leads to it, no interrupt that cannot be held back.
 
+use crate::clock::wait;
 use crate::load::{Filled, send};
 use crate::memory::{ARENA, barrier, read, write};
 use crate::nic::{Nic, Targets};
@@ -242,9 +243,8 @@ pub fn run<N: Nic>(card: impl Fn() -> N, ground: &Ground, options: &Options) -> 
         while results.sent < sent + FRAMES {
             send(&mut nic, options, &mut filled, &mut results);
         }
-        // All of those have gone when the card has room for a whole ring again.
         for _ in 0..REPORTS {
-            crate::clock::wait(PAUSE);
+            wait(PAUSE);
             tell_once(&mut nic, &results);
         }
     }
