@@ -214,7 +214,7 @@ fn fill(package: &str, program: &str, plugins: &[Plugin], work: &Work) -> Result
     let libraries = loop {
         let search = Search::of(wanted.clone(), &folders)?;
         let Some(missing) = search.nowhere.first() else { break search.found };
-        // Most names tell the package; the rest is looked for in one after the other.
+        // Most names tell the package.
         let package_of = |library: &String| {
             let plugin = plugins.iter().find(|plugin| plugin.library == library);
             plugin.map(|plugin| plugin.package.to_owned()).or_else(|| package_of(library))
@@ -222,15 +222,29 @@ fn fill(package: &str, program: &str, plugins: &[Plugin], work: &Work) -> Result
         let told: BTreeSet<_> = search.nowhere.iter().filter_map(package_of).collect();
         let mut next: BTreeSet<_> = waiting.extract_if(.., |name| told.contains(name)).collect();
         next.retain(|name| !asked.contains(name));
-        if next.is_empty() {
-            let other = std::iter::from_fn(|| waiting.pop()).find(|name| !asked.contains(name));
-            next.extend(other);
-        }
-        if next.is_empty() {
-            bail!("no package that {package} depends on has library {missing}");
-        }
-        let names: Vec<_> = next.iter().map(String::as_str).collect();
-        let packages = apt.unpack(&names, &root)?;
+        let unpack = |names: &BTreeSet<String>| {
+            apt.unpack(&names.iter().map(String::as_str).collect::<Vec<_>>(), &root)
+        };
+        waiting.retain(|name| !asked.contains(name));
+        let all: BTreeSet<_> = waiting.iter().cloned().collect();
+        let packages = match next.is_empty() {
+            false => unpack(&next)?,
+            true if all.is_empty() => {
+                bail!("no package that {package} depends on has library {missing}")
+            }
+            // All at once, as a call of apt takes longer than most packages; unless one of them is not to be had.
+            true => match unpack(&all) {
+                Ok(packages) => {
+                    waiting.clear();
+                    next = all;
+                    packages
+                }
+                Err(_) => {
+                    next.extend(waiting.pop());
+                    unpack(&next)?
+                }
+            },
+        };
         let needed = packages.iter().flat_map(Package::depends);
         waiting.extend(needed.filter(|name| name.starts_with("lib")).cloned());
         asked.append(&mut next);
