@@ -3,7 +3,9 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
 
 /// How long any one step of a test may take where the host emulates its CPU and others run beside it: far
 /// longer than it ever does, so that only what hangs is given up.
@@ -48,4 +50,20 @@ pub fn find(name: &str) -> Option<PathBuf> {
 /// The folder a Debian host keeps its libraries in.
 pub fn library_folders() -> [&'static Path; 4] {
     ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64"].map(Path::new)
+}
+
+/// Waits until `done` says yes, asking again and again.
+pub fn eventually(
+    what: &str,
+    limit: Duration,
+    mut done: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    while !done()? {
+        if Instant::now() >= deadline {
+            bail!("{what}: not within {} s", limit.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
 }

@@ -143,16 +143,6 @@ fn report(vmm: &mut Owned, link: &Link, limit: Duration) -> Result<Report> {
     }
 }
 
-/// Waits until `done` says yes, looking often.
-fn eventually(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-    let begun = Instant::now();
-    while !done().with_context(|| what.to_owned())? {
-        ensure!(begun.elapsed() < LIMIT, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
-}
-
 fn sends(guest: &Guest) -> Result<()> {
     let link = Link::open(TAP)?;
     let before = guest.wire.passed()?;
@@ -185,7 +175,7 @@ fn receives(guest: &Guest) -> Result<()> {
     let link = Link::open(TAP)?;
     let mut vmm = guest.start(Load::Receive, 60, "count=5000")?;
     let flood = guest.wire.flood(1000)?;
-    eventually("frames to the guest", || Ok(guest.wire.passed()?.into >= 5000))?;
+    host::eventually("frames to the guest", LIMIT, || Ok(guest.wire.passed()?.into >= 5000))?;
     drop(flood);
     let report = report(&mut vmm, &link, LIMIT)?;
     ensure!(report.received >= 5000, "{report:?}");

@@ -1,6 +1,6 @@
 //! A named test, and what most of them start from.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use libtest_mimic::{Completion, Failed, Trial};
@@ -10,6 +10,8 @@ use tests::host::PATIENCE;
 use tests::kernel::{Format, Release};
 use tests::machine::{BOOT, Hypervisor, Machine, Model, Running};
 use tests::net::{Network, Tap};
+
+pub use tests::host::eventually;
 
 /// A test of the product, by a name that says what holds.
 pub struct Scenario {
@@ -177,20 +179,4 @@ pub fn finish(running: &mut Running, shell: &mut Shell) -> Result<()> {
     is_healthy(shell)?;
     shell.send("poweroff -f")?;
     running.expect_exit(0, OFF)
-}
-
-/// Waits until `done` says yes, asking again and again.
-pub fn eventually(
-    what: &str,
-    limit: Duration,
-    mut done: impl FnMut() -> Result<bool>,
-) -> Result<()> {
-    let deadline = Instant::now() + limit;
-    while !done()? {
-        if Instant::now() >= deadline {
-            bail!("{what}: not within {} s", limit.as_secs());
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    Ok(())
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tests::frames::Link;
+use tests::host::eventually;
 use tests::native::guest::Load;
 use tests::native::peer::MAC;
 use tests::native::wire::TAP;
 
-use crate::{Guest, LIMIT, Test, eventually, report};
+use crate::{Guest, LIMIT, Test, report};
 
 /// One of each for each card.
 pub const TESTS: [(&str, Test); 3] = [
@@ -20,7 +21,7 @@ pub const TESTS: [(&str, Test); 3] = [
 fn made(guest: &Guest) -> Result<()> {
     let network = guest.wire.network();
     let mut vmm = guest.start_on("fresh0", Load::Send, 60, "count=1000")?;
-    eventually("the TAP that was asked for", || {
+    eventually("the TAP that was asked for", LIMIT, || {
         ensure!(vmm.wait(Duration::ZERO)?.is_none(), "vmm ended");
         Ok(network.ip(&["link", "set", "fresh0", "up"]).is_ok())
     })?;
@@ -36,7 +37,7 @@ fn lost(guest: &Guest) -> Result<()> {
     let mut vmm = guest.start(Load::Send, 60, "")?;
     link.hear_first(&MAC, LIMIT)?.context("no frame")?;
     guest.wire.network().ip(&["link", "delete", TAP])?;
-    eventually("a word on the lost TAP", || Ok(guest.said().contains(TAP)))?;
+    eventually("a word on the lost TAP", LIMIT, || Ok(guest.said().contains(TAP)))?;
     ensure!(vmm.wait(Duration::from_millis(300))?.is_none(), "vmm ended");
     Ok(())
 }

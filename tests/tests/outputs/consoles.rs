@@ -1,12 +1,14 @@
 //! What a guest and its user do by a console, and how a machine ends by either: no Linux is needed for that.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use tests::console::Console;
 use tests::idle::{self, Deed};
 use tests::process::Owned;
 
@@ -107,21 +109,6 @@ fn a_closed_input_is_no_end_and_costs_nothing() {
     assert_eq!(end(process).code(), Some(0));
 }
 
-/// Reads until a text has come.
-fn hear(stream: &mut UnixStream, text: &str) {
-    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    let (mut heard, begin) = (Vec::<u8>::new(), Instant::now());
-    while !heard.windows(text.len()).any(|part| part == text.as_bytes()) {
-        assert!(begin.elapsed() < PATIENCE, "{text:?} did not come: {heard:?}");
-        let mut bytes = [0; 256];
-        match stream.read(&mut bytes) {
-            Ok(0) => panic!("closed before {text:?}: {heard:?}"),
-            Ok(count) => heard.extend(&bytes[..count]),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
-        }
-    }
-}
-
 #[test]
 fn a_socket_is_a_console_that_can_be_left_and_taken_again() {
     let scene = with_echo();
@@ -130,7 +117,10 @@ fn a_socket_is_a_console_that_can_be_left_and_taken_again() {
     for word in ["first", "second"] {
         let mut stream = UnixStream::connect(scene.path("console")).unwrap();
         stream.write_all(word.as_bytes()).unwrap();
-        hear(&mut stream, word);
+        let heard = Console::collect("the socket", stream.try_clone().unwrap());
+        heard.wait_for(0, word, PATIENCE).unwrap();
+        // The one who collects has a handle on it too.
+        stream.shutdown(Shutdown::Both).unwrap();
     }
     let mut last = UnixStream::connect(scene.path("console")).unwrap();
     last.write_all(b"O").unwrap();
