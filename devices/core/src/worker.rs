@@ -87,15 +87,6 @@ impl IoThread {
         self.mailbox.by_hand.is_some()
     }
 
-    /// Whether a worker may keep the thread busy with looking: it is one, and others have CPUs besides.
-    pub fn may_spin(&self) -> bool {
-        #[cfg(any(test, feature = "testing"))]
-        if self.is_by_hand() {
-            return false;
-        }
-        std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1)
-    }
-
     fn spawn(
         name: &str,
         mailbox: Arc<Mailbox>,
@@ -182,6 +173,7 @@ pub struct Threads {
     capture: IoThread,
     start_fast: fn(&str) -> io::Result<IoThread>,
     fast_limit: usize,
+    may_spin: bool,
 }
 
 impl Threads {
@@ -194,6 +186,7 @@ impl Threads {
             capture: IoThread::slow("capture")?,
             start_fast: IoThread::fast,
             fast_limit: cpus.saturating_sub(1).max(1),
+            may_spin: cpus > 1,
         })
     }
 
@@ -202,7 +195,13 @@ impl Threads {
     #[cfg(any(test, feature = "testing"))]
     pub fn by_hand() -> io::Result<Threads> {
         let (slow, capture) = (IoThread::by_hand()?, IoThread::by_hand()?);
-        Ok(Threads { slow, capture, start_fast: |_| IoThread::by_hand(), fast_limit: usize::MAX })
+        let start_fast = |_: &str| IoThread::by_hand();
+        Ok(Threads { slow, capture, start_fast, fast_limit: usize::MAX, may_spin: false })
+    }
+
+    /// Whether a worker may keep its fast thread busy with looking: it is one, and others have CPUs besides.
+    pub fn may_spin(&self) -> bool {
+        self.may_spin
     }
 
     /// The thread of control queues, consoles and other slow workers.

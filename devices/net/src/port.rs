@@ -150,7 +150,7 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
             let (link, counters) = (link.clone(), counters.clone());
             let mut lane = Lane::new(index, queue, memory.clone(), link, counters);
             lane.path.pipeline.limiter = limiter.clone();
-            if home.may_spin() {
+            if kit.threads.may_spin() {
                 lane.may_linger();
             }
             home.host(lane)
