@@ -6,9 +6,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Parser;
 use tests::batches::{self, Rules};
 use tests::needs::Needs;
@@ -50,6 +51,13 @@ struct Step {
     tally: Tally,
 }
 
+impl Step {
+    fn fail(&mut self, error: &anyhow::Error) {
+        println!("{}: {error:#}", self.name);
+        self.tally.failed.push(format!("{error:#}"));
+    }
+}
+
 struct Verify {
     long: bool,
     only: Option<String>,
@@ -67,6 +75,15 @@ fn main() -> ExitCode {
 
 impl Verify {
     fn run_all(&mut self) {
+        let mut needs = Needs::of_tests(self.long);
+        if host::no_hardware_kvm().is_some() {
+            needs = needs.and(Testbed::own_needs());
+        }
+        // Waits for the network, and for the one CPU that links, are filled with checks that only
+        // compile; no test runs beside them.
+        let wanted = needs.clone();
+        let fetched = begin(move || wanted.fetch());
+        let vmm = begin(cargo::vmm);
         self.check("format", cargo::command().args(["fmt", "--all", "--check"]));
         self.check(
             "lints",
@@ -99,14 +116,13 @@ impl Verify {
                 // Private items are documented too, so links to them lead somewhere.
                 .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links"),
         );
+        let vmm = self.finish("release build", vmm);
+        let is_fetched = self.finish("fetching guests", fetched).is_some();
         self.tests(
             "unit and property tests",
             cargo::command().args(["test", "--workspace", "--exclude", "tests", "--no-fail-fast"]),
         );
-        let vmm = match self.attempt("release build", cargo::vmm) {
-            Some(path) => path,
-            None => return,
-        };
+        let Some(vmm) = vmm else { return };
         if let Some(targets) = self.attempt("list of test programs", plain_test_targets) {
             let mut command = cargo::command();
             command.args(["test", "--package", "tests", "--lib", "--bins", "--no-fail-fast"]);
@@ -117,7 +133,9 @@ impl Verify {
             self.tests("tests without KVM", &mut command);
         }
         self.fuzz();
-        self.integration(&vmm);
+        if is_fetched {
+            self.integration(&vmm, &needs);
+        }
         let mut demo = cargo::command();
         demo.args(["run", "--quiet", "--package", "tests", "--bin", "demo", "--", "--vmm"])
             .arg(&vmm);
@@ -160,6 +178,17 @@ impl Verify {
         made
     }
 
+    /// Such a step that was begun earlier. Its time is its own, however long is waited for it.
+    fn finish<T>(&mut self, name: &str, begun: JoinHandle<(Result<T>, Duration)>) -> Option<T> {
+        let made = self.attempt(name, || {
+            begun.join().map_err(|_| anyhow!("the thread that makes it has panicked"))
+        });
+        let (made, took) = made?;
+        let step = self.steps.last_mut()?;
+        step.took = took;
+        made.inspect_err(|error| step.fail(error)).ok()
+    }
+
     fn step(&mut self, name: &str, run: impl FnOnce(Duration) -> Result<Tally>) {
         if self.only.as_ref().is_none_or(|only| name.contains(only.as_str())) {
             self.timed(name, run);
@@ -169,11 +198,14 @@ impl Verify {
     fn timed(&mut self, name: &str, run: impl FnOnce(Duration) -> Result<Tally>) {
         println!("==== {name}");
         let start = Instant::now();
-        let tally = run(self.limit()).unwrap_or_else(|error| {
-            println!("{name}: {error:#}");
-            Tally { failed: vec![format!("{error:#}")], ..Tally::default() }
-        });
-        self.steps.push(Step { name: name.to_owned(), took: start.elapsed(), tally });
+        let ended = run(self.limit());
+        let mut step =
+            Step { name: name.to_owned(), took: start.elapsed(), tally: Tally::default() };
+        match ended {
+            Ok(tally) => step.tally = tally,
+            Err(error) => step.fail(&error),
+        }
+        self.steps.push(step);
     }
 
     fn fuzz(&mut self) {
@@ -185,19 +217,12 @@ impl Verify {
         self.step("fuzz targets", |limit| fuzz(&folder, seconds, limit));
     }
 
-    fn integration(&mut self, vmm: &Path) {
+    fn integration(&mut self, vmm: &Path, needs: &Needs) {
         let Some(program) =
             self.attempt("build of the integration tests", || cargo::test(INTEGRATION))
         else {
             return;
         };
-        let mut needs = Needs::of_tests(self.long);
-        if host::no_hardware_kvm().is_some() {
-            needs = needs.and(Testbed::own_needs());
-        }
-        if self.attempt("fetching guests", || needs.fetch()).is_none() {
-            return;
-        }
         self.versions =
             needs.versions().unwrap_or_else(|error| vec![format!("versions: {error:#}")]);
         if host::no_hardware_kvm().is_some() {
@@ -239,6 +264,17 @@ impl Verify {
     }
 }
 
+/// Begins to make something beside other steps.
+fn begin<T: Send + 'static>(
+    make: impl FnOnce() -> Result<T> + Send + 'static,
+) -> JoinHandle<(Result<T>, Duration)> {
+    thread::spawn(move || {
+        let start = Instant::now();
+        let made = make();
+        (made, start.elapsed())
+    })
+}
+
 /// Runs a command with its output shown, and each line of it handed to `each`.
 fn run(command: &mut Command, limit: Duration, mut each: impl FnMut(&str)) -> Result<()> {
     let start = Instant::now();
@@ -255,7 +291,7 @@ fn run(command: &mut Command, limit: Duration, mut each: impl FnMut(&str)) -> Re
 /// Runs the integration tests in as many testbeds at once as there are CPUs to emulate theirs.
 fn in_testbeds(program: &Path, vmm: &Path, long: bool) -> Result<Tally> {
     let names = integration_tests(program, long)?;
-    let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let cpus = thread::available_parallelism().map_or(1, |count| count.get());
     let rules =
         Rules { runners: cpus.min(4), batch: 12, least: 4, tries_if_lost: 3, tries_if_failed: 2 };
     println!(
@@ -370,10 +406,8 @@ fn fuzz(folder: &Path, seconds: u64, limit: Duration) -> Result<Tally> {
         let mut command = fuzz("run", name);
         command.arg(found.path());
         let corpus = folder.join("corpus").join(name);
-        if corpus.is_dir() {
-            command.arg(corpus);
-        }
-        command.args([
+        ensure!(corpus.is_dir(), "there is no folder {}", corpus.display());
+        command.arg(corpus).args([
             "--",
             "-rss_limit_mb=2048",
             "-timeout=10",
@@ -399,8 +433,8 @@ fn fuzz(folder: &Path, seconds: u64, limit: Duration) -> Result<Tally> {
             }
         }
     };
-    let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
-    std::thread::scope(|scope| {
+    let cpus = thread::available_parallelism().map_or(1, |count| count.get());
+    thread::scope(|scope| {
         for _ in 0..cpus {
             scope.spawn(work);
         }
