@@ -15,12 +15,14 @@ mod facts;
 mod file;
 mod image;
 mod initrd;
+mod kaslr;
 mod kernel;
 mod linux;
 mod plan;
 mod pvh;
 #[cfg(test)]
 mod samples;
+mod unpack;
 
 pub use cmdline::{Cmdline, CmdlineError, DEFAULT_CMDLINE};
 pub use facts::{Entry, EntryMode};
@@ -29,3 +31,4 @@ pub use image::{KernelError, KernelFormat};
 pub use initrd::{Initrd, InitrdError};
 pub use kernel::Kernel;
 pub use plan::{BootPlan, LoadError, PlanError};
+pub use unpack::{Packed, RelocationError, UnpackError};

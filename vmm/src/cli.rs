@@ -22,6 +22,7 @@ use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
 use crate::vm::config::Config;
+use crate::vm::kernels::KernelCache;
 use crate::vm::spec::{BootSpec, MachineSpec, SettingError};
 use crate::words;
 
@@ -68,6 +69,11 @@ pub struct Args {
     #[arg(long, value_name = "STRING", default_value = DEFAULT_CMDLINE)]
     cmdline: String,
 
+    /// Folder where a bzImage is kept unpacked for the next start, or `off`: the guest unpacks it each
+    /// time. If not given: vmm/kernels in $XDG_CACHE_HOME, else in ~/.cache
+    #[arg(long, value_name = "DIR")]
+    kernel_cache: Option<OsString>,
+
     /// Back the memory with 2 MiB pages of the host's pool
     #[arg(long)]
     huge_pages: bool,
@@ -112,7 +118,7 @@ pub struct Args {
 
     /// Take the machine from this JSON file, in Firecracker's layout, and start it
     #[arg(long, value_name = "FILE",
-        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "net", "huge_pages"])]
+        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "net", "huge_pages", "kernel_cache"])]
     config_file: Option<PathBuf>,
 
     /// Name of the machine: letters, digits and '-'
@@ -234,7 +240,13 @@ impl Args {
         }));
         actions.extend(self.net.into_iter().map(|nic| Action::SetNic(Box::new(nic))));
         if let Some(kernel) = self.kernel {
-            let boot = BootSpec { kernel, initrd: self.initrd, cmdline: self.cmdline };
+            let kernel_cache = self.kernel_cache.as_deref().map(KernelCache::from);
+            let boot = BootSpec {
+                kernel,
+                initrd: self.initrd,
+                cmdline: self.cmdline,
+                kernel_cache: kernel_cache.unwrap_or_default(),
+            };
             actions.extend([Action::SetBoot(boot), Action::Start]);
         }
         Ok(Plan { options: actions, ..Plan::default() })

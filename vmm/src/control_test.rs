@@ -4,6 +4,7 @@ use std::fs;
 
 use super::*;
 use crate::memory::Size;
+use crate::vm::kernels::KernelCache;
 use crate::vm::spec::{BootSpec, MachineSpec};
 
 fn controller() -> Controller {
@@ -33,7 +34,7 @@ fn endless_kernel(folder: &std::path::Path) -> BootSpec {
     elf[0x800..0x802].copy_from_slice(&[0xeb, 0xfe]);
     let kernel = folder.join("vmlinux");
     fs::write(&kernel, elf).unwrap();
-    BootSpec { kernel, initrd: None, cmdline: String::new() }
+    BootSpec { kernel, initrd: None, cmdline: String::new(), kernel_cache: KernelCache::Off }
 }
 
 /// Every action but those that end the machine, and those that set something.
@@ -49,6 +50,7 @@ fn setting_actions() -> [Action; 5] {
             kernel: "/nowhere".into(),
             initrd: None,
             cmdline: String::new(),
+            kernel_cache: KernelCache::Off,
         }),
         Action::SetSerial(devices::legacy::ConsoleSpec::None),
         Action::SetNic(Box::new("tap=a,id=x".parse().unwrap())),

@@ -169,9 +169,10 @@ type Refusal = fn(&[u8]) -> Option<BodyError>;
 
 /// Bodies that say all they can. A word for one of their keys, said once more, must not win.
 const WHOLE: &[(&str, Refusal)] = &[
-    (r#"{"kernel_image_path":"k","initrd_path":"i","boot_args":"a"}"#, |text| {
-        read::<BootSource>(text).err()
-    }),
+    (
+        r#"{"kernel_image_path":"k","initrd_path":"i","boot_args":"a","kernel_cache":"off"}"#,
+        |text| read::<BootSource>(text).err(),
+    ),
     (
         r#"{"vcpu_count":1,"mem_size_mib":1,"huge_pages":"None","smt":false,
             "track_dirty_pages":false,"cpu_template":"None"}"#,

@@ -5,6 +5,7 @@ pub mod board;
 pub mod boot_timer;
 pub mod build;
 pub mod config;
+pub mod kernels;
 pub mod nic;
 pub mod patch;
 pub mod spec;

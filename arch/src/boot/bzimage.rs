@@ -7,7 +7,7 @@ use linux_loader::loader::bootparam::{LOADED_HIGH, XLF_KERNEL_64, setup_header};
 use vm_memory::ByteValued;
 
 use super::file::InputFile;
-use super::image::{Image, KernelError, KernelFormat, Segment};
+use super::image::{Image, KernelError, KernelFormat, Part, Segment};
 use crate::layout::HIGH_MEMORY;
 
 const MAGIC: &[u8] = b"HdrS";
@@ -70,6 +70,10 @@ pub(crate) fn inspect(input: &InputFile, start: &[u8]) -> Result<Image, KernelEr
     let memory_end = address
         .checked_add(code_len.max(u64::from(header.init_size)))
         .ok_or(damaged("its preferred address is not usable"))?;
+    let payload = Part {
+        offset: setup_len.saturating_add(u64::from(header.payload_offset)),
+        len: u64::from(header.payload_length),
+    };
     Ok(Image {
         format: KernelFormat::BzImage,
         segments: vec![segment],
@@ -78,6 +82,8 @@ pub(crate) fn inspect(input: &InputFile, start: &[u8]) -> Result<Image, KernelEr
         cmdline_max: u64::from(header.cmdline_size),
         initrd_last: u64::from(header.initrd_addr_max),
         setup_header: Some(header),
+        payload: (payload.len > 0).then_some(payload),
+        relocations: None,
     })
 }
 

@@ -57,6 +57,12 @@ impl Cmdline {
         self.0.is_empty()
     }
 
+    /// Whether a word of it is `name`, or `name=` and something.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let is_it = |word: &str| word.split_once('=').map_or(word, |(name, _)| name) == name;
+        self.0.split_ascii_whitespace().any(is_it)
+    }
+
     /// The bytes as they go to memory, with the final NUL.
     pub(crate) fn to_bytes_with_nul(&self) -> Vec<u8> {
         let mut bytes = self.0.clone().into_bytes();

@@ -17,6 +17,13 @@ fn nul_and_other_alphabets_are_refused_with_their_place() {
 }
 
 #[test]
+fn words_are_found_whole_with_a_value_or_without() {
+    let line = Cmdline::new("quiet mem=1G nokaslr_ xmemmap=3 --").unwrap();
+    assert!(line.has("quiet") && line.has("mem"));
+    assert!(!line.has("nokaslr") && !line.has("memmap") && !line.has("qui") && !line.has("1G"));
+}
+
+#[test]
 fn the_default_is_a_command_line() {
     assert!(Cmdline::new(DEFAULT_CMDLINE).is_ok());
 }

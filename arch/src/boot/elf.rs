@@ -24,6 +24,7 @@ const MACHINE_X86_64: u16 = 62;
 const SEGMENT_LOAD: u32 = 1;
 const SEGMENT_INTERPRETER: u32 = 3;
 const SEGMENT_NOTE: u32 = 4;
+const SECTION_WITHOUT_BYTES: u32 = 8;
 /// Xen's public/elfnote.h.
 const XEN_PHYS32_ENTRY: u32 = 18;
 const XEN_NAME: &[u8] = b"Xen\0";
@@ -68,22 +69,138 @@ struct ProgramHeader {
     alignment: U64,
 }
 
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct SectionHeader {
+    name: U32,
+    kind: U32,
+    flags: U64,
+    address: U64,
+    offset: U64,
+    size: U64,
+    link: U32,
+    info: U32,
+    alignment: U64,
+    entry_size: U64,
+}
+
 pub(crate) fn is_elf(start: &[u8]) -> bool {
     start.starts_with(b"\x7FELF")
 }
 
+/// An ELF file as its headers describe it; every part lies within the file.
+#[derive(Debug)]
+pub(crate) struct Elf {
+    /// Parts to copy, none of them empty.
+    pub segments: Vec<Segment>,
+    /// End of the memory that its segments take.
+    pub memory_end: u64,
+    /// Its own entry point, not checked.
+    pub entry: u64,
+    /// That of its note, not checked.
+    pvh_entry: Option<u64>,
+    /// End of what its program headers describe in the file.
+    programs_end: u64,
+    sections: Sections,
+}
+
+/// Where the section headers are.
+#[derive(Debug)]
+struct Sections {
+    offset: u64,
+    count: u16,
+    len: u16,
+}
+
+impl Elf {
+    /// Fails unless `entry` lies in a segment.
+    pub fn check_entry(&self, input: &InputFile, entry: u64) -> Result<(), KernelError> {
+        let is_code = |segment: &Segment| segment.address <= entry && entry < segment.end();
+        match self.segments.iter().any(is_code) {
+            true => Ok(()),
+            false => Err(damaged(input, "its entry point lies in none of its segments")),
+        }
+    }
+
+    /// Where the file ends as far as its headers describe it; more may follow. Fails if its section
+    /// headers are not there.
+    pub fn file_end(&self, input: &InputFile) -> Result<u64, KernelError> {
+        let Sections { offset, count, len } = self.sections;
+        let headers_len = u64::from(count).saturating_mul(u64::from(len));
+        let headers_end = offset.saturating_add(headers_len);
+        if headers_end > input.len {
+            return Err(truncated(input, "its section headers", headers_end));
+        }
+        if count > 0 && usize::from(len) != size_of::<SectionHeader>() {
+            return Err(damaged(input, "its section headers have a wrong size"));
+        }
+        let mut headers = vec![0; headers_len as usize];
+        read_exact(input, &mut headers, offset, "its section headers")?;
+        let (headers, _) = headers.as_chunks::<{ size_of::<SectionHeader>() }>();
+        let section_end = |bytes: &[u8; size_of::<SectionHeader>()]| {
+            let section: SectionHeader = zerocopy::transmute!(*bytes);
+            match section.kind.get() {
+                SECTION_WITHOUT_BYTES => 0,
+                _ => section.offset.get().saturating_add(section.size.get()),
+            }
+        };
+        let sections_end = headers.iter().map(section_end).max().unwrap_or(0);
+        let end = headers_end.max(sections_end).max(self.programs_end);
+        match end > input.len {
+            true => Err(truncated(input, "a section", end)),
+            false => Ok(end),
+        }
+    }
+}
+
+/// A kernel by its headers: entered by PVH if it has the note for it.
 pub(crate) fn inspect(input: &InputFile) -> Result<Image, KernelError> {
+    let elf = read(input)?;
+    let (format, entry) = match elf.pvh_entry {
+        Some(entry) => (KernelFormat::ElfPvh, entry),
+        None => (KernelFormat::Elf, elf.entry),
+    };
+    elf.check_entry(input, entry)?;
+    Ok(Image {
+        format,
+        entry,
+        memory_end: elf.memory_end,
+        segments: elf.segments,
+        cmdline_max: CMDLINE_MAX,
+        initrd_last: match format {
+            KernelFormat::ElfPvh => HIGH_RAM.saturating_sub(1),
+            _ => INITRD_LAST,
+        },
+        setup_header: None,
+        payload: None,
+        relocations: None,
+    })
+}
+
+/// Reads and checks all headers but those of sections.
+pub(crate) fn read(input: &InputFile) -> Result<Elf, KernelError> {
     let header = file_header(input)?;
-    let mut segments = Vec::new();
-    let mut memory_end = 0;
-    let mut pvh_entry = None;
+    let mut elf = Elf {
+        segments: Vec::new(),
+        memory_end: 0,
+        entry: header.entry.get(),
+        pvh_entry: None,
+        programs_end: 0,
+        sections: Sections {
+            offset: header.section_headers.get(),
+            count: header.section_header_count.get(),
+            len: header.section_header_size.get(),
+        },
+    };
     for index in 0..header.program_header_count.get() {
         let program = program_header(input, &header, index)?;
+        let end = program.offset.get().saturating_add(program.file_size.get());
+        elf.programs_end = elf.programs_end.max(end);
         match program.kind.get() {
             SEGMENT_LOAD => {
-                memory_end = memory_end.max(check_load(input, &program)?);
+                elf.memory_end = elf.memory_end.max(check_load(input, &program)?);
                 if program.file_size.get() > 0 {
-                    segments.push(Segment {
+                    elf.segments.push(Segment {
                         offset: program.offset.get(),
                         len: program.file_size.get(),
                         address: program.physical_address.get(),
@@ -94,30 +211,11 @@ pub(crate) fn inspect(input: &InputFile) -> Result<Image, KernelError> {
                 let guess = "it is a program for an operating system";
                 return Err(KernelError::NotAKernel { name: input.name.clone(), guess });
             }
-            SEGMENT_NOTE if pvh_entry.is_none() => pvh_entry = pvh_note(input, &program)?,
+            SEGMENT_NOTE if elf.pvh_entry.is_none() => elf.pvh_entry = pvh_note(input, &program)?,
             _ => {}
         }
     }
-    let (format, entry) = match pvh_entry {
-        Some(entry) => (KernelFormat::ElfPvh, entry),
-        None => (KernelFormat::Elf, header.entry.get()),
-    };
-    let is_code = |segment: &Segment| segment.address <= entry && entry < segment.end();
-    if !segments.iter().any(is_code) {
-        return Err(damaged(input, "its entry point lies in none of its segments"));
-    }
-    Ok(Image {
-        format,
-        segments,
-        entry,
-        memory_end,
-        cmdline_max: CMDLINE_MAX,
-        initrd_last: match format {
-            KernelFormat::ElfPvh => HIGH_RAM.saturating_sub(1),
-            _ => INITRD_LAST,
-        },
-        setup_header: None,
-    })
+    Ok(elf)
 }
 
 fn damaged(input: &InputFile, reason: &'static str) -> KernelError {

@@ -11,6 +11,8 @@ pub(crate) struct BootFacts {
     pub rsdp: GuestAddress,
     /// Where the initrd is, if there is one.
     pub initrd: Option<Segment>,
+    /// Whether the kernel was put at random.
+    pub is_random: bool,
     /// What kinds of memory there are.
     pub memory_map: Vec<MapEntry>,
 }

@@ -95,6 +95,26 @@ pub(crate) struct Image {
     pub initrd_last: u64,
     /// Of a bzImage, as far as the file has it.
     pub setup_header: Option<setup_header>,
+    /// Where a bzImage says that the kernel is packed.
+    pub payload: Option<Part>,
+    /// The table of what to change where the kernel runs elsewhere than it was linked for.
+    pub relocations: Option<Part>,
+}
+
+impl Image {
+    /// Lowest address of its parts.
+    pub fn memory_start(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.address).min().unwrap_or(self.memory_end)
+    }
+}
+
+/// A part of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Byte of the file where it begins.
+    pub offset: u64,
+    /// Bytes, not 0.
+    pub len: u64,
 }
 
 /// A part of a file and its place in memory.

@@ -1,6 +1,7 @@
 //! Kernel files: what they are, opened and judged by the reader of their format.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::io;
 use std::path::Path;
 
 use super::file::InputFile;
@@ -45,6 +46,11 @@ impl Kernel {
     /// Its path, or the name it was given for messages.
     pub fn name(&self) -> &str {
         &self.input.name
+    }
+
+    /// What the host says of its file. Fails if that cannot be asked.
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        self.input.file.metadata()
     }
 
     /// What kind of file it is.

@@ -1,7 +1,7 @@
 //! The zero page of Linux's 64-bit boot protocol, for a bzImage or a vmlinux.
 
 use linux_loader::loader::bootparam::{
-    CAN_USE_HEAP, LOADED_HIGH, boot_e820_entry, boot_params, setup_header,
+    CAN_USE_HEAP, KASLR_FLAG, LOADED_HIGH, boot_e820_entry, boot_params, setup_header,
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError};
 
@@ -35,6 +35,9 @@ pub(crate) fn write_zero_page<M: GuestMemoryBackend>(
     params.hdr.type_of_loader = LOADER_UNDEFINED;
     // There is no real-mode code whose heap could be used.
     params.hdr.loadflags &= !CAN_USE_HEAP;
+    if facts.is_random {
+        params.hdr.loadflags |= KASLR_FLAG;
+    }
     params.hdr.cmd_line_ptr = CMDLINE.0 as u32;
     if let Some(initrd) = facts.initrd {
         // Below 4 GiB, as all low RAM is.

@@ -10,7 +10,9 @@ use super::facts::{BootFacts, Entry, EntryMode};
 use super::file::InputFile;
 use super::image::{KernelFormat, Segment};
 use super::initrd::Initrd;
+use super::kaslr::{self, Shift};
 use super::kernel::Kernel;
+use super::unpack::{RelocationError, relocate};
 use super::{linux, pvh};
 use crate::layout::{self, CMDLINE, CMDLINE_ROOM, MIB, PAGE_SIZE};
 use crate::memory_map;
@@ -22,6 +24,8 @@ pub struct BootPlan {
     initrd: Option<(Initrd, Segment)>,
     cmdline: Cmdline,
     ram_bytes: u64,
+    /// Of a kernel that is put at random.
+    shift: Option<Shift>,
 }
 
 /// Why a kernel with all it takes along does not fit into a machine.
@@ -89,6 +93,14 @@ pub enum LoadError {
         /// What the guest's memory said.
         source: GuestMemoryError,
     },
+    /// The kernel cannot be put at random.
+    #[error("kernel {name} is damaged")]
+    Relocations {
+        /// The kernel's path.
+        name: String,
+        /// What is wrong with its relocations.
+        source: RelocationError,
+    },
     /// A place for parameters is not in the guest's memory.
     #[error("cannot write the boot parameters into guest memory")]
     Parameters(#[from] GuestMemoryError),
@@ -128,7 +140,17 @@ impl BootPlan {
             }
             None => None,
         };
-        Ok(Self { kernel, initrd, cmdline, ram_bytes })
+        Ok(Self { kernel, initrd, cmdline, ram_bytes, shift: None })
+    }
+
+    /// Puts a kernel that was unpacked, and has relocations, at random: in memory by the first number, at
+    /// virtual addresses by the second, as it would do itself. `nokaslr` in its command line forbids it;
+    /// `mem` and `memmap` leave its place in memory.
+    pub fn randomized(mut self, random: [u64; 2]) -> Self {
+        let ram_end = layout::low_ram_end(self.ram_bytes);
+        let end = self.initrd.as_ref().map_or(ram_end, |(_, place)| place.address);
+        self.shift = kaslr::choose(&self.kernel.image, &self.cmdline, end, random);
+        self
     }
 
     /// The kernel that is to be started.
@@ -141,8 +163,19 @@ impl BootPlan {
     /// The time this takes is the files'; all else of a start is in [`Self::write_parameters`]. Fails if
     /// a file cannot be read as far as it could when it was opened.
     pub fn load_images<M: GuestMemoryBackend>(&self, memory: &M) -> Result<(), LoadError> {
-        for segment in &self.kernel.image.segments {
-            copy(&self.kernel.input, segment, memory)?;
+        let image = &self.kernel.image;
+        let Shift { physical, virtual_ } = self.shift.unwrap_or_default();
+        for segment in &image.segments {
+            let address = segment.address.saturating_add(physical);
+            copy(&self.kernel.input, &Segment { address, ..*segment }, memory)?;
+        }
+        if let Some(table) = image.relocations.filter(|_| virtual_ > 0) {
+            let linked = image.memory_start();
+            let size = image.memory_end.saturating_sub(linked) as usize;
+            let loaded = memory.get_slice(GuestAddress(linked.saturating_add(physical)), size)?;
+            relocate(&loaded, linked, virtual_, &table, &self.kernel.input).map_err(|source| {
+                LoadError::Relocations { name: self.kernel.name().to_owned(), source }
+            })?;
         }
         if let Some((initrd, place)) = &self.initrd {
             copy(&initrd.input, place, memory)?;
@@ -164,6 +197,7 @@ impl BootPlan {
         let facts = BootFacts {
             rsdp,
             initrd: self.initrd.as_ref().map(|(_, place)| *place),
+            is_random: self.shift.is_some(),
             memory_map: memory_map::memory_map(self.ram_bytes),
         };
         let (mode, boot_data) = match image.format {
@@ -173,7 +207,8 @@ impl BootPlan {
                 (EntryMode::Long64, zero_page)
             }
         };
-        Ok(Entry { rip: image.entry, boot_data: boot_data.0, mode })
+        let rip = image.entry.saturating_add(self.shift.unwrap_or_default().physical);
+        Ok(Entry { rip, boot_data: boot_data.0, mode })
     }
 }
 

@@ -306,3 +306,23 @@ proptest! {
         survives(&samples::elf(0x100_0000, &programs, &vec![0x5A; 0x2000]))?;
     }
 }
+
+#[test]
+fn a_kernel_put_at_random_is_entered_there_and_told_so() {
+    const KASLR: u8 = 1 << 1;
+    let elf = samples::with_relocations(&vmlinux(&[]), &[0, 0, 0x8100_0008]);
+    let kernel = open(&bzimage()).unwrap().unpacked(samples::file(&elf)).unwrap();
+    let plan = BootPlan::new(kernel, Some(samples::initrd(9000)), cmdline(5), 64 * MIB).unwrap();
+    let plan = plan.randomized([3, 5]);
+    let memory = memory(64 * MIB);
+
+    let entry = start(&plan, &memory);
+
+    assert_eq!(entry.rip, 0x100_0010 + 6 * MIB);
+    let (code, mut expected) = (read(&memory, entry.rip - 0x10, 0x1000), samples::code_bytes());
+    let word = u32::from_le_bytes(*expected[8..].first_chunk().unwrap());
+    put(&mut expected, 8, &(word + 10 * MIB as u32).to_le_bytes());
+    assert!(code == expected);
+    let params: boot_params = memory.read_obj(GuestAddress(entry.boot_data)).unwrap();
+    assert_eq!(params.hdr.loadflags & KASLR, KASLR);
+}

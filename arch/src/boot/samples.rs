@@ -53,6 +53,35 @@ pub(crate) fn bzimage() -> Vec<u8> {
     image
 }
 
+/// A bzImage with this payload.
+pub(crate) fn bzimage_of(payload: &[u8]) -> Vec<u8> {
+    let mut image = bzimage();
+    image.truncate(SETUP_LEN + 0x200);
+    image.extend(payload);
+    image.resize(image.len().next_multiple_of(16), 0);
+    let code_len = image.len() - SETUP_LEN;
+    put(&mut image, 0x1F4, &(code_len as u32 / 16).to_le_bytes());
+    put(&mut image, 0x24C, &(payload.len() as u32).to_le_bytes());
+    image
+}
+
+/// `bytes` as a payload: a block of LZ4 that has nothing but literals, and its length.
+pub(crate) fn stored(bytes: &[u8]) -> Vec<u8> {
+    let rest = bytes.len().checked_sub(15).unwrap();
+    let mut block = vec![0xF0];
+    block.extend(vec![255; rest / 255]);
+    block.push((rest % 255) as u8);
+    block.extend(bytes);
+    let lens = [block.len() as u32, bytes.len() as u32].map(u32::to_le_bytes);
+    [&b"\x02\x21\x4C\x18"[..], &lens[0], &block, &lens[1]].concat()
+}
+
+/// The lower halves of virtual addresses in a vmlinux as they follow it in its payload.
+pub(crate) fn with_relocations(vmlinux: &[u8], words: &[u32]) -> Vec<u8> {
+    let table = words.iter().flat_map(|word| word.to_le_bytes());
+    vmlinux.iter().copied().chain(table).collect()
+}
+
 /// A program header of an ELF file.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Program {

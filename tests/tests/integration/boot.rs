@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use tests::guest::Shell;
 use tests::kernel::{Format, Release};
+use tests::machine::Machine;
 
 use crate::scenario::{Scenario, finish, long, machine, stock};
 
@@ -22,7 +23,42 @@ pub fn scenarios() -> Vec<Scenario> {
             }
         }
     }
+    // The newest in every round.
+    for &release in
+        Release::GUESTS.iter().filter(|release| long() || **release == Release::Guest6_12)
+    {
+        let name = format!("boot::a_bzimage_lies_where_it_is_put [{}]", release.name());
+        all.push(Scenario::new(name, move || placed(release)));
+    }
     all
+}
+
+/// At random, if nobody says otherwise; and where it was linked for.
+fn placed(release: Release) -> Result<()> {
+    let randomly = place(stock(release)?)?;
+    let linked = place(stock(release)?.parameter("nokaslr"))?;
+    ensure!(linked == LINKED, "with nokaslr it lies at {linked:x?}");
+    // Some hundred places each: that both are the usual ones happens once in many ten thousands.
+    ensure!(randomly != LINKED, "without a word it lies at {randomly:x?} as well");
+    // Unpacked by the guest itself, and so put there by it.
+    let by_itself = place(stock(release)?.argument("--kernel-cache").argument("off"))?;
+    ensure!(by_itself != LINKED, "by itself it lies at {by_itself:x?}");
+    Ok(())
+}
+
+/// Where Linux's code is by default, in memory and at virtual addresses.
+const LINKED: [u64; 2] = [0x100_0000, 0xffff_ffff_8100_0000];
+
+/// Where the code of a machine's kernel is, and that both kinds of addresses go by 2 MiB.
+fn place(machine: Machine) -> Result<[u64; 2]> {
+    let (mut running, mut shell) = machine.boot(None)?;
+    let code = shell.sh("sed -n 's/-.*Kernel code//p' /proc/iomem")?;
+    let text = shell.sh("sed -n 's/ T _text$//p' /proc/kallsyms")?;
+    let place = [&code, &text].map(|hex| u64::from_str_radix(hex.trim(), 16));
+    let place = [place[0].clone()?, place[1].clone()?];
+    ensure!(place.iter().all(|address| address % (2 << 20) == 0), "it lies at {place:x?}");
+    finish(&mut running, &mut shell)?;
+    Ok(place)
 }
 
 fn scenario(release: Release, format: Format, cpus: u8, memory: u32) -> Scenario {

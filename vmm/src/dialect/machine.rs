@@ -1,5 +1,7 @@
 //! `/boot-source` and `/machine-config`.
 
+use std::ffi::OsStr;
+
 use arch::boot::DEFAULT_CMDLINE;
 use serde::{Deserialize, Serialize};
 
@@ -21,14 +23,20 @@ pub struct BootSource {
     /// Kernel command line; `console=ttyS0 reboot=k panic=-1` if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_args: Option<String>,
+    /// Host folder where a bzImage is kept unpacked for the next start, or `off`: the guest unpacks it
+    /// each time. If not given: `vmm/kernels` in `$XDG_CACHE_HOME`, else in `~/.cache`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_cache: Option<String>,
 }
 
 impl From<BootSource> for BootSpec {
     fn from(body: BootSource) -> BootSpec {
+        let kernel_cache = body.kernel_cache.as_ref().map(|text| OsStr::new(text).into());
         BootSpec {
             kernel: body.kernel_image_path.into(),
             initrd: body.initrd_path.map(Into::into),
             cmdline: body.boot_args.unwrap_or_else(|| DEFAULT_CMDLINE.to_string()),
+            kernel_cache: kernel_cache.unwrap_or_default(),
         }
     }
 }
@@ -39,6 +47,7 @@ impl From<&BootSpec> for BootSource {
             kernel_image_path: boot.kernel.display().to_string(),
             initrd_path: boot.initrd.as_ref().map(|path| path.display().to_string()),
             boot_args: Some(boot.cmdline.clone()),
+            kernel_cache: boot.kernel_cache.said(),
         }
     }
 }

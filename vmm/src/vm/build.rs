@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arch::boot::{BootPlan, Cmdline, CmdlineError, Initrd, InitrdError, Kernel, KernelError};
 use arch::boot::{LoadError, PlanError};
@@ -17,6 +18,7 @@ use kvm_ioctls::{Cap, Kvm};
 use super::attach::AttachError;
 use super::board::{Board, BoardError};
 use super::boot_timer::{self, BootTimer};
+use super::kernels;
 use super::spec::{BootSpec, MachineSpec, VmSpec};
 use super::state::{Event, State};
 use super::{Registry, Vm};
@@ -135,12 +137,30 @@ impl BootError {
     }
 }
 
-/// Opens and checks all that the machine boots from; no VM exists yet.
-fn plan(boot: &BootSpec, memory: memory::Size) -> Result<BootPlan, BootError> {
-    let kernel = Kernel::open(&boot.kernel)?;
+/// What a machine boots, and the CPU time that went into opening and unpacking it.
+struct Planned {
+    boot: BootPlan,
+    reading: Duration,
+}
+
+/// Opens, unpacks and checks all that the machine boots from; no VM exists yet.
+fn plan(boot: &BootSpec, memory: memory::Size) -> Result<Planned, BootError> {
+    let before = cpu_time();
+    let kernel = kernels::unpacked(Kernel::open(&boot.kernel)?, &boot.kernel_cache);
     let initrd = boot.initrd.as_deref().map(Initrd::open).transpose()?;
     let cmdline = Cmdline::new(&boot.cmdline)?;
-    Ok(BootPlan::new(kernel, initrd, cmdline, memory.0)?)
+    let plan = BootPlan::new(kernel, initrd, cmdline, memory.0)?.randomized(random());
+    Ok(Planned { boot: plan, reading: cpu_time().saturating_sub(before) })
+}
+
+/// Two numbers that nobody can foresee. A host that has none leaves kernels where they were linked for.
+fn random() -> [u64; 2] {
+    let mut numbers = [[0; 8]; 2];
+    let flags = rustix::rand::GetRandomFlags::empty();
+    match rustix::rand::getrandom(numbers.as_flattened_mut(), flags) {
+        Ok(16) => numbers.map(u64::from_ne_bytes),
+        _ => [0; 2],
+    }
 }
 
 /// What the host's processor has room for.
@@ -186,7 +206,7 @@ impl Vm {
         spec: &VmSpec,
         kvm: &Kvm,
         room: Room,
-        plan: BootPlan,
+        plan: Planned,
         console: OpenConsole,
         ends: &Arc<Ends>,
     ) -> Result<Vm, BuildError> {
@@ -210,8 +230,9 @@ impl Vm {
         }
 
         let before = cpu_time();
+        let Planned { boot: plan, reading } = plan;
         plan.load_images(&*ram)?;
-        let reading = cpu_time().saturating_sub(before);
+        let reading = reading.saturating_add(cpu_time().saturating_sub(before));
         let facts = arch::acpi::BoardFacts { cpus, pci_mmio64, ..Board::FACTS };
         let rsdp = arch::acpi::write_tables(&*ram, &facts)?;
         arch::mptable::write(&*ram, cpus)?;

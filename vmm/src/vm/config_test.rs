@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::memory::{Pages, Size};
+use crate::vm::kernels::KernelCache;
 
 fn nic(text: &str) -> NicSpec {
     text.parse().unwrap()
@@ -54,8 +55,12 @@ fn a_refused_setting_changes_nothing() {
     config.set_nic(NicSpec { queues: 0, ..nic("tap=b,id=x") }).unwrap_err();
     assert_eq!(config.nics[0].backend, BackendSpec::Tap("a".into()));
 
-    let missing =
-        BootSpec { kernel: "/nowhere/vmlinux".into(), initrd: None, cmdline: String::new() };
+    let missing = BootSpec {
+        kernel: "/nowhere/vmlinux".into(),
+        initrd: None,
+        cmdline: String::new(),
+        kernel_cache: KernelCache::Off,
+    };
     config.set_boot(missing).unwrap_err();
     assert!(config.boot.is_none() && config.to_spec().is_none());
 }

@@ -9,6 +9,7 @@ use devices::legacy::ConsoleSpec;
 use devices::net::mac::MacAddr;
 use devices::net::spec::{Key, SpecError};
 
+use super::kernels::KernelCache;
 use crate::memory::{Pages, Size};
 use crate::words::Setting;
 
@@ -70,6 +71,8 @@ pub struct BootSpec {
     pub initrd: Option<PathBuf>,
     /// The kernel's command line.
     pub cmdline: String,
+    /// Who unpacks a bzImage, and where it is kept then.
+    pub kernel_cache: KernelCache,
 }
 
 /// All that a machine is made from.

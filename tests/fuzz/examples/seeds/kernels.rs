@@ -26,6 +26,7 @@ pub fn all() -> Vec<Seed> {
     let low = Program { address: 0x1000, file_size: 0x100, memory_size: 0x100, ..code() };
     let wrapping = Program { address: u64::MAX - 0xfff, ..code() };
     let larger_file = Program { file_size: 0x3000, ..code() };
+    let moves = [0, 0x8100_0008, 0, 0x8100_0100, 0, 0x8100_0020, 0x8100_0ffc];
     vec![
         ("bzimage", bzimage()),
         ("bzimage-old", bzimage_with(0x206, &0x0201u16.to_le_bytes())),
@@ -38,6 +39,13 @@ pub fn all() -> Vec<Seed> {
         ("bzimage-wrapping-place", bzimage_with(0x258, &u64::MAX.to_le_bytes())),
         ("bzimage-short-cmdline", bzimage_with(0x238, &2u32.to_le_bytes())),
         ("bzimage-low-initrd", bzimage_with(0x22c, &0x10_0000u32.to_le_bytes())),
+        ("bzimage-packed", bzimage_of(&stored(&vmlinux(&pvh_notes())))),
+        ("bzimage-packed-to-move", bzimage_of(&stored(&with_relocations(&vmlinux(&[]), &moves)))),
+        ("bzimage-packed-to-move-anew", bzimage_of(&stored(&with_relocations(&vmlinux(&[]), &moves[2..])))),
+        ("bzimage-packed-nothing", bzimage_of(&stored(&[0; 15]))),
+        ("bzimage-gzip", bzimage_of(b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0")),
+        ("bzimage-xz", bzimage_of(b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46\x02\0\x21\x01\x10\0\0\0")),
+        ("bzimage-zstd", bzimage_of(b"\x28\xb5\x2f\xfd\x24\x01\x09\0\0x\0\0\0\0\x01\0\0\0")),
         ("vmlinux", vmlinux(&[])),
         ("vmlinux-pvh", vmlinux(&pvh_notes())),
         ("vmlinux-long-note", vmlinux(&note(b"Xen\0", 18, &[0; 64]))),
