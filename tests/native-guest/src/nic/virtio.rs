@@ -109,6 +109,8 @@ impl Card {
         let step = |status: u8| write(at + common::STATUS, status);
         step(0);
         while read::<u8>(at + common::STATUS) != 0 {}
+        // One after the other (3.1.1): some devices insist.
+        step(ACKNOWLEDGE);
         step(ACKNOWLEDGE | DRIVER);
         let half = |select: u32| {
             write(at + common::FEATURE_SELECT, select);
