@@ -80,7 +80,9 @@ pub fn unpacked(kernel: Kernel, cache: &KernelCache) -> Kernel {
     let line = format!("kernel {} unpacks itself: {error}", kernel.name());
     match (&error, cache) {
         (KernelsError::Keep(..), KernelCache::OfUser)
-        | (KernelsError::Unpack(UnpackError::Packing), _) => tracing::info!("{line}"),
+        | (KernelsError::Unpack(UnpackError::Packing) | KernelsError::Busy, _) => {
+            tracing::info!("{line}");
+        }
         _ => tracing::warn!("{line}"),
     }
     kernel
@@ -93,6 +95,9 @@ enum KernelsError {
     Unpack(#[from] UnpackError),
     #[error("cannot keep it in {0}: {1}")]
     Keep(PathBuf, io::Error),
+    /// Where many start at once, one is to do it, and nobody to wait for that.
+    #[error("another process unpacks it just now")]
+    Busy,
 }
 
 fn unpack(kernel: &Kernel, folder: &Path) -> Result<Option<Kernel>, KernelsError> {
@@ -114,7 +119,12 @@ fn unpack(kernel: &Kernel, folder: &Path) -> Result<Option<Kernel>, KernelsError
     let cannot = |error| KernelsError::Keep(folder.into(), error);
     // Before the work: what could not be kept would have to be unpacked at each start, and a guest does
     // it faster.
-    let mut part = Part::new(folder, &name).map_err(cannot)?;
+    let mut part = match Part::new(folder, &name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(KernelsError::Busy);
+        }
+        part => part.map_err(cannot)?,
+    };
     let file = part.write(&packed.unpack(&bytes)?).map_err(cannot)?;
     let unpacked = kernel.unpacked(file)?;
     part.keep().map_err(cannot)?;
@@ -161,6 +171,12 @@ impl<'a> Alias<'a> {
     }
 }
 
+/// Whether whoever writes this file is long dead.
+fn is_stale(path: &Path) -> bool {
+    let written = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    written.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > STALE))
+}
+
 /// Whether it is a SHA-256 in hexadecimal.
 fn is_name(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -189,7 +205,7 @@ fn open(folder: &Path, name: &str, len: usize) -> Option<File> {
     Some(file)
 }
 
-/// A kernel that is being written, so that it is there whole or not at all.
+/// A kernel that is being written, by one process, so that it is there whole or not at all.
 struct Part<'a> {
     folder: &'a Path,
     name: &'a str,
@@ -198,17 +214,17 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
+    /// Fails with `AlreadyExists` while somebody else is at it.
     fn new(folder: &'a Path, name: &'a str) -> io::Result<Part<'a>> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         if !is_ours(&fs::metadata(folder)?) {
             return Err(io::Error::other("others may write there"));
         }
-        let path = folder.join(format!("{name}.{}{PART}", std::process::id()));
+        let path = folder.join(format!("{name}{PART}"));
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
         let file = match options.open(&path) {
-            // Of a process that had our number.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_stale(&path) => {
                 fs::remove_file(&path)?;
                 options.open(&path)?
             }
@@ -244,7 +260,7 @@ fn tidy(folder: &Path) -> io::Result<()> {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
         let Ok(used) = entry.metadata().and_then(|metadata| metadata.modified()) else { continue };
-        if name.ends_with(PART) && used.elapsed().is_ok_and(|age| age > STALE) {
+        if name.ends_with(PART) && is_stale(&path) {
             // Somebody else may tidy up as well.
             let _ = fs::remove_file(path);
         } else if is_name(&name) {

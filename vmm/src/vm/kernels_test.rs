@@ -217,6 +217,21 @@ fn the_folder_does_not_grow_without_bound() {
 }
 
 #[test]
+fn while_somebody_unpacks_it_the_guest_does_it_too() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(unpacks(1, folder.path()));
+    let kept = files(folder.path()).remove(0);
+    let part = kept.with_extension("part");
+    fs::rename(&kept, &part).unwrap();
+    assert!(!unpacks(1, folder.path()));
+    assert_eq!(files(folder.path()), std::slice::from_ref(&part), "it is another's");
+    let long_ago = SystemTime::now() - STALE * 2;
+    File::options().write(true).open(&part).unwrap().set_modified(long_ago).unwrap();
+    assert!(unpacks(1, folder.path()));
+    assert_eq!(files(folder.path()), [kept]);
+}
+
+#[test]
 fn what_cannot_be_unpacked_unpacks_itself() {
     let folder = tempfile::tempdir().unwrap();
     let cache = KernelCache::At(folder.path().into());
