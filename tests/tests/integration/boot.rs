@@ -1,5 +1,7 @@
 //! Kernels, their formats, CPUs and memory: what is asked for is what the guest sees.
 
+use std::fs;
+
 use anyhow::{Context, Result, ensure};
 use tests::guest::Shell;
 use tests::kernel::{Format, Release};
@@ -41,8 +43,12 @@ pub fn scenarios() -> Vec<Scenario> {
 
 /// At random, if nobody says otherwise; and where it was linked for.
 fn placed(release: Release) -> Result<()> {
-    let randomly = place(stock(release)?)?;
-    let linked = place(stock(release)?.parameter("nokaslr"))?;
+    let cache = tempfile::tempdir()?;
+    let unpacked =
+        || -> Result<_> { Ok(stock(release)?.argument("--kernel-cache").argument(cache.path())) };
+    let randomly = place(unpacked()?)?;
+    ensure!(fs::read_dir(cache.path())?.count() > 0, "the kernel was not kept");
+    let linked = place(unpacked()?.parameter("nokaslr"))?;
     ensure!(linked == LINKED, "with nokaslr it lies at {linked:x?}");
     // Some hundred places each: that both are the usual ones happens once in many ten thousands.
     ensure!(randomly != LINKED, "without a word it lies at {randomly:x?} as well");
