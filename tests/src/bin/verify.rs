@@ -37,6 +37,9 @@ const INTEGRATION: &str = "integration";
 const FUZZ_SECONDS: u64 = 20;
 const FUZZ_SECONDS_LONG: u64 = 600;
 
+/// What fuzz targets are built for: with a sanitizer, so not for whatever cargo takes by itself.
+const FUZZ_TARGET: &str = "x86_64-unknown-linux-gnu";
+
 /// No step takes longer than this unless something hangs.
 const STEP_LIMIT: Duration = Duration::from_secs(15 * 60);
 const STEP_LIMIT_LONG: Duration = Duration::from_secs(6 * 3600);
@@ -393,22 +396,24 @@ fn fuzz(folder: &Path, seconds: u64, limit: Duration) -> Result<Tally> {
         once_more(|_| brief(Command::new("cargo").args(install)))
             .context("cannot install cargo-fuzz; with a network run: cargo install cargo-fuzz")?;
     }
-    let fuzz = |verb: &str, name: &str| {
-        let mut command = Command::new("cargo");
-        command.args(["+nightly", "fuzz", verb, "--fuzz-dir"]).arg(folder).arg(name);
-        // Set for this process by the stable cargo that runs it.
-        command.current_dir(folder).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
-        command
-    };
+    let built = folder.join("target");
+    let mut build = Command::new("cargo");
+    build.args(["+nightly", "fuzz", "build", "--target", FUZZ_TARGET, "--fuzz-dir"]).arg(folder);
+    // Set for this process by the stable cargo that runs it.
+    build.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO").arg("--target-dir").arg(&built);
+    run(build.current_dir(folder), limit, |_| ())?;
     let one = |name: &String| -> Result<()> {
         // New inputs go to the first folder; the stored corpus stays as it is.
         let found = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let mut command = fuzz("run", name);
-        command.arg(found.path());
         let corpus = folder.join("corpus").join(name);
         ensure!(corpus.is_dir(), "there is no folder {}", corpus.display());
-        command.arg(corpus).args([
-            "--",
+        let artifacts = folder.join("artifacts").join(name);
+        fs::create_dir_all(&artifacts).context("no folder for what is found")?;
+        let mut command = Command::new(built.join(FUZZ_TARGET).join("release").join(name));
+        command.env("ASAN_OPTIONS", "detect_odr_violation=0");
+        command.arg(found.path()).arg(corpus).args([
+            // With its slash: it begins the names of files.
+            &format!("-artifact_prefix={}/", artifacts.display()),
             "-rss_limit_mb=2048",
             "-timeout=10",
             // Leaks are told at the end: looking for them after each input takes most of the time.
