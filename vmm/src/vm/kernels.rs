@@ -119,12 +119,8 @@ fn unpack(kernel: &Kernel, folder: &Path) -> Result<Option<Kernel>, KernelsError
     let cannot = |error| KernelsError::Keep(folder.into(), error);
     // Before the work: what could not be kept would have to be unpacked at each start, and a guest does
     // it faster.
-    let mut part = match Part::new(folder, &name) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(KernelsError::Busy);
-        }
-        part => part.map_err(cannot)?,
-    };
+    let part = Part::new(folder, &name).map_err(cannot)?;
+    let mut part = part.ok_or(KernelsError::Busy)?;
     let file = part.write(&packed.unpack(&bytes)?).map_err(cannot)?;
     let unpacked = kernel.unpacked(file)?;
     part.keep().map_err(cannot)?;
@@ -214,8 +210,8 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// Fails with `AlreadyExists` while somebody else is at it.
-    fn new(folder: &'a Path, name: &'a str) -> io::Result<Part<'a>> {
+    /// `None` while somebody else is at it.
+    fn new(folder: &'a Path, name: &'a str) -> io::Result<Option<Part<'a>>> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         if !is_ours(&fs::metadata(folder)?) {
             return Err(io::Error::other("others may write there"));
@@ -224,13 +220,16 @@ impl<'a> Part<'a> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
         let file = match options.open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_stale(&path) => {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !is_stale(&path) {
+                    return Ok(None);
+                }
                 fs::remove_file(&path)?;
                 options.open(&path)?
             }
             opened => opened?,
         };
-        Ok(Part { folder, name, path, file })
+        Ok(Some(Part { folder, name, path, file }))
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<File> {
