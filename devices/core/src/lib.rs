@@ -10,6 +10,7 @@ pub mod bus;
 pub mod counters;
 pub mod device;
 pub mod doorbell;
+pub mod fault;
 pub mod guest_log;
 pub mod histogram;
 pub mod interrupt;
@@ -22,6 +23,8 @@ pub mod ram_window;
 #[allow(unsafe_code)] // polls descriptors
 pub mod ready;
 pub mod registers;
+#[allow(unsafe_code)] // volatile copies and iovecs of checked ranges
+pub mod scatter;
 #[allow(unsafe_code)]
 // makes a socket that is private before it has a path, removes it in signal handlers
 pub mod socket;

@@ -18,7 +18,7 @@ use device_core::worker::EventSet;
 
 use crate::frame::{Offloads, RxFrame, TxFrame};
 use crate::rss::{Hasher, Steering};
-use crate::scatter::Scatter;
+use device_core::scatter::Scatter;
 
 /// What a backend can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use super::*;
 use crate::control::NicEvent;
 use crate::frame::{Csum, FlowHash, Gso, GsoKind, RxFrame, TxFrame};
 use crate::rss::Protocol;
-use crate::scatter::Scatter;
 use crate::stage::limiter::Way;
+use device_core::scatter::Scatter;
 
 /// A block of the file: kind, body, and of a packet its parts.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use bitflags::bitflags;
 use device_core::GuestRam;
 
 use crate::rss::Protocol;
-use crate::scatter::Scatter;
 use crate::stage::finish::Findings;
 use crate::wire::layers::L4;
+use device_core::scatter::Scatter;
 
 /// Bytes of a frame that are copied to private memory, so that they cannot change between check
 /// and use: Ethernet with tags, IPv6 with options, TCP with options.

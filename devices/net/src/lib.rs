@@ -28,8 +28,6 @@ pub mod pipeline;
 pub mod port;
 pub mod ring;
 pub mod rss;
-#[allow(unsafe_code)] // volatile copies and iovecs of checked ranges
-pub mod scatter;
 pub mod spec;
 pub mod stage {
     //! What happens to a frame between ring and backend.

@@ -4,12 +4,8 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use crate::frame::{RxFrame, TxFrame};
-use crate::scatter::Scatter;
-
-/// A ring that cannot be gone on with: the guest broke its format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct GuestFault(pub &'static str);
+use device_core::fault::GuestFault;
+use device_core::scatter::Scatter;
 
 /// A frame taken from a transmit ring and not yet completed.
 #[derive(Debug, PartialEq, Eq)]

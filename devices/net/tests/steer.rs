@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use device_core::scatter::Scatter;
 use device_core::testing::ram;
 use device_core::worker::IoThread;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -16,7 +17,6 @@ use net::backend::{NetBackend, NetQueue, QueueError, Room};
 use net::frame::{HEAD, MAX_FRAME, RxFrame};
 use net::rss::steer::{SteerError, Steerer, instructions};
 use net::rss::{Fields, Hasher, Key, Protocol, Rss, Selection, Steering, Table, sorter};
-use net::scatter::Scatter;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};

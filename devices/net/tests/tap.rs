@@ -6,12 +6,12 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use device_core::scatter::Scatter;
 use device_core::testing::ram;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use net::backend::tap::{OpenTapError, Opened, Queue, open_by_fds, open_by_name};
 use net::backend::{NetBackend, NetQueue, QueueError, Room};
 use net::frame::{Csum, FrameMeta, Gso, GsoKind, MAX_FRAME, Offloads, RxFrame, TxFrame};
-use net::scatter::Scatter;
 use vm_memory::{Bytes, GuestAddress};
 
 fn main() {

@@ -6,8 +6,8 @@
 use std::sync::atomic::{Ordering, fence};
 
 use device_core::GuestRam;
+use device_core::fault::GuestFault;
 use device_core::memory::slice;
-use net::ring::GuestFault;
 use virtio_bindings::virtio_ring::{
     VIRTIO_RING_F_INDIRECT_DESC, VRING_AVAIL_F_NO_INTERRUPT, VRING_DESC_F_INDIRECT,
     VRING_DESC_F_NEXT, VRING_DESC_F_WRITE,

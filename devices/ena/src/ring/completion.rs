@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use device_core::GuestRam;
+use device_core::fault::GuestFault;
 use device_core::memory::Span;
-use net::ring::{GuestFault, PutOff};
+use net::ring::PutOff;
 
 use super::descriptor::PHASE; // entries have it in the same place
 use super::interrupt::Vector;

@@ -1,7 +1,8 @@
 //! Tests of low-latency queues, as drivers push to them.
 
+use device_core::fault::GuestFault;
 use net::frame::{Csum, TxFrame};
-use net::ring::{GuestFault, Next, TxRing};
+use net::ring::{Next, TxRing};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::*;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use device_core::GuestRam;
+use device_core::fault::GuestFault;
 use device_core::memory::Span;
+use device_core::scatter::{Scatter, ScatterError};
 use net::frame::RxFrame;
-use net::ring::{GuestFault, PutOff, RxRing};
-use net::scatter::{Scatter, ScatterError};
+use net::ring::{PutOff, RxRing};
 use net::stage::finish::{Findings, TransportCheck};
 use net::wire::layers::{L3, L4};
 

@@ -2,7 +2,7 @@
 
 use device_core::GuestRam;
 use device_core::doorbell::Doorbell;
-use net::ring::GuestFault;
+use device_core::fault::GuestFault;
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 use vmm_sys_util::eventfd::EventFd;
 

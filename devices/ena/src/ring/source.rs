@@ -1,8 +1,8 @@
 //! Where a transmit queue's descriptors are, and how they are read: each once, below the tail.
 
 use device_core::GuestRam;
+use device_core::fault::GuestFault;
 use device_core::memory::Span;
-use net::ring::GuestFault;
 
 use super::descriptor::{LEN, TxDescriptor, read};
 use super::llq::{Entry, LlqPolicy};

@@ -10,10 +10,10 @@
 use std::sync::{Arc, Mutex};
 
 use device_core::GuestRam;
+use device_core::fault::GuestFault;
 use device_core::interrupt::{MsiSet, Route};
 use device_core::testing::{TestMsiSet, TestVector, ram};
 use net::frame::Offloads;
-use net::ring::GuestFault;
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 

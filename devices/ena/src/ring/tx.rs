@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use device_core::GuestRam;
+use device_core::fault::GuestFault;
 use device_core::kick::borrow;
 use net::frame::{MAX_FRAME, MIN_FRAME, Offloads, TxFrame};
-use net::ring::{GuestFault, Next, PutOff, TxRing, TxToken};
+use net::ring::{Next, PutOff, TxRing, TxToken};
 use net::stage::offload::{self, BadOffload, L3, L4, Request, TransportSum};
 
 use super::completion::{Completions, CqConfig};

@@ -10,8 +10,8 @@ use vmm_sys_util::eventfd::EventFd;
 use super::record::Seen;
 use crate::control::capture::CaptureSpec;
 use crate::frame::{FrameMeta, RxFrame, TxFrame};
-use crate::scatter::Scatter;
 use crate::stage::limiter::Way;
+use device_core::scatter::Scatter;
 
 /// Frames that share a time stamp at most.
 const STAMP_FRAMES: u32 = 16;

@@ -19,11 +19,12 @@ use super::progress::{Progress, patience_ends};
 use crate::backend::{QueueError, Room};
 use crate::frame::{HEAD, MAX_FRAME, RxFrame};
 use crate::pipeline::Throttle;
-use crate::ring::{GuestFault, RxRing};
-use crate::scatter::Scatter;
+use crate::ring::RxRing;
 use crate::stage::finish::{Body, CHUNK, finish};
 use crate::stage::limiter::Way;
 use crate::stage::segment::Segments;
+use device_core::fault::GuestFault;
+use device_core::scatter::Scatter;
 
 /// First and longest pause after an error of the backend that may pass.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);

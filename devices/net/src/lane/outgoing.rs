@@ -10,8 +10,9 @@ use super::progress::{Progress, patience_ends};
 use crate::backend::QueueError;
 use crate::frame::TxFrame;
 use crate::pipeline::Throttle;
-use crate::ring::{GuestFault, Next, TxRing};
+use crate::ring::{Next, TxRing};
 use crate::stage::limiter::Way;
+use device_core::fault::GuestFault;
 
 /// A lane's transmit side, whatever ring is plugged in.
 pub struct Outgoing {

@@ -14,10 +14,11 @@ use crate::frame::{Offloads, RxFrame, TxFrame};
 use crate::link::Link;
 use crate::mac::MacAddr;
 use crate::pipeline::{LaneCounters, Pipeline};
-use crate::ring::{GuestFault, RxRing, TxRing};
-use crate::scatter::Scatter;
+use crate::ring::{RxRing, TxRing};
 use crate::stage::delay::{Stopwatch, show_received, show_sent};
 use crate::stage::filter::ReceiveFilter;
+use device_core::fault::GuestFault;
+use device_core::scatter::Scatter;
 
 /// Which way frames went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,8 +12,9 @@ use super::*;
 use crate::backend::Limits;
 use crate::backend::script::{Stage, stage};
 use crate::frame::{Offloads, RxFrame, TxFrame};
-use crate::ring::{GuestFault, Next, PutOff, TxToken};
-use crate::scatter::Scatter;
+use crate::ring::{Next, PutOff, TxToken};
+use device_core::fault::GuestFault;
+use device_core::scatter::Scatter;
 
 /// A transmit ring of frames by length; keeps what became of them.
 pub struct Frames {

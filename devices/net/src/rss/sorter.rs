@@ -26,7 +26,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use super::Hasher;
 use crate::backend::{NetQueue, QueueError, Refused, Room};
 use crate::frame::{FrameMeta, HEAD, MAX_FRAME, RxFrame, TxFrame};
-use crate::scatter::Scatter;
+use device_core::scatter::Scatter;
 
 /// Frames that may wait for one lane; of the largest, 32 MiB.
 const PARCELS: usize = 512;

@@ -14,7 +14,8 @@ use std::time::Instant;
 use device_core::histogram::Histogram;
 
 use crate::control::latency::{PairLatency, Percentiles};
-use crate::ring::{GuestFault, PutOff, RxRing, TxRing};
+use crate::ring::{PutOff, RxRing, TxRing};
+use device_core::fault::GuestFault;
 
 /// One lane's distributions, in nanoseconds.
 #[derive(Debug, Default)]

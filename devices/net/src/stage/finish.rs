@@ -2,10 +2,10 @@
 //! is there, and says what was found (ENA specification 7.11).
 
 use crate::frame::{Csum, RxFrame};
-use crate::scatter::Scatter;
 use crate::wire::checksum::Sum;
 use crate::wire::layers::{L3, L4, Layers};
 use crate::wire::{be16, ipv4};
+use device_core::scatter::Scatter;
 
 /// Bytes that are copied out of guest buffers at once to be summed.
 pub const CHUNK: usize = 2048;

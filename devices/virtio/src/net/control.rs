@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use device_core::GuestRam;
+use device_core::fault::GuestFault;
 use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
 use device_core::kick::borrow;
+use device_core::scatter::{Scatter, ScatterError};
 use device_core::worker::{Again, EventSet, Interest, Source, Worker};
 use net::frame::Offloads;
 use net::mac::MacAddr;
 use net::port::NetPort;
-use net::ring::GuestFault;
 use net::rss::Rss;
-use net::scatter::{Scatter, ScatterError};
 use net::stage::filter::{MAX_TABLE, ReceiveFilter};
 use virtio_bindings::virtio_net::*;
 

@@ -6,11 +6,12 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use device_core::GuestRam;
+use device_core::fault::GuestFault;
 use device_core::kick::borrow;
+use device_core::scatter::{Scatter, ScatterError};
 use net::backend::vnet_hdr;
 use net::frame::RxFrame;
-use net::ring::{GuestFault, RxRing};
-use net::scatter::{Scatter, ScatterError};
+use net::ring::RxRing;
 
 use super::features::{MRG_RXBUF, header_len};
 use super::hash;

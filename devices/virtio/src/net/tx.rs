@@ -4,11 +4,12 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use device_core::GuestRam;
+use device_core::fault::GuestFault;
 use device_core::kick::borrow;
+use device_core::scatter::ScatterError;
 use net::backend::vnet_hdr;
 use net::frame::{Csum, FrameMeta, MAX_FRAME, MIN_FRAME, Offloads, TxFrame};
-use net::ring::{GuestFault, Next, TxRing, TxToken};
-use net::scatter::ScatterError;
+use net::ring::{Next, TxRing, TxToken};
 
 use super::features;
 use crate::device::{LiveQueue, Notice};

@@ -11,7 +11,7 @@ use super::batch::{self, Batch, piece};
 use super::ioctl::{self, is_gone};
 use crate::backend::{NetQueue, QueueError, Refused, Room, vnet_hdr};
 use crate::frame::{HEAD, RxFrame, TxFrame};
-use crate::scatter::MAX_PIECES;
+use device_core::scatter::MAX_PIECES;
 
 /// Header, head and spill besides the guest's pieces.
 const MAX_IOVECS: usize = MAX_PIECES + 3;

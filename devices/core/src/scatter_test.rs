@@ -1,7 +1,7 @@
 //! Tests of scatter lists over guest RAM.
 
 use super::*;
-use device_core::testing::{ram, ram_at};
+use crate::testing::{ram, ram_at};
 use vm_memory::Bytes;
 
 fn filled(len: usize) -> GuestRam {

@@ -1,9 +1,10 @@
-//! Scatter lists: pieces of guest RAM that make one frame, checked once and ready for readv and
+//! Scatter lists: pieces of guest RAM that make one frame or request, checked once and ready for readv and
 //! writev.
 
-use device_core::GuestRam;
-use device_core::memory::slice;
 use vm_memory::{GuestAddress, GuestMemory, Permissions, VolatileSlice};
+
+use crate::GuestRam;
+use crate::memory::slice;
 
 /// Most pieces of one list: what one readv takes (Linux, UIO_MAXIOV is 1024) less the private
 /// buffers around it.
@@ -44,7 +45,7 @@ impl Scatter {
     }
 
     /// What the pieces are of.
-    pub(crate) fn memory(&self) -> &GuestRam {
+    pub fn memory(&self) -> &GuestRam {
         &self.memory
     }
 
@@ -170,7 +171,7 @@ impl Scatter {
     }
 
     /// The pieces from byte `skip` on, for a system call while `self` is borrowed.
-    pub(crate) fn iovecs(&self, skip: usize) -> impl Iterator<Item = libc::iovec> + '_ {
+    pub fn iovecs(&self, skip: usize) -> impl Iterator<Item = libc::iovec> + '_ {
         let mut skip = skip;
         self.pieces.iter().skip(self.first).filter_map(move |piece| {
             if skip >= piece.iov_len {
