@@ -19,9 +19,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pci", &["device-core"]),
     ("legacy", &["device-core"]),
     ("net", &["device-core"]),
-    ("virtio", &["device-core", "pci", "net"]),
+    ("block", &["device-core"]),
+    ("virtio", &["device-core", "pci", "net", "block"]),
+    ("nvme", &["device-core", "pci", "block"]),
     ("ena", &["device-core", "pci", "net"]),
-    ("devices", &["device-core", "pci", "legacy", "net", "virtio", "ena"]),
+    ("devices", &["device-core", "pci", "legacy", "net", "block", "virtio", "ena", "nvme"]),
     ("vmm", &["arch", "devices", "device-core", "pci"]),
     ("tests", &[]),
 ];

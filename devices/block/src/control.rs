@@ -1,0 +1,83 @@
+//! What may be asked of any disk while its machine lives: to look in, and to steer.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::spec::{Allowed, Cache, Engine, Fault, Model};
+
+/// A disk, as the one who runs the machine sees it.
+///
+/// Any thread may call but a lane's or the slow thread. What is set here outlives the guest's resets.
+pub trait DiskControl: Send + Sync {
+    /// The disk's name, unique in the machine.
+    fn id(&self) -> &str;
+
+    /// A picture of the disk's state at one moment.
+    fn inspect(&self) -> Inspection;
+
+    /// Looks at the image's size again, and tells the guest if it has changed. Says what it is now, in bytes.
+    fn refresh(&self) -> Result<u64, ChangeError>;
+
+    /// Takes the image at `path` in the old one's place, once requests in flight have ended, and tells the
+    /// guest. Fails, with the old one in place, if it is not to be had.
+    fn replace(&self, path: &Path) -> Result<(), ChangeError>;
+
+    /// What the disk may do at most.
+    fn allowed(&self) -> Allowed;
+
+    /// Replaces all limits, from the next request on.
+    fn limit(&self, allowed: &Allowed);
+
+    /// What goes wrong on purpose.
+    fn faults(&self) -> Vec<Fault>;
+
+    /// Makes something go wrong, until it is cleared. Fails if the disk's model has no such fault.
+    fn inject(&self, fault: Fault) -> Result<(), NoSuchFault>;
+
+    /// Good behaviour again, as far as the driver still lives; what was swallowed completes.
+    fn clear_faults(&self);
+}
+
+/// A fault that a disk cannot have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a virtio disk has no fault of this kind; it needs a disk with model nvme")]
+pub struct NoSuchFault;
+
+/// Why a disk stays as it is. Says what is wrong with which file.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ChangeError(pub String);
+
+/// A disk's state at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Inspection {
+    /// The disk's name.
+    pub id: String,
+    /// What the guest sees.
+    pub model: Model,
+    /// The image.
+    pub path: PathBuf,
+    /// Bytes of it that the guest sees.
+    pub size: u64,
+    /// It is never written.
+    pub read_only: bool,
+    /// What a completed write or flush promises.
+    pub cache: Cache,
+    /// Reads and writes go past the host's page cache.
+    pub direct: bool,
+    /// How requests reach the host; never `auto`.
+    pub engine: Engine,
+    /// What the guest reads as its serial number.
+    pub serial: String,
+    /// What it may do at most.
+    pub limits: Allowed,
+    /// What goes wrong on purpose.
+    pub faults: Vec<Fault>,
+    /// A driver has its queues in work.
+    pub running: bool,
+    /// Requests in flight.
+    pub in_flight: u64,
+    /// Counters of all queues by name, since the machine was built.
+    pub counters: Vec<(String, u64)>,
+}
