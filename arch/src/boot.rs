@@ -10,6 +10,7 @@
 
 mod bzimage;
 mod cmdline;
+mod disk;
 mod elf;
 mod facts;
 mod file;
@@ -25,6 +26,7 @@ mod samples;
 mod unpack;
 
 pub use cmdline::{Cmdline, CmdlineError, DEFAULT_CMDLINE};
+pub use disk::{DiskBoot, DiskError, DiskFile, ReadAt};
 pub use facts::{Entry, EntryMode};
 pub use file::FileError;
 pub use image::{KernelError, KernelFormat};

@@ -16,6 +16,7 @@
 )]
 
 pub mod boot;
+pub mod guid;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 

@@ -158,6 +158,16 @@ impl BootPlan {
         &self.kernel
     }
 
+    /// What the kernel takes along.
+    pub fn initrd(&self) -> Option<&Initrd> {
+        self.initrd.as_ref().map(|(initrd, _)| initrd)
+    }
+
+    /// The kernel's command line.
+    pub fn cmdline(&self) -> &Cmdline {
+        &self.cmdline
+    }
+
     /// Reads kernel and initrd from their files straight into fresh, zeroed guest memory.
     ///
     /// The time this takes is the files'; all else of a start is in [`Self::write_parameters`]. Fails if
