@@ -1,4 +1,4 @@
-//! Facts and tables of a platform: layout, CPUID, MSRs, boot protocol, ACPI.
+//! Facts and tables of a platform: layout, CPUID, MSRs, boot protocol, ACPI, SMBIOS.
 //!
 //! Everything here is a pure function or a table: no ioctl, no device, no thread. The `vmm` crate asks
 //! for facts and hands them to KVM; the only thing written to is guest memory.
@@ -21,4 +21,4 @@ pub mod guid;
 mod x86_64;
 
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::{acpi, cpuid, layout, memory_map, mptable, msr, regs};
+pub use x86_64::{acpi, cpuid, layout, memory_map, mptable, msr, regs, smbios};

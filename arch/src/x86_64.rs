@@ -7,3 +7,4 @@ pub mod memory_map;
 pub mod mptable;
 pub mod msr;
 pub mod regs;
+pub mod smbios;

@@ -144,8 +144,10 @@ pub const PAGE_TABLES: GuestAddress = GuestAddress(0x1_0000);
 pub const EBDA: u64 = 0x9_FC00;
 /// ACPI tables, where a kernel without further hints searches for them too.
 pub const ACPI_TABLES: AddressRange = AddressRange::new(0xE_0000, 0xF_0000);
+/// SMBIOS: its entry point, where firmware and kernels look first, and its tables.
+pub const SMBIOS: AddressRange = AddressRange::new(0xF_0000, 0xF_8000);
 /// The MP table, in the one place of those where kernels look that has room for all CPUs.
-pub const MP_TABLE: AddressRange = AddressRange::new(0xF_0000, 0x10_0000);
+pub const MP_TABLE: AddressRange = AddressRange::new(SMBIOS.end, 0x10_0000);
 /// First byte of RAM that a kernel image or an initrd may take.
 pub const HIGH_MEMORY: u64 = MIB;
 
