@@ -17,6 +17,7 @@
 
 pub mod boot;
 pub mod guid;
+pub mod seed;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
