@@ -134,6 +134,16 @@ const ROWS: &[Row] = &[
         &["--kernel", "{good}", "--mem", "99999999T"],
         &["--mem", "99999999T", "large"],
     ),
+    row(
+        "an_identity_with_an_unknown_key",
+        &["--kernel", "{good}", "--mem", "64M", "--smbios", "maker=x"],
+        &["--smbios", "'maker' is not known", "vendor"],
+    ),
+    row(
+        "an_identity_that_cannot_be_printed",
+        &["--kernel", "{good}", "--mem", "64M", "--smbios", "serial=é"],
+        &["--smbios", "serial: write 1 to 64 printable ASCII characters"],
+    ),
     row("no_cpus", &["--kernel", "{good}", "--mem", "64M", "--cpus", "0"], &["--cpus", "0"]),
     row(
         "too_many_cpus",

@@ -22,6 +22,7 @@ use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
 use crate::vm::config::Config;
+use crate::vm::identity::IdentitySpec;
 use crate::vm::kernels::KernelCache;
 use crate::vm::spec::{BootSpec, MachineSpec, SettingError};
 use crate::words;
@@ -78,6 +79,12 @@ pub struct Args {
     #[arg(long)]
     huge_pages: bool,
 
+    /// What SMBIOS says that the machine is:
+    /// [vendor=TEXT][,product=TEXT][,version=TEXT][,serial=TEXT][,uuid=UUID][,asset-tag=TEXT];
+    /// a comma of TEXT is written twice
+    #[arg(long, value_name = "SPEC")]
+    smbios: Option<IdentitySpec>,
+
     /// Number of vCPUs, 1 to 64
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     cpus: u8,
@@ -118,7 +125,7 @@ pub struct Args {
 
     /// Take the machine from this JSON file, in Firecracker's layout, and start it
     #[arg(long, value_name = "FILE",
-        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "net", "huge_pages", "kernel_cache"])]
+        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "net", "huge_pages", "kernel_cache", "smbios"])]
     config_file: Option<PathBuf>,
 
     /// Name of the machine: letters, digits and '-'
@@ -237,12 +244,13 @@ impl Args {
             cpus: self.cpus,
             memory: self.mem.unwrap_or(MachineSpec::default().memory),
             pages: if self.huge_pages { Pages::Huge } else { Pages::Small },
+            identity: self.smbios.unwrap_or_default().0,
         }));
         actions.extend(self.net.into_iter().map(|nic| Action::SetNic(Box::new(nic))));
         if let Some(kernel) = self.kernel {
             let kernel_cache = self.kernel_cache.as_deref().map(KernelCache::from);
             let boot = BootSpec {
-                kernel,
+                kernel: kernel.into(),
                 initrd: self.initrd,
                 cmdline: self.cmdline,
                 kernel_cache: kernel_cache.unwrap_or_default(),

@@ -22,7 +22,7 @@ fn the_shortest_command_line_has_the_documented_defaults() {
         panic!("{actions:?}");
     };
     let memory = Size(512 << 20);
-    assert_eq!(*machine, MachineSpec { cpus: 1, memory, pages: Pages::Small });
+    assert_eq!(*machine, MachineSpec { memory, ..MachineSpec::default() });
     assert_eq!(boot.cmdline, "console=ttyS0 reboot=k panic=-1");
 }
 
@@ -66,6 +66,7 @@ fn what_is_wrong_is_named() {
             "--net: card \"x\": id: \"x\" is given twice",
         ),
         ("--kernel k --mem 1G --serial paper", "--serial"),
+        ("--kernel k --mem 1G --smbios maker=x", "'maker' is not known"),
         ("--kernel k --mem 1G --log-level loud", "--log-level"),
         ("--kernel k --mem 1G --grace soon", "--grace"),
         ("--kernel k --mem 1G extra", "extra"),

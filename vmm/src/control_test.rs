@@ -5,7 +5,8 @@ use std::fs;
 use super::*;
 use crate::memory::Size;
 use crate::vm::kernels::KernelCache;
-use crate::vm::spec::{BootSpec, MachineSpec};
+use crate::vm::samples::disks;
+use crate::vm::spec::{BootFrom, BootSpec, MachineSpec};
 
 fn controller() -> Controller {
     let events = Arc::new(Events::default());
@@ -34,7 +35,12 @@ fn endless_kernel(folder: &std::path::Path) -> BootSpec {
     elf[0x800..0x802].copy_from_slice(&[0xeb, 0xfe]);
     let kernel = folder.join("vmlinux");
     fs::write(&kernel, elf).unwrap();
-    BootSpec { kernel, initrd: None, cmdline: String::new(), kernel_cache: KernelCache::Off }
+    BootSpec {
+        kernel: kernel.into(),
+        initrd: None,
+        cmdline: String::new(),
+        kernel_cache: KernelCache::Off,
+    }
 }
 
 /// Every action but those that end the machine, and those that set something.
@@ -47,7 +53,7 @@ fn setting_actions() -> [Action; 5] {
     [
         Action::SetMachine(MachineSpec::default()),
         Action::SetBoot(BootSpec {
-            kernel: "/nowhere".into(),
+            kernel: BootFrom::Kernel("/nowhere".into()),
             initrd: None,
             cmdline: String::new(),
             kernel_cache: KernelCache::Off,
@@ -111,6 +117,33 @@ fn a_machine_is_started_paused_and_resumed_and_refuses_what_is_too_late() {
     let end = controller.ends.take().unwrap();
     controller.finish(&end);
     assert_eq!(end.exit_code(), 0);
+}
+
+#[test]
+fn a_machine_boots_what_is_on_a_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let boot = endless_kernel(folder.path());
+    let BootFrom::Kernel(kernel) = &boot.kernel else { unreachable!() };
+    let kernel = fs::read(kernel).unwrap();
+    let files = [
+        ("/boot/grub/grub.cfg", disks::Content::File(b"menuentry a { linux /boot/vmlinux ro }")),
+        ("/boot/vmlinux", disks::Content::File(&kernel)),
+    ];
+    let disk = folder.path().join("disk.raw");
+    let volume = disks::ext4(&files, disks::Mapping::Extents);
+    fs::write(&disk, disks::gpt(&[(disks::LINUX, 1, &volume)])).unwrap();
+    let mut controller = controller();
+    for action in [
+        Action::SetSerial(devices::legacy::ConsoleSpec::None),
+        Action::SetBoot(BootSpec { kernel: BootFrom::Disk(disk), ..boot }),
+        Action::Start,
+    ] {
+        controller.act(action).unwrap();
+    }
+    assert_eq!(controller.state(), State::Running);
+    controller.act(Action::Kill).unwrap();
+    let end = controller.ends.take().unwrap();
+    controller.finish(&end);
 }
 
 #[test]

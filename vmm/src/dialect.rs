@@ -8,6 +8,7 @@ pub mod flow;
 pub mod machine;
 pub mod network;
 mod objects;
+pub mod smbios;
 pub mod watch;
 
 use serde::de::DeserializeOwned;

@@ -112,6 +112,38 @@ fn memory_that_is_no_whole_number_of_mib_is_told_exactly() {
 }
 
 #[test]
+fn a_machine_says_who_it_is_and_shows_it() {
+    let machine = |smbios: &str| -> Result<MachineSpec, BodyError> {
+        let text = format!(r#"{{"vcpu_count":1,"mem_size_mib":64,"smbios":{smbios}}}"#);
+        read::<MachineConfig>(text.as_bytes())?.try_into()
+    };
+    let shown = |machine: &MachineSpec| {
+        serde_json::to_value(MachineConfig::from(machine)).unwrap()["smbios"].clone()
+    };
+    let uuid = "ec2e1916-9099-7c05-8a4b-00a0c93ec93b";
+    let said = format!(
+        r#"{{"vendor":"Acme","product":"Box","version":"1","serial":"7","uuid":"{uuid}","asset_tag":"x"}}"#
+    );
+    let named = machine(&said).unwrap();
+    assert_eq!(shown(&named), serde_json::from_str::<serde_json::Value>(&said).unwrap());
+    let nobody = machine("{}").unwrap();
+    assert_eq!(nobody.identity, MachineSpec::default().identity);
+    assert_eq!(shown(&nobody), serde_json::Value::Null);
+
+    let patch = read::<MachinePatchBody>(br#"{"smbios":{"serial":"8"}}"#).unwrap();
+    let after = MachinePatch::try_from(patch).unwrap().apply(&named);
+    assert_eq!(shown(&after), serde_json::json!({ "serial": "8" }));
+    for (smbios, said) in [
+        (r#"{"serial":""}"#, "smbios.serial: write 1 to 64 printable ASCII characters"),
+        (r#"{"uuid":"1"}"#, "smbios.uuid: write 32 hexadecimal digits in groups"),
+        (r#"{"maker":"x"}"#, "smbios.maker: unknown field `maker`"),
+    ] {
+        let error = machine(smbios).unwrap_err().to_string();
+        assert!(error.starts_with(said), "{smbios}: {error}");
+    }
+}
+
+#[test]
 fn a_mistake_is_told_with_its_field_and_value() {
     for (text, said) in [
         (r#"{"vcpu_count":"two","mem_size_mib":1}"#, r#"vcpu_count: invalid type: string "two""#),

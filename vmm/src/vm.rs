@@ -2,12 +2,17 @@
 
 pub mod attach;
 pub mod board;
+mod boot;
 pub mod boot_timer;
 pub mod build;
 pub mod config;
+pub mod identity;
 pub mod kernels;
 pub mod nic;
+mod pairs;
 pub mod patch;
+#[cfg(test)]
+pub mod samples;
 pub mod spec;
 pub mod state;
 

@@ -11,6 +11,8 @@ pub enum Setting {
     Kernel,
     Initrd,
     Cmdline,
+    /// The disk that the machine boots from, as long as no kernel is given.
+    BootDisk,
     Cpus,
     Memory,
     HugePages,
@@ -37,6 +39,7 @@ impl Setting {
             Setting::Kernel => words("--kernel", "boot-source", "kernel_image_path"),
             Setting::Initrd => words("--initrd", "boot-source", "initrd_path"),
             Setting::Cmdline => words("--cmdline", "boot-source", "boot_args"),
+            Setting::BootDisk => words("--disk", "drives", "path_on_host"),
             Setting::Cpus => words("--cpus", "machine-config", "vcpu_count"),
             Setting::Memory => words("--mem", "machine-config", "mem_size_mib"),
             Setting::HugePages => words("--huge-pages", "machine-config", "huge_pages"),

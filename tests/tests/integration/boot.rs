@@ -31,6 +31,7 @@ pub fn scenarios() -> Vec<Scenario> {
             }
         }
     }
+    all.extend(Scenario::for_each_kernel("boot::guests_read_who_the_machine_is", identity));
     // The newest in every round.
     for &release in
         Release::GUESTS.iter().filter(|release| long() || **release == Release::Guest6_12)
@@ -39,6 +40,28 @@ pub fn scenarios() -> Vec<Scenario> {
         all.push(Scenario::new(name, move || placed(release)));
     }
     all
+}
+
+/// What it is told of itself is what the guest's programs read.
+fn identity(release: Release) -> Result<()> {
+    const UUID: &str = "ec2e1916-9099-7c05-8a4b-00a0c93ec93b";
+    let said = format!("vendor=Acme Ltd,product=Box,serial=ds=x;h=y,uuid={UUID},asset-tag=i-0123");
+    let machine = machine(release)?.argument("--smbios").argument(said);
+    let (mut running, mut shell) = machine.boot(None)?;
+    for (file, wanted) in [
+        ("sys_vendor", "Acme Ltd"),
+        ("bios_vendor", "Acme Ltd"),
+        ("product_name", "Box"),
+        ("product_serial", "ds=x;h=y"),
+        ("product_uuid", UUID),
+        ("board_asset_tag", "i-0123"),
+        ("chassis_asset_tag", "i-0123"),
+        ("chassis_type", "1"),
+    ] {
+        let seen = shell.sh(&format!("cat /sys/class/dmi/id/{file}"))?;
+        ensure!(seen == wanted, "{file} is {seen:?}, not {wanted:?}");
+    }
+    finish(&mut running, &mut shell)
 }
 
 /// At random, if nobody says otherwise; and where it was linked for.

@@ -608,7 +608,7 @@ pub struct FullConfig {
 impl From<&Config> for FullConfig {
     fn from(config: &Config) -> FullConfig {
         FullConfig {
-            boot_source: config.boot.as_ref().map(Into::into),
+            boot_source: config.boot.as_ref().and_then(BootSource::of),
             machine_config: (&config.machine).into(),
             network_interfaces: config.nics.iter().map(Into::into).collect(),
             serial: json!({ "console": config.serial.to_string() }),

@@ -5,10 +5,11 @@ use std::ffi::OsStr;
 use arch::boot::DEFAULT_CMDLINE;
 use serde::{Deserialize, Serialize};
 
+use super::smbios::Smbios;
 use super::{BodyError, bad};
 use crate::memory::{Pages, Size};
 use crate::vm::patch::MachinePatch;
-use crate::vm::spec::{BootSpec, MachineSpec};
+use crate::vm::spec::{BootFrom, BootSpec, MachineSpec};
 
 /// What the machine boots.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -33,7 +34,7 @@ impl From<BootSource> for BootSpec {
     fn from(body: BootSource) -> BootSpec {
         let kernel_cache = body.kernel_cache.as_ref().map(|text| OsStr::new(text).into());
         BootSpec {
-            kernel: body.kernel_image_path.into(),
+            kernel: BootFrom::Kernel(body.kernel_image_path.into()),
             initrd: body.initrd_path.map(Into::into),
             cmdline: body.boot_args.unwrap_or_else(|| DEFAULT_CMDLINE.to_string()),
             kernel_cache: kernel_cache.unwrap_or_default(),
@@ -41,14 +42,16 @@ impl From<BootSource> for BootSpec {
     }
 }
 
-impl From<&BootSpec> for BootSource {
-    fn from(boot: &BootSpec) -> BootSource {
-        BootSource {
-            kernel_image_path: boot.kernel.display().to_string(),
+impl BootSource {
+    /// What a user would say; nothing of a machine that boots what is on its disk.
+    pub fn of(boot: &BootSpec) -> Option<BootSource> {
+        let BootFrom::Kernel(kernel) = &boot.kernel else { return None };
+        Some(BootSource {
+            kernel_image_path: kernel.display().to_string(),
             initrd_path: boot.initrd.as_ref().map(|path| path.display().to_string()),
             boot_args: Some(boot.cmdline.clone()),
             kernel_cache: boot.kernel_cache.said(),
-        }
+        })
     }
 }
 
@@ -99,6 +102,9 @@ pub struct MachineConfig {
     /// `None`: the guest sees the host's CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_template: Option<String>,
+    /// What SMBIOS says that the machine is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smbios: Option<Smbios>,
 }
 
 /// What to change of CPUs and memory; what is not given stays.
@@ -129,6 +135,9 @@ pub struct MachinePatchBody {
     /// `None`: the guest sees the host's CPU.
     #[serde(default)]
     pub cpu_template: Option<String>,
+    /// What SMBIOS says that the machine is, all of it.
+    #[serde(default)]
+    pub smbios: Option<Smbios>,
 }
 
 impl TryFrom<MachineConfig> for MachineSpec {
@@ -137,7 +146,12 @@ impl TryFrom<MachineConfig> for MachineSpec {
     fn try_from(body: MachineConfig) -> Result<MachineSpec, BodyError> {
         check_absent(body.smt, body.track_dirty_pages, body.cpu_template.as_deref())?;
         let memory = size(body.mem_size_mib, body.mem_size_kib)?;
-        Ok(MachineSpec { cpus: body.vcpu_count, memory, pages: body.huge_pages.into() })
+        Ok(MachineSpec {
+            cpus: body.vcpu_count,
+            memory,
+            pages: body.huge_pages.into(),
+            identity: body.smbios.unwrap_or_default().try_into()?,
+        })
     }
 }
 
@@ -158,9 +172,13 @@ impl TryFrom<MachinePatchBody> for MachinePatch {
                 return Err(bad("mem_size_kib", "mem_size_mib is missing beside it"));
             }
         };
-        let patch =
-            MachinePatch { cpus: body.vcpu_count, memory, pages: body.huge_pages.map(Into::into) };
         let flags = smt.is_some() || track_dirty_pages.is_some() || cpu_template.is_some();
+        let patch = MachinePatch {
+            cpus: body.vcpu_count,
+            memory,
+            pages: body.huge_pages.map(Into::into),
+            identity: body.smbios.map(TryInto::try_into).transpose()?,
+        };
         if patch == MachinePatch::default() && !flags {
             return Err(BodyError::Nothing);
         }
@@ -182,6 +200,7 @@ impl From<&MachineSpec> for MachineConfig {
             smt: false,
             track_dirty_pages: false,
             cpu_template: None,
+            smbios: Smbios::of(&machine.identity),
         }
     }
 }

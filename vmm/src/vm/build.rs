@@ -2,10 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use arch::boot::{BootPlan, Cmdline, CmdlineError, Initrd, InitrdError, Kernel, KernelError};
-use arch::boot::{LoadError, PlanError};
+use arch::boot::LoadError;
 use arch::layout::AddressRange;
 use device_core::GuestRam;
 use device_core::bus::Bus;
@@ -17,9 +15,10 @@ use kvm_ioctls::{Cap, Kvm};
 
 use super::attach::AttachError;
 use super::board::{Board, BoardError};
+pub use super::boot::BootError;
+use super::boot::{Planned, plan};
 use super::boot_timer::{self, BootTimer};
-use super::kernels;
-use super::spec::{BootSpec, MachineSpec, VmSpec};
+use super::spec::{MachineSpec, VmSpec};
 use super::state::{Event, State};
 use super::{Registry, Vm};
 use crate::end::Ends;
@@ -107,62 +106,6 @@ impl BuildError {
     }
 }
 
-/// What is wrong with the files and texts that a machine boots from.
-#[derive(Debug, thiserror::Error)]
-pub enum BootError {
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    #[error(transparent)]
-    Initrd(#[from] InitrdError),
-    #[error(transparent)]
-    Cmdline(#[from] CmdlineError),
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-}
-
-impl BootError {
-    /// What it is about.
-    pub fn setting(&self) -> Setting {
-        match self {
-            BootError::Kernel(_) | BootError::Plan(PlanError::KernelTooLarge { .. }) => {
-                Setting::Kernel
-            }
-            BootError::Initrd(_) | BootError::Plan(PlanError::InitrdTooLarge { .. }) => {
-                Setting::Initrd
-            }
-            BootError::Cmdline(_) | BootError::Plan(PlanError::CmdlineTooLong { .. }) => {
-                Setting::Cmdline
-            }
-        }
-    }
-}
-
-/// What a machine boots, and the CPU time that went into opening and unpacking it.
-struct Planned {
-    boot: BootPlan,
-    reading: Duration,
-}
-
-/// Opens, unpacks and checks all that the machine boots from; no VM exists yet.
-fn plan(boot: &BootSpec, memory: memory::Size) -> Result<Planned, BootError> {
-    let before = cpu_time();
-    let kernel = kernels::unpacked(Kernel::open(&boot.kernel)?, &boot.kernel_cache);
-    let initrd = boot.initrd.as_deref().map(Initrd::open).transpose()?;
-    let cmdline = Cmdline::new(&boot.cmdline)?;
-    let plan = BootPlan::new(kernel, initrd, cmdline, memory.0)?.randomized(random());
-    Ok(Planned { boot: plan, reading: cpu_time().saturating_sub(before) })
-}
-
-/// Two numbers that nobody can foresee. A host that has none leaves kernels where they were linked for.
-fn random() -> [u64; 2] {
-    let mut numbers = [[0; 8]; 2];
-    let flags = rustix::rand::GetRandomFlags::empty();
-    match rustix::rand::getrandom(numbers.as_flattened_mut(), flags) {
-        Ok(16) => numbers.map(u64::from_ne_bytes),
-        _ => [0; 2],
-    }
-}
-
 /// What the host's processor has room for.
 struct Room {
     host_cpuid: CpuId,
@@ -236,6 +179,8 @@ impl Vm {
         let facts = arch::acpi::BoardFacts { cpus, pci_mmio64, ..Board::FACTS };
         let rsdp = arch::acpi::write_tables(&*ram, &facts)?;
         arch::mptable::write(&*ram, cpus)?;
+        let facts = arch::smbios::MachineFacts { cpus, ram_bytes: spec.machine.memory.0 };
+        arch::smbios::write(&*ram, &spec.machine.identity, &facts)?;
         let entry = plan.write_parameters(&*ram, rsdp)?;
         arch::regs::write_tables(&*ram, entry.mode)?;
 

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use arch::boot::{Cmdline, Initrd, Kernel};
 use devices::DeviceSpec;
 use devices::legacy::ConsoleSpec;
 use devices::net::spec::{BackendSpec, NicSpec};
 
+use super::boot;
 use super::build::BootError;
 use super::spec::{BootSpec, MachineSpec, SettingError, VmSpec};
 
@@ -52,9 +52,7 @@ impl Config {
     /// Opens the files, to see whether a machine could boot from them, and closes them again. Fails,
     /// with nothing changed, if it could not.
     pub fn set_boot(&mut self, boot: BootSpec) -> Result<(), BootError> {
-        Kernel::open(&boot.kernel)?;
-        boot.initrd.as_deref().map(Initrd::open).transpose()?;
-        Cmdline::new(&boot.cmdline)?;
+        boot::check(&boot)?;
         self.boot = Some(boot);
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::memory::{Pages, Size};
 use crate::vm::kernels::KernelCache;
+use crate::vm::spec::BootFrom;
 
 fn nic(text: &str) -> NicSpec {
     text.parse().unwrap()
@@ -56,7 +57,7 @@ fn a_refused_setting_changes_nothing() {
     assert_eq!(config.nics[0].backend, BackendSpec::Tap("a".into()));
 
     let missing = BootSpec {
-        kernel: "/nowhere/vmlinux".into(),
+        kernel: BootFrom::Kernel("/nowhere/vmlinux".into()),
         initrd: None,
         cmdline: String::new(),
         kernel_cache: KernelCache::Off,

@@ -1,5 +1,6 @@
 //! What a user changes of what there is; what is not given stays.
 
+use arch::smbios::Identity;
 use devices::net::stage::limiter::Allowed;
 
 use super::spec::MachineSpec;
@@ -11,6 +12,7 @@ pub struct MachinePatch {
     pub cpus: Option<u8>,
     pub memory: Option<Size>,
     pub pages: Option<Pages>,
+    pub identity: Option<Identity>,
 }
 
 impl MachinePatch {
@@ -19,6 +21,7 @@ impl MachinePatch {
             cpus: self.cpus.unwrap_or(machine.cpus),
             memory: self.memory.unwrap_or(machine.memory),
             pages: self.pages.unwrap_or(machine.pages),
+            identity: self.identity.clone().unwrap_or_else(|| machine.identity.clone()),
         }
     }
 }

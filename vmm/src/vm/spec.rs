@@ -4,6 +4,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use arch::layout::MAX_CPUS;
+use arch::smbios::Identity;
 use devices::DeviceSpec;
 use devices::legacy::ConsoleSpec;
 use devices::net::mac::MacAddr;
@@ -22,12 +23,19 @@ pub struct MachineSpec {
     pub memory: Size,
     /// What the host backs the memory with.
     pub pages: Pages,
+    /// What it says that it is.
+    pub identity: Identity,
 }
 
 /// One CPU and 128 MiB: what a machine has if nobody says otherwise.
 impl Default for MachineSpec {
     fn default() -> MachineSpec {
-        MachineSpec { cpus: 1, memory: Size(128 << 20), pages: Pages::Small }
+        MachineSpec {
+            cpus: 1,
+            memory: Size(128 << 20),
+            pages: Pages::Small,
+            identity: Identity::default(),
+        }
     }
 }
 
@@ -62,14 +70,30 @@ const MOST_MEMORY: Size = Size(8 << 40);
 const PAGE: u64 = 4 << 10;
 const HUGE_PAGE: u64 = 2 << 20;
 
+/// Where the kernel comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BootFrom {
+    /// A bzImage or an ELF vmlinux.
+    Kernel(PathBuf),
+    /// A raw image or a block device: what its own boot loader would boot.
+    #[cfg_attr(not(test), expect(dead_code, reason = "there are no disks yet"))]
+    Disk(PathBuf),
+}
+
+impl From<PathBuf> for BootFrom {
+    fn from(kernel: PathBuf) -> BootFrom {
+        BootFrom::Kernel(kernel)
+    }
+}
+
 /// What the machine boots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootSpec {
-    /// A bzImage or an ELF vmlinux.
-    pub kernel: PathBuf,
-    /// Any file, to be put into the guest's memory.
+    /// Where the kernel comes from.
+    pub kernel: BootFrom,
+    /// Any file, to be put into the guest's memory; in place of a disk's own.
     pub initrd: Option<PathBuf>,
-    /// The kernel's command line.
+    /// The kernel's command line; of a disk what goes behind its own.
     pub cmdline: String,
     /// Who unpacks a bzImage, and where it is kept then.
     pub kernel_cache: KernelCache,
