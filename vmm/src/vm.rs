@@ -13,6 +13,8 @@ mod pairs;
 pub mod patch;
 #[cfg(test)]
 pub mod samples;
+#[cfg_attr(not(test), expect(dead_code, reason = "there are no disks yet"))]
+pub mod seed;
 pub mod spec;
 pub mod state;
 
