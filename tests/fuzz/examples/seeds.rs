@@ -7,6 +7,7 @@ use std::path::Path;
 
 mod seeds {
     pub mod api;
+    pub mod disks;
     pub mod ena;
     pub mod kernels;
     pub mod net;
@@ -22,6 +23,7 @@ fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let targets = [
         ("api_requests", seeds::api::all()),
+        ("boot_disk", seeds::disks::all()),
         ("ena_card", seeds::ena::card()),
         ("ena_commands", seeds::ena::commands()),
         ("ena_registers", seeds::ena::registers()),

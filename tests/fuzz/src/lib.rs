@@ -4,6 +4,7 @@
 //! An input is a list of steps in bytes ([`input`]). Each machine also offers its steps one by one, so
 //! that seeds are made by driving it as a driver would (`examples/seeds.rs`).
 
+pub mod disks;
 pub mod driver;
 pub mod input;
 pub mod legacy_ports;
