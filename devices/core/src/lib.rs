@@ -19,6 +19,7 @@ pub mod irq_gate;
 pub mod kick;
 pub mod memory;
 pub mod output;
+pub mod per_second;
 pub mod ram_window;
 #[allow(unsafe_code)] // polls descriptors
 pub mod ready;
