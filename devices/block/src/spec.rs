@@ -257,6 +257,12 @@ impl DiskSpec {
         }
     }
 
+    /// What the guest can read as the serial number: as given, or the id as far as it fits.
+    pub fn serial_or_id(&self) -> String {
+        let given = self.serial.clone();
+        given.unwrap_or_else(|| self.id.chars().take(MAX_SERIAL).collect())
+    }
+
     /// Checks every field by itself and against the others. Fails with what is found wrong first.
     pub fn validate(&self) -> Result<(), SpecError> {
         let id_char = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
