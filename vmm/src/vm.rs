@@ -6,11 +6,13 @@ mod boot;
 pub mod boot_timer;
 pub mod build;
 pub mod config;
+pub mod disk;
 pub mod identity;
 pub mod kernels;
 pub mod nic;
 mod pairs;
 pub mod patch;
+pub mod root;
 #[cfg(test)]
 pub mod samples;
 #[cfg_attr(not(test), expect(dead_code, reason = "there are no disks yet"))]
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use device_core::GuestRam;
 use device_core::worker::Threads;
+use devices::block::control::DiskControl;
 use devices::legacy::KeyboardNotReady;
 use kvm_ioctls::VmFd;
 
@@ -124,11 +127,20 @@ impl Vm {
             let counts = queues.into_iter().map(|queue| queue.0.into_iter().collect()).collect();
             figures.network.insert(nic.control.id().to_string(), counts);
         }
+        for disk in self.registry.disks() {
+            let counters = disk.inspect().counters.into_iter().collect();
+            figures.block.insert(disk.id().to_string(), counters);
+        }
     }
 
     /// Network cards that let themselves be looked into, in order of their attachment.
     pub fn nics(&self) -> &[Nic] {
         self.registry.nics()
+    }
+
+    /// Disks, in order of their attachment.
+    pub fn disks(&self) -> &[Arc<dyn DiskControl>] {
+        self.registry.disks()
     }
 
     /// Gives the console's terminal back until [`Vm::take_terminal`], as the process is about to stop.
