@@ -8,6 +8,7 @@ use std::path::Path;
 mod seeds {
     pub mod api;
     pub mod disks;
+    pub mod block;
     pub mod ena;
     pub mod kernels;
     pub mod net;
@@ -32,6 +33,7 @@ fn main() -> std::io::Result<()> {
         ("legacy_ports", seeds::ports::all()),
         ("pci_mmio", seeds::pci::all()),
         ("specs", seeds::specs::all()),
+        ("virtio_block", seeds::block::all()),
         ("virtio_net_queues", seeds::net::all()),
     ];
     for (target, seeds) in targets {
