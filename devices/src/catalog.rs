@@ -1,11 +1,17 @@
 //! Every kind of device that can be asked for: the only place that knows them all.
 
+use std::io;
 use std::sync::Arc;
 
+use device_core::bus::BusDevice;
 use device_core::device::{Device, Kit};
 use net::control::NicControl;
 use net::spec::{Model, NicSpec};
 use pci::device::PciDevice;
+use virtio::device::VirtioDevice;
+use virtio::transport::common::Transport;
+use virtio::transport::mmio::VirtioMmio;
+use virtio::transport::pci::VirtioCard;
 
 /// What can be asked for.
 #[derive(Clone, Debug)]
@@ -18,6 +24,8 @@ pub enum DeviceSpec {
 pub enum Place {
     /// A function of the PCI bus.
     Pci(Arc<dyn PciDevice>),
+    /// The slot that it was built for.
+    Mmio(Arc<dyn BusDevice>),
 }
 
 /// A device, made and not yet in its place.
@@ -52,6 +60,13 @@ impl DeviceSpec {
         }
     }
 
+    /// What the user said that only a PCI card can be; `None` if the device can also sit in a slot.
+    pub fn needs_pci(&self) -> Option<&'static str> {
+        match self {
+            DeviceSpec::Nic(spec) => (spec.model == Model::Ena).then_some("model=ena"),
+        }
+    }
+
     /// Makes the device with what `kit` offers. Fails if the host lacks what it asks for, such as the
     /// TAP or interrupts.
     pub fn build(&self, kit: &Kit<'_>) -> Result<Built, BuildError> {
@@ -61,12 +76,31 @@ impl DeviceSpec {
                 Ok(Built { device: card.clone(), place: Place::Pci(card.clone()), nic: Some(card) })
             }
             DeviceSpec::Nic(spec) => {
-                let device = virtio::net::Net::build(spec, kit)?;
-                let card = virtio::transport::pci::VirtioCard::new(device.clone(), kit)
-                    .map_err(BuildError::Card)?;
-                let nic = Arc::new(virtio::net::Nic::new(device, card.clone()));
-                Ok(Built { device: card.clone(), place: Place::Pci(card), nic: Some(nic) })
+                let net = virtio::net::Net::build(spec, kit)?;
+                let (device, place, transport) =
+                    virtio(net.clone(), kit).map_err(BuildError::Card)?;
+                let nic = Arc::new(virtio::net::Nic::new(net, transport));
+                Ok(Built { device, place, nic: Some(nic) })
             }
+        }
+    }
+}
+
+/// Puts a virtio device on the bus that the machine has.
+fn virtio(
+    device: Arc<dyn VirtioDevice>,
+    kit: &Kit<'_>,
+) -> io::Result<(Arc<dyn Device>, Place, Arc<Transport>)> {
+    match kit.slot {
+        None => {
+            let card = VirtioCard::new(device, kit)?;
+            let transport = card.transport().clone();
+            Ok((card.clone(), Place::Pci(card), transport))
+        }
+        Some(slot) => {
+            let card = VirtioMmio::new(device, kit, slot)?;
+            let transport = card.transport().clone();
+            Ok((card.clone(), Place::Mmio(card), transport))
         }
     }
 }

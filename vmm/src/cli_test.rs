@@ -22,7 +22,7 @@ fn the_shortest_command_line_has_the_documented_defaults() {
         panic!("{actions:?}");
     };
     let memory = Size(512 << 20);
-    assert_eq!(*machine, MachineSpec { cpus: 1, memory, pages: Pages::Small });
+    assert_eq!(*machine, MachineSpec { cpus: 1, memory, pages: Pages::Small, bus: None });
     assert_eq!(boot.cmdline, "console=ttyS0 reboot=k panic=-1");
 }
 
@@ -34,6 +34,20 @@ fn with_an_api_the_machine_waits_until_it_is_told_what_to_boot() {
     assert_eq!(args.log().level, Some(LevelFilter::WARN));
     let actions = args.into_plan().unwrap().options;
     assert!(matches!(&actions[..], [Action::SetMachine(_)]), "{actions:?}");
+}
+
+#[test]
+fn a_bus_is_for_whatever_machine_comes() {
+    for args in ["--kernel k --mem 1G --bus mmio", "--api-sock s --bus mmio"] {
+        let args = parse(args).unwrap();
+        assert_eq!(args.config().bus, Some(DeviceBus::Mmio));
+        let actions = args.into_plan().unwrap().options;
+        let Some(Action::SetMachine(machine)) = actions.first() else { panic!("{actions:?}") };
+        assert_eq!(machine.bus, Some(DeviceBus::Mmio));
+    }
+    let pci = parse("--config-file f --bus pci").unwrap().config();
+    assert_eq!((pci.bus, pci.machine.bus), (Some(DeviceBus::Pci), Some(DeviceBus::Pci)));
+    assert_eq!(parse("--kernel k --mem 1G").unwrap().config().bus, None);
 }
 
 #[test]
@@ -66,6 +80,7 @@ fn what_is_wrong_is_named() {
             "--net: card \"x\": id: \"x\" is given twice",
         ),
         ("--kernel k --mem 1G --serial paper", "--serial"),
+        ("--kernel k --mem 1G --bus isa", "--bus"),
         ("--kernel k --mem 1G --log-level loud", "--log-level"),
         ("--kernel k --mem 1G --grace soon", "--grace"),
         ("--kernel k --mem 1G extra", "extra"),

@@ -8,6 +8,7 @@ pub mod config;
 pub mod kernels;
 pub mod nic;
 pub mod patch;
+pub mod slots;
 pub mod spec;
 pub mod state;
 

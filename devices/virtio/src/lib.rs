@@ -1,4 +1,4 @@
-//! Virtio over PCI: transport, split rings and the network front.
+//! Virtio over PCI and MMIO: transports, split rings and the network front.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -9,6 +9,7 @@ mod seeds {
     pub mod api;
     pub mod ena;
     pub mod kernels;
+    pub mod mmio;
     pub mod net;
     pub mod pci;
     pub mod ports;
@@ -30,6 +31,7 @@ fn main() -> std::io::Result<()> {
         ("legacy_ports", seeds::ports::all()),
         ("pci_mmio", seeds::pci::all()),
         ("specs", seeds::specs::all()),
+        ("virtio_mmio", seeds::mmio::all()),
         ("virtio_net_queues", seeds::net::all()),
     ];
     for (target, seeds) in targets {

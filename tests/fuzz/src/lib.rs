@@ -4,9 +4,11 @@
 //! An input is a list of steps in bytes ([`input`]). Each machine also offers its steps one by one, so
 //! that seeds are made by driving it as a driver would (`examples/seeds.rs`).
 
+mod checker;
 pub mod driver;
 pub mod input;
 pub mod legacy_ports;
 pub mod memory;
 pub mod pci_mmio;
+pub mod virtio_mmio;
 pub mod virtio_net;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{BodyError, bad};
 use crate::memory::{Pages, Size};
 use crate::vm::patch::MachinePatch;
-use crate::vm::spec::{BootSpec, MachineSpec};
+use crate::vm::spec::{BootSpec, DeviceBus, MachineSpec};
 
 /// What the machine boots.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -73,7 +73,36 @@ impl From<HugePages> for Pages {
     }
 }
 
-/// CPUs and memory.
+/// What devices are attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum BusName {
+    /// Every device is a PCI card.
+    Pci,
+    /// There is no PCI: virtio devices have their registers at fixed addresses.
+    Mmio,
+}
+
+impl From<BusName> for DeviceBus {
+    fn from(bus: BusName) -> DeviceBus {
+        match bus {
+            BusName::Pci => DeviceBus::Pci,
+            BusName::Mmio => DeviceBus::Mmio,
+        }
+    }
+}
+
+impl From<DeviceBus> for BusName {
+    fn from(bus: DeviceBus) -> BusName {
+        match bus {
+            DeviceBus::Pci => BusName::Pci,
+            DeviceBus::Mmio => BusName::Mmio,
+        }
+    }
+}
+
+/// CPUs, memory and bus.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -90,6 +119,10 @@ pub struct MachineConfig {
     pub mem_size_kib: Option<u64>,
     #[serde(default)]
     pub huge_pages: HugePages,
+    /// What devices are attached to. If not given: what `--bus` says, else `pci`, unless `boot_args` has
+    /// `pci=off`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bus: Option<BusName>,
     /// Simultaneous multithreading: false, there is one thread per core.
     #[serde(default)]
     pub smt: bool,
@@ -120,6 +153,9 @@ pub struct MachinePatchBody {
     pub mem_size_kib: Option<u64>,
     #[serde(default)]
     pub huge_pages: Option<HugePages>,
+    /// What devices are attached to.
+    #[serde(default)]
+    pub bus: Option<BusName>,
     /// Simultaneous multithreading: false, there is one thread per core.
     #[serde(default)]
     pub smt: Option<bool>,
@@ -137,7 +173,12 @@ impl TryFrom<MachineConfig> for MachineSpec {
     fn try_from(body: MachineConfig) -> Result<MachineSpec, BodyError> {
         check_absent(body.smt, body.track_dirty_pages, body.cpu_template.as_deref())?;
         let memory = size(body.mem_size_mib, body.mem_size_kib)?;
-        Ok(MachineSpec { cpus: body.vcpu_count, memory, pages: body.huge_pages.into() })
+        Ok(MachineSpec {
+            cpus: body.vcpu_count,
+            memory,
+            pages: body.huge_pages.into(),
+            bus: body.bus.map(Into::into),
+        })
     }
 }
 
@@ -158,8 +199,12 @@ impl TryFrom<MachinePatchBody> for MachinePatch {
                 return Err(bad("mem_size_kib", "mem_size_mib is missing beside it"));
             }
         };
-        let patch =
-            MachinePatch { cpus: body.vcpu_count, memory, pages: body.huge_pages.map(Into::into) };
+        let patch = MachinePatch {
+            cpus: body.vcpu_count,
+            memory,
+            pages: body.huge_pages.map(Into::into),
+            bus: body.bus.map(Into::into),
+        };
         let flags = smt.is_some() || track_dirty_pages.is_some() || cpu_template.is_some();
         if patch == MachinePatch::default() && !flags {
             return Err(BodyError::Nothing);
@@ -179,6 +224,7 @@ impl From<&MachineSpec> for MachineConfig {
                 Pages::Small => HugePages::None,
                 Pages::Huge => HugePages::TwoMiB,
             },
+            bus: machine.bus.map(Into::into),
             smt: false,
             track_dirty_pages: false,
             cpu_template: None,

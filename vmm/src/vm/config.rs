@@ -9,13 +9,15 @@ use devices::legacy::ConsoleSpec;
 use devices::net::spec::{BackendSpec, NicSpec};
 
 use super::build::BootError;
-use super::spec::{BootSpec, MachineSpec, SettingError, VmSpec};
+use super::spec::{BootSpec, DeviceBus, MachineSpec, SettingError, VmSpec};
 
 /// All that has been asked of a machine so far.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// CPUs and memory.
+    /// CPUs, memory and bus.
     pub machine: MachineSpec,
+    /// The bus of a machine that is set without one.
+    pub bus: Option<DeviceBus>,
     /// A machine without it cannot be started.
     pub boot: Option<BootSpec>,
     /// Where the serial port goes.
@@ -32,6 +34,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             machine: MachineSpec::default(),
+            bus: None,
             boot: None,
             serial: ConsoleSpec::default(),
             nics: Vec::new(),
@@ -42,10 +45,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Replaces CPUs and memory. Fails, with nothing changed, if they cannot be.
+    /// Replaces CPUs and memory, and the bus. Fails, with nothing changed, if they cannot be.
     pub fn set_machine(&mut self, machine: MachineSpec) -> Result<(), SettingError> {
         machine.validate()?;
-        self.machine = machine;
+        self.machine = MachineSpec { bus: machine.bus.or(self.bus), ..machine };
         Ok(())
     }
 

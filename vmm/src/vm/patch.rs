@@ -2,7 +2,7 @@
 
 use devices::net::stage::limiter::Allowed;
 
-use super::spec::MachineSpec;
+use super::spec::{DeviceBus, MachineSpec};
 use crate::memory::{Pages, Size};
 
 /// What to change of a [`MachineSpec`].
@@ -11,6 +11,7 @@ pub struct MachinePatch {
     pub cpus: Option<u8>,
     pub memory: Option<Size>,
     pub pages: Option<Pages>,
+    pub bus: Option<DeviceBus>,
 }
 
 impl MachinePatch {
@@ -19,6 +20,7 @@ impl MachinePatch {
             cpus: self.cpus.unwrap_or(machine.cpus),
             memory: self.memory.unwrap_or(machine.memory),
             pages: self.pages.unwrap_or(machine.pages),
+            bus: self.bus.or(machine.bus),
         }
     }
 }

@@ -35,8 +35,8 @@ pub(super) struct Rest {
     pub index: u16,
     /// Signalled by the guest's notifications.
     pub kick: Arc<vmm_sys_util::eventfd::EventFd>,
-    /// Its vector, if it has one.
-    pub irq: Option<Arc<dyn device_core::interrupt::MsiVector>>,
+    /// Its interrupt, if it has one.
+    pub irq: Option<Arc<dyn device_core::interrupt::Interrupt>>,
 }
 
 impl Rest {
@@ -51,7 +51,7 @@ impl Rest {
         LiveQueue { index: self.index, ring, kick: self.kick, irq: self.irq }
     }
 
-    /// Fires the vector, if the guest wants it and has given one; whether it did.
+    /// Fires the interrupt, if the guest wants it and has given one; whether it did.
     pub fn interrupt(&self, wanted: bool) -> bool {
         match &self.irq {
             Some(irq) if wanted => irq.fire(),
