@@ -1,13 +1,18 @@
 //! Every kind of device that can be asked for: the only place that knows them all.
 
+use std::io;
 use std::sync::Arc;
 
 use block::control::DiskControl;
 use block::spec::{DiskSpec, Model as DiskModel};
+use device_core::bus::BusDevice;
 use device_core::device::{Device, Kit};
 use net::control::NicControl;
 use net::spec::{Model, NicSpec};
 use pci::device::PciDevice;
+use virtio::device::VirtioDevice;
+use virtio::transport::common::Transport;
+use virtio::transport::mmio::VirtioMmio;
 use virtio::transport::pci::VirtioCard;
 
 /// What can be asked for.
@@ -32,6 +37,8 @@ pub enum Kind {
 pub enum Place {
     /// A function of the PCI bus.
     Pci(Arc<dyn PciDevice>),
+    /// The slot that it was built for.
+    Mmio(Arc<dyn BusDevice>),
 }
 
 /// A device, made and not yet in its place.
@@ -49,7 +56,12 @@ pub struct Built {
 impl Built {
     /// One on the PCI bus that nobody looks into.
     fn on_pci(card: Arc<impl PciDevice + 'static>) -> Built {
-        Built { device: card.clone(), place: Place::Pci(card), nic: None, disk: None }
+        Built::at(card.clone(), Place::Pci(card))
+    }
+
+    /// One in its place that nobody looks into.
+    fn at(device: Arc<dyn Device>, place: Place) -> Built {
+        Built { device, place, nic: None, disk: None }
     }
 }
 
@@ -90,6 +102,18 @@ impl DeviceSpec {
         }
     }
 
+    /// What the user said that only a PCI card can be; `None` if the device can also sit in a slot.
+    pub fn needs_pci(&self) -> Option<&'static str> {
+        match self {
+            DeviceSpec::Nic(spec) => (spec.model == Model::Ena).then_some("model=ena"),
+            DeviceSpec::Disk(spec) => match spec.model {
+                DiskModel::Virtio => None,
+                DiskModel::Nvme => Some("model=nvme"),
+                DiskModel::NvmeInstance => Some("model=nvme-instance"),
+            },
+        }
+    }
+
     /// Makes the device with what `kit` offers, for a machine of `cpus` vCPUs. Fails if the host lacks what
     /// it asks for, such as the TAP, the image or interrupts.
     pub fn build(&self, kit: &Kit<'_>, cpus: u8) -> Result<Built, BuildError> {
@@ -99,20 +123,36 @@ impl DeviceSpec {
                 Ok(Built { nic: Some(card.clone()), ..Built::on_pci(card) })
             }
             DeviceSpec::Nic(spec) => {
-                let device = virtio::net::Net::build(spec, kit)?;
-                let card = VirtioCard::new(device.clone(), kit).map_err(BuildError::Card)?;
-                let nic = Arc::new(virtio::net::Nic::new(device, card.clone()));
-                Ok(Built { nic: Some(nic), ..Built::on_pci(card) })
+                let net = virtio::net::Net::build(spec, kit)?;
+                let (built, transport) = virtio(net.clone(), kit).map_err(BuildError::Card)?;
+                let nic = Arc::new(virtio::net::Nic::new(net, transport));
+                Ok(Built { nic: Some(nic), ..built })
             }
             DeviceSpec::Disk(spec) => match spec.model {
                 DiskModel::Virtio => {
                     let device = virtio::block::Block::build(spec, cpus.into(), kit)?;
-                    let card = VirtioCard::new(device.clone(), kit).map_err(BuildError::Card)?;
+                    let (built, _) = virtio(device.clone(), kit).map_err(BuildError::Card)?;
                     let disk = Arc::new(virtio::block::Disk::new(device));
-                    Ok(Built { disk: Some(disk), ..Built::on_pci(card) })
+                    Ok(Built { disk: Some(disk), ..built })
                 }
                 DiskModel::Nvme | DiskModel::NvmeInstance => Err(BuildError::NoNvme),
             },
+        }
+    }
+}
+
+/// Puts a virtio device on the bus that the machine has.
+fn virtio(device: Arc<dyn VirtioDevice>, kit: &Kit<'_>) -> io::Result<(Built, Arc<Transport>)> {
+    match kit.slot {
+        None => {
+            let card = VirtioCard::new(device, kit)?;
+            let transport = card.transport().clone();
+            Ok((Built::on_pci(card), transport))
+        }
+        Some(slot) => {
+            let card = VirtioMmio::new(device, kit, slot)?;
+            let transport = card.transport().clone();
+            Ok((Built::at(card.clone(), Place::Mmio(card)), transport))
         }
     }
 }

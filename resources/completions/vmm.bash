@@ -245,7 +245,7 @@ _vmm() {
 
     case "${cmd}" in
         vmm)
-            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --cpus --disk --net --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --boot-timer --start-time-us --start-time-cpu-us --help --version ctl help"
+            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --net --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --boot-timer --start-time-us --start-time-cpu-us --help --version ctl help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -271,6 +271,10 @@ _vmm() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --smbios)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --cpus)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -281,6 +285,10 @@ _vmm() {
                     ;;
                 --net)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bus)
+                    COMPREPLY=($(compgen -W "pci mmio" -- "${cur}"))
                     return 0
                     ;;
                 --serial)

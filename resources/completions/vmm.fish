@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_vmm_global_optspecs
-    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages cpus= disk= net= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= boot-timer start-time-us= start-time-cpu-us= h/help V/version
+    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages smbios= cpus= disk= net= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= boot-timer start-time-us= start-time-cpu-us= h/help V/version
 end
 
 function __fish_vmm_needs_command
@@ -29,9 +29,12 @@ complete -c vmm -n "__fish_vmm_needs_command" -l mem -d 'Memory of the guest, su
 complete -c vmm -n "__fish_vmm_needs_command" -l initrd -d 'Initial RAM disk' -r -F
 complete -c vmm -n "__fish_vmm_needs_command" -l cmdline -d 'Command line of the kernel' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l kernel-cache -d 'Folder where a bzImage is kept unpacked for the next start, or `off`: the guest unpacks it each time. If not given: vmm/kernels in $XDG_CACHE_HOME, else in ~/.cache' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l smbios -d 'What SMBIOS says that the machine is: [vendor=TEXT][,product=TEXT][,version=TEXT][,serial=TEXT][,uuid=UUID][,asset-tag=TEXT]; a comma of TEXT is written twice' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l cpus -d 'Number of vCPUs, 1 to 64' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l disk -d 'Disk, once for each: [path=]FILE, a raw image or a block device, then [,ro] and [,root], [,partuuid=UUID] of the partition that is the root, [,id=ID][,serial=TEXT][,queues=N], [,model=virtio|nvme|nvme-instance], [,cache=writeback|writethrough|unsafe][,direct=on|off], [,engine=auto|uring|threads], limits, such as [,bw=125M] in byte/s and [,iops=3k], and faults [,fault=swallow|error|slow|vanish|fatal]...; a comma of FILE is written twice' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l net -d 'Network card, once for each: tap=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID], and limits, such as [,bw-in=2.5G][,bw-out=500M] in bit/s, [,pps=100k], [,conntrack=65536]. With model=ena also [,llq=off] for no low-latency queues, and rehearsals [,fault=KIND[@SECONDS]]... after the driver brought the card up: stop-keep-alive, no-answer, swallow-tx[:FRAMES], wrong-tx-id, request-reset, fatal. A TAP that does not exist is made, if the caller may' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l bus -d 'What devices are attached to: pci, or mmio for kernels without PCI (virtio devices only). If not given: pci, unless the kernel\'s command line has pci=off' -r -f -a "pci\t''
+mmio\t''"
 complete -c vmm -n "__fish_vmm_needs_command" -l serial -d 'Serial console: stdio, none, file=PATH (overwritten) or socket=PATH' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l grace -d 'Seconds a guest may take to power off after SIGTERM or SIGINT' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l log-level -d 'What to log' -r -f -a "off\t''

@@ -88,7 +88,7 @@ impl Release {
     fn modules(self) -> &'static [&'static str] {
         match self {
             Self::Guest6_1 | Self::Guest6_12 => {
-                &["virtio_pci", "virtio_net", "ena", "button", "evdev"]
+                &["virtio_pci", "virtio_mmio", "virtio_net", "ena", "button", "evdev"]
             }
             Self::Testbed => &[
                 "virtio_pci",

@@ -147,6 +147,30 @@ const ROWS: &[Row] = &[
         &["--kernel", "{good}", "--mem", "64M", "--smbios", "serial=é"],
         &["--smbios", "serial: write 1 to 64 printable ASCII characters"],
     ),
+    row(
+        "a_bus_that_there_is_not",
+        &["--kernel", "{good}", "--mem", "64M", "--bus", "isa"],
+        &["--bus", "isa", "pci, mmio"],
+    ),
+    row(
+        "a_pci_card_and_a_kernel_without_pci",
+        &[
+            "--kernel",
+            "{good}",
+            "--mem",
+            "64M",
+            "--net",
+            "tap=t,model=ena",
+            "--cmdline",
+            "console=ttyS0 pci=off",
+        ],
+        &["--net: card \"eth0\": model=ena is a PCI card", "pci=off in the kernel's command line"],
+    ),
+    row(
+        "a_pci_card_on_a_machine_without_pci",
+        &["--kernel", "{good}", "--mem", "64M", "--net", "tap=t,model=ena", "--bus", "mmio"],
+        &["--net: card \"eth0\": model=ena is a PCI card", "bus mmio"],
+    ),
     row("no_cpus", &["--kernel", "{good}", "--mem", "64M", "--cpus", "0"], &["--cpus", "0"]),
     row(
         "too_many_cpus",

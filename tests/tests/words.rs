@@ -380,6 +380,31 @@ fn what_an_option_says_beside_a_file_is_told_as_the_option() {
 }
 
 #[test]
+fn a_card_that_the_machines_bus_has_no_place_for_is_named_where_it_was_said() {
+    let scene = Scene::new();
+    let card = json!({ "iface_id": "eth0", "host_dev_name": "t", "model": "ena" });
+    let machine = json!({ "vcpu_count": 1, "mem_size_mib": 64, "bus": "mmio" });
+    let why = "model=ena is a PCI card, and bus mmio leaves the guest without PCI";
+    let objects = json!({ "machine-config": machine, "network-interfaces": [card] });
+    let (line, file) = scene.by_file(objects);
+    assert!(line.starts_with(&format!("{file}: network-interfaces[0]: {why}")), "{line}");
+
+    let served = scene.serve();
+    let mut api = served.api().unwrap();
+    let boot = json!({ "kernel_image_path": scene.idle, "boot_args": "pci=off" });
+    api.done("PUT", "/boot-source", &boot).unwrap();
+    api.done("PUT", "/network-interfaces/eth0", &card).unwrap();
+    let start = json!({ "action_type": "InstanceStart" });
+    let why = "network-interfaces/eth0: model=ena is a PCI card, and pci=off";
+    let message = fault(&mut api, "PUT", "/actions", &start);
+    assert!(message.starts_with(why), "{message}");
+    api.done("PUT", "/machine-config", &machine).unwrap();
+    let message = fault(&mut api, "PUT", "/actions", &start);
+    assert!(message.contains("bus mmio"), "{message}");
+    assert_eq!(api.get("/machine-config").unwrap()["bus"], "mmio");
+}
+
+#[test]
 fn a_card_that_the_host_refuses_is_named_where_it_was_said() {
     // Cards are opened after it.
     host::need_kvm();

@@ -25,7 +25,7 @@ use crate::observe::stderr;
 use crate::vm::config::Config;
 use crate::vm::identity::IdentitySpec;
 use crate::vm::kernels::KernelCache;
-use crate::vm::spec::{BootSpec, MachineSpec, SettingError};
+use crate::vm::spec::{BootSpec, DeviceBus, MachineSpec, SettingError};
 use crate::words;
 
 const EXAMPLES: &str = "\
@@ -110,6 +110,11 @@ pub struct Args {
     #[arg(long, value_name = "SPEC")]
     net: Vec<NicSpec>,
 
+    /// What devices are attached to: pci, or mmio for kernels without PCI (virtio devices only).
+    /// If not given: pci, unless the kernel's command line has pci=off
+    #[arg(long, value_name = "BUS", value_parser = PossibleValuesParser::new(BUSES).map(bus))]
+    bus: Option<DeviceBus>,
+
     /// Serial console: stdio, none, file=PATH (overwritten) or socket=PATH
     #[arg(long, value_name = "WHERE", default_value = "stdio")]
     serial: ConsoleSpec,
@@ -159,6 +164,12 @@ pub struct Args {
     /// CPU time of this process when who starts it began to, in microseconds; for metrics
     #[arg(long, value_name = "US")]
     start_time_cpu_us: Option<u64>,
+}
+
+const BUSES: [&str; 2] = ["pci", "mmio"];
+
+fn bus(name: String) -> DeviceBus {
+    if name == "mmio" { DeviceBus::Mmio } else { DeviceBus::Pci }
 }
 
 /// Ours, and Firecracker's.
@@ -242,6 +253,8 @@ impl Args {
     /// What there is before anything is asked of the machine.
     pub(crate) fn config(&self) -> Config {
         Config {
+            machine: MachineSpec { bus: self.bus, ..MachineSpec::default() },
+            bus: self.bus,
             serial: self.serial.clone(),
             boot_timer: self.boot_timer,
             grace: Duration::from_secs(self.grace),
@@ -263,6 +276,7 @@ impl Args {
             cpus: self.cpus,
             memory: self.mem.unwrap_or(MachineSpec::default().memory),
             pages: if self.huge_pages { Pages::Huge } else { Pages::Small },
+            bus: self.bus,
             identity: self.smbios.unwrap_or_default().0,
         }));
         actions.extend(self.disk.into_iter().map(|disk| Action::SetDisk(Box::new(disk))));

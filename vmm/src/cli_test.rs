@@ -37,6 +37,20 @@ fn with_an_api_the_machine_waits_until_it_is_told_what_to_boot() {
 }
 
 #[test]
+fn a_bus_is_for_whatever_machine_comes() {
+    for args in ["--kernel k --mem 1G --bus mmio", "--api-sock s --bus mmio"] {
+        let args = parse(args).unwrap();
+        assert_eq!(args.config().bus, Some(DeviceBus::Mmio));
+        let actions = args.into_plan().unwrap().options;
+        let Some(Action::SetMachine(machine)) = actions.first() else { panic!("{actions:?}") };
+        assert_eq!(machine.bus, Some(DeviceBus::Mmio));
+    }
+    let pci = parse("--config-file f --bus pci").unwrap().config();
+    assert_eq!((pci.bus, pci.machine.bus), (Some(DeviceBus::Pci), Some(DeviceBus::Pci)));
+    assert_eq!(parse("--kernel k --mem 1G").unwrap().config().bus, None);
+}
+
+#[test]
 fn no_api_is_served_if_that_is_said_whatever_else_is() {
     let args = parse("--api-sock s --no-api --config-file f").unwrap();
     assert_eq!(args.api_socket(), None);
@@ -82,6 +96,7 @@ fn what_is_wrong_is_named() {
         ("--disk d --config-file f", "--disk"),
         ("--kernel k --mem 1G --serial paper", "--serial"),
         ("--kernel k --mem 1G --smbios maker=x", "'maker' is not known"),
+        ("--kernel k --mem 1G --bus isa", "--bus"),
         ("--kernel k --mem 1G --log-level loud", "--log-level"),
         ("--kernel k --mem 1G --grace soon", "--grace"),
         ("--kernel k --mem 1G extra", "extra"),

@@ -108,12 +108,6 @@ impl Controller {
 
     fn start(&mut self) -> Result<(), ActionError> {
         let spec = self.config.to_spec().ok_or(ActionError::NoKernel)?;
-        let mut words = spec.boot.cmdline.split_whitespace();
-        if !spec.devices.is_empty() && words.any(|word| word == "pci=off") {
-            tracing::warn!(
-                "the kernel's command line has pci=off: it will find no disk and no network card"
-            );
-        }
         if let Some(last) = root::last_of_several(&spec.boot.cmdline) {
             tracing::warn!("the kernel's command line has more than one root=: it takes {last}");
         }

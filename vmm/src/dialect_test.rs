@@ -11,7 +11,7 @@ use super::machine::{BootSource, MachineConfig, MachinePatchBody};
 use super::network::{NetworkInterface, NetworkInterfacePatch};
 use super::*;
 use crate::vm::patch::MachinePatch;
-use crate::vm::spec::MachineSpec;
+use crate::vm::spec::{DeviceBus, MachineSpec};
 
 fn nic(text: &str) -> Result<NicSpec, BodyError> {
     read::<NetworkInterface>(text.as_bytes())?.into_spec("eth0")
@@ -210,6 +210,31 @@ fn a_machine_is_patched_field_by_field() {
 }
 
 #[test]
+fn a_bus_is_one_of_two_words_and_is_shown_if_it_was_said() {
+    let machine = |bus: &str| -> Result<MachineSpec, BodyError> {
+        let text = format!(r#"{{"vcpu_count":1,"mem_size_mib":64{bus}}}"#);
+        read::<MachineConfig>(text.as_bytes())?.try_into()
+    };
+    let shown =
+        |machine: &MachineSpec| serde_json::to_string(&MachineConfig::from(machine)).unwrap();
+    for (text, bus) in [
+        ("", None),
+        (r#","bus":null"#, None),
+        (r#","bus":"pci""#, Some(DeviceBus::Pci)),
+        (r#","bus":"mmio""#, Some(DeviceBus::Mmio)),
+    ] {
+        let machine = machine(text).unwrap();
+        assert_eq!(machine.bus, bus);
+        assert_eq!(shown(&machine).contains(r#""bus":"#), bus.is_some());
+    }
+    let error = machine(r#","bus":"MMIO""#).unwrap_err().to_string();
+    assert!(error.contains("bus: unknown variant `MMIO`"), "{error}");
+    let patch = read::<MachinePatchBody>(br#"{"bus":"mmio"}"#).unwrap();
+    let patch = MachinePatch::try_from(patch).unwrap();
+    assert_eq!(patch.apply(&MachineSpec::default()).bus, Some(DeviceBus::Mmio));
+}
+
+#[test]
 fn memory_that_is_no_whole_number_of_mib_is_told_exactly() {
     let shown = |memory: &str| {
         let memory = memory.parse().unwrap();
@@ -335,7 +360,7 @@ const WHOLE: &[(&str, Refusal)] = &[
         |text| read::<BootSource>(text).err(),
     ),
     (
-        r#"{"vcpu_count":1,"mem_size_mib":1,"huge_pages":"None","smt":false,
+        r#"{"vcpu_count":1,"mem_size_mib":1,"huge_pages":"None","bus":"mmio","smt":false,
             "track_dirty_pages":false,"cpu_template":"None"}"#,
         |text| read::<MachineConfig>(text).err().or(read::<MachinePatchBody>(text).err()),
     ),

@@ -17,6 +17,7 @@ pub mod root;
 pub mod samples;
 #[cfg_attr(not(test), expect(dead_code, reason = "there are no disks yet"))]
 pub mod seed;
+pub mod slots;
 pub mod spec;
 pub mod state;
 

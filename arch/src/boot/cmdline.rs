@@ -1,5 +1,7 @@
 //! The kernel command line, checked before anything is built on it.
 
+use crate::layout::{VIRTIO_MMIO_SIZE, virtio_mmio_slots};
+
 /// What a guest gets when its user says nothing: serial console, reset by the keyboard controller,
 /// reset at once on a panic.
 pub const DEFAULT_CMDLINE: &str = "console=ttyS0 reboot=k panic=-1";
@@ -55,6 +57,46 @@ impl Cmdline {
     /// Whether it has no characters at all.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether it keeps a kernel from using PCI: `off` is among what it says of `pci`.
+    pub fn is_pci_off(&self) -> bool {
+        let of_kernel = self.0.get(..self.end_of_kernel()).unwrap_or_default();
+        let said = of_kernel.split_ascii_whitespace().filter_map(|word| word.strip_prefix("pci="));
+        said.flat_map(|said| said.split(',')).any(|said| said == "off")
+    }
+
+    /// The same, with the virtio devices in the first `count` of their slots announced in it: for kernels
+    /// without ACPI, or that are told to leave it alone. Others find them in ACPI's tables; a kernel that
+    /// reads both takes each once, as registers have one owner.
+    pub fn with_virtio_mmio(&self, count: usize) -> Cmdline {
+        let (of_kernel, rest) = self.0.split_at(self.end_of_kernel());
+        let mut line = of_kernel.trim_end().to_owned();
+        for slot in virtio_mmio_slots().take(count) {
+            let (size, address, gsi) = (VIRTIO_MMIO_SIZE >> 10, slot.address, slot.gsi);
+            line.push_str(&format!(" virtio_mmio.device={size}K@{address:#x}:{gsi}"));
+        }
+        if !rest.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(rest);
+        Cmdline(line)
+    }
+
+    /// Where the words for the kernel end and those for init begin: at the first `--` outside of quotes.
+    fn end_of_kernel(&self) -> usize {
+        let (mut is_quoted, mut word_at) = (false, 0);
+        for (at, character) in self.0.char_indices().chain([(self.0.len(), ' ')]) {
+            if character == '"' {
+                is_quoted = !is_quoted;
+            } else if character.is_ascii_whitespace() && !is_quoted {
+                if self.0.get(word_at..at) == Some("--") {
+                    return word_at;
+                }
+                word_at = at.saturating_add(1);
+            }
+        }
+        self.0.len()
     }
 
     /// Whether a word of it is `name`, or `name=` and something.

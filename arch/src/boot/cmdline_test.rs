@@ -27,3 +27,33 @@ fn words_are_found_whole_with_a_value_or_without() {
 fn the_default_is_a_command_line() {
     assert!(Cmdline::new(DEFAULT_CMDLINE).is_ok());
 }
+
+#[test]
+fn pci_is_off_if_the_kernel_is_told_so() {
+    let is_off = |line: &str| Cmdline::new(line).unwrap().is_pci_off();
+    for line in ["pci=off", "a pci=off b", "pci=nomsi,off", "pci=off,nomsi", "pci=conf1 pci=off"] {
+        assert!(is_off(line), "{line}");
+    }
+    for line in ["", "pci=nomsi", "pci=offset", "xpci=off", "pci=", "pci off", "a -- pci=off"] {
+        assert!(!is_off(line), "{line}");
+    }
+}
+
+#[test]
+fn virtio_devices_are_announced_among_the_words_for_the_kernel() {
+    let with =
+        |line: &str, count| Cmdline::new(line).unwrap().with_virtio_mmio(count).as_str().to_owned();
+    let first = "virtio_mmio.device=4K@0xfe000000:6";
+    let second = "virtio_mmio.device=4K@0xfe001000:9";
+    assert_eq!(with("quiet", 2), format!("quiet {first} {second}"));
+    assert_eq!(with("quiet -- single", 1), format!("quiet {first} -- single"));
+    assert_eq!(with("quiet --", 1), format!("quiet {first} --"));
+    assert_eq!(with("-- a -- b", 1), format!(" {first} -- a -- b"));
+    // Neither of these ends what the kernel reads.
+    for line in ["x=\" -- \" y", "a --b c"] {
+        assert_eq!(with(line, 1), format!("{line} {first}"));
+    }
+    assert_eq!(with("quiet -- single", 0), "quiet -- single");
+    assert_eq!(with("", 0), "");
+    assert_eq!(with("", 100).split_ascii_whitespace().count(), 17);
+}

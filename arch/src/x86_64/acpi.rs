@@ -2,7 +2,8 @@
 //!
 //! The machine is *hardware-reduced* in ACPI's sense: no SCI, no PM timer, no fixed event registers.
 //! Power-off and reset are one port write each; the power button is an interrupt of the generic event
-//! device. There is no PCI interrupt routing: PCI functions have MSI-X only.
+//! device. There is no PCI interrupt routing: PCI functions have MSI-X only. A machine without PCI has its
+//! virtio devices here, each with its registers and its line.
 
 use acpi_tables::fadt::{FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
@@ -20,7 +21,8 @@ use crate::layout::{
     ACPI_TABLES, AddressRange, COM1_GSI, COM1_PORT, COM1_PORTS, GED_GSI, I8042_COMMAND_PORT,
     I8042_DATA_PORT, I8042_KEYBOARD_GSI, IOAPIC, IOAPIC_ID, LAPIC, PCI_BUSES, PCI_CONFIG_PORT,
     PCI_CONFIG_PORTS, PCI_ECAM, PCI_MMIO32, RESET_PORT, RESET_VALUE, RTC_PORT, RTC_PORTS,
-    SLEEP_CONTROL_PORT, SLEEP_STATUS_PORT, SLEEP_TYPE_S5,
+    SLEEP_CONTROL_PORT, SLEEP_STATUS_PORT, SLEEP_TYPE_S5, VIRTIO_MMIO_SIZE, VirtioMmioSlot,
+    virtio_mmio_slots,
 };
 
 /// What is on this board and not the same on every board; the rest is in [`crate::layout`].
@@ -28,8 +30,10 @@ use crate::layout::{
 pub struct BoardFacts {
     /// Number of vCPUs; their APIC ids count from 0.
     pub cpus: u8,
-    /// Window for 64-bit BARs, see [`crate::layout::pci_mmio64`].
-    pub pci_mmio64: AddressRange,
+    /// Window for 64-bit BARs, see [`crate::layout::pci_mmio64`]; `None` if there is no PCI.
+    pub pci_mmio64: Option<AddressRange>,
+    /// How many virtio devices are in the slots of [`crate::layout::virtio_mmio_slots`], from the first on.
+    pub virtio_mmio: usize,
     /// Whether there is a serial port at COM1.
     pub serial: bool,
     /// Whether there is a keyboard controller for the guest's driver to find. A guest can reset the
@@ -68,10 +72,11 @@ pub fn write_tables<M: GuestMemoryBackend>(
     let rsdp_at = ACPI_TABLES.start;
     let mut place = Place { memory, next: rsdp_at.saturating_add(align(Rsdp::len() as u64)) };
     let dsdt = place.put(&dsdt(facts))?;
-    let tables = [place.put(&fadt(facts, dsdt))?, place.put(&madt(facts))?, place.put(&mcfg())?];
     let mut xsdt = XSDT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
-    for table in tables {
-        xsdt.add_entry(table);
+    xsdt.add_entry(place.put(&fadt(facts, dsdt))?);
+    xsdt.add_entry(place.put(&madt(facts))?);
+    if facts.pci_mmio64.is_some() {
+        xsdt.add_entry(place.put(&mcfg())?);
     }
     let xsdt = place.put(&xsdt)?;
     // Last, so that whoever finds the root pointer finds everything behind it.
@@ -172,8 +177,10 @@ const LAST_BUS: u8 = PCI_BUSES - 1;
 
 fn dsdt(facts: &BoardFacts) -> Sdt {
     let mut body = Vec::new();
-    pci_root(facts, &mut body);
-    configuration_space(&mut body);
+    if let Some(mmio64) = facts.pci_mmio64 {
+        pci_root(mmio64, &mut body);
+        configuration_space(&mut body);
+    }
     power_button(&mut body);
     if facts.serial {
         serial(&mut body);
@@ -183,6 +190,9 @@ fn dsdt(facts: &BoardFacts) -> Sdt {
     }
     if facts.keyboard {
         keyboard(&mut body);
+    }
+    for (number, slot) in (0u8..).zip(virtio_mmio_slots()).take(facts.virtio_mmio) {
+        virtio(number, slot, &mut body);
     }
     soft_off(&mut body);
 
@@ -202,11 +212,11 @@ fn hid(id: &str) -> aml::Name {
 }
 
 /// The PCI host bridge with its windows; a hierarchy of PCI Express, so that Linux looks at MCFG.
-fn pci_root(facts: &BoardFacts, body: &mut Vec<u8>) {
+fn pci_root(mmio64: AddressRange, body: &mut Vec<u8>) {
     let buses = aml::AddressSpace::new_bus_number(0u16, u16::from(LAST_BUS));
     let config_ports = aml::IO::new(PCI_CONFIG_PORT, PCI_CONFIG_PORT, 1, PCI_CONFIG_PORTS);
     let mmio32 = memory_window(PCI_MMIO32);
-    let mmio64 = memory_window(facts.pci_mmio64);
+    let mmio64 = memory_window(mmio64);
     let resources = aml::ResourceTemplate::new(vec![&buses, &config_ports, &mmio32, &mmio64]);
     let mut capabilities = Vec::new();
     operating_system_capabilities(&mut capabilities);
@@ -362,6 +372,21 @@ fn keyboard(body: &mut Vec<u8>) {
                 "_CRS".into(),
                 &aml::ResourceTemplate::new(vec![&data, &command, &line]),
             ),
+        ],
+        body,
+    );
+}
+
+/// A virtio device, by the id that Linux's virtio_mmio looks for.
+fn virtio(number: u8, slot: VirtioMmioSlot, body: &mut Vec<u8>) {
+    let registers = aml::Memory32Fixed::new(true, slot.address as u32, VIRTIO_MMIO_SIZE as u32);
+    let line = aml::Interrupt::new(true, true, false, false, slot.gsi);
+    device(
+        &format!("\\_SB_.VR{number:02}"),
+        vec![
+            &aml::Name::new("_HID".into(), &"LNRO0005"),
+            &aml::Name::new("_UID".into(), &number),
+            &aml::Name::new("_CRS".into(), &aml::ResourceTemplate::new(vec![&registers, &line])),
         ],
         body,
     );

@@ -4,9 +4,11 @@ use super::*;
 use crate::layout::GIB;
 use vm_memory::GuestMemoryMmap;
 
+const MMIO64: AddressRange = AddressRange::new(4 * GIB, 260 * GIB);
 const FACTS: BoardFacts = BoardFacts {
     cpus: 4,
-    pci_mmio64: AddressRange::new(4 * GIB, 260 * GIB),
+    pci_mmio64: Some(MMIO64),
+    virtio_mmio: 0,
     serial: true,
     keyboard: true,
     rtc: true,
@@ -166,7 +168,7 @@ fn dsdt_has_the_devices_of_the_board_and_no_others() {
 fn the_host_bridge_announces_its_windows() {
     let dsdt = find(&FACTS, b"DSDT");
     let (_, bridge) = devices(&dsdt[36..]).into_iter().find(|(name, _)| name == "PCI0").unwrap();
-    for range in [PCI_MMIO32, FACTS.pci_mmio64] {
+    for range in [PCI_MMIO32, MMIO64] {
         let bounds = [range.start, range.end - 1, 0, range.len()].map(u64::to_le_bytes);
         assert!(contains(bridge, bounds.as_flattened()), "{range:x?}");
     }
@@ -186,6 +188,31 @@ fn interrupts_are_edge_triggered_on_their_lines() {
         descriptor.extend(line.to_le_bytes());
         assert!(contains(found.unwrap().1, &descriptor), "{device}");
     }
+}
+
+#[test]
+fn a_machine_without_pci_has_virtio_devices_in_their_slots_instead() {
+    let facts = BoardFacts { pci_mmio64: None, virtio_mmio: 17, ..FACTS };
+    let mut names: Vec<_> =
+        found(&facts).iter().map(|table| String::from_utf8(table[..4].to_vec()).unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["APIC", "DSDT", "FACP"]);
+
+    let dsdt = find(&facts, b"DSDT");
+    let found = devices(&dsdt[36..]);
+    let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names[..5], ["PWRB", "GED_", "COM1", "RTC_", "KBD_"]);
+    for ((number, slot), (name, body)) in (0..).zip(virtio_mmio_slots()).zip(&found[5..]) {
+        assert_eq!(*name, format!("VR{number:02}"));
+        assert!(contains(body, b"\x08_HID\x0DLNRO0005\0"));
+        let mut resources = vec![0x86, 9, 0, 1];
+        resources.extend((slot.address as u32).to_le_bytes());
+        resources.extend(0x1000u32.to_le_bytes());
+        resources.extend([0x89, 6, 0, 0b0011, 1]);
+        resources.extend(slot.gsi.to_le_bytes());
+        assert!(contains(body, &resources), "{name}");
+    }
+    assert_eq!(found.len(), 5 + 17);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //!          0  RAM, with the boot data below 640 KiB and the firmware's tables below 1 MiB
 //! 0xC000_0000  32-bit PCI window
 //! 0xE800_0000  PCI configuration space (ECAM), 1 MiB per bus
+//! 0xFE00_0000  virtio devices of a machine without PCI, a page each
 //! 0xFEC0_0000  I/O APIC      0xFEE0_0000  local APICs      0xFFFB_C000  KVM's own pages
 //!       4 GiB  RAM that did not fit below 3 GiB
 //!   above RAM  64-bit PCI window
@@ -74,6 +75,34 @@ pub const PCI_BUSES: u8 = 1;
 pub const PCI_CONFIG_PORT: u16 = 0xCF8;
 /// Ports of configuration mechanism 1.
 pub const PCI_CONFIG_PORTS: u8 = 8;
+
+/// Registers of virtio devices in a machine without PCI: a page for each slot.
+pub const VIRTIO_MMIO: AddressRange =
+    AddressRange::new(0xFE00_0000, 0xFE00_0000 + VIRTIO_MMIO_GSIS.len() as u64 * VIRTIO_MMIO_SIZE);
+/// Bytes of a slot.
+pub const VIRTIO_MMIO_SIZE: u64 = PAGE_SIZE;
+/// Edge-triggered lines of these slots, one each.
+///
+/// Those below 16 come first: a kernel that knows of no I/O APIC has only them, as pins of the PICs. They
+/// are such as no device here has, nor a driver takes for itself without looking: not those of timer,
+/// keyboard, cascade, COM1, generic event device, clock and mouse.
+pub const VIRTIO_MMIO_GSIS: [u32; 17] =
+    [6, 9, 10, 11, 14, 15, 7, 3, 13, 16, 17, 18, 19, 20, 21, 22, 23];
+
+/// Where a virtio device is in a machine without PCI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VirtioMmioSlot {
+    /// Guest-physical address of its [`VIRTIO_MMIO_SIZE`] bytes.
+    pub address: u64,
+    /// Its interrupt line.
+    pub gsi: u32,
+}
+
+/// All slots, in the order in which devices take them.
+pub fn virtio_mmio_slots() -> impl Iterator<Item = VirtioMmioSlot> {
+    let addresses = (VIRTIO_MMIO.start..).step_by(VIRTIO_MMIO_SIZE as usize);
+    addresses.zip(VIRTIO_MMIO_GSIS).map(|(address, gsi)| VirtioMmioSlot { address, gsi })
+}
 
 /// The in-kernel I/O APIC; KVM fixes this address.
 pub const IOAPIC: u64 = 0xFEC0_0000;
@@ -186,7 +215,8 @@ pub fn pci_mmio64(ram_bytes: u64, address_bits: u8) -> Option<AddressRange> {
 }
 
 const _: () = {
-    assert!(PCI_ECAM.end <= IOAPIC);
+    assert!(PCI_ECAM.end <= VIRTIO_MMIO.start);
+    assert!(VIRTIO_MMIO.end <= IOAPIC);
     assert!(CMDLINE.0 + CMDLINE_ROOM <= PAGE_TABLES.0);
     assert!(PAGE_TABLES.0 + 6 * PAGE_SIZE <= EBDA);
     assert!(KVM_TSS + 3 * PAGE_SIZE <= HIGH_RAM);

@@ -55,3 +55,21 @@ fn a_range_knows_what_it_contains() {
     assert!(!range.contains(u64::MAX, 2));
     assert_eq!(AddressRange::new(2, 1).len(), 0);
 }
+
+#[test]
+fn every_virtio_slot_has_a_page_and_a_line_of_its_own() {
+    let slots: Vec<_> = virtio_mmio_slots().collect();
+    assert_eq!(slots.len(), 17, "as many as Firecracker has");
+    assert_eq!(slots[0], VirtioMmioSlot { address: 0xFE00_0000, gsi: 6 });
+    for (nth, slot) in slots.iter().enumerate() {
+        assert!(VIRTIO_MMIO.contains(slot.address, VIRTIO_MMIO_SIZE));
+        assert!(slot.gsi < IOAPIC_PINS);
+        // Timer, keyboard, cascade, COM1, generic event device, clock, mouse.
+        assert!(![0, I8042_KEYBOARD_GSI, 2, COM1_GSI, GED_GSI, 8, 12].contains(&slot.gsi));
+        for other in &slots[..nth] {
+            assert!(slot.address >= other.address + VIRTIO_MMIO_SIZE && slot.gsi != other.gsi);
+        }
+    }
+    // Those that a PIC has come first.
+    assert!(slots.is_sorted_by_key(|slot| slot.gsi >= 16));
+}

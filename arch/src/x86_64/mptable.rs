@@ -1,11 +1,12 @@
 //! The MP table, for kernels told to leave ACPI alone (`acpi=off`): without it they know no IOAPIC, no
 //! processor but the first, and no local timer. MultiProcessor Specification 1.4, chapter 4.
 //!
-//! It says what the MADT says, and that ISA interrupts are pins of the IOAPIC by their numbers.
+//! It says what the MADT says, and that ISA interrupts are pins of the IOAPIC by their numbers. So are the
+//! lines of virtio devices without PCI, whatever their numbers: drivers take these as they are told.
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError};
 
-use crate::layout::{IOAPIC, IOAPIC_ID, LAPIC, MP_TABLE};
+use crate::layout::{IOAPIC, IOAPIC_ID, LAPIC, MP_TABLE, virtio_mmio_slots};
 
 /// Bytes of the structure that leads to the table.
 const POINTER_LEN: u8 = 16;
@@ -29,11 +30,15 @@ const NMI: u8 = 1;
 const EXT_INT: u8 = 3;
 const ALL_LAPICS: u8 = 0xff;
 
-/// Writes the table of a machine with `cpus` processors into its place below 1 MiB. Fails if that is
-/// not in `memory`.
-pub fn write<M: GuestMemoryBackend>(memory: &M, cpus: u8) -> Result<(), GuestMemoryError> {
+/// Writes the table of a machine with `cpus` processors, and virtio devices in the first `virtio_mmio` of
+/// their slots, into its place below 1 MiB. Fails if that is not in `memory`.
+pub fn write<M: GuestMemoryBackend>(
+    memory: &M,
+    cpus: u8,
+    virtio_mmio: usize,
+) -> Result<(), GuestMemoryError> {
     let at = MP_TABLE.start.saturating_add(POINTER_LEN.into());
-    memory.write_slice(&table(cpus), GuestAddress(at))?;
+    memory.write_slice(&table(cpus, virtio_mmio), GuestAddress(at))?;
     // Last, so that whoever finds it finds the table behind it.
     memory.write_slice(&pointer(at as u32), GuestAddress(MP_TABLE.start))
 }
@@ -48,7 +53,7 @@ fn pointer(table: u32) -> Vec<u8> {
     sealed(bytes, CHECKSUM)
 }
 
-fn table(cpus: u8) -> Vec<u8> {
+fn table(cpus: u8, virtio_mmio: usize) -> Vec<u8> {
     const CHECKSUM: usize = 7;
     let mut entries = Vec::new();
     let mut count: u16 = 0;
@@ -67,7 +72,8 @@ fn table(cpus: u8) -> Vec<u8> {
     add(&[&[1, ISA_BUS], b"ISA   ".as_slice()].concat());
     let ioapic = (IOAPIC as u32).to_le_bytes();
     add(&[&[2, IOAPIC_ID, IOAPIC_VERSION, ENABLED], ioapic.as_slice()].concat());
-    for line in 0..ISA_INTERRUPTS {
+    let virtio = virtio_mmio_slots().take(virtio_mmio).map(|slot| slot.gsi as u8);
+    for line in (0..ISA_INTERRUPTS).chain(virtio.filter(|line| *line >= ISA_INTERRUPTS)) {
         add(&[3, INT, 0, 0, ISA_BUS, line, IOAPIC_ID, line]);
     }
     add(&[4, EXT_INT, 0, 0, ISA_BUS, 0, 0, 0]);

@@ -6,8 +6,12 @@ use vm_memory::GuestMemoryMmap;
 
 /// The entries of the table that a search for the pointer leads to, each checked for its length.
 fn found(cpus: u8) -> Vec<Vec<u8>> {
+    found_with(cpus, 0)
+}
+
+fn found_with(cpus: u8, virtio_mmio: usize) -> Vec<Vec<u8>> {
     let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 2 << 20)]).unwrap();
-    write(&memory, cpus).unwrap();
+    write(&memory, cpus, virtio_mmio).unwrap();
     let read = |at: u64, len: usize| {
         let mut bytes = vec![0; len];
         memory.read_slice(&mut bytes, GuestAddress(at)).unwrap();
@@ -66,4 +70,15 @@ fn isa_interrupts_are_pins_of_the_ioapic_by_their_numbers() {
 fn the_pic_is_at_the_first_pin_of_the_boot_cpu_and_nmi_at_the_second_of_all() {
     let locals: Vec<_> = found(2).into_iter().filter(|e| e[0] == 4).collect();
     assert_eq!(locals, [[4, EXT_INT, 0, 0, 0, 0, 0, 0], [4, NMI, 0, 0, 0, 0, 0xff, 1]]);
+}
+
+#[test]
+fn lines_of_virtio_devices_are_pins_of_the_ioapic_by_their_numbers_too() {
+    let lines = |virtio_mmio| {
+        let entries = found_with(1, virtio_mmio).into_iter().filter(|e| e[0] == 3);
+        entries.inspect(|e| assert_eq!((e[1], e[5]), (INT, e[7]))).map(|e| e[7]).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(9), (0..16).collect::<Vec<_>>());
+    assert_eq!(lines(11), (0..18).collect::<Vec<_>>());
+    assert_eq!(lines(17), (0..24).collect::<Vec<_>>());
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::GuestRam;
-use crate::interrupt::MsiController;
+use crate::interrupt::{IrqLine, MsiController};
 use crate::kick::KickBinder;
 use crate::ram_window::RamWindows;
 use crate::worker::Threads;
@@ -26,7 +26,16 @@ pub trait Device: Send + Sync {
     fn reset(&self);
 }
 
+/// A fixed place in the address space with an interrupt line of its own.
+pub struct MmioSlot {
+    /// Guest-physical address of the first register; a page is free from there on.
+    pub address: u64,
+    /// The line, which nobody else has.
+    pub line: Arc<dyn IrqLine>,
+}
+
 /// All that a device may ask of the machine while it is built.
+#[derive(Clone, Copy)]
 pub struct Kit<'a> {
     /// The machine's RAM.
     pub memory: &'a GuestRam,
@@ -38,4 +47,6 @@ pub struct Kit<'a> {
     pub windows: &'a Arc<dyn RamWindows>,
     /// Hosts its workers.
     pub threads: &'a Threads,
+    /// The slot that the device is to sit in; `None` where it sits on the PCI bus.
+    pub slot: Option<&'a MmioSlot>,
 }

@@ -12,15 +12,18 @@ pub trait IrqLine: Send + Sync {
     fn pulse(&self);
 }
 
-/// One message-signalled interrupt.
-pub trait MsiVector: Send + Sync {
-    /// One write to an eventfd, masked or not.
+/// An interrupt, whatever carries it to the guest.
+pub trait Interrupt: Send + Sync {
+    /// Sends it once, from any thread; never waits.
     fn fire(&self);
+}
 
+/// One message-signalled interrupt. To fire it is one write to an eventfd, masked or not.
+pub trait MsiVector: Interrupt {
     /// Whether a fire waits for the vector to be unmasked: the bit of the MSI-X PBA.
     fn is_pending(&self) -> bool;
 
-    /// The eventfd behind [`MsiVector::fire`], for whoever fires without us (vhost).
+    /// The eventfd behind [`Interrupt::fire`], for whoever fires without us (vhost).
     fn eventfd(&self) -> BorrowedFd<'_>;
 }
 

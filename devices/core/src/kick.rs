@@ -12,6 +12,11 @@ pub trait KickBinder: Send + Sync {
     /// From now on a write of any width and value at `address` signals `event`. Fails if the host
     /// refuses, such as for an address that is bound already.
     fn bind(&self, address: u64, event: &EventFd) -> io::Result<Binding>;
+
+    /// From now on a write of four bytes with just this `value` at `address` signals `event`; other
+    /// writes there reach the device. Fails if the host refuses, such as for a value that is bound
+    /// there already.
+    fn bind_value(&self, address: u64, value: u32, event: &EventFd) -> io::Result<Binding>;
 }
 
 /// An address bound to an eventfd; dropping it unbinds.

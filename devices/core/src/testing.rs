@@ -12,8 +12,8 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::GuestRam;
-use crate::device::Kit;
-use crate::interrupt::{MsiController, MsiMessage, MsiSet, MsiVector, Route};
+use crate::device::{Kit, MmioSlot};
+use crate::interrupt::{Interrupt, IrqLine, MsiController, MsiMessage, MsiSet, MsiVector, Route};
 use crate::kick::{Binding, KickBinder};
 use crate::ram_window::{RamWindow, RamWindows};
 use crate::worker::Threads;
@@ -45,7 +45,7 @@ impl TestVector {
     }
 }
 
-impl MsiVector for TestVector {
+impl Interrupt for TestVector {
     fn fire(&self) {
         if self.masked.load(Ordering::SeqCst) {
             self.event.write(1).unwrap();
@@ -53,6 +53,9 @@ impl MsiVector for TestVector {
             self.delivered.fetch_add(1, Ordering::SeqCst);
         }
     }
+}
+
+impl MsiVector for TestVector {
     fn is_pending(&self) -> bool {
         let mut poll =
             libc::pollfd { fd: self.event.as_raw_fd(), events: libc::POLLIN, revents: 0 };
@@ -137,31 +140,67 @@ impl MsiController for TestMsi {
     }
 }
 
-/// Bound addresses and their eventfds.
+/// A line that counts its pulses.
 #[derive(Default)]
-pub struct TestKicks(Arc<Mutex<BTreeMap<u64, EventFd>>>);
+pub struct TestLine(AtomicU64);
+
+impl TestLine {
+    /// Pulses so far.
+    pub fn pulses(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl IrqLine for TestLine {
+    fn pulse(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A bound address, with the one value that is bound there or `None` for all.
+type Bound = (u64, Option<u32>);
+
+/// What is bound, and the eventfds.
+#[derive(Default)]
+pub struct TestKicks(Arc<Mutex<BTreeMap<Bound, EventFd>>>);
 
 impl TestKicks {
     /// What a guest's write to `address` does; false if nothing is bound there.
     pub fn kick(&self, address: u64) -> bool {
-        self.0.lock().unwrap().get(&address).is_some_and(|event| event.write(1).is_ok())
+        self.signal((address, None))
     }
 
-    /// All bound addresses in order.
+    /// What a guest's write of four bytes does; false if this value is not bound to `address`.
+    pub fn kick_value(&self, address: u64, value: u32) -> bool {
+        self.signal((address, Some(value)))
+    }
+
+    /// All bound addresses in order, once for each of their values.
     pub fn bound(&self) -> Vec<u64> {
-        self.0.lock().unwrap().keys().copied().collect()
+        self.0.lock().unwrap().keys().map(|(address, _)| *address).collect()
+    }
+
+    fn signal(&self, key: Bound) -> bool {
+        self.0.lock().unwrap().get(&key).is_some_and(|event| event.write(1).is_ok())
+    }
+
+    fn insert(&self, key: Bound, event: &EventFd) -> io::Result<Binding> {
+        let mut bound = self.0.lock().unwrap();
+        if bound.contains_key(&key) {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+        }
+        bound.insert(key, event.try_clone()?);
+        let all = self.0.clone();
+        Ok(Binding::new(move || drop(all.lock().unwrap().remove(&key))))
     }
 }
 
 impl KickBinder for TestKicks {
     fn bind(&self, address: u64, event: &EventFd) -> io::Result<Binding> {
-        let mut bound = self.0.lock().unwrap();
-        if bound.contains_key(&address) {
-            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
-        }
-        bound.insert(address, event.try_clone()?);
-        let all = self.0.clone();
-        Ok(Binding::new(move || drop(all.lock().unwrap().remove(&address))))
+        self.insert((address, None), event)
+    }
+    fn bind_value(&self, address: u64, value: u32, event: &EventFd) -> io::Result<Binding> {
+        self.insert((address, Some(value)), event)
     }
 }
 
@@ -242,14 +281,20 @@ impl TestMachine {
         }
     }
 
-    /// What a device under test is built with.
+    /// What a device under test is built with, on the PCI bus.
     pub fn kit(&self) -> Kit<'_> {
+        self.kit_in(None)
+    }
+
+    /// What a device under test is built with, in a slot of its own if there is one.
+    pub fn kit_in<'a>(&'a self, slot: Option<&'a MmioSlot>) -> Kit<'a> {
         Kit {
             memory: &self.memory,
             msi: &self.msi_object,
             kicks: &self.kicks_object,
             windows: &self.windows_object,
             threads: &self.threads,
+            slot,
         }
     }
 }

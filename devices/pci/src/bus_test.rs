@@ -379,7 +379,7 @@ proptest! {
                 for vector in 0..VECTORS {
                     let double = card.set.test_vector(vector);
                     let before = double.delivered();
-                    device_core::interrupt::MsiVector::fire(&*double);
+                    device_core::interrupt::Interrupt::fire(&*double);
                     let reached = double.delivered() - before;
                     let open = machine.is_open(number as u64 + 1, vector);
                     prop_assert_eq!(reached, u64::from(open));

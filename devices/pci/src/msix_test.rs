@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use device_core::interrupt::Interrupt;
 use device_core::testing::TestMsiSet;
 
 use super::*;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use device_core::bus::Width;
-use device_core::interrupt::MsiVector;
+use device_core::interrupt::Interrupt;
 use vmm_sys_util::eventfd::EventFd;
 
 /// Why a device refused its queues; the transport answers with DEVICE_NEEDS_RESET.
@@ -20,13 +20,13 @@ pub struct LiveQueue {
     pub ring: virtio_queue::Queue,
     /// Signalled by the guest's notifications; edge-triggered watchers need not read it.
     pub kick: Arc<EventFd>,
-    /// The vector that the driver gave the queue; `None` for VIRTIO_MSI_NO_VECTOR.
-    pub irq: Option<Arc<dyn MsiVector>>,
+    /// Its interrupt; `None` if the driver gave it none (VIRTIO_MSI_NO_VECTOR).
+    pub irq: Option<Arc<dyn Interrupt>>,
 }
 
 /// How a device tells its driver something outside any queue.
 pub trait Notice: Send + Sync {
-    /// The device's configuration changed: raises the generation and fires the vector.
+    /// The device's configuration changed: raises the generation and interrupts the driver.
     fn config_changed(&self);
 
     /// The device met a ring it cannot go on with: sets DEVICE_NEEDS_RESET and tells the driver.

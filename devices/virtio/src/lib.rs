@@ -1,4 +1,4 @@
-//! Virtio over PCI: transport, split rings, and the fronts for network and disks.
+//! Virtio over PCI and MMIO: transports, split rings, and the fronts for network and disks.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use device_core::interrupt::MsiVector;
+use device_core::interrupt::Interrupt;
 use virtio_queue::Queue;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -14,8 +14,8 @@ pub(crate) struct Rest {
     pub index: u16,
     /// Signalled by the guest's notifications.
     pub kick: Arc<EventFd>,
-    /// Its vector, if it has one.
-    pub irq: Option<Arc<dyn MsiVector>>,
+    /// Its interrupt, if it has one.
+    pub irq: Option<Arc<dyn Interrupt>>,
 }
 
 impl Rest {
@@ -30,7 +30,7 @@ impl Rest {
         LiveQueue { index: self.index, ring, kick: self.kick, irq: self.irq }
     }
 
-    /// Fires the vector, if the guest wants it and has given one; whether it did.
+    /// Fires the interrupt, if the guest wants it and has given one; whether it did.
     pub fn interrupt(&self, wanted: bool) -> bool {
         match &self.irq {
             Some(irq) if wanted => irq.fire(),

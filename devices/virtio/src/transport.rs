@@ -1,5 +1,9 @@
-//! How a driver reaches a device: over PCI, as virtio 1.2, 4.1 has it, without the legacy parts.
+//! How a driver reaches a device: over PCI or over MMIO, as virtio 1.2, 4.1 and 4.2 have them, without the
+//! legacy parts.
 
+pub mod common;
+mod interrupts;
+pub mod mmio;
 mod notice;
 pub mod pci;
 mod queue;
@@ -7,3 +11,5 @@ mod registers;
 mod structures;
 #[cfg(test)]
 mod test_device;
+#[cfg(test)]
+mod test_slot;

@@ -11,6 +11,7 @@ mod seeds {
     pub mod block;
     pub mod ena;
     pub mod kernels;
+    pub mod mmio;
     pub mod net;
     pub mod pci;
     pub mod ports;
@@ -34,6 +35,7 @@ fn main() -> std::io::Result<()> {
         ("pci_mmio", seeds::pci::all()),
         ("specs", seeds::specs::all()),
         ("virtio_block", seeds::block::all()),
+        ("virtio_mmio", seeds::mmio::all()),
         ("virtio_net_queues", seeds::net::all()),
     ];
     for (target, seeds) in targets {

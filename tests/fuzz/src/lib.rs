@@ -5,10 +5,12 @@
 //! that seeds are made by driving it as a driver would (`examples/seeds.rs`).
 
 pub mod disks;
+mod checker;
 pub mod driver;
 pub mod input;
 pub mod legacy_ports;
 pub mod memory;
 pub mod pci_mmio;
 pub mod virtio_block;
+pub mod virtio_mmio;
 pub mod virtio_net;

@@ -1,11 +1,10 @@
 //! A PCI bus with two virtio cards: any accesses, and a good driver afterwards.
 
-mod checker;
 mod step;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use device_core::GuestRam;
 use device_core::bus::Width::{self, B1, B2, B4, B8};
@@ -22,11 +21,11 @@ use pci::function::PciFunction;
 use pci::windows::Windows;
 use virtio::transport::pci::VirtioCard;
 
+use crate::checker::{Checker, FEATURES, Plugged, SIZES};
 use crate::driver::{
     Access, CONFIG_VECTOR, DRIVER_OK, EVENT_IDX, Rings, STATUS, Structures, VERSION_1,
 };
 use crate::input::Input;
-use checker::{Checker, Plugged};
 
 pub use step::Step;
 
@@ -41,9 +40,6 @@ const RAM: [(u64, usize); 2] = [(0, 0x10_0000), (0x20_0000, 0x10_0000)];
 
 /// Slots of the two cards, behind the host bridge.
 pub const SLOTS: [u8; 2] = [1, 2];
-const SIZES: [u16; 3] = [256, 256, 64];
-/// MAC and hash report.
-const FEATURES: u64 = 1 << 5 | 1 << 57;
 
 const COMMAND: u16 = 4;
 const MEMORY: u64 = 2;
@@ -101,6 +97,7 @@ impl Machine {
             kicks: &binder,
             threads: &threads,
             windows: &windows,
+            slot: None,
         };
         let (mmio, ports) = (Bus::new(), Bus::new());
         let pci = PciBus::new(mmio.clone(), Windows { low: LOW, high: HIGH }).expect("a bridge");
@@ -110,12 +107,7 @@ impl Machine {
             mmio.insert(at, 0x1000, Arc::new(Beside)).expect("the place is free");
         }
         let slots = SLOTS.map(|slot| {
-            let device = Arc::new(Checker {
-                pattern: 0xa0 | slot,
-                memory: memory.clone(),
-                refuses: AtomicBool::new(false),
-                plugged: Mutex::default(),
-            });
+            let device = Arc::new(Checker::new(0xa0 | slot, memory.clone()));
             let card = VirtioCard::new(device.clone(), &kit).expect("a card");
             assert_eq!(pci.attach(card.clone()), Ok(slot));
             let function = pci.function(slot).expect("just attached");

@@ -17,6 +17,7 @@ mod ena_queues;
 mod ends;
 mod keyboard;
 mod manual;
+mod mmio;
 mod network;
 mod odd;
 mod options;
@@ -42,6 +43,7 @@ fn main() {
         api::scenarios(),
         network::scenarios(),
         queues::scenarios(),
+        mmio::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),

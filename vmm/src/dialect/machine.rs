@@ -9,7 +9,7 @@ use super::smbios::Smbios;
 use super::{BodyError, bad};
 use crate::memory::{Pages, Size};
 use crate::vm::patch::MachinePatch;
-use crate::vm::spec::{BootFrom, BootSpec, MachineSpec};
+use crate::vm::spec::{BootFrom, BootSpec, DeviceBus, MachineSpec};
 
 /// What the machine boots.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -76,7 +76,36 @@ impl From<HugePages> for Pages {
     }
 }
 
-/// CPUs and memory.
+/// What devices are attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum BusName {
+    /// Every device is a PCI card.
+    Pci,
+    /// There is no PCI: virtio devices have their registers at fixed addresses.
+    Mmio,
+}
+
+impl From<BusName> for DeviceBus {
+    fn from(bus: BusName) -> DeviceBus {
+        match bus {
+            BusName::Pci => DeviceBus::Pci,
+            BusName::Mmio => DeviceBus::Mmio,
+        }
+    }
+}
+
+impl From<DeviceBus> for BusName {
+    fn from(bus: DeviceBus) -> BusName {
+        match bus {
+            DeviceBus::Pci => BusName::Pci,
+            DeviceBus::Mmio => BusName::Mmio,
+        }
+    }
+}
+
+/// CPUs, memory and bus.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -93,6 +122,10 @@ pub struct MachineConfig {
     pub mem_size_kib: Option<u64>,
     #[serde(default)]
     pub huge_pages: HugePages,
+    /// What devices are attached to. If not given: what `--bus` says, else `pci`, unless `boot_args` has
+    /// `pci=off`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bus: Option<BusName>,
     /// Simultaneous multithreading: false, there is one thread per core.
     #[serde(default)]
     pub smt: bool,
@@ -126,6 +159,9 @@ pub struct MachinePatchBody {
     pub mem_size_kib: Option<u64>,
     #[serde(default)]
     pub huge_pages: Option<HugePages>,
+    /// What devices are attached to.
+    #[serde(default)]
+    pub bus: Option<BusName>,
     /// Simultaneous multithreading: false, there is one thread per core.
     #[serde(default)]
     pub smt: Option<bool>,
@@ -150,6 +186,7 @@ impl TryFrom<MachineConfig> for MachineSpec {
             cpus: body.vcpu_count,
             memory,
             pages: body.huge_pages.into(),
+            bus: body.bus.map(Into::into),
             identity: body.smbios.unwrap_or_default().try_into()?,
         })
     }
@@ -177,6 +214,7 @@ impl TryFrom<MachinePatchBody> for MachinePatch {
             cpus: body.vcpu_count,
             memory,
             pages: body.huge_pages.map(Into::into),
+            bus: body.bus.map(Into::into),
             identity: body.smbios.map(TryInto::try_into).transpose()?,
         };
         if patch == MachinePatch::default() && !flags {
@@ -197,6 +235,7 @@ impl From<&MachineSpec> for MachineConfig {
                 Pages::Small => HugePages::None,
                 Pages::Huge => HugePages::TwoMiB,
             },
+            bus: machine.bus.map(Into::into),
             smt: false,
             track_dirty_pages: false,
             cpu_template: None,

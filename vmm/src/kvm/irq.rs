@@ -9,7 +9,9 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use device_core::interrupt::{IrqLine, MsiController, MsiMessage, MsiSet, MsiVector, Route};
+use device_core::interrupt::{
+    Interrupt, IrqLine, MsiController, MsiMessage, MsiSet, MsiVector, Route,
+};
 use kvm_bindings::{
     KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER,
     KVM_IRQCHIP_PIC_SLAVE, KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_irqchip,
@@ -144,11 +146,13 @@ struct Vector {
     gsi: u32,
 }
 
-impl MsiVector for Vector {
+impl Interrupt for Vector {
     fn fire(&self) {
         signal(&self.event);
     }
+}
 
+impl MsiVector for Vector {
     fn is_pending(&self) -> bool {
         let fd = self.event.as_raw_fd();
         let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };

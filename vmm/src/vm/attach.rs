@@ -10,6 +10,7 @@ use devices::{BuildError, DeviceSpec, Kind, Place};
 
 use super::board::Board;
 use super::nic::Nic;
+use super::slots::{SlotError, Slots};
 use crate::words::Setting;
 
 /// Why a device could not be attached, and which.
@@ -30,6 +31,10 @@ pub enum Why {
     Build(#[from] BuildError),
     #[error("there is no place for it on the PCI bus")]
     Place(#[from] pci::bus::AttachError),
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    #[error("the machine has no bus for such a device")]
+    NoBus,
 }
 
 impl AttachError {
@@ -87,13 +92,22 @@ impl Registry {
         if self.devices.iter().any(|(known, device)| *known == kind && device.id() == spec.id()) {
             return Err(Why::SameId);
         }
-        let built = spec.build(kit, cpus)?;
-        let msi = match built.place {
-            Place::Pci(card) => {
+        let slot = match &board.slots {
+            Slots::Pci(_) => None,
+            Slots::Mmio(slots) => Some(slots.take(self.devices.len())?),
+        };
+        let built = spec.build(&Kit { slot: slot.as_ref(), ..*kit }, cpus)?;
+        let msi = match (built.place, &board.slots, &slot) {
+            (Place::Pci(card), Slots::Pci(bus), _) => {
                 let msi = card.msix().cloned();
-                board.pci.attach(card)?;
+                bus.attach(card)?;
                 msi
             }
+            (Place::Mmio(registers), Slots::Mmio(slots), Some(slot)) => {
+                slots.insert(slot, registers)?;
+                None
+            }
+            _ => return Err(Why::NoBus),
         };
         self.nics.extend(built.nic.map(|control| Nic { control, msi, cpus }));
         self.disks.extend(built.disk);

@@ -1,5 +1,5 @@
-//! What every machine has besides cards: PCI host bridge, serial port, keyboard controller, clock,
-//! power registers and button.
+//! What every machine has besides devices that are asked for: their bus, serial port, keyboard controller,
+//! clock, power registers and button.
 
 use std::io;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use kvm_ioctls::VmFd;
 use pci::bus::PciBus;
 use pci::windows::Windows;
 
+use super::slots::{MmioSlots, Slots};
 use crate::end::{End, Ends};
 use crate::kvm::irq::Line;
 
@@ -55,8 +56,8 @@ pub enum BoardError {
 
 /// The parts that the rest of the machine speaks to.
 pub struct Board {
-    /// The bus of cards.
-    pub pci: Arc<PciBus>,
+    /// Where devices go.
+    pub slots: Slots,
     /// Asks the guest to power off.
     pub power_button: PowerButton,
     /// Types for the guest.
@@ -69,18 +70,19 @@ impl Board {
     /// What ACPI must know; the rest differs from machine to machine.
     pub const FACTS: BoardFacts = BoardFacts {
         cpus: 1,
-        pci_mmio64: AddressRange::new(0, 0),
+        pci_mmio64: None,
+        virtio_mmio: 0,
         serial: true,
         keyboard: true,
         rtc: true,
     };
 
-    /// Builds the parts and puts them on the buses.
+    /// Builds the parts and puts them on the buses; without a window for 64-bit BARs there is no PCI.
     pub fn build(
-        vm: &VmFd,
+        vm: &Arc<VmFd>,
         ports: &Bus,
         mmio: &Arc<Bus>,
-        pci_mmio64: AddressRange,
+        pci_mmio64: Option<AddressRange>,
         console: OpenConsole,
         threads: &Threads,
         ends: &Arc<Ends>,
@@ -97,18 +99,26 @@ impl Board {
         let keyboard = Arc::new(I8042::new(line(layout::I8042_KEYBOARD_GSI)?, events.clone()));
         let power = PowerRegisters::new(POWER, events.clone());
         let reset = Arc::new(ResetControl::new(RESET_CONTROL, events));
-        let windows = Windows {
-            low: layout::PCI_MMIO32.start..layout::PCI_MMIO32.end,
-            high: pci_mmio64.start..pci_mmio64.end,
+        let (slots, pci_ports): (_, Arc<dyn BusDevice>) = match pci_mmio64 {
+            Some(window) => {
+                let windows = Windows {
+                    low: layout::PCI_MMIO32.start..layout::PCI_MMIO32.end,
+                    high: window.start..window.end,
+                };
+                let pci = PciBus::new(mmio.clone(), windows)?;
+                mmio.insert(layout::PCI_ECAM.start, layout::PCI_ECAM.len(), pci.ecam())?;
+                let pci_ports = pci.ports(reset);
+                (Slots::Pci(pci), pci_ports)
+            }
+            None => (Slots::Mmio(MmioSlots::new(vm.clone(), mmio.clone())), reset),
         };
-        let pci = PciBus::new(mmio.clone(), windows)?;
 
         let on_ports: [(u16, u64, Arc<dyn BusDevice>); 5] = [
             (layout::COM1_PORT, layout::COM1_PORTS.into(), com1),
             (layout::I8042_DATA_PORT, I8042_PORTS_LEN, keyboard.clone()),
             (layout::RTC_PORT, layout::RTC_PORTS.into(), Arc::new(Rtc::new())),
             (POWER_PORTS, POWER_PORTS_LEN, Arc::new(power)),
-            (layout::PCI_CONFIG_PORT, layout::PCI_CONFIG_PORTS.into(), pci.ports(reset)),
+            (layout::PCI_CONFIG_PORT, layout::PCI_CONFIG_PORTS.into(), pci_ports),
         ];
         for (port, len, device) in on_ports {
             ports.insert(port.into(), len, device)?;
@@ -116,9 +126,8 @@ impl Board {
         for &(port, len) in KNOWN_ABSENT {
             ports.insert(port, len, Arc::new(Absent))?;
         }
-        mmio.insert(layout::PCI_ECAM.start, layout::PCI_ECAM.len(), pci.ecam())?;
         let power_button = PowerButton::new(line(layout::GED_GSI)?);
-        Ok(Board { pci, power_button, keyboard, console })
+        Ok(Board { slots, power_button, keyboard, console })
     }
 
     /// Brings the console's last bytes out, and its terminal and socket into order.

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use arch::boot::{BootPlan, Cmdline, CmdlineError, DiskBoot, DiskError, DiskFile};
 use arch::boot::{Initrd, InitrdError, Kernel, KernelError, PlanError};
@@ -13,7 +12,6 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use super::kernels;
 use super::spec::{BootFrom, BootSpec};
 use crate::memory;
-use crate::observe::start::cpu_time;
 use crate::words::Setting;
 
 /// What is wrong with the files and texts that a machine boots from.
@@ -68,12 +66,6 @@ impl BootError {
     }
 }
 
-/// What a machine boots, and the CPU time that went into opening and unpacking it.
-pub struct Planned {
-    pub boot: BootPlan,
-    pub reading: Duration,
-}
-
 /// Looks whether a machine could boot so, and keeps nothing open. Fails if it could not.
 pub fn check(boot: &BootSpec) -> Result<(), BootError> {
     match &boot.kernel {
@@ -85,29 +77,51 @@ pub fn check(boot: &BootSpec) -> Result<(), BootError> {
     Ok(())
 }
 
-/// Opens, unpacks and checks all that the machine boots from; no VM exists yet.
-pub fn plan(boot: &BootSpec, memory: memory::Size) -> Result<Planned, BootError> {
-    let before = cpu_time();
-    let initrd = boot.initrd.as_deref().map(Initrd::open).transpose()?;
-    let plan = match &boot.kernel {
-        BootFrom::Kernel(path) => {
-            let kernel = kernels::unpacked(Kernel::open(path)?, &boot.kernel_cache);
-            BootPlan::new(kernel, initrd, Cmdline::new(&boot.cmdline)?, memory.0)?
+/// What a machine boots, opened and unpacked.
+pub struct Opened {
+    kernel: Kernel,
+    initrd: Option<Initrd>,
+    cmdline: Cmdline,
+    of_disk: bool,
+}
+
+impl Opened {
+    /// Opens and unpacks what `boot` names; no VM exists yet.
+    pub fn of(boot: &BootSpec) -> Result<Opened, BootError> {
+        let initrd = boot.initrd.as_deref().map(Initrd::open).transpose()?;
+        let cmdline = Cmdline::new(&boot.cmdline)?;
+        match &boot.kernel {
+            BootFrom::Kernel(path) => {
+                let kernel = kernels::unpacked(Kernel::open(path)?, &boot.kernel_cache);
+                Ok(Opened { kernel, initrd, cmdline, of_disk: false })
+            }
+            BootFrom::Disk(path) => {
+                let taken = Taken::out_of(path)?;
+                let kernel = kernels::unpacked(taken.kernel, &boot.kernel_cache);
+                // The last of two words that contradict each other counts, nearly always.
+                let cmdline = [taken.cmdline.as_str(), cmdline.as_str()].join(" ");
+                let cmdline = Cmdline::new(cmdline.trim_end());
+                let cmdline =
+                    cmdline.map_err(|why| BootError::DiskCmdline { disk: path.clone(), why })?;
+                Ok(Opened { kernel, initrd: initrd.or(taken.initrd), cmdline, of_disk: true })
+            }
         }
-        BootFrom::Disk(path) => {
-            let taken = Taken::out_of(path)?;
-            let kernel = kernels::unpacked(taken.kernel, &boot.kernel_cache);
-            // The last of two words that contradict each other counts, nearly always.
-            let cmdline = [taken.cmdline.as_str(), Cmdline::new(&boot.cmdline)?.as_str()].join(" ");
-            let cmdline = Cmdline::new(cmdline.trim_end());
-            let cmdline =
-                cmdline.map_err(|why| BootError::DiskCmdline { disk: path.clone(), why })?;
-            BootPlan::new(kernel, initrd.or(taken.initrd), cmdline, memory.0)
-                .map_err(BootError::DiskPlan)?
-        }
-    };
-    let plan = plan.randomized(random());
-    Ok(Planned { boot: plan, reading: cpu_time().saturating_sub(before) })
+    }
+
+    /// The kernel's command line, as the user and the disk have it.
+    pub fn cmdline(&self) -> &Cmdline {
+        &self.cmdline
+    }
+
+    /// Where all of it goes, with `cmdline` as the last word.
+    pub fn plan(self, cmdline: Cmdline, memory: memory::Size) -> Result<BootPlan, BootError> {
+        let plan = BootPlan::new(self.kernel, self.initrd, cmdline, memory.0);
+        let is_of_disk = |why| match self.of_disk {
+            true => BootError::DiskPlan(why),
+            false => BootError::Plan(why),
+        };
+        Ok(plan.map_err(is_of_disk)?.randomized(random()))
+    }
 }
 
 /// Two numbers that nobody can foresee. A host that has none leaves kernels where they were linked for.

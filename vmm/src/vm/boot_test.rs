@@ -30,6 +30,12 @@ fn spec(disk: PathBuf) -> BootSpec {
 
 const ENTRY: &[u8] = b"linux /k\ninitrd /a\ninitrd /b\noptions root=PARTUUID=1 ro\n";
 
+fn plan(spec: &BootSpec) -> Result<BootPlan, BootError> {
+    let opened = Opened::of(spec)?;
+    let cmdline = opened.cmdline().clone();
+    opened.plan(cmdline, MEMORY)
+}
+
 #[test]
 fn a_disk_is_planned_like_files() {
     let folder = tempfile::tempdir().unwrap();
@@ -44,11 +50,11 @@ fn a_disk_is_planned_like_files() {
         ],
     );
     check(&spec).unwrap();
-    let planned = plan(&BootSpec { cmdline: "single".into(), ..spec }, MEMORY).unwrap();
-    assert!(planned.boot.kernel().name().starts_with("/k of partition 1 of /"));
-    assert_eq!(planned.boot.kernel().format(), arch::boot::KernelFormat::BzImage);
-    assert_eq!(planned.boot.cmdline().as_str(), "root=PARTUUID=1 ro console=ttyS0 single");
-    assert_eq!(planned.boot.initrd().unwrap().size(), 16);
+    let planned = plan(&BootSpec { cmdline: "single".into(), ..spec }).unwrap();
+    assert!(planned.kernel().name().starts_with("/k of partition 1 of /"));
+    assert_eq!(planned.kernel().format(), arch::boot::KernelFormat::BzImage);
+    assert_eq!(planned.cmdline().as_str(), "root=PARTUUID=1 ro console=ttyS0 single");
+    assert_eq!(planned.initrd().unwrap().size(), 16);
 }
 
 #[test]
@@ -79,7 +85,7 @@ fn what_cannot_boot_is_told_with_what_it_is_about() {
         let line = one_line(Some(error.setting().option()), &error);
         line.replace(&folder.path().display().to_string(), "DIR")
     };
-    let refused = |spec: &BootSpec| line(plan(spec, MEMORY).err().unwrap());
+    let refused = |spec: &BootSpec| line(plan(spec).err().unwrap());
     let entry = ("/loader/entries/a.conf", Content::File(b"linux /k"));
     let nothing = folder.path().join("nothing");
     assert_eq!(

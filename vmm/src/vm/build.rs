@@ -2,8 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use arch::boot::LoadError;
+use arch::boot::{BootPlan, Cmdline, LoadError};
 use arch::layout::AddressRange;
 use device_core::GuestRam;
 use device_core::bus::Bus;
@@ -16,9 +17,9 @@ use kvm_ioctls::{Cap, Kvm};
 use super::attach::AttachError;
 use super::board::{Board, BoardError};
 pub use super::boot::BootError;
-use super::boot::{Planned, plan};
+use super::boot::Opened;
 use super::boot_timer::{self, BootTimer};
-use super::spec::{MachineSpec, VmSpec};
+use super::spec::{DeviceBus, MachineSpec, SettingError, VmSpec};
 use super::state::{Event, State};
 use super::{Registry, Vm};
 use crate::end::Ends;
@@ -35,6 +36,8 @@ use crate::words::Setting;
 /// Why a machine could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     #[error(transparent)]
     Boot(#[from] BootError),
     #[error(transparent)]
@@ -80,6 +83,7 @@ impl BuildError {
     /// What it is about, if that is something that a user set.
     pub fn setting(&self) -> Option<Setting> {
         match self {
+            BuildError::Setting(error) => Some(error.setting()),
             BuildError::Boot(error) => Some(error.setting()),
             BuildError::Console(_) | BuildError::Board(BoardError::Console(_)) => {
                 Some(Setting::Serial)
@@ -98,11 +102,45 @@ impl BuildError {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            BuildError::Boot(_)
+            BuildError::Setting(_)
+                | BuildError::Boot(_)
                 | BuildError::Console(_)
                 | BuildError::AddressSpace { .. }
                 | BuildError::Cpus { .. }
         )
+    }
+}
+
+/// What a machine boots, with what bus, and the CPU time that went into opening and unpacking it.
+struct Planned {
+    boot: BootPlan,
+    bus: DeviceBus,
+    reading: Duration,
+}
+
+/// Opens, unpacks and checks all that the machine boots from; no VM exists yet.
+fn plan(spec: &VmSpec) -> Result<Planned, BuildError> {
+    let before = cpu_time();
+    let opened = Opened::of(&spec.boot)?;
+    let bus = spec.bus(opened.cmdline());
+    spec.check_bus(bus)?;
+    let cmdline = announced(opened.cmdline().clone(), spec, bus);
+    let boot = opened.plan(cmdline, spec.machine.memory)?;
+    Ok(Planned { boot, bus, reading: cpu_time().saturating_sub(before) })
+}
+
+/// The command line that the kernel gets: with the devices that it may not find otherwise.
+fn announced(cmdline: Cmdline, spec: &VmSpec, bus: DeviceBus) -> Cmdline {
+    match bus {
+        DeviceBus::Mmio => cmdline.with_virtio_mmio(spec.devices.len()),
+        DeviceBus::Pci => {
+            if cmdline.is_pci_off() && !spec.devices.is_empty() {
+                tracing::warn!(
+                    "the kernel's command line has pci=off, and the bus is to be pci: it will find no device"
+                );
+            }
+            cmdline
+        }
     }
 }
 
@@ -131,7 +169,7 @@ impl Vm {
     /// Builds the machine that `spec` asks for; it rests until [`Vm::resume`]. What ends it will be
     /// reported to `ends`. What fails leaves nothing behind.
     pub fn build(spec: &VmSpec, ends: &Arc<Ends>) -> Result<Vm, BuildError> {
-        let plan = plan(&spec.boot, spec.machine.memory)?;
+        let plan = plan(spec)?;
         let console = spec.serial.open()?;
         let kvm = probe::open()?;
         let room = Room::of(&kvm, &spec.machine)?;
@@ -158,6 +196,9 @@ impl Vm {
         let fd = kvm::vm::create(kvm, &ram)?;
         let threads = Threads::new().map_err(|e| BuildError::Thread("the thread io-0", e))?;
         let (ports, mmio) = (Bus::new(), Bus::new());
+        let Planned { boot: plan, bus, reading } = plan;
+        // Of PCI alone; virtio devices have places of their own.
+        let pci_mmio64 = Some(pci_mmio64).filter(|_| bus == DeviceBus::Pci);
         let board = Board::build(&fd, &ports, &mmio, pci_mmio64, console, &threads, ends)?;
 
         let msi: Arc<dyn device_core::interrupt::MsiController> =
@@ -166,19 +207,25 @@ impl Vm {
         let mut registry = Registry::default();
         let windows: Arc<dyn device_core::ram_window::RamWindows> =
             Arc::new(window::Windows::new(fd.clone(), &ram));
-        let kit =
-            Kit { memory: &ram, msi: &msi, kicks: &kicks, windows: &windows, threads: &threads };
+        let kit = Kit {
+            memory: &ram,
+            msi: &msi,
+            kicks: &kicks,
+            windows: &windows,
+            threads: &threads,
+            slot: None,
+        };
         for device in &spec.devices {
             registry.attach(device, &kit, &board, cpus)?;
         }
 
         let before = cpu_time();
-        let Planned { boot: plan, reading } = plan;
         plan.load_images(&*ram)?;
         let reading = reading.saturating_add(cpu_time().saturating_sub(before));
-        let facts = arch::acpi::BoardFacts { cpus, pci_mmio64, ..Board::FACTS };
+        let virtio_mmio = if bus == DeviceBus::Mmio { spec.devices.len() } else { 0 };
+        let facts = arch::acpi::BoardFacts { cpus, pci_mmio64, virtio_mmio, ..Board::FACTS };
         let rsdp = arch::acpi::write_tables(&*ram, &facts)?;
-        arch::mptable::write(&*ram, cpus)?;
+        arch::mptable::write(&*ram, cpus, virtio_mmio)?;
         let facts = arch::smbios::MachineFacts { cpus, ram_bytes: spec.machine.memory.0 };
         arch::smbios::write(&*ram, &spec.machine.identity, &facts)?;
         let entry = plan.write_parameters(&*ram, rsdp)?;

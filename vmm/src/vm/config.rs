@@ -16,14 +16,16 @@ use devices::{DeviceSpec, Kind};
 use super::boot;
 use super::build::BootError;
 use super::root;
-use super::spec::{BootSpec, MOST_DEVICES, MachineSpec, SettingError, VmSpec};
+use super::spec::{BootSpec, DeviceBus, MOST_DEVICES, MachineSpec, SettingError, VmSpec};
 use crate::words::Setting;
 
 /// All that has been asked of a machine so far.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// CPUs and memory.
+    /// CPUs, memory and bus.
     pub machine: MachineSpec,
+    /// The bus of a machine that is set without one.
+    pub bus: Option<DeviceBus>,
     /// A machine without it cannot be started.
     pub boot: Option<BootSpec>,
     /// Where the serial port goes.
@@ -42,6 +44,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             machine: MachineSpec::default(),
+            bus: None,
             boot: None,
             serial: ConsoleSpec::default(),
             disks: Vec::new(),
@@ -93,10 +96,10 @@ pub enum DiskRefused {
 }
 
 impl Config {
-    /// Replaces CPUs and memory. Fails, with nothing changed, if they cannot be.
+    /// Replaces CPUs and memory, and the bus. Fails, with nothing changed, if they cannot be.
     pub fn set_machine(&mut self, machine: MachineSpec) -> Result<(), SettingError> {
         machine.validate()?;
-        self.machine = machine;
+        self.machine = MachineSpec { bus: machine.bus.or(self.bus), ..machine };
         Ok(())
     }
 

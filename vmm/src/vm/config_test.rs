@@ -74,7 +74,7 @@ fn disks_keep_their_order_but_for_the_root_which_is_first() {
     assert_eq!(set("c,id=z"), "z x y");
     assert_eq!(set("b,id=y,root,ro"), "y z x");
     config.boot = Some(BootSpec {
-        kernel: "k".into(),
+        kernel: std::path::PathBuf::from("k").into(),
         initrd: None,
         cmdline: "quiet".into(),
         kernel_cache: KernelCache::Off,
@@ -164,4 +164,69 @@ fn a_refused_setting_changes_nothing() {
     };
     config.set_boot(missing).unwrap_err();
     assert!(config.boot.is_none() && config.to_spec().is_none());
+}
+
+#[test]
+fn a_bus_that_an_option_says_is_that_of_every_machine_that_says_none() {
+    let mmio = Some(DeviceBus::Mmio);
+    let machine = MachineSpec { bus: mmio, ..MachineSpec::default() };
+    let mut config = Config { machine, bus: mmio, ..Config::default() };
+    config.set_machine(MachineSpec { cpus: 2, ..MachineSpec::default() }).unwrap();
+    assert_eq!((config.machine.cpus, config.machine.bus), (2, mmio));
+    let pci = Some(DeviceBus::Pci);
+    config.set_machine(MachineSpec { bus: pci, ..MachineSpec::default() }).unwrap();
+    assert_eq!(config.machine.bus, pci);
+}
+
+fn machine_of(cards: &[&str], bus: Option<DeviceBus>) -> VmSpec {
+    let mut config = Config::default();
+    cards.iter().for_each(|card| config.set_nic(nic(card)).unwrap());
+    config.machine.bus = bus;
+    config.boot = Some(BootSpec {
+        kernel: std::path::PathBuf::from("k").into(),
+        initrd: None,
+        cmdline: String::new(),
+        kernel_cache: KernelCache::Off,
+    });
+    config.to_spec().unwrap()
+}
+
+#[test]
+fn the_bus_is_what_the_user_says_else_what_the_kernel_is_left() {
+    use DeviceBus::{Mmio, Pci};
+    for (said, cmdline, bus) in [
+        (None, "quiet", Pci),
+        (None, "quiet pci=off", Mmio),
+        (Some(Mmio), "quiet", Mmio),
+        (Some(Pci), "quiet pci=off", Pci),
+    ] {
+        let cmdline = arch::boot::Cmdline::new(cmdline).unwrap();
+        assert_eq!(machine_of(&[], said).bus(&cmdline), bus);
+    }
+}
+
+#[test]
+fn a_pci_card_on_a_machine_without_pci_is_refused_by_name_and_reason() {
+    let cards = ["tap=a,id=x", "tap=b,id=y,model=ena"];
+    let refused = |said| machine_of(&cards, said).check_bus(DeviceBus::Mmio).unwrap_err();
+    for (said, why) in
+        [(None, "pci=off in the kernel's command line"), (Some(DeviceBus::Mmio), "bus mmio")]
+    {
+        let error = refused(said);
+        assert_eq!(error.setting().option(), "--net: card \"y\"");
+        let line = error.to_string();
+        assert!(line.starts_with("model=ena is a PCI card, and ") && line.contains(why), "{line}");
+    }
+    machine_of(&cards, None).check_bus(DeviceBus::Pci).unwrap();
+    machine_of(&cards[..1], None).check_bus(DeviceBus::Mmio).unwrap();
+}
+
+#[test]
+fn a_machine_without_pci_has_a_slot_for_each_device_or_says_so() {
+    let cards: Vec<_> = (0..18).map(|n| format!("tap=t{n},id=c{n}")).collect();
+    let cards: Vec<_> = cards.iter().map(String::as_str).collect();
+    machine_of(&cards[..17], None).check_bus(DeviceBus::Mmio).unwrap();
+    let error = machine_of(&cards, None).check_bus(DeviceBus::Mmio).unwrap_err();
+    assert_eq!(error, SettingError::NoSlot { id: "c17".into() });
+    machine_of(&cards, None).check_bus(DeviceBus::Pci).unwrap();
 }

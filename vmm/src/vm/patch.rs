@@ -6,7 +6,7 @@ use arch::smbios::Identity;
 use devices::block::spec::Allowed as DiskAllowed;
 use devices::net::stage::limiter::Allowed;
 
-use super::spec::MachineSpec;
+use super::spec::{DeviceBus, MachineSpec};
 use crate::memory::{Pages, Size};
 
 /// What to change of a [`MachineSpec`].
@@ -15,6 +15,7 @@ pub struct MachinePatch {
     pub cpus: Option<u8>,
     pub memory: Option<Size>,
     pub pages: Option<Pages>,
+    pub bus: Option<DeviceBus>,
     pub identity: Option<Identity>,
 }
 
@@ -24,6 +25,7 @@ impl MachinePatch {
             cpus: self.cpus.unwrap_or(machine.cpus),
             memory: self.memory.unwrap_or(machine.memory),
             pages: self.pages.unwrap_or(machine.pages),
+            bus: self.bus.or(machine.bus),
             identity: self.identity.clone().unwrap_or_else(|| machine.identity.clone()),
         }
     }

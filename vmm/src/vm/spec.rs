@@ -3,7 +3,8 @@
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
-use arch::layout::MAX_CPUS;
+use arch::boot::Cmdline;
+use arch::layout::{MAX_CPUS, VIRTIO_MMIO_GSIS};
 use arch::smbios::Identity;
 use devices::block::spec::{Key as DiskKey, SpecError as DiskSpecError};
 use devices::legacy::ConsoleSpec;
@@ -15,7 +16,16 @@ use super::kernels::KernelCache;
 use crate::memory::{Pages, Size};
 use crate::words::Setting;
 
-/// CPUs and memory.
+/// What devices are attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceBus {
+    /// Every device is a function of the PCI bus.
+    Pci,
+    /// There is no PCI: virtio devices have their registers at fixed addresses.
+    Mmio,
+}
+
+/// CPUs, memory and bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineSpec {
     /// 1 to 64.
@@ -24,6 +34,8 @@ pub struct MachineSpec {
     pub memory: Size,
     /// What the host backs the memory with.
     pub pages: Pages,
+    /// What devices are attached to; if nobody says so, what the kernel's command line leaves.
+    pub bus: Option<DeviceBus>,
     /// What it says that it is.
     pub identity: Identity,
 }
@@ -35,6 +47,7 @@ impl Default for MachineSpec {
             cpus: 1,
             memory: Size(128 << 20),
             pages: Pages::Small,
+            bus: None,
             identity: Identity::default(),
         }
     }
@@ -118,6 +131,34 @@ pub struct VmSpec {
     pub boot_timer: bool,
 }
 
+impl VmSpec {
+    /// What devices are attached to: what the user said, else PCI unless `cmdline` turns that off.
+    pub fn bus(&self, cmdline: &Cmdline) -> DeviceBus {
+        let left = if cmdline.is_pci_off() { DeviceBus::Mmio } else { DeviceBus::Pci };
+        self.machine.bus.unwrap_or(left)
+    }
+
+    /// Whether all devices can be on `bus`. Fails with the first that cannot.
+    pub fn check_bus(&self, bus: DeviceBus) -> Result<(), SettingError> {
+        if bus == DeviceBus::Pci {
+            return Ok(());
+        }
+        for (nth, device) in self.devices.iter().enumerate() {
+            let id = device.id().to_string();
+            if let Some(what) = device.needs_pci() {
+                return Err(match self.machine.bus {
+                    Some(_) => SettingError::NoPci { id, what },
+                    None => SettingError::PciOff { id, what },
+                });
+            }
+            if nth >= VIRTIO_MMIO_GSIS.len() {
+                return Err(SettingError::NoSlot { id });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What is wrong with one wish, by itself or beside the others: the reason alone, as each surface has
 /// its own words for the [`SettingError::setting`] that it is about.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -134,6 +175,17 @@ pub enum SettingError {
     OddHugePages(Size),
     #[error("{why}")]
     Card { id: String, why: SpecError },
+    #[error(
+        "{what} is a PCI card, and pci=off in the kernel's command line leaves the guest without PCI; \
+         take another model, or remove pci=off"
+    )]
+    PciOff { id: String, what: &'static str },
+    #[error(
+        "{what} is a PCI card, and bus mmio leaves the guest without PCI; take another model, or bus pci"
+    )]
+    NoPci { id: String, what: &'static str },
+    #[error("a machine without PCI has room for {} devices", VIRTIO_MMIO_GSIS.len())]
+    NoSlot { id: String },
     #[error("{0:?} is given twice; each card needs its own")]
     IdTwice(String),
     #[error("{mac} belongs to card {other:?}; each card needs its own")]
@@ -171,6 +223,9 @@ impl SettingError {
             | SettingError::OddPages(_) => Setting::Memory,
             SettingError::OddHugePages(_) => Setting::HugePages,
             SettingError::Card { id, why } => card(id, why.key()),
+            SettingError::PciOff { id, .. }
+            | SettingError::NoPci { id, .. }
+            | SettingError::NoSlot { id } => Setting::Card(id.clone(), None),
             SettingError::IdTwice(id) => card(id, Key::Id),
             SettingError::MacTwice { id, .. } => card(id, Key::Mac),
             SettingError::TapTwice { id, .. } => card(id, Key::Tap),

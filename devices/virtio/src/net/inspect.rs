@@ -13,7 +13,7 @@ use net::spec::Model;
 use super::Net;
 use super::features;
 use crate::device::VirtioDevice;
-use crate::transport::pci::{Look, QueueLook, VirtioCard};
+use crate::transport::common::{Look, QueueLook, Transport};
 
 /// Bytes of a descriptor, and of an entry of the used ring.
 const DESCRIPTOR: u16 = 16;
@@ -22,13 +22,13 @@ const USED: u16 = 8;
 /// A network card as its parts see it together: the device knows frames, the transport registers.
 pub struct Nic {
     net: Arc<Net>,
-    card: Arc<VirtioCard>,
+    transport: Arc<Transport>,
 }
 
 impl Nic {
-    /// Of a device and the card around it.
-    pub fn new(net: Arc<Net>, card: Arc<VirtioCard>) -> Nic {
-        Nic { net, card }
+    /// Of a device and what it stands on.
+    pub fn new(net: Arc<Net>, transport: Arc<Transport>) -> Nic {
+        Nic { net, transport }
     }
 }
 
@@ -67,7 +67,7 @@ impl NicControl for Nic {
     }
 
     fn inspect(&self) -> Inspection {
-        let (look, port, net) = (self.card.look(), self.port(), &self.net);
+        let (look, port, net) = (self.transport.look(), self.port(), &self.net);
         let control = net.control_index(look.features);
         let pairs = (0..).zip(port.lane_counters()).map(|(index, counters): (u16, _)| {
             let (rx, tx) = (index.wrapping_mul(2), index.wrapping_mul(2).wrapping_add(1));
@@ -107,7 +107,7 @@ impl NicControl for Nic {
     }
 
     fn explain(&self, flow: &FlowKey) -> Result<Explained, ExplainError> {
-        let look = self.card.look();
+        let look = self.transport.look();
         let vector = |lane: u16| find(&look, lane.checked_mul(2)?)?.vector;
         Ok(self.net.port().explain(flow, vector).ok_or(ExplainError::NoTable)??)
     }

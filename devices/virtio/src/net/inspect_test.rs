@@ -7,10 +7,11 @@ use net::control::inspect::Reset;
 
 use super::*;
 use crate::testing::nic::{CTRL, HASH_REPORT, MAC, MQ, Nic as TestNic, RSS};
+use crate::transport::pci::VirtioCard;
 
 fn listened(nic: &TestNic) -> (Nic, Arc<Mutex<Vec<NicEvent>>>) {
     let card = VirtioCard::new(nic.net.clone(), &nic.machine.kit()).unwrap();
-    let control = Nic::new(nic.net.clone(), card);
+    let control = Nic::new(nic.net.clone(), card.transport().clone());
     let heard = Arc::new(Mutex::new(Vec::new()));
     let to = heard.clone();
     control.set_listener(Some(Box::new(move |event| to.lock().unwrap().push(event))));

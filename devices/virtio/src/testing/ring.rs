@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use device_core::GuestRam;
-use device_core::interrupt::MsiVector;
+use device_core::interrupt::{Interrupt, MsiVector};
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
@@ -117,6 +117,7 @@ impl DriverRing {
 
     /// The device's half as queue number `index`, with its kick and its vector.
     pub fn live(&self, index: u16, irq: Option<Arc<dyn MsiVector>>) -> LiveQueue {
+        let irq = irq.map(|vector| vector as Arc<dyn Interrupt>);
         LiveQueue { index, ring: self.queue(), kick: self.kick.clone(), irq }
     }
 

@@ -4,7 +4,7 @@ use device_core::Ram;
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{GuestAddress, GuestMemory, Permissions};
 
-use super::notice::NO_VECTOR;
+use super::interrupts::NO_VECTOR;
 
 /// What a driver may set for one queue (virtio 1.2, 4.1.4.3).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,8 @@
-//! The common configuration registers and the status machine (virtio 1.2, 2.1 and 4.1.4.3).
+//! The registers that a driver finds on every bus, and the status machine (virtio 1.2, 2.1, 4.1.4.3 and
+//! 4.2.2).
 
 use std::sync::Arc;
 
-use device_core::bus::Width::{B1, B2, B4};
-use device_core::registers::RegisterMap;
 use virtio_bindings::virtio_config::{
     VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FAILED, VIRTIO_CONFIG_S_FEATURES_OK,
     VIRTIO_CONFIG_S_NEEDS_RESET, VIRTIO_F_VERSION_1,
@@ -13,8 +12,8 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 use super::notice::Bulletin;
 use super::queue::QueueRegisters;
 
-/// The common configuration's registers (`virtio_pci_common_cfg`; virtio 1.2, 4.1.4.3). 64-bit ones are
-/// two words, as drivers write them.
+/// The registers, under the names of PCI's common configuration (`virtio_pci_common_cfg`; virtio 1.2,
+/// 4.1.4.3); each bus shows those that it has. 64-bit ones are two words, as drivers write them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Register {
     /// Which word of the device's features is shown.
@@ -35,12 +34,16 @@ pub enum Register {
     ConfigGeneration,
     /// Which queue the following are of.
     QueueSelect,
+    /// Most entries that the queue can have, 0 if it is not there; read-only.
+    QueueSizeMax,
     /// Entries of the queue.
     QueueSize,
     /// Vector for the queue.
     QueueVector,
     /// 1 once the driver has set the queue up.
     QueueEnable,
+    /// The same where a driver may take it back until the device runs.
+    QueueReady,
     /// Where the queue is notified, in steps of the notify structure; read-only.
     QueueNotifyOffset,
     /// Address of the descriptor table.
@@ -57,31 +60,6 @@ pub enum Register {
     UsedHigh,
 }
 
-/// Offsets and widths of the common configuration's registers.
-pub const COMMON: RegisterMap<Register> = RegisterMap::new(&[
-    (0x00, B4, Register::DeviceFeatureSelect),
-    (0x04, B4, Register::DeviceFeature),
-    (0x08, B4, Register::DriverFeatureSelect),
-    (0x0c, B4, Register::DriverFeature),
-    (0x10, B2, Register::ConfigVector),
-    (0x12, B2, Register::QueueCount),
-    (0x14, B1, Register::DeviceStatus),
-    (0x15, B1, Register::ConfigGeneration),
-    (0x16, B2, Register::QueueSelect),
-    (0x18, B2, Register::QueueSize),
-    (0x1a, B2, Register::QueueVector),
-    (0x1c, B2, Register::QueueEnable),
-    (0x1e, B2, Register::QueueNotifyOffset),
-    (0x20, B4, Register::DescriptorsLow),
-    (0x24, B4, Register::DescriptorsHigh),
-    (0x28, B4, Register::AvailableLow),
-    (0x2c, B4, Register::AvailableHigh),
-    (0x30, B4, Register::UsedLow),
-    (0x34, B4, Register::UsedHigh),
-]);
-/// Bytes of the common configuration.
-pub const COMMON_LEN: u32 = 0x38;
-
 const DRIVER_OK: u8 = VIRTIO_CONFIG_S_DRIVER_OK as u8;
 const FEATURES_OK: u8 = VIRTIO_CONFIG_S_FEATURES_OK as u8;
 const NEEDS_RESET: u8 = VIRTIO_CONFIG_S_NEEDS_RESET as u8;
@@ -96,7 +74,7 @@ const TRANSPORT_FEATURES: u64 = VERSION_1 | EVENT_IDX | 1 << VIRTIO_RING_F_INDIR
 /// Bits 24 to 49 are not a device's to offer (virtio 1.2, 2.2).
 const DEVICE_FEATURES: u64 = !((1 << 50) - (1 << 24));
 
-/// What a write asks of the card.
+/// What a write asks of the transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
     /// Done, or the register is read-only.
@@ -111,7 +89,7 @@ pub enum Asked {
     GiveUp,
 }
 
-/// The registers behind the common configuration.
+/// The state behind the registers.
 pub struct Registers {
     bulletin: Arc<Bulletin>,
     offered: u64,
@@ -178,17 +156,23 @@ impl Registers {
             Register::DeviceFeature => word(self.offered, self.device_feature_select),
             Register::DriverFeatureSelect => self.driver_feature_select,
             Register::DriverFeature => word(self.driver_features, self.driver_feature_select),
-            Register::ConfigVector => self.bulletin.config_vector().into(),
+            Register::ConfigVector => self.bulletin.interrupts().config_vector().into(),
             Register::QueueCount => u32::try_from(self.queues.len()).unwrap_or_default(),
             Register::DeviceStatus => {
                 let needs_reset = if self.bulletin.is_reset_needed() { NEEDS_RESET } else { 0 };
                 (self.status | needs_reset).into()
             }
-            Register::ConfigGeneration => self.bulletin.generation().into(),
+            Register::ConfigGeneration => self.bulletin.generation(),
             Register::QueueSelect => self.queue_select.into(),
+            Register::QueueSizeMax => self
+                .max_sizes
+                .get(usize::from(self.queue_select))
+                .copied()
+                .unwrap_or_default()
+                .into(),
             Register::QueueSize => of_queue(|queue| queue.size.into()),
             Register::QueueVector => of_queue(|queue| queue.vector.into()),
-            Register::QueueEnable => of_queue(|queue| queue.enabled.into()),
+            Register::QueueEnable | Register::QueueReady => of_queue(|queue| queue.enabled.into()),
             Register::QueueNotifyOffset => queue.map_or(0, |_| self.queue_select.into()),
             Register::DescriptorsLow => of_queue(|queue| queue.descriptors),
             Register::DescriptorsHigh => of_queue(|queue| queue.descriptors >> 32),
@@ -205,16 +189,18 @@ impl Registers {
             Register::DeviceFeatureSelect => self.device_feature_select = value,
             Register::DriverFeatureSelect => self.driver_feature_select = value,
             Register::DriverFeature => return self.write_driver_features(value),
-            Register::ConfigVector => self.bulletin.set_config_vector(low_half(value)),
+            Register::ConfigVector => self.bulletin.interrupts().set_config_vector(half(value)),
             Register::DeviceStatus => return self.write_status((value & 0xff) as u8),
-            Register::QueueSelect => self.queue_select = low_half(value),
+            Register::QueueSelect => self.queue_select = half(value),
             Register::DeviceFeature
             | Register::QueueCount
+            | Register::QueueSizeMax
             | Register::ConfigGeneration
             | Register::QueueNotifyOffset => {}
             Register::QueueSize
             | Register::QueueVector
             | Register::QueueEnable
+            | Register::QueueReady
             | Register::DescriptorsLow
             | Register::DescriptorsHigh
             | Register::AvailableLow
@@ -279,14 +265,15 @@ impl Registers {
         if self.status & DRIVER_OK != 0 {
             return Asked::Refused;
         }
-        let vector = self.bulletin.accepted(low_half(value));
+        let vector = self.bulletin.interrupts().accepted(half(value));
         let Some(queue) = self.queues.get_mut(usize::from(self.queue_select)) else {
             return Asked::Refused;
         };
         match register {
-            Register::QueueSize => queue.size = low_half(value),
+            Register::QueueSize => queue.size = half(value),
             Register::QueueVector => queue.vector = vector,
             Register::QueueEnable if value == 1 => queue.enabled = true,
+            Register::QueueReady if value <= 1 => queue.enabled = value == 1,
             Register::DescriptorsLow => set_low(&mut queue.descriptors, value),
             Register::DescriptorsHigh => set_high(&mut queue.descriptors, value),
             Register::AvailableLow => set_low(&mut queue.available, value),
@@ -309,8 +296,10 @@ fn word(features: u64, select: u32) -> u32 {
     }
 }
 
-fn low_half(value: u32) -> u16 {
-    (value & 0xffff) as u16
+/// What 16 bits hold of a value; what they do not hold becomes the largest, which is no queue, no size of
+/// one and no vector.
+fn half(value: u32) -> u16 {
+    u16::try_from(value).unwrap_or(u16::MAX)
 }
 
 fn set_low(address: &mut u64, value: u32) {

@@ -1,12 +1,17 @@
 //! Tests of the common configuration and the status machine.
 
 use super::*;
+use crate::transport::interrupts::{Interrupts, Vectors};
 
 const SIZES: [u16; 2] = [256, 64];
 const OFFERED: u64 = 1 << 5;
 
+fn bulletin() -> Arc<Bulletin> {
+    Arc::new(Bulletin::new(Interrupts::Vectors(Arc::new(Vectors::new(Vec::new())))))
+}
+
 fn registers() -> Registers {
-    Registers::new(OFFERED, &SIZES, Arc::new(Bulletin::new(Vec::new())))
+    Registers::new(OFFERED, &SIZES, bulletin())
 }
 
 fn accept(registers: &mut Registers, features: u64) {
@@ -22,7 +27,7 @@ fn status(registers: &Registers) -> u32 {
 
 #[test]
 fn a_device_cannot_offer_the_transports_features() {
-    let mut registers = Registers::new(u64::MAX, &SIZES, Arc::new(Bulletin::new(Vec::new())));
+    let mut registers = Registers::new(u64::MAX, &SIZES, bulletin());
     registers.write(Register::DeviceFeatureSelect, 0);
     assert_eq!(registers.read(Register::DeviceFeature), 0x30ff_ffff);
     registers.write(Register::DeviceFeatureSelect, 1);
@@ -151,6 +156,35 @@ fn a_queue_cannot_be_disabled_and_enabled_only_by_one() {
     registers.write(Register::QueueEnable, 1);
     registers.write(Register::QueueEnable, 0);
     assert_eq!(registers.read(Register::QueueEnable), 1);
+}
+
+#[test]
+fn a_ready_queue_may_be_taken_back_until_the_device_runs() {
+    let mut registers = registers();
+    for (value, asked, ready) in
+        [(1, Asked::Nothing, 1), (2, Asked::Refused, 1), (0, Asked::Nothing, 0)]
+    {
+        assert_eq!(registers.write(Register::QueueReady, value), asked);
+        assert_eq!(registers.read(Register::QueueReady), ready);
+    }
+    registers.write(Register::QueueReady, 1);
+    accept(&mut registers, VERSION_1);
+    registers.write(Register::DeviceStatus, 8 | 4);
+    assert_eq!(registers.write(Register::QueueReady, 0), Asked::Refused);
+    assert_eq!(registers.read(Register::QueueReady), 1);
+}
+
+#[test]
+fn what_sixteen_bits_do_not_hold_is_no_queue_and_no_size() {
+    let mut registers = registers();
+    registers.write(Register::QueueSize, 0x1_0040);
+    assert_eq!(registers.read(Register::QueueSize), 0xffff);
+    registers.write(Register::QueueSelect, 0x1_0000);
+    assert_eq!(registers.read(Register::QueueSizeMax), 0);
+    registers.write(Register::QueueSelect, 1);
+    assert_eq!(registers.read(Register::QueueSizeMax), 64);
+    assert_eq!(registers.write(Register::QueueSizeMax, 8), Asked::Nothing);
+    assert_eq!(registers.read(Register::QueueSizeMax), 64);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Where the parts of the interface are in the card's BAR, and the capabilities that tell so.
 
-use device_core::bus::Width;
+use device_core::bus::Width::{self, B1, B2, B4};
+use device_core::registers::RegisterMap;
 use pci::device::{BarKind, BarSpec, Capability};
 
-use super::registers::COMMON_LEN;
+use super::registers::Register;
 
 /// The BAR of all structures.
 pub const BAR: u8 = 0;
@@ -29,6 +30,31 @@ const CAP_PCI: u8 = 5;
 const WINDOW: usize = 4;
 /// Offset of `pci_cfg_data` in that capability's body.
 const WINDOW_DATA: u8 = 14;
+
+/// Offsets and widths of the common configuration's registers.
+pub const COMMON: RegisterMap<Register> = RegisterMap::new(&[
+    (0x00, B4, Register::DeviceFeatureSelect),
+    (0x04, B4, Register::DeviceFeature),
+    (0x08, B4, Register::DriverFeatureSelect),
+    (0x0c, B4, Register::DriverFeature),
+    (0x10, B2, Register::ConfigVector),
+    (0x12, B2, Register::QueueCount),
+    (0x14, B1, Register::DeviceStatus),
+    (0x15, B1, Register::ConfigGeneration),
+    (0x16, B2, Register::QueueSelect),
+    (0x18, B2, Register::QueueSize),
+    (0x1a, B2, Register::QueueVector),
+    (0x1c, B2, Register::QueueEnable),
+    (0x1e, B2, Register::QueueNotifyOffset),
+    (0x20, B4, Register::DescriptorsLow),
+    (0x24, B4, Register::DescriptorsHigh),
+    (0x28, B4, Register::AvailableLow),
+    (0x2c, B4, Register::AvailableHigh),
+    (0x30, B4, Register::UsedLow),
+    (0x34, B4, Register::UsedHigh),
+]);
+/// Bytes of the common configuration.
+pub const COMMON_LEN: u32 = 0x38;
 
 /// The BAR of a card with so many queues.
 pub fn bar(queues: u16) -> BarSpec {

@@ -46,6 +46,11 @@ pub struct Plugged {
 }
 
 impl TestDevice {
+    /// A device that expects its rings in this memory.
+    pub fn in_memory(memory: device_core::GuestRam) -> TestDevice {
+        TestDevice { memory: Some(memory), ..TestDevice::default() }
+    }
+
     /// Looks at, or works on, what is plugged.
     pub fn plugged<R>(&self, f: impl FnOnce(&mut Plugged) -> R) -> Option<R> {
         self.plugged.lock().unwrap().as_mut().map(f)
@@ -182,7 +187,7 @@ impl Guest {
     pub fn new() -> Guest {
         let memory = ram_at(&[(0, RAM_LEN), (SECOND_RAM, RAM_LEN)]);
         let machine = TestMachine::new(memory.clone());
-        let device = Arc::new(TestDevice { memory: Some(memory), ..TestDevice::default() });
+        let device = Arc::new(TestDevice::in_memory(memory));
         let card = VirtioCard::new(device.clone(), &machine.kit()).unwrap();
         let mmio = Bus::new();
         let windows =

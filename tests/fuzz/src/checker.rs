@@ -9,8 +9,12 @@ use virtio::device::{LiveQueue, Notice, PlugError, VirtioDevice};
 use virtio_queue::QueueT;
 use vm_memory::{GuestAddress, GuestMemory, Permissions};
 
-use super::{FEATURES, SIZES};
 use crate::driver::{EVENT_IDX, INDIRECT, VERSION_1};
+
+/// Largest sizes of its queues.
+pub const SIZES: [u16; 3] = [256, 256, 64];
+/// What it offers: MAC and hash report.
+pub const FEATURES: u64 = 1 << 5 | 1 << 57;
 
 /// A device that checks what it is given.
 pub struct Checker {
@@ -28,6 +32,12 @@ pub struct Plugged {
 }
 
 impl Checker {
+    /// A device whose rings have to be in `memory`.
+    pub fn new(pattern: u8, memory: GuestRam) -> Checker {
+        let refuses = AtomicBool::new(false);
+        Checker { pattern, memory, refuses, plugged: Mutex::default() }
+    }
+
     pub fn plugged<R>(&self, look: impl FnOnce(&Plugged) -> R) -> Option<R> {
         self.plugged.lock().unwrap().as_ref().map(look)
     }
