@@ -23,7 +23,7 @@ use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::panic::PanicInfo;
 
-use nic::{Found, VirtioPlace};
+use nic::Found;
 use options::{Load, Options};
 use pci::Ground;
 
@@ -66,16 +66,10 @@ extern "C" fn set_up(from: u32, linux: u32) {
 extern "C" fn work() -> ! {
     // SAFETY: `set_up` has returned, and nothing else runs.
     let findings = unsafe { (*FINDINGS.0.get()).take() };
-    let Some(Findings { line, card }) = findings else { end() };
+    let Some(Findings { line, card: Some(card) }) = findings else { end() };
     // SAFETY: nobody writes to it any more.
     let ground = unsafe { &*GROUND.0.get() };
     let options = Options::at(line);
-    let page = Ground::of_page(options.device);
-    let (card, ground) = match (card, options.device) {
-        (Some(card), _) => (card, ground),
-        (None, 0) => end(),
-        (None, page_at) => (Found::Virtio(VirtioPlace::Mmio(page_at)), &page),
-    };
     match (card, options.load) {
         (Found::Virtio(place), Load::Storm) => {
             storm::run(|| nic::virtio::Card::new(place, &options), ground, &options)

@@ -2,21 +2,15 @@
 
 pub mod ena;
 pub mod virtio;
-mod virtio_registers;
 
 /// Where a virtio-net card has its registers.
 #[derive(Clone, Copy)]
-pub enum VirtioPlace {
-    /// On the PCI bus.
-    Pci {
-        /// Common configuration (virtio 1.2, 4.1.4.3).
-        common: u64,
-        /// Doorbells, and the bytes between two of them.
-        notify: u64,
-        multiplier: u32,
-    },
-    /// On a page of its own (virtio 1.2, 4.2).
-    Mmio(u64),
+pub struct VirtioPlace {
+    /// Common configuration (virtio 1.2, 4.1.4.3).
+    pub common: u64,
+    /// Doorbells, and the bytes between two of them.
+    pub notify: u64,
+    pub multiplier: u32,
 }
 
 /// Where an ENA card has its registers.

@@ -43,9 +43,6 @@ pub struct Options {
     pub tso: u16,
     /// `event-idx=0`: the virtio card is told and asked by flags.
     pub event_idx: bool,
-    /// `virtio_mmio.device=SIZE@ADDRESS:LINE`: where a VMM without PCI says that its card is, as a hexadecimal
-    /// number; 0, for nowhere, unless told.
-    pub device: u64,
     /// `llq=1`: descriptors of the ENA card are pushed to it.
     pub llq: bool,
 }
@@ -64,7 +61,6 @@ impl Options {
             ecam: 0,
             tso: 0,
             event_idx: true,
-            device: 0,
             llq: false,
         };
         let mut text = [0u8; LONGEST];
@@ -103,7 +99,6 @@ impl Options {
             (b"ecam", _) => self.ecam = number(value),
             (b"rest", _) => self.rest = number(value),
             (b"tso", _) => self.tso = number(value).min(9000) as u16,
-            (b"virtio_mmio.device", _) if self.device == 0 => self.device = address(value),
             (b"event-idx", _) => self.event_idx = number(value) != 0,
             (b"llq", _) => self.llq = number(value) != 0,
             _ => {}
@@ -115,12 +110,4 @@ impl Options {
 fn number(text: &[u8]) -> u64 {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
     digits.fold(0, |value, digit| value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
-}
-
-/// The hexadecimal number behind `@0x` in a text; 0 if there is none.
-fn address(text: &[u8]) -> u64 {
-    let digits = text.iter().skip_while(|byte| **byte != b'@').skip(1);
-    let prefixed = digits.clone().take(2).eq(b"0x");
-    let digits = digits.skip(2).map_while(|byte| (*byte as char).to_digit(16));
-    if prefixed { digits.fold(0, |value, digit| value << 4 | u64::from(digit)) } else { 0 }
 }

@@ -49,8 +49,6 @@ pub struct Ground {
     pub config: [u32; DWORDS],
     /// Windows of the memory BARs; 0 where there is none.
     pub windows: [u64; 6],
-    /// Bytes that a window shows from the large page on that it begins in.
-    pub window_len: u64,
     /// The MSI-X table, from and to, in one of the windows.
     pub vectors: (u64, u64),
 }
@@ -58,16 +56,7 @@ pub struct Ground {
 impl Ground {
     /// Of nothing yet.
     pub const fn new() -> Ground {
-        let (config, windows, window_len) = ([0; DWORDS], [0; 6], memory::WINDOW_SHOWN);
-        Ground { device: 0, config, windows, window_len, vectors: (0, 0) }
-    }
-
-    /// Of a card on one page, without configuration space: the page, and the next.
-    pub fn of_page(page: u64) -> Ground {
-        let mut ground = Ground::new();
-        ground.windows[0] = page;
-        ground.window_len = (page & memory::IN_LARGE) + 0x2000;
-        ground
+        Ground { device: 0, config: [0; DWORDS], windows: [0; 6], vectors: (0, 0) }
     }
 }
 
@@ -112,7 +101,7 @@ impl Function {
             }
             at = self.byte(at + 1);
         }
-        Some(VirtioPlace::Pci { common: common?, notify: notify?, multiplier })
+        Some(VirtioPlace { common: common?, notify: notify?, multiplier })
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::clock::wait;
 use crate::load::{Filled, send};
-use crate::memory::{ARENA, IN_LARGE, barrier, read, write};
+use crate::memory::{ARENA, barrier, read, write};
 use crate::nic::{Nic, Targets};
 use crate::options::Options;
 use crate::pci::Ground;
@@ -25,6 +25,8 @@ const REPORTS: u64 = 8;
 /// End of the memory that addresses may lead to without harm, and begin of what is none.
 const ARENA_LEN: u64 = 8 << 20;
 const NO_MEMORY: u64 = 3 << 30;
+/// What a window shows.
+const WINDOW: u64 = 16 << 20;
 
 /// Numbers as by chance (Marsaglia's xorshift).
 struct Random(u64);
@@ -150,7 +152,7 @@ impl Life<'_> {
         if window == 0 {
             return None;
         }
-        let offset = random.of_any_size(24) % (self.ground.window_len - 8 - (window & IN_LARGE));
+        let offset = random.of_any_size(24) % (WINDOW - 8 - (window & 0x1f_ffff));
         let aligned = if random.one_in(8) { offset } else { offset & !(len - 1) };
         Some(window + aligned)
     }
@@ -221,9 +223,9 @@ impl Life<'_> {
 /// so far as bytes.
 pub fn run<N: Nic>(card: impl Fn() -> N, ground: &Ground, options: &Options) -> ! {
     let mut random = Random(options.seed);
-    let config = match (options.ecam, ground.config[0]) {
-        (0, _) | (_, 0) => 0,
-        (ecam, _) => ecam + (u64::from(ground.device) << 15),
+    let config = match options.ecam {
+        0 => 0,
+        ecam => ecam + (u64::from(ground.device) << 15),
     };
     let mut results = Results::default();
     loop {

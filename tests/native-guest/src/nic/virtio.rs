@@ -1,14 +1,31 @@
 //! virtio-net on split rings (virtio 1.2, 2.7 and 5.1), a descriptor for each frame.
 
-use super::virtio_registers::{Bell, Registers};
 use super::{BUFFER, Nic, Table, Targets, VirtioPlace};
 use crate::memory::{Arena, barrier, read, write};
 use crate::options::Options;
+
+/// Fields of the common configuration (4.1.4.3).
+mod common {
+    pub const FEATURE_SELECT: u64 = 0x00;
+    pub const FEATURES: u64 = 0x04;
+    pub const DRIVER_SELECT: u64 = 0x08;
+    pub const DRIVER_FEATURES: u64 = 0x0c;
+    pub const STATUS: u64 = 0x14;
+    pub const QUEUE_SELECT: u64 = 0x16;
+    pub const QUEUE_SIZE: u64 = 0x18;
+    pub const QUEUE_VECTOR: u64 = 0x1a;
+    pub const QUEUE_ENABLE: u64 = 0x1c;
+    pub const QUEUE_NOTIFY: u64 = 0x1e;
+    pub const QUEUE_DESCRIPTORS: u64 = 0x20;
+    pub const QUEUE_DRIVER: u64 = 0x28;
+    pub const QUEUE_DEVICE: u64 = 0x30;
+}
 
 const ACKNOWLEDGE: u8 = 1;
 const DRIVER: u8 = 2;
 const DRIVER_OK: u8 = 4;
 const FEATURES_OK: u8 = 8;
+const NO_VECTOR: u16 = 0xffff;
 
 const CSUM: u64 = 1 << 0;
 const HOST_TSO4: u64 = 1 << 11;
@@ -29,7 +46,7 @@ struct Ring {
     descriptors: u64,
     available: u64,
     used: u64,
-    bell: Bell,
+    bell: u64,
     index: u16,
     size: u16,
     event_idx: bool,
@@ -73,14 +90,14 @@ impl Ring {
             read::<u16>(self.used) & NO_NOTIFY == 0
         };
         if wanted {
-            self.bell.ring(self.index);
+            write(self.bell, self.index);
         }
     }
 }
 
 /// A virtio-net card.
 pub struct Card {
-    registers: Registers,
+    common: u64,
     rx: Ring,
     tx: Ring,
 }
@@ -88,13 +105,18 @@ pub struct Card {
 impl Card {
     /// Through the whole handshake, its receive ring full. What is not offered ends the machine.
     pub fn new(place: VirtioPlace, options: &Options) -> Card {
-        let registers = Registers(place);
-        registers.set_status(0);
-        while registers.status() != 0 {}
+        let at = place.common;
+        let step = |status: u8| write(at + common::STATUS, status);
+        step(0);
+        while read::<u8>(at + common::STATUS) != 0 {}
         // One after the other (3.1.1): some devices insist.
-        registers.set_status(ACKNOWLEDGE);
-        registers.set_status(ACKNOWLEDGE | DRIVER);
-        let offered = registers.features();
+        step(ACKNOWLEDGE);
+        step(ACKNOWLEDGE | DRIVER);
+        let half = |select: u32| {
+            write(at + common::FEATURE_SELECT, select);
+            u64::from(read::<u32>(at + common::FEATURES))
+        };
+        let offered = half(0) | half(1) << 32;
         let mut features = VERSION_1;
         if options.event_idx {
             features |= offered & EVENT_IDX;
@@ -102,19 +124,27 @@ impl Card {
         if options.tso > 0 {
             features |= CSUM | HOST_TSO4;
         }
-        registers.accept(features);
-        registers.set_status(ACKNOWLEDGE | DRIVER | FEATURES_OK);
-        assert!(registers.status() & FEATURES_OK != 0);
+        for select in 0..2u32 {
+            write(at + common::DRIVER_SELECT, select);
+            write(at + common::DRIVER_FEATURES, (features >> (32 * select)) as u32);
+        }
+        step(ACKNOWLEDGE | DRIVER | FEATURES_OK);
+        assert!(read::<u8>(at + common::STATUS) & FEATURES_OK != 0);
         let mut arena = Arena::new();
         let event_idx = features & EVENT_IDX != 0;
         let frame_room = options.len.max(BUFFER - HEADER) + HEADER;
         let mut ring = |index: u16, stride: u32| {
-            let size = options.depth.min(registers.select(index));
+            write(at + common::QUEUE_SELECT, index);
+            let size = options.depth.min(read(at + common::QUEUE_SIZE));
+            write(at + common::QUEUE_SIZE, size);
+            write(at + common::QUEUE_VECTOR, NO_VECTOR);
             let ring = Ring {
                 descriptors: arena.take_zeroed(u64::from(size) * 16),
                 available: arena.take_zeroed(u64::from(size) * 2 + 6),
                 used: arena.take_zeroed(u64::from(size) * 8 + 6),
-                bell: registers.bell(),
+                bell: place.notify
+                    + u64::from(read::<u16>(at + common::QUEUE_NOTIFY))
+                        * u64::from(place.multiplier),
                 index,
                 size,
                 event_idx,
@@ -131,7 +161,16 @@ impl Card {
             // Interrupts are never wanted: one in a whole round of the index is the least there is.
             write(ring.available, NO_INTERRUPT);
             write(ring.available + 4 + u64::from(size) * 2, u16::MAX);
-            registers.enable(size, [ring.descriptors, ring.available, ring.used]);
+            let parts = [
+                (common::QUEUE_DESCRIPTORS, ring.descriptors),
+                (common::QUEUE_DRIVER, ring.available),
+                (common::QUEUE_DEVICE, ring.used),
+            ];
+            for (register, part) in parts {
+                write(at + register, part as u32);
+                write(at + register + 4, (part >> 32) as u32);
+            }
+            write(at + common::QUEUE_ENABLE, 1u16);
             ring
         };
         let rx = ring(0, BUFFER);
@@ -139,8 +178,8 @@ impl Card {
         for counter in 0..tx.size {
             write_header(tx.buffer(counter), options.tso);
         }
-        registers.set_status(ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
-        let mut card = Card { registers, rx, tx };
+        step(ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
+        let mut card = Card { common: at, rx, tx };
         for _ in 0..card.rx.size {
             card.give();
         }
@@ -220,16 +259,12 @@ impl Nic for Card {
             [descriptors, words(ring.available, size + 3), words(ring.used, size * 4 + 3)]
         };
         let ([a, b, c], [d, e, f]) = (parts(&self.rx), parts(&self.tx));
-        let (first, step) = self.registers.parts();
-        let part = |number: u64| {
-            let at = first + number * step as u64;
-            (at, at + 8)
-        };
+        let address = self.common + common::QUEUE_DESCRIPTORS;
         Targets {
             tables: [a, b, c, d, e, f],
-            bells: [self.rx.bell.at, self.tx.bell.at],
-            bell_len: self.rx.bell.len,
-            address_registers: [part(0), part(1), part(2), (0, 0)],
+            bells: [self.rx.bell, self.tx.bell],
+            bell_len: 2,
+            address_registers: [(address, address + 24), (0, 0), (0, 0), (0, 0)],
         }
     }
 }
