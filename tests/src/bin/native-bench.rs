@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use tests::cargo;
 use tests::host;
-use tests::native::bench::{Job, Plan};
+use tests::native::bench::{Job, Plan, Task};
 use tests::native::peer::{Kind, Peer};
 use tests::programs;
 
@@ -33,6 +33,10 @@ struct Arguments {
     /// Measure only loads whose name has this text in it, such as "send" or "receive 60"
     #[arg(long = "load", value_name = "TEXT")]
     load: Option<String>,
+    /// Queue pairs of the card, in turn if several numbers are given, such as 1,2
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1",
+        value_parser = clap::value_parser!(u16).range(1..=16))]
+    queues: Vec<u16>,
     /// More words for the guest's command line
     #[arg(long, value_name = "TEXT", default_value = "")]
     words: String,
@@ -67,7 +71,8 @@ fn run(arguments: Arguments) -> Result<bool> {
     }
     peers.extend(arguments.peers);
     let asked = |job: &Job| arguments.load.as_ref().is_none_or(|text| job.name().contains(text));
-    let jobs: Vec<_> = Job::ALL.into_iter().filter(asked).collect();
+    let on = |task| arguments.queues.iter().map(move |&queues| Job { task, queues });
+    let jobs: Vec<_> = Task::ALL.into_iter().flat_map(on).filter(asked).collect();
     ensure!(!jobs.is_empty(), "no load is called {:?}", arguments.load.unwrap_or_default());
     ensure!(!peers.is_empty(), "nobody to measure: give a --peer");
     let slice = Duration::try_from_secs_f64(arguments.slice).context("--slice")?;

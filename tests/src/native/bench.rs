@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::bench::resident;
 use crate::frames::Link;
 use crate::native::guest::{Load, command_line};
-use crate::native::peer::{MAC, MEMORY_MIB, Peer};
+use crate::native::peer::{Board, MAC, MEMORY_MIB, Peer};
 use crate::native::round_trip::RoundTrips;
 use crate::native::sample::{Look, disturbance};
 use crate::native::table::{Measure, Results};
@@ -29,7 +29,7 @@ const FLOOR: &str = "bare system calls";
 
 /// Something to be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Job {
+pub enum Task {
     /// Frames one way, of so many bytes.
     Stream(Load, u32),
     /// Round trips of frames of so many bytes.
@@ -38,22 +38,37 @@ pub enum Job {
     Start,
 }
 
-impl Job {
-    pub const ALL: [Self; 6] = [
+/// Such a thing on so many queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Job {
+    pub task: Task,
+    pub queues: u16,
+}
+
+impl Task {
+    pub const ALL: [Self; 8] = [
         Self::Stream(Load::Send, 60),
         Self::Stream(Load::Send, 1514),
         Self::Stream(Load::Receive, 60),
         Self::Stream(Load::Receive, 1514),
+        Self::Stream(Load::Both, 60),
+        Self::Stream(Load::Both, 1514),
         Self::RoundTrips(60),
         Self::Start,
     ];
+}
 
+impl Job {
     /// As tables have it, and `--load`.
     pub fn name(self) -> String {
-        match self {
-            Self::Stream(load, len) => format!("{} {len}", load.word()),
-            Self::RoundTrips(len) => format!("round-trip {len}"),
-            Self::Start => "start".to_owned(),
+        let name = match self.task {
+            Task::Stream(load, len) => format!("{} {len}", load.word()),
+            Task::RoundTrips(len) => format!("round-trip {len}"),
+            Task::Start => "start".to_owned(),
+        };
+        match self.queues {
+            1 => name,
+            queues => format!("{name} queues={queues}"),
         }
     }
 }
@@ -85,9 +100,14 @@ impl Plan {
         let (kernel, floor) = (guest::build()?, floor::build()?);
         let bench = Bench { plan: self, wire: Wire::new()?, kernel, floor, folder: folder.path() };
         let (mut results, mut disturbed, mut runs) = (Results::default(), 0u32, 0u32);
-        for &job in &self.jobs {
-            for _ in 0..self.rounds {
+        for _ in 0..self.rounds {
+            for &job in &self.jobs {
+                bench.wire.take_queues(job.queues)?;
                 for peer in &self.peers {
+                    if let Some(why) = peer.lacks_queues(job.queues) {
+                        results.absent(&job.name(), &peer.name, why);
+                        continue;
+                    }
                     runs += 1;
                     disturbed += u32::from(disturbance()? > QUIET);
                     if let Err(error) = bench.measure(job, peer, &mut results) {
@@ -99,12 +119,7 @@ impl Plan {
                         );
                     }
                 }
-                if let Job::Stream(load, len) = job {
-                    let (rate, cpu) =
-                        floor::measure(&bench.floor, &bench.wire, load, len, self.slice)?;
-                    results.add(&job.name(), FLOOR, Measure::Rate, rate / 1e3);
-                    results.add(&job.name(), FLOOR, Measure::Cpu, cpu);
-                }
+                bench.measure_floor(job, &mut results)?;
             }
         }
         for line in results.tell() {
@@ -126,18 +141,28 @@ impl Plan {
 }
 
 impl Bench<'_> {
-    fn start(&self, peer: &Peer, load: Load, len: u32) -> Result<Owned> {
-        let line = command_line(load, len, &self.plan.words);
-        peer.start(&self.kernel, &line, TAP, self.folder)
+    fn start(&self, peer: &Peer, load: Load, len: u32, queues: u16) -> Result<Owned> {
+        let line = command_line(load, len, queues, &self.plan.words);
+        peer.start(&self.kernel, &line, Board { tap: TAP, queues }, self.folder)
+    }
+
+    fn measure_floor(&self, job: Job, results: &mut Results) -> Result<()> {
+        let Task::Stream(load, len) = job.task else { return Ok(()) };
+        let task = (load, len, job.queues);
+        let measured = floor::measure(&self.floor, &self.wire, task, self.plan.slice)?;
+        let Some((rate, cpu)) = measured else { return Ok(()) };
+        results.add(&job.name(), FLOOR, Measure::Rate, rate / 1e3);
+        results.add(&job.name(), FLOOR, Measure::Cpu, cpu);
+        Ok(())
     }
 
     fn measure(&self, job: Job, peer: &Peer, results: &mut Results) -> Result<()> {
         let mut add = |measure, figure| results.add(&job.name(), &peer.name, measure, figure);
-        match job {
-            Job::Stream(load, len) => {
-                let mut vmm = self.start(peer, load, len)?;
+        match job.task {
+            Task::Stream(load, len) => {
+                let mut vmm = self.start(peer, load, len, job.queues)?;
                 let flood = match load {
-                    Load::Receive => Some(self.wire.flood(len as usize)?),
+                    Load::Receive | Load::Both => Some(self.wire.flood(len as usize)?),
                     Load::Send | Load::Answer => None,
                 };
                 self.wait_for_frames(&mut vmm, load)?;
@@ -158,18 +183,18 @@ impl Bench<'_> {
                 add(Measure::Lane, sample.lane * 100.0);
                 add(Measure::Vcpu, sample.vcpu * 100.0);
             }
-            Job::RoundTrips(len) => {
-                let vmm = self.start(peer, Load::Answer, len)?;
+            Task::RoundTrips(len) => {
+                let vmm = self.start(peer, Load::Answer, len, job.queues)?;
                 self.wait_for_answer(len)?;
-                let trips = RoundTrips::measure(len as usize, self.plan.slice)?;
+                let trips = RoundTrips::measure(&self.wire, len as usize, self.plan.slice)?;
                 drop(vmm);
                 add(Measure::P50, trips.percentile(50));
                 add(Measure::P99, trips.percentile(99));
             }
-            Job::Start => {
+            Task::Start => {
                 let link = Link::open(TAP)?;
                 let begun = Instant::now();
-                let vmm = self.start(peer, Load::Send, 60)?;
+                let vmm = self.start(peer, Load::Send, 60, job.queues)?;
                 let heard = link.hear_first(&MAC, PATIENCE)?;
                 let took = begun.elapsed();
                 if heard.is_none() {
@@ -191,6 +216,7 @@ impl Bench<'_> {
             let passed = match load {
                 Load::Send => now.out > before.out,
                 Load::Receive | Load::Answer => now.into > before.into + 1000,
+                Load::Both => now.out > before.out && now.into > before.into + 1000,
             };
             if passed {
                 return Ok(());

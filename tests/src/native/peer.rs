@@ -32,6 +32,15 @@ pub struct Peer {
     pub kind: Kind,
 }
 
+/// What a machine gets.
+#[derive(Debug, Clone, Copy)]
+pub struct Board<'a> {
+    /// The TAP of its network card.
+    pub tap: &'a str,
+    /// Queue pairs of the card.
+    pub queues: u16,
+}
+
 impl FromStr for Peer {
     type Err = Error;
 
@@ -58,10 +67,15 @@ impl Peer {
         matches!(self.kind, Kind::Vmm | Kind::VmmEna)
     }
 
-    /// Starts it with the guest `kernel` and a command line for it, its card on `tap`. What it says goes to
-    /// a file in `folder`, from which [`Self::said`] has it.
-    pub fn start(&self, kernel: &Path, line: &str, tap: &str, folder: &Path) -> Result<Owned> {
-        let mut command = self.command(kernel, line, tap, folder)?;
+    /// Why it cannot have so many queue pairs, if it cannot.
+    pub fn lacks_queues(&self, queues: u16) -> Option<&'static str> {
+        (self.kind == Kind::Firecracker && queues > 1).then_some("its card has a single queue pair")
+    }
+
+    /// Starts it with the guest `kernel` and a command line for it. What it says goes to a file in `folder`, from
+    /// which [`Self::said`] has it.
+    pub fn start(&self, kernel: &Path, line: &str, board: Board, folder: &Path) -> Result<Owned> {
+        let mut command = self.command(kernel, line, board, folder)?;
         let log = fs::File::create(self.log(folder)).context("cannot make a log")?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Owned::spawn(&mut command)
@@ -84,7 +98,8 @@ impl Peer {
         folder.join(format!("{}.log", self.name))
     }
 
-    fn command(&self, kernel: &Path, line: &str, tap: &str, folder: &Path) -> Result<Command> {
+    fn command(&self, kernel: &Path, line: &str, board: Board, folder: &Path) -> Result<Command> {
+        let Board { tap, queues } = board;
         let mac = MAC.map(|byte| format!("{byte:02x}")).join(":");
         let mut command = Command::new(&self.path);
         match self.kind {
@@ -95,7 +110,7 @@ impl Peer {
                     .arg(kernel)
                     .args(["--mem", &format!("{MEMORY_MIB}M"), "--cmdline", line])
                     .args(["--serial", "none"])
-                    .args(["--net", &format!("tap={tap},mac={mac}{model}")]);
+                    .args(["--net", &format!("tap={tap},mac={mac},queues={queues}{model}")]);
             }
             Kind::Firecracker => {
                 let file = folder.join("firecracker.json");
@@ -115,8 +130,10 @@ impl Peer {
                     .arg("--kernel")
                     .arg(kernel)
                     .args(["--cmdline", line, "--memory", &format!("size={MEMORY_MIB}M")])
-                    .args(["--cpus", "boot=1", "--serial", "off", "--console", "off"])
-                    .args(["--net", &format!("tap={tap},mac={mac}")]);
+                    // It has no more queue pairs than CPUs; the guest leaves all but the first alone.
+                    .args(["--cpus", &format!("boot={queues}")])
+                    .args(["--serial", "off", "--console", "off"])
+                    .args(["--net", &format!("tap={tap},mac={mac},num_queues={}", 2 * queues)]);
             }
             Kind::Qemu => {
                 command
@@ -132,13 +149,21 @@ impl Peer {
                     .args(["-name", "native,debug-threads=on", "-m", &MEMORY_MIB.to_string()])
                     .args(["-display", "none", "-no-reboot", "-append", line, "-kernel"])
                     .arg(kernel)
-                    .args(["-netdev", &format!("tap,id=n,ifname={tap},script=no,downscript=no")])
-                    .args([
-                        "-device",
-                        &format!("virtio-net-pci,netdev=n,mac={mac},disable-legacy=on"),
-                    ]);
+                    .args(["-netdev", &qemu_netdev(tap, queues)])
+                    .args(["-device", &qemu_nic(&mac, queues)]);
             }
         }
         Ok(command)
     }
+}
+
+fn qemu_netdev(tap: &str, queues: u16) -> String {
+    let mq = if queues > 1 { format!(",queues={queues}") } else { String::new() };
+    format!("tap,id=n,ifname={tap},script=no,downscript=no{mq}")
+}
+
+fn qemu_nic(mac: &str, queues: u16) -> String {
+    // A vector for each queue, and for changes of configuration and the control queue.
+    let mq = if queues > 1 { format!(",mq=on,vectors={}", 2 * queues + 2) } else { String::new() };
+    format!("virtio-net-pci,netdev=n,mac={mac},disable-legacy=on{mq}")
 }

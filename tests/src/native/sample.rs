@@ -39,9 +39,12 @@ impl Look {
 
     /// What happened since `before`.
     pub fn since(&self, before: &Self, load: Load) -> Sample {
+        let (out, into) =
+            (self.passed.out - before.passed.out, self.passed.into - before.passed.into);
         let frames = match load {
-            Load::Send => self.passed.out - before.passed.out,
-            Load::Receive | Load::Answer => self.passed.into - before.passed.into,
+            Load::Send => out,
+            Load::Receive | Load::Answer => into,
+            Load::Both => out + into,
         };
         let took = (self.at - before.at).as_nanos() as f64;
         let spent = |id: &u32, now: u64| {

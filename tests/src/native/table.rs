@@ -82,6 +82,7 @@ pub struct Results {
     order: Vec<(String, String)>,
     figures: BTreeMap<(String, String), BTreeMap<Measure, Figures>>,
     failures: BTreeMap<(String, String), String>,
+    absences: BTreeMap<(String, String), String>,
 }
 
 impl Results {
@@ -102,6 +103,12 @@ impl Results {
     pub fn failed(&mut self, load: &str, name: &str, why: String) {
         let key = self.key(load, name);
         self.failures.insert(key, why);
+    }
+
+    /// Somebody for whom there is no such load, and why.
+    pub fn absent(&mut self, load: &str, name: &str, why: &str) {
+        let key = self.key(load, name);
+        self.absences.insert(key, why.to_owned());
     }
 
     /// Whether every run gave figures.
@@ -147,6 +154,9 @@ impl Results {
                 if let Some(why) = self.failures.get(key) {
                     lines.push(format!("{} did not run: {why}", key.1));
                 }
+                if let Some(why) = self.absences.get(key) {
+                    lines.push(format!("{}: {why}", key.1));
+                }
             }
         }
         lines
@@ -168,6 +178,7 @@ impl Results {
                 "load": key.0,
                 "name": key.1,
                 "failed": self.failures.get(key),
+                "absent": self.absences.get(key),
                 "figures": figures.collect::<serde_json::Map<_, _>>(),
             })
         });
