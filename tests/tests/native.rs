@@ -117,7 +117,7 @@ impl Guest {
     }
 
     fn start_on(&self, tap: &str, load: Load, len: u32, more: &str) -> Result<Owned> {
-        self.start_by(&command_line(load, len, 1, more), Board { tap, queues: 1 })
+        self.start_by(&command_line(load, len, 1, more), Board::Card { tap, queues: 1 })
     }
 
     fn start_by(&self, line: &str, board: Board) -> Result<Owned> {

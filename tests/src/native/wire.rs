@@ -16,6 +16,7 @@ use nix::sys::socket::{LinkAddr, MsgFlags, MultiHeaders, sendmmsg};
 
 use crate::frames::Link;
 use crate::host;
+use crate::native::guest::Load;
 use crate::native::peer::MAC;
 use crate::net::Network;
 use crate::process::quiet;
@@ -39,6 +40,18 @@ pub struct Passed {
     pub into: u64,
     /// To the guest, but there was no room.
     pub lost: u64,
+}
+
+impl Passed {
+    /// Frames since `before` of the ways that a load has.
+    pub fn since(&self, before: &Passed, load: Load) -> u64 {
+        let (out, into) = (self.out - before.out, self.into - before.into);
+        match load {
+            Load::Send => out,
+            Load::Receive | Load::Answer => into,
+            Load::Both => out + into,
+        }
+    }
 }
 
 /// The TAP.

@@ -31,3 +31,11 @@ fn flows_differ_in_their_ports_alone() {
     assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
     assert_eq!(frame_of_flow(41, 1), frame(41));
 }
+
+#[test]
+fn frames_count_the_way_that_a_load_has() {
+    let before = Passed { out: 5, into: 7, lost: 0 };
+    let after = Passed { out: 15, into: 27, lost: 9 };
+    let counts = [Load::Send, Load::Receive, Load::Both].map(|load| after.since(&before, load));
+    assert_eq!(counts, [10, 20, 30]);
+}

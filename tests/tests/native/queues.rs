@@ -21,7 +21,7 @@ const SHARE: u64 = 20;
 fn start(guest: &Guest, load: Load, more: &str) -> Result<Owned> {
     guest.wire.take_queues(QUEUES)?;
     let line = command_line(load, 60, QUEUES, more);
-    guest.start_by(&line, Board { tap: TAP, queues: QUEUES })
+    guest.start_by(&line, Board::Card { tap: TAP, queues: QUEUES })
 }
 
 /// Checks that each queue has done its part one way: 0 to send, 1 to receive.

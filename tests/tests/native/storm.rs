@@ -28,7 +28,7 @@ pub fn storm(guest: &Guest) -> Result<()> {
     let link = Link::open(TAP)?;
     let seed = seed();
     let line = format!("load=storm count={strikes} seed={seed} ecam={ECAM}");
-    let mut vmm = guest.start_by(&line, Board { tap: TAP, queues: 1 })?;
+    let mut vmm = guest.start_by(&line, Board::Card { tap: TAP, queues: 1 })?;
     // Something is to be received, too.
     let flood = guest.wire.trickle(200)?;
     let mut first = None;
