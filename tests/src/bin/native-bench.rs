@@ -42,6 +42,9 @@ struct Arguments {
     /// More words for the guest's command line
     #[arg(long, value_name = "TEXT", default_value = "")]
     words: String,
+    /// More options of vmm's disks, such as engine=threads
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    disk_options: String,
     /// Where the image of loads on a file is made; a folder on a disk
     #[arg(long, value_name = "FOLDER", default_value_os_t = std::env::temp_dir())]
     disk_folder: PathBuf,
@@ -97,6 +100,7 @@ fn run(arguments: Arguments) -> Result<bool> {
         slice,
         jobs,
         words: arguments.words,
+        disk_options: arguments.disk_options,
         disk_folder: arguments.disk_folder,
     };
     let json = plan.run()?;

@@ -26,6 +26,8 @@ pub struct Plan {
     pub jobs: Vec<Job>,
     /// More words for the guest's command line.
     pub words: String,
+    /// More options of our disks.
+    pub disk_options: String,
     /// Where the image on a disk is made.
     pub disk_folder: PathBuf,
 }
@@ -43,7 +45,8 @@ impl Plan {
         let (folder, kernel) = (folder.path(), guest::build()?);
         let has = |of_disk: bool| self.jobs.iter().any(|job| job.task.is_of_disk() == of_disk);
         let cards = || Cards::new(&kernel, folder, &self.words, self.slice);
-        let disks = || Disks::new(&self.disk_folder, &kernel, folder, &self.words, self.slice);
+        let words = (self.words.as_str(), self.disk_options.as_str());
+        let disks = || Disks::new(&self.disk_folder, &kernel, folder, words, self.slice);
         let bench = Bench {
             cards: has(false).then(cards).transpose()?,
             disks: has(true).then(disks).transpose()?,

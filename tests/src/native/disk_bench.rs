@@ -35,17 +35,18 @@ pub struct Disks<'a> {
     kernel: &'a Path,
     folder: &'a Path,
     words: &'a str,
+    options: &'a str,
     slice: Duration,
 }
 
 impl<'a> Disks<'a> {
     /// Makes and fills the images, that of [`Medium::File`] in `disk_folder`. Guests run `kernel`, have more `words` on
-    /// their command line, and are measured for a `slice`; logs go to `folder`.
+    /// their command line, and are measured for a `slice`; vmm's disks have more `options`. Logs go to `folder`.
     pub fn new(
         disk_folder: &Path,
         kernel: &'a Path,
         folder: &'a Path,
-        words: &'a str,
+        (words, options): (&'a str, &'a str),
         slice: Duration,
     ) -> Result<Self> {
         let make = |parent: &Path| -> Result<_> {
@@ -55,7 +56,17 @@ impl<'a> Disks<'a> {
         };
         let ((memory, one), (file, other)) = (make(Path::new(MEMORY))?, make(disk_folder)?);
         let floor = cargo::example("block", "bare-disk")?;
-        Ok(Self { memory, file, floor, _folders: [one, other], kernel, folder, words, slice })
+        Ok(Self {
+            memory,
+            file,
+            floor,
+            _folders: [one, other],
+            kernel,
+            folder,
+            words,
+            options,
+            slice,
+        })
     }
 
     fn image(&self, medium: Medium) -> &Image {
@@ -80,7 +91,7 @@ impl<'a> Disks<'a> {
             job.queues,
             self.words
         );
-        let board = Board::Disk { path: image.path(), queues: job.queues };
+        let board = Board::Disk { path: image.path(), queues: job.queues, options: self.options };
         let mut vmm = peer.start(self.kernel, line.trim_end(), board, self.folder)?;
         image.wait_for(&mut vmm, 1, PATIENCE)?;
         let before = Look::at(vmm.pid())?;

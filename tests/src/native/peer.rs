@@ -44,8 +44,8 @@ pub struct Peer {
 pub enum Board<'a> {
     /// A network card on this TAP, and its queue pairs.
     Card { tap: &'a str, queues: u16 },
-    /// A disk on this image, and its queues.
-    Disk { path: &'a Path, queues: u16 },
+    /// A disk on this image, and its queues; more options of `--disk`, for vmm alone.
+    Disk { path: &'a Path, queues: u16, options: &'a str },
 }
 
 /// The beginnings of names, the longer before the shorter.
@@ -171,10 +171,12 @@ impl Peer {
                 let mac = mac();
                 ["--net".to_owned(), format!("tap={tap},mac={mac},queues={queues}{model}")]
             }
-            Board::Disk { path, queues } => {
+            Board::Disk { path, queues, options } => {
                 let model = if self.kind == Kind::VmmNvme { ",model=nvme" } else { "" };
+                let comma = if options.is_empty() { "" } else { "," };
                 let path = path.display();
-                ["--disk".to_owned(), format!("path={path},queues={queues}{model}")]
+                let disk = format!("path={path},queues={queues}{model}{comma}{options}");
+                ["--disk".to_owned(), disk]
             }
         }
     }
@@ -223,7 +225,7 @@ impl Peer {
                     format!("virtio-net-pci,netdev=n,mac={mac},disable-legacy=on{vectors}"),
                 ]
             }
-            Board::Disk { path, queues } => {
+            Board::Disk { path, queues, .. } => {
                 let aio = if self.kind == Kind::QemuUring { "io_uring" } else { "threads" };
                 let path = path.display();
                 let drive =
@@ -248,7 +250,7 @@ fn cloud_hypervisor(board: Board) -> [String; 2] {
             let (mac, both) = (mac(), 2 * queues);
             ["--net".to_owned(), format!("tap={tap},mac={mac},num_queues={both}")]
         }
-        Board::Disk { path, queues } => {
+        Board::Disk { path, queues, .. } => {
             ["--disk".to_owned(), format!("path={},num_queues={queues}", path.display())]
         }
     }

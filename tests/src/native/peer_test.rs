@@ -23,16 +23,18 @@ fn a_machine_has_what_its_board_has() {
         arguments.collect::<Vec<_>>().join(" ")
     };
     let card = Board::Card { tap: "tap7", queues: 2 };
-    let disk = Board::Disk { path: Path::new("/image"), queues: 2 };
+    let disk = Board::Disk { path: Path::new("/image"), queues: 2, options: "direct=on" };
     assert!(line("vmm", card).ends_with("--net tap=tap7,mac=02:00:00:00:00:01,queues=2"));
-    assert!(line("vmm-nvme", disk).ends_with("--disk path=/image,queues=2,model=nvme"));
+    assert!(line("vmm-nvme", disk).ends_with("--disk path=/image,queues=2,model=nvme,direct=on"));
     assert!(
         line("cloud-hypervisor", card).contains("boot=2") && !line("qemu", card).contains("file=")
     );
     assert!(line("cloud-hypervisor", disk).ends_with("path=/image,num_queues=2"));
     assert!(line("qemu", card).contains("queues=2") && line("qemu", card).contains("vectors=6"));
     assert!(line("qemu-uring", disk).contains("aio=io_uring"));
-    line("firecracker-async", Board::Disk { path: Path::new("/image"), queues: 1 });
+    let plain = Board::Disk { path: Path::new("/image"), queues: 1, options: "" };
+    assert!(line("vmm", plain).ends_with("--disk path=/image,queues=1"));
+    line("firecracker-async", plain);
     let config = fs::read_to_string(folder.path().join("firecracker.json")).unwrap();
     assert!(config.contains("\"Async\"") && !config.contains("network"));
 }

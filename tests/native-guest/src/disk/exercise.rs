@@ -338,7 +338,7 @@ impl<D: Disk> Exercise<D> {
     }
 
     /// A reset took what was in flight. Its memory must not be touched any more, as
-    /// [`Exercise::is_left_alone`] tells later; what it wrote may be there or not, sector by sector, as
+    /// [`Exercise::count_late`] tells later; what it wrote may be there or not, sector by sector, as
     /// [`Exercise::settle`] finds out.
     pub fn forget(&mut self, disk: D) -> [Option<Flight>; MOST] {
         self.disk = disk;
@@ -356,7 +356,7 @@ impl<D: Disk> Exercise<D> {
     }
 
     /// Counts requests that wrote to memory after a reset had taken them.
-    pub fn is_left_alone(&mut self, forgotten: &[Option<Flight>; MOST]) {
+    pub fn count_late(&mut self, forgotten: &[Option<Flight>; MOST]) {
         for (index, flight) in forgotten.iter().enumerate() {
             let Some(flight) = flight.filter(|flight| flight.operation == Operation::Read) else {
                 continue;

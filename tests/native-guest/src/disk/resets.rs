@@ -28,7 +28,7 @@ pub fn run<D: Disk>(open: impl Fn() -> D, options: &Options) -> ! {
         let forgotten = exercise.forget(open());
         caught += forgotten.iter().flatten().count() as u64;
         exercise.settle(&forgotten);
-        exercise.is_left_alone(&forgotten);
+        exercise.count_late(&forgotten);
     }
     exercise.read_all();
     exercise.sum_up();
