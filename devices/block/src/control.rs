@@ -80,4 +80,20 @@ pub struct Inspection {
     pub in_flight: u64,
     /// Counters of all queues by name, since the machine was built.
     pub counters: Vec<(String, u64)>,
+    /// How long requests take.
+    pub latency: Latency,
+}
+
+/// How long requests take from when they are taken to when they have ended, in nanoseconds: that many of a
+/// hundred take no longer, in the slowest queue. Zeroes before the first one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Latency {
+    /// 50 of 100.
+    pub p50_ns: u64,
+    /// 90 of 100.
+    pub p90_ns: u64,
+    /// 99 of 100.
+    pub p99_ns: u64,
+    /// All.
+    pub max_ns: u64,
 }

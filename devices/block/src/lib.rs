@@ -4,6 +4,8 @@
 //! image by one engine, on its thread. Nothing here knows PCI, a descriptor or a PRP.
 
 #![deny(unsafe_code)]
+// Tasks go from owner to owner, and a pointer at a time.
+#![allow(clippy::vec_box)]
 #![cfg_attr(
     not(test),
     deny(
@@ -15,7 +17,17 @@
     )
 )]
 
+mod bounce;
 pub mod control;
+pub mod engine;
+pub mod image;
+mod lane;
+mod limiter;
+pub mod port;
 pub mod request;
 pub mod ring;
 pub mod spec;
+pub mod stats;
+mod task;
+#[cfg(test)]
+mod testing;

@@ -56,7 +56,7 @@ impl Request {
         Request {
             operation: Operation::Read,
             offset: 0,
-            buffers: Scatter::new(memory),
+            buffers: Scatter::growing(memory),
             ranges: Vec::new(),
             durable: false,
         }

@@ -1,9 +1,13 @@
 //! What a user may say about a disk, for any model.
 
+mod parse;
+
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use parse::ParseSpecError;
 
 /// Most queues of one disk.
 pub const MAX_QUEUES: u16 = 64;
@@ -11,6 +15,8 @@ pub const MAX_QUEUES: u16 = 64;
 pub const MAX_SERIAL: usize = 20;
 /// Longest id of a disk; it becomes part of a thread's name.
 pub const MAX_ID: usize = 64;
+/// Longest UUID of a partition, with what a kernel takes behind one.
+pub const MAX_PARTUUID: usize = 64;
 
 /// One disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +29,9 @@ pub struct DiskSpec {
     /// It is never written.
     #[serde(default)]
     pub read_only: bool,
+    /// What of it is the guest's root file system, if it has that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Root>,
     /// What the guest sees.
     #[serde(default)]
     pub model: Model,
@@ -47,6 +56,16 @@ pub struct DiskSpec {
     /// What goes wrong on purpose, from the start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
+}
+
+/// What of a disk is the guest's root file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Root {
+    /// The whole disk.
+    Disk,
+    /// The partition of this UUID.
+    Partition(String),
 }
 
 /// What the guest sees.
@@ -126,6 +145,10 @@ pub enum Key {
     Id,
     /// Whether it is never written.
     ReadOnly,
+    /// Whether it has the guest's root file system.
+    Root,
+    /// The partition that has it.
+    PartUuid,
     /// What the guest sees.
     Model,
     /// Queues.
@@ -148,10 +171,12 @@ pub enum Key {
 
 impl Key {
     /// All, and their words on the command line.
-    pub const ALL: [(Key, &'static str); 12] = [
+    pub const ALL: [(Key, &'static str); 14] = [
         (Key::Path, "path"),
         (Key::Id, "id"),
         (Key::ReadOnly, "ro"),
+        (Key::Root, "root"),
+        (Key::PartUuid, "partuuid"),
         (Key::Model, "model"),
         (Key::Queues, "queues"),
         (Key::Cache, "cache"),
@@ -181,6 +206,9 @@ pub enum SpecError {
     /// No path at all.
     #[error("it is empty; name a raw image or a block device")]
     Path,
+    /// Not what a kernel could look for.
+    #[error("{0:?} is not usable; take 1 to {MAX_PARTUUID} letters, digits, '-', '/' or '='")]
+    PartUuid(String),
     /// More queues than a disk has, or none.
     #[error("{0} queues; a disk has 1 to {MAX_QUEUES}")]
     Queues(u16),
@@ -201,6 +229,7 @@ impl SpecError {
         match self {
             SpecError::Id(_) => Key::Id,
             SpecError::Path => Key::Path,
+            SpecError::PartUuid(_) => Key::PartUuid,
             SpecError::Queues(_) => Key::Queues,
             SpecError::Serial(_) => Key::Serial,
             SpecError::ZeroLimit(key) => *key,
@@ -216,6 +245,7 @@ impl DiskSpec {
             id: id.to_string(),
             path: path.into(),
             read_only: false,
+            root: None,
             model: Model::Virtio,
             queues: None,
             cache: Cache::Writeback,
@@ -227,6 +257,12 @@ impl DiskSpec {
         }
     }
 
+    /// What the guest can read as the serial number: as given, or the id as far as it fits.
+    pub fn serial_or_id(&self) -> String {
+        let given = self.serial.clone();
+        given.unwrap_or_else(|| self.id.chars().take(MAX_SERIAL).collect())
+    }
+
     /// Checks every field by itself and against the others. Fails with what is found wrong first.
     pub fn validate(&self) -> Result<(), SpecError> {
         let id_char = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
@@ -235,6 +271,13 @@ impl DiskSpec {
         }
         if self.path.as_os_str().is_empty() {
             return Err(SpecError::Path);
+        }
+        if let Some(Root::Partition(uuid)) = &self.root {
+            // It becomes a part of the kernel's command line.
+            let usable = |c: char| c.is_ascii_alphanumeric() || "-/=".contains(c);
+            if uuid.is_empty() || uuid.len() > MAX_PARTUUID || !uuid.chars().all(usable) {
+                return Err(SpecError::PartUuid(uuid.clone()));
+            }
         }
         if let Some(queues) = self.queues.filter(|queues| !(1..=MAX_QUEUES).contains(queues)) {
             return Err(SpecError::Queues(queues));
@@ -257,3 +300,7 @@ impl DiskSpec {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "spec_test.rs"]
+mod tests;

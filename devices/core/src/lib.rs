@@ -17,9 +17,12 @@ pub mod interrupt;
 pub mod irq_gate;
 #[allow(unsafe_code)] // borrows an eventfd
 pub mod kick;
+pub mod linger;
 pub mod memory;
 pub mod output;
+pub mod per_second;
 pub mod ram_window;
+pub mod rate;
 #[allow(unsafe_code)] // polls descriptors
 pub mod ready;
 pub mod registers;

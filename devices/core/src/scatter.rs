@@ -44,6 +44,12 @@ impl Scatter {
         Scatter { memory, pieces: Vec::with_capacity(MAX_PIECES), first: 0, len: 0 }
     }
 
+    /// An empty list that allocates as pieces come, and keeps what it got: where there are many lists, most
+    /// of few pieces.
+    pub fn growing(memory: GuestRam) -> Scatter {
+        Scatter { memory, pieces: Vec::new(), first: 0, len: 0 }
+    }
+
     /// What the pieces are of.
     pub fn memory(&self) -> &GuestRam {
         &self.memory

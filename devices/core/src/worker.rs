@@ -139,6 +139,33 @@ impl<W: Worker> Post<W> {
         call(&self.thread.mailbox, move |set, poller| set.with(slot, poller, f))
     }
 
+    /// Has `f` run on the worker between two of its turns, some time; does not wait for it. The worker
+    /// gets a turn afterwards.
+    pub fn tell(&self, f: impl FnOnce(&mut W, &mut Interest<'_>) + Send + 'static) {
+        let slot = self.slot;
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(by_hand) = &self.thread.mailbox.by_hand {
+            return by_hand.call(|set, poller| set.with(slot, poller, f));
+        }
+        self.thread.mailbox.put(Box::new(move |set, poller| set.with(slot, poller, f)));
+    }
+
+    /// Waits for what the worker sends in a later turn; `None` if it dropped the sender. Never call it
+    /// from a worker on the same thread.
+    pub fn await_from<R>(&self, answer: &mpsc::Receiver<R>) -> Option<R> {
+        #[cfg(any(test, feature = "testing"))]
+        if self.thread.is_by_hand() {
+            loop {
+                match answer.try_recv() {
+                    Ok(answer) => return Some(answer),
+                    Err(mpsc::TryRecvError::Disconnected) => return None,
+                    Err(mpsc::TryRecvError::Empty) => self.settle(),
+                }
+            }
+        }
+        answer.recv().ok()
+    }
+
     /// Returns after a turn of the worker that follows all that was ready before the call.
     #[cfg(any(test, feature = "testing"))]
     pub fn settle(&self) {
@@ -220,11 +247,11 @@ impl Threads {
         Ok(Threads { capture: IoThread::slow("capture")?, ..self })
     }
 
-    /// Starts the threads of a card with `lanes` lanes, named `net-ID-K`; lane `i` belongs on
+    /// Starts the threads of a device with `lanes` lanes, named `NAME-K`; lane `i` belongs on
     /// thread `i` modulo their number. Fails if the host has no threads or descriptors left.
-    pub fn fast(&self, id: &str, lanes: u16) -> io::Result<Vec<IoThread>> {
+    pub fn fast(&self, name: &str, lanes: u16) -> io::Result<Vec<IoThread>> {
         let count = usize::from(lanes).clamp(1, self.fast_limit);
-        (0..count).map(|k| (self.start_fast)(&format!("net-{id}-{k}"))).collect()
+        (0..count).map(|k| (self.start_fast)(&format!("{name}-{k}"))).collect()
     }
 }
 

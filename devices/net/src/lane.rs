@@ -11,7 +11,6 @@
 
 mod burst;
 mod incoming;
-mod linger;
 mod outgoing;
 mod path;
 mod progress;
@@ -25,6 +24,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use device_core::GuestRam;
+use device_core::linger::Linger;
 use device_core::worker::{Again, EventSet, Interest, Source, Worker};
 
 use crate::backend::NetQueue;
@@ -34,7 +34,6 @@ use crate::ring::{RxRing, TxRing};
 use crate::stage::delay::{Delays, Stopwatch};
 
 use incoming::Incoming;
-use linger::Linger;
 use outgoing::Outgoing;
 use path::Path;
 use progress::Progress;

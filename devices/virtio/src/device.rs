@@ -41,7 +41,7 @@ pub trait VirtioDevice: Send + Sync {
     /// The device's name for people.
     fn id(&self) -> &str;
 
-    /// Virtio device id (virtio 1.2, 5): 1 is a network card.
+    /// Virtio device id (virtio 1.2, 5): 1 is a network card, 2 a disk.
     fn kind(&self) -> u16;
 
     /// Feature bits the device offers, without the transport's own (VERSION_1 and up are the

@@ -1,4 +1,4 @@
-//! Virtio over PCI: transport, split rings and the network front.
+//! Virtio over PCI: transport, split rings, and the fronts for network and disks.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -12,7 +12,9 @@
     )
 )]
 
+pub mod block;
 pub mod device;
+mod live;
 pub mod net;
 pub mod ring;
 #[cfg(any(test, feature = "testing"))]

@@ -17,7 +17,7 @@ use virtio_queue::{Queue, QueueT};
 use vm_memory::Bytes;
 
 /// Most descriptors of one chain. Linux may exceed the ring's size with an indirect table.
-const MAX_CHAIN: u16 = 1024;
+pub const MAX_CHAIN: u16 = 1024;
 const DESCRIPTOR_LEN: u64 = 16;
 const AVAIL_HEADER: u64 = 4;
 const USED_HEADER: u64 = 4;
@@ -44,6 +44,15 @@ pub struct Buffer {
     pub len: u32,
     /// Whether the device writes it.
     pub writable: bool,
+}
+
+/// A chain that was taken, with what is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Popped {
+    /// Index of its first descriptor, which names it.
+    pub head: u16,
+    /// Why it was not shown to its end.
+    pub fault: Option<GuestFault>,
 }
 
 /// A ring in work.
@@ -92,6 +101,32 @@ impl SplitRing {
         &mut self,
         mut visit: impl FnMut(Buffer) -> Result<(), GuestFault>,
     ) -> Result<Option<u16>, GuestFault> {
+        let (mut total, mut writable) = (0u32, false);
+        let popped = self.pop_any(|buffer| {
+            if writable && !buffer.writable {
+                return Err(OUT_OF_ORDER);
+            }
+            writable = buffer.writable;
+            total = total.checked_add(buffer.len).ok_or(TOO_LARGE)?;
+            visit(buffer)
+        })?;
+        let Some(popped) = popped else { return Ok(None) };
+        match popped.fault {
+            None => Ok(Some(popped.head)),
+            Some(fault) => {
+                self.unpop(1);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Takes the next chain as [`SplitRing::pop`] does, whatever is wrong with it, in any order and of any length:
+    /// for devices that can answer a broken chain. Fails if the index or a place of the ring is impossible; then
+    /// the ring is to be given up.
+    pub fn pop_any(
+        &mut self,
+        mut visit: impl FnMut(Buffer) -> Result<(), GuestFault>,
+    ) -> Result<Option<Popped>, GuestFault> {
         let next = self.queue.next_avail();
         if next == self.available && !self.look()? {
             return Ok(None);
@@ -105,9 +140,9 @@ impl SplitRing {
         if head >= self.size() {
             return Err(BAD_HEAD);
         }
-        self.walk(head, &mut visit)?;
+        let fault = self.walk(head, &mut visit).err();
         self.queue.set_next_avail(next.wrapping_add(1));
-        Ok(Some(head))
+        Ok(Some(Popped { head, fault }))
     }
 
     /// Undoes the last `count` pops, whose chains were not pushed.
@@ -203,7 +238,6 @@ impl SplitRing {
     ) -> Result<(), GuestFault> {
         let (mut table, mut entries) = (self.queue.desc_table(), self.size());
         let (mut index, mut nested) = (head, false);
-        let (mut total, mut writable) = (0u32, false);
         for _ in 0..MAX_CHAIN {
             let at = table.checked_add(u64::from(index).wrapping_mul(DESCRIPTOR_LEN));
             let missing = if nested { UNREADABLE } else { NO_MEMORY };
@@ -232,11 +266,6 @@ impl SplitRing {
                 len: descriptor.len(),
                 writable: flags & VRING_DESC_F_WRITE != 0,
             };
-            if writable && !buffer.writable {
-                return Err(OUT_OF_ORDER);
-            }
-            writable = buffer.writable;
-            total = total.checked_add(buffer.len).ok_or(TOO_LARGE)?;
             visit(buffer)?;
             if flags & VRING_DESC_F_NEXT == 0 {
                 return Ok(());

@@ -8,5 +8,6 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod disk;
 pub mod nic;
 pub mod ring;

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
+use device_core::linger::Moved;
 
 use crate::backend::{NetQueue, QueueError};
 use crate::capture::Tee;
@@ -19,15 +20,6 @@ use crate::stage::delay::{Stopwatch, show_received, show_sent};
 use crate::stage::filter::ReceiveFilter;
 use device_core::fault::GuestFault;
 use device_core::scatter::Scatter;
-
-/// Which way frames went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Moved {
-    /// From the guest.
-    pub out: bool,
-    /// To the guest.
-    pub into: bool,
-}
 
 /// What both directions of a lane share.
 pub struct Path {

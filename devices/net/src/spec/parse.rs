@@ -144,31 +144,8 @@ fn bad(key: Key, value: &str, why: &str) -> ParseSpecError {
     ParseSpecError::Value { key, value: value.to_string(), why: why.to_string() }
 }
 
-/// A number per second, with a decimal point and a unit of thousands: `500M`, `2.5G`.
 fn rate(key: Key, value: &str) -> Result<u64, ParseSpecError> {
-    let bad = |why| bad(key, value, why);
-    let (number, zeros) = match value.char_indices().last() {
-        Some((at, 'k' | 'K')) => (value.get(..at), 3),
-        Some((at, 'M')) => (value.get(..at), 6),
-        Some((at, 'G')) => (value.get(..at), 9),
-        Some((at, 'T')) => (value.get(..at), 12),
-        _ => (Some(value), 0usize),
-    };
-    let form = || bad("write a number and perhaps k, M, G or T, such as 2.5G");
-    let (whole, part) = match number.unwrap_or_default().split_once('.') {
-        Some((whole, part)) if !part.is_empty() => (whole, part.trim_end_matches('0')),
-        Some(_) => return Err(form()),
-        None => (number.unwrap_or_default(), ""),
-    };
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(part) || part.len() > zeros {
-        return Err(form());
-    }
-    let text = format!("{whole}{part}{}", "0".repeat(zeros.saturating_sub(part.len())));
-    match text.parse() {
-        Ok(rate) => Ok(rate),
-        Err(_) => Err(bad("it is too large")),
-    }
+    device_core::per_second::parse(value).map_err(|why| bad(key, value, &why.to_string()))
 }
 
 fn on_or_off(key: Key, value: &str) -> Result<bool, ParseSpecError> {

@@ -1,24 +1,13 @@
 //! Limits of a card, shared by its lanes without a lock, and counts of what went beyond them.
-//!
-//! Each limit is a generic cell rate algorithm: one number says when all that was sent would have
-//! been sent at exactly the allowed rate. Who wants to send asks whether that moment is at most a
-//! burst ahead; who has sent moves it on.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use device_core::counters::SharedCounter;
+use device_core::rate::{Clock, Rate};
 use serde::{Deserialize, Serialize};
 
 use super::tracking::Tracker;
 use crate::frame::FrameMeta;
-
-/// What may go at once after a pause.
-const BURST: Duration = Duration::from_millis(10);
-/// Clock ticks per nanosecond: so fine that rounding a smallest frame's share of 400 Gbit/s is
-/// below a hundredth of it, and so coarse that the clock lasts nine years.
-const TICKS: u64 = 64;
-const TICKS_PER_SECOND: u64 = 1_000_000_000 * TICKS;
 
 /// What a user allows a card; what is not given is not limited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,8 +63,7 @@ pub enum Way {
 
 /// All limits of one card.
 pub struct Limiter {
-    /// The clock's zero.
-    start: Instant,
+    clock: Clock,
     bw_in: Rate,
     bw_out: Rate,
     pps: Rate,
@@ -96,7 +84,7 @@ impl Limiter {
     /// Nothing is limited. Time begins at `start`.
     pub fn new(start: Instant) -> Limiter {
         Limiter {
-            start,
+            clock: Clock::new(start),
             bw_in: Rate::default(),
             bw_out: Rate::default(),
             pps: Rate::default(),
@@ -121,16 +109,15 @@ impl Limiter {
         if self.is_free(way) {
             return Ok(());
         }
-        let ticks = self.ticks(now);
+        let ticks = self.clock.at(now);
         let bandwidth = self.bandwidth(way).wait(ticks);
         let packets = self.pps.wait(ticks);
         let longest = bandwidth.max(packets);
-        if longest == 0 {
+        if longest.is_zero() {
             return Ok(());
         }
-        let pause = Duration::from_nanos(longest.div_ceil(TICKS));
-        let until = now.checked_add(pause).unwrap_or(now);
-        Err(Wait { until, bandwidth: bandwidth > 0, packets: packets > 0 })
+        let until = longest.after(now);
+        Err(Wait { until, bandwidth: !bandwidth.is_zero(), packets: !packets.is_zero() })
     }
 
     /// Counts a frame that was told to wait; once.
@@ -152,7 +139,7 @@ impl Limiter {
         if self.is_free(way) {
             return;
         }
-        let ticks = self.ticks(now);
+        let ticks = self.clock.at(now);
         self.bandwidth(way).charge((len as u64).saturating_mul(8), ticks);
         self.pps.charge(packets(meta, len), ticks);
     }
@@ -170,7 +157,7 @@ impl Limiter {
 
     /// Seconds since the beginning.
     pub fn seconds(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.start).as_secs()
+        self.clock.seconds(now)
     }
 
     /// Nothing is limited this way: the common case, in which the time is of no matter.
@@ -184,12 +171,6 @@ impl Limiter {
             Way::Out => &self.bw_out,
         }
     }
-
-    /// Stands still after nine years, and then nothing is limited any more.
-    fn ticks(&self, now: Instant) -> u64 {
-        let nanos = now.saturating_duration_since(self.start).as_nanos();
-        u64::try_from(nanos).unwrap_or(u64::MAX).saturating_mul(TICKS)
-    }
 }
 
 /// How many packets a wire would carry for the frame.
@@ -198,45 +179,6 @@ fn packets(meta: &FrameMeta, len: usize) -> u64 {
     let payload = len.saturating_sub(usize::from(gso.headers));
     let segments = payload.div_ceil(usize::from(gso.segment.max(1)));
     segments.max(1) as u64
-}
-
-/// One rate. Both numbers stand alone: a charge at a rate just replaced does no harm.
-#[derive(Default)]
-struct Rate {
-    /// Units per second; 0 for no limit.
-    per_second: AtomicU64,
-    /// When all charged so far would have gone at the rate, in ticks.
-    paid_until: AtomicU64,
-}
-
-impl Rate {
-    fn set(&self, per_second: Option<u64>) {
-        self.per_second.store(per_second.unwrap_or(0), Ordering::Relaxed);
-        self.paid_until.store(0, Ordering::Relaxed);
-    }
-
-    fn is_free(&self) -> bool {
-        self.per_second.load(Ordering::Relaxed) == 0
-    }
-
-    /// Ticks to wait.
-    fn wait(&self, now: u64) -> u64 {
-        if self.is_free() {
-            return 0;
-        }
-        let burst = (BURST.as_nanos() as u64).saturating_mul(TICKS);
-        self.paid_until.load(Ordering::Relaxed).saturating_sub(now.saturating_add(burst))
-    }
-
-    fn charge(&self, units: u64, now: u64) {
-        let rate = self.per_second.load(Ordering::Relaxed);
-        let Some(half) = rate.checked_div(2).filter(|_| rate > 0) else { return };
-        let cost = units.saturating_mul(TICKS_PER_SECOND).saturating_add(half);
-        let cost = cost.checked_div(rate).unwrap_or_default();
-        let next = |paid: u64| Some(paid.max(now).saturating_add(cost));
-        // The closure always gives a value.
-        let _ = self.paid_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-    }
 }
 
 #[cfg(test)]

@@ -20,9 +20,10 @@ use virtio_bindings::virtio_net::*;
 
 use super::refused::{BAD_LENGTH, BAD_VALUE, HOST_REFUSES, Refused, UNKNOWN};
 use super::rx::Rx;
-use super::tx::{OUTSIDE_RAM, Rest, Tx};
+use super::tx::{OUTSIDE_RAM, Tx};
 use super::{features, hash};
 use crate::device::{LiveQueue, Notice};
+use crate::live::Rest;
 use crate::ring::SplitRing;
 
 /// Commands per turn.

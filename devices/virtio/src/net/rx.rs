@@ -15,8 +15,9 @@ use net::ring::RxRing;
 
 use super::features::{MRG_RXBUF, header_len};
 use super::hash;
-use super::tx::{OUTSIDE_RAM, Rest};
+use super::tx::OUTSIDE_RAM;
 use crate::device::{LiveQueue, Notice};
+use crate::live::Rest;
 use crate::ring::SplitRing;
 
 const READABLE: GuestFault = GuestFault("a receive buffer has a part to read");

@@ -13,6 +13,7 @@ use net::ring::{Next, TxRing, TxToken};
 
 use super::features;
 use crate::device::{LiveQueue, Notice};
+use crate::live::Rest;
 use crate::ring::SplitRing;
 
 const WRITABLE: GuestFault = GuestFault("a frame to send has a buffer to write");
@@ -27,38 +28,6 @@ pub struct Tx {
     more: usize,
     offloads: Offloads,
     notice: Arc<dyn Notice>,
-}
-
-/// What a [`LiveQueue`] has besides its ring.
-pub(super) struct Rest {
-    /// Number of the queue, from 0.
-    pub index: u16,
-    /// Signalled by the guest's notifications.
-    pub kick: Arc<vmm_sys_util::eventfd::EventFd>,
-    /// Its vector, if it has one.
-    pub irq: Option<Arc<dyn device_core::interrupt::MsiVector>>,
-}
-
-impl Rest {
-    /// Takes a live queue apart.
-    pub fn of(queue: LiveQueue) -> (Rest, virtio_queue::Queue) {
-        let LiveQueue { index, ring, kick, irq } = queue;
-        (Rest { index, kick, irq }, ring)
-    }
-
-    /// Puts it together again.
-    pub fn with(self, ring: virtio_queue::Queue) -> LiveQueue {
-        LiveQueue { index: self.index, ring, kick: self.kick, irq: self.irq }
-    }
-
-    /// Fires the vector, if the guest wants it and has given one; whether it did.
-    pub fn interrupt(&self, wanted: bool) -> bool {
-        match &self.irq {
-            Some(irq) if wanted => irq.fire(),
-            _ => return false,
-        }
-        true
-    }
 }
 
 impl Tx {

@@ -23,7 +23,7 @@ use device_core::guest_warn;
 use device_core::interrupt::MsiSet;
 use device_core::kick::{Binding, KickBinder};
 use pci::device::{BarSpec, Capability, Identity, PciDevice};
-use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
+use virtio_bindings::virtio_ids::{VIRTIO_ID_BLOCK, VIRTIO_ID_NET};
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
@@ -37,6 +37,8 @@ const VENDOR: u16 = 0x1af4;
 /// Device ids of modern virtio cards begin here (virtio 1.2, 4.1.2.1).
 const DEVICE_BASE: u16 = 0x1040;
 const CLASS_ETHERNET: u32 = 0x02_00_00;
+/// Mass storage, of no further kind: drivers go by the device id.
+const CLASS_STORAGE: u32 = 0x01_80_00;
 const CLASS_UNASSIGNED: u32 = 0xff_00_00;
 
 const MSIX_BAR: u8 = 4;
@@ -306,6 +308,7 @@ impl PciDevice for VirtioCard {
         let device = DEVICE_BASE.saturating_add(kind);
         let class = match u32::from(kind) {
             VIRTIO_ID_NET => CLASS_ETHERNET,
+            VIRTIO_ID_BLOCK => CLASS_STORAGE,
             _ => CLASS_UNASSIGNED,
         };
         Identity {

@@ -3,11 +3,9 @@
 //! To sleep and be woken costs the guest an exit and the lane a way through the kernel. A guest that lately has sent soon
 //! after it had received, or soon after it had sent, is likely to do so again; then it is met awake, and need not
 //! kick. A lane with little to do, or of frames far apart, or of frames to the guest only, sleeps as if there were none
-//! of this.
+//! of this. Requests for a disk are sent, and their completions received.
 
 use std::time::{Duration, Instant};
-
-use super::path::Moved;
 
 /// How long after its last work a lane goes on to look.
 const WINDOW: Duration = Duration::from_micros(50);
@@ -17,6 +15,15 @@ const FAR: Duration = Duration::from_micros(500);
 /// Times that waiting was worth it, or would have been, less twice those it was not: enough to wait, and most that count.
 const ENOUGH: u8 = 8;
 const MOST: u8 = 16;
+
+/// What a lane has moved in a turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// From the guest.
+    pub out: bool,
+    /// To the guest.
+    pub into: bool,
+}
 
 /// When the lane worked, and what came of it.
 #[derive(Debug)]

@@ -1,0 +1,440 @@
+//! The image behind a disk: a raw file or a block device, opened once, locked, and known by its facts.
+
+mod direct;
+mod foreign;
+mod host;
+mod lock;
+mod medium;
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::request::SECTOR;
+
+use medium::PAGE;
+
+pub use direct::Alignment;
+pub(crate) use medium::Medium;
+
+/// Why an image cannot be had. Says what to do, and names the file; each surface names its field.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It is not there, or not for us.
+    #[error("cannot open {}: {source}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// A block device that someone has for himself, such as one that is mounted.
+    #[error("{} is in use by the host or another process, such as mounted; release it first", path.display())]
+    Claimed {
+        /// The device.
+        path: PathBuf,
+    },
+    /// Neither a file nor a block device.
+    #[error("{} is neither a regular file nor a block device", path.display())]
+    Kind {
+        /// What it leads to.
+        path: PathBuf,
+    },
+    /// Someone else has it.
+    #[error(
+        "{} is in use by another process, which holds a lock on it; stop that one, or give both the disk read-only",
+        path.display()
+    )]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another format than raw.
+    #[error("{} is a {format} image, and only raw ones are taken; convert it: qemu-img convert -O raw {} disk.raw",
+        path.display(), path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        format: &'static str,
+    },
+    /// Not a sector in it.
+    #[error("{} has {bytes} bytes, less than a sector of {SECTOR}; make it larger: truncate -s 1G {}",
+        path.display(), path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// How large it is.
+        bytes: u64,
+    },
+    /// The host's page cache cannot be passed by.
+    #[error("the file system of {} has no direct I/O; leave it off for this image", path.display())]
+    NoDirect {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// How an image is to be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// It is never written.
+    pub read_only: bool,
+    /// Reads and writes go past the host's page cache.
+    pub direct: bool,
+}
+
+/// What a guest may want to know of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Bytes, a multiple of [`SECTOR`].
+    pub size: u64,
+    /// Bytes of a logical block, as the guest is to see it: always [`SECTOR`], whatever the host's is.
+    pub logical: u32,
+    /// Logical blocks of a physical one, as a power of two.
+    pub physical_exponent: u8,
+    /// Bytes that are best read or written at once; 0 if the host does not say.
+    pub optimal: u32,
+    /// Bytes that a discard frees at least; a multiple of a logical block.
+    pub discard_granularity: u32,
+    /// It is never written.
+    pub read_only: bool,
+}
+
+/// An open image. What is learned about it on the way is the same for all lanes.
+#[derive(Debug)]
+pub struct Image {
+    path: PathBuf,
+    mode: Mode,
+    file: File,
+    /// The same through the page cache, for what direct I/O cannot do.
+    cached: Option<File>,
+    identity: (u64, u64),
+    facts: Facts,
+    medium: Medium,
+    alignment: Option<Alignment>,
+    size: AtomicU64,
+    /// A flush has failed: what was written before may be lost, and the host says so but once.
+    lost: AtomicBool,
+    /// What the file system turned out not to have.
+    lacks_discard: AtomicBool,
+    lacks_punch: AtomicBool,
+    lacks_zero: AtomicBool,
+}
+
+impl Image {
+    /// Opens the image at `path` and takes its lock. Fails if it is not there, is no raw image, or is in use.
+    pub fn open(path: &Path, mode: Mode) -> Result<Image, OpenError> {
+        let image = Image::open_unlocked(path, mode)?;
+        image.lock()?;
+        Ok(image)
+    }
+
+    /// An image of `size` zeroes in memory, for tests, that wants `alignment` as if it were opened for direct
+    /// I/O.
+    #[cfg(any(test, feature = "testing"))]
+    #[allow(clippy::unwrap_used)]
+    pub fn in_memory(size: u64, read_only: bool, alignment: Option<Alignment>) -> Image {
+        let file = host::memory_file().unwrap();
+        file.set_len(size).unwrap();
+        let about = file.metadata().unwrap();
+        Image {
+            path: PathBuf::from("memory"),
+            mode: Mode { read_only, direct: alignment.is_some() },
+            cached: alignment.map(|_| file.try_clone().unwrap()),
+            identity: (about.dev(), about.ino()),
+            facts: facts(&file, Medium::File, read_only, about.blksize()),
+            file,
+            medium: Medium::File,
+            alignment,
+            size: AtomicU64::new(size),
+            lost: AtomicBool::new(false),
+            lacks_discard: AtomicBool::new(false),
+            lacks_punch: AtomicBool::new(false),
+            lacks_zero: AtomicBool::new(false),
+        }
+    }
+
+    /// Opens it without its lock, which is to be taken before the image is used.
+    pub(crate) fn open_unlocked(path: &Path, mode: Mode) -> Result<Image, OpenError> {
+        let path = path.to_path_buf();
+        let failed = |source| OpenError::Open { path: path.clone(), source };
+        // What it is must be known before it is opened for good: opening a tape or a terminal can do
+        // something, and a pipe can wait.
+        let kind = std::fs::metadata(&path).map_err(failed)?.file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(OpenError::Kind { path });
+        }
+        let is_device = kind.is_block_device();
+        let open = |direct: bool, exclusive: bool| {
+            let mut flags = libc::O_CLOEXEC | libc::O_NOCTTY;
+            if direct {
+                flags |= libc::O_DIRECT;
+            }
+            if exclusive {
+                flags |= libc::O_EXCL;
+            }
+            OpenOptions::new().read(true).write(!mode.read_only).custom_flags(flags).open(&path)
+        };
+        let exclusive = is_device && !mode.read_only;
+        let cached = open(false, exclusive).map_err(|source| match source.raw_os_error() {
+            Some(libc::EBUSY) if exclusive => OpenError::Claimed { path: path.clone() },
+            _ => OpenError::Open { path: path.clone(), source },
+        })?;
+        let about = cached.metadata().map_err(failed)?;
+        if about.file_type() != kind {
+            return Err(OpenError::Kind { path });
+        }
+        let identity = (about.dev(), about.ino());
+        let (file, cached) = match mode.direct {
+            false => (cached, None),
+            true => {
+                let direct = open(true, false).map_err(|source| match source.raw_os_error() {
+                    Some(libc::EINVAL) => OpenError::NoDirect { path: path.clone() },
+                    _ => OpenError::Open { path: path.clone(), source },
+                })?;
+                let about = direct.metadata().map_err(failed)?;
+                if (about.dev(), about.ino()) != identity {
+                    return Err(OpenError::Kind { path });
+                }
+                (direct, Some(cached))
+            }
+        };
+        let medium = match is_device {
+            true => Medium::Device { block: host::logical_block(&file).map_err(failed)? },
+            false => Medium::File,
+        };
+        let alignment = match mode.direct {
+            true => Some(
+                direct::alignment(&file, medium)
+                    .ok_or_else(|| OpenError::NoDirect { path: path.clone() })?,
+            ),
+            false => None,
+        };
+        let mode = Mode { read_only: mode.read_only || is_protected(&file, medium), ..mode };
+        let facts = facts(&file, medium, mode.read_only, about.blksize());
+        Ok(Image {
+            path,
+            mode,
+            file,
+            cached,
+            identity,
+            facts,
+            medium,
+            alignment,
+            size: AtomicU64::new(0),
+            lost: AtomicBool::new(false),
+            lacks_discard: AtomicBool::new(false),
+            lacks_punch: AtomicBool::new(false),
+            lacks_zero: AtomicBool::new(false),
+        })
+    }
+
+    /// Takes the lock, and then looks at what is in it. Fails if someone has it, or it is no raw image.
+    pub(crate) fn lock(&self) -> Result<(), OpenError> {
+        let failed = |source| OpenError::Open { path: self.path.clone(), source };
+        if !lock::take(self.through_cache(), self.mode.read_only).map_err(failed)? {
+            return Err(OpenError::Locked { path: self.path.clone() });
+        }
+        let mut head = [0; foreign::HEAD];
+        let read = read_head(self.through_cache(), &mut head).map_err(failed)?;
+        if let Some(format) = foreign::format(head.get(..read).unwrap_or_default()) {
+            return Err(OpenError::Format { path: self.path.clone(), format });
+        }
+        let bytes = self.measure().map_err(failed)?;
+        let size = whole_sectors(bytes);
+        if size == 0 {
+            return Err(OpenError::Empty { path: self.path.clone(), bytes });
+        }
+        if size < bytes {
+            let (path, rest) = (self.path.display(), bytes.wrapping_sub(size));
+            tracing::warn!(
+                "{path}: its last {rest} bytes are no whole sector, and the guest does not see them"
+            );
+        }
+        self.size.store(size, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Lets go of the lock while the image is still open.
+    pub(crate) fn unlock(&self) {
+        if let Err(error) = lock::release(self.through_cache()) {
+            tracing::error!("{}: cannot release the lock: {error}", self.path.display());
+        }
+    }
+
+    /// Where it was found.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How it is open; a device that the host protects is read-only however it was asked for.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether it is the same file or device as `other`, whatever the paths.
+    pub fn is_same_as(&self, other: &Image) -> bool {
+        self.identity == other.identity
+    }
+
+    /// What a guest may want to know.
+    pub fn facts(&self) -> Facts {
+        Facts { size: self.size(), ..self.facts }
+    }
+
+    /// Bytes that the guest sees.
+    #[inline]
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the host says it has now. Fails if the host does.
+    pub fn measure(&self) -> io::Result<u64> {
+        match self.medium {
+            Medium::File => Ok(self.file.metadata()?.len()),
+            Medium::Device { .. } => host::device_size(&self.file),
+        }
+    }
+
+    /// The guest sees so many bytes from now on, rounded down to sectors.
+    pub(crate) fn resize(&self, bytes: u64) {
+        self.size.store(whole_sectors(bytes), Ordering::Relaxed);
+    }
+
+    /// The file for reads and writes that are aligned as [`Image::alignment`] says.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The file for those that are not.
+    pub fn through_cache(&self) -> &File {
+        self.cached.as_ref().unwrap_or(&self.file)
+    }
+
+    /// Both files, the second one only if there is one.
+    pub fn files(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {
+        (self.file.as_fd(), self.cached.as_ref().map(AsFd::as_fd))
+    }
+
+    /// What direct I/O wants; `None` if all goes through the page cache.
+    #[inline]
+    pub fn alignment(&self) -> Option<Alignment> {
+        self.alignment
+    }
+
+    pub(crate) fn medium(&self) -> Medium {
+        self.medium
+    }
+
+    /// Whether what was written before may be lost.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// A flush failed with `error`.
+    pub(crate) fn lose(&self, error: &io::Error) {
+        if !self.lost.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                "{}: cannot flush: {error}; what the guest wrote may be lost, and its flushes fail until the image is replaced",
+                self.path.display()
+            );
+        }
+    }
+
+    pub(crate) fn lacks(&self, what: Ability) -> bool {
+        self.ability(what).load(Ordering::Relaxed)
+    }
+
+    /// The host has no such call for this image.
+    pub(crate) fn set_lacks(&self, what: Ability) {
+        if !self.ability(what).swap(true, Ordering::Relaxed) {
+            tracing::info!("{}: the host cannot {} here", self.path.display(), what.verb());
+        }
+    }
+
+    fn ability(&self, what: Ability) -> &AtomicBool {
+        match what {
+            Ability::Discard => &self.lacks_discard,
+            Ability::Punch => &self.lacks_punch,
+            Ability::Zero => &self.lacks_zero,
+        }
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        // An io_uring that is gone may hold the file for a while longer, and so the lock.
+        self.unlock();
+    }
+}
+
+/// What not every file system and device can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ability {
+    /// Discard a range of a device.
+    Discard,
+    /// Punch a hole into a file.
+    Punch,
+    /// Zero a range and keep its space.
+    Zero,
+}
+
+impl Ability {
+    fn verb(self) -> &'static str {
+        match self {
+            Ability::Discard => "discard",
+            Ability::Punch => "punch holes",
+            Ability::Zero => "zero ranges",
+        }
+    }
+}
+
+fn whole_sectors(bytes: u64) -> u64 {
+    bytes & !(SECTOR - 1)
+}
+
+fn is_protected(file: &File, medium: Medium) -> bool {
+    matches!(medium, Medium::Device { .. }) && host::is_read_only(file)
+}
+
+fn facts(file: &File, medium: Medium, read_only: bool, block: u64) -> Facts {
+    let logical = SECTOR as u32;
+    let (physical, optimal) = match medium {
+        Medium::File => (u32::try_from(block).unwrap_or(PAGE), 0),
+        Medium::Device { .. } => (host::physical_block(file), host::optimal(file)),
+    };
+    // What is no power of two, or absurd, is no help to a guest.
+    let usable = physical.is_power_of_two() && (logical..=1 << 20).contains(&physical);
+    let physical = if usable { physical } else { PAGE };
+    let exponent = physical.trailing_zeros().saturating_sub(logical.trailing_zeros());
+    Facts {
+        size: 0,
+        logical,
+        physical_exponent: u8::try_from(exponent).unwrap_or_default(),
+        optimal: whole_sectors(optimal.into()) as u32, // no more than it was
+        discard_granularity: physical.max(PAGE),
+        read_only,
+    }
+}
+
+/// Fills `head` from the beginning of the file; how many bytes there are.
+fn read_head(file: &File, head: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0usize;
+    while let Some(rest) = head.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, read as u64) {
+            Ok(0) => break,
+            Ok(more) => read = read.saturating_add(more),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+#[cfg(test)]
+#[path = "image_test.rs"]
+mod tests;

@@ -1,0 +1,516 @@
+//! The data path: a lane takes requests from one ring and carries them out by one engine.
+//!
+//! ```text
+//! guest ── BlockRing::next ──► Task ── Engine::start ──► host
+//! guest ◄─ BlockRing::complete ── Task ◄─ Engine::reap ── host
+//! ```
+//! A lane belongs to one I/O thread and owns all it touches: no lock, and no allocation once it is warm. Other
+//! than a lane for network frames it has something under way between two turns nearly always, so a ring goes
+//! home only when all of it has ended: nothing is ever taken from the host by force.
+
+mod outcome;
+mod seats;
+mod steps;
+mod trouble;
+mod waiting;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use device_core::GuestRam;
+use device_core::fault::GuestFault;
+use device_core::guest_log::LogLimit;
+use device_core::guest_warn;
+use device_core::linger::{Linger, Moved};
+use device_core::worker::{Again, EventSet, Interest, Source, Worker};
+
+use crate::engine::{Done, Engine, MAX_IN_FLIGHT};
+use crate::image::Image;
+use crate::limiter::Limiter;
+use crate::request::{Operation, Outcome, Request};
+use crate::ring::{BlockRing, Next};
+use crate::spec::Cache;
+use crate::stats::LaneStats;
+use crate::task::Task;
+
+use seats::Seats;
+use steps::Step;
+use trouble::{Fate, Victims};
+use waiting::Waiting;
+
+pub use trouble::Troubles;
+
+const ENGINE: Source = 0;
+const KICK: Source = 1;
+
+/// Requests taken in one turn; then mail and the thread's other lanes are heard.
+const BUDGET: usize = MAX_IN_FLIGHT;
+/// Times in a turn that what the host ended at once is followed up by further calls.
+const ROUNDS: usize = 4;
+/// How long to wait with what the host would not take.
+const BACK_OFF: Duration = Duration::from_millis(1);
+/// How long the host may take to end what is in flight before it is said that it does not.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What all lanes of a disk share.
+pub(crate) struct Shared {
+    /// What the disk is called.
+    pub id: String,
+    pub cache: Cache,
+    pub limiter: Limiter,
+    pub troubles: Troubles,
+}
+
+/// Who gets the ring when all of it has ended; `None` if there is none, or another gets it.
+pub(crate) type Then<R> = Box<dyn FnOnce(Option<R>) + Send>;
+
+/// A queue of requests, and the host's side of it.
+pub(crate) struct Lane<R: BlockRing> {
+    index: u16,
+    shared: Arc<Shared>,
+    image: Arc<Image>,
+    memory: GuestRam,
+    stats: Arc<LaneStats>,
+    engine: Box<dyn Engine>,
+    ring: Option<R>,
+    /// The guest broke it: nothing is taken from it any more, and it is told when all has ended.
+    fault: Option<GuestFault>,
+    told: bool,
+    seats: Seats<R::Token>,
+    /// Tasks without a request.
+    spare: Vec<Box<Task>>,
+    due: VecDeque<Box<Task>>,
+    ended_with: Vec<Box<Task>>,
+    done: Vec<Done>,
+    waiting: Waiting,
+    victims: Victims,
+    throttled_until: Option<Instant>,
+    linger: Linger,
+    moved: Moved,
+    /// When the turn began, or the host was last seen to have ended something.
+    clock: Instant,
+    /// Completions that the guest does not see yet.
+    unshown: bool,
+    /// Those who wait for the ring.
+    leaving: Vec<Then<R>>,
+    /// Nothing is taken, and whoever asked for that waits until nothing is under way.
+    halted: bool,
+    quiet: Option<SyncSender<()>>,
+    /// Since when someone has waited for the end, and whether it was said that it takes long.
+    waits_since: Option<Instant>,
+    said: bool,
+    log: LogLimit,
+}
+
+impl<R: BlockRing> Lane<R> {
+    pub fn new(
+        index: u16,
+        shared: Arc<Shared>,
+        image: Arc<Image>,
+        engine: Box<dyn Engine>,
+        memory: GuestRam,
+        stats: Arc<LaneStats>,
+        may_linger: bool,
+    ) -> Lane<R> {
+        Lane {
+            index,
+            shared,
+            image,
+            memory,
+            stats,
+            engine,
+            ring: None,
+            fault: None,
+            told: false,
+            seats: Seats::new(),
+            spare: Vec::new(),
+            due: VecDeque::new(),
+            ended_with: Vec::new(),
+            done: Vec::new(),
+            waiting: Waiting::default(),
+            victims: Victims::default(),
+            throttled_until: None,
+            linger: Linger::new(may_linger),
+            moved: Moved::default(),
+            clock: Instant::now(),
+            unshown: false,
+            leaving: Vec::new(),
+            halted: false,
+            quiet: None,
+            waits_since: None,
+            said: false,
+            log: LogLimit::default(),
+        }
+    }
+
+    /// Takes a ring in. Fails if there is one, or its kick cannot be watched.
+    pub fn plug(&mut self, ring: R, interest: &mut Interest<'_>) -> io::Result<()> {
+        if self.ring.is_some() {
+            return Err(io::Error::other(format!("lane {} has a ring", self.index)));
+        }
+        interest.watch(ring.kick(), KICK, EventSet::IN | EventSet::EDGE_TRIGGERED)?;
+        (self.ring, self.fault, self.told) = (Some(ring), None, false);
+        Ok(())
+    }
+
+    /// Nothing more is taken from the ring, and `then` gets it when all that was taken has ended.
+    pub fn unplug(&mut self, then: Then<R>) {
+        self.leaving.push(then);
+        self.let_go();
+    }
+
+    /// Nothing is taken until [`Lane::resume`]; `quiet` is told when nothing is with the host.
+    pub fn halt(&mut self, quiet: SyncSender<()>) {
+        self.halted = true;
+        self.quiet = Some(quiet);
+    }
+
+    /// Takes requests again.
+    pub fn resume(&mut self) {
+        self.halted = false;
+    }
+
+    /// Requests are of `image` from now on; only between [`Lane::halt`] and [`Lane::resume`]. Fails, with the
+    /// old one in place, if the engine does.
+    pub fn replace(&mut self, image: Arc<Image>) -> io::Result<()> {
+        self.engine.replace(image.clone())?;
+        self.image = image;
+        Ok(())
+    }
+
+    /// Limits have changed.
+    pub fn limits_changed(&mut self) {
+        self.throttled_until = None;
+    }
+
+    /// Nothing goes wrong on purpose any more: what was kept goes on.
+    pub fn faults_cleared(&mut self) {
+        let swallowed = self.victims.take_swallowed();
+        self.due.extend(swallowed);
+        while let Some(task) = self.victims.take_slowed(Instant::now(), true) {
+            self.due.push_back(task);
+        }
+    }
+
+    /// What would keep the ring here without being with the host does so no longer.
+    fn let_go(&mut self) {
+        for task in self.victims.take_swallowed() {
+            self.finish(task, Outcome::Aborted);
+        }
+        while let Some(task) = self.victims.take_slowed(Instant::now(), true) {
+            self.due.push_back(task);
+        }
+    }
+
+    /// Requests that will end by themselves.
+    fn under_way(&self) -> usize {
+        self.seats.taken().saturating_sub(self.victims.swallowed())
+    }
+
+    fn is_full(&self) -> bool {
+        self.seats.taken() >= MAX_IN_FLIGHT
+    }
+
+    fn may_take(&self) -> bool {
+        self.fault.is_none() && self.leaving.is_empty() && !self.halted
+    }
+
+    /// The ring is given up.
+    fn give_up(&mut self, fault: GuestFault) {
+        if self.fault.is_none() {
+            self.stats.counters.guest_faults.add(1);
+            let (id, index) = (&self.shared.id, self.index);
+            guest_warn!(self.log, "disk {id}: queue {index} given up: {fault}");
+            self.fault = Some(fault);
+        }
+    }
+
+    /// Takes requests from the ring; whether there may be more that could be taken, now or as soon as others
+    /// have ended.
+    fn take(&mut self, now: Instant, lingers: bool) -> bool {
+        if self.throttled_until.is_some_and(|until| now < until) {
+            return false;
+        }
+        for _ in 0..BUDGET {
+            if !self.may_take() {
+                return false;
+            }
+            if self.is_full() {
+                return true;
+            }
+            match self.take_one(now, lingers) {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(fault) => {
+                    self.give_up(fault);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes the next request; false if there is none, or it has to wait.
+    fn take_one(&mut self, now: Instant, lingers: bool) -> Result<bool, GuestFault> {
+        let Some(ring) = &mut self.ring else { return Ok(false) };
+        let mut task = self.spare.pop().unwrap_or_else(|| Box::new(Task::new(self.memory.clone())));
+        task.clear(now);
+        let token = match ring.next(&mut task.request) {
+            Ok(Next::Request(token)) => token,
+            Ok(Next::Answered) => {
+                self.spare.push(task);
+                self.stats.counters.answered.add(1);
+                (self.unshown, self.moved.out) = (true, true);
+                return Ok(true);
+            }
+            Ok(Next::Empty) => {
+                self.spare.push(task);
+                return Ok(!lingers && !ring.may_sleep()?);
+            }
+            Err(fault) => {
+                self.spare.push(task);
+                return Err(fault);
+            }
+        };
+        if let Err(until) = self.shared.limiter.ask(now) {
+            ring.put_back(token);
+            self.spare.push(task);
+            self.stats.counters.throttled.add(1);
+            self.throttled_until = Some(until);
+            return Ok(false);
+        }
+        self.throttled_until = None;
+        self.shared.limiter.charge(bytes(&task.request), now);
+        let durable = task.request.durable || ring.write_through();
+        task.request.durable = match self.shared.cache {
+            Cache::Writeback => durable,
+            Cache::Writethrough => true,
+            Cache::Unsafe => false,
+        };
+        task.seat = self.seats.take(token);
+        self.moved.out = true;
+        match self.victims.meet(&self.shared.troubles, task, now) {
+            Fate::Goes(task) => self.due.push_back(task),
+            Fate::Fails(task) => self.finish(task, Outcome::Medium),
+            Fate::Kept => {}
+        }
+        Ok(true)
+    }
+
+    /// Brings requests that may go on to the engine.
+    fn work_off(&mut self) {
+        while let Some(task) = self.due.pop_front() {
+            let unsafe_flush =
+                task.request.operation == Operation::Flush && self.shared.cache == Cache::Unsafe;
+            if unsafe_flush {
+                self.finish(task, Outcome::Done);
+            } else if task.admitted {
+                self.step(task, None);
+            } else if let Some(task) = self.waiting.admit(task) {
+                self.step(task, None);
+            }
+        }
+    }
+
+    /// The next step of a request, after a call that came to `result` if there was one.
+    fn step(&mut self, mut task: Box<Task>, result: Option<i32>) {
+        let step = match result {
+            Some(result) => {
+                let short = u64::try_from(result).map_or(true, |moved| moved < task.len());
+                if short && !task.iovecs().is_empty() {
+                    self.stats.counters.retries.add(1);
+                }
+                steps::go_on(&mut task, &self.image, result)
+            }
+            None => steps::begin(&mut task, &self.image),
+        };
+        match step {
+            Step::Call => self.engine.start(task),
+            Step::Bounce => {
+                self.stats.counters.bounced.add(1);
+                if let Some(task) = self.waiting.lend(task) {
+                    self.due.push_front(task);
+                }
+            }
+            Step::Ended(outcome) => self.end(task, outcome),
+        }
+    }
+
+    /// A request that was admitted has ended.
+    fn end(&mut self, mut task: Box<Task>, outcome: Outcome) {
+        let mut with = std::mem::take(&mut self.ended_with);
+        self.waiting.ended(&mut task, &mut self.due, &mut with);
+        self.finish(task, outcome);
+        for task in with.drain(..) {
+            self.finish(task, outcome);
+        }
+        self.ended_with = with;
+    }
+
+    /// Tells the ring what became of a request.
+    fn finish(&mut self, task: Box<Task>, outcome: Outcome) {
+        let took = self.clock.saturating_duration_since(task.progress.since);
+        self.stats.service.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), 1);
+        self.stats.count(&task.request, outcome);
+        (self.unshown, self.moved.into) = (true, true);
+        let token = self.seats.leave(task.seat);
+        self.spare.push(task);
+        if let (Some(ring), Some(token)) = (&mut self.ring, token)
+            && let Err(fault) = ring.complete(token, outcome)
+        {
+            self.give_up(fault);
+        }
+    }
+
+    /// Follows up what the host has ended; whether there was anything.
+    fn reap(&mut self) -> bool {
+        let mut done = std::mem::take(&mut self.done);
+        self.engine.reap(&mut done);
+        let any = !done.is_empty();
+        if any {
+            self.clock = Instant::now();
+        }
+        for (task, result) in done.drain(..) {
+            self.step(task, Some(result));
+        }
+        self.done = done;
+        any
+    }
+
+    /// Brings all that may go on to the host; whether the host took it, and whether there is more by now.
+    fn submit(&mut self) -> (bool, bool) {
+        for _ in 0..ROUNDS {
+            self.work_off();
+            let taken = self.engine.submit();
+            if !self.reap() {
+                return (taken, false);
+            }
+        }
+        (true, true)
+    }
+
+    /// Shows the guest what has ended.
+    fn publish(&mut self) {
+        if !std::mem::take(&mut self.unshown) {
+            return;
+        }
+        let Some(ring) = &mut self.ring else { return };
+        match ring.publish() {
+            Ok(interrupted) => self.stats.counters.interrupts.add(interrupted.into()),
+            Err(fault) => self.give_up(fault),
+        }
+    }
+
+    /// Tells those who wait for the end that it has come.
+    fn part(&mut self, interest: &mut Interest<'_>) {
+        if self.under_way() > 0 {
+            return;
+        }
+        if let (Some(fault), Some(ring)) = (self.fault, &mut self.ring)
+            && !std::mem::replace(&mut self.told, true)
+        {
+            ring.broken(fault);
+        }
+        if let Some(quiet) = self.quiet.take() {
+            // Who waits may have given up.
+            let _ = quiet.send(());
+        }
+        if self.leaving.is_empty() {
+            return;
+        }
+        let mut ring = self.ring.take();
+        if let Some(ring) = &ring
+            && let Err(error) = interest.forget(ring.kick())
+        {
+            let (id, index) = (&self.shared.id, self.index);
+            tracing::error!("disk {id}: cannot stop watching queue {index}: {error}");
+        }
+        self.throttled_until = None;
+        for then in self.leaving.drain(..) {
+            then(ring.take());
+        }
+    }
+
+    /// Says once that the host takes long, if someone waits for it; when to look again.
+    fn complain(&mut self, now: Instant) -> Option<Instant> {
+        if self.leaving.is_empty() && self.quiet.is_none() {
+            (self.waits_since, self.said) = (None, false);
+            return None;
+        }
+        let since = *self.waits_since.get_or_insert(now);
+        let until = since.checked_add(PATIENCE).filter(|_| !self.said)?;
+        if now < until {
+            return Some(until);
+        }
+        self.said = true;
+        let (id, count, path) = (&self.shared.id, self.under_way(), self.image.path().display());
+        let seconds = PATIENCE.as_secs();
+        tracing::warn!("disk {id}: {count} requests have been with {path} for {seconds} seconds");
+        None
+    }
+
+    /// When the next turn is to be, if there is nothing to do now.
+    fn again(&mut self, now: Instant, taken: bool, lingers: bool) -> Again {
+        let complain = self.complain(now);
+        let throttled = self.throttled_until.filter(|_| self.may_take());
+        let back_off = now.checked_add(BACK_OFF).filter(|_| !taken);
+        let times = [complain, throttled, back_off, self.victims.due()];
+        // There may be reason to linger only now; and who was not asked to kick is not waited for.
+        if self.ring.is_some() && self.may_take() && (lingers || self.linger.goes_on(now)) {
+            if let Some(ring) = &mut self.ring {
+                ring.stay_quiet();
+            }
+            // Whoever waits for this CPU may be the guest.
+            std::thread::yield_now();
+            return Again::Now;
+        }
+        times.into_iter().flatten().min().map_or(Again::WhenReady, Again::At)
+    }
+}
+
+/// Bytes that a request moves, as limits count them.
+fn bytes(request: &Request) -> u64 {
+    match request.operation {
+        Operation::Read | Operation::Write | Operation::Compare => request.buffers.len() as u64,
+        Operation::Flush | Operation::Discard | Operation::WriteZeroes { .. } => 0,
+    }
+}
+
+impl<R: BlockRing> Worker for Lane<R> {
+    fn begin(&mut self, interest: &mut Interest<'_>) -> io::Result<()> {
+        self.engine.begin()?;
+        for fd in self.engine.watches() {
+            interest.watch(fd, ENGINE, EventSet::IN | EventSet::EDGE_TRIGGERED)?;
+        }
+        Ok(())
+    }
+
+    fn ready(&mut self, _: Source, _: EventSet) {
+        // Each turn looks at both the ring and the engine.
+    }
+
+    fn run(&mut self, now: Instant, interest: &mut Interest<'_>) -> Again {
+        let lingers = self.linger.goes_on(now);
+        self.clock = now;
+        self.reap();
+        while let Some(task) = self.victims.take_slowed(now, false) {
+            self.due.push_back(task);
+        }
+        let more = self.take(now, lingers);
+        let (taken, goes_on) = self.submit();
+        self.publish();
+        self.linger.worked(now, std::mem::take(&mut self.moved));
+        self.part(interest);
+        self.stats.set_in_flight(self.seats.taken());
+        // If it is full still, what ends brings the next turn.
+        let more = goes_on || !self.due.is_empty() || more && self.may_take() && !self.is_full();
+        if more { Again::Now } else { self.again(now, taken, lingers) }
+    }
+}
+
+#[cfg(test)]
+#[path = "lane_test.rs"]
+mod tests;

@@ -1,0 +1,66 @@
+//! What the disk shows to the one who runs the machine, and what it lets him ask.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
+use block::port::PortControl;
+use block::spec::{Allowed, Fault, Model};
+
+use super::Block;
+
+/// A virtio disk, whatever its transport.
+pub struct Disk(Arc<Block>);
+
+impl Disk {
+    /// Of a device.
+    pub fn new(block: Arc<Block>) -> Disk {
+        Disk(block)
+    }
+
+    fn port(&self) -> &dyn PortControl {
+        self.0.port()
+    }
+}
+
+impl DiskControl for Disk {
+    fn id(&self) -> &str {
+        self.0.port().id()
+    }
+
+    fn inspect(&self) -> Inspection {
+        self.port().inspect(Model::Virtio, self.0.is_running())
+    }
+
+    fn refresh(&self) -> Result<u64, ChangeError> {
+        self.port().refresh()
+    }
+
+    fn replace(&self, path: &Path) -> Result<(), ChangeError> {
+        self.port().replace(path)
+    }
+
+    fn allowed(&self) -> Allowed {
+        self.port().allowed()
+    }
+
+    fn limit(&self, allowed: &Allowed) {
+        self.port().limit(allowed);
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        self.port().faults()
+    }
+
+    fn inject(&self, fault: Fault) -> Result<(), NoSuchFault> {
+        if matches!(fault, Fault::Vanish | Fault::Fatal) {
+            return Err(NoSuchFault);
+        }
+        self.port().inject(fault);
+        Ok(())
+    }
+
+    fn clear_faults(&self) {
+        self.port().clear_faults();
+    }
+}

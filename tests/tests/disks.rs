@@ -1,0 +1,269 @@
+//! Disks of a machine that runs: what the API and `vmm ctl` show and change of them.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tests::api::{Api, Served};
+use tests::host;
+use tests::idle;
+use tests::machine::Hypervisor;
+
+const ROOT: &str = "/drives/rootfs";
+
+fn vmm() -> Command {
+    match Hypervisor::ours().unwrap() {
+        Hypervisor::Vmm(path) => Command::new(path),
+        Hypervisor::Qemu(_) => unreachable!("ours is not QEMU"),
+    }
+}
+
+/// A machine whose guest does nothing, with a disk `rootfs` of 1 MiB and what else is asked for.
+struct Scene {
+    folder: TempDir,
+    served: Served,
+}
+
+impl Scene {
+    fn with(drives: &[(&str, Value)]) -> Scene {
+        host::need_kvm();
+        let folder = tempfile::tempdir().unwrap();
+        let kernel = idle::kernel(folder.path()).unwrap();
+        let socket = folder.path().join("api");
+        let served = Served::start(vmm().args(["--serial", "none"]), &socket).unwrap();
+        let scene = Scene { folder, served };
+        let image = scene.image("root.raw", 1 << 20);
+        let mut api = scene.api();
+        api.done("PUT", "/boot-source", &json!({ "kernel_image_path": kernel })).unwrap();
+        let root = json!({ "drive_id": "rootfs", "path_on_host": image, "is_root_device": true });
+        api.done("PUT", ROOT, &root).unwrap();
+        for (id, fields) in drives {
+            let mut drive = json!({ "drive_id": id, "is_root_device": false });
+            for (name, value) in fields.as_object().unwrap() {
+                drive[name] = value.clone();
+            }
+            drive["path_on_host"] = json!(scene.image(&format!("{id}.raw"), 1 << 20));
+            api.done("PUT", &format!("/drives/{id}"), &drive).unwrap();
+        }
+        api.act("InstanceStart").unwrap();
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A file of that many bytes.
+    fn image(&self, name: &str, bytes: u64) -> PathBuf {
+        let path = self.path(name);
+        grow(&path, bytes);
+        path
+    }
+
+    fn api(&self) -> Api {
+        self.served.api().unwrap()
+    }
+
+    fn ctl(&self, arguments: &[&str]) -> String {
+        let output = vmm().arg("ctl").arg(self.path("api")).args(arguments).output().unwrap();
+        let (said, wrong) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{arguments:?}: {wrong}");
+        said
+    }
+}
+
+fn grow(path: &Path, bytes: u64) {
+    let file = File::options().create(true).truncate(false).write(true).open(path).unwrap();
+    file.set_len(bytes).unwrap();
+}
+
+#[test]
+fn a_disk_tells_what_it_is_and_so_does_the_configuration() {
+    let fields = json!({ "is_read_only": true, "cache": "writethrough", "io_engine": "Sync",
+        "serial": "vol-1", "queues": 2, "allowances": { "iops": 100 } });
+    let scene = Scene::with(&[("data", fields)]);
+    let mut api = scene.api();
+    let shown = api.get("/drives/data").unwrap();
+    for (field, value) in [
+        ("id", json!("data")),
+        ("model", json!("virtio")),
+        ("path", json!(scene.path("data.raw"))),
+        ("size", json!(1 << 20)),
+        ("read_only", json!(true)),
+        ("cache", json!("writethrough")),
+        ("engine", json!("threads")),
+        ("serial", json!("vol-1")),
+        ("limits", json!({ "iops": 100 })),
+        ("faults", json!([])),
+        ("running", json!(false)),
+        ("in_flight", json!(0)),
+    ] {
+        assert_eq!(shown[field], value, "{field} of {shown}");
+    }
+    assert_eq!(shown["counters"]["reads"], 0);
+    let drives = api.get("/vm/config").unwrap()["drives"].clone();
+    let expected = json!([
+        { "drive_id": "rootfs", "is_root_device": true, "path_on_host": scene.path("root.raw"),
+          "is_read_only": false, "cache_type": "Unsafe", "model": "virtio", "direct": false },
+        { "drive_id": "data", "is_root_device": false, "path_on_host": scene.path("data.raw"),
+          "is_read_only": true, "cache": "writethrough", "io_engine": "Sync", "model": "virtio",
+          "queues": 2, "direct": false, "serial": "vol-1", "allowances": { "iops": 100 } },
+    ]);
+    assert_eq!(drives, expected);
+    let missing = api.ask("GET", "/drives/none", "").unwrap().fault().unwrap();
+    assert_eq!(missing, "there is no disk \"none\"");
+}
+
+#[test]
+fn an_image_that_grew_is_seen_when_that_is_asked_for() {
+    let scene = Scene::with(&[]);
+    let (mut api, mut events) = (scene.api(), scene.api().follow("/events").unwrap());
+    let mut next = || events.next().unwrap().unwrap();
+    assert_eq!(next()["event"], "hello");
+    grow(&scene.path("root.raw"), 3 << 20);
+    assert_eq!(api.get(ROOT).unwrap()["size"], 1 << 20, "nobody has looked yet");
+    let answer = api.ask("POST", "/drives/rootfs/refresh", "").unwrap();
+    assert_eq!((answer.status, answer.json().unwrap()), (200, json!({ "size": 3 << 20 })));
+    let event = next();
+    assert_eq!((&event["event"], &event["drive_id"]), (&json!("image"), &json!("rootfs")));
+    assert_eq!(event["size"], 3 << 20);
+
+    // What Firecracker's users do for it: the same path once more.
+    grow(&scene.path("root.raw"), 4 << 20);
+    let same = json!({ "drive_id": "rootfs", "path_on_host": scene.path("root.raw") });
+    api.done("PATCH", ROOT, &same).unwrap();
+    assert_eq!(api.get(ROOT).unwrap()["size"], 4 << 20);
+    assert_eq!(next()["size"], 4 << 20);
+    grow(&scene.path("root.raw"), 5 << 20);
+    assert_eq!(scene.ctl(&["disk", "rootfs", "resize"]), "size  5M\n");
+}
+
+#[test]
+fn another_image_takes_the_old_ones_place_and_a_wrong_one_does_not() {
+    let scene = Scene::with(&[("other", json!({}))]);
+    let mut api = scene.api();
+    let next = scene.image("next.raw", 2 << 20);
+    fs::write(scene.path("qcow2"), [&b"QFI\xfb"[..], &[0; 4096]].concat()).unwrap();
+    for (path, said) in [
+        (scene.path("nowhere"), "nowhere"),
+        (scene.path("qcow2"), "qcow2"),
+        (scene.folder.path().to_owned(), "neither a regular file nor a block device"),
+        (scene.path("other.raw"), "in use"),
+    ] {
+        let limiter = json!({ "bandwidth": { "size": 5, "refill_time": 1000 } });
+        let body = json!({ "drive_id": "rootfs", "path_on_host": path, "rate_limiter": limiter });
+        let answer = api.ask("PATCH", ROOT, &body.to_string()).unwrap();
+        assert_eq!(answer.status, 400, "{answer:?}");
+        let message = answer.fault().unwrap();
+        assert!(message.starts_with("disk \"rootfs\": ") && message.contains(said), "{message}");
+        let shown = api.get(ROOT).unwrap();
+        assert_eq!(shown["path"], json!(scene.path("root.raw")));
+        assert_eq!(shown["limits"], json!({}), "what came with it is not done either");
+    }
+    let body = json!({ "drive_id": "rootfs", "path_on_host": next });
+    api.done("PATCH", ROOT, &body).unwrap();
+    let shown = api.get(ROOT).unwrap();
+    assert_eq!((&shown["path"], &shown["size"]), (&json!(next), &json!(2 << 20)));
+    assert_eq!(api.get("/vm/config").unwrap()["drives"][0]["path_on_host"], json!(next));
+    // Nobody has the old one any more.
+    scene.ctl(&["disk", "other", "replace", scene.path("root.raw").to_str().unwrap()]);
+    assert_eq!(api.get("/drives/other").unwrap()["path"], json!(scene.path("root.raw")));
+}
+
+#[test]
+fn limits_change_as_they_are_said_and_are_shown_as_they_are() {
+    let scene = Scene::with(&[]);
+    let mut api = scene.api();
+    let bucket = |size: u64| json!({ "size": size, "refill_time": 100 });
+    for (fields, limits) in [
+        (json!({ "rate_limiter": { "bandwidth": bucket(1000) } }), json!({ "bw": 10_000 })),
+        (json!({ "rate_limiter": {} }), json!({ "bw": 10_000 })),
+        (json!({ "rate_limiter": { "ops": bucket(50) } }), json!({ "bw": 10_000, "iops": 500 })),
+        (json!({ "rate_limiter": { "bandwidth": bucket(0) } }), json!({ "iops": 500 })),
+        (json!({ "allowances": { "bw": 7 } }), json!({ "bw": 7 })),
+        (json!({ "allowances": {} }), json!({})),
+    ] {
+        let mut body = fields.clone();
+        body["drive_id"] = json!("rootfs");
+        api.done("PATCH", ROOT, &body).unwrap();
+        assert_eq!(api.get(ROOT).unwrap()["limits"], limits, "{fields}");
+        let shown = api.get("/vm/config").unwrap()["drives"][0]["allowances"].clone();
+        assert_eq!(if shown.is_null() { json!({}) } else { shown }, limits, "{fields}");
+    }
+}
+
+#[test]
+fn faults_are_made_shown_and_cleared() {
+    let scene = Scene::with(&[]);
+    let (mut api, mut events) = (scene.api(), scene.api().follow("/events").unwrap());
+    let mut next = || events.next().unwrap().unwrap();
+    assert_eq!(next()["event"], "hello");
+    scene.ctl(&["disk", "rootfs", "fault", "slow"]);
+    api.done("PUT", "/drives/rootfs/faults", &json!({ "fault": "error" })).unwrap();
+    assert_eq!(api.get(ROOT).unwrap()["faults"], json!(["error", "slow"]));
+    for fault in ["slow", "error"] {
+        let event = next();
+        assert_eq!((&event["event"], &event["fault"]), (&json!("fault"), &json!(fault)));
+    }
+    let vanish = json!({ "fault": "vanish" }).to_string();
+    let message = api.ask("PUT", "/drives/rootfs/faults", &vanish).unwrap().fault().unwrap();
+    assert!(
+        message.starts_with("disk \"rootfs\": fault: ") && message.contains("nvme"),
+        "{message}"
+    );
+    scene.ctl(&["disk", "rootfs", "fault", "clear"]);
+    assert_eq!(api.get(ROOT).unwrap()["faults"], json!([]));
+}
+
+#[test]
+fn people_and_programs_are_told_of_all_disks() {
+    let scene = Scene::with(&[("data", json!({ "is_read_only": true }))]);
+    let listed = scene.ctl(&["disks"]);
+    let rows: Vec<Vec<_>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0][..4], ["disk", "model", "size", "access"]);
+    assert_eq!(rows[1][..5], ["rootfs", "virtio", "1M", "rw", "unsafe"]);
+    assert_eq!(rows[2][..4], ["data", "virtio", "1M", "ro"]);
+    let disks: Value = serde_json::from_str(&scene.ctl(&["--json", "disks"])).unwrap();
+    assert_eq!(disks[1], scene.api().get("/drives/data").unwrap());
+    let data = scene.ctl(&["disk", "data"]);
+    assert!(data.contains("data.raw") && !data.contains("root.raw"), "{data}");
+    assert!(scene.ctl(&["info"]).contains("rootfs"));
+    let metrics = scene.ctl(&["metrics"]);
+    for line in [
+        "# TYPE vmm_block_reads counter",
+        "vmm_block_reads_total{drive=\"data\"} 0",
+        "vmm_block_write_bytes_total{drive=\"rootfs\"} 0",
+    ] {
+        assert!(metrics.lines().any(|told| told == line), "{line} is not in {metrics}");
+    }
+}
+
+#[test]
+fn two_machines_do_not_write_one_image() {
+    let scene = Scene::with(&[]);
+    let image = scene.path("root.raw");
+    let kernel = idle::kernel(scene.folder.path()).unwrap();
+    for options in ["", ",ro"] {
+        let mut second = vmm();
+        second.arg("--kernel").arg(&kernel).args(["--mem", "64M", "--serial", "none", "--disk"]);
+        let output = second.arg(format!("{}{options}", image.display())).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("is in use by another process") && said.contains("--disk"), "{said}");
+    }
+    // It is free when the first one has ended.
+    scene.api().act("Kill").unwrap();
+    let Scene { folder, served } = scene;
+    served.end().unwrap();
+    let socket = folder.path().join("second");
+    let mut second = vmm();
+    second.arg("--kernel").arg(&kernel).args(["--mem", "64M", "--serial", "none"]);
+    let second = Served::start(second.arg("--disk").arg(image), &socket).unwrap();
+    assert_eq!(second.api().unwrap().get("/drives/disk0").unwrap()["id"], "disk0");
+    second.api().unwrap().act("Kill").unwrap();
+    second.end().unwrap();
+}

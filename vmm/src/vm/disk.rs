@@ -1,0 +1,56 @@
+//! What can be asked of a disk while its machine lives.
+
+use devices::block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
+use devices::block::spec::Fault;
+use serde::Serialize;
+
+use super::patch::DiskPatch;
+
+/// One thing to ask.
+#[derive(Debug)]
+pub enum DiskAsk {
+    Inspect,
+    /// Looks at the image's size again.
+    Refresh,
+    Change(DiskPatch),
+    Inject(Fault),
+    ClearFaults,
+}
+
+/// What a disk answers.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum DiskReply {
+    Done,
+    Inspection(Box<Inspection>),
+    Size {
+        /// Bytes that the guest sees now.
+        size: u64,
+    },
+}
+
+/// Why a disk did not do something. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    #[error("image")]
+    Change(#[from] ChangeError),
+    #[error("fault")]
+    Fault(#[from] NoSuchFault),
+}
+
+/// Asks the disk. Fails if it cannot do it.
+pub fn answer(disk: &dyn DiskControl, ask: DiskAsk) -> Result<DiskReply, DiskError> {
+    match ask {
+        DiskAsk::Inspect => return Ok(DiskReply::Inspection(Box::new(disk.inspect()))),
+        DiskAsk::Refresh => return Ok(DiskReply::Size { size: disk.refresh()? }),
+        DiskAsk::Change(patch) => {
+            if let Some(path) = &patch.path {
+                disk.replace(path)?;
+            }
+            disk.limit(&patch.limits.apply(&disk.allowed()));
+        }
+        DiskAsk::Inject(fault) => disk.inject(fault)?,
+        DiskAsk::ClearFaults => disk.clear_faults(),
+    }
+    Ok(DiskReply::Done)
+}
