@@ -2,16 +2,30 @@
 
 use std::sync::Arc;
 
+use block::control::DiskControl;
+use block::spec::{DiskSpec, Model as DiskModel};
 use device_core::device::{Device, Kit};
 use net::control::NicControl;
 use net::spec::{Model, NicSpec};
 use pci::device::PciDevice;
+use virtio::transport::pci::VirtioCard;
 
 /// What can be asked for.
 #[derive(Clone, Debug)]
 pub enum DeviceSpec {
     /// A network card.
     Nic(NicSpec),
+    /// A disk.
+    Disk(DiskSpec),
+}
+
+/// What a device is. Two of one kind have different ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A network card.
+    Nic,
+    /// A disk.
+    Disk,
 }
 
 /// Where a device sits in the machine.
@@ -28,6 +42,15 @@ pub struct Built {
     pub place: Place,
     /// For who looks in and steers, if it is a network card.
     pub nic: Option<Arc<dyn NicControl>>,
+    /// The same, if it is a disk.
+    pub disk: Option<Arc<dyn DiskControl>>,
+}
+
+impl Built {
+    /// One on the PCI bus that nobody looks into.
+    fn on_pci(card: Arc<impl PciDevice + 'static>) -> Built {
+        Built { device: card.clone(), place: Place::Pci(card), nic: None, disk: None }
+    }
 }
 
 /// Why a device could not be made.
@@ -39,6 +62,12 @@ pub enum BuildError {
     /// The ENA card's part of it.
     #[error(transparent)]
     Ena(#[from] ena::BuildError),
+    /// The virtio disk's part of it.
+    #[error(transparent)]
+    Block(#[from] virtio::block::BuildError),
+    /// There is no such controller yet.
+    #[error("disks of model nvme do not exist here yet; take virtio")]
+    NoNvme,
     /// The host gave no eventfds or vectors.
     #[error("it got no interrupts or notifications")]
     Card(#[source] std::io::Error),
@@ -49,24 +78,41 @@ impl DeviceSpec {
     pub fn id(&self) -> &str {
         match self {
             DeviceSpec::Nic(spec) => &spec.id,
+            DeviceSpec::Disk(spec) => &spec.id,
         }
     }
 
-    /// Makes the device with what `kit` offers. Fails if the host lacks what it asks for, such as the
-    /// TAP or interrupts.
-    pub fn build(&self, kit: &Kit<'_>) -> Result<Built, BuildError> {
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            DeviceSpec::Nic(_) => Kind::Nic,
+            DeviceSpec::Disk(_) => Kind::Disk,
+        }
+    }
+
+    /// Makes the device with what `kit` offers, for a machine of `cpus` vCPUs. Fails if the host lacks what
+    /// it asks for, such as the TAP, the image or interrupts.
+    pub fn build(&self, kit: &Kit<'_>, cpus: u8) -> Result<Built, BuildError> {
         match self {
             DeviceSpec::Nic(spec) if spec.model == Model::Ena => {
                 let card = ena::Ena::build(spec, kit)?;
-                Ok(Built { device: card.clone(), place: Place::Pci(card.clone()), nic: Some(card) })
+                Ok(Built { nic: Some(card.clone()), ..Built::on_pci(card) })
             }
             DeviceSpec::Nic(spec) => {
                 let device = virtio::net::Net::build(spec, kit)?;
-                let card = virtio::transport::pci::VirtioCard::new(device.clone(), kit)
-                    .map_err(BuildError::Card)?;
+                let card = VirtioCard::new(device.clone(), kit).map_err(BuildError::Card)?;
                 let nic = Arc::new(virtio::net::Nic::new(device, card.clone()));
-                Ok(Built { device: card.clone(), place: Place::Pci(card), nic: Some(nic) })
+                Ok(Built { nic: Some(nic), ..Built::on_pci(card) })
             }
+            DeviceSpec::Disk(spec) => match spec.model {
+                DiskModel::Virtio => {
+                    let device = virtio::block::Block::build(spec, cpus.into(), kit)?;
+                    let card = VirtioCard::new(device.clone(), kit).map_err(BuildError::Card)?;
+                    let disk = Arc::new(virtio::block::Disk::new(device));
+                    Ok(Built { disk: Some(disk), ..Built::on_pci(card) })
+                }
+                DiskModel::Nvme | DiskModel::NvmeInstance => Err(BuildError::NoNvme),
+            },
         }
     }
 }

@@ -5,6 +5,6 @@
 mod catalog;
 
 /// The engines and boards behind the kinds, for who builds the machine.
-pub use {legacy, net};
+pub use {block, legacy, net};
 
-pub use catalog::{BuildError, Built, DeviceSpec, Place};
+pub use catalog::{BuildError, Built, DeviceSpec, Kind, Place};

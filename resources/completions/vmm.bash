@@ -28,6 +28,12 @@ _vmm() {
             vmm__subcmd__ctl,ctrl-alt-del)
                 cmd="vmm__subcmd__ctl__subcmd__ctrl__subcmd__alt__subcmd__del"
                 ;;
+            vmm__subcmd__ctl,disk)
+                cmd="vmm__subcmd__ctl__subcmd__disk"
+                ;;
+            vmm__subcmd__ctl,disks)
+                cmd="vmm__subcmd__ctl__subcmd__disks"
+                ;;
             vmm__subcmd__ctl,events)
                 cmd="vmm__subcmd__ctl__subcmd__events"
                 ;;
@@ -73,11 +79,41 @@ _vmm() {
             vmm__subcmd__ctl,top)
                 cmd="vmm__subcmd__ctl__subcmd__top"
                 ;;
+            vmm__subcmd__ctl__subcmd__disk,fault)
+                cmd="vmm__subcmd__ctl__subcmd__disk__subcmd__fault"
+                ;;
+            vmm__subcmd__ctl__subcmd__disk,help)
+                cmd="vmm__subcmd__ctl__subcmd__disk__subcmd__help"
+                ;;
+            vmm__subcmd__ctl__subcmd__disk,replace)
+                cmd="vmm__subcmd__ctl__subcmd__disk__subcmd__replace"
+                ;;
+            vmm__subcmd__ctl__subcmd__disk,resize)
+                cmd="vmm__subcmd__ctl__subcmd__disk__subcmd__resize"
+                ;;
+            vmm__subcmd__ctl__subcmd__disk__subcmd__help,fault)
+                cmd="vmm__subcmd__ctl__subcmd__disk__subcmd__help__subcmd__fault"
+                ;;
+            vmm__subcmd__ctl__subcmd__disk__subcmd__help,help)
+                cmd="vmm__subcmd__ctl__subcmd__disk__subcmd__help__subcmd__help"
+                ;;
+            vmm__subcmd__ctl__subcmd__disk__subcmd__help,replace)
+                cmd="vmm__subcmd__ctl__subcmd__disk__subcmd__help__subcmd__replace"
+                ;;
+            vmm__subcmd__ctl__subcmd__disk__subcmd__help,resize)
+                cmd="vmm__subcmd__ctl__subcmd__disk__subcmd__help__subcmd__resize"
+                ;;
             vmm__subcmd__ctl__subcmd__help,capture)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__capture"
                 ;;
             vmm__subcmd__ctl__subcmd__help,ctrl-alt-del)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__ctrl__subcmd__alt__subcmd__del"
+                ;;
+            vmm__subcmd__ctl__subcmd__help,disk)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__disk"
+                ;;
+            vmm__subcmd__ctl__subcmd__help,disks)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__disks"
                 ;;
             vmm__subcmd__ctl__subcmd__help,events)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__events"
@@ -124,6 +160,15 @@ _vmm() {
             vmm__subcmd__ctl__subcmd__help,top)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__top"
                 ;;
+            vmm__subcmd__ctl__subcmd__help__subcmd__disk,fault)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__disk__subcmd__fault"
+                ;;
+            vmm__subcmd__ctl__subcmd__help__subcmd__disk,replace)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__disk__subcmd__replace"
+                ;;
+            vmm__subcmd__ctl__subcmd__help__subcmd__disk,resize)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__disk__subcmd__resize"
+                ;;
             vmm__subcmd__help,ctl)
                 cmd="vmm__subcmd__help__subcmd__ctl"
                 ;;
@@ -135,6 +180,12 @@ _vmm() {
                 ;;
             vmm__subcmd__help__subcmd__ctl,ctrl-alt-del)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__ctrl__subcmd__alt__subcmd__del"
+                ;;
+            vmm__subcmd__help__subcmd__ctl,disk)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__disk"
+                ;;
+            vmm__subcmd__help__subcmd__ctl,disks)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__disks"
                 ;;
             vmm__subcmd__help__subcmd__ctl,events)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__events"
@@ -178,6 +229,15 @@ _vmm() {
             vmm__subcmd__help__subcmd__ctl,top)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__top"
                 ;;
+            vmm__subcmd__help__subcmd__ctl__subcmd__disk,fault)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__disk__subcmd__fault"
+                ;;
+            vmm__subcmd__help__subcmd__ctl__subcmd__disk,replace)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__disk__subcmd__replace"
+                ;;
+            vmm__subcmd__help__subcmd__ctl__subcmd__disk,resize)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__disk__subcmd__resize"
+                ;;
             *)
                 ;;
         esac
@@ -185,7 +245,7 @@ _vmm() {
 
     case "${cmd}" in
         vmm)
-            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --cpus --net --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --boot-timer --start-time-us --start-time-cpu-us --help --version ctl help"
+            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --cpus --disk --net --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --boot-timer --start-time-us --start-time-cpu-us --help --version ctl help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -212,6 +272,10 @@ _vmm() {
                     return 0
                     ;;
                 --cpus)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --disk)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -267,7 +331,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl)
-            opts="-h -V --json --help --version start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help"
+            opts="-h -V --json --help --version start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -320,6 +384,146 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__disk)
+            opts="-h --json --help resize replace fault help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__disk__subcmd__fault)
+            opts="-h --json --help swallow error slow vanish fatal clear"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__disk__subcmd__help)
+            opts="resize replace fault help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__disk__subcmd__help__subcmd__fault)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__disk__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__disk__subcmd__help__subcmd__replace)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__disk__subcmd__help__subcmd__resize)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__disk__subcmd__replace)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__disk__subcmd__resize)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__disks)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__events)
             opts="-h --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -349,7 +553,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__help)
-            opts="start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top help"
+            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -377,6 +581,76 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__help__subcmd__ctrl__subcmd__alt__subcmd__del)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__disk)
+            opts="resize replace fault"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__disk__subcmd__fault)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__disk__subcmd__replace)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__disk__subcmd__resize)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__disks)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -787,7 +1061,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl)
-            opts="start pause resume power-button ctrl-alt-del reset kill info nics rss explain-flow capture latency metrics events top"
+            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency metrics events top"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -815,6 +1089,76 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl__subcmd__ctrl__subcmd__alt__subcmd__del)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__disk)
+            opts="resize replace fault"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__disk__subcmd__fault)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__disk__subcmd__replace)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__disk__subcmd__resize)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__disks)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -21,6 +21,7 @@ struct Row(&'static str, &'static str, &'static str, &'static str);
 
 const BOOT: &str = "/boot-source";
 const MACHINE: &str = "/machine-config";
+const DRIVE: &str = "/drives/rootfs";
 const NIC: &str = "/network-interfaces/eth0";
 
 #[rustfmt::skip]
@@ -33,7 +34,6 @@ const ROWS: &[Row] = &[
     Row("POST", "/", "", "POST is not possible on /; GET is"),
     Row("BREW", "/vm", "", "BREW is not possible on /vm; GET or PATCH is"),
     Row("DELETE", "/actions", "", "DELETE is not possible on /actions; PUT is"),
-    Row("PUT", "/drives/rootfs", "{}", "/drives/rootfs does not exist here yet: the machine has no disks"),
     Row("PUT", "/vsock", "{}", "/vsock does not exist here yet: the machine has no vsock"),
     Row("GET", "/balloon", "", "/balloon does not exist here yet"),
     Row("PATCH", "/balloon/statistics", "{}", "/balloon/statistics does not exist here yet"),
@@ -101,6 +101,28 @@ const ROWS: &[Row] = &[
     Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","model":"ena","faults":[["no-answer",1]]}"#, "faults[0]: invalid type: sequence, expected an object"),
     Row("PUT", "/network-interfaces/a%20b", r#"{"iface_id":"a%20b","host_dev_name":"t"}"#, "iface_id: \"a%20b\" is not usable"),
     Row("PUT", "/network-interfaces/taken", r#"{"iface_id":"taken","host_dev_name":"tap-of-first"}"#, "host_dev_name: tap tap-of-first belongs to card \"first\""),
+    Row("GET", "/drives", "", "there is no resource /drives"),
+    Row("DELETE", DRIVE, "", "DELETE is not possible on /drives/rootfs; PUT or PATCH or GET is"),
+    Row("PUT", DRIVE, "{}", "missing field `drive_id`"),
+    Row("PUT", DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{good}"}"#, "missing field `is_root_device`"),
+    Row("PUT", DRIVE, r#"{"drive_id":"b","path_on_host":"{good}","is_root_device":true}"#, "drive_id: \"b\" is not the id in the path, \"rootfs\""),
+    Row("PUT", DRIVE, r#"{"drive_id":"rootfs","is_root_device":true}"#, "path_on_host: it is missing"),
+    Row("PUT", DRIVE, r#"{"drive_id":"rootfs","is_root_device":true,"path_on_host":""}"#, "path_on_host: it is empty"),
+    Row("PUT", DRIVE, r#"{"drive_id":"rootfs","is_root_device":true,"path_on_host":"/nowhere/d"}"#, "path_on_host: cannot open /nowhere/d"),
+    Row("PUT", DRIVE, r#"{"drive_id":"rootfs","is_root_device":true,"path_on_host":"a\u0000b"}"#, "path_on_host"),
+    Row("PUT", DRIVE, r#"{"drive_id":"rootfs","is_root_device":true,"path_on_host":"/dev/kvm"}"#, "path_on_host: /dev/kvm is neither a regular file nor a block device"),
+    Row("PUT", DRIVE, r#"{"drive_id":"rootfs","is_root_device":false,"socket":"s"}"#, "socket: it is not possible"),
+    Row("PUT", DRIVE, r#"{"drive_id":"rootfs","is_root_device":true,"path_on_host":"{good}","cache_type":"writeback"}"#, "cache_type: unknown variant `writeback`"),
+    Row("PUT", DRIVE, r#"{"drive_id":"rootfs","is_root_device":true,"path_on_host":"{good}","io_engine":"Auto"}"#, "io_engine: unknown variant `Auto`"),
+    Row("PUT", DRIVE, r#"{"drive_id":"rootfs","is_root_device":true,"path_on_host":"{good}","rate_limiter":{"ops":{"size":1}}}"#, "missing field `refill_time`"),
+    Row("PUT", DRIVE, r#"{"drive_id":"rootfs","is_root_device":true,"path_on_host":"{good}","rate_limiter":{"ops":{"size":1,"refill_time":5000}}}"#, "rate_limiter: ops is below one request a second"),
+    Row("PUT", DRIVE, r#"{"drive_id":"rootfs","is_root_device":true,"path_on_host":"{good}","partuuid":"1 ro"}"#, "partuuid: \"1 ro\" is not usable"),
+    Row("PUT", "/drives/a%20b", r#"{"drive_id":"a%20b","is_root_device":false,"path_on_host":"{good}"}"#, "drive_id: \"a%20b\" is not usable"),
+    Row("PATCH", DRIVE, r#"{"drive_id":"rootfs"}"#, "path_on_host: it is missing, and so is anything else to change"),
+    Row("PATCH", DRIVE, r#"{"drive_id":"rootfs","is_read_only":true}"#, "unknown field `is_read_only`"),
+    Row("PATCH", DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{good}"}"#, "working with a disk is not possible: the machine is not started"),
+    Row("POST", "/drives/rootfs/refresh", "{}", "a POST has no body"),
+    Row("PUT", "/drives/rootfs/faults", r#"{"fault":"explode"}"#, "fault: unknown variant `explode`"),
     Row("PUT", "/actions", "{}", "missing field `action_type`"),
     Row("PUT", "/actions", r#"{"action_type":"Explode"}"#, "action_type: unknown variant `Explode`"),
     Row("PUT", "/actions", r#"{"action_type":"InstanceStart"}"#, "there is nothing to boot"),
@@ -191,6 +213,11 @@ fn timely() -> Vec<(&'static str, &'static str, Value, [bool; 3])> {
         ("PUT", "/logger", json!({ "level": "Warning" }), [false, true, true]),
         ("PUT", "/metrics", json!({ "metrics_path": "/dev/null" }), [false, true, true]),
         ("PUT", "/network-interfaces/late", json!({ "iface_id": "late", "host_dev_name": "t" }), [false, true, true]),
+        ("PUT", DRIVE, json!({ "drive_id": "rootfs", "path_on_host": "/bin/true", "is_read_only": true, "is_root_device": true }), [false, true, true]),
+        ("PATCH", "/drives/other", json!({ "drive_id": "other", "path_on_host": "/bin/true" }), [true, true, true]),
+        ("GET", "/drives/other", Value::Null, [true, true, true]),
+        ("POST", "/drives/other/refresh", Value::Null, [true, true, true]),
+        ("DELETE", "/drives/other/faults", Value::Null, [true, true, true]),
         ("PATCH", NIC, limits, [true, true, true]),
         ("GET", NIC, Value::Null, [true, true, true]),
         ("GET", "/network-interfaces/eth0/rss", Value::Null, [true, true, true]),
@@ -309,8 +336,12 @@ fn a_configuration_file_makes_the_machine_that_requests_make() {
             "boot-source.kernel_image_path: kernel /nowhere does not exist",
         ),
         (
+            r#"{"boot-source":{"kernel_image_path":"k"},"vsock":{"guest_cid":3}}"#,
+            "vsock: it does not exist here",
+        ),
+        (
             r#"{"boot-source":{"kernel_image_path":"k"},"drives":[{"drive_id":"r"}]}"#,
-            "drives: it does not exist here",
+            "drives[0]: missing field `is_root_device`",
         ),
         (
             r#"{"boot-source":{"kernel_image_path":"k"},"network-interfaces":[{"iface_id":1}]}"#,

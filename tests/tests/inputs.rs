@@ -1,6 +1,9 @@
 //! Wrong arguments and files: each row one mistake, its exit code, and one line that names it. No KVM is needed.
 #![forbid(unsafe_code)]
 
+#[path = "inputs/disks.rs"]
+mod disks;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -352,10 +355,16 @@ fn main() {
     }
     fs::create_dir(folder.path().join("folder")).expect("a folder can be made");
 
+    let in_use = disks::files(folder.path()).expect("images can be made and locked");
+
     let mut trials = Vec::new();
     for row in ROWS {
         let folder = folder.path().to_owned();
         trials.push(Trial::test(row.name, move || told(refused(row, &folder))));
+    }
+    for row in disks::ROWS {
+        let folder = folder.path().to_owned();
+        trials.push(Trial::test(row.0, move || told(refused_disk(row, &folder))));
     }
     for &(name, spec, said) in INTERFACE_ROWS {
         let folder = folder.path().to_owned();
@@ -373,7 +382,7 @@ fn main() {
     }
     trials.push(Trial::test("the version tells the commit", || told(version_tells_the_commit())));
     let conclusion = libtest_mimic::run(&arguments, trials);
-    drop(folder);
+    drop((folder, in_use));
     conclusion.exit();
 }
 
@@ -423,6 +432,17 @@ fn refused(row: &Row, folder: &Path) -> Result<()> {
     let mut command = Command::new(vmm()?);
     command.args(row.arguments.iter().map(|argument| filled(argument, folder)));
     let said: Vec<_> = row.said.iter().map(|part| filled(part, folder)).collect();
+    one_line(&mut command, 2, &said)
+}
+
+fn refused_disk(row: &disks::Row, folder: &Path) -> Result<()> {
+    let disks::Row(_, specs, said) = row;
+    let mut command = Command::new(vmm()?);
+    command.args(["--kernel", &filled("{good}", folder), "--mem", "64M"]);
+    for spec in *specs {
+        command.args(["--disk", &filled(spec, folder)]);
+    }
+    let said = said.iter().chain(&["--disk"]).map(|part| filled(part, folder)).collect::<Vec<_>>();
     one_line(&mut command, 2, &said)
 }
 

@@ -73,6 +73,7 @@ fn run(prepare: fn(&mut Api) -> Result<()>, arguments: &[&str]) -> Result<()> {
     let program = Schemathesis::open()?;
     let folder = tempfile::tempdir()?;
     idle::kernel(folder.path())?;
+    std::fs::write(folder.path().join("image"), [0; 4096])?;
     let mut machines = Machines { folder: folder.path().to_owned(), prepare, now: None };
     let relay = Relay::start(move || machines.connect())?;
     let left_behind = tempfile::tempdir()?;
@@ -105,6 +106,8 @@ fn a_machine_that_runs_answers_as_described() {
     let prepare = |api: &mut Api| {
         api.done("PUT", "/boot-source", &json!({ "kernel_image_path": "idle" }))?;
         api.done("PUT", "/machine-config", &json!({ "vcpu_count": 1, "mem_size_mib": 64 }))?;
+        let root = json!({ "drive_id": "rootfs", "path_on_host": "image", "is_root_device": true });
+        api.done("PUT", "/drives/rootfs", &root)?;
         for (id, model) in [("eth0", "ena"), ("eth1", "virtio")] {
             let tap = format!("tap-of-{id}");
             let nic = json!({ "iface_id": id, "host_dev_name": tap, "model": model, "queues": 2 });

@@ -50,6 +50,38 @@ const CARDS: &[Card] = &[
     Card("tap=t,speed=9", "speed", r#"{"host_dev_name":"t","speed":9}"#, "speed"),
 ];
 
+/// A disk that cannot be, in the same way. `{disk}` stands for an image that is there.
+struct Disk(&'static str, &'static str, &'static str, &'static str);
+
+#[rustfmt::skip]
+const DISKS: &[Disk] = &[
+    Disk("path=", "path", r#"{"path_on_host":""}"#, "path_on_host"),
+    Disk("ro,id=a", "path", "{}", "path_on_host"),
+    Disk("nowhere", "path", r#"{"path_on_host":"nowhere"}"#, "path_on_host"),
+    Disk("/tmp", "path", r#"{"path_on_host":"/tmp"}"#, "path_on_host"),
+    Disk("/dev/null", "path", r#"{"path_on_host":"/dev/null"}"#, "path_on_host"),
+    Disk("{first}", "path", r#"{"path_on_host":"{first}"}"#, "path_on_host"),
+    Disk("{disk},ro=1", "ro", r#"{"path_on_host":"{disk}","is_read_only":1}"#, "is_read_only"),
+    Disk("{disk},root", "root", r#"{"path_on_host":"{disk}","is_root_device":true}"#, "is_root_device"),
+    Disk("{disk},root=vda", "root", r#"{"path_on_host":"{disk}","is_root_device":"vda"}"#, "is_root_device"),
+    Disk("{disk},partuuid=a b", "partuuid", r#"{"path_on_host":"{disk}","is_root_device":true,"partuuid":"a b"}"#, "partuuid"),
+    Disk("{disk},model=scsi", "model", r#"{"path_on_host":"{disk}","model":"scsi"}"#, "model"),
+    Disk("{disk},queues=0", "queues", r#"{"path_on_host":"{disk}","queues":0}"#, "queues"),
+    Disk("{disk},queues=70000", "queues", r#"{"path_on_host":"{disk}","queues":70000}"#, "queues"),
+    Disk("{disk},cache=none", "cache", r#"{"path_on_host":"{disk}","cache_type":"none"}"#, "cache_type"),
+    Disk("{disk},cache=none", "cache", r#"{"path_on_host":"{disk}","cache":"none"}"#, "cache"),
+    Disk("{disk},direct=maybe", "direct", r#"{"path_on_host":"{disk}","direct":"maybe"}"#, "direct"),
+    Disk("{disk},engine=aio", "engine", r#"{"path_on_host":"{disk}","io_engine":"Aio"}"#, "io_engine"),
+    Disk("{disk},engine=aio", "engine", r#"{"path_on_host":"{disk}","engine":"aio"}"#, "engine"),
+    Disk("{disk},serial=", "serial", r#"{"path_on_host":"{disk}","serial":""}"#, "serial"),
+    Disk("{disk},serial=first", "serial", r#"{"path_on_host":"{disk}","serial":"first"}"#, "serial"),
+    Disk("{disk},bw=0", "bw", r#"{"path_on_host":"{disk}","allowances":{"bw":0}}"#, "allowances.bw"),
+    Disk("{disk},iops=-1", "iops", r#"{"path_on_host":"{disk}","allowances":{"iops":-1}}"#, "allowances.iops"),
+    Disk("{disk},fault=explode", "fault", r#"{"path_on_host":"{disk}","faults":["explode"]}"#, "faults[0]"),
+    Disk("{disk},fault=fatal", "fault", r#"{"path_on_host":"{disk}","faults":["fatal"]}"#, "faults"),
+    Disk("{disk},speed=9", "speed", r#"{"path_on_host":"{disk}","speed":9}"#, "speed"),
+];
+
 /// A machine that cannot be: its options and the one that is wrong, its object in a file, and the field.
 /// `{idle}` stands for a kernel's path, `{large}` for that of a large file.
 struct Machine(&'static [&'static str], &'static str, &'static str, &'static str, &'static str);
@@ -99,11 +131,16 @@ impl Scene {
         elf[104..112].copy_from_slice(&(1u64 << 30).to_le_bytes());
         fs::write(&large, elf).unwrap();
         fs::File::options().write(true).open(&large).unwrap().set_len(1 << 30).unwrap();
+        for image in ["disk", "first"] {
+            fs::write(folder.path().join(image), [0; 4096]).unwrap();
+        }
         Scene { folder, idle, large }
     }
 
     fn filled(&self, text: &str) -> String {
         let path = |path: &Path| path.to_str().unwrap().to_owned();
+        let image = |name: &str| path(&self.folder.path().join(name));
+        let text = text.replace("{disk}", &image("disk")).replace("{first}", &image("first"));
         text.replace("{idle}", &path(&self.idle)).replace("{large}", &path(&self.large))
     }
 
@@ -218,6 +255,47 @@ fn a_wrong_card_is_told_once_and_in_the_words_of_where_it_was_said() {
     );
     let line = scene.by_options(&["--kernel", "{idle}", "--mem", "64M", "--net", "tap=t,id=a b"]);
     assert!(line.starts_with("--net: card \"a b\": id: \"a b\" is not usable"), "{line}");
+}
+
+#[test]
+fn a_wrong_disk_is_told_once_and_in_the_words_of_where_it_was_said() {
+    let scene = Scene::new();
+    let served = scene.serve();
+    let mut api = served.api().unwrap();
+    let first = scene.value(
+        r#"{"drive_id":"first","path_on_host":"{first}","is_root_device":true,"serial":"first"}"#,
+    );
+    api.done("PUT", "/drives/first", &first).unwrap();
+    for Disk(option, key, fields, field) in DISKS {
+        let options = ["--kernel", "{idle}", "--mem", "64M", "--disk"];
+        let other = "{first},root,serial=first,id=first";
+        let line = scene.by_options(&[&options[..], &[other, "--disk", option]].concat());
+        assert!(line.contains("--disk") && line.contains(key), "{option}: {line}");
+
+        let mut body = scene.value(fields);
+        body["drive_id"] = json!("disk1");
+        if body["is_root_device"].is_null() {
+            body["is_root_device"] = json!(false);
+        }
+        let (line, file) = scene.by_file(json!({ "drives": [first, body] }));
+        let place = match *field {
+            // A field that is not known, or not there, is no place.
+            "speed" => format!("{file}: drives[1]"),
+            field => format!("{file}: drives[1].{field}"),
+        };
+        assert!(line.starts_with(&place) && line.contains(field), "{fields}: {line}");
+        speaks_of_no_option(&line);
+
+        let message = fault(&mut api, "PUT", "/drives/disk1", &body);
+        assert!(message.contains(field), "{fields}: {message}");
+        assert!(*field == "speed" || message.starts_with(field), "{fields}: {message}");
+    }
+    let line = scene.by_options(&["--kernel", "{idle}", "--mem", "64M", "--disk", "{disk},id=a b"]);
+    assert!(line.starts_with("--disk: disk \"a b\": id: \"a b\" is not usable"), "{line}");
+    let twice = json!({ "drives": [first, first] });
+    let (line, file) = scene.by_file(twice);
+    let said = "drives[1].drive_id: \"first\" is the id of drives[0] too; each disk needs its own";
+    assert_eq!(line, format!("{file}: {said}"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use devices::block::spec::DiskSpec;
 use devices::legacy::{ConsoleSpec, KeyboardNotReady};
 use devices::net::spec::NicSpec;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
@@ -14,7 +15,8 @@ use crate::observe::logger::{LogError, LogSpec};
 use crate::observe::metrics::Figures;
 use crate::observe::output::OutputError;
 use crate::vm::build::{BootError, BuildError};
-use crate::vm::config::Config;
+use crate::vm::config::{Config, DiskRefused, ImageRefused};
+use crate::vm::disk::{DiskAsk, DiskError, DiskReply};
 use crate::vm::nic::{NicAsk, NicError, NicReply};
 use crate::vm::patch::MachinePatch;
 use crate::vm::spec::{BootSpec, MachineSpec, SettingError};
@@ -28,6 +30,7 @@ pub enum Action {
     PatchMachine(MachinePatch),
     SetBoot(BootSpec),
     SetSerial(ConsoleSpec),
+    SetDisk(Box<DiskSpec>),
     SetNic(Box<NicSpec>),
     SetLog(LogSpec),
     /// Writes metrics to this file.
@@ -44,6 +47,8 @@ pub enum Action {
     Kill,
     /// Writes a line of metrics now.
     FlushMetrics,
+    /// Something to do or to tell for the disk of this id.
+    OfDisk(String, Box<DiskAsk>),
     /// Something to do or to tell for the card of this id.
     OfNic(String, Box<NicAsk>),
     /// Name and state.
@@ -60,6 +65,7 @@ pub enum Reply {
     Done,
     Instance(Instance),
     Config(Box<Config>),
+    Disk(DiskReply),
     Nic(NicReply),
     Figures(Instance, Box<Figures>),
 }
@@ -92,6 +98,8 @@ pub enum ActionError {
     #[error(transparent)]
     Setting(#[from] SettingError),
     #[error(transparent)]
+    Image(ImageRefused),
+    #[error(transparent)]
     Boot(#[from] BootError),
     #[error(transparent)]
     Log(#[from] LogError),
@@ -107,6 +115,10 @@ pub enum ActionError {
     Build(Box<BuildError>),
     #[error("Ctrl-Alt-Del is not possible")]
     Keyboard(#[from] KeyboardNotReady),
+    #[error("there is no disk {0:?}")]
+    NoSuchDisk(String),
+    #[error("disk {id:?}")]
+    Disk { id: String, source: DiskError },
     #[error("there is no network card {0:?}")]
     NoSuchNic(String),
     #[error("network card {id:?}")]
@@ -120,6 +132,7 @@ impl ActionError {
     pub fn setting(&self) -> Option<Setting> {
         match self {
             ActionError::Setting(error) => Some(error.setting()),
+            ActionError::Image(error) => Some(error.setting()),
             ActionError::Boot(error) => Some(error.setting()),
             ActionError::Log(_) => Some(Setting::LogFile),
             ActionError::Metrics(_) => Some(Setting::MetricsFile),
@@ -137,8 +150,10 @@ impl ActionError {
             | ActionError::Boot(_)
             | ActionError::Log(_)
             | ActionError::Metrics(_)
+            | ActionError::Image(_)
+            | ActionError::Disk { .. }
             | ActionError::Nic { .. } => ErrorKind::Invalid,
-            ActionError::NoSuchNic(_) => ErrorKind::NotFound,
+            ActionError::NoSuchDisk(_) | ActionError::NoSuchNic(_) => ErrorKind::NotFound,
             ActionError::NotNow { .. }
             | ActionError::NoMetrics
             | ActionError::NoKernel
@@ -176,6 +191,16 @@ pub fn is_of_host(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
+/// The reasons for which a disk is refused are those of settings, and those of its image.
+impl From<DiskRefused> for ActionError {
+    fn from(refused: DiskRefused) -> ActionError {
+        match refused {
+            DiskRefused::Setting(error) => ActionError::Setting(error),
+            DiskRefused::Image(error) => ActionError::Image(error),
+        }
+    }
+}
+
 impl Action {
     /// What people call it.
     pub fn name(&self) -> &'static str {
@@ -183,6 +208,7 @@ impl Action {
             Action::SetMachine(_) | Action::PatchMachine(_) => "changing CPUs or memory",
             Action::SetBoot(_) => "changing what to boot",
             Action::SetSerial(_) => "changing the console",
+            Action::SetDisk(_) => "adding a disk",
             Action::SetNic(_) => "adding a network card",
             Action::SetLog(_) => "changing the log",
             Action::SetMetrics(_) => "changing the file for metrics",
@@ -194,6 +220,7 @@ impl Action {
             Action::PressCtrlAltDel => "pressing Ctrl-Alt-Del",
             Action::Reset => "resetting",
             Action::Kill => "killing",
+            Action::OfDisk(..) => "working with a disk",
             Action::OfNic(..) => "working with a network card",
             Action::Describe => "describing the machine",
             Action::ShowConfig => "showing the configuration",
@@ -209,6 +236,7 @@ impl Action {
             | Action::PatchMachine(_)
             | Action::SetBoot(_)
             | Action::SetSerial(_)
+            | Action::SetDisk(_)
             | Action::SetNic(_)
             | Action::SetLog(_)
             | Action::SetMetrics(_)
@@ -217,6 +245,7 @@ impl Action {
             | Action::Resume
             | Action::Reset
             | Action::FlushMetrics
+            | Action::OfDisk(..)
             | Action::OfNic(..) => &[Running, Paused],
             Action::PressPowerButton | Action::PressCtrlAltDel => &[Running],
             Action::Kill | Action::Describe | Action::ShowConfig | Action::ShowFigures => {

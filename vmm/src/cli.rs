@@ -10,6 +10,7 @@ use arch::boot::DEFAULT_CMDLINE;
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
+use devices::block::spec::DiskSpec;
 use devices::legacy::ConsoleSpec;
 use devices::net::spec::NicSpec;
 use tracing_subscriber::filter::LevelFilter;
@@ -33,6 +34,9 @@ Examples:
 
   Two CPUs, and a network card with two queue pairs on the TAP `tap0`:
     vmm --kernel vmlinux --mem 2G --cpus 2 --net tap=tap0,queues=2,mac=06:00:00:00:00:01
+
+  A disk with the root file system, and one that is never written:
+    vmm --kernel vmlinux --mem 2G --disk root.raw,root --disk data.raw,ro,id=data
 
   A TAP that the caller opened (one descriptor per queue), and the console in a file:
     vmm --kernel bzImage --mem 128M --net fd=3:4 --serial file=console.log
@@ -82,6 +86,14 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     cpus: u8,
 
+    /// Disk, once for each: [path=]FILE, a raw image or a block device, then [,ro] and [,root],
+    /// [,partuuid=UUID] of the partition that is the root, [,id=ID][,serial=TEXT][,queues=N],
+    /// [,model=virtio|nvme|nvme-instance], [,cache=writeback|writethrough|unsafe][,direct=on|off],
+    /// [,engine=auto|uring|threads], limits, such as [,bw=125M] in byte/s and [,iops=3k],
+    /// and faults [,fault=swallow|error|slow|vanish|fatal]...; a comma of FILE is written twice
+    #[arg(long, value_name = "SPEC")]
+    disk: Vec<DiskSpec>,
+
     /// Network card, once for each:
     /// tap=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID],
     /// and limits, such as [,bw-in=2.5G][,bw-out=500M] in bit/s, [,pps=100k], [,conntrack=65536].
@@ -118,7 +130,7 @@ pub struct Args {
 
     /// Take the machine from this JSON file, in Firecracker's layout, and start it
     #[arg(long, value_name = "FILE",
-        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "net", "huge_pages", "kernel_cache"])]
+        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "huge_pages", "kernel_cache"])]
     config_file: Option<PathBuf>,
 
     /// Name of the machine: letters, digits and '-'
@@ -160,12 +172,18 @@ fn instance_id(text: &str) -> Result<String, String> {
     }
 }
 
-fn check_ids(cards: &[NicSpec]) -> Result<(), SettingError> {
-    let mut ids = HashSet::new();
-    match cards.iter().find(|card| !ids.insert(&card.id)) {
-        Some(twice) => Err(SettingError::IdTwice(twice.id.clone())),
-        None => Ok(()),
+/// Names those without a name by their place, and refuses two of one name.
+fn name<'a>(ids: impl Iterator<Item = &'a mut String>, word: &str) -> Result<(), String> {
+    let mut names = HashSet::new();
+    for (nth, id) in ids.enumerate() {
+        if id.is_empty() {
+            *id = format!("{word}{nth}");
+        }
+        if !names.insert(id.clone()) {
+            return Err(id.clone());
+        }
     }
+    Ok(())
 }
 
 /// What a command line asks for, in order: by its options, then by a configuration file.
@@ -183,13 +201,14 @@ impl Args {
         args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Args, clap::Error> {
         let mut args = Args::try_parse_from(args)?;
-        for (nth, card) in args.net.iter_mut().enumerate() {
-            if card.id.is_empty() {
-                card.id = format!("eth{nth}");
-            }
-        }
-        // Before the cards go into one list by their ids.
-        check_ids(&args.net).map_err(|error| {
+        // Before they go into lists by their ids.
+        let named = name(args.disk.iter_mut().map(|disk| &mut disk.id), "disk")
+            .map_err(SettingError::DiskIdTwice)
+            .and_then(|()| {
+                let cards = args.net.iter_mut().map(|card| &mut card.id);
+                name(cards, "eth").map_err(SettingError::IdTwice)
+            });
+        named.map_err(|error| {
             let line = words::one_line(Some(error.setting().option()), &error);
             clap::Error::raw(ErrorKind::ValueValidation, format!("{line}\n"))
         })?;
@@ -238,6 +257,7 @@ impl Args {
             memory: self.mem.unwrap_or(MachineSpec::default().memory),
             pages: if self.huge_pages { Pages::Huge } else { Pages::Small },
         }));
+        actions.extend(self.disk.into_iter().map(|disk| Action::SetDisk(Box::new(disk))));
         actions.extend(self.net.into_iter().map(|nic| Action::SetNic(Box::new(nic))));
         if let Some(kernel) = self.kernel {
             let kernel_cache = self.kernel_cache.as_deref().map(KernelCache::from);

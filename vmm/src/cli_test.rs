@@ -52,6 +52,14 @@ fn cards_without_an_id_are_named_by_their_place() {
 }
 
 #[test]
+fn disks_without_an_id_are_named_by_their_place() {
+    let args = parse("--kernel k --mem 1G --disk a --disk path=b,ro,id=x --disk c,root").unwrap();
+    let ids: Vec<_> = args.disk.iter().map(|disk| disk.id.as_str()).collect();
+    assert_eq!(ids, ["disk0", "x", "disk2"]);
+    assert_eq!(args.disk[1], DiskSpec { read_only: true, ..DiskSpec::on("x", "b") });
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     for (args, part) in [
         ("--mem 1G", "--kernel"),
@@ -65,6 +73,13 @@ fn what_is_wrong_is_named() {
             "--kernel k --mem 1G --net tap=t,id=x --net tap=u,id=x",
             "--net: card \"x\": id: \"x\" is given twice",
         ),
+        ("--kernel k --mem 1G --disk d,colour=red", "colour"),
+        ("--kernel k --mem 1G --disk d --disk e,rw", "write key=value"),
+        (
+            "--kernel k --mem 1G --disk d,id=x --disk e,id=x",
+            "--disk: disk \"x\": id: \"x\" is given twice",
+        ),
+        ("--disk d --config-file f", "--disk"),
         ("--kernel k --mem 1G --serial paper", "--serial"),
         ("--kernel k --mem 1G --log-level loud", "--log-level"),
         ("--kernel k --mem 1G --grace soon", "--grace"),

@@ -15,13 +15,15 @@ use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber,
 use self::later::{HeldKeys, LastDay};
 use crate::action::{Action, ActionError, Instance, Mailbox, Outcome, Reply};
 use crate::end::{End, Ends};
-use crate::observe::events::{Event, Events};
+use crate::observe::events::{DiskEvent, Event, Events};
 use crate::observe::logger::Log;
 use crate::observe::metrics::{Figures, MetricsFile, StartTimes};
 use crate::signals::Signals;
 use crate::vm::Vm;
 use crate::vm::config::Config;
+use crate::vm::disk::{self, DiskAsk, DiskReply};
 use crate::vm::nic::{NicAsk, NicReply};
+use crate::vm::root;
 use crate::vm::state::State;
 
 /// The one who handles actions: asks whether the state allows it, acts, answers.
@@ -74,6 +76,7 @@ impl Controller {
             }
             Action::SetBoot(boot) => self.config.set_boot(boot)?,
             Action::SetSerial(serial) => self.config.serial = serial,
+            Action::SetDisk(disk) => self.config.set_disk(*disk)?,
             Action::SetNic(nic) => self.config.set_nic(*nic)?,
             Action::SetLog(log) => self.log.set(&log)?,
             Action::SetMetrics(path) => {
@@ -92,6 +95,7 @@ impl Controller {
             Action::PressCtrlAltDel => self.press_ctrl_alt_del()?,
             Action::Reset => self.ends.report(End::ResetByUser),
             Action::Kill => self.ends.report(End::Killed),
+            Action::OfDisk(id, ask) => return self.ask_disk(id, *ask),
             Action::OfNic(id, ask) => return self.ask_nic(id, *ask),
             Action::Describe => return Ok(Reply::Instance(self.instance())),
             Action::ShowFigures => {
@@ -106,7 +110,12 @@ impl Controller {
         let spec = self.config.to_spec().ok_or(ActionError::NoKernel)?;
         let mut words = spec.boot.cmdline.split_whitespace();
         if !spec.devices.is_empty() && words.any(|word| word == "pci=off") {
-            tracing::warn!("the kernel's command line has pci=off: it will find no network card");
+            tracing::warn!(
+                "the kernel's command line has pci=off: it will find no disk and no network card"
+            );
+        }
+        if let Some(last) = root::last_of_several(&spec.boot.cmdline) {
+            tracing::warn!("the kernel's command line has more than one root=: it takes {last}");
         }
         let vm = Vm::build(&spec, &self.ends).map_err(|error| {
             // What parts of it reported is no end of a machine.
@@ -127,9 +136,15 @@ impl Controller {
         Instance { id: self.id.clone(), state: self.state() }
     }
 
-    /// What was asked for, as far as it is still so: limits of cards are what the cards say.
+    /// What was asked for, as far as it is still so: limits of cards and disks, and images, are what these say.
     fn live_config(&self) -> Config {
         let mut config = self.config.clone();
+        for disk in self.vm.iter().flat_map(Vm::disks) {
+            let now = disk.inspect();
+            if let Some(spec) = config.disks.iter_mut().find(|spec| spec.id == now.id) {
+                (spec.path, spec.limits) = (now.path, now.limits);
+            }
+        }
         for nic in self.vm.iter().flat_map(Vm::nics) {
             let id = nic.control.id();
             if let Some(spec) = config.nics.iter_mut().find(|spec| spec.id == id) {
@@ -137,6 +152,34 @@ impl Controller {
             }
         }
         config
+    }
+
+    fn ask_disk(&self, id: String, ask: DiskAsk) -> Outcome {
+        let mut disks = self.vm.iter().flat_map(Vm::disks);
+        let Some(disk) = disks.find(|disk| disk.id() == id) else {
+            return Err(ActionError::NoSuchDisk(id));
+        };
+        let before = disk.inspect();
+        let injected = match ask {
+            DiskAsk::Inject(fault) => Some(fault),
+            _ => None,
+        };
+        let reply = match disk::answer(&**disk, ask) {
+            Ok(reply) => reply,
+            Err(source) => return Err(ActionError::Disk { id, source }),
+        };
+        let now = disk.inspect();
+        let (path, size) = (now.path.display().to_string(), now.size);
+        if before.path != now.path || before.size != now.size {
+            self.events.tell_of_disk(&id, &DiskEvent::Image { path, size });
+        }
+        if let Some(fault) = injected {
+            self.events.tell_of_disk(&id, &DiskEvent::Fault { fault });
+        }
+        Ok(match reply {
+            DiskReply::Done => Reply::Done,
+            reply => Reply::Disk(reply),
+        })
     }
 
     fn ask_nic(&self, id: String, ask: NicAsk) -> Outcome {

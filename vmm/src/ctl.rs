@@ -8,13 +8,13 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use client::{Client, ClientError, OutputError, nic_path};
+use client::{Client, ClientError, OutputError, disk_path, nic_path};
 
 /// Drives a VMM by its API socket.
 #[derive(Debug, Parser)]
@@ -37,7 +37,7 @@ pub struct Args {
 enum Command {
     /// Start the machine that has been configured
     Start,
-    /// Stop vCPUs and cards until resume
+    /// Stop vCPUs, disks and cards until resume
     Pause,
     /// Let a paused machine go on
     Resume,
@@ -51,6 +51,14 @@ enum Command {
     Kill,
     /// Show name, state and settings
     Info,
+    /// List disks
+    Disks,
+    /// Show a disk, or change it
+    Disk {
+        id: String,
+        #[command(subcommand)]
+        change: Option<DiskChange>,
+    },
     /// List network cards, or show one
     Nics {
         /// Show this card
@@ -107,6 +115,35 @@ enum Command {
             value_parser = clap::value_parser!(u64).range(1..=3600))]
         every: u64,
     },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum DiskChange {
+    /// Look at the image's size again, and tell the guest if it has changed
+    Resize,
+    /// Give it another image
+    Replace {
+        #[arg(value_parser = clap::value_parser!(PathBuf))]
+        path: PathBuf,
+    },
+    /// Make it go wrong, or let it behave well again
+    Fault { fault: DiskFault },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DiskFault {
+    /// Requests are taken and never completed
+    Swallow,
+    /// Requests fail as if the medium had
+    Error,
+    /// Each request takes a second longer
+    Slow,
+    /// An NVMe controller answers no more
+    Vanish,
+    /// An NVMe controller says that it has failed
+    Fatal,
+    /// No more faults; what was swallowed completes
+    Clear,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -166,8 +203,31 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             info["config"] = client.get("/vm/config")?;
             tell(&mut out, args.json, &info, show::info)?;
         }
+        Command::Disks => {
+            let disks = all(&mut client, "drives", "drive_id", disk_path)?;
+            tell(&mut out, args.json, &disks, show::disks)?;
+        }
+        Command::Disk { id, change: None } => {
+            let disk = client.get(&disk_path(id, ""))?;
+            tell(&mut out, args.json, &disk, show::disk)?;
+        }
+        Command::Disk { id, change: Some(DiskChange::Resize) } => {
+            let size = client.post(&disk_path(id, "/refresh"), None)?;
+            tell(&mut out, args.json, &size, show::disk_size)?;
+        }
+        Command::Disk { id, change: Some(DiskChange::Replace { path }) } => {
+            let body = json!({ "drive_id": id, "path_on_host": absolute(path)? });
+            client.patch(&disk_path(id, ""), &body)?;
+        }
+        Command::Disk { id, change: Some(DiskChange::Fault { fault }) } => {
+            let resource = disk_path(id, "/faults");
+            match fault.to_possible_value().filter(|_| !matches!(fault, DiskFault::Clear)) {
+                Some(fault) => client.put(&resource, &json!({ "fault": fault.get_name() }))?,
+                None => client.remove(&resource)?,
+            }
+        }
         Command::Nics { id: None } => {
-            let nics = nics(&mut client)?;
+            let nics = all(&mut client, "network-interfaces", "iface_id", nic_path)?;
             tell(&mut out, args.json, &nics, show::nics)?;
         }
         Command::Nics { id: Some(id) } => {
@@ -186,7 +246,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                 "source_port": source.port(),
                 "destination_port": destination.port(),
             });
-            let explained = client.post(&nic_path(id, "/explain-flow"), &flow)?;
+            let explained = client.post(&nic_path(id, "/explain-flow"), Some(&flow))?;
             tell(&mut out, args.json, &explained, show::explained)?;
         }
         Command::Capture { id, path, stop, .. } => {
@@ -226,18 +286,26 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// All cards of the machine, as the API shows each.
-fn nics(client: &mut Client) -> Result<Value, ClientError> {
+/// All cards or disks of the machine, as the API shows each: what the configuration lists under `list`, named by
+/// the field `id` there and found at a `path`.
+fn all(
+    client: &mut Client,
+    list: &str,
+    id: &str,
+    path: fn(&str, &str) -> String,
+) -> Result<Value, ClientError> {
     let config = client.get("/vm/config")?;
-    let ids = config["network-interfaces"].as_array().into_iter().flatten();
-    let ids: Vec<_> = ids.filter_map(|nic| nic["iface_id"].as_str().map(String::from)).collect();
-    ids.iter().map(|id| client.get(&nic_path(id, ""))).collect()
+    let ids = config[list].as_array().into_iter().flatten().filter_map(|item| item[id].as_str());
+    ids.map(|id| client.get(&path(id, ""))).collect()
 }
 
-fn capture(path: &std::path::Path, command: &Command) -> Result<Value, Box<dyn Error>> {
-    // The VMM may have another working directory.
-    let path = std::path::absolute(path)?;
-    let mut body = json!({ "path": path.to_str().ok_or("the path is not UTF-8")? });
+/// The VMM may have another working directory.
+fn absolute(path: &Path) -> Result<String, Box<dyn Error>> {
+    Ok(std::path::absolute(path)?.to_str().ok_or("the path is not UTF-8")?.to_string())
+}
+
+fn capture(path: &Path, command: &Command) -> Result<Value, Box<dyn Error>> {
+    let mut body = json!({ "path": absolute(path)? });
     if let Command::Capture { queue, max_bytes, max_seconds, ring, .. } = command {
         body["queue"] = json!(queue);
         body["max_bytes"] = json!(max_bytes);

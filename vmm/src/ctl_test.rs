@@ -19,10 +19,42 @@ fn commands_are_taken_with_json_before_or_behind() {
         "capture e f --stop",
         "capture e --ring",
         "latency e maybe",
+        "disk",
+        "disk d shrink",
+        "disk d fault",
+        "disk d fault explode",
+        "disk d replace",
+        "disks d",
         "top --every 0",
     ] {
         assert!(parse(wrong).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn a_disk_is_shown_or_changed() {
+    let disk = |args: &str| match parse(args).unwrap().command {
+        Command::Disk { id, change } if id == "data" => change,
+        other => panic!("{other:?}"),
+    };
+    assert!(disk("disk data").is_none());
+    assert!(matches!(disk("disk data resize --json"), Some(DiskChange::Resize)));
+    assert!(matches!(disk("disk data replace b.raw"), Some(DiskChange::Replace { .. })));
+    for word in ["swallow", "error", "slow", "vanish", "fatal"] {
+        let Some(DiskChange::Fault { fault }) = disk(&format!("disk data fault {word}")) else {
+            panic!("{word}")
+        };
+        let body = json!({ "fault": fault.to_possible_value().unwrap().get_name() });
+        let read: Result<crate::dialect::drives::DiskFaultBody, _> =
+            crate::dialect::read(body.to_string().as_bytes());
+        assert_eq!(serde_json::to_value(read.unwrap().fault).unwrap(), word);
+    }
+    let shown = show::disks(&json!([{
+        "id": "data", "model": "nvme", "size": 3u64 << 30, "read_only": true, "cache": "unsafe",
+        "engine": "uring", "running": true, "in_flight": 7, "path": "evil\u{1b}[2J",
+    }]));
+    let line = shown.lines().last().unwrap().split_whitespace().collect::<Vec<_>>();
+    assert_eq!(line, ["data", "nvme", "3G", "ro", "unsafe", "uring", "yes", "7", "evil?[2J"]);
 }
 
 #[test]
@@ -59,6 +91,9 @@ fn whatever_an_answer_lacks_is_shown_as_missing() {
     let empty = json!({});
     for show in [
         show::info,
+        show::disks,
+        show::disk,
+        show::disk_size,
         show::nics,
         show::nic,
         show::rss,

@@ -3,8 +3,10 @@
 //! Field names, and what they mean, are those of its public API description; what stands beside them
 //! in the same style is ours.
 
+pub mod drives;
 pub mod file;
 pub mod flow;
+pub mod limiter;
 pub mod machine;
 pub mod network;
 mod objects;
@@ -41,6 +43,14 @@ impl BodyError {
 /// A field whose value makes no sense.
 pub(crate) fn bad(field: &'static str, why: impl Into<String>) -> BodyError {
     BodyError::Field { field, why: why.into() }
+}
+
+/// The id in a body's `field` must be that of its path.
+fn check_id(field: &'static str, path: &str, body: &str) -> Result<(), BodyError> {
+    if path == body {
+        return Ok(());
+    }
+    Err(bad(field, format!("{body:?} is not the id in the path, {path:?}")))
 }
 
 /// Reads one JSON object; unknown fields, double fields and anything behind it are errors.

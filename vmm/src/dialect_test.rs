@@ -1,9 +1,12 @@
 //! Tests of bodies: what they come to, and how their mistakes are told.
 
+use devices::block::spec::{Allowed as DiskAllowed, Cache, DiskSpec, Engine, Fault as DiskFault};
+use devices::block::spec::{Model as DiskModel, Root};
 use devices::net::spec::{BackendSpec, Fault, Key, Model, NicSpec, Rehearsal, SpecError};
 use devices::net::stage::limiter::Allowed;
 use proptest::prelude::*;
 
+use super::drives::{DiskFaultBody, Drive, DrivePatch};
 use super::machine::{BootSource, MachineConfig, MachinePatchBody};
 use super::network::{NetworkInterface, NetworkInterfacePatch};
 use super::*;
@@ -31,6 +34,132 @@ fn a_card_of_the_dialect_becomes_a_card_of_ours() {
     let card = nic(text).unwrap();
     assert_eq!((card.backend, card.queues), (BackendSpec::Fd(vec![3, 4]), 2));
     assert_eq!((card.model, card.limits.pps), (Model::Ena, Some(9)));
+}
+
+fn drive(fields: &str) -> Result<DiskSpec, BodyError> {
+    let text = format!(r#"{{"drive_id":"rootfs","path_on_host":"d",{fields}}}"#);
+    read::<Drive>(text.as_bytes())?.into_spec("rootfs")
+}
+
+#[test]
+fn a_drive_of_the_dialect_becomes_a_disk_of_ours() {
+    let unsafe_disk = DiskSpec { cache: Cache::Unsafe, ..DiskSpec::on("rootfs", "d") };
+    assert_eq!(drive(r#""is_root_device":false"#), Ok(unsafe_disk.clone()));
+    // Firecracker's own configuration files say null for what is not given.
+    let nulls = r#""is_root_device":false,"is_read_only":null,"partuuid":null,"cache_type":null,
+        "io_engine":null,"rate_limiter":null,"socket":null"#;
+    assert_eq!(drive(nulls), Ok(unsafe_disk.clone()));
+    // Of no matter unless it is the root.
+    assert_eq!(drive(r#""is_root_device":false,"partuuid":"a b""#), Ok(unsafe_disk));
+    let text = r#""is_root_device":true,"is_read_only":true,"partuuid":"0eaa91a0-01",
+        "cache_type":"Writeback","io_engine":"Async","rate_limiter":{
+            "bandwidth":{"size":1000,"refill_time":100,"one_time_burst":5},
+            "ops":{"size":3,"refill_time":1}}"#;
+    let expected: DiskSpec =
+        "d,id=rootfs,ro,partuuid=0eaa91a0-01,cache=writeback,engine=uring,bw=10k,iops=3k"
+            .parse()
+            .unwrap();
+    assert_eq!(drive(text), Ok(expected));
+    let text = r#""is_root_device":true,"io_engine":"Sync","model":"nvme","queues":3,
+        "cache":"writethrough","direct":true,"serial":"vol-1","allowances":{"iops":7},
+        "faults":["slow","fatal"]"#;
+    let expected: DiskSpec = "d,id=rootfs,root,engine=threads,model=nvme,queues=3,\
+        cache=writethrough,direct=on,serial=vol-1,iops=7,fault=slow,fault=fatal"
+        .parse()
+        .unwrap();
+    assert_eq!(drive(text), Ok(expected));
+}
+
+#[test]
+fn a_disk_is_patched_as_firecracker_does_it() {
+    let patch = |text: &str| {
+        let text = format!(r#"{{"drive_id":"rootfs",{text}}}"#);
+        read::<DrivePatch>(text.as_bytes()).unwrap().into_patch("rootfs")
+    };
+    let before = DiskAllowed { bw: Some(1), iops: Some(2) };
+    for (text, path, after) in [
+        (r#""path_on_host":"new""#, Some("new"), before),
+        (r#""rate_limiter":{}"#, None, before),
+        (r#""rate_limiter":{"bandwidth":null,"ops":null}"#, None, before),
+        (
+            r#""rate_limiter":{"bandwidth":{"size":5,"refill_time":1000}}"#,
+            None,
+            DiskAllowed { bw: Some(5), ..before },
+        ),
+        (
+            r#""path_on_host":"new","rate_limiter":{"ops":{"size":0,"refill_time":0}}"#,
+            Some("new"),
+            DiskAllowed { iops: None, ..before },
+        ),
+        (r#""allowances":{"iops":9}"#, None, DiskAllowed { bw: None, iops: Some(9) }),
+    ] {
+        let patch = patch(text).unwrap();
+        assert_eq!(patch.path.as_deref(), path.map(std::path::Path::new), "{text}");
+        assert_eq!(patch.limits.apply(&before), after, "{text}");
+    }
+    for (text, said) in [
+        (r#""path_on_host":null"#, "path_on_host: it is missing, and so is anything else"),
+        (
+            r#""rate_limiter":{"bandwidth":{"size":1,"refill_time":9999}}"#,
+            "rate_limiter: bandwidth is below one byte a second",
+        ),
+        (r#""allowances":{"iops":0}"#, "allowances.iops: 0 would let nothing through"),
+    ] {
+        let error = patch(text).unwrap_err().to_string();
+        assert!(error.starts_with(said), "{text}: {error}");
+    }
+    for fixed in ["is_read_only", "cache_type", "is_root_device", "io_engine", "serial"] {
+        let text = format!(r#"{{"drive_id":"rootfs","path_on_host":"d","{fixed}":null}}"#);
+        let error = read::<DrivePatch>(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(&format!("unknown field `{fixed}`")), "{error}");
+    }
+}
+
+#[test]
+fn a_mistake_about_a_drive_is_told_with_its_field() {
+    for (fields, said) in [
+        (r#""is_read_only":false"#, "missing field `is_root_device`"),
+        (r#""is_root_device":1"#, "is_root_device: invalid type: integer `1`"),
+        (r#""is_root_device":true,"cache_type":"None""#, "cache_type: unknown variant `None`"),
+        (r#""is_root_device":true,"cache_type":"unsafe""#, "cache_type: unknown variant `unsafe`"),
+        (r#""is_root_device":true,"io_engine":"uring""#, "io_engine: unknown variant `uring`"),
+        (r#""is_root_device":true,"model":"floppy""#, "model: unknown variant `floppy`"),
+        (
+            r#""is_root_device":true,"cache_type":"Unsafe","cache":"unsafe""#,
+            "cache: cache_type is given too; give one of them",
+        ),
+        (
+            r#""is_root_device":true,"io_engine":"Sync","engine":"auto""#,
+            "engine: io_engine is given too; give one of them",
+        ),
+        (
+            r#""is_root_device":true,"allowances":{"bw":1},
+                "rate_limiter":{"bandwidth":{"size":1,"refill_time":1}}"#,
+            "rate_limiter: allowances.bw says the same",
+        ),
+        (
+            r#""is_root_device":true,"rate_limiter":{"ops":{"size":1,"refill_time":60000}}"#,
+            "rate_limiter: ops is below one request a second",
+        ),
+        (
+            r#""is_root_device":true,
+                "rate_limiter":{"bandwidth":{"size":18446744073709551615,"refill_time":1}}"#,
+            "rate_limiter: bandwidth is too large",
+        ),
+        (r#""is_root_device":true,"allowances":{"bw":0}"#, "allowances.bw: 0 would let nothing"),
+        (r#""is_root_device":true,"faults":["explode"]"#, "faults[0]: unknown variant `explode`"),
+        (r#""is_root_device":true,"socket":"s""#, "socket: it is not possible"),
+    ] {
+        let error = drive(fields).unwrap_err().to_string();
+        assert!(error.contains(said), "{fields}: {error}");
+    }
+    let read = |text: &str| read::<Drive>(text.as_bytes()).unwrap().into_spec("rootfs");
+    let error = read(r#"{"drive_id":"b","is_root_device":false,"path_on_host":"d"}"#).unwrap_err();
+    assert_eq!(error.to_string(), r#"drive_id: "b" is not the id in the path, "rootfs""#);
+    let error = read(r#"{"drive_id":"rootfs","is_root_device":false}"#).unwrap_err();
+    assert_eq!(error.to_string(), "path_on_host: it is missing");
+    let error = read(r#"{"drive_id":"rootfs","is_root_device":false,"socket":"s"}"#).unwrap_err();
+    assert!(error.to_string().contains("vhost-user"), "{error}");
 }
 
 #[test]
@@ -187,6 +316,18 @@ const WHOLE: &[(&str, Refusal)] = &[
         |text| read::<NetworkInterface>(text).err(),
     ),
     (
+        r#"{"drive_id":"a","is_root_device":true,"path_on_host":"d","is_read_only":true,
+            "partuuid":"1-1","cache_type":"Unsafe","io_engine":"Sync","rate_limiter":{"bandwidth":
+            {"size":1,"refill_time":1,"one_time_burst":1},"ops":{"size":1,"refill_time":1}},
+            "socket":"s","model":"nvme","queues":1,"cache":"unsafe","direct":true,"engine":"auto",
+            "serial":"s","allowances":{"bw":1,"iops":1},"faults":["slow"]}"#,
+        |text| read::<Drive>(text).err(),
+    ),
+    (r#"{"drive_id":"a","path_on_host":"d","rate_limiter":{},"allowances":{"bw":1}}"#, |text| {
+        read::<DrivePatch>(text).err()
+    }),
+    (r#"{"fault":"slow"}"#, |text| read::<DiskFaultBody>(text).err()),
+    (
         r#"{"log_path":"l","level":"off","show_level":true,"show_log_origin":true,"module":"m"}"#,
         |text| read::<watch::Logger>(text).err(),
     ),
@@ -279,9 +420,36 @@ proptest! {
     }
 
     #[test]
+    fn what_a_disk_is_shown_as_makes_the_same_disk_again(
+        read_only in any::<bool>(), direct in any::<bool>(), queues in any::<Option<u16>>(),
+        root in proptest::option::of(proptest::option::of("[0-9a-f-]{1,64}")), model in 0usize..3,
+        cache in 0usize..3, engine in 0usize..3, bw in any::<Option<u64>>(),
+        serial in proptest::option::of("[ -~]{1,20}"), path in "[^\0]{1,40}",
+    ) {
+        use {Cache::*, DiskModel::*, Engine::*};
+        let disk = DiskSpec {
+            read_only,
+            root: root.map(|uuid| uuid.map_or(Root::Disk, Root::Partition)),
+            model: [Virtio, Nvme, NvmeInstance][model],
+            queues,
+            cache: [Writeback, Writethrough, Unsafe][cache],
+            direct,
+            engine: [Auto, Uring, Threads][engine],
+            serial,
+            limits: DiskAllowed { bw: bw.filter(|bw| *bw > 0), iops: None },
+            faults: if direct { vec![DiskFault::Slow] } else { Vec::new() },
+            ..DiskSpec::on("rootfs", path)
+        };
+        let text = serde_json::to_string(&Drive::from(&disk)).unwrap();
+        let again = read::<Drive>(text.as_bytes()).unwrap().into_spec("rootfs");
+        prop_assert_eq!(again, Ok(disk));
+    }
+
+    #[test]
     fn no_text_makes_reading_panic(text in "\\PC{0,200}", json in "[\\[{\"a-z0-9:,.}\\]]{0,200}") {
         for text in [text, json] {
             let _ = read::<NetworkInterface>(text.as_bytes()).map(|nic| nic.into_spec("x"));
+            let _ = read::<Drive>(text.as_bytes()).map(|drive| drive.into_spec("x"));
             let _ = read::<MachineConfig>(text.as_bytes()).map(MachineSpec::try_from);
             let _ = read::<BootSource>(text.as_bytes());
         }

@@ -5,9 +5,11 @@ pub mod board;
 pub mod boot_timer;
 pub mod build;
 pub mod config;
+pub mod disk;
 pub mod kernels;
 pub mod nic;
 pub mod patch;
+pub mod root;
 pub mod spec;
 pub mod state;
 
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 use device_core::GuestRam;
 use device_core::worker::Threads;
+use devices::block::control::DiskControl;
 use devices::legacy::KeyboardNotReady;
 use kvm_ioctls::VmFd;
 
@@ -117,11 +120,20 @@ impl Vm {
             let counts = queues.into_iter().map(|queue| queue.0.into_iter().collect()).collect();
             figures.network.insert(nic.control.id().to_string(), counts);
         }
+        for disk in self.registry.disks() {
+            let counters = disk.inspect().counters.into_iter().collect();
+            figures.block.insert(disk.id().to_string(), counters);
+        }
     }
 
     /// Network cards that let themselves be looked into, in order of their attachment.
     pub fn nics(&self) -> &[Nic] {
         self.registry.nics()
+    }
+
+    /// Disks, in order of their attachment.
+    pub fn disks(&self) -> &[Arc<dyn DiskControl>] {
+        self.registry.disks()
     }
 
     /// Gives the console's terminal back until [`Vm::take_terminal`], as the process is about to stop.

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 
+use devices::block::spec::Key as DiskKey;
 use devices::net::spec::Key;
 
 /// Something that a user sets.
@@ -19,6 +20,8 @@ pub enum Setting {
     MetricsFile,
     /// The card of this id, or one of the things said about it.
     Card(String, Option<Key>),
+    /// The disk of this id, or one of the things said about it.
+    Disk(String, Option<DiskKey>),
 }
 
 /// One setting's words: the command line's option, the object of a configuration file, and the field in
@@ -44,6 +47,7 @@ impl Setting {
             Setting::LogFile => words("--log-file", "logger", "log_path"),
             Setting::MetricsFile => words("--metrics-path", "metrics", "metrics_path"),
             Setting::Card(_, key) => words("--net", CARDS, key.map_or("", card_field)),
+            Setting::Disk(_, key) => words("--disk", DISKS, key.map_or("", disk_field)),
         }
     }
 
@@ -53,6 +57,8 @@ impl Setting {
         match self {
             Setting::Card(id, Some(key)) => format!("{option}: card {id:?}: {key}"),
             Setting::Card(id, None) => format!("{option}: card {id:?}"),
+            Setting::Disk(id, Some(key)) => format!("{option}: disk {id:?}: {key}"),
+            Setting::Disk(id, None) => format!("{option}: disk {id:?}"),
             _ => option.to_string(),
         }
     }
@@ -60,31 +66,50 @@ impl Setting {
     /// As in the body of a request.
     pub fn field(&self) -> String {
         match (self, self.words()) {
-            (Setting::Card(id, None), Words { object, .. }) => format!("{object}/{id}"),
+            (Setting::Card(id, None) | Setting::Disk(id, None), Words { object, .. }) => {
+                format!("{object}/{id}")
+            }
             (_, Words { object, field: "", .. }) => object.to_string(),
             (_, Words { field, .. }) => field.to_string(),
         }
     }
 
-    /// As in a configuration file with the cards `ids`, in order.
-    pub fn place(&self, ids: &[String]) -> String {
+    /// As in a configuration file that lists `listed`.
+    pub fn place(&self, listed: &Listed) -> String {
         let Words { object, field, .. } = self.words();
-        let object = match self {
-            Setting::Card(id, _) => match ids.iter().position(|known| known == id) {
-                Some(index) => card_of_file(index),
-                None => object.to_string(),
-            },
-            _ => object.to_string(),
+        let at = |ids: &[String], id| ids.iter().position(|known| known == id);
+        let index = match self {
+            Setting::Card(id, _) => at(&listed.cards, id),
+            Setting::Disk(id, _) => at(&listed.disks, id),
+            _ => None,
         };
+        let object = index.map_or_else(|| object.to_string(), |index| item(object, index));
         if field.is_empty() { object } else { format!("{object}.{field}") }
     }
 }
 
+/// Ids of what a configuration file lists, in order.
+#[derive(Debug, Default)]
+pub struct Listed {
+    pub cards: Vec<String>,
+    pub disks: Vec<String>,
+}
+
 const CARDS: &str = "network-interfaces";
+const DISKS: &str = "drives";
 
 /// A configuration file's card, counted from 0.
 pub fn card_of_file(index: usize) -> String {
-    format!("{CARDS}[{index}]")
+    item(CARDS, index)
+}
+
+/// A configuration file's disk, counted from 0.
+pub fn disk_of_file(index: usize) -> String {
+    item(DISKS, index)
+}
+
+fn item(list: &str, index: usize) -> String {
+    format!("{list}[{index}]")
 }
 
 /// Firecracker's names, and ours beside them.
@@ -103,6 +128,25 @@ fn card_field(key: Key) -> &'static str {
         Key::Conntrack => "allowances.conntrack",
         Key::Llq => "llq",
         Key::Fault => "faults",
+    }
+}
+
+fn disk_field(key: DiskKey) -> &'static str {
+    match key {
+        DiskKey::Path => "path_on_host",
+        DiskKey::Id => "drive_id",
+        DiskKey::ReadOnly => "is_read_only",
+        DiskKey::Root => "is_root_device",
+        DiskKey::PartUuid => "partuuid",
+        DiskKey::Model => "model",
+        DiskKey::Queues => "queues",
+        DiskKey::Cache => "cache",
+        DiskKey::Direct => "direct",
+        DiskKey::Engine => "engine",
+        DiskKey::Serial => "serial",
+        DiskKey::Bw => "allowances.bw",
+        DiskKey::Iops => "allowances.iops",
+        DiskKey::Fault => "faults",
     }
 }
 

@@ -1,8 +1,9 @@
 //! What may be asked of any disk while its machine lives: to look in, and to steer.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::spec::{Allowed, Cache, Engine, Fault, Model};
 
@@ -49,6 +50,18 @@ pub struct NoSuchFault;
 #[error("{0}")]
 pub struct ChangeError(pub String);
 
+impl ChangeError {
+    /// What failed, and all its causes.
+    pub fn of(error: &dyn Error) -> ChangeError {
+        let (mut line, mut cause) = (error.to_string(), error.source());
+        while let Some(error) = cause {
+            line.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        ChangeError(line)
+    }
+}
+
 /// A disk's state at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Inspection {
@@ -57,6 +70,7 @@ pub struct Inspection {
     /// What the guest sees.
     pub model: Model,
     /// The image.
+    #[serde(serialize_with = "in_letters")]
     pub path: PathBuf,
     /// Bytes of it that the guest sees.
     pub size: u64,
@@ -79,6 +93,7 @@ pub struct Inspection {
     /// Requests in flight.
     pub in_flight: u64,
     /// Counters of all queues by name, since the machine was built.
+    #[serde(serialize_with = "by_name")]
     pub counters: Vec<(String, u64)>,
     /// How long requests take.
     pub latency: Latency,
@@ -96,4 +111,13 @@ pub struct Latency {
     pub p99_ns: u64,
     /// All.
     pub max_ns: u64,
+}
+
+/// A path may be no text.
+fn in_letters<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
+fn by_name<S: Serializer>(counters: &[(String, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(counters.iter().map(|(name, count)| (name, count)))
 }

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::request::SECTOR;
 
@@ -20,11 +21,17 @@ use medium::PAGE;
 pub use direct::Alignment;
 pub(crate) use medium::Medium;
 
+/// How long a lock may be left of a process that has ended: the kernel closes a ring of io_uring, and with it the
+/// files that are registered there, some time after the process that had it.
+const AFTERLIFE: Duration = Duration::from_secs(1);
+/// Between two looks at such a lock.
+const GLANCE: Duration = Duration::from_millis(10);
+
 /// Why an image cannot be had. Says what to do, and names the file; each surface names its field.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// It is not there, or not for us.
-    #[error("cannot open {}: {source}", path.display())]
+    #[error("cannot open {}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -236,8 +243,13 @@ impl Image {
     /// Takes the lock, and then looks at what is in it. Fails if someone has it, or it is no raw image.
     pub(crate) fn lock(&self) -> Result<(), OpenError> {
         let failed = |source| OpenError::Open { path: self.path.clone(), source };
-        if !lock::take(self.through_cache(), self.mode.read_only).map_err(failed)? {
-            return Err(OpenError::Locked { path: self.path.clone() });
+        let mut left = AFTERLIFE;
+        while !lock::take(self.through_cache(), self.mode.read_only).map_err(failed)? {
+            if left.is_zero() {
+                return Err(OpenError::Locked { path: self.path.clone() });
+            }
+            std::thread::sleep(GLANCE);
+            left = left.saturating_sub(GLANCE);
         }
         let mut head = [0; foreign::HEAD];
         let read = read_head(self.through_cache(), &mut head).map_err(failed)?;

@@ -18,7 +18,8 @@ fn file(folder: &TempDir, name: &str, bytes: u64) -> PathBuf {
 }
 
 fn refusal(path: &Path, mode: Mode) -> String {
-    Image::open(path, mode).expect_err("it is to be refused").to_string()
+    let error = Image::open(path, mode).expect_err("it is to be refused");
+    crate::control::ChangeError::of(&error).0
 }
 
 /// B2.

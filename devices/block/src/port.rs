@@ -37,7 +37,7 @@ pub enum OpenError {
     #[error(transparent)]
     Image(#[from] image::OpenError),
     /// The host has no io_uring for us, and nothing else was wanted.
-    #[error("the host lets disk {id} have no io_uring: {source}; take the engine auto or threads")]
+    #[error("the host lets disk {id} have no io_uring; take the engine auto or threads")]
     NoUring {
         /// The disk's id.
         id: String,
@@ -45,7 +45,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The host has no threads or descriptors left.
-    #[error("cannot start the I/O threads of disk {id}: {source}")]
+    #[error("cannot start the I/O threads of disk {id}")]
     Threads {
         /// The disk's id.
         id: String,

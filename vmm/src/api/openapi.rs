@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use super::routes::{self, ROUTES};
-use crate::dialect::{flow, machine, network, watch};
+use crate::dialect::{drives, flow, machine, network, watch};
 
 /// Adds the schemas of a type and of all that it refers to.
 fn add<T: ToSchema>(all: &mut BTreeMap<String, RefOr<Schema>>) {
@@ -27,6 +27,9 @@ fn schemas() -> Value {
     add::<machine::BootSource>(&mut all);
     add::<machine::MachineConfig>(&mut all);
     add::<machine::MachinePatchBody>(&mut all);
+    add::<drives::Drive>(&mut all);
+    add::<drives::DrivePatch>(&mut all);
+    add::<drives::DiskFaultBody>(&mut all);
     add::<network::NetworkInterface>(&mut all);
     add::<network::NetworkInterfacePatch>(&mut all);
     add::<flow::Flow>(&mut all);
@@ -57,7 +60,25 @@ fn schemas() -> Value {
     all["Vm"] = texts(&["state"]);
     all["OpenApi"] = json!({ "type": "object" });
     all["Exposition"] = json!({ "type": "string", "description": "OpenMetrics 1.0 text." });
-    all["Inspection"] = about_cards(&[
+    all["DiskInspection"] = shown(&[
+        ("id", "string", "The disk's name."),
+        ("model", "string", "`virtio`, `nvme` or `nvme-instance`."),
+        ("path", "string", "The image."),
+        ("size", "integer", "Bytes of it that the guest sees."),
+        ("read_only", "boolean", "It is never written."),
+        ("cache", "string", "What a completed write or flush promises."),
+        ("direct", "boolean", "Reads and writes go past the host's page cache."),
+        ("engine", "string", "`uring` or `threads`: how requests reach the host."),
+        ("serial", "string", "What the guest reads as its serial number."),
+        ("limits", "object", "What it may do at most."),
+        ("faults", "array", "What goes wrong on purpose."),
+        ("running", "boolean", "A driver has its queues at work."),
+        ("in_flight", "integer", "Requests that the host works on."),
+        ("counters", "object", "All queues' counters by name, since the machine was built."),
+        ("latency", "object", "How long requests take, in nanoseconds."),
+    ]);
+    all["DiskSize"] = shown(&[("size", "integer", "Bytes that the guest sees now.")]);
+    all["Inspection"] = shown(&[
         ("id", "string", "The card's name."),
         ("model", "string", "`virtio` or `ena`."),
         ("backend", "string", "The host's side of the cable."),
@@ -79,7 +100,7 @@ fn schemas() -> Value {
         ("capture", "object|null", "The capture that runs, or the last one."),
         ("measures_latency", "boolean", "Whether latencies are measured."),
     ]);
-    all["Rss"] = about_cards(&[
+    all["Rss"] = shown(&[
         (
             "steering",
             "string",
@@ -91,7 +112,7 @@ fn schemas() -> Value {
         ("table", "array", "Queue and hits of each bucket."),
         ("unhashed", "object", "Queue and hits of frames without a hash."),
     ]);
-    all["ExplainedFlow"] = about_cards(&[
+    all["ExplainedFlow"] = shown(&[
         ("protocol", "string", "The kind of frame it is."),
         ("hash", "integer|null", "The hash, null if the guest wants none."),
         ("hash_type", "string|null", "The kind of frame it is hashed as."),
@@ -100,7 +121,7 @@ fn schemas() -> Value {
         ("vector", "integer|null", "The interrupt vector of its receive ring."),
         ("vcpus", "array|null", "vCPUs that the vector may interrupt."),
     ]);
-    all["CaptureState"] = about_cards(&[
+    all["CaptureState"] = shown(&[
         ("spec", "object", "What is captured, and how much."),
         ("ended", "string|object|null", "Why it ended; null while it runs."),
         ("frames", "integer", "Frames written, or kept to be written."),
@@ -108,7 +129,7 @@ fn schemas() -> Value {
         ("dropped", "integer", "Frames that the writer was too slow for."),
         ("overwritten", "integer", "Frames that newer ones took the place of."),
     ]);
-    all["Latency"] = about_cards(&[
+    all["Latency"] = shown(&[
         ("on", "boolean", "Still measured."),
         ("pairs", "array", "Percentiles of each queue pair, in nanoseconds."),
     ]);
@@ -123,8 +144,8 @@ fn schemas() -> Value {
     all
 }
 
-/// An object that cards show: name, types and meaning of each field that it always has.
-fn about_cards(fields: &[(&str, &str, &str)]) -> Value {
+/// An object that cards and disks show: name, types and meaning of each field that it always has.
+fn shown(fields: &[(&str, &str, &str)]) -> Value {
     let names: Vec<_> = fields.iter().map(|(name, ..)| *name).collect();
     let property = |(name, types, about): &(&str, &str, &str)| {
         let types: Vec<_> = types.split('|').collect();
@@ -198,7 +219,10 @@ fn description() -> Value {
         };
         operation["responses"][status] = response;
         if route.path.contains("{id}") {
-            let id = &schemas["NetworkInterface"]["properties"]["iface_id"];
+            let id = match route.path.starts_with("/drives") {
+                true => &schemas["Drive"]["properties"]["drive_id"],
+                false => &schemas["NetworkInterface"]["properties"]["iface_id"],
+            };
             operation["parameters"] = json!([{
                 "name": "id", "in": "path", "required": true, "schema": id,
             }]);

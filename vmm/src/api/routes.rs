@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::action::{Action, Reply};
+use crate::dialect::drives::{DiskFaultBody, Drive, DrivePatch};
 use crate::dialect::flow::{Capture, FaultBody, Flow, Link, Measuring};
 use crate::dialect::machine::{BootSource, MachineConfig, MachinePatchBody};
 use crate::dialect::network::{NetworkInterface, NetworkInterfacePatch};
@@ -14,6 +15,7 @@ use crate::dialect::watch::{Logger, Metrics, Serial};
 use crate::dialect::{self, BodyError};
 use crate::observe::openmetrics;
 use crate::vm::config::Config;
+use crate::vm::disk::DiskAsk;
 use crate::vm::nic::NicAsk;
 
 /// What to do for a request.
@@ -201,6 +203,66 @@ pub const ROUTES: &[Route] = &[
         body: Some("BootSource"),
         answer: None,
         read: |_, body| Ok(Asked::Act(Action::SetBoot(dialect::read::<BootSource>(body)?.into()))),
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/drives/{id}",
+        about: "Adds a disk, or replaces the one with this id, before the start. The image must be there.",
+        body: Some("Drive"),
+        answer: None,
+        read: |id, body| {
+            let disk = dialect::read::<Drive>(body)?.into_spec(id)?;
+            Ok(Asked::Act(Action::SetDisk(Box::new(disk))))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Patch,
+        path: "/drives/{id}",
+        about: "Gives a disk another image or other limits, while the machine runs or is paused.",
+        body: Some("DrivePatch"),
+        answer: None,
+        read: |id, body| {
+            let patch = dialect::read::<DrivePatch>(body)?.into_patch(id)?;
+            of_disk(id, DiskAsk::Change(patch))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/drives/{id}",
+        about: "Tells all about a disk: image, size, limits, requests in flight, counters.",
+        body: None,
+        answer: Some("DiskInspection"),
+        read: |id, _| of_disk(id, DiskAsk::Inspect),
+        show: disk,
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/drives/{id}/refresh",
+        about: "Looks at the size of a disk's image again, and tells the guest if it has changed.",
+        body: None,
+        answer: Some("DiskSize"),
+        read: |id, _| of_disk(id, DiskAsk::Refresh),
+        show: disk,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/drives/{id}/faults",
+        about: "Makes a disk go wrong, until that is cleared.",
+        body: Some("DiskFaultBody"),
+        answer: None,
+        read: |id, body| of_disk(id, DiskAsk::Inject(dialect::read::<DiskFaultBody>(body)?.fault)),
+        show: done,
+    },
+    Route {
+        verb: Verb::Delete,
+        path: "/drives/{id}/faults",
+        about: "Lets a disk behave well again; what it had swallowed completes.",
+        body: None,
+        answer: None,
+        read: |id, _| of_disk(id, DiskAsk::ClearFaults),
         show: done,
     },
     Route {
@@ -425,7 +487,6 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the dialect has and this machine does not, and why.
 const ABSENT: &[(&str, &str)] = &[
-    ("/drives", "the machine has no disks"),
     ("/pmem", "the machine has no persistent memory"),
     ("/vsock", "the machine has no vsock"),
     ("/balloon", "the machine has no balloon"),
@@ -435,6 +496,17 @@ const ABSENT: &[(&str, &str)] = &[
     ("/cpu-config", "there are no CPU templates"),
     ("/hotplug", "nothing can be plugged into a machine that runs"),
 ];
+
+fn of_disk(id: &str, ask: DiskAsk) -> Result<Asked, Refused> {
+    Ok(Asked::Act(Action::OfDisk(id.to_string(), Box::new(ask))))
+}
+
+fn disk(reply: Reply) -> Option<Answer> {
+    match reply {
+        Reply::Disk(reply) => json_of(&reply),
+        _ => None,
+    }
+}
 
 fn of_nic(id: &str, ask: NicAsk) -> Result<Asked, Refused> {
     Ok(Asked::Act(Action::OfNic(id.to_string(), Box::new(ask))))
@@ -600,6 +672,7 @@ pub struct FullConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     boot_source: Option<BootSource>,
     machine_config: MachineConfig,
+    drives: Vec<Drive>,
     network_interfaces: Vec<NetworkInterface>,
     #[cfg_attr(test, schema(value_type = Serial))]
     serial: serde_json::Value,
@@ -610,6 +683,7 @@ impl From<&Config> for FullConfig {
         FullConfig {
             boot_source: config.boot.as_ref().map(Into::into),
             machine_config: (&config.machine).into(),
+            drives: config.disks.iter().map(Into::into).collect(),
             network_interfaces: config.nics.iter().map(Into::into).collect(),
             serial: json!({ "console": config.serial.to_string() }),
         }

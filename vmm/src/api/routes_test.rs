@@ -34,17 +34,15 @@ fn what_is_not_there_is_refused_with_what_is() {
         ("DELETE", "/vm", "DELETE is not possible on /vm; GET or PATCH is"),
         ("BREW", "/actions", "BREW is not possible on /actions; PUT is"),
         ("GET", "/?a=b", "/ takes no query"),
-        (
-            "PUT",
-            "/drives/rootfs",
-            "/drives/rootfs does not exist here yet: the machine has no disks",
-        ),
+        ("PUT", "/vsock/a", "/vsock/a does not exist here yet: the machine has no vsock"),
+        ("PUT", "/drives", "there is no resource /drives"),
+        ("DELETE", "/drives/a", "DELETE is not possible on /drives/a; PUT or PATCH or GET is"),
         (
             "PUT",
             "/snapshot/create",
             "/snapshot/create does not exist here yet: there are no snapshots",
         ),
-        ("PUT", "/drivesome", "there is no resource /drivesome"),
+        ("PUT", "/vsocket", "there is no resource /vsocket"),
     ] {
         assert_eq!(found(method, uri).unwrap_err(), said, "{method} {uri}");
     }

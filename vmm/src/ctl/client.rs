@@ -68,6 +68,11 @@ impl Client {
         self.ask(Method::GET, path, None)
     }
 
+    /// Whatever the answer to DELETE is. Fails if that is an error.
+    pub fn remove(&mut self, path: &str) -> Result<(), ClientError> {
+        self.ask(Method::DELETE, path, None).map(drop)
+    }
+
     /// Sends PUT. Fails if the answer is an error.
     pub fn put(&mut self, path: &str, body: &Value) -> Result<(), ClientError> {
         self.ask(Method::PUT, path, Some(body)).map(drop)
@@ -79,8 +84,8 @@ impl Client {
     }
 
     /// The answer to POST. Fails if it is an error or no JSON.
-    pub fn post(&mut self, path: &str, body: &Value) -> Result<Value, ClientError> {
-        Ok(serde_json::from_str(&self.ask(Method::POST, path, Some(body))?)?)
+    pub fn post(&mut self, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
+        Ok(serde_json::from_str(&self.ask(Method::POST, path, body)?)?)
     }
 
     /// The answer to DELETE. Fails if it is an error or no JSON.
@@ -161,4 +166,9 @@ pub struct OutputError(#[from] pub io::Error);
 /// The path of a card, or of a `part` of it that begins with `/`.
 pub fn nic_path(id: &str, part: &str) -> String {
     format!("/network-interfaces/{id}{part}")
+}
+
+/// The path of a disk, or of a `part` of it that begins with `/`.
+pub fn disk_path(id: &str, part: &str) -> String {
+    format!("/drives/{id}{part}")
 }

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use crate::memory::Size;
+
 /// A value as a cell of a table.
 fn cell(value: &Value) -> String {
     match value {
@@ -69,6 +71,21 @@ pub fn info(info: &Value) -> String {
         ("huge pages", &machine["huge_pages"]),
         ("serial", &config["serial"]["console"]),
     ]);
+    let disks = items(&config["drives"]);
+    if !disks.is_empty() {
+        let mut rows = vec![row(&["disk", "model", "access", "root", "image"])];
+        for disk in disks {
+            rows.push(vec![
+                cell(&disk["drive_id"]),
+                cell(&disk["model"]),
+                access(&disk["is_read_only"]),
+                yes_or_no(&disk["is_root_device"]),
+                cell(&disk["path_on_host"]),
+            ]);
+        }
+        text.push('\n');
+        text.push_str(&table(&rows));
+    }
     let nics = items(&config["network-interfaces"]);
     if !nics.is_empty() {
         let mut rows = vec![row(&["card", "model", "queues", "host"])];
@@ -81,6 +98,80 @@ pub fn info(info: &Value) -> String {
         text.push_str(&table(&rows));
     }
     text
+}
+
+/// Whether a disk is written.
+fn access(read_only: &Value) -> String {
+    if *read_only == true { "ro" } else { "rw" }.to_string()
+}
+
+fn yes_or_no(value: &Value) -> String {
+    if *value == true { "yes" } else { "no" }.to_string()
+}
+
+/// Bytes in a unit that people read.
+fn size(bytes: &Value) -> String {
+    bytes.as_u64().map_or_else(|| cell(bytes), |bytes| Size(bytes).to_string())
+}
+
+pub fn disks(disks: &Value) -> String {
+    let head =
+        ["disk", "model", "size", "access", "cache", "engine", "running", "in flight", "image"];
+    let mut rows = vec![row(&head)];
+    for disk in items(disks) {
+        rows.push(vec![
+            cell(&disk["id"]),
+            cell(&disk["model"]),
+            size(&disk["size"]),
+            access(&disk["read_only"]),
+            cell(&disk["cache"]),
+            cell(&disk["engine"]),
+            yes_or_no(&disk["running"]),
+            cell(&disk["in_flight"]),
+            cell(&disk["path"]),
+        ]);
+    }
+    table(&rows)
+}
+
+pub fn disk(disk: &Value) -> String {
+    let (size, access) = (size(&disk["size"]).into(), access(&disk["read_only"]).into());
+    let time =
+        |key: &str| disk["latency"][key].as_u64().map_or(Value::Null, |ns| duration(ns).into());
+    let faults: Vec<_> = items(&disk["faults"]).iter().map(cell).collect();
+    let faults = if faults.is_empty() { Value::Null } else { faults.join(", ").into() };
+    let mut text = pairs(&[
+        ("disk", &disk["id"]),
+        ("model", &disk["model"]),
+        ("image", &disk["path"]),
+        ("size", &size),
+        ("access", &access),
+        ("serial", &disk["serial"]),
+        ("cache", &disk["cache"]),
+        ("direct", &disk["direct"]),
+        ("engine", &disk["engine"]),
+        ("bytes/s at most", &disk["limits"]["bw"]),
+        ("requests/s at most", &disk["limits"]["iops"]),
+        ("faults", &faults),
+        ("running", &disk["running"]),
+        ("in flight", &disk["in_flight"]),
+        ("half take at most", &time("p50_ns")),
+        ("99 of 100 take at most", &time("p99_ns")),
+        ("the longest took", &time("max_ns")),
+    ]);
+    text.push_str(&counts(&disk["counters"]));
+    text
+}
+
+pub fn disk_size(answer: &Value) -> String {
+    pairs(&[("size", &size(&answer["size"]).into())])
+}
+
+/// Those that have counted something, one a line below an empty one.
+fn counts(counters: &Value) -> String {
+    let told = counters.as_object().into_iter().flatten().filter(|(_, count)| **count != 0);
+    let rows: Vec<_> = told.map(|(name, count)| vec![name.to_string(), cell(count)]).collect();
+    if rows.is_empty() { String::new() } else { format!("\n{}", table(&rows)) }
 }
 
 pub fn nics(nics: &Value) -> String {
@@ -132,14 +223,7 @@ pub fn nic(nic: &Value) -> String {
     }
     text.push('\n');
     text.push_str(&table(&rows));
-    let told = nic["totals"].as_object().into_iter().flatten();
-    let told: Vec<_> = told.filter(|(_, count)| **count != 0).collect();
-    let rows: Vec<_> =
-        told.iter().map(|(name, count)| vec![name.to_string(), cell(count)]).collect();
-    if !rows.is_empty() {
-        text.push('\n');
-        text.push_str(&table(&rows));
-    }
+    text.push_str(&counts(&nic["totals"]));
     text
 }
 

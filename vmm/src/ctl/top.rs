@@ -1,4 +1,4 @@
-//! `vmm ctl top`: rates, queues, hash table and vCPUs, live on a terminal.
+//! `vmm ctl top`: rates, disks, queues, hash table and vCPUs, live on a terminal.
 
 mod rates;
 mod screen;
@@ -11,7 +11,7 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use serde_json::Value;
 
-use super::client::{Client, ClientError, nic_path};
+use super::client::{Client, ClientError, disk_path, nic_path};
 use crate::signals::{self, Signals};
 use rates::{Look, Rates};
 
@@ -110,16 +110,22 @@ fn wait(every: Duration, signals: &Signals) -> std::io::Result<Wish> {
 fn look(client: &mut Client) -> Result<Look, ClientError> {
     let instance = client.get("/")?;
     let metrics = client.text("/metrics")?;
-    let nics = match instance["state"].as_str() {
-        Some("Not started") => Vec::new(),
-        _ => {
-            let config = client.get("/vm/config")?;
-            let ids = config["network-interfaces"].as_array().into_iter().flatten();
-            let ids = ids.filter_map(|nic| nic["iface_id"].as_str());
-            ids.map(|id| nic(client, id)).collect::<Result<_, _>>()?
+    let mut look = Look::new(Instant::now(), instance, &metrics);
+    if look.instance["state"] != "Not started" {
+        let config = client.get("/vm/config")?;
+        let ids = |list: &str, id: &str| {
+            let items = config[list].as_array().into_iter().flatten();
+            let ids = items.filter_map(|item| item[id].as_str().map(String::from));
+            ids.collect::<Vec<_>>()
+        };
+        for id in ids("drives", "drive_id") {
+            look.disks.push(client.get(&disk_path(&id, ""))?);
         }
-    };
-    Ok(Look::new(Instant::now(), instance, &metrics, nics))
+        for id in ids("network-interfaces", "iface_id") {
+            look.nics.push(nic(client, &id)?);
+        }
+    }
+    Ok(look)
 }
 
 /// A card with its table and its latencies, if it has them.

@@ -8,6 +8,7 @@ use devices::legacy::ConsoleSpec;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::drives::Drive;
 use super::machine::{BootSource, MachineConfig};
 use super::network::NetworkInterface;
 use super::watch::{Logger, Metrics, Serial};
@@ -16,9 +17,9 @@ use crate::action::Action;
 use crate::observe::logger::LogSpec;
 use crate::text_file::{self, ReadError};
 use crate::vm::spec::MachineSpec;
-use crate::words::{self, Setting};
+use crate::words::{self, Listed, Setting};
 
-/// Largest configuration file; thousands of cards would be smaller.
+/// Largest configuration file; thousands of cards and disks would be smaller.
 const MAX_FILE: usize = 1 << 20;
 
 /// Time for it to come, if it comes by a pipe.
@@ -37,8 +38,7 @@ pub enum ConfigFileError {
 #[derive(Debug, Default)]
 pub struct Places {
     path: PathBuf,
-    /// Of its cards, in order.
-    ids: Vec<String>,
+    listed: Listed,
     /// Whether it says where the console goes; else an option does.
     says_serial: bool,
 }
@@ -48,7 +48,7 @@ impl Places {
     pub fn of(&self, setting: &Setting) -> String {
         match setting {
             Setting::Serial if !self.says_serial => setting.option(),
-            _ => format!("{}: {}", self.path.display(), setting.place(&self.ids)),
+            _ => format!("{}: {}", self.path.display(), setting.place(&self.listed)),
         }
     }
 }
@@ -61,6 +61,8 @@ struct ConfigFile {
     #[serde(default)]
     machine_config: Option<MachineConfig>,
     #[serde(default)]
+    drives: Vec<Drive>,
+    #[serde(default)]
     network_interfaces: Vec<NetworkInterface>,
     #[serde(default)]
     logger: Option<Logger>,
@@ -69,8 +71,6 @@ struct ConfigFile {
     #[serde(default)]
     serial: Option<Serial>,
     // What the dialect knows and this machine does not have: null, or an empty list.
-    #[serde(default)]
-    drives: Option<Value>,
     #[serde(default)]
     pmem: Option<Value>,
     #[serde(default)]
@@ -90,7 +90,6 @@ struct ConfigFile {
 impl ConfigFile {
     fn check_absent(&self) -> Result<(), BodyError> {
         for (field, value) in [
-            ("drives", &self.drives),
             ("pmem", &self.pmem),
             ("balloon", &self.balloon),
             ("vsock", &self.vsock),
@@ -111,20 +110,12 @@ impl ConfigFile {
         Ok(())
     }
 
-    /// Two cards of one id would be one to those who ask for them by it.
+    /// Two of one id would be one to those who ask for them by it.
     fn check_ids(&self) -> Result<(), BodyError> {
-        let mut seen = HashMap::new();
-        for (index, nic) in self.network_interfaces.iter().enumerate() {
-            if let Some(first) = seen.insert(&nic.iface_id, index) {
-                let why = format!(
-                    "{:?} is the id of {} too; each card needs its own",
-                    nic.iface_id,
-                    words::card_of_file(first)
-                );
-                return Err(bad("iface_id", why).within(&words::card_of_file(index)));
-            }
-        }
-        Ok(())
+        let cards = self.network_interfaces.iter().map(|nic| &nic.iface_id);
+        check_twice(cards, "iface_id", "card", words::card_of_file)?;
+        let disks = self.drives.iter().map(|drive| &drive.drive_id);
+        check_twice(disks, "drive_id", "disk", words::disk_of_file)
     }
 
     fn into_actions(self, path: &Path) -> Result<(Vec<Action>, Places), BodyError> {
@@ -148,17 +139,42 @@ impl ConfigFile {
             let console = ConsoleSpec::try_from(serial).map_err(|error| error.within("serial"))?;
             actions.push(Action::SetSerial(console));
         }
-        let mut ids = Vec::new();
+        let mut listed = Listed::default();
+        for (index, drive) in self.drives.into_iter().enumerate() {
+            let id = drive.drive_id.clone();
+            let spec = drive.into_spec(&id);
+            let spec = spec.map_err(|error| error.within(&words::disk_of_file(index)))?;
+            actions.push(Action::SetDisk(Box::new(spec)));
+            listed.disks.push(id);
+        }
         for (index, nic) in self.network_interfaces.into_iter().enumerate() {
             let id = nic.iface_id.clone();
             let spec = nic.into_spec(&id);
             let spec = spec.map_err(|error| error.within(&words::card_of_file(index)))?;
             actions.push(Action::SetNic(Box::new(spec)));
-            ids.push(id);
+            listed.cards.push(id);
         }
         actions.push(Action::Start);
-        Ok((actions, Places { path: path.into(), ids, says_serial }))
+        Ok((actions, Places { path: path.into(), listed, says_serial }))
     }
+}
+
+/// Refuses the second of two with one id.
+fn check_twice<'a>(
+    ids: impl Iterator<Item = &'a String>,
+    field: &'static str,
+    kind: &str,
+    place: fn(usize) -> String,
+) -> Result<(), BodyError> {
+    let mut seen = HashMap::new();
+    for (index, id) in ids.enumerate() {
+        if let Some(first) = seen.insert(id, index) {
+            let first = place(first);
+            let why = format!("{id:?} is the id of {first} too; each {kind} needs its own");
+            return Err(bad(field, why).within(&place(index)));
+        }
+    }
+    Ok(())
 }
 
 /// What `path` asks for, in order, and where it says so.

@@ -7,7 +7,8 @@ use devices::net::spec::{BackendSpec, Model, NicSpec, Rehearsal};
 use devices::net::stage::limiter::Allowed;
 use serde::{Deserialize, Serialize};
 
-use super::{BodyError, bad};
+use super::limiter::{self, RateLimiter};
+use super::{BodyError, bad, check_id};
 use crate::vm::patch::LimitPatch;
 
 /// A network card.
@@ -84,32 +85,6 @@ pub struct NetworkInterfacePatch {
     #[serde(default)]
     #[cfg_attr(test, schema(value_type = Option<Allowances>))]
     pub allowances: Option<Allowed>,
-}
-
-/// A limit of one way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct RateLimiter {
-    /// Tokens are bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bandwidth: Option<TokenBucket>,
-    /// Tokens are packets. Cards limit packets of both ways together: give it in `allowances`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ops: Option<TokenBucket>,
-}
-
-/// A rate: `size` tokens each `refill_time`. No limit if one of them is 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct TokenBucket {
-    pub size: u64,
-    /// Milliseconds.
-    pub refill_time: u64,
-    /// Accepted; what may go at once is always what the rate gives in 10 ms.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub one_time_burst: Option<u64>,
 }
 
 /// Limits of a whole card; what is not given is not limited.
@@ -202,35 +177,18 @@ fn bits_per_second(
     limiter: Option<RateLimiter>,
 ) -> Result<Option<Option<u64>>, BodyError> {
     let Some(limiter) = limiter else { return Ok(None) };
-    if limiter.ops.is_some_and(|ops| ops.size != 0 && ops.refill_time != 0) {
+    if limiter.ops.is_some_and(|ops| ops.limits()) {
         let why =
             "ops is not possible; cards limit packets of both ways together: use allowances.pps";
         return Err(bad(field, why));
     }
-    let Some(bucket) = limiter.bandwidth else { return Ok(None) };
-    if bucket.size == 0 || bucket.refill_time == 0 {
-        return Ok(Some(None));
-    }
-    let bits = u128::from(bucket.size) * 8 * 1000 / u128::from(bucket.refill_time);
-    match u64::try_from(bits) {
-        Ok(0) => Err(bad(field, "bandwidth is below one bit a second")),
-        Ok(bits) => Ok(Some(Some(bits))),
-        Err(_) => Err(bad(field, "bandwidth is too large")),
-    }
-}
-
-/// The id of a body must be that of its path.
-fn check_id(path: &str, body: &str) -> Result<(), BodyError> {
-    if path == body {
-        return Ok(());
-    }
-    Err(bad("iface_id", format!("{body:?} is not the id in the path, {path:?}")))
+    limiter::per_second(field, "bandwidth", limiter.bandwidth, (8, "bit"))
 }
 
 impl NetworkInterface {
     /// The card that was asked for under `path_id`.
     pub fn into_spec(self, path_id: &str) -> Result<NicSpec, BodyError> {
-        check_id(path_id, &self.iface_id)?;
+        check_id("iface_id", path_id, &self.iface_id)?;
         let (backend, queues) = match (self.host_dev_name, self.host_fds) {
             (Some(name), None) => (BackendSpec::Tap(name), 1),
             (None, Some(fds)) => {
@@ -283,7 +241,7 @@ impl From<&NicSpec> for NetworkInterface {
 impl NetworkInterfacePatch {
     /// The change that was asked for under `path_id`.
     pub fn into_patch(self, path_id: &str) -> Result<LimitPatch, BodyError> {
-        check_id(path_id, &self.iface_id)?;
+        check_id("iface_id", path_id, &self.iface_id)?;
         limit_patch(self.rx_rate_limiter, self.tx_rate_limiter, self.allowances)
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use devices::block::spec::Fault;
 use devices::net::control::NicEvent;
 use serde::Serialize;
 
@@ -61,6 +62,29 @@ struct NicLine<'a> {
     event: &'a NicEvent,
 }
 
+/// Something that happened to a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum DiskEvent {
+    /// It has another image, or one of another size.
+    Image {
+        path: String,
+        /// Bytes that the guest sees.
+        size: u64,
+    },
+    /// Something goes wrong on purpose.
+    Fault { fault: Fault },
+}
+
+/// An event of a disk.
+#[derive(Serialize)]
+struct DiskLine<'a> {
+    timestamp_ms: u64,
+    drive_id: &'a str,
+    #[serde(flatten)]
+    event: &'a DiskEvent,
+}
+
 /// Milliseconds since 1970.
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -105,6 +129,11 @@ impl Events {
     /// Adds what happened to the card `id`.
     pub fn tell_of_nic(&self, id: &str, event: &NicEvent) {
         self.add(text(&NicLine { timestamp_ms: now_ms(), iface_id: id, event }));
+    }
+
+    /// Adds what happened to the disk `id`.
+    pub fn tell_of_disk(&self, id: &str, event: &DiskEvent) {
+        self.add(text(&DiskLine { timestamp_ms: now_ms(), drive_id: id, event }));
     }
 
     fn add(&self, line: Arc<str>) {

@@ -64,11 +64,13 @@ pub struct Figures {
     pub vmm: VmmFigures,
     /// Of each vCPU, in order.
     pub vcpus: Vec<Counts>,
+    /// Of each disk by its id.
+    pub block: BTreeMap<String, BTreeMap<String, u64>>,
     /// Of each queue pair, in order, of each card by its id.
     pub network: BTreeMap<String, Vec<Counts>>,
 }
 
-/// What is not of any vCPU or card.
+/// What is not of any vCPU, disk or card.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct VmmFigures {
     /// Accesses of the guest that no device covers.
@@ -86,6 +88,7 @@ impl Figures {
             api_server,
             vmm: VmmFigures::default(),
             vcpus: Vec::new(),
+            block: BTreeMap::new(),
             network: BTreeMap::new(),
         }
     }

@@ -1,5 +1,6 @@
 //! The figures as OpenMetrics text.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -57,11 +58,28 @@ impl Collector for Shown {
             })
             .collect();
         counter(&mut out, "vmm_vcpu_exits", "Times that a vCPU left the guest", &exits)?;
+        self.encode_block(&mut out)?;
         self.encode_network(&mut out)
     }
 }
 
 impl Shown {
+    /// One family for each counter, whatever disk it is of.
+    fn encode_block(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let names: BTreeSet<&String> =
+            self.figures.block.values().flat_map(BTreeMap::keys).collect();
+        for name in names {
+            let of = |(disk, counts): (&String, &BTreeMap<String, u64>)| {
+                let count = counts.get(name).copied();
+                count.map(|count| (vec![("drive", disk.clone())], count))
+            };
+            let samples: Vec<Sample<'_>> = self.figures.block.iter().filter_map(of).collect();
+            let about = format!("{} of one disk", name.replace('_', " "));
+            counter(out, &format!("vmm_block_{name}"), &about, &samples)?;
+        }
+        Ok(())
+    }
+
     /// One family for each counter, whatever card and queue it is of.
     fn encode_network(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let blocks = || self.figures.network.values().flatten();
@@ -107,11 +125,13 @@ mod tests {
     use crate::observe::metrics::StartTimes;
 
     #[test]
-    fn each_card_queue_and_vcpu_has_its_labels() {
+    fn each_disk_card_queue_and_vcpu_has_its_labels() {
         let mut figures = Figures::empty(StartTimes::default());
         figures.vcpus = vec![[("mmio_reads", 3)].into(), [("mmio_reads", 4)].into()];
         let queues = vec![[("tx_frames", 1)].into(), [("tx_frames", 2), ("rx_bytes", 9)].into()];
         figures.network.insert("eth0".into(), queues);
+        let counts = |reads| [("reads".to_string(), reads)].into();
+        figures.block = [("root".to_string(), counts(6)), ("data".to_string(), counts(7))].into();
         figures.vmm.pauses = 5;
         let text = text("vm-1", "Running", figures).unwrap();
         for line in [
@@ -119,6 +139,9 @@ mod tests {
             r#"vmm_vcpu_exits_total{vcpu="1",reason="mmio_reads"} 4"#,
             r#"vmm_net_tx_frames_total{iface="eth0",queue="1"} 2"#,
             r#"vmm_net_rx_bytes_total{iface="eth0",queue="1"} 9"#,
+            r#"vmm_block_reads_total{drive="root"} 6"#,
+            r#"vmm_block_reads_total{drive="data"} 7"#,
+            "# TYPE vmm_block_reads counter",
             "vmm_pauses_total 5",
             "# TYPE vmm_net_tx_frames counter",
         ] {

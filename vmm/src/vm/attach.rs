@@ -5,16 +5,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use device_core::device::{Device, Kit};
-use devices::{BuildError, DeviceSpec, Place};
+use devices::block::control::DiskControl;
+use devices::{BuildError, DeviceSpec, Kind, Place};
 
 use super::board::Board;
 use super::nic::Nic;
+use crate::words::Setting;
 
 /// Why a device could not be attached, and which.
 #[derive(Debug)]
 pub struct AttachError {
-    /// The device's id.
-    pub id: String,
+    kind: Kind,
+    id: String,
     /// What is wrong with it.
     pub why: Why,
 }
@@ -22,12 +24,22 @@ pub struct AttachError {
 /// Why a device could not be attached.
 #[derive(Debug, thiserror::Error)]
 pub enum Why {
-    #[error("another device has this id; give each an id of its own")]
+    #[error("another one has this id; give each an id of its own")]
     SameId,
     #[error(transparent)]
     Build(#[from] BuildError),
     #[error("there is no place for it on the PCI bus")]
     Place(#[from] pci::bus::AttachError),
+}
+
+impl AttachError {
+    /// The device that it is about.
+    pub fn setting(&self) -> Setting {
+        match self.kind {
+            Kind::Nic => Setting::Card(self.id.clone(), None),
+            Kind::Disk => Setting::Disk(self.id.clone(), None),
+        }
+    }
 }
 
 /// The reason; who tells it knows what he calls the device.
@@ -46,8 +58,9 @@ impl Error for AttachError {
 /// The devices of a machine, in order of their attachment.
 #[derive(Default)]
 pub struct Registry {
-    devices: Vec<Arc<dyn Device>>,
+    devices: Vec<(Kind, Arc<dyn Device>)>,
     nics: Vec<Nic>,
+    disks: Vec<Arc<dyn DiskControl>>,
 }
 
 impl Registry {
@@ -60,7 +73,7 @@ impl Registry {
         cpus: u8,
     ) -> Result<(), AttachError> {
         let attached = self.try_attach(spec, kit, board, cpus);
-        attached.map_err(|why| AttachError { id: spec.id().to_string(), why })
+        attached.map_err(|why| AttachError { kind: spec.kind(), id: spec.id().to_string(), why })
     }
 
     fn try_attach(
@@ -70,10 +83,11 @@ impl Registry {
         board: &Board,
         cpus: u8,
     ) -> Result<(), Why> {
-        if self.devices.iter().any(|device| device.id() == spec.id()) {
+        let kind = spec.kind();
+        if self.devices.iter().any(|(known, device)| *known == kind && device.id() == spec.id()) {
             return Err(Why::SameId);
         }
-        let built = spec.build(kit)?;
+        let built = spec.build(kit, cpus)?;
         let msi = match built.place {
             Place::Pci(card) => {
                 let msi = card.msix().cloned();
@@ -82,17 +96,23 @@ impl Registry {
             }
         };
         self.nics.extend(built.nic.map(|control| Nic { control, msi, cpus }));
-        self.devices.push(built.device);
+        self.disks.extend(built.disk);
+        self.devices.push((kind, built.device));
         Ok(())
     }
 
     /// All devices, in order of attachment.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<dyn Device>> {
-        self.devices.iter()
+        self.devices.iter().map(|(_, device)| device)
     }
 
     /// The network cards among them.
     pub fn nics(&self) -> &[Nic] {
         &self.nics
+    }
+
+    /// The disks among them.
+    pub fn disks(&self) -> &[Arc<dyn DiskControl>] {
+        &self.disks
     }
 }

@@ -90,7 +90,7 @@ impl BuildError {
             | BuildError::Create(CreateError::Memory { .. }) => Some(Setting::Memory),
             BuildError::HugePages(..) => Some(Setting::HugePages),
             BuildError::Cpus { .. } => Some(Setting::Cpus),
-            BuildError::Attach(error) => Some(Setting::Card(error.id.clone(), None)),
+            BuildError::Attach(error) => Some(error.setting()),
             _ => None,
         }
     }

@@ -1,15 +1,23 @@
 //! The wish while it grows: each setting is checked when it comes, and one that is refused changes
 //! nothing.
 
+use std::error::Error;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 use std::time::Duration;
+use std::{fmt, fs};
 
 use arch::boot::{Cmdline, Initrd, Kernel};
-use devices::DeviceSpec;
+use devices::block::image::{Image, Mode, OpenError};
+use devices::block::spec::{DiskSpec, Key};
 use devices::legacy::ConsoleSpec;
 use devices::net::spec::{BackendSpec, NicSpec};
+use devices::{DeviceSpec, Kind};
 
 use super::build::BootError;
-use super::spec::{BootSpec, MachineSpec, SettingError, VmSpec};
+use super::root;
+use super::spec::{BootSpec, MOST_DEVICES, MachineSpec, SettingError, VmSpec};
+use crate::words::Setting;
 
 /// All that has been asked of a machine so far.
 #[derive(Clone, Debug)]
@@ -20,7 +28,9 @@ pub struct Config {
     pub boot: Option<BootSpec>,
     /// Where the serial port goes.
     pub serial: ConsoleSpec,
-    /// In the order in which the guest finds them.
+    /// In the order in which the guest finds them; the root is the first.
+    pub disks: Vec<DiskSpec>,
+    /// In the order in which the guest finds them, behind the disks.
     pub nics: Vec<NicSpec>,
     /// Whether a guest can report that it is up.
     pub boot_timer: bool,
@@ -34,11 +44,52 @@ impl Default for Config {
             machine: MachineSpec::default(),
             boot: None,
             serial: ConsoleSpec::default(),
+            disks: Vec::new(),
             nics: Vec::new(),
             boot_timer: false,
             grace: Duration::from_secs(10),
         }
     }
+}
+
+/// Why an image is of no use to its disk.
+#[derive(Debug)]
+pub struct ImageRefused {
+    id: String,
+    why: OpenError,
+}
+
+impl ImageRefused {
+    /// What it is about.
+    pub fn setting(&self) -> Setting {
+        let key = match self.why {
+            OpenError::NoDirect { .. } => Key::Direct,
+            _ => Key::Path,
+        };
+        Setting::Disk(self.id.clone(), Some(key))
+    }
+}
+
+/// The reason; who tells it knows what he calls the disk.
+impl fmt::Display for ImageRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.fmt(f)
+    }
+}
+
+impl Error for ImageRefused {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.why.source()
+    }
+}
+
+/// Why a disk is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskRefused {
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    #[error(transparent)]
+    Image(#[from] ImageRefused),
 }
 
 impl Config {
@@ -68,18 +119,59 @@ impl Config {
         }
         match self.nics.iter_mut().find(|known| known.id == nic.id) {
             Some(known) => *known = nic,
-            None => self.nics.push(nic),
+            None => {
+                self.check_room(Kind::Nic, &nic.id)?;
+                self.nics.push(nic);
+            }
         }
         Ok(())
     }
 
+    /// Adds a disk, or replaces the one with the same id; the root comes before all others. Fails, with
+    /// nothing changed, if the disk cannot be, or not beside the others, or its image is none.
+    pub fn set_disk(&mut self, disk: DiskSpec) -> Result<(), DiskRefused> {
+        disk.validate().map_err(|why| SettingError::Disk { id: disk.id.clone(), why })?;
+        for other in self.disks.iter().filter(|other| other.id != disk.id) {
+            check_disks_apart(&disk, other)?;
+        }
+        let place = self.disks.iter().position(|known| known.id == disk.id);
+        if place.is_none() {
+            self.check_room(Kind::Disk, &disk.id)?;
+        }
+        check_image(&disk)?;
+        let place = match (place, &disk.root) {
+            (Some(place), None) => {
+                self.disks.remove(place);
+                place
+            }
+            (Some(place), Some(_)) => {
+                self.disks.remove(place);
+                0
+            }
+            (None, Some(_)) => 0,
+            (None, None) => self.disks.len(),
+        };
+        self.disks.insert(place, disk);
+        Ok(())
+    }
+
+    fn check_room(&self, kind: Kind, id: &str) -> Result<(), SettingError> {
+        match self.nics.len() + self.disks.len() < MOST_DEVICES {
+            true => Ok(()),
+            false => Err(SettingError::TooMany { kind, id: id.to_string() }),
+        }
+    }
+
     /// What a machine is built from; `None` as long as there is no kernel.
     pub fn to_spec(&self) -> Option<VmSpec> {
+        let mut boot = self.boot.clone()?;
+        boot.cmdline = root::named(&boot.cmdline, &self.disks);
+        let disks = self.disks.iter().cloned().map(DeviceSpec::Disk);
         Some(VmSpec {
             machine: self.machine.clone(),
-            boot: self.boot.clone()?,
+            boot,
             serial: self.serial.clone(),
-            devices: self.nics.iter().cloned().map(DeviceSpec::Nic).collect(),
+            devices: disks.chain(self.nics.iter().cloned().map(DeviceSpec::Nic)).collect(),
             boot_timer: self.boot_timer,
         })
     }
@@ -102,6 +194,42 @@ fn check_apart(nic: &NicSpec, other: &NicSpec) -> Result<(), SettingError> {
             }
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether two disks can be in one machine.
+fn check_disks_apart(disk: &DiskSpec, other: &DiskSpec) -> Result<(), SettingError> {
+    let (id, other_id) = (disk.id.clone(), other.id.clone());
+    // Long ids can begin alike; whoever wants other serial numbers than theirs gives them.
+    let (serial, given) = (disk.serial_or_id(), disk.serial.is_some() || other.serial.is_some());
+    if given && serial == other.serial_or_id() {
+        return Err(SettingError::SerialTwice { serial, id, other: other_id });
+    }
+    if disk.root.is_some() && other.root.is_some() {
+        return Err(SettingError::RootTwice { id, other: other_id });
+    }
+    if !(disk.read_only && other.read_only) && is_same_file(&disk.path, &other.path) {
+        return Err(SettingError::ImageTwice { path: disk.path.clone(), id, other: other_id });
+    }
+    Ok(())
+}
+
+/// Opens the image, to see whether a machine could have it, and closes it again.
+fn check_image(disk: &DiskSpec) -> Result<(), ImageRefused> {
+    let mode = Mode { read_only: disk.read_only, direct: disk.direct };
+    match Image::open(&disk.path, mode) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(ImageRefused { id: disk.id.clone(), why }),
+    }
+}
+
+/// Whether two paths lead to the same bytes; what is not there is not the same.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let (Ok(one), Ok(other)) = (fs::metadata(one), fs::metadata(other)) else { return false };
+    let device = |file: &fs::Metadata| file.file_type().is_block_device().then_some(file.rdev());
+    match (device(&one), device(&other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => (one.dev(), one.ino()) == (other.dev(), other.ino()),
     }
 }
 

@@ -32,6 +32,106 @@ fn two_cards_share_neither_tap_nor_address() {
     assert_eq!(fd, SettingError::FdTwice { fd: 8, id: "z".into(), other: "y".into() });
 }
 
+/// A folder of images, and disks on them.
+struct Images(tempfile::TempDir);
+
+impl Images {
+    fn new() -> Images {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(folder.path().join(name), [0; 4096]).unwrap();
+        }
+        std::os::unix::fs::symlink("a", folder.path().join("link-to-a")).unwrap();
+        fs::hard_link(folder.path().join("a"), folder.path().join("same-as-a")).unwrap();
+        Images(folder)
+    }
+
+    fn disk(&self, text: &str) -> DiskSpec {
+        let mut disk: DiskSpec = text.parse().unwrap();
+        disk.path = self.0.path().join(&disk.path);
+        disk
+    }
+}
+
+fn ids(config: &Config) -> Vec<&str> {
+    config.disks.iter().map(|disk| disk.id.as_str()).collect()
+}
+
+#[test]
+fn disks_keep_their_order_but_for_the_root_which_is_first() {
+    let images = Images::new();
+    let mut config = Config::default();
+    let mut set = |text: &str| {
+        config.set_disk(images.disk(text)).unwrap();
+        ids(&config).join(" ")
+    };
+    assert_eq!(set("a,id=x"), "x");
+    assert_eq!(set("b,id=y"), "x y");
+    assert_eq!(set("c,id=z,root"), "z x y");
+    // A second wish for one keeps its place, unless it makes it the root.
+    assert_eq!(set("a,id=x,ro"), "z x y");
+    assert_eq!(set("c,id=z"), "z x y");
+    assert_eq!(set("b,id=y,root,ro"), "y z x");
+    config.boot = Some(BootSpec {
+        kernel: "k".into(),
+        initrd: None,
+        cmdline: "quiet".into(),
+        kernel_cache: KernelCache::Off,
+    });
+    config.set_nic(nic("tap=t,id=x")).unwrap();
+    let spec = config.to_spec().unwrap();
+    let found: Vec<_> = spec.devices.iter().map(|device| (device.kind(), device.id())).collect();
+    assert_eq!(found, [(Kind::Disk, "y"), (Kind::Disk, "z"), (Kind::Disk, "x"), (Kind::Nic, "x")]);
+    assert_eq!(spec.boot.cmdline, "quiet root=/dev/vda ro");
+    assert_eq!(config.boot.unwrap().cmdline, "quiet", "what was said is still so");
+}
+
+#[test]
+fn two_disks_share_no_id_serial_root_or_written_image() {
+    let images = Images::new();
+    let mut config = Config::default();
+    config.set_disk(images.disk("a,id=x,serial=s,root")).unwrap();
+    for (text, key, said) in [
+        ("a,id=y", Key::Path, "is in use by disk \"x\""),
+        ("a,id=y,ro", Key::Path, "two disks can have one image if both are read-only"),
+        ("link-to-a,id=y", Key::Path, "is in use by disk \"x\""),
+        ("same-as-a,id=y", Key::Path, "is in use by disk \"x\""),
+        ("b,id=y,serial=s", Key::Serial, "\"s\" belongs to disk \"x\""),
+        ("b,id=s", Key::Serial, "\"s\" belongs to disk \"x\""),
+        ("b,id=y,root", Key::Root, "disk \"x\" is the root already"),
+        ("nowhere,id=y", Key::Path, "nowhere"),
+        (".,id=y", Key::Path, "neither a regular file nor a block device"),
+        ("b,id=y,queues=0", Key::Queues, "0 queues"),
+    ] {
+        let error =
+            crate::action::ActionError::from(config.set_disk(images.disk(text)).unwrap_err());
+        assert_eq!(error.setting(), Some(Setting::Disk(images.disk(text).id, Some(key))), "{text}");
+        let line = crate::words::one_line(None, &error);
+        assert!(line.contains(said), "{text}: {line}");
+        assert_eq!(ids(&config), ["x"]);
+    }
+    // Readers share one.
+    config.set_disk(images.disk("a,id=x,ro")).unwrap();
+    config.set_disk(images.disk("same-as-a,id=y,ro")).unwrap();
+}
+
+#[test]
+fn there_are_no_more_devices_than_places_for_them() {
+    let images = Images::new();
+    let mut config = Config::default();
+    for at in 0..MOST_DEVICES - 1 {
+        config.set_nic(nic(&format!("tap=t{at},id=n{at}"))).unwrap();
+    }
+    config.set_disk(images.disk("a,id=x")).unwrap();
+    // One in another's place needs none.
+    config.set_disk(images.disk("a,id=x,ro")).unwrap();
+    config.set_nic(nic("tap=other,id=n0")).unwrap();
+    let disk = config.set_disk(images.disk("b,id=y")).unwrap_err();
+    assert_eq!(disk.to_string(), "a machine has at most 31 cards and disks; leave some out");
+    let card = config.set_nic(nic("tap=t99,id=y")).unwrap_err();
+    assert_eq!(card.setting(), Setting::Card("y".into(), None));
+}
+
 #[test]
 fn a_refused_setting_changes_nothing() {
     let mut config = Config::default();

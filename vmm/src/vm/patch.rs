@@ -1,5 +1,8 @@
 //! What a user changes of what there is; what is not given stays.
 
+use std::path::PathBuf;
+
+use devices::block::spec::Allowed as DiskAllowed;
 use devices::net::stage::limiter::Allowed;
 
 use super::spec::MachineSpec;
@@ -41,5 +44,30 @@ impl LimitPatch {
             bw_out: self.bw_out.unwrap_or(limits.bw_out),
             ..limits
         }
+    }
+}
+
+/// What to change of a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskPatch {
+    /// The image that takes the old one's place.
+    pub path: Option<PathBuf>,
+    pub limits: DiskLimitPatch,
+}
+
+/// What to change of a disk's limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskLimitPatch {
+    /// Replaces them all, before the others.
+    pub all: Option<DiskAllowed>,
+    /// The inner `None` is no limit.
+    pub bw: Option<Option<u64>>,
+    pub iops: Option<Option<u64>>,
+}
+
+impl DiskLimitPatch {
+    pub fn apply(&self, limits: &DiskAllowed) -> DiskAllowed {
+        let limits = self.all.unwrap_or(*limits);
+        DiskAllowed { bw: self.bw.unwrap_or(limits.bw), iops: self.iops.unwrap_or(limits.iops) }
     }
 }

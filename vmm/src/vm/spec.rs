@@ -4,10 +4,11 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use arch::layout::MAX_CPUS;
-use devices::DeviceSpec;
+use devices::block::spec::{Key as DiskKey, SpecError as DiskSpecError};
 use devices::legacy::ConsoleSpec;
 use devices::net::mac::MacAddr;
 use devices::net::spec::{Key, SpecError};
+use devices::{DeviceSpec, Kind};
 
 use super::kernels::KernelCache;
 use crate::memory::{Pages, Size};
@@ -62,6 +63,9 @@ const MOST_MEMORY: Size = Size(8 << 40);
 const PAGE: u64 = 4 << 10;
 const HUGE_PAGE: u64 = 2 << 20;
 
+/// Cards and disks that a machine has at most: slots of the PCI bus but that of the host bridge.
+pub const MOST_DEVICES: usize = pci::bus::SLOTS as usize - 1;
+
 /// What the machine boots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootSpec {
@@ -114,12 +118,28 @@ pub enum SettingError {
     TapTwice { tap: String, id: String, other: String },
     #[error("{fd} belongs to card {other:?}; each card needs its own")]
     FdTwice { fd: RawFd, id: String, other: String },
+    #[error("{why}")]
+    Disk { id: String, why: DiskSpecError },
+    #[error("{0:?} is given twice; each disk needs its own")]
+    DiskIdTwice(String),
+    #[error(
+        "{} is in use by disk {other:?}; two disks can have one image if both are read-only",
+        path.display()
+    )]
+    ImageTwice { path: PathBuf, id: String, other: String },
+    #[error("{serial:?} belongs to disk {other:?}; each disk needs its own")]
+    SerialTwice { serial: String, id: String, other: String },
+    #[error("disk {other:?} is the root already; a machine has one")]
+    RootTwice { id: String, other: String },
+    #[error("a machine has at most {MOST_DEVICES} cards and disks; leave some out")]
+    TooMany { kind: Kind, id: String },
 }
 
 impl SettingError {
     /// What it is about.
     pub fn setting(&self) -> Setting {
         let card = |id: &String, key| Setting::Card(id.clone(), Some(key));
+        let disk = |id: &String, key| Setting::Disk(id.clone(), Some(key));
         match self {
             SettingError::Cpus(_) => Setting::Cpus,
             SettingError::NoMemory(_)
@@ -131,6 +151,13 @@ impl SettingError {
             SettingError::MacTwice { id, .. } => card(id, Key::Mac),
             SettingError::TapTwice { id, .. } => card(id, Key::Tap),
             SettingError::FdTwice { id, .. } => card(id, Key::Fd),
+            SettingError::Disk { id, why } => disk(id, why.key()),
+            SettingError::DiskIdTwice(id) => disk(id, DiskKey::Id),
+            SettingError::ImageTwice { id, .. } => disk(id, DiskKey::Path),
+            SettingError::SerialTwice { id, .. } => disk(id, DiskKey::Serial),
+            SettingError::RootTwice { id, .. } => disk(id, DiskKey::Root),
+            SettingError::TooMany { kind: Kind::Nic, id } => Setting::Card(id.clone(), None),
+            SettingError::TooMany { kind: Kind::Disk, id } => Setting::Disk(id.clone(), None),
         }
     }
 }

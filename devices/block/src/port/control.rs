@@ -92,7 +92,7 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
     fn replace(&self, path: &Path) -> Result<(), ChangeError> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.image().clone();
-        let said = |error: crate::image::OpenError| ChangeError(error.to_string());
+        let said = |error: crate::image::OpenError| ChangeError::of(&error);
         let mode = Mode { read_only: self.mode.read_only, direct: self.mode.direct };
         let new = Arc::new(Image::open_unlocked(path, mode).map_err(said)?);
         let name = path.display();
@@ -176,9 +176,10 @@ impl<R: BlockRing> DiskPort<R> {
             old.unlock();
             if let Err(error) = new.lock() {
                 // Whoever took it meanwhile has it now.
+                let ChangeError(said) = ChangeError::of(&error);
                 return Err(ChangeError(match old.lock() {
-                    Ok(()) => error.to_string(),
-                    Err(_) => format!("{error}; the disk goes on without a lock"),
+                    Ok(()) => said,
+                    Err(_) => format!("{said}; the disk goes on without a lock"),
                 }));
             }
         }

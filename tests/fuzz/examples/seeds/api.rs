@@ -11,13 +11,21 @@ pub fn all() -> Vec<Seed> {
         "rx_rate_limiter":{"bandwidth":{"size":1000,"refill_time":100,"one_time_burst":5}},
         "model":"ena","queues":4,"allowances":{"bw_out":1000000,"pps":1000,"conntrack":9},
         "llq":false,"faults":[{"kind":"no-answer","after_s":5}]}"#;
+    let drive = r#"{"drive_id":"rootfs","path_on_host":"/nowhere/d","is_root_device":true,"is_read_only":true,
+        "partuuid":"0eaa91a0-01","cache_type":"Writeback","io_engine":"Async",
+        "rate_limiter":{"ops":{"size":10,"refill_time":100}},"model":"nvme","queues":2,
+        "direct":true,"serial":"vol1","allowances":{"bw":1000},"faults":["slow"]}"#;
     let flow = r#"{"source":"192.0.2.1","destination":"192.0.2.2","protocol":"tcp","source_port":1}"#;
     let chunked = "PUT /vm HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"sta\r\n2\r\nte\r\n0\r\n\r\n";
     let seeds = [
         ("get", get("/")),
         ("version-twice", get("/version") + &get("/version")),
         ("openapi", get("/openapi.json")),
-        ("unknown", get("/drives/a?b=c")),
+        ("unknown", get("/vsock/a?b=c")),
+        ("drive", with("PUT", "/drives/rootfs", drive)),
+        ("drive-patch", with("PATCH", "/drives/rootfs", drive)),
+        ("drive-refresh", "POST /drives/a/refresh HTTP/1.1\r\nHost: x\r\n\r\n".into()),
+        ("drive-fault", with("PUT", "/drives/a/faults", r#"{"fault":"swallow"}"#)),
         ("boot", with("PUT", "/boot-source", r#"{"kernel_image_path":"k","boot_args":"a=b"}"#)),
         ("machine", with("PUT", "/machine-config", r#"{"vcpu_count":2,"mem_size_mib":512}"#)),
         ("patch", with("PATCH", "/machine-config", r#"{"huge_pages":"2M","smt":false}"#)),

@@ -11,19 +11,20 @@ pub struct Look {
     pub instance: Value,
     /// Exits of each vCPU, by reason.
     pub exits: BTreeMap<u32, BTreeMap<String, u64>>,
+    pub disks: Vec<Value>,
     pub nics: Vec<Value>,
 }
 
 impl Look {
-    /// `metrics` is OpenMetrics text, of which the exits are taken.
-    pub fn new(at: Instant, instance: Value, metrics: &str, nics: Vec<Value>) -> Look {
+    /// One without disks and cards. `metrics` is OpenMetrics text, of which the exits are taken.
+    pub fn new(at: Instant, instance: Value, metrics: &str) -> Look {
         let mut exits: BTreeMap<u32, BTreeMap<String, u64>> = BTreeMap::new();
         for line in metrics.lines() {
             if let Some((vcpu, reason, count)) = exit(line) {
                 exits.entry(vcpu).or_default().insert(reason.to_string(), count);
             }
         }
-        Look { at, instance, exits, nics }
+        Look { at, instance, exits, disks: Vec::new(), nics: Vec::new() }
     }
 }
 
@@ -40,6 +41,8 @@ fn exit(line: &str) -> Option<(u32, &str, u64)> {
 pub struct Rates {
     /// Of each vCPU, by reason.
     pub exits: BTreeMap<u32, BTreeMap<String, f64>>,
+    /// Of each disk: its id, and its counters.
+    pub disks: Vec<(String, BTreeMap<String, f64>)>,
     /// Of each queue pair of each card: its id, its index, and its counters.
     pub queues: Vec<(String, u64, BTreeMap<String, f64>)>,
     /// Hits of each bucket of each card that has a table.
@@ -62,17 +65,24 @@ impl Rates {
             (*vcpu, reasons.iter().map(of).collect())
         });
         let mut rates = Rates { exits: exits.collect(), ..Rates::default() };
+        let counters = |was: &Value, now: &Value| {
+            let counters = now.as_object().into_iter().flatten().map(|(name, new)| {
+                let old = was[name].as_u64().unwrap_or(0);
+                (name.clone(), rate(old, new.as_u64().unwrap_or(0)))
+            });
+            counters.collect::<BTreeMap<_, _>>()
+        };
+        for disk in &after.disks {
+            let id = disk["id"].as_str().unwrap_or_default();
+            let was = &of(&before.disks, id)["counters"];
+            rates.disks.push((id.to_string(), counters(was, &disk["counters"])));
+        }
         for nic in &after.nics {
             let id = nic["id"].as_str().unwrap_or_default();
-            let old = before.nics.iter().find(|old| old["id"] == id).unwrap_or(&Value::Null);
+            let old = of(&before.nics, id);
             for (at, pair) in nic["pairs"].as_array().into_iter().flatten().enumerate() {
-                let was = &old["pairs"][at]["counters"];
-                let counters = pair["counters"].as_object().into_iter().flatten();
-                let counters = counters.map(|(name, new)| {
-                    let old = was[name].as_u64().unwrap_or(0);
-                    (name.clone(), rate(old, new.as_u64().unwrap_or(0)))
-                });
-                rates.queues.push((id.to_string(), at as u64, counters.collect()));
+                let rates_of_pair = counters(&old["pairs"][at]["counters"], &pair["counters"]);
+                rates.queues.push((id.to_string(), at as u64, rates_of_pair));
             }
             if let Some(table) = nic["rss"]["table"].as_array() {
                 let hits = |bucket: &Value| bucket["hits"].as_u64().unwrap_or(0);
@@ -83,6 +93,11 @@ impl Rates {
         }
         rates
     }
+}
+
+/// The one of this id; null if there was none.
+fn of<'a>(all: &'a [Value], id: &str) -> &'a Value {
+    all.iter().find(|one| one["id"] == id).unwrap_or(&Value::Null)
 }
 
 #[cfg(test)]
@@ -105,13 +120,17 @@ mod tests {
                 "pairs": [{ "counters": { "rx_frames": frames } }],
                 "rss": { "table": [{ "queue": 0, "hits": hits }, { "queue": 0, "hits": null }] },
             });
-            Look::new(begin + Duration::from_secs(after), json!({}), &metrics, vec![nic])
+            let mut look = Look::new(begin + Duration::from_secs(after), json!({}), &metrics);
+            look.disks.push(json!({ "id": "disk0", "counters": { "reads": frames / 2 } }));
+            look.nics.push(nic);
+            look
         };
         let rates = Rates::between(&look(0, 10, 100, 7), &look(2, 30, 500, 8));
         assert_eq!(rates.exits[&1]["kicks"], 10.0);
         let (id, at, counters) = &rates.queues[0];
         assert_eq!((id.as_str(), *at, counters["rx_frames"]), ("eth0", 0, 200.0));
         assert_eq!(rates.buckets["eth0"], [0.5, 0.0]);
+        assert_eq!(rates.disks, [("disk0".into(), [("reads".into(), 100.0)].into())]);
         // A card that was reset, and two looks at the same moment.
         let same = Rates::between(&look(2, 30, 500, 8), &look(2, 0, 0, 0));
         assert_eq!(same.queues[0].2["rx_frames"], 0.0);

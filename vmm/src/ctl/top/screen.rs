@@ -7,6 +7,7 @@ use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph, Row, Table};
+use serde_json::Value;
 
 use super::super::show::{STRETCHES, duration};
 use super::rates::{Look, Rates};
@@ -20,9 +21,10 @@ pub fn draw(frame: &mut Frame<'_>, look: &Look, rates: &Rates) {
         |count| Constraint::Length(if count > 0 { rows(count).saturating_add(3) } else { 0 });
     let heat = heat_lines(rates, usize::from(area.width.saturating_sub(2)).max(1));
     let heat_rows = if heat.is_empty() { 0 } else { rows(heat.len()).saturating_add(2) };
-    let [title, cpus, queues, buckets, times] = Layout::vertical([
+    let [title, cpus, disks, queues, buckets, times] = Layout::vertical([
         Constraint::Length(1),
         table(rates.exits.len()),
+        table(rates.disks.len()),
         table(rates.queues.len()),
         Constraint::Length(heat_rows),
         // What there is room for.
@@ -31,6 +33,7 @@ pub fn draw(frame: &mut Frame<'_>, look: &Look, rates: &Rates) {
     .areas(area);
     frame.render_widget(headline(look), title);
     frame.render_widget(vcpu_table(rates), cpus);
+    frame.render_widget(disk_table(look, rates), disks);
     frame.render_widget(queue_table(rates), queues);
     let block = Block::bordered().title("hits by bucket of the hash table");
     frame.render_widget(Paragraph::new(heat).block(block), buckets);
@@ -80,6 +83,20 @@ fn vcpu_table(rates: &Rates) -> Table<'_> {
     };
     let rows = rates.exits.iter().map(row).collect();
     framed("exits per second", head, rows, vec![Constraint::Min(11); 6])
+}
+
+fn disk_table<'a>(look: &Look, rates: &'a Rates) -> Table<'a> {
+    let head = ["disk", "reads", "read B", "writes", "written B", "flushes", "in flight"];
+    let row = |(disk, (id, counters)): (&Value, &(String, BTreeMap<String, f64>))| {
+        let rate = |name: &str| short(counters.get(name).copied().unwrap_or(0.0));
+        let names = ["reads", "read_bytes", "writes", "write_bytes", "flushes"];
+        let mut cells = vec![id.clone()];
+        cells.extend(names.map(rate));
+        cells.push(disk["in_flight"].to_string());
+        Row::new(cells)
+    };
+    let rows = look.disks.iter().zip(&rates.disks).map(row).collect();
+    framed("disks, per second", head.map(String::from).to_vec(), rows, vec![Constraint::Min(11); 7])
 }
 
 fn queue_table(rates: &Rates) -> Table<'_> {
@@ -167,7 +184,7 @@ mod tests {
 
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -182,24 +199,40 @@ mod tests {
             "latency": { "pairs": [{ "index": 0, "doorbell_to_tap": percentiles }] },
         });
         let instance = json!({ "id": "vm-1", "state": "Running" });
-        Look::new(Instant::now() + Duration::from_secs(after), instance, &metrics, vec![nic])
+        let counters = json!({ "reads": after * 3000, "write_bytes": after * 4_000_000 });
+        let disk = json!({ "id": "rootfs", "in_flight": 77, "counters": counters });
+        let at = Instant::now() + Duration::from_secs(after);
+        let mut look = Look::new(at, instance, &metrics);
+        (look.disks, look.nics) = (vec![disk], vec![nic]);
+        look
     }
 
     #[test]
-    fn a_screen_shows_state_exits_queues_hits_and_latencies() {
+    fn a_screen_shows_state_exits_disks_queues_hits_and_latencies() {
         let (before, mut after) = (look(0), look(1));
         after.instance["state"] = "Paused".into();
         let rates = Rates::between(&before, &after);
-        let mut terminal = Terminal::new(TestBackend::new(100, 30)).unwrap();
+        let mut terminal = Terminal::new(TestBackend::new(100, 34)).unwrap();
         terminal.draw(|frame| draw(frame, &after, &rates)).unwrap();
         let shown = terminal.backend().to_string();
-        for part in
-            ["vm-1", "Paused", "eth0/0", "2.5k", "8.0M", "1 buckets", "doorbell to tap", "20 us"]
-        {
+        for part in [
+            "vm-1",
+            "Paused",
+            "rootfs",
+            "3.0k",
+            "4.0M",
+            "77",
+            "eth0/0",
+            "2.5k",
+            "8.0M",
+            "1 buckets",
+            "doorbell to tap",
+            "20 us",
+        ] {
             assert!(shown.contains(part), "{part} is not in\n{shown}");
         }
         // A small one shows what matters most.
-        let mut terminal = Terminal::new(TestBackend::new(80, 13)).unwrap();
+        let mut terminal = Terminal::new(TestBackend::new(80, 17)).unwrap();
         terminal.draw(|frame| draw(frame, &after, &rates)).unwrap();
         let shown = terminal.backend().to_string();
         assert!(shown.contains("eth0/0") && shown.contains("1 buckets"), "{shown}");
