@@ -31,11 +31,14 @@ const fn way(kind: Kind, words: &'static str, options: &'static str, queues: u16
     Way { kind, words, options, queues }
 }
 
-const WAYS: [Way; 4] = [
+const WAYS: [Way; 7] = [
     way(Kind::Vmm, "", "engine=uring", 1),
     way(Kind::Vmm, "event-idx=0", "engine=threads", 1),
     way(Kind::Vmm, "", "", 4),
     way(Kind::Vmm, "", "direct=on", 1),
+    way(Kind::VmmNvme, "", "", 2),
+    way(Kind::VmmNvme, "shadow=0", "engine=threads", 1),
+    way(Kind::VmmNvme, "", "direct=on", 1),
 ];
 
 /// Bytes of an image; no multiple of what a report has, nor of a page.
