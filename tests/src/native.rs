@@ -1,15 +1,20 @@
-//! Measuring hypervisors at native speed: a guest that leaves kernel mode at once and polls its card runs at
-//! full speed under any KVM, even one that emulates the kernel mode of guests.
+//! Measuring hypervisors at native speed: a guest that leaves kernel mode at once and polls its card or its disk
+//! runs at full speed under any KVM, even one that emulates the kernel mode of guests.
 //!
 //! ```text
 //!  bench ── peer ──► VMM ── guest (tests/native-guest) ──┐
-//!    │                                                   │ card
-//!    └── wire ──► TAP ◄── floor: bare writev and readv ──┘
+//!    │                                                   │ card or disk
+//!    ├── wire ──► TAP ◄── floor: bare writev and readv ──┤
+//!    └── disk ─► image ◄── floor: pread, pwrite, io_uring ┘
 //! ```
 
 pub mod bench;
+pub mod card_bench;
+pub mod disk;
+pub mod disk_bench;
 pub mod floor;
 pub mod guest;
+pub mod job;
 pub mod peer;
 pub mod report;
 pub mod round_trip;

@@ -1,6 +1,8 @@
 //! Cards under real KVM, driven by a guest that polls from user mode: at native speed on any host, where no
 //! Linux could be booted.
 
+#[path = "native/queues.rs"]
+mod queues;
 #[path = "native/storm.rs"]
 mod storm;
 #[path = "native/taps.rs"]
@@ -14,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tests::frames::Link;
 use tests::native::guest::{self, Load, command_line};
-use tests::native::peer::{Kind, MAC, Peer};
+use tests::native::peer::{Board, Kind, MAC, Peer};
 use tests::native::report::Report;
 use tests::native::wire::{self, TAP, Wire};
 use tests::process::Owned;
@@ -35,13 +37,17 @@ fn main() {
     arguments.test_threads = Some(1);
     let mut trials = Vec::new();
     for (kind, words) in WAYS {
-        let tests: [(&str, Test); 6] = [
+        let tests: [(&str, Test); 10] = [
             ("a_guest_sends_as_many_frames_as_it_says", sends),
             ("a_guest_sends_large_tcp_frames_that_are_cut_on_the_way", segments),
             ("a_guest_receives_each_byte_that_its_card_took", receives),
             ("receiving_goes_on_after_the_buffers_ran_out", rests),
             ("each_frame_comes_back_as_it_went", answers),
             ("a_storm_harms_nobody_but_the_guest", storm::storm),
+            ("each_of_four_queues_sends_its_share", queues::send),
+            ("each_of_four_queues_receives", queues::receive),
+            ("no_queue_starves_under_load_both_ways", queues::both),
+            ("frames_of_all_flows_come_back_on_four_queues", queues::answer),
         ];
         let of_taps = if words.is_empty() { &taps::TESTS[..] } else { &[] };
         for &(name, test) in tests.iter().chain(of_taps) {
@@ -111,12 +117,12 @@ impl Guest {
     }
 
     fn start_on(&self, tap: &str, load: Load, len: u32, more: &str) -> Result<Owned> {
-        self.start_by(&command_line(load, len, more), tap)
+        self.start_by(&command_line(load, len, 1, more), Board::Card { tap, queues: 1 })
     }
 
-    fn start_by(&self, line: &str, tap: &str) -> Result<Owned> {
+    fn start_by(&self, line: &str, board: Board) -> Result<Owned> {
         let line = format!("{line} {}", self.words);
-        self.peer.start(&self.kernel, &line, tap, self.folder.path())
+        self.peer.start(&self.kernel, &line, board, self.folder.path())
     }
 
     /// How many lines it said.

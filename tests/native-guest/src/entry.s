@@ -128,5 +128,5 @@ pdpt:
     .skip 4096
 directories:
     .skip 16384
-    .skip 65536
+    .skip 262144
 stack_top:

@@ -4,9 +4,11 @@ use core::hint::spin_loop;
 
 use crate::clock::{now, wait};
 use crate::memory::{read, write};
-use crate::nic::{ADDRESS, Nic};
+use crate::nic::{ADDRESS, MOST_PAIRS, Pair, Pairs};
 use crate::options::{Load, Options};
-use crate::report::{self, Results};
+use crate::pci::Ground;
+use crate::report::{self, Results, Tally};
+use crate::storm::Storm;
 
 /// To whom frames go: nobody that a bridge or a host would know.
 const THEIRS: [u8; 6] = [2, 9, 9, 9, 9, 9];
@@ -15,49 +17,80 @@ const NONSENSE: u16 = 0x88b5;
 
 /// Frames between two rests.
 const SHIFT: u64 = 1000;
+/// Frames that show that a card works, and reports of that.
+const FRAMES: u64 = 1000;
+const REPORTS: u64 = 8;
 
 /// Buffers that have been filled are not filled again.
+#[derive(Clone, Copy)]
 pub struct Filled(u16);
 
-/// Does as asked, for ever or up to the count that was given, and tells of that.
-pub fn run(mut nic: impl Nic, options: &Options) -> ! {
-    let mut results = Results::default();
-    let mut filled = Filled::none(options);
-    let mut tired = SHIFT;
+/// Does as asked with each pair in turn, for ever or up to the count that was given, and tells of that.
+pub fn run(mut pairs: Pairs<impl Pair>, options: &Options) -> ! {
+    let mut results = Results::of(options.queues);
+    let mut filled = [Filled::none(options); MOST_PAIRS as usize];
+    let (mut frames, mut tired) = (0, SHIFT);
     let begun = now();
-    while options.count == 0 || results.frames() < options.count {
-        let before = results.frames();
-        match options.load {
-            Load::Send => send(&mut nic, options, &mut filled, &mut results),
-            Load::Receive => receive(&mut nic, options, &mut results),
-            Load::Both => {
-                send(&mut nic, options, &mut filled, &mut results);
-                receive(&mut nic, options, &mut results);
+    while options.count == 0 || frames < options.count {
+        let before = frames;
+        for ((nic, filled), tally) in pairs.iter_mut().zip(&mut filled).zip(&mut results.tallies) {
+            let had = tally.frames();
+            match options.load {
+                Load::Send => send(nic, options, filled, tally),
+                Load::Receive => receive(nic, options, tally),
+                Load::Both => {
+                    send(nic, options, filled, tally);
+                    receive(nic, options, tally);
+                }
+                Load::Answer => answer(nic, tally),
+                Load::Storm => {}
             }
-            Load::Answer => answer(&mut nic, &mut results),
-            Load::Storm => break,
+            frames += tally.frames() - had;
         }
-        if results.frames() == before {
+        if frames == before {
             spin_loop();
         }
-        if options.rest > 0 && results.frames() >= tired {
+        if options.rest > 0 && frames >= tired {
             wait(options.rest);
-            tired = results.frames() + SHIFT;
+            tired = frames + SHIFT;
         }
     }
     results.cycles = now().wrapping_sub(begun);
-    report::tell(nic, &results)
+    report::tell(pairs, &results)
+}
+
+/// Holds a storm against a card, as often as `count=` says in all, and shows behind each part of it that the card
+/// works. Reports have the strikes so far as bytes.
+pub fn weather<P: Pair>(open: impl Fn() -> Pairs<P>, ground: &Ground, options: &Options) -> ! {
+    let mut storm = Storm::new(ground, options);
+    let mut results = Results::of(1);
+    loop {
+        results.tallies[0].bytes = storm.part(|turn| {
+            let pair = turn % usize::from(options.queues);
+            open().iter_mut().nth(pair).map(|pair| pair.targets())
+        });
+        let mut pairs = open();
+        let (nic, tally) = (pairs.first(), &mut results.tallies[0]);
+        let (sent, mut filled) = (tally.sent, Filled::none(options));
+        while tally.sent < sent + FRAMES {
+            send(nic, options, &mut filled, tally);
+        }
+        for _ in 0..REPORTS {
+            wait(report::PAUSE);
+            report::tell_once(nic, &results);
+        }
+    }
 }
 
 impl Filled {
     /// No buffer has.
-    pub fn none(options: &Options) -> Filled {
+    fn none(options: &Options) -> Filled {
         Filled(options.depth)
     }
 }
 
 /// Sends what there is room for, if that is a batch.
-pub fn send(nic: &mut impl Nic, options: &Options, filled: &mut Filled, results: &mut Results) {
+fn send(nic: &mut impl Pair, options: &Options, filled: &mut Filled, tally: &mut Tally) {
     let room = nic.room();
     if room < options.batch {
         return;
@@ -73,16 +106,16 @@ pub fn send(nic: &mut impl Nic, options: &Options, filled: &mut Filled, results:
         }
     }
     nic.show();
-    results.sent += u64::from(room);
+    tally.sent += u64::from(room);
 }
 
 /// Takes what has come, and gives the buffers back.
-fn receive(nic: &mut impl Nic, options: &Options, results: &mut Results) {
+fn receive(nic: &mut impl Pair, options: &Options, tally: &mut Tally) {
     let mut taken = 0u64;
     while let Some((_, len)) = nic.take() {
         nic.give();
         taken += 1;
-        results.bytes += u64::from(len);
+        tally.bytes += u64::from(len);
         if taken.is_multiple_of(u64::from(options.batch)) {
             nic.show_given();
         }
@@ -93,11 +126,11 @@ fn receive(nic: &mut impl Nic, options: &Options, results: &mut Results) {
     if !taken.is_multiple_of(u64::from(options.batch)) {
         nic.show_given();
     }
-    results.received += taken;
+    tally.received += taken;
 }
 
 /// Sends what has come back to whom it came from.
-fn answer(nic: &mut impl Nic, results: &mut Results) {
+fn answer(nic: &mut impl Pair, tally: &mut Tally) {
     if nic.room() == 0 {
         return;
     }
@@ -114,9 +147,9 @@ fn answer(nic: &mut impl Nic, results: &mut Results) {
     nic.show();
     nic.give();
     nic.show_given();
-    results.sent += 1;
-    results.received += 1;
-    results.bytes += u64::from(len);
+    tally.sent += 1;
+    tally.received += 1;
+    tally.bytes += u64::from(len);
 }
 
 /// Writes a frame as it is to be sent.

@@ -1,8 +1,8 @@
-//! A guest that measures its VMM: it finds a network card, leaves kernel mode for good, and drives the
-//! card by polling from user mode, which runs at full speed even on a KVM that emulates kernel mode.
+//! A guest that measures its VMM: it finds a network card and a disk, leaves kernel mode for good, and drives one
+//! of them by polling from user mode, which runs at full speed even on a KVM that emulates kernel mode.
 //!
-//! What it does is told by its command line ([`options`]); what came of it goes out as a frame
-//! ([`report`]). Port access, interrupts and exceptions are not to be had in user mode on such a KVM: an
+//! What it does is told by its command line ([`options`]); what came of it goes out as a frame ([`report`]), or to
+//! the last sectors of the disk ([`disk::report`]). Port access, interrupts and exceptions are not to be had in user mode on such a KVM: an
 //! exception ends the machine, which is what a broken guest shall do.
 
 #![no_std]
@@ -10,31 +10,28 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod clock;
+mod disk;
+mod histogram;
 mod load;
 mod memory;
 mod nic;
 mod options;
 mod pci;
+mod random;
 mod report;
 mod runtime;
 mod storm;
+mod targets;
+mod virtio;
 
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::panic::PanicInfo;
 
-use nic::Found;
 use options::{Load, Options};
-use pci::Ground;
+use pci::{Ground, Kind};
 
 global_asm!(include_str!("entry.s"));
-
-/// What kernel mode finds out for user mode.
-struct Findings {
-    /// Where the command line is.
-    line: u64,
-    card: Option<Found>,
-}
 
 /// A place for one value. There is one CPU and no interrupt, so nothing else can be at it.
 struct Place<T>(UnsafeCell<T>);
@@ -42,12 +39,13 @@ struct Place<T>(UnsafeCell<T>);
 // SAFETY: one CPU runs this program, and nothing interrupts it.
 unsafe impl<T> Sync for Place<T> {}
 
-static GROUND: Place<Ground> = Place(UnsafeCell::new(Ground::new()));
-static FINDINGS: Place<Option<Findings>> = Place(UnsafeCell::new(None));
+static CARD_GROUND: Place<Ground> = Place(UnsafeCell::new(Ground::new()));
+static DISK_GROUND: Place<Ground> = Place(UnsafeCell::new(Ground::new()));
+/// Where the command line is.
+static LINE: Place<u64> = Place(UnsafeCell::new(0));
 
-/// In kernel mode, on the way down: finds the card, which takes ports and page tables. No more than that,
-/// as it may be emulated, and emulators of KVM know few of the instructions that are made of longer
-/// programs. `from` is the physical address of PVH's start info, or of Linux's zero page.
+/// In kernel mode, on the way down: finds the devices, which takes ports and page tables. No more than that, as it
+/// may be emulated. `from` is the physical address of PVH's start info, or of Linux's zero page.
 #[unsafe(no_mangle)]
 extern "C" fn set_up(from: u32, linux: u32) {
     // hvm_start_info.cmdline_paddr, boot_params.hdr.cmd_line_ptr.
@@ -56,29 +54,48 @@ extern "C" fn set_up(from: u32, linux: u32) {
         _ => u64::from(memory::read::<u32>(u64::from(from) + 0x228)),
     };
     // SAFETY: nothing else runs.
-    let card = pci::find(unsafe { &mut *GROUND.0.get() });
-    // SAFETY: as above.
-    unsafe { *FINDINGS.0.get() = Some(Findings { line, card }) };
+    unsafe {
+        *LINE.0.get() = line;
+        (*CARD_GROUND.0.get()).find(Kind::Card, 0);
+        (*DISK_GROUND.0.get()).find(Kind::Disk, memory::WINDOWS / 2);
+    }
 }
 
 /// In user mode, for good.
 #[unsafe(no_mangle)]
 extern "C" fn work() -> ! {
-    // SAFETY: `set_up` has returned, and nothing else runs.
-    let findings = unsafe { (*FINDINGS.0.get()).take() };
-    let Some(Findings { line, card: Some(card) }) = findings else { end() };
-    // SAFETY: nobody writes to it any more.
-    let ground = unsafe { &*GROUND.0.get() };
+    // SAFETY: `set_up` has returned, and nobody writes to them any more.
+    let (line, card_ground, disk_ground) =
+        unsafe { (*LINE.0.get(), &*CARD_GROUND.0.get(), &*DISK_GROUND.0.get()) };
     let options = Options::at(line);
+    match (options.disk, card_ground.card(), disk_ground.disk()) {
+        (None, Some(card), _) => drive_card(card, card_ground, &options),
+        (Some(task), _, Some(disk)) => drive_disk(disk, task, disk_ground, &options),
+        _ => end(),
+    }
+}
+
+fn drive_card(card: nic::Found, ground: &Ground, options: &Options) -> ! {
     match (card, options.load) {
-        (Found::Virtio(place), Load::Storm) => {
-            storm::run(|| nic::virtio::Card::new(place, &options), ground, &options)
+        (nic::Found::Virtio(place), Load::Storm) => {
+            load::weather(|| nic::virtio::open(place, options), ground, options)
         }
-        (Found::Ena(place), Load::Storm) => {
-            storm::run(|| nic::ena::Card::new(place, &options), ground, &options)
+        (nic::Found::Ena(place), Load::Storm) => {
+            load::weather(|| nic::ena::open(place, options), ground, options)
         }
-        (Found::Virtio(place), _) => load::run(nic::virtio::Card::new(place, &options), &options),
-        (Found::Ena(place), _) => load::run(nic::ena::Card::new(place, &options), &options),
+        (nic::Found::Virtio(place), _) => load::run(nic::virtio::open(place, options), options),
+        (nic::Found::Ena(place), _) => load::run(nic::ena::open(place, options), options),
+    }
+}
+
+fn drive_disk(found: disk::Found, task: disk::Task, ground: &Ground, options: &Options) -> ! {
+    match found {
+        disk::Found::Virtio(place) => {
+            disk::run(|| disk::virtio::Blk::open(place, options), task, ground, options)
+        }
+        disk::Found::Nvme(registers) => {
+            disk::run(|| disk::nvme::Nvme::open(registers, options), task, ground, options)
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Guest memory and the windows to BARs. The low 4 GiB are mapped where they are.
 
 use core::ptr;
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::{Ordering, compiler_fence, fence};
 
 /// Reads what is at an address, once: a physical one below 4 GiB, or one of a window.
 pub fn read<T: Copy>(at: u64) -> T {
@@ -16,6 +16,22 @@ pub fn write<T: Copy>(at: u64, value: T) {
     unsafe { ptr::write_volatile(at as *mut T, value) }
 }
 
+/// Copies bytes that do not overlap. What was read before is read before, and what is written after is written after.
+pub fn copy(to: u64, from: u64, len: u64) {
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: as for `write`, of all the bytes.
+    unsafe { ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, len as usize) }
+    compiler_fence(Ordering::SeqCst);
+}
+
+/// Writes the same byte again and again, in the same order to others.
+pub fn fill(at: u64, len: u64, byte: u8) {
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: as for `write`, of all the bytes.
+    unsafe { ptr::write_bytes(at as *mut u8, byte, len as usize) }
+    compiler_fence(Ordering::SeqCst);
+}
+
 /// What was written before is out before anything is read after.
 pub fn barrier() {
     fence(Ordering::SeqCst);
@@ -23,17 +39,19 @@ pub fn barrier() {
 
 /// Where memory for rings and buffers begins: behind the guest itself and what loaders put below.
 pub const ARENA: u64 = 32 << 20;
+/// Where buffers begin that are not a device's: the arena ends there.
+pub const BUFFERS: u64 = 64 << 20;
 
 /// Hands out memory that nothing else uses.
 pub struct Arena(u64);
 
 impl Arena {
-    /// All of it, for one card at a time.
+    /// All of it, for one device at a time.
     pub fn new() -> Arena {
         Arena(ARENA)
     }
 
-    /// `len` bytes for a ring, aligned to a page and zeroed: a card before may have used them.
+    /// `len` bytes for a ring, aligned to a page and zeroed: a device before may have used them.
     pub fn take_zeroed(&mut self, len: u64) -> u64 {
         let at = self.take(len);
         for word in (at..at + len).step_by(8) {
@@ -56,7 +74,8 @@ const LARGE: u64 = 2 << 20;
 const WINDOW: u64 = 1 << 30;
 /// Windows begin here, and each has an entry of the second table of its own.
 const WINDOWS_AT: u64 = 512 << 30;
-const WINDOWS: usize = 6;
+/// For the BARs of two devices.
+pub const WINDOWS: usize = 12;
 
 #[repr(C, align(4096))]
 struct Table([u64; ENTRIES]);

@@ -1,17 +1,10 @@
-//! Network cards, each as one pair of rings that are polled.
+//! Network cards, each as pairs of rings that are polled.
 
 pub mod ena;
 pub mod virtio;
 
-/// Where a virtio-net card has its registers.
-#[derive(Clone, Copy)]
-pub struct VirtioPlace {
-    /// Common configuration (virtio 1.2, 4.1.4.3).
-    pub common: u64,
-    /// Doorbells, and the bytes between two of them.
-    pub notify: u64,
-    pub multiplier: u32,
-}
+use crate::targets::Targets;
+use crate::virtio::Place as VirtioPlace;
 
 /// Where an ENA card has its registers.
 #[derive(Clone, Copy)]
@@ -35,31 +28,11 @@ pub const ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// Bytes of a receive buffer, and of a send buffer of ordinary frames.
 pub const BUFFER: u32 = 2048;
 
-/// A table in memory that a card reads or writes, as a storm sees it: slots of equal length, and which of their bytes
-/// hold an address or a number.
-#[derive(Clone, Copy)]
-pub struct Table {
-    pub at: u64,
-    pub slots: u64,
-    pub slot_len: u64,
-    /// Where a slot's address is; a storm writes no address there that leads to this program.
-    pub address: Option<u64>,
-    /// Bytes of numbers in each slot, from where on.
-    pub numbers: (u64, u64),
-}
+/// Most pairs of a card.
+pub const MOST_PAIRS: u16 = 16;
 
-/// What a storm goes for.
-pub struct Targets {
-    pub tables: [Table; 6],
-    /// Doorbells, and how many bytes one takes.
-    pub bells: [u64; 2],
-    pub bell_len: u32,
-    /// Registers that hold an address, from and to.
-    pub address_registers: [(u64, u64); 4],
-}
-
-/// A card in use. Frames are completed in order, as all these cards do.
-pub trait Nic {
+/// A pair of rings in use, one to send and one to receive. Frames are completed in order, as all these cards do.
+pub trait Pair {
     /// How many frames can be put, as far as the card has sent those before.
     fn room(&mut self) -> u16;
 
@@ -87,4 +60,31 @@ pub trait Nic {
 
     /// Where it may be hit.
     fn targets(&self) -> Targets;
+}
+
+/// All pairs of a card; there is one at least.
+pub struct Pairs<P>([Option<P>; MOST_PAIRS as usize]);
+
+impl<P: Pair> Pairs<P> {
+    /// So many, but no more than there can be, as `make` makes each, their receive rings full.
+    pub fn new(count: u16, mut make: impl FnMut(u16) -> P) -> Pairs<P> {
+        let mut pairs = [const { None }; MOST_PAIRS as usize];
+        for (index, place) in (0..count.max(1)).zip(&mut pairs) {
+            *place = Some(make(index));
+        }
+        Pairs(pairs)
+    }
+
+    /// In their order.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut P> {
+        self.0.iter_mut().map_while(Option::as_mut)
+    }
+
+    /// The first one.
+    pub fn first(&mut self) -> &mut P {
+        match &mut self.0[0] {
+            Some(pair) => pair,
+            None => unreachable!("a card has one"),
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! What the command line asks for: `word=value`, by spaces. Words of others are left alone, as VMMs add
 //! theirs.
 
+use crate::disk::{self, MOST_IN_FLIGHT, Operation};
 use crate::memory::read;
+use crate::nic::MOST_PAIRS;
 
 /// Longest command line that is read.
 const LONGEST: usize = 2048;
@@ -31,6 +33,8 @@ pub struct Options {
     pub batch: u16,
     /// `depth=`: entries of each ring; 256 unless told.
     pub depth: u16,
+    /// `queues=`: pairs of rings, which are served in turn; 1 unless told.
+    pub queues: u16,
     /// `count=`: frames after which the results are sent; 0, for never, unless told.
     pub count: u64,
     /// `rest=`: ticks of the CPU's clock for which nothing is done after each thousand frames; 0 unless told.
@@ -45,6 +49,20 @@ pub struct Options {
     pub event_idx: bool,
     /// `llq=1`: descriptors of the ENA card are pushed to it.
     pub llq: bool,
+    /// `disk=`: what to do with the disk, and nothing with the card.
+    pub disk: Option<disk::Task>,
+    /// `block=`: bytes of each request that is measured; 4096 unless told.
+    pub block: u32,
+    /// `in-flight=`: requests of each queue of a disk at once; 16 unless told.
+    pub in_flight: u16,
+    /// `order=sequential`: requests that are measured go on where the one before ended.
+    pub sequential: bool,
+    /// `area=`: bytes from the disk's begin on that are read and written; all unless told.
+    pub area: u64,
+    /// `ticks=`: of the CPU's clock, for how long is measured.
+    pub ticks: u64,
+    /// `shadow=0`: doorbells of an NVMe controller are always rung.
+    pub shadows: bool,
 }
 
 impl Options {
@@ -55,6 +73,7 @@ impl Options {
             len: 60,
             batch: 1,
             depth: 256,
+            queues: 1,
             count: 0,
             rest: 0,
             seed: 1,
@@ -62,6 +81,13 @@ impl Options {
             tso: 0,
             event_idx: true,
             llq: false,
+            disk: None,
+            block: 4096,
+            in_flight: 16,
+            sequential: false,
+            area: u64::MAX,
+            ticks: 0,
+            shadows: true,
         };
         let mut text = [0u8; LONGEST];
         if line != 0 {
@@ -93,6 +119,7 @@ impl Options {
             (b"depth", _) => {
                 self.depth = (number(value).clamp(16, 1024) as u16).next_power_of_two()
             }
+            (b"queues", _) => self.queues = number(value).clamp(1, u64::from(MOST_PAIRS)) as u16,
             (b"count", _) => self.count = number(value),
             (b"load", b"storm") => self.load = Load::Storm,
             (b"seed", _) => self.seed = number(value).max(1),
@@ -100,6 +127,21 @@ impl Options {
             (b"rest", _) => self.rest = number(value),
             (b"tso", _) => self.tso = number(value).min(9000) as u16,
             (b"event-idx", _) => self.event_idx = number(value) != 0,
+            (b"disk", b"verify") => self.disk = Some(disk::Task::Verify),
+            (b"disk", b"reset") => self.disk = Some(disk::Task::Reset),
+            (b"disk", b"storm") => self.disk = Some(disk::Task::Storm),
+            (b"disk", b"read") => self.disk = Some(disk::Task::Measure(Operation::Read)),
+            (b"disk", b"write") => self.disk = Some(disk::Task::Measure(Operation::Write)),
+            (b"block", _) => {
+                self.block = number(value).clamp(512, 1 << 20).next_power_of_two() as u32
+            }
+            (b"in-flight", _) => {
+                self.in_flight = number(value).clamp(1, u64::from(MOST_IN_FLIGHT)) as u16
+            }
+            (b"order", _) => self.sequential = value == b"sequential",
+            (b"area", _) => self.area = number(value),
+            (b"ticks", _) => self.ticks = number(value),
+            (b"shadow", _) => self.shadows = number(value) != 0,
             (b"llq", _) => self.llq = number(value) != 0,
             _ => {}
         }

@@ -2,25 +2,20 @@
 //! speed. None of it may harm anybody but this guest, so what would harm this program is not written: no address that
 //! leads to it, no interrupt that cannot be held back.
 
-use crate::clock::wait;
-use crate::load::{Filled, send};
 use crate::memory::{ARENA, barrier, read, write};
-use crate::nic::{Nic, Targets};
 use crate::options::Options;
 use crate::pci::Ground;
-use crate::report::{PAUSE, Results, tell_once};
+use crate::random::Random;
+use crate::targets::Targets;
 
-/// Strikes in the life of a card, between two resets.
+/// Strikes in the life of a device, between two resets.
 const LIFE: u64 = 2048;
 /// Of as many strikes one is at a register, which is an exit.
 const REGISTERS: u64 = 64;
 /// And one rings a doorbell with a likely value.
 const BELLS: u64 = 16;
-/// Parts of a storm; behind each the card has to work, and does so for so many frames.
+/// Parts of a storm; behind each the device has to work.
 const PARTS: u64 = 4;
-const FRAMES: u64 = 1000;
-/// Reports behind each part.
-const REPORTS: u64 = 8;
 
 /// End of the memory that addresses may lead to without harm, and begin of what is none.
 const ARENA_LEN: u64 = 8 << 20;
@@ -28,51 +23,25 @@ const NO_MEMORY: u64 = 3 << 30;
 /// What a window shows.
 const WINDOW: u64 = 16 << 20;
 
-/// Numbers as by chance (Marsaglia's xorshift).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
+/// What might be there, or not at all, instead of `old`.
+fn instead_of(random: &mut Random, old: u64) -> u64 {
+    match random.below(8) {
+        0 => random.next(),
+        1 => random.of_any_size(16),
+        2 => old.wrapping_sub(1),
+        3 | 4 => old ^ (1 << random.below(64)),
+        5 => (1u64 << random.below(64)).wrapping_sub(random.below(3)),
+        _ => old.wrapping_add(1),
     }
+}
 
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-
-    /// Small numbers as often as large ones.
-    fn of_any_size(&mut self, most_bits: u64) -> u64 {
-        let bits = self.below(most_bits + 1);
-        self.next() & ((1u64 << bits) - 1)
-    }
-
-    /// What might be there, or not at all, instead of `old`.
-    fn instead_of(&mut self, old: u64) -> u64 {
-        match self.below(8) {
-            0 => self.next(),
-            1 => self.of_any_size(16),
-            2 => old.wrapping_sub(1),
-            3 | 4 => old ^ (1 << self.below(64)),
-            5 => (1u64 << self.below(64)).wrapping_sub(self.below(3)),
-            _ => old.wrapping_add(1),
-        }
-    }
-
-    /// Where a buffer or a ring might be, or nothing is; never this program.
-    fn address(&mut self) -> u64 {
-        match self.below(8) {
-            0 => NO_MEMORY + self.next() % NO_MEMORY,
-            1 => self.next() | NO_MEMORY,
-            2 => ARENA + self.below(ARENA_LEN),
-            _ => ARENA + (self.below(ARENA_LEN) & !0xfff),
-        }
+/// Where a buffer or a ring might be, or nothing is; never this program.
+fn address(random: &mut Random) -> u64 {
+    match random.below(8) {
+        0 => NO_MEMORY + random.next() % NO_MEMORY,
+        1 => random.next() | NO_MEMORY,
+        2 => ARENA + random.below(ARENA_LEN),
+        _ => ARENA + (random.below(ARENA_LEN) & !0xfff),
     }
 }
 
@@ -95,10 +64,12 @@ fn get(at: u64, len: u64) -> u64 {
     }
 }
 
-/// One life of a card, and what is known of its place.
+/// One life of a device, and what is known of its place.
 struct Life<'a> {
     targets: Targets,
     ground: &'a Ground,
+    /// The MSI-X table, from and to.
+    vectors: (u64, u64),
     /// This function's configuration space; 0 if it is not to be had.
     config: u64,
     ecam: u64,
@@ -124,14 +95,15 @@ impl Life<'_> {
         // Where the card will look soon as often as anywhere.
         let slot = if random.one_in(2) { random.below(16) } else { random.next() };
         let at = table.at + slot % table.slots * table.slot_len;
-        let (from, to) = table.numbers;
-        match table.address {
-            Some(address) if random.one_in(4) => write(at + address, random.address()),
-            _ => {
-                let len = (1 << random.below(4)).min(to - from);
-                let at = at + from + random.below((to - from) / len) * len;
-                put(at, len, random.instead_of(get(at, len)));
-            }
+        let (addresses, numbers) = (table.addresses, table.numbers);
+        if numbers.1 == 0 || addresses.1 > 0 && random.one_in(4) {
+            let at = at + addresses.0 + random.below((addresses.1 - addresses.0) / 8) * 8;
+            write(at, address(random));
+        } else {
+            let room = numbers.1 - numbers.0;
+            let len = (1 << random.below(4)).min(room);
+            let at = at + numbers.0 + random.below(room / len) * len;
+            put(at, len, instead_of(random, get(at, len)));
         }
     }
 
@@ -168,7 +140,7 @@ impl Life<'_> {
         let len = 1 << random.below(4);
         let Some(at) = self.register(random, len) else { return };
         let touches = |(from, to): (u64, u64)| at < to && at + len > from;
-        if touches(self.ground.vectors) {
+        if touches(self.vectors) {
             // Fixed interrupts only: these wait for ever, as this program takes none.
             let at = at & !3;
             let value = random.next();
@@ -178,12 +150,12 @@ impl Life<'_> {
             self.targets.address_registers.into_iter().find(|range| touches(*range))
         {
             let at = from + (at.saturating_sub(from) & !7);
-            let address = random.address();
+            let address = address(random);
             write(at, address as u32);
             write(at + 4, (address >> 32) as u32);
         } else {
             let value = random.next();
-            let value = if random.one_in(2) { value } else { random.instead_of(value & 0xff) };
+            let value = if random.one_in(2) { value } else { instead_of(random, value & 0xff) };
             put(at, len, value);
         }
     }
@@ -219,33 +191,43 @@ impl Life<'_> {
     }
 }
 
-/// Strikes as often as `count=` says in all, and shows behind each part of it that the card works. Reports have the strikes
-/// so far as bytes.
-pub fn run<N: Nic>(card: impl Fn() -> N, ground: &Ground, options: &Options) -> ! {
-    let mut random = Random(options.seed);
-    let config = match options.ecam {
-        0 => 0,
-        ecam => ecam + (u64::from(ground.device) << 15),
-    };
-    let mut results = Results::default();
-    loop {
-        let end = results.bytes + options.count / PARTS;
-        while results.bytes < end {
-            let life = Life { targets: card().targets(), ground, config, ecam: options.ecam };
+/// A storm against one device.
+pub struct Storm<'a> {
+    random: Random,
+    ground: &'a Ground,
+    ecam: u64,
+    part: u64,
+    strikes: u64,
+    lives: usize,
+}
+
+impl<'a> Storm<'a> {
+    /// As the options say, not begun.
+    pub fn new(ground: &'a Ground, options: &Options) -> Storm<'a> {
+        let random = Random(options.seed);
+        let part = options.count / PARTS;
+        Storm { random, ground, ecam: options.ecam, part, strikes: 0, lives: 0 }
+    }
+
+    /// A quarter of it. `open` resets the device and says what to strike in this life of it, of which it has the
+    /// number. Returns the strikes so far.
+    pub fn part(&mut self, mut open: impl FnMut(usize) -> Option<Targets>) -> u64 {
+        let end = self.strikes + self.part;
+        while self.strikes < end {
+            let Some(targets) = open(self.lives) else { break };
+            let config = match self.ecam {
+                0 => 0,
+                ecam => ecam + (u64::from(self.ground.device) << 15),
+            };
+            let (ground, vectors) = (self.ground, self.ground.vectors());
+            let life = Life { targets, ground, vectors, config, ecam: self.ecam };
             for _ in 0..LIFE {
-                life.strike(&mut random);
+                life.strike(&mut self.random);
             }
             life.restore();
-            results.bytes += LIFE;
+            self.strikes += LIFE;
+            self.lives += 1;
         }
-        let mut nic = card();
-        let (sent, mut filled) = (results.sent, Filled::none(options));
-        while results.sent < sent + FRAMES {
-            send(&mut nic, options, &mut filled, &mut results);
-        }
-        for _ in 0..REPORTS {
-            wait(PAUSE);
-            tell_once(&mut nic, &results);
-        }
+        self.strikes
     }
 }

@@ -1,4 +1,4 @@
-//! Compares hypervisors at native speed: frames a second, CPU time a frame, round trips, starts.
+//! Compares hypervisors at native speed: frames and requests a second, what each costs and takes, starts.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,17 +8,19 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use tests::cargo;
 use tests::host;
-use tests::native::bench::{Job, Plan};
+use tests::native::bench::Plan;
+use tests::native::job::{Job, Task};
 use tests::native::peer::{Kind, Peer};
 use tests::programs;
 
-/// Compare hypervisors at native speed, by a guest that polls its network card from user mode
+/// Compare hypervisors at native speed, by a guest that polls its network card or disk from user mode
 ///
-/// vmm is measured with both of its cards, and QEMU if it is there. Give others by --peer. It is run as
+/// vmm is measured with all of its cards and disks, and QEMU if it is there. Give others by --peer. It is run as
 /// root, on a quiet machine.
 #[derive(Parser)]
 struct Arguments {
-    /// Somebody to measure too: the name begins with firecracker, cloud-hypervisor, qemu, vmm or vmm-ena
+    /// Somebody to measure too: the name begins with vmm, vmm-ena, vmm-nvme, qemu, qemu-uring,
+    /// qemu-nvme, firecracker, firecracker-async or cloud-hypervisor
     #[arg(long = "peer", value_name = "NAME=PATH")]
     peers: Vec<Peer>,
     /// Measure only those given, and not our own build nor QEMU
@@ -30,12 +32,22 @@ struct Arguments {
     /// Seconds of each measurement
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
     slice: f64,
-    /// Measure only loads whose name has this text in it, such as "send" or "receive 60"
+    /// Measure only loads whose name has this text in it, such as "send", "receive 60" or "disk"
     #[arg(long = "load", value_name = "TEXT")]
     load: Option<String>,
+    /// Queues of the card or disk, in turn if several numbers are given, such as 1,2
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1",
+        value_parser = clap::value_parser!(u16).range(1..=16))]
+    queues: Vec<u16>,
     /// More words for the guest's command line
     #[arg(long, value_name = "TEXT", default_value = "")]
     words: String,
+    /// More options of vmm's disks, such as engine=threads
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    disk_options: String,
+    /// Where the image of loads on a file is made; a folder on a disk
+    #[arg(long, value_name = "FOLDER", default_value_os_t = std::env::temp_dir())]
+    disk_folder: PathBuf,
     /// Write the figures to this file as well, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -55,23 +67,42 @@ fn main() -> ExitCode {
 /// Whether everybody ran.
 fn run(arguments: Arguments) -> Result<bool> {
     host::kvm().context("cannot open /dev/kvm")?;
-    programs::ensure(&[programs::IP])?;
     let mut peers = Vec::new();
     if !arguments.only_peers {
         let path = cargo::vmm()?;
-        let ours = [("vmm", Kind::Vmm), ("vmm-ena", Kind::VmmEna)];
-        peers.extend(ours.map(|(name, kind)| Peer { name: name.into(), path: path.clone(), kind }));
+        let named = |path: PathBuf| {
+            move |(name, kind): (&str, Kind)| Peer { name: name.into(), path: path.clone(), kind }
+        };
+        let ours = [("vmm", Kind::Vmm), ("vmm-ena", Kind::VmmEna), ("vmm-nvme", Kind::VmmNvme)];
+        peers.extend(ours.map(named(path)));
         if let Some(path) = host::find("qemu-system-x86_64") {
-            peers.push(Peer { name: "qemu".into(), path, kind: Kind::Qemu });
+            let qemus = [
+                ("qemu", Kind::Qemu),
+                ("qemu-uring", Kind::QemuUring),
+                ("qemu-nvme", Kind::QemuNvme),
+            ];
+            peers.extend(qemus.map(named(path)));
         }
     }
     peers.extend(arguments.peers);
     let asked = |job: &Job| arguments.load.as_ref().is_none_or(|text| job.name().contains(text));
-    let jobs: Vec<_> = Job::ALL.into_iter().filter(asked).collect();
+    let on = |task| arguments.queues.iter().map(move |&queues| Job { task, queues });
+    let jobs: Vec<_> = Task::all().into_iter().flat_map(on).filter(asked).collect();
     ensure!(!jobs.is_empty(), "no load is called {:?}", arguments.load.unwrap_or_default());
+    if jobs.iter().any(|job| !job.task.is_of_disk()) {
+        programs::ensure(&[programs::IP])?;
+    }
     ensure!(!peers.is_empty(), "nobody to measure: give a --peer");
     let slice = Duration::try_from_secs_f64(arguments.slice).context("--slice")?;
-    let plan = Plan { peers, rounds: arguments.rounds, slice, jobs, words: arguments.words };
+    let plan = Plan {
+        peers,
+        rounds: arguments.rounds,
+        slice,
+        jobs,
+        words: arguments.words,
+        disk_options: arguments.disk_options,
+        disk_folder: arguments.disk_folder,
+    };
     let json = plan.run()?;
     if let Some(file) = &arguments.json {
         let text = serde_json::to_string_pretty(&json)?;

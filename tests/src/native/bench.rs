@@ -1,62 +1,21 @@
 //! The benchmark: each hypervisor in turn, again and again, so that what else the machine does hits all alike.
 
-use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::bench::resident;
-use crate::frames::Link;
-use crate::native::guest::{Load, command_line};
-use crate::native::peer::{MAC, MEMORY_MIB, Peer};
-use crate::native::round_trip::RoundTrips;
-use crate::native::sample::{Look, disturbance};
-use crate::native::table::{Measure, Results};
-use crate::native::wire::{TAP, Wire};
-use crate::native::{floor, guest};
-use crate::process::Owned;
+use crate::native::card_bench::Cards;
+use crate::native::disk_bench::Disks;
+use crate::native::guest;
+use crate::native::job::Job;
+use crate::native::peer::Peer;
+use crate::native::sample::disturbance;
+use crate::native::table::Results;
 
-/// How long a guest may take to its first frame.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Time after the first frames before anything is measured.
-const SETTLE: Duration = Duration::from_millis(300);
 /// A machine that is busier than this part of a CPU before a run disturbs it.
 const QUIET: f64 = 0.15;
-/// The name of bare system calls in tables.
-const FLOOR: &str = "bare system calls";
-
-/// Something to be measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Job {
-    /// Frames one way, of so many bytes.
-    Stream(Load, u32),
-    /// Round trips of frames of so many bytes.
-    RoundTrips(u32),
-    /// Exec to the first frame; memory.
-    Start,
-}
-
-impl Job {
-    pub const ALL: [Self; 6] = [
-        Self::Stream(Load::Send, 60),
-        Self::Stream(Load::Send, 1514),
-        Self::Stream(Load::Receive, 60),
-        Self::Stream(Load::Receive, 1514),
-        Self::RoundTrips(60),
-        Self::Start,
-    ];
-
-    /// As tables have it, and `--load`.
-    pub fn name(self) -> String {
-        match self {
-            Self::Stream(load, len) => format!("{} {len}", load.word()),
-            Self::RoundTrips(len) => format!("round-trip {len}"),
-            Self::Start => "start".to_owned(),
-        }
-    }
-}
 
 /// What was asked for.
 pub struct Plan {
@@ -67,31 +26,45 @@ pub struct Plan {
     pub jobs: Vec<Job>,
     /// More words for the guest's command line.
     pub words: String,
+    /// More options of our disks.
+    pub disk_options: String,
+    /// Where the image on a disk is made.
+    pub disk_folder: PathBuf,
 }
 
-/// All that runs need.
+/// Of cards and disks, those that are measured.
 struct Bench<'a> {
-    plan: &'a Plan,
-    wire: Wire,
-    kernel: PathBuf,
-    floor: PathBuf,
-    folder: &'a Path,
+    cards: Option<Cards<'a>>,
+    disks: Option<Disks<'a>>,
 }
 
 impl Plan {
     /// Runs everything; tells the tables and how quiet the machine was, and returns the figures.
     pub fn run(&self) -> Result<Value> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
-        let (kernel, floor) = (guest::build()?, floor::build()?);
-        let bench = Bench { plan: self, wire: Wire::new()?, kernel, floor, folder: folder.path() };
+        let (folder, kernel) = (folder.path(), guest::build()?);
+        let has = |of_disk: bool| self.jobs.iter().any(|job| job.task.is_of_disk() == of_disk);
+        let cards = || Cards::new(&kernel, folder, &self.words, self.slice);
+        let words = (self.words.as_str(), self.disk_options.as_str());
+        let disks = || Disks::new(&self.disk_folder, &kernel, folder, words, self.slice);
+        let bench = Bench {
+            cards: has(false).then(cards).transpose()?,
+            disks: has(true).then(disks).transpose()?,
+        };
         let (mut results, mut disturbed, mut runs) = (Results::default(), 0u32, 0u32);
-        for &job in &self.jobs {
-            for _ in 0..self.rounds {
-                for peer in &self.peers {
+        for _ in 0..self.rounds {
+            for &job in &self.jobs {
+                bench.prepare(job)?;
+                for peer in self.peers.iter().filter(|peer| peer.takes_part(job.task.is_of_disk()))
+                {
+                    if let Some(why) = peer.lacks_queues(job.queues) {
+                        results.absent(&job.name(), &peer.name, why);
+                        continue;
+                    }
                     runs += 1;
                     disturbed += u32::from(disturbance()? > QUIET);
                     if let Err(error) = bench.measure(job, peer, &mut results) {
-                        let said = peer.said(folder.path());
+                        let said = peer.said(folder);
                         results.failed(
                             &job.name(),
                             &peer.name,
@@ -99,12 +72,7 @@ impl Plan {
                         );
                     }
                 }
-                if let Job::Stream(load, len) = job {
-                    let (rate, cpu) =
-                        floor::measure(&bench.floor, &bench.wire, load, len, self.slice)?;
-                    results.add(&job.name(), FLOOR, Measure::Rate, rate / 1e3);
-                    results.add(&job.name(), FLOOR, Measure::Cpu, cpu);
-                }
+                bench.measure_floor(job, &mut results)?;
             }
         }
         for line in results.tell() {
@@ -126,96 +94,26 @@ impl Plan {
 }
 
 impl Bench<'_> {
-    fn start(&self, peer: &Peer, load: Load, len: u32) -> Result<Owned> {
-        let line = command_line(load, len, &self.plan.words);
-        peer.start(&self.kernel, &line, TAP, self.folder)
+    fn prepare(&self, job: Job) -> Result<()> {
+        match &self.cards {
+            Some(cards) if !job.task.is_of_disk() => cards.prepare(job),
+            _ => Ok(()),
+        }
     }
 
     fn measure(&self, job: Job, peer: &Peer, results: &mut Results) -> Result<()> {
-        let mut add = |measure, figure| results.add(&job.name(), &peer.name, measure, figure);
-        match job {
-            Job::Stream(load, len) => {
-                let mut vmm = self.start(peer, load, len)?;
-                let flood = match load {
-                    Load::Receive => Some(self.wire.flood(len as usize)?),
-                    Load::Send | Load::Answer => None,
-                };
-                self.wait_for_frames(&mut vmm, load)?;
-                sleep(SETTLE);
-                let before = Look::at(vmm.pid(), &self.wire)?;
-                sleep(self.plan.slice);
-                let sample = Look::at(vmm.pid(), &self.wire)?.since(&before, load);
-                drop(flood);
-                if sample.rate == 0.0 {
-                    bail!("no frame passed");
-                }
-                add(Measure::Rate, sample.rate / 1e3);
-                add(Measure::Cpu, sample.cpu);
-                if let Some([exits, interrupts]) = sample.machine {
-                    add(Measure::Exits, exits);
-                    add(Measure::Interrupts, interrupts);
-                }
-                add(Measure::Lane, sample.lane * 100.0);
-                add(Measure::Vcpu, sample.vcpu * 100.0);
-            }
-            Job::RoundTrips(len) => {
-                let vmm = self.start(peer, Load::Answer, len)?;
-                self.wait_for_answer(len)?;
-                let trips = RoundTrips::measure(len as usize, self.plan.slice)?;
-                drop(vmm);
-                add(Measure::P50, trips.percentile(50));
-                add(Measure::P99, trips.percentile(99));
-            }
-            Job::Start => {
-                let link = Link::open(TAP)?;
-                let begun = Instant::now();
-                let vmm = self.start(peer, Load::Send, 60)?;
-                let heard = link.hear_first(&MAC, PATIENCE)?;
-                let took = begun.elapsed();
-                if heard.is_none() {
-                    bail!("no frame within {} s", PATIENCE.as_secs());
-                }
-                add(Measure::FirstFrame, took.as_secs_f64() * 1e3);
-                let beside = resident::beside(vmm.pid(), MEMORY_MIB)?;
-                add(Measure::Resident, beside as f64 / 1024.0);
-            }
+        match (&self.cards, &self.disks) {
+            (_, Some(disks)) if job.task.is_of_disk() => disks.measure(job, peer, results),
+            (Some(cards), _) => cards.measure(job, peer, results),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    /// Until frames pass the way that the load has.
-    fn wait_for_frames(&self, vmm: &mut Owned, load: Load) -> Result<()> {
-        let (begun, before) = (Instant::now(), self.wire.passed()?);
-        while begun.elapsed() < PATIENCE {
-            let now = self.wire.passed()?;
-            let passed = match load {
-                Load::Send => now.out > before.out,
-                Load::Receive | Load::Answer => now.into > before.into + 1000,
-            };
-            if passed {
-                return Ok(());
-            }
-            if vmm.child().try_wait()?.is_some() {
-                bail!("it has ended");
-            }
-            sleep(Duration::from_millis(5));
+    fn measure_floor(&self, job: Job, results: &mut Results) -> Result<()> {
+        match (&self.cards, &self.disks) {
+            (_, Some(disks)) if job.task.is_of_disk() => disks.measure_floor(job, results),
+            (Some(cards), _) => cards.measure_floor(job, results),
+            _ => Ok(()),
         }
-        bail!("no frame within {} s", PATIENCE.as_secs())
-    }
-
-    /// Until the guest answers.
-    fn wait_for_answer(&self, len: u32) -> Result<()> {
-        let link = Link::open(TAP)?;
-        let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
-            // The TAP is down until the hypervisor has it.
-            if link.send(&super::wire::frame(len as usize)).is_ok()
-                && link.hear_first(&MAC, Duration::from_millis(100))?.is_some()
-            {
-                sleep(SETTLE);
-                return Ok(());
-            }
-        }
-        bail!("no answer within {} s", PATIENCE.as_secs())
     }
 }

@@ -40,6 +40,8 @@ pub enum Load {
     Send,
     /// Receives as many as come.
     Receive,
+    /// Does both.
+    Both,
     /// Sends each frame back that it receives.
     Answer,
 }
@@ -50,12 +52,13 @@ impl Load {
         match self {
             Self::Send => "send",
             Self::Receive => "receive",
+            Self::Both => "both",
             Self::Answer => "answer",
         }
     }
 }
 
-/// The guest's command line for a load with frames of `len` bytes, and more words.
-pub fn command_line(load: Load, len: u32, more: &str) -> String {
-    format!("load={} len={len} {more}", load.word()).trim_end().to_owned()
+/// The guest's command line for a load with frames of `len` bytes on so many queue pairs, and more words.
+pub fn command_line(load: Load, len: u32, queues: u16, more: &str) -> String {
+    format!("load={} len={len} queues={queues} {more}", load.word()).trim_end().to_owned()
 }

@@ -1,4 +1,4 @@
-//! Hypervisors that are compared, and how each is started with the native guest on a TAP.
+//! Hypervisors that are compared, and how each is started with the native guest and a card or a disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 use anyhow::{Context, Error, Result, bail};
+use serde_json::{Value, json};
 
 use crate::process::Owned;
 
@@ -19,9 +20,15 @@ pub const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub enum Kind {
     Vmm,
     VmmEna,
+    VmmNvme,
     Firecracker,
+    /// Its disk by io_uring.
+    FirecrackerAsync,
     CloudHypervisor,
     Qemu,
+    /// Its disk by io_uring.
+    QemuUring,
+    QemuNvme,
 }
 
 /// A hypervisor to be measured.
@@ -32,36 +39,68 @@ pub struct Peer {
     pub kind: Kind,
 }
 
+/// What a machine gets.
+#[derive(Debug, Clone, Copy)]
+pub enum Board<'a> {
+    /// A network card on this TAP, and its queue pairs.
+    Card { tap: &'a str, queues: u16 },
+    /// A disk on this image, and its queues; more options of `--disk`, for vmm alone.
+    Disk { path: &'a Path, queues: u16, options: &'a str },
+}
+
+/// The beginnings of names, the longer before the shorter.
+const NAMES: [(&str, Kind); 9] = [
+    ("vmm-ena", Kind::VmmEna),
+    ("vmm-nvme", Kind::VmmNvme),
+    ("vmm", Kind::Vmm),
+    ("firecracker-async", Kind::FirecrackerAsync),
+    ("firecracker", Kind::Firecracker),
+    ("cloud-hypervisor", Kind::CloudHypervisor),
+    ("qemu-uring", Kind::QemuUring),
+    ("qemu-nvme", Kind::QemuNvme),
+    ("qemu", Kind::Qemu),
+];
+
 impl FromStr for Peer {
     type Err = Error;
 
     /// `NAME=PATH`; the name's begin says what it is.
     fn from_str(text: &str) -> Result<Self> {
         let (name, path) = text.split_once('=').context("a peer is given as NAME=PATH")?;
-        let kind = match name {
-            _ if name.starts_with("vmm-ena") => Kind::VmmEna,
-            _ if name.starts_with("vmm") => Kind::Vmm,
-            _ if name.starts_with("firecracker") => Kind::Firecracker,
-            _ if name.starts_with("cloud-hypervisor") => Kind::CloudHypervisor,
-            _ if name.starts_with("qemu") => Kind::Qemu,
-            _ => bail!(
-                "a peer's name begins with vmm, vmm-ena, firecracker, cloud-hypervisor or qemu, not {name}"
-            ),
+        let known = NAMES.iter().find(|(begin, _)| name.starts_with(begin));
+        let Some((_, kind)) = known else {
+            let names = NAMES.map(|(begin, _)| begin).join(", ");
+            bail!("a peer's name begins with one of {names}, not {name}");
         };
-        Ok(Self { name: name.to_owned(), path: path.into(), kind })
+        Ok(Self { name: name.to_owned(), path: path.into(), kind: *kind })
     }
 }
 
 impl Peer {
     /// Whether it is some vmm, and not somebody else's.
     pub fn is_ours(&self) -> bool {
-        matches!(self.kind, Kind::Vmm | Kind::VmmEna)
+        matches!(self.kind, Kind::Vmm | Kind::VmmEna | Kind::VmmNvme)
     }
 
-    /// Starts it with the guest `kernel` and a command line for it, its card on `tap`. What it says goes to
-    /// a file in `folder`, from which [`Self::said`] has it.
-    pub fn start(&self, kernel: &Path, line: &str, tap: &str, folder: &Path) -> Result<Owned> {
-        let mut command = self.command(kernel, line, tap, folder)?;
+    /// Whether it is there to be measured with a disk, or with a card.
+    pub fn takes_part(&self, with_disk: bool) -> bool {
+        match self.kind {
+            Kind::VmmEna => !with_disk,
+            Kind::VmmNvme | Kind::FirecrackerAsync | Kind::QemuUring | Kind::QemuNvme => with_disk,
+            Kind::Vmm | Kind::Firecracker | Kind::CloudHypervisor | Kind::Qemu => true,
+        }
+    }
+
+    /// Why it cannot have so many queues, if it cannot.
+    pub fn lacks_queues(&self, queues: u16) -> Option<&'static str> {
+        let single = matches!(self.kind, Kind::Firecracker | Kind::FirecrackerAsync);
+        (single && queues > 1).then_some("its devices have a single queue")
+    }
+
+    /// Starts it with the guest `kernel` and a command line for it. What it says goes to a file in `folder`, from
+    /// which [`Self::said`] has it.
+    pub fn start(&self, kernel: &Path, line: &str, board: Board, folder: &Path) -> Result<Owned> {
+        let mut command = self.command(kernel, line, board, folder)?;
         let log = fs::File::create(self.log(folder)).context("cannot make a log")?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Owned::spawn(&mut command)
@@ -84,61 +123,143 @@ impl Peer {
         folder.join(format!("{}.log", self.name))
     }
 
-    fn command(&self, kernel: &Path, line: &str, tap: &str, folder: &Path) -> Result<Command> {
-        let mac = MAC.map(|byte| format!("{byte:02x}")).join(":");
+    fn command(&self, kernel: &Path, line: &str, board: Board, folder: &Path) -> Result<Command> {
         let mut command = Command::new(&self.path);
         match self.kind {
-            Kind::Vmm | Kind::VmmEna => {
-                let model = if self.kind == Kind::VmmEna { ",model=ena" } else { "" };
+            Kind::Vmm | Kind::VmmEna | Kind::VmmNvme => {
                 command
                     .arg("--kernel")
                     .arg(kernel)
                     .args(["--mem", &format!("{MEMORY_MIB}M"), "--cmdline", line])
                     .args(["--serial", "none"])
-                    .args(["--net", &format!("tap={tap},mac={mac}{model}")]);
+                    .args(self.ours(board));
             }
-            Kind::Firecracker => {
+            Kind::Firecracker | Kind::FirecrackerAsync => {
                 let file = folder.join("firecracker.json");
-                let config = serde_json::json!({
-                    "boot-source": { "kernel_image_path": kernel, "boot_args": line },
-                    "drives": [],
-                    "machine-config": { "vcpu_count": 1, "mem_size_mib": MEMORY_MIB },
-                    "network-interfaces": [
-                        { "iface_id": "eth0", "guest_mac": mac, "host_dev_name": tap }
-                    ],
-                });
+                let config = self.firecracker(kernel, line, board);
                 fs::write(&file, config.to_string()).context("cannot write a configuration")?;
                 command.args(["--no-api", "--enable-pci", "--config-file"]).arg(file);
             }
             Kind::CloudHypervisor => {
+                let (Board::Card { queues, .. } | Board::Disk { queues, .. }) = board;
                 command
                     .arg("--kernel")
                     .arg(kernel)
                     .args(["--cmdline", line, "--memory", &format!("size={MEMORY_MIB}M")])
-                    .args(["--cpus", "boot=1", "--serial", "off", "--console", "off"])
-                    .args(["--net", &format!("tap={tap},mac={mac}")]);
+                    // It has no more queues than CPUs; the guest leaves all but the first alone.
+                    .args(["--cpus", &format!("boot={queues}")])
+                    .args(["--serial", "off", "--console", "off"])
+                    .args(cloud_hypervisor(board));
             }
-            Kind::Qemu => {
+            Kind::Qemu | Kind::QemuUring | Kind::QemuNvme => {
                 command
-                    .args([
-                        "-machine",
-                        "q35",
-                        "-accel",
-                        "kvm",
-                        "-cpu",
-                        "host,-arch-capabilities",
-                        "-nodefaults",
-                    ])
+                    .args(["-machine", "q35", "-accel", "kvm", "-nodefaults"])
+                    .args(["-cpu", "host,-arch-capabilities"])
                     .args(["-name", "native,debug-threads=on", "-m", &MEMORY_MIB.to_string()])
                     .args(["-display", "none", "-no-reboot", "-append", line, "-kernel"])
                     .arg(kernel)
-                    .args(["-netdev", &format!("tap,id=n,ifname={tap},script=no,downscript=no")])
-                    .args([
-                        "-device",
-                        &format!("virtio-net-pci,netdev=n,mac={mac},disable-legacy=on"),
-                    ]);
+                    .args(self.qemu(board));
             }
         }
         Ok(command)
     }
+
+    fn ours(&self, board: Board) -> [String; 2] {
+        match board {
+            Board::Card { tap, queues } => {
+                let model = if self.kind == Kind::VmmEna { ",model=ena" } else { "" };
+                let mac = mac();
+                ["--net".to_owned(), format!("tap={tap},mac={mac},queues={queues}{model}")]
+            }
+            Board::Disk { path, queues, options } => {
+                let model = if self.kind == Kind::VmmNvme { ",model=nvme" } else { "" };
+                let comma = if options.is_empty() { "" } else { "," };
+                let path = path.display();
+                let disk = format!("path={path},queues={queues}{model}{comma}{options}");
+                ["--disk".to_owned(), disk]
+            }
+        }
+    }
+
+    fn firecracker(&self, kernel: &Path, line: &str, board: Board) -> Value {
+        let mut config = json!({
+            "boot-source": { "kernel_image_path": kernel, "boot_args": line },
+            "drives": [],
+            "machine-config": { "vcpu_count": 1, "mem_size_mib": MEMORY_MIB },
+        });
+        match board {
+            Board::Card { tap, .. } => {
+                config["network-interfaces"] =
+                    json!([{ "iface_id": "eth0", "guest_mac": mac(), "host_dev_name": tap }]);
+            }
+            Board::Disk { path, .. } => {
+                let is_async = self.kind == Kind::FirecrackerAsync;
+                config["drives"] = json!([{
+                    "drive_id": "disk",
+                    "path_on_host": path,
+                    "is_root_device": false,
+                    "is_read_only": false,
+                    "cache_type": "Writeback",
+                    "io_engine": if is_async { "Async" } else { "Sync" },
+                }]);
+            }
+        }
+        config
+    }
+
+    fn qemu(&self, board: Board) -> Vec<String> {
+        match board {
+            Board::Card { tap, queues } => {
+                // A vector for each queue, and for changes of configuration and the control queue.
+                let (mq, vectors) = match queues {
+                    1 => Default::default(),
+                    _ => {
+                        (format!(",queues={queues}"), format!(",mq=on,vectors={}", 2 * queues + 2))
+                    }
+                };
+                let mac = mac();
+                vec![
+                    "-netdev".to_owned(),
+                    format!("tap,id=n,ifname={tap},script=no,downscript=no{mq}"),
+                    "-device".to_owned(),
+                    format!("virtio-net-pci,netdev=n,mac={mac},disable-legacy=on{vectors}"),
+                ]
+            }
+            Board::Disk { path, queues, .. } => {
+                let aio = if self.kind == Kind::QemuUring { "io_uring" } else { "threads" };
+                let path = path.display();
+                let drive =
+                    format!("file={path},id=d,if=none,format=raw,cache=writeback,aio={aio}");
+                let device = match self.kind {
+                    Kind::QemuNvme => format!("nvme,drive=d,serial=native,max_ioqpairs={queues}"),
+                    _ => format!(
+                        "virtio-blk-pci,drive=d,disable-legacy=on,iothread=io,num-queues={queues}"
+                    ),
+                };
+                let thread = ["-object".to_owned(), "iothread,id=io".to_owned()];
+                let disk = ["-drive".to_owned(), drive, "-device".to_owned(), device];
+                thread.into_iter().chain(disk).collect()
+            }
+        }
+    }
 }
+
+fn cloud_hypervisor(board: Board) -> [String; 2] {
+    match board {
+        Board::Card { tap, queues } => {
+            let (mac, both) = (mac(), 2 * queues);
+            ["--net".to_owned(), format!("tap={tap},mac={mac},num_queues={both}")]
+        }
+        Board::Disk { path, queues, .. } => {
+            ["--disk".to_owned(), format!("path={},num_queues={queues}", path.display())]
+        }
+    }
+}
+
+fn mac() -> String {
+    MAC.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+#[cfg(test)]
+#[path = "peer_test.rs"]
+mod tests;

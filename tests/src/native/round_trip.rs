@@ -9,7 +9,7 @@ use nix::sys::socket::{MsgFlags, recv};
 
 use crate::frames::Link;
 use crate::native::peer::MAC;
-use crate::native::wire::{TAP, frame};
+use crate::native::wire::{TAP, Wire};
 
 /// An answer that takes longer is none.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -23,15 +23,18 @@ pub struct RoundTrips {
 }
 
 impl RoundTrips {
-    /// Sends frames of `len` bytes for so long. Fails if there was no answer at all, or if many are missing.
-    pub fn measure(len: usize, for_long: Duration) -> Result<Self> {
+    /// Sends frames of `len` bytes for so long, of all flows of the wire in turn. Fails if there was no answer at
+    /// all, or if many are missing.
+    pub fn measure(wire: &Wire, len: usize, for_long: Duration) -> Result<Self> {
         let link = Link::open(TAP)?;
-        let (frame, mut answer) = (frame(len), vec![0; len.max(2048)]);
+        let (frames, mut answer) = (wire.frames(len), vec![0; len.max(2048)]);
+        let mut frames = frames.iter().cycle();
         let (mut times, mut lost) = (Vec::new(), 0);
         let end = Instant::now() + for_long;
         while Instant::now() < end {
+            let frame = frames.next().context("nothing to send")?;
             let begun = Instant::now();
-            link.send(&frame).context("cannot send to the TAP")?;
+            link.send(frame).context("cannot send to the TAP")?;
             match wait_for_answer(&link, &mut answer, begun)? {
                 Some(took) => times.push(took.as_secs_f64() * 1e6),
                 None => lost += 1,

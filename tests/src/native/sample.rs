@@ -1,4 +1,4 @@
-//! What a hypervisor does in a while: frames on its TAP, CPU time of its threads, exits and interrupts of its
+//! What a hypervisor does in a while: frames or requests, CPU time of its threads, exits and interrupts of its
 //! machine.
 
 use std::collections::BTreeMap;
@@ -8,13 +8,10 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::bench::exits::machine_of;
-use crate::native::guest::Load;
-use crate::native::wire::{Passed, Wire};
 
 /// Counters at one moment.
 pub struct Look {
     at: Instant,
-    passed: Passed,
     /// Nanoseconds on a CPU by thread id, and whether the thread runs a guest.
     threads: BTreeMap<u32, (bool, u64)>,
     /// Exits and interrupts, if this kernel lets us see KVM's counters.
@@ -22,8 +19,8 @@ pub struct Look {
 }
 
 impl Look {
-    /// Looks at the hypervisor `pid` and the wire.
-    pub fn at(pid: u32, wire: &Wire) -> Result<Self> {
+    /// Looks at the hypervisor `pid`.
+    pub fn at(pid: u32) -> Result<Self> {
         // A kernel that is locked down shows nothing of debugfs.
         let folder = machine_of(pid).ok();
         let counter = |name: &str| -> Option<u64> {
@@ -32,17 +29,12 @@ impl Look {
         Ok(Self {
             machine: counter("exits").zip(counter("irq_injections")).map(<[u64; 2]>::from),
             threads: threads(pid)?,
-            passed: wire.passed()?,
             at: Instant::now(),
         })
     }
 
-    /// What happened since `before`.
-    pub fn since(&self, before: &Self, load: Load) -> Sample {
-        let frames = match load {
-            Load::Send => self.passed.out - before.passed.out,
-            Load::Receive | Load::Answer => self.passed.into - before.passed.into,
-        };
+    /// What happened since `before`, in which so many frames or requests were done.
+    pub fn since(&self, before: &Self, count: u64) -> Sample {
         let took = (self.at - before.at).as_nanos() as f64;
         let spent = |id: &u32, now: u64| {
             now.saturating_sub(before.threads.get(id).map_or(0, |&(_, then)| then)) as f64
@@ -51,13 +43,14 @@ impl Look {
             let threads = self.threads.iter().filter(move |(_, (is, _))| *is == guest);
             threads.map(|(id, &(_, now))| spent(id, now))
         };
-        let frames = frames as f64;
+        let count = count as f64;
         let machine = self.machine.zip(before.machine);
         let machine = machine.map(|(now, then)| [now[0] - then[0], now[1] - then[1]]);
         Sample {
-            rate: frames * 1e9 / took,
-            cpu: of(false).sum::<f64>() / frames,
-            machine: machine.map(|counts| counts.map(|count| count as f64 / frames)),
+            rate: count * 1e9 / took,
+            cpu: of(false).sum::<f64>() / count,
+            machine: machine.map(|changes| changes.map(|change| change as f64 / count)),
+            seconds: took / 1e9,
             lane: of(false).fold(0.0, f64::max) / took,
             vcpu: of(true).fold(0.0, f64::max) / took,
         }
@@ -67,11 +60,13 @@ impl Look {
 /// What happened in a while.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
-    /// Frames a second.
+    /// How long it was.
+    pub seconds: f64,
+    /// Frames or requests a second.
     pub rate: f64,
-    /// Nanoseconds that all threads but vCPUs took for a frame.
+    /// Nanoseconds that all threads but vCPUs took for one.
     pub cpu: f64,
-    /// Exits and injected interrupts for a frame, if they can be seen.
+    /// Exits and injected interrupts for one, if they can be seen.
     pub machine: Option<[f64; 2]>,
     /// Part of the time that the busiest thread but a vCPU, and the busiest vCPU, were on a CPU.
     pub lane: f64,

@@ -11,17 +11,25 @@ use crate::bench::figures::{Figures, row, rule};
 pub enum Measure {
     /// Thousand frames a second.
     Rate,
+    /// Thousand requests a second.
+    Requests,
+    /// Millions of bytes a second.
+    Megabytes,
     /// Nanoseconds of CPU time a frame.
     Cpu,
+    /// And a request.
+    RequestCpu,
     /// Exits a frame.
     Exits,
+    /// And a request.
+    RequestExits,
     /// Injected interrupts a frame.
     Interrupts,
     /// Per cent of a CPU that the busiest thread but a vCPU takes.
     Lane,
     /// And the vCPU.
     Vcpu,
-    /// Microseconds of half of the round trips at most.
+    /// Microseconds of half of the round trips or requests at most.
     P50,
     /// Of 99 in a hundred.
     P99,
@@ -32,10 +40,14 @@ pub enum Measure {
 }
 
 impl Measure {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 14] = [
         Self::Rate,
+        Self::Requests,
+        Self::Megabytes,
         Self::Cpu,
+        Self::RequestCpu,
         Self::Exits,
+        Self::RequestExits,
         Self::Interrupts,
         Self::Lane,
         Self::Vcpu,
@@ -48,8 +60,12 @@ impl Measure {
     fn title(self) -> &'static str {
         match self {
             Self::Rate => "1000 frames/s",
+            Self::Requests => "1000 requests/s",
+            Self::Megabytes => "MB/s",
             Self::Cpu => "ns of CPU a frame",
+            Self::RequestCpu => "ns of CPU a request",
             Self::Exits => "exits a frame",
+            Self::RequestExits => "exits a request",
             Self::Interrupts => "interrupts a frame",
             Self::Lane => "busiest lane, %",
             Self::Vcpu => "vCPU, %",
@@ -63,8 +79,12 @@ impl Measure {
     fn key(self) -> &'static str {
         match self {
             Self::Rate => "kframes_per_second",
+            Self::Requests => "krequests_per_second",
+            Self::Megabytes => "mb_per_second",
             Self::Cpu => "cpu_ns_per_frame",
+            Self::RequestCpu => "cpu_ns_per_request",
             Self::Exits => "exits_per_frame",
+            Self::RequestExits => "exits_per_request",
             Self::Interrupts => "interrupts_per_frame",
             Self::Lane => "lane_percent",
             Self::Vcpu => "vcpu_percent",
@@ -82,6 +102,7 @@ pub struct Results {
     order: Vec<(String, String)>,
     figures: BTreeMap<(String, String), BTreeMap<Measure, Figures>>,
     failures: BTreeMap<(String, String), String>,
+    absences: BTreeMap<(String, String), String>,
 }
 
 impl Results {
@@ -102,6 +123,12 @@ impl Results {
     pub fn failed(&mut self, load: &str, name: &str, why: String) {
         let key = self.key(load, name);
         self.failures.insert(key, why);
+    }
+
+    /// Somebody for whom there is no such load, and why.
+    pub fn absent(&mut self, load: &str, name: &str, why: &str) {
+        let key = self.key(load, name);
+        self.absences.insert(key, why.to_owned());
     }
 
     /// Whether every run gave figures.
@@ -147,6 +174,9 @@ impl Results {
                 if let Some(why) = self.failures.get(key) {
                     lines.push(format!("{} did not run: {why}", key.1));
                 }
+                if let Some(why) = self.absences.get(key) {
+                    lines.push(format!("{}: {why}", key.1));
+                }
             }
         }
         lines
@@ -168,6 +198,7 @@ impl Results {
                 "load": key.0,
                 "name": key.1,
                 "failed": self.failures.get(key),
+                "absent": self.absences.get(key),
                 "figures": figures.collect::<serde_json::Map<_, _>>(),
             })
         });

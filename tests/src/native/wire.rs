@@ -1,6 +1,7 @@
 //! The TAP of all that are measured, and who sends on it: in a network namespace of its own, with nobody
 //! else on it.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd};
@@ -15,6 +16,7 @@ use nix::sys::socket::{LinkAddr, MsgFlags, MultiHeaders, sendmmsg};
 
 use crate::frames::Link;
 use crate::host;
+use crate::native::guest::Load;
 use crate::native::peer::MAC;
 use crate::net::Network;
 use crate::process::quiet;
@@ -26,6 +28,8 @@ const SENDER: [u8; 6] = [2, 9, 9, 9, 9, 9];
 const NONSENSE: [u8; 2] = [0x88, 0xb5];
 /// Frames of one system call of the sender.
 const BATCH: usize = 64;
+/// Flows of what is sent, where there are several queues.
+const FLOWS: u16 = 64;
 
 /// Frames that have gone over the TAP, as its owner sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +42,22 @@ pub struct Passed {
     pub lost: u64,
 }
 
+impl Passed {
+    /// Frames since `before` of the ways that a load has.
+    pub fn since(&self, before: &Passed, load: Load) -> u64 {
+        let (out, into) = (self.out - before.out, self.into - before.into);
+        match load {
+            Load::Send => out,
+            Load::Receive | Load::Answer => into,
+            Load::Both => out + into,
+        }
+    }
+}
+
 /// The TAP.
 pub struct Wire {
     network: Network,
+    queues: Cell<u16>,
 }
 
 impl Wire {
@@ -50,12 +67,41 @@ impl Wire {
         network.enter()?;
         // Nobody shall send on it by himself; a kernel without IPv6 does not.
         let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
-        network.ip(&["tuntap", "add", "dev", TAP, "mode", "tap", "vnet_hdr"])?;
-        network.ip(&["link", "set", TAP, "mtu", "65521", "up"])?;
+        let wire = Self { network, queues: Cell::new(1) };
+        wire.make()?;
+        Ok(wire)
+    }
+
+    fn make(&self) -> Result<()> {
+        let mut add = vec!["tuntap", "add", "dev", TAP, "mode", "tap", "vnet_hdr"];
+        if self.queues.get() > 1 {
+            add.push("multi_queue");
+        }
+        self.network.ip(&add)?;
+        self.network.ip(&["link", "set", TAP, "mtu", "65521", "up"])?;
         // Frames go to the TAP's queue as they are sent, and are lost if it is full.
-        let mut tc = network.command(host::find("tc").context("no tc in the path")?);
+        let mut tc = self.network.command(host::find("tc").context("no tc in the path")?);
         quiet(tc.args(["qdisc", "replace", "dev", TAP, "root", "noqueue"]))?;
-        Ok(Self { network })
+        Ok(())
+    }
+
+    /// Makes the TAP anew if it is not one for so many queues. With more than one, what is sent on it is of many
+    /// flows. Nobody may have it.
+    pub fn take_queues(&self, queues: u16) -> Result<()> {
+        let is_multi = self.queues.replace(queues) > 1;
+        if is_multi != (queues > 1) {
+            self.network.ip(&["link", "delete", TAP])?;
+            self.make()?;
+        }
+        Ok(())
+    }
+
+    /// What to send to the guest: frames of `len` bytes, one flow or many, in turn.
+    pub fn frames(&self, len: usize) -> Vec<Vec<u8>> {
+        match self.queues.get() {
+            0 | 1 => vec![frame(len)],
+            _ => (0..FLOWS).map(|flow| frame_of_flow(len, flow)).collect(),
+        }
     }
 
     /// Where the TAP is.
@@ -80,12 +126,12 @@ impl Wire {
     }
 
     fn flood_with_pauses(&self, len: usize, pause: Duration) -> Result<Flood> {
-        let link = Link::open(TAP)?;
+        let (link, frames) = (Link::open(TAP)?, self.frames(len));
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = thread::Builder::new()
             .name("flood".to_owned())
-            .spawn(move || flood(&link, &frame(len), pause, &stopped))?;
+            .spawn(move || flood(&link, &frames, pause, &stopped))?;
         Ok(Flood { stop, thread: Some(thread) })
     }
 }
@@ -100,6 +146,31 @@ fn passed(text: &str) -> Option<Passed> {
 /// A frame to the guest.
 pub fn frame(len: usize) -> Vec<u8> {
     let mut frame = [MAC.as_slice(), &SENDER, &NONSENSE].concat();
+    frame.resize(len, 0);
+    frame
+}
+
+/// Such a frame of UDP over IPv4, if it is long enough, with a port of its own for each flow: from 198.18.0.2 to
+/// 198.18.0.1, the network of benchmarks (RFC 2544).
+fn frame_of_flow(len: usize, flow: u16) -> Vec<u8> {
+    const HEADERS: usize = 42;
+    if len < HEADERS {
+        return frame(len);
+    }
+    let mut frame = [MAC.as_slice(), &SENDER, &[8, 0]].concat();
+    let half = |number: usize| u16::try_from(number).unwrap_or(u16::MAX).to_be_bytes();
+    frame.extend([0x45, 0]);
+    frame.extend(half(len - 14));
+    frame.extend([0, 0, 0x40, 0, 64, 17, 0, 0, 198, 18, 0, 2, 198, 18, 0, 1]);
+    let sum: u32 =
+        frame[14..34].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    frame[24..26].copy_from_slice(&(!folded as u16).to_be_bytes());
+    // Source, destination (discard), length, and no checksum.
+    frame.extend((10_000 + flow).to_be_bytes());
+    frame.extend([0, 9]);
+    frame.extend(half(len - 34));
+    frame.extend([0, 0]);
     frame.resize(len, 0);
     frame
 }
@@ -120,8 +191,8 @@ impl Drop for Flood {
     }
 }
 
-fn flood(link: &Link, frame: &[u8], pause: Duration, stop: &AtomicBool) {
-    let pieces = vec![[IoSlice::new(frame)]; BATCH];
+fn flood(link: &Link, frames: &[Vec<u8>], pause: Duration, stop: &AtomicBool) {
+    let pieces: Vec<_> = frames.iter().cycle().take(BATCH).map(|f| [IoSlice::new(f)]).collect();
     let to: Vec<Option<LinkAddr>> = vec![None; BATCH];
     let mut headers = MultiHeaders::preallocate(BATCH, None);
     while !stop.load(Ordering::Relaxed) {

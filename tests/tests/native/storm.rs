@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tests::bench::resident;
 use tests::frames::Link;
-use tests::native::peer::MEMORY_MIB;
+use tests::native::peer::{Board, MEMORY_MIB};
 use tests::native::wire::TAP;
 
 use crate::{Guest, report};
@@ -28,7 +28,7 @@ pub fn storm(guest: &Guest) -> Result<()> {
     let link = Link::open(TAP)?;
     let seed = seed();
     let line = format!("load=storm count={strikes} seed={seed} ecam={ECAM}");
-    let mut vmm = guest.start_by(&line, TAP)?;
+    let mut vmm = guest.start_by(&line, Board::Card { tap: TAP, queues: 1 })?;
     // Something is to be received, too.
     let flood = guest.wire.trickle(200)?;
     let mut first = None;

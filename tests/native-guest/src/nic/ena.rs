@@ -1,9 +1,10 @@
 //! The ENA card as its drivers use it (Linux `drivers/net/ethernet/amazon/ena`), polled like DPDK's: its
 //! vectors are never unmasked. One descriptor for each frame, in host memory or pushed to the card.
 
-use super::{BUFFER, EnaPlace, Nic, Table, Targets};
+use super::{BUFFER, EnaPlace, Pair as _, Pairs};
 use crate::memory::{Arena, barrier, read, write};
 use crate::options::Options;
+use crate::targets::{Table, Targets};
 
 /// Registers (`ena_regs_defs.h`).
 mod register {
@@ -25,11 +26,20 @@ const ADMIN_ENTRY: u32 = 64;
 const ADMIN_DEPTH: u32 = 32;
 const EVENT_DEPTH: u32 = 16;
 
-/// Commands (`ena_admin_defs.h`), and the one feature that is set.
+/// Commands (`ena_admin_defs.h`), the features that are set, and that a command has a buffer.
 const CREATE_SQ: u32 = 1;
 const CREATE_CQ: u32 = 3;
 const SET_FEATURE: u32 = 9;
 const FEATURE_LLQ: u32 = 4;
+const FEATURE_HASH: u32 = 10;
+const FEATURE_TABLE: u32 = 12;
+const HAS_BUFFER: u32 = 1 << 25;
+
+/// The receive hash: its function, words of its key, and entries of the table as a logarithm.
+const TOEPLITZ: u32 = 1 << 1;
+const KEY_WORDS: u32 = 10;
+const TABLE_LOG: u32 = 7;
+const WHOLE_TABLE: u32 = u32::MAX;
 
 /// Of a descriptor: its phase, and that a frame begins and ends with it and is to be completed.
 const PHASE: u32 = 1 << 24;
@@ -92,7 +102,57 @@ struct Queue {
     back: u16,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Transmit,
+    Receive,
+}
+
 impl Queue {
+    /// Makes both queues by commands; the ring is in `window`, if one is given.
+    fn new(
+        admin: &mut Admin,
+        arena: &mut Arena,
+        direction: Direction,
+        pair: u16,
+        depth: u16,
+        stride: u32,
+        window: Option<u64>,
+    ) -> Queue {
+        let completion_words = if direction == Direction::Receive { 4 } else { 2 };
+        let completions = arena.take_zeroed(u64::from(depth) * completion_words * 4);
+        let ring = arena.take_zeroed(u64::from(depth) * 16);
+        let mut words = [0; 16];
+        words[0] = CREATE_CQ << 16;
+        // With the pair's vector, which is never unmasked.
+        words[1] = 0x20 | (completion_words as u32) << 8 | u32::from(depth) << 16;
+        words[2] = 1 + u32::from(pair);
+        (words[3], words[4]) = (completions as u32, (completions >> 32) as u32);
+        let index = admin.command(words)[2] & 0xffff;
+        let mut words = [0; 16];
+        words[0] = CREATE_SQ << 16;
+        let placement = if window.is_some() { 3 } else { 1 };
+        let way = if direction == Direction::Receive { 2 } else { 1 };
+        // Direction; placement, with a completion for each; physically contiguous.
+        words[1] = way << 5 | placement << 16 | 1 << 24;
+        words[2] = index | u32::from(depth) << 16;
+        if window.is_none() {
+            (words[3], words[4]) = (ring as u32, (ring >> 32) as u32);
+        }
+        let answer = admin.command(words);
+        Queue {
+            ring: window.map_or(ring, |window| window + u64::from(answer[4])),
+            completions,
+            completion_len: completion_words * 4,
+            bell: admin.registers + u64::from(answer[3]),
+            depth,
+            buffers: arena.take(u64::from(depth) * u64::from(stride)),
+            stride,
+            posted: 0,
+            back: 0,
+        }
+    }
+
     fn slot(&self, counter: u16) -> u64 {
         u64::from(counter & (self.depth - 1))
     }
@@ -117,8 +177,8 @@ impl Queue {
     }
 }
 
-/// An ENA card.
-pub struct Card {
+/// A pair of queues.
+pub struct Pair {
     registers: u64,
     admin_queue: u64,
     rx: Queue,
@@ -132,78 +192,49 @@ pub struct Card {
     uncompleted: u16,
 }
 
-impl Card {
-    /// Reset, with one pair of queues, its receive ring full.
-    pub fn new(place: EnaPlace, options: &Options) -> Card {
-        let at = place.registers;
-        let address = |register: u64, value: u64| {
-            write(at + register, value as u32);
-            write(at + register + 4, (value >> 32) as u32);
-        };
-        write(at + register::DEVICE_CONTROL, 1u32);
-        write(at + register::DEVICE_CONTROL, 0u32);
-        while read::<u32>(at + register::DEVICE_STATUS) & RESET_GOES_ON != 0 {}
-        let mut arena = Arena::new();
-        let mut admin = Admin {
-            registers: at,
-            queue: arena.take_zeroed(u64::from(ADMIN_DEPTH * ADMIN_ENTRY)),
-            completions: arena.take_zeroed(u64::from(ADMIN_DEPTH * ADMIN_ENTRY)),
-            sent: 0,
-        };
-        address(register::AQ_BASE, admin.queue);
-        address(register::ACQ_BASE, admin.completions);
-        write(at + register::AQ_CAPS, ADMIN_ENTRY << 16 | ADMIN_DEPTH);
-        write(at + register::ACQ_CAPS, ADMIN_ENTRY << 16 | ADMIN_DEPTH);
-        address(register::AENQ_BASE, arena.take_zeroed(u64::from(EVENT_DEPTH * ADMIN_ENTRY)));
-        write(at + register::AENQ_CAPS, ADMIN_ENTRY << 16 | EVENT_DEPTH);
-        write(at + register::INTERRUPT_MASK, 1u32);
+/// Resets the card, and makes its queues.
+pub fn open(place: EnaPlace, options: &Options) -> Pairs<Pair> {
+    let at = place.registers;
+    let address = |register: u64, value: u64| {
+        write(at + register, value as u32);
+        write(at + register + 4, (value >> 32) as u32);
+    };
+    write(at + register::DEVICE_CONTROL, 1u32);
+    write(at + register::DEVICE_CONTROL, 0u32);
+    while read::<u32>(at + register::DEVICE_STATUS) & RESET_GOES_ON != 0 {}
+    let mut arena = Arena::new();
+    let mut admin = Admin {
+        registers: at,
+        queue: arena.take_zeroed(u64::from(ADMIN_DEPTH * ADMIN_ENTRY)),
+        completions: arena.take_zeroed(u64::from(ADMIN_DEPTH * ADMIN_ENTRY)),
+        sent: 0,
+    };
+    address(register::AQ_BASE, admin.queue);
+    address(register::ACQ_BASE, admin.completions);
+    write(at + register::AQ_CAPS, ADMIN_ENTRY << 16 | ADMIN_DEPTH);
+    write(at + register::ACQ_CAPS, ADMIN_ENTRY << 16 | ADMIN_DEPTH);
+    address(register::AENQ_BASE, arena.take_zeroed(u64::from(EVENT_DEPTH * ADMIN_ENTRY)));
+    write(at + register::AENQ_CAPS, ADMIN_ENTRY << 16 | EVENT_DEPTH);
+    write(at + register::INTERRUPT_MASK, 1u32);
 
-        let window = place.window.filter(|_| options.llq);
-        if window.is_some() {
-            let mut words = [0; 16];
-            words[0] = SET_FEATURE << 16;
-            words[4] = FEATURE_LLQ << 8;
-            // Header inline, entries of 128 bytes, two descriptors before it, several in each entry.
-            (words[7], words[8], words[9], words[10]) = (1 << 16, 1 << 16, 2 << 16, 2 << 16);
-            admin.command(words);
-        }
-        let depth = options.depth;
-        let mut queue = |receives: bool, stride: u32, window: Option<u64>| {
-            let completion_words = if receives { 4 } else { 2 };
-            let completions = arena.take_zeroed(u64::from(depth) * completion_words * 4);
-            let ring = arena.take_zeroed(u64::from(depth) * 16);
-            let mut words = [0; 16];
-            words[0] = CREATE_CQ << 16;
-            // With a vector, which is never unmasked.
-            words[1] = 0x20 | (completion_words as u32) << 8 | u32::from(depth) << 16;
-            words[2] = 1;
-            (words[3], words[4]) = (completions as u32, (completions >> 32) as u32);
-            let index = admin.command(words)[2] & 0xffff;
-            let mut words = [0; 16];
-            words[0] = CREATE_SQ << 16;
-            let placement = if window.is_some() { 3 } else { 1 };
-            // Direction; placement, with a completion for each; physically contiguous.
-            words[1] = (if receives { 2 } else { 1 }) << 5 | placement << 16 | 1 << 24;
-            words[2] = index | u32::from(depth) << 16;
-            if window.is_none() {
-                (words[3], words[4]) = (ring as u32, (ring >> 32) as u32);
-            }
-            let answer = admin.command(words);
-            Queue {
-                ring: window.map_or(ring, |window| window + u64::from(answer[4])),
-                completions,
-                completion_len: completion_words * 4,
-                bell: at + u64::from(answer[3]),
-                depth,
-                buffers: arena.take(u64::from(depth) * u64::from(stride)),
-                stride,
-                posted: 0,
-                back: 0,
-            }
+    let window = place.window.filter(|_| options.llq);
+    if window.is_some() {
+        let mut words = [0; 16];
+        words[0] = SET_FEATURE << 16;
+        words[4] = FEATURE_LLQ << 8;
+        // Header inline, entries of 128 bytes, two descriptors before it, several in each entry.
+        (words[7], words[8], words[9], words[10]) = (1 << 16, 1 << 16, 2 << 16, 2 << 16);
+        admin.command(words);
+    }
+    let tx_stride = options.len.max(BUFFER).next_multiple_of(BUFFER);
+    let mut pairs = Pairs::new(options.queues, |index| {
+        let mut queue = |direction, stride, window| {
+            let depth = options.depth;
+            Queue::new(&mut admin, &mut arena, direction, index, depth, stride, window)
         };
-        let rx = queue(true, BUFFER, None);
-        let tx = queue(false, options.len.max(BUFFER).next_multiple_of(BUFFER), window);
-        let mut card = Card {
+        let rx = queue(Direction::Receive, BUFFER, None);
+        let tx = queue(Direction::Transmit, tx_stride, window);
+        Pair {
             registers: at,
             admin_queue: admin.queue,
             rx,
@@ -212,14 +243,43 @@ impl Card {
             tso: options.tso,
             meta_sent: options.tso == 0,
             uncompleted: 0,
-        };
-        for _ in 1..card.rx.depth {
-            card.give();
         }
-        card.show_given();
-        card
+    });
+    if options.queues > 1 {
+        spread(&mut admin, options.queues, arena.take(4096));
     }
+    for pair in pairs.iter_mut() {
+        for _ in 1..pair.rx.depth {
+            pair.give();
+        }
+        pair.show_given();
+    }
+    pairs
+}
 
+/// Makes the card spread what it receives over so many queues, by a key and a table that are written to `at`.
+fn spread(admin: &mut Admin, queues: u16, at: u64) {
+    let mut set = |feature: u32, len: u32, payload: [u32; 3]| {
+        let mut words = [0; 16];
+        words[0] = SET_FEATURE << 16 | HAS_BUFFER;
+        (words[1], words[2]) = (len, at as u32);
+        words[4] = feature << 8;
+        (words[5], words[6], words[7]) = (payload[0], payload[1], payload[2]);
+        admin.command(words);
+    };
+    write(at, [KEY_WORDS, 0]);
+    for word in 0..u64::from(KEY_WORDS) {
+        // Any key but one that repeats itself.
+        write(at + 8 + word * 4, 0x6d5a_56da_u32.rotate_left(7 * word as u32));
+    }
+    set(FEATURE_HASH, 8 + KEY_WORDS * 4, [TOEPLITZ, TOEPLITZ, 0]);
+    for entry in 0..1u64 << TABLE_LOG {
+        write(at + entry * 4, (entry % u64::from(queues)) as u32);
+    }
+    set(FEATURE_TABLE, 4 << TABLE_LOG, [0, TABLE_LOG, WHOLE_TABLE]);
+}
+
+impl Pair {
     fn meta(&self) -> [u32; 4] {
         let mss = u32::from(self.tso);
         let phase = self.tx.phase(self.tx.posted);
@@ -228,7 +288,7 @@ impl Card {
     }
 }
 
-impl Nic for Card {
+impl super::Pair for Pair {
     fn room(&mut self) -> u16 {
         while self.tx.done().is_some() {
             self.tx.back = self.tx.back.wrapping_add(1);
@@ -323,26 +383,20 @@ impl Nic for Card {
     fn targets(&self) -> Targets {
         let parts = |queue: &Queue, slot_len| {
             let depth = u64::from(queue.depth);
-            let ring =
-                Table { at: queue.ring, slots: depth, slot_len, address: Some(8), numbers: (0, 8) };
-            let completions = Table {
-                at: queue.completions,
-                slots: depth,
-                slot_len: queue.completion_len,
-                address: None,
-                numbers: (0, queue.completion_len),
+            let ring = Table {
+                addresses: (8, 16),
+                numbers: (0, 8),
+                ..Table::new(queue.ring, depth, slot_len)
             };
-            (ring, completions)
+            let len = queue.completion_len;
+            (ring, Table { numbers: (0, len), ..Table::new(queue.completions, depth, len) })
         };
         let (rx, rx_done) = parts(&self.rx, 16);
         let (tx, tx_done) = parts(&self.tx, if self.pushed { PUSHED_ENTRY } else { 16 });
         // Opcodes, flags and the first words; the others may be addresses or not.
         let commands = Table {
-            at: self.admin_queue,
-            slots: u64::from(ADMIN_DEPTH),
-            slot_len: u64::from(ADMIN_ENTRY),
-            address: None,
             numbers: (0, 12),
+            ..Table::new(self.admin_queue, u64::from(ADMIN_DEPTH), u64::from(ADMIN_ENTRY))
         };
         let address = |register: u64| (self.registers + register, self.registers + register + 8);
         Targets {

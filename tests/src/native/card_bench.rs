@@ -1,0 +1,162 @@
+//! Cards in the benchmark: one hypervisor under one load, and the floor of that.
+
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::bench::resident;
+use crate::frames::Link;
+use crate::native::floor;
+use crate::native::guest::{Load, command_line};
+use crate::native::job::{Job, Task};
+use crate::native::peer::{Board, MAC, MEMORY_MIB, Peer};
+use crate::native::round_trip::RoundTrips;
+use crate::native::sample::Look;
+use crate::native::table::{Measure, Results};
+use crate::native::wire::{TAP, Wire, frame};
+use crate::process::Owned;
+
+/// How long a guest may take to its first frame.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Time after the first frames before anything is measured.
+const SETTLE: Duration = Duration::from_millis(300);
+/// The name of bare system calls in tables.
+const FLOOR: &str = "bare system calls";
+
+/// The TAP, the program that has the floor's loop, and what each run has in common.
+pub struct Cards<'a> {
+    wire: Wire,
+    floor: PathBuf,
+    kernel: &'a Path,
+    folder: &'a Path,
+    words: &'a str,
+    slice: Duration,
+}
+
+impl<'a> Cards<'a> {
+    /// Moves this thread to a network with a TAP. Guests run `kernel`, have more `words` on their command line, and
+    /// are measured for a `slice`; logs go to `folder`.
+    pub fn new(
+        kernel: &'a Path,
+        folder: &'a Path,
+        words: &'a str,
+        slice: Duration,
+    ) -> Result<Self> {
+        Ok(Self { wire: Wire::new()?, floor: floor::build()?, kernel, folder, words, slice })
+    }
+
+    /// Gets ready for a job.
+    pub fn prepare(&self, job: Job) -> Result<()> {
+        self.wire.take_queues(job.queues)
+    }
+
+    fn start(&self, peer: &Peer, load: Load, len: u32, queues: u16) -> Result<Owned> {
+        let line = command_line(load, len, queues, self.words);
+        peer.start(self.kernel, &line, Board::Card { tap: TAP, queues }, self.folder)
+    }
+
+    /// Measures the floor of a job, if there is one.
+    pub fn measure_floor(&self, job: Job, results: &mut Results) -> Result<()> {
+        let Task::Stream(load, len) = job.task else { return Ok(()) };
+        let task = (load, len, job.queues);
+        let measured = floor::measure(&self.floor, &self.wire, task, self.slice)?;
+        let Some((rate, cpu)) = measured else { return Ok(()) };
+        results.add(&job.name(), FLOOR, Measure::Rate, rate / 1e3);
+        results.add(&job.name(), FLOOR, Measure::Cpu, cpu);
+        Ok(())
+    }
+
+    /// Measures a hypervisor.
+    pub fn measure(&self, job: Job, peer: &Peer, results: &mut Results) -> Result<()> {
+        let mut add = |measure, figure| results.add(&job.name(), &peer.name, measure, figure);
+        match job.task {
+            Task::Stream(load, len) => {
+                let mut vmm = self.start(peer, load, len, job.queues)?;
+                let flood = match load {
+                    Load::Receive | Load::Both => Some(self.wire.flood(len as usize)?),
+                    Load::Send | Load::Answer => None,
+                };
+                self.wait_for_frames(&mut vmm, load)?;
+                sleep(SETTLE);
+                let (before, passed) = (Look::at(vmm.pid())?, self.wire.passed()?);
+                sleep(self.slice);
+                let passed = self.wire.passed()?.since(&passed, load);
+                let sample = Look::at(vmm.pid())?.since(&before, passed);
+                drop(flood);
+                if sample.rate == 0.0 {
+                    bail!("no frame passed");
+                }
+                add(Measure::Rate, sample.rate / 1e3);
+                add(Measure::Cpu, sample.cpu);
+                if let Some([exits, interrupts]) = sample.machine {
+                    add(Measure::Exits, exits);
+                    add(Measure::Interrupts, interrupts);
+                }
+                add(Measure::Lane, sample.lane * 100.0);
+                add(Measure::Vcpu, sample.vcpu * 100.0);
+            }
+            Task::RoundTrips(len) => {
+                let vmm = self.start(peer, Load::Answer, len, job.queues)?;
+                self.wait_for_answer(len)?;
+                let trips = RoundTrips::measure(&self.wire, len as usize, self.slice)?;
+                drop(vmm);
+                add(Measure::P50, trips.percentile(50));
+                add(Measure::P99, trips.percentile(99));
+            }
+            Task::Start => {
+                let link = Link::open(TAP)?;
+                let begun = Instant::now();
+                let vmm = self.start(peer, Load::Send, 60, job.queues)?;
+                let heard = link.hear_first(&MAC, PATIENCE)?;
+                let took = begun.elapsed();
+                if heard.is_none() {
+                    bail!("no frame within {} s", PATIENCE.as_secs());
+                }
+                add(Measure::FirstFrame, took.as_secs_f64() * 1e3);
+                let beside = resident::beside(vmm.pid(), MEMORY_MIB)?;
+                add(Measure::Resident, beside as f64 / 1024.0);
+            }
+            Task::Disk(..) => bail!("that is no job of a card"),
+        }
+        Ok(())
+    }
+
+    /// Until frames pass the way that the load has.
+    fn wait_for_frames(&self, vmm: &mut Owned, load: Load) -> Result<()> {
+        let (begun, before) = (Instant::now(), self.wire.passed()?);
+        while begun.elapsed() < PATIENCE {
+            let now = self.wire.passed()?;
+            let passed = match load {
+                Load::Send => now.out > before.out,
+                Load::Receive | Load::Answer => now.into > before.into + 1000,
+                Load::Both => now.out > before.out && now.into > before.into + 1000,
+            };
+            if passed {
+                return Ok(());
+            }
+            if vmm.child().try_wait()?.is_some() {
+                bail!("it has ended");
+            }
+            sleep(Duration::from_millis(5));
+        }
+        bail!("no frame within {} s", PATIENCE.as_secs())
+    }
+
+    /// Until the guest answers.
+    fn wait_for_answer(&self, len: u32) -> Result<()> {
+        let link = Link::open(TAP)?;
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            // The TAP is down until the hypervisor has it.
+            if link.send(&frame(len as usize)).is_ok()
+                && link.hear_first(&MAC, Duration::from_millis(100))?.is_some()
+            {
+                sleep(SETTLE);
+                return Ok(());
+            }
+        }
+        bail!("no answer within {} s", PATIENCE.as_secs())
+    }
+}

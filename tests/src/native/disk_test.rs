@@ -1,0 +1,52 @@
+//! Tests of what is read of images.
+
+use super::*;
+
+fn report_bytes() -> Vec<u8> {
+    let numbers = 1..=NUMBERS as u64;
+    let sum = numbers.clone().fold(u64::from_le_bytes(MARK), |sum, number| sum ^ number);
+    let words = numbers.chain([sum]).flat_map(u64::to_le_bytes);
+    let mut bytes: Vec<u8> = MARK.into_iter().chain(words).collect();
+    bytes.resize(LEN as usize, 0);
+    bytes
+}
+
+#[test]
+fn a_report_is_taken_only_if_it_is_whole() {
+    let mut bytes = report_bytes();
+    let report = Report::of(&bytes).unwrap();
+    assert_eq!((report.step, report.stray, report.ticks, report.sectors), (1, 6, 7, 12));
+    assert!(!report.is_clean());
+    // As if half of an older one were there still.
+    bytes[16] ^= 1;
+    assert_eq!(Report::of(&bytes), None);
+    assert_eq!(Report::of(&[]), None);
+}
+
+#[test]
+fn a_report_is_found_at_the_end_of_an_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = Image::empty(folder.path().join("image"), 3 * LEN + 512).unwrap();
+    assert_eq!(image.report().unwrap(), None);
+    image.file.write_all_at(&report_bytes(), 2 * LEN).unwrap();
+    assert_eq!(image.report().unwrap().map(|report| report.requests), Some(2));
+    image.forget().unwrap();
+    assert_eq!(image.report().unwrap(), None);
+    assert_eq!(image.size().unwrap(), 3 * LEN + 512);
+}
+
+#[test]
+fn a_digest_tells_words_and_their_order_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = Image::empty(folder.path().join("image"), 2 * SECTOR).unwrap();
+    assert_eq!(image.digest(2).unwrap(), 0);
+    let digest_of = |at: u64| {
+        image.file.write_all_at(&[0; 2 * SECTOR as usize], 0).unwrap();
+        image.file.write_all_at(&1u64.to_le_bytes(), at).unwrap();
+        image.digest(2).unwrap()
+    };
+    assert_ne!(digest_of(0), digest_of(8));
+    // The last word counts as it is, and is not in the first sector.
+    assert_eq!(digest_of(2 * SECTOR - 8), add(0, 1));
+    assert_eq!(image.digest(1).unwrap(), 0);
+}

@@ -1,0 +1,130 @@
+//! What can be measured.
+
+use crate::native::guest::Load;
+
+/// Something to be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// Frames one way or both, of so many bytes.
+    Stream(Load, u32),
+    /// Round trips of frames of so many bytes.
+    RoundTrips(u32),
+    /// Exec to the first frame; memory.
+    Start,
+    /// Requests to a disk.
+    Disk(DiskLoad, Medium),
+}
+
+/// Requests of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskLoad {
+    pub writes: bool,
+    /// Each goes on where the one before ended.
+    pub is_sequential: bool,
+    /// KiB of each.
+    pub kib: u32,
+    /// How many are in flight in each queue.
+    pub in_flight: u16,
+}
+
+/// Where an image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Medium {
+    /// On a file system of memory.
+    Memory,
+    /// In a file on a disk of the host.
+    File,
+}
+
+/// Such a thing on so many queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Job {
+    pub task: Task,
+    pub queues: u16,
+}
+
+impl Task {
+    /// All of them.
+    pub fn all() -> Vec<Self> {
+        let cards = [
+            Self::Stream(Load::Send, 60),
+            Self::Stream(Load::Send, 1514),
+            Self::Stream(Load::Receive, 60),
+            Self::Stream(Load::Receive, 1514),
+            Self::Stream(Load::Both, 60),
+            Self::Stream(Load::Both, 1514),
+            Self::RoundTrips(60),
+            Self::Start,
+        ];
+        let kinds = [(false, 4, 1), (false, 4, 32), (true, 128, 8)];
+        let loads = kinds.into_iter().flat_map(|(is_sequential, kib, in_flight)| {
+            [false, true].map(|writes| DiskLoad { writes, is_sequential, kib, in_flight })
+        });
+        let disks = loads
+            .flat_map(|load| [Medium::Memory, Medium::File].map(|medium| Self::Disk(load, medium)));
+        cards.into_iter().chain(disks).collect()
+    }
+
+    /// Whether it is of a disk, and not of a card.
+    pub fn is_of_disk(self) -> bool {
+        matches!(self, Self::Disk(..))
+    }
+}
+
+impl DiskLoad {
+    /// `read` or `write`.
+    pub fn way(self) -> &'static str {
+        if self.writes { "write" } else { "read" }
+    }
+
+    /// `sequential` or `random`.
+    pub fn order(self) -> &'static str {
+        if self.is_sequential { "sequential" } else { "random" }
+    }
+
+    /// Bytes of each request.
+    pub fn bytes(self) -> u32 {
+        self.kib << 10
+    }
+}
+
+impl Job {
+    /// As tables have it, and `--load`.
+    pub fn name(self) -> String {
+        let name = match self.task {
+            Task::Stream(load, len) => format!("{} {len}", load.word()),
+            Task::RoundTrips(len) => format!("round-trip {len}"),
+            Task::Start => "start".to_owned(),
+            Task::Disk(load, medium) => {
+                let medium = match medium {
+                    Medium::Memory => "memory",
+                    Medium::File => "file",
+                };
+                let DiskLoad { kib, in_flight, .. } = load;
+                format!("disk {} {} {kib}k depth {in_flight} {medium}", load.order(), load.way())
+            }
+        };
+        match self.queues {
+            1 => name,
+            queues => format!("{name} queues={queues}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_job_has_a_name_of_its_own() {
+        let jobs =
+            Task::all().into_iter().flat_map(|task| [1, 2].map(|queues| Job { task, queues }));
+        let mut names: Vec<_> = jobs.map(Job::name).collect();
+        let count = names.len();
+        assert!(names.contains(&"send 60".to_owned()));
+        assert!(names.contains(&"disk random read 4k depth 32 memory queues=2".to_owned()));
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

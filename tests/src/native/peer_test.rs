@@ -1,0 +1,40 @@
+//! Tests of names and command lines.
+
+use super::*;
+
+#[test]
+fn the_begin_of_a_name_says_whose_command_line_it_has() {
+    let kind = |text: &str| text.parse::<Peer>().map(|peer| peer.kind).ok();
+    assert_eq!(kind("vmm-nvme-old=/bin/vmm"), Some(Kind::VmmNvme));
+    assert_eq!(kind("vmm-old=/bin/vmm"), Some(Kind::Vmm));
+    assert_eq!(kind("qemu-uring=/bin/qemu"), Some(Kind::QemuUring));
+    assert_eq!(kind("firecracker-async=x"), Some(Kind::FirecrackerAsync));
+    assert_eq!(kind("xen=/bin/xen"), None);
+    assert_eq!(kind("vmm"), None);
+}
+
+#[test]
+fn a_machine_has_what_its_board_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = |name: &str, board| {
+        let peer: Peer = format!("{name}=hypervisor").parse().unwrap();
+        let command = peer.command(Path::new("kernel"), "words", board, folder.path()).unwrap();
+        let arguments = command.get_args().map(|argument| argument.to_string_lossy().into_owned());
+        arguments.collect::<Vec<_>>().join(" ")
+    };
+    let card = Board::Card { tap: "tap7", queues: 2 };
+    let disk = Board::Disk { path: Path::new("/image"), queues: 2, options: "direct=on" };
+    assert!(line("vmm", card).ends_with("--net tap=tap7,mac=02:00:00:00:00:01,queues=2"));
+    assert!(line("vmm-nvme", disk).ends_with("--disk path=/image,queues=2,model=nvme,direct=on"));
+    assert!(
+        line("cloud-hypervisor", card).contains("boot=2") && !line("qemu", card).contains("file=")
+    );
+    assert!(line("cloud-hypervisor", disk).ends_with("path=/image,num_queues=2"));
+    assert!(line("qemu", card).contains("queues=2") && line("qemu", card).contains("vectors=6"));
+    assert!(line("qemu-uring", disk).contains("aio=io_uring"));
+    let plain = Board::Disk { path: Path::new("/image"), queues: 1, options: "" };
+    assert!(line("vmm", plain).ends_with("--disk path=/image,queues=1"));
+    line("firecracker-async", plain);
+    let config = fs::read_to_string(folder.path().join("firecracker.json")).unwrap();
+    assert!(config.contains("\"Async\"") && !config.contains("network"));
+}
