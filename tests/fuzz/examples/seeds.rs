@@ -7,6 +7,7 @@ use std::path::Path;
 
 mod seeds {
     pub mod api;
+    pub mod block;
     pub mod ena;
     pub mod kernels;
     pub mod net;
@@ -30,6 +31,7 @@ fn main() -> std::io::Result<()> {
         ("legacy_ports", seeds::ports::all()),
         ("pci_mmio", seeds::pci::all()),
         ("specs", seeds::specs::all()),
+        ("virtio_block", seeds::block::all()),
         ("virtio_net_queues", seeds::net::all()),
     ];
     for (target, seeds) in targets {
