@@ -31,6 +31,8 @@ pub enum Tool {
     Tcpdump,
     /// DPDK's `dpdk-testpmd` with its driver of ENA cards and the kernel's half of that.
     Testpmd,
+    /// The kernel's drivers of disks and of a file system on them, loaded at the start.
+    Disks,
     /// Our own `push-buffer` program.
     PushBuffer,
     /// Our own `traffic` program.
@@ -48,7 +50,7 @@ impl Tool {
             // Stands before busybox's `ip`, which makes no link over an existing file.
             Self::Iproute2 => Some(("iproute2", "ip")),
             Self::Tcpdump => Some(("tcpdump", "tcpdump")),
-            Self::Testpmd | Self::PushBuffer | Self::Traffic | Self::Load => None,
+            Self::Testpmd | Self::Disks | Self::PushBuffer | Self::Traffic | Self::Load => None,
         }
     }
 
@@ -62,6 +64,7 @@ impl Tool {
     fn name(self) -> &'static str {
         match self {
             Self::Testpmd => "dpdk-testpmd",
+            Self::Disks => "disks",
             Self::PushBuffer => "push-buffer",
             Self::Traffic => "traffic",
             Self::Load => "load",
@@ -79,10 +82,16 @@ pub fn initramfs(release: Release, tools: &[Tool]) -> Result<Arc<[u8]>> {
     if let Some(bytes) = made.get(&key) {
         return Ok(bytes.clone());
     }
-    let mut archive = Archive::new(INIT, &Kernel::open(release)?.modules()?)?;
+    let kernel = Kernel::open(release)?;
+    let mut modules = kernel.modules()?;
+    if tools.contains(&Tool::Disks) {
+        modules.extend(kernel.modules_of_disks()?);
+    }
+    let mut archive = Archive::new(INIT, &modules)?;
     for tool in tools {
         match (tool, tool.debian()) {
             (_, Some(program)) => program?.add_to(&mut archive)?,
+            (Tool::Disks, None) => {}
             (Tool::Testpmd, None) => dpdk::add_to(&mut archive, release)?,
             (_, None) => {
                 libraries::add_from_host(&mut archive, &our_tool(tool.name())?, tool.name())?

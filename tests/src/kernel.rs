@@ -85,6 +85,14 @@ impl Release {
         (is_version && numbers.len() > 2).then_some(numbers)
     }
 
+    /// What is loaded besides where there are disks.
+    fn modules_of_disks(self) -> &'static [&'static str] {
+        match self {
+            Self::Guest6_1 | Self::Guest6_12 => &["virtio_blk", "nvme", "ext4"],
+            Self::Testbed => &[],
+        }
+    }
+
     fn modules(self) -> &'static [&'static str] {
         match self {
             Self::Guest6_1 | Self::Guest6_12 => {
@@ -115,7 +123,8 @@ pub struct Kernel {
 impl Kernel {
     /// Opens a kernel, fetching it first if the cache has none.
     pub fn open(release: Release) -> Result<Self> {
-        let recipe = format!("{RECIPE} {}", release.modules().join(" "));
+        let wanted = [release.modules(), release.modules_of_disks()].concat();
+        let recipe = format!("{RECIPE} {}", wanted.join(" "));
         let set = cache::Set::open(&format!("kernel-{}", release.name()), &recipe, |work| {
             fill(release, work)
         })?;
@@ -137,7 +146,16 @@ impl Kernel {
 
     /// The modules in loading order, checked.
     pub fn modules(&self) -> Result<Vec<Module>> {
-        let order = String::from_utf8(self.set.read("modules.order")?)?;
+        self.listed("modules.order")
+    }
+
+    /// What is to be loaded after them where there are disks.
+    pub fn modules_of_disks(&self) -> Result<Vec<Module>> {
+        self.listed("modules.disks")
+    }
+
+    fn listed(&self, list: &str) -> Result<Vec<Module>> {
+        let order = String::from_utf8(self.set.read(list)?)?;
         order
             .lines()
             .map(|name| {
@@ -215,12 +233,18 @@ fn fill(release: Release, work: &Work) -> Result<String> {
     }
 
     fs::create_dir(folder.join("modules"))?;
-    let mut order = String::new();
-    for module in modules::in_load_order(&modules, release.modules())? {
-        fs::write(folder.join(format!("modules/{}.ko", module.name)), &module.bytes)?;
-        order += &format!("{}\n", module.name);
+    let always = modules::in_load_order(&modules, release.modules())?.len();
+    let wanted = [release.modules(), release.modules_of_disks()].concat();
+    let all = modules::in_load_order(&modules, &wanted)?;
+    let (always, of_disks) = all.split_at(always);
+    for (list, modules) in [("modules.order", always), ("modules.disks", of_disks)] {
+        let mut order = String::new();
+        for module in modules {
+            fs::write(folder.join(format!("modules/{}.ko", module.name)), &module.bytes)?;
+            order += &format!("{}\n", module.name);
+        }
+        fs::write(folder.join(list), order)?;
     }
-    fs::write(folder.join("modules.order"), order)?;
     Ok(format!("{} {}", package.name, package.version))
 }
 

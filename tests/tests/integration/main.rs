@@ -7,6 +7,7 @@ mod api;
 mod boot;
 mod capture;
 mod console;
+mod disks;
 mod dpdk;
 mod early;
 mod ena;
@@ -44,6 +45,7 @@ fn main() {
         network::scenarios(),
         queues::scenarios(),
         mmio::scenarios(),
+        disks::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),
