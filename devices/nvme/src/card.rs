@@ -163,6 +163,11 @@ impl Control {
     pub(crate) fn is_busy(&self) -> bool {
         self.errand.is_some()
     }
+
+    /// No ring is on a lane.
+    fn all_home(&self) -> bool {
+        self.queues.are_home() && self.errand.as_ref().is_none_or(Errand::is_home)
+    }
 }
 
 impl Card {

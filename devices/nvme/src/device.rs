@@ -46,15 +46,8 @@ impl Nvme {
         // Firmware may make two queues of I/O.
         let wanted = spec.queues.unwrap_or_else(|| u16::from(cpus).clamp(2, MAX_QUEUES));
         let port = Arc::new(DiskPort::open(spec, wanted, kit)?);
-        let nvme = Nvme::on_lanes(spec, Box::new(port.clone()), port.clone(), kit)
-            .map_err(BuildError::Resources)?;
-        let card = Arc::downgrade(&nvme.card);
-        port.set_listener(Some(Box::new(move || {
-            if let Some(card) = card.upgrade() {
-                card.look_at_size();
-            }
-        })));
-        Ok(nvme)
+        let lanes = Box::new(port.clone());
+        Nvme::on_lanes(spec, lanes, port, kit).map_err(BuildError::Resources)
     }
 
     /// A controller on lanes that are open already, and what is asked of them besides; what `spec` says of

@@ -395,6 +395,33 @@ fn a_controller_that_vanished_reads_all_ones_and_comes_back_as_new() {
 }
 
 #[test]
+fn a_controller_that_is_enabled_too_early_is_ready_when_its_last_request_has_ended() {
+    let (mut driver, _) = with_a_request_held();
+    driver.bench.card.inject(Fault::Vanish).unwrap();
+    driver.bench.card.clear_faults();
+    driver.set_admin_queues();
+    driver.bench.write(reg::CC, ENABLE);
+    assert_eq!((driver.status(), driver.bench.read(reg::CC)), (0, ENABLE));
+    driver.bench.disk.hold(false);
+    driver.bench.disk.release();
+    assert_eq!(driver.status(), READY);
+    driver.get(7, 0).ok();
+}
+
+#[test]
+fn a_queue_that_its_lane_does_not_take_is_fatal_until_a_reset() {
+    let mut driver = Driver::ready(1);
+    driver.bench.disk.refuse(true);
+    driver.create_pair(1, 8);
+    assert_eq!(driver.status(), READY | FATAL);
+    driver.bench.disk.refuse(false);
+    driver.enable();
+    let mut pair = driver.create_pair(1, 8);
+    let page = driver.page;
+    driver.io(&mut pair, blocks(READ, [page, 0], 0, 1, 0)).ok();
+}
+
+#[test]
 fn a_controller_that_failed_says_so_until_it_is_reset() {
     let mut driver = Driver::ready(1);
     let event = driver.request_event();

@@ -110,3 +110,7 @@ impl SqBells {
         self.0.get(usize::from(queue.checked_sub(1)?))
     }
 }
+
+#[cfg(test)]
+#[path = "doorbells_test.rs"]
+mod tests;

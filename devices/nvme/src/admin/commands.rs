@@ -40,7 +40,7 @@ impl Card {
             return Err(Status::INVALID_FIELD);
         }
         match command.opcode() {
-            admin::CREATE_CQ => self.create_cq(command),
+            admin::CREATE_CQ => self.create_cq(control, command),
             admin::CREATE_SQ => self.create_sq(control, command),
             admin::DELETE_CQ => self.delete_cq(command),
             admin::DELETE_SQ => self.delete_sq(control, command),

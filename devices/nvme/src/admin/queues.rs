@@ -42,7 +42,11 @@ impl Card {
         in_ram.then_some(base).ok_or(Status::DATA_TRANSFER)
     }
 
-    pub(super) fn create_cq(&self, command: &Command) -> Result<Answer, Status> {
+    pub(super) fn create_cq(
+        &self,
+        control: &mut Control,
+        command: &Command,
+    ) -> Result<Answer, Status> {
         let id = command.word(10) as u16;
         let queue = self.completions.get(usize::from(id)).filter(|queue| !queue.is_open());
         let queue = queue.ok_or(Status::QUEUE_ID)?;
@@ -55,6 +59,7 @@ impl Card {
         };
         let base = self.base(command, size, CQE)?;
         queue.open(CqConfig { base, size, vector });
+        self.place_doorbells(control, None, id);
         Ok(Answer::Now(0))
     }
 
@@ -90,7 +95,7 @@ impl Card {
         if let Some(place) = control.queues.place(id) {
             *place = Some(Sq { cq, place: Place::Home(ring), deletion: None, binding: None });
         }
-        self.place_doorbells(control, [id, cq]);
+        self.place_doorbells(control, Some(id), cq);
         Ok(Answer::Now(0))
     }
 
@@ -140,19 +145,20 @@ impl Card {
         }
         control.doorbell_pages = Some(pages);
         for id in 1..=self.queue_count() {
-            self.place_doorbells(control, [id, id]);
+            self.place_doorbells(control, Some(id), id);
         }
         Ok(Answer::Now(0))
     }
 
     /// Brings the doorbells of a submission and of a completion queue into memory, if they are to be
     /// there, and the queues are there.
-    fn place_doorbells(&self, control: &mut Control, [sq, cq]: [u16; 2]) {
+    fn place_doorbells(&self, control: &mut Control, sq: Option<u16>, cq: u16) {
         let Some([indices, events]) = control.doorbell_pages else { return };
         let slot =
             |queue: u16, which: u64| u64::from(queue).wrapping_mul(STRIDE).wrapping_add(which);
         let place = |at: u64| (indices.wrapping_add(at), events.wrapping_add(at));
-        if let Some(bell) = self.bells.get(sq).filter(|_| control.queues.get(sq).is_some())
+        if let Some(sq) = sq.filter(|sq| control.queues.get(*sq).is_some())
+            && let Some(bell) = self.bells.get(sq)
             && !bell.shadow.is_placed()
         {
             let (index, event) = place(slot(sq, 0));

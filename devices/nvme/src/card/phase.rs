@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
-use super::errand::{Errand, Reason};
+use super::errand::Reason;
 use super::{Card, Control, Phase, Shutdown};
 use crate::abi::{CQE, PAGE, SQE};
 use crate::admin::events::Events;
@@ -22,8 +22,8 @@ use crate::admin::settings::Settings;
 use crate::completion::CqConfig;
 use crate::registers::Configuration;
 
-/// How long a reset of the function waits for requests in flight at most.
-const LONGEST_RESET: Duration = Duration::from_secs(5);
+/// How long a reset of the function, or the end of bus mastering, waits for requests in flight at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// The host enabled the controller in a way in which it cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -131,13 +131,11 @@ impl Card {
         control.phase = Phase::Draining { looks_ready };
     }
 
-    /// The last request has ended: the reset is over.
-    pub(super) fn end_reset(&self, control: &mut Control) {
+    /// The reset is over if the last request has ended; whether that is so now.
+    pub(super) fn end_reset(&self, control: &mut Control) -> bool {
         let draining = matches!(control.phase, Phase::Draining { .. });
-        let errand = control.errand.as_ref();
-        let all_home = control.queues.are_home() && errand.is_none_or(Errand::is_home);
-        if !draining || !all_home {
-            return;
+        if !draining || !control.all_home() {
+            return false;
         }
         control.queues.clear();
         for id in 1..=self.queue_count() {
@@ -149,6 +147,7 @@ impl Card {
         if control.configuration.enabled() {
             self.enable(control);
         }
+        true
     }
 
     fn clear_failure(&self, control: &mut Control) {
@@ -160,10 +159,16 @@ impl Card {
     /// flight, but not for ever.
     pub(crate) fn power_on(&self) {
         self.with(|control| self.reset_registers(control));
-        if !self.wait_for_rings(Instant::now().checked_add(LONGEST_RESET)) {
+        self.wait_a_while(Control::all_home);
+    }
+
+    /// Waits for requests in flight, but not for ever: the host is not to hang a vCPU.
+    fn wait_a_while(&self, enough: impl Fn(&Control) -> bool) {
+        let deadline = Instant::now().checked_add(LONGEST_WAIT);
+        if !self.wait_for_rings(deadline, enough) {
             tracing::warn!(
-                "disk {}: requests have been in flight for {LONGEST_RESET:?} after a reset; the \
-                 controller can be used when they have ended",
+                "disk {}: requests have been with the host for {LONGEST_WAIT:?} after its controller was \
+                 stopped; it can be used when they have ended",
                 self.id
             );
         }
@@ -184,7 +189,7 @@ impl Card {
             // What was asked for meanwhile.
             self.with(|control| self.run_commands(control));
         } else {
-            self.wait_for_rings(None);
+            self.wait_for_rings(None, Control::all_home);
         }
     }
 
@@ -194,7 +199,8 @@ impl Card {
         if on {
             self.with(|control| self.run_commands(control));
         } else {
-            self.wait_for_rings(Instant::now().checked_add(LONGEST_RESET));
+            // A flush of the controller's own touches no memory of the guest's.
+            self.wait_a_while(|control| control.queues.are_home());
         }
     }
 }

@@ -12,6 +12,15 @@ pub enum Place {
     Leaving,
     /// Here.
     Home(QueueRing),
+    /// The host did not take it.
+    Lost,
+}
+
+impl Place {
+    /// Whether no request of it is in flight.
+    pub fn is_home(&self) -> bool {
+        matches!(self, Place::Home(_) | Place::Lost)
+    }
 }
 
 /// A submission queue, on the lane of its number.
@@ -57,7 +66,7 @@ impl Queues {
 
     /// Whether all rings are home.
     pub fn are_home(&self) -> bool {
-        self.iter().all(|(_, sq)| matches!(sq.place, Place::Home(_)))
+        self.iter().all(|(_, sq)| sq.place.is_home())
     }
 
     /// Forgets all of them.

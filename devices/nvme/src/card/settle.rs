@@ -23,9 +23,9 @@ impl Card {
             self.move_queues(control);
             self.go_on_errand(control);
             self.end_deletions(control);
-            self.end_reset(control);
+            let is_over = self.end_reset(control);
             // A ring without requests in flight comes home at once.
-            if !self.let_in(control) {
+            if !self.let_in(control) && !is_over {
                 break;
             }
         }
@@ -62,6 +62,7 @@ impl Card {
                 Place::Home(ring) if wanted => {
                     sq.place = Place::Lane;
                     if let Err(error) = self.lanes.plug(lane, Ring::Queue(ring)) {
+                        sq.place = Place::Lost;
                         self.lost(id, &error);
                     }
                 }
@@ -80,10 +81,8 @@ impl Card {
     fn end_deletions(&self, control: &mut Control) {
         for id in 1..=self.queue_count() {
             let Some(place) = control.queues.place(id) else { return };
-            let over = |sq: &mut super::queues::Sq| {
-                sq.deletion.filter(|_| matches!(sq.place, Place::Home(_)))
-            };
-            let Some(command) = place.as_mut().and_then(over) else { continue };
+            let ended = place.as_ref().filter(|sq| sq.place.is_home());
+            let Some(command) = ended.and_then(|sq| sq.deletion) else { continue };
             if let Some(sq) = place.take() {
                 self.forget_queue(id, sq.cq);
             }
@@ -165,17 +164,18 @@ impl Card {
         self.move_queues(control);
     }
 
-    /// Waits until no ring is on a lane, or it is `deadline`; whether none is. The controller must not
-    /// want them there.
-    pub(super) fn wait_for_rings(&self, deadline: Option<Instant>) -> bool {
+    /// Waits until rings have come home so that `enough` says so, or it is `deadline`; whether they have. The
+    /// controller must not want them elsewhere.
+    pub(super) fn wait_for_rings(
+        &self,
+        deadline: Option<Instant>,
+        enough: impl Fn(&Control) -> bool,
+    ) -> bool {
         loop {
             let seen = self.home.arrivals();
-            let all_home = self.with(|control| {
-                let errand = control.errand.as_ref();
-                control.queues.are_home() && errand.is_none_or(Errand::is_home)
-            });
-            if all_home || !self.home.wait(seen, deadline) {
-                return all_home;
+            let are_home = self.with(|control| enough(control));
+            if are_home || !self.home.wait(seen, deadline) {
+                return are_home;
             }
         }
     }

@@ -48,6 +48,7 @@ struct State {
     size: u64,
     holding: bool,
     throttled: bool,
+    refusing: bool,
     forced: Option<Outcome>,
     asked: Vec<Asked>,
     allowed: Allowed,
@@ -69,6 +70,7 @@ impl Disk {
             size,
             holding: false,
             throttled: false,
+            refusing: false,
             forced: None,
             asked: Vec::new(),
             allowed: Allowed::default(),
@@ -90,6 +92,11 @@ impl Disk {
         let mut state = self.state();
         state.throttled = on;
         state.lanes.iter_mut().for_each(|lane| lane.fresh = true);
+    }
+
+    /// Lanes take no rings, or do again.
+    pub fn refuse(&self, on: bool) {
+        self.state().refusing = on;
     }
 
     /// All requests end so from now on, or by themselves.
@@ -319,6 +326,9 @@ impl Lanes for Disk {
 
     fn plug(&self, lane: u16, ring: Ring) -> io::Result<()> {
         let mut state = self.state();
+        if state.refusing {
+            return Err(io::ErrorKind::Other.into());
+        }
         let lane = &mut state.lanes[usize::from(lane)];
         assert!(lane.ring.is_none(), "two rings on one lane");
         (lane.ring, lane.fresh) = (Some(ring), true);
