@@ -13,7 +13,7 @@ use pci::device::{BarKind, BarSpec, Identity, PciDevice};
 
 use crate::attendant::Attendant;
 use crate::card::Card;
-use crate::identity::VENDOR;
+use crate::identity::{Identity as Who, VENDOR};
 use crate::lanes::Lanes;
 use crate::registers;
 
@@ -66,6 +66,11 @@ impl Nvme {
         }];
         let attendant = kit.threads.slow().host(Attendant::new(&card))?;
         Ok(Arc::new(Nvme { card, bars, attendant: Some(attendant) }))
+    }
+
+    /// The serial number that the controller of `spec` has. Drivers refuse the second of two with the same.
+    pub fn serial_of(spec: &DiskSpec) -> String {
+        Who::of(spec).serial
     }
 
     pub(crate) fn card(&self) -> &Arc<Card> {

@@ -36,6 +36,7 @@ fn an_inspection_says_whether_a_driver_is_at_work_and_what_it_reads() {
     assert!(inspection.running);
     assert_eq!((inspection.model, inspection.id.as_str()), (Model::Nvme, "data"));
     assert_eq!(inspection.serial.as_bytes(), &driver.identified(1, 0)[4..24]);
+    assert_eq!(inspection.serial, Nvme::serial_of(&spec()));
     assert!(inspection.counters.contains(&("malformed".to_string(), 1)));
 }
 

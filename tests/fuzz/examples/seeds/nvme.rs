@@ -45,11 +45,16 @@ pub fn commands() -> Vec<Seed> {
     let each = |opcode, values: &[u32]| {
         values.iter().flat_map(|value| entry(ADMIN, opcode, 1, &[(10, *value)])).collect()
     };
-    let io = |opcode, count, flags| bytes(IO, blocks(opcode, [BUFFER, BUFFER + 0x1000], 3, count, flags));
+    let io = |opcode, count, flags| {
+        bytes(IO, blocks(opcode, [BUFFER, BUFFER + 0x1000], 3, count, flags))
+    };
     let queue = |id: u32| {
         let at = (10, id | 7 << 16);
-        [entry(ADMIN, 5, 0, &[at, (11, 3 | id << 16)]), entry(ADMIN, 1, 0, &[at, (11, 1 | id << 16)])]
-            .concat()
+        [
+            entry(ADMIN, 5, 0, &[at, (11, 3 | id << 16)]),
+            entry(ADMIN, 1, 0, &[at, (11, 1 | id << 16)]),
+        ]
+        .concat()
     };
     let ends = [entry(ADMIN, 0, 0, &[(10, 2)]), entry(ADMIN, 4, 0, &[(10, 2)])].concat();
     let log = |page: u32| entry(ADMIN, 2, u32::MAX, &[(10, page | 1023 << 16)]);
