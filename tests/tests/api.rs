@@ -84,6 +84,8 @@ const ROWS: &[Row] = &[
     Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":""}"#, "host_dev_name: \"\" is no name of a tap"),
     Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"sixteen-letters-"}"#, "host_dev_name: \"sixteen-letters-\""),
     Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","host_fds":[9]}"#, "host_fds: host_dev_name is given too"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","host_interface":"v"}"#, "host_interface: host_dev_name is given too"),
+    Row("PUT", NIC, r#"{"iface_id":"eth0","host_interface":"a/b"}"#, "host_interface: \"a/b\" is no name of an interface"),
     Row("PUT", NIC, r#"{"iface_id":"eth0","host_fds":[1]}"#, "host_fds: 1 cannot be a tap"),
     Row("PUT", NIC, r#"{"iface_id":"eth0","host_fds":[]}"#, "queues: 0 queue pairs"),
     Row("PUT", NIC, r#"{"iface_id":"eth0","host_dev_name":"t","guest_mac":"02:00"}"#, "guest_mac"),

@@ -24,6 +24,8 @@ const CARDS: &[Card] = &[
     Card("tap=a%b", "tap", r#"{"host_dev_name":"a%b"}"#, "host_dev_name"),
     Card("queues=2", "tap", r#"{"queues":2}"#, "host_dev_name"),
     Card("tap=t,fd=9", "fd", r#"{"host_dev_name":"t","host_fds":[9]}"#, "host_fds"),
+    Card("dev=", "dev", r#"{"host_interface":""}"#, "host_interface"),
+    Card("tap=t,dev=v", "dev", r#"{"host_dev_name":"t","host_interface":"v"}"#, "host_interface"),
     Card("fd=1", "fd", r#"{"host_fds":[1]}"#, "host_fds"),
     Card("fd=9:9", "fd", r#"{"host_fds":[9,9]}"#, "host_fds"),
     Card("fd=8:9,queues=3", "fd", r#"{"host_fds":[8,9],"queues":3}"#, "host_fds"),
@@ -312,6 +314,12 @@ fn two_cards_of_one_kind_are_refused_and_both_are_named() {
             json!({ "iface_id": "a", "host_dev_name": "t" }),
             json!({ "iface_id": "b", "host_dev_name": "t" }),
             "host_dev_name",
+            "card \"a\"",
+        ),
+        (
+            json!({ "iface_id": "a", "host_interface": "v" }),
+            json!({ "iface_id": "b", "host_interface": "v" }),
+            "host_interface",
             "card \"a\"",
         ),
         (

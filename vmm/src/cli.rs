@@ -42,6 +42,9 @@ Examples:
   A TAP that the caller opened (one descriptor per queue), and the console in a file:
     vmm --kernel bzImage --mem 128M --net fd=3:4 --serial file=console.log
 
+  A card on one end of a veth pair:
+    vmm --kernel vmlinux --mem 2G --net dev=veth0
+
   No machine yet: it is configured, started and watched over HTTP on a Unix socket, by
   Firecracker's requests or by vmm ctl:
     vmm --api-sock vm.sock
@@ -102,11 +105,11 @@ pub struct Args {
     disk: Vec<DiskSpec>,
 
     /// Network card, once for each:
-    /// tap=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID],
+    /// tap=NAME, dev=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID],
     /// and limits, such as [,bw-in=2.5G][,bw-out=500M] in bit/s, [,pps=100k], [,conntrack=65536].
     /// With model=ena also [,llq=off] for no low-latency queues, and rehearsals [,fault=KIND[@SECONDS]]...
     /// after the driver brought the card up: stop-keep-alive, no-answer, swallow-tx[:FRAMES], wrong-tx-id, request-reset, fatal.
-    /// A TAP that does not exist is made, if the caller may
+    /// A TAP that does not exist is made, if the caller may; dev is an Ethernet interface that exists
     #[arg(long, value_name = "SPEC")]
     net: Vec<NicSpec>,
 

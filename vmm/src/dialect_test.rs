@@ -34,6 +34,8 @@ fn a_card_of_the_dialect_becomes_a_card_of_ours() {
     let card = nic(text).unwrap();
     assert_eq!((card.backend, card.queues), (BackendSpec::Fd(vec![3, 4]), 2));
     assert_eq!((card.model, card.limits.pps), (Model::Ena, Some(9)));
+    let card = nic(r#"{"iface_id":"eth0","host_interface":"veth0"}"#).unwrap();
+    assert_eq!((card.backend, card.queues), (BackendSpec::Dev("veth0".into()), 1));
 }
 
 fn drive(fields: &str) -> Result<DiskSpec, BodyError> {
@@ -450,12 +452,13 @@ proptest! {
     #[test]
     fn what_a_card_is_shown_as_makes_the_same_card_again(
         queues in 1u16..=64, mtu in proptest::option::of(128u16..9000), bw in any::<Option<u64>>(),
-        ena in any::<bool>(), fds in any::<bool>(), llq in any::<Option<bool>>(),
+        ena in any::<bool>(), kind in 0..3, llq in any::<Option<bool>>(),
         swallowed in any::<Option<u32>>(), after_s in any::<u32>(),
     ) {
-        let backend = match fds {
-            true => BackendSpec::Fd((3..).take(queues.into()).collect()),
-            false => BackendSpec::Tap("tap0".into()),
+        let backend = match kind {
+            0 => BackendSpec::Fd((3..).take(queues.into()).collect()),
+            1 => BackendSpec::Dev("veth0".into()),
+            _ => BackendSpec::Tap("tap0".into()),
         };
         let nic = NicSpec {
             backend,

@@ -119,6 +119,7 @@ fn item(list: &str, index: usize) -> String {
 fn card_field(key: Key) -> &'static str {
     match key {
         Key::Tap => "host_dev_name",
+        Key::Dev => "host_interface",
         Key::Fd => "host_fds",
         Key::Model => "model",
         Key::Mac => "guest_mac",

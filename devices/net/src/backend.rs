@@ -2,10 +2,16 @@
 
 pub mod vnet_hdr;
 
+#[allow(unsafe_code)] // pieces for system calls
+mod collect;
+#[allow(unsafe_code)] // ioctl
+pub(crate) mod interface;
 #[cfg(any(test, feature = "testing"))]
 pub mod loopback;
 #[cfg(any(test, feature = "testing"))]
 pub mod null;
+#[allow(unsafe_code)] // socket options, the kernel's ring
+pub mod packet;
 #[cfg(any(test, feature = "testing"))]
 pub mod script;
 #[allow(unsafe_code)] // ioctl, readv, writev
@@ -93,6 +99,14 @@ pub trait NetQueue: Send + 'static {
     /// spill. No frame is cut. With [`QueueError::NotReady`] there is none.
     fn recv(&mut self, room: Room<'_>, frame: &mut RxFrame) -> Result<(), QueueError>;
 
+    /// Readiness of a descriptor spoke of an error, which the next [`NetQueue::recv`] is to tell.
+    fn suspect(&mut self) {}
+
+    /// Frames that came and found no room since this was asked last, if the backend tells.
+    fn lost(&mut self) -> u64 {
+        0
+    }
+
     /// Turns the queue on or off for the host's steering. Queues go on from the lowest and off from
     /// the highest. Fails if the host refuses.
     fn enable(&mut self, on: bool) -> io::Result<()>;
@@ -133,6 +147,13 @@ pub trait NetBackend: Send + 'static {
     /// Whether [`NetBackend::steer`] can follow a guest's table exactly.
     fn steers(&self) -> bool {
         false
+    }
+
+    /// From now on frames come by the first `count` queues only. All of them have been told
+    /// ([`NetQueue::enable`]), and where that is enough there is nothing left to do. Fails if the host refuses.
+    fn spread(&mut self, count: u16) -> io::Result<()> {
+        let _ = count;
+        Ok(())
     }
 
     /// From now on frames belong into the queues that `to` names, or where the backend likes.

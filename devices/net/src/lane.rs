@@ -240,6 +240,7 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
             let failed = readiness.intersects(EventSet::ERROR | EventSet::HANG_UP);
             if failed {
                 self.rx.suspect();
+                self.path.queue.suspect();
             }
             if failed || readiness.intersects(EventSet::IN) {
                 self.rx.may_read();

@@ -46,6 +46,8 @@ counters! {
         rx_refused,
         /// Frames for a lane that the guest gave no ring.
         rx_no_ring,
+        /// Frames that the backend had no room for, if it tells.
+        rx_overflow,
         /// Frames the guest's driver does not want.
         rx_filtered,
         /// Frames of connections beyond those allowed.

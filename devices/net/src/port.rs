@@ -9,7 +9,9 @@ use device_core::GuestRam;
 use device_core::device::Kit;
 use device_core::worker::{IoThread, Post};
 
-use crate::backend::tap::{OpenTapError, is_gone, open_by_fds, open_by_name};
+use crate::backend::interface::is_gone;
+use crate::backend::packet::{OpenPacketError, open};
+use crate::backend::tap::{OpenTapError, open_by_fds, open_by_name};
 use crate::backend::{Limits, NetBackend, NetQueue};
 use crate::capture::Capture;
 use crate::frame::Offloads;
@@ -37,6 +39,9 @@ pub enum OpenError {
     /// The TAP is not to be had.
     #[error(transparent)]
     Tap(#[from] OpenTapError),
+    /// The interface is not to be had.
+    #[error(transparent)]
+    Packet(#[from] OpenPacketError),
     /// The host has no threads or descriptors left.
     #[error("cannot start the I/O threads of {id}")]
     Threads {
@@ -102,6 +107,19 @@ impl Control {
             allowed: Allowed::default(),
         }
     }
+
+    /// Tells the backend by which queues frames shall come; a sorter reads the first.
+    fn spread(&mut self) -> io::Result<()> {
+        let sorted = self.steering == Steering::Sorted;
+        self.backend.spread(if sorted { 1 } else { self.active })
+    }
+}
+
+type Opened = (Box<dyn NetBackend>, Vec<Box<dyn NetQueue>>);
+
+fn boxed(opened: (impl NetBackend, Vec<impl NetQueue>)) -> Opened {
+    let queues = opened.1.into_iter().map(|queue| Box::new(queue) as Box<dyn NetQueue>);
+    (Box::new(opened.0), queues.collect())
 }
 
 impl<T: TxRing, R: RxRing> NetPort<T, R> {
@@ -109,12 +127,12 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     /// `spec` contradicts itself, or the host lacks what it needs.
     pub fn open(spec: &NicSpec, kit: &Kit<'_>) -> Result<NetPort<T, R>, OpenError> {
         spec.validate()?;
-        let (tap, queues) = match &spec.backend {
-            BackendSpec::Tap(name) => open_by_name(name, spec.queues, spec.mtu)?,
-            BackendSpec::Fd(fds) => open_by_fds(fds, spec.mtu)?,
+        let (backend, queues) = match &spec.backend {
+            BackendSpec::Tap(name) => boxed(open_by_name(name, spec.queues, spec.mtu)?),
+            BackendSpec::Fd(fds) => boxed(open_by_fds(fds, spec.mtu)?),
+            BackendSpec::Dev(name) => boxed(open(name, spec.queues, spec.mtu)?),
         };
-        let queues = queues.into_iter().map(|queue| Box::new(queue) as Box<dyn NetQueue>).collect();
-        let port = NetPort::with_backend(&spec.id, Box::new(tap), queues, kit)
+        let port = NetPort::with_backend(&spec.id, backend, queues, kit)
             .map_err(|source| OpenError::Threads { id: spec.id.clone(), source })?;
         port.limit(&spec.limits);
         Ok(port)
@@ -223,7 +241,8 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     pub fn set_active_lanes(&self, count: u16) -> io::Result<()> {
         let mut control = self.control();
         control.wanted = count.clamp(1, self.lanes().max(1));
-        self.activate(&mut control)
+        self.activate(&mut control)?;
+        control.spread()
     }
 
     fn activate(&self, control: &mut Control) -> io::Result<()> {
@@ -302,6 +321,9 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
             tracing::debug!("{} steers frames {steering:?}", control.backend.name());
         }
         control.steering = steering;
+        if let Err(error) = control.spread() {
+            tracing::error!("cannot spread frames over queues: {error}");
+        }
         self.set_hasher(&mut control, hasher);
         steering
     }

@@ -43,7 +43,7 @@ pub struct NicSpec {
     /// Queue pairs.
     #[serde(default = "one")]
     pub queues: u16,
-    /// Largest packet in bytes behind the Ethernet header; if not given, the TAP's for a virtio card and
+    /// Largest packet in bytes behind the Ethernet header; if not given, the host's for a virtio card and
     /// the largest of [`ENA_MTU_RANGE`] for an ENA card.
     #[serde(default)]
     pub mtu: Option<u16>,
@@ -64,6 +64,8 @@ pub struct NicSpec {
 pub enum BackendSpec {
     /// A TAP by name; made if it does not exist.
     Tap(String),
+    /// An Ethernet interface of the host by name, such as one end of a veth pair.
+    Dev(String),
     /// An open TAP, one descriptor for each queue.
     Fd(Vec<RawFd>),
 }
@@ -85,6 +87,8 @@ pub enum Model {
 pub enum Key {
     /// Name of a TAP.
     Tap,
+    /// Name of an Ethernet interface.
+    Dev,
     /// Descriptors of an open TAP.
     Fd,
     /// What the guest sees.
@@ -113,8 +117,9 @@ pub enum Key {
 
 impl Key {
     /// All, and their words on the command line.
-    pub const ALL: [(Key, &'static str); 13] = [
+    pub const ALL: [(Key, &'static str); 14] = [
         (Key::Tap, "tap"),
+        (Key::Dev, "dev"),
         (Key::Fd, "fd"),
         (Key::Model, "model"),
         (Key::Mac, "mac"),
@@ -149,6 +154,11 @@ pub enum SpecError {
         "{0:?} is no name of a tap; take 1 to {MAX_IFACE} characters without '/', ':', '%' or blanks"
     )]
     TapName(String),
+    /// No usable name of an interface.
+    #[error(
+        "{0:?} is no name of an interface; take 1 to {MAX_IFACE} characters without '/', ':', '%' or blanks"
+    )]
+    DevName(String),
     /// A descriptor comes more than once.
     #[error("{0} is given twice; each queue needs a descriptor of its own")]
     FdTwice(RawFd),
@@ -189,6 +199,7 @@ impl SpecError {
         match self {
             SpecError::Id(_) => Key::Id,
             SpecError::TapName(_) => Key::Tap,
+            SpecError::DevName(_) => Key::Dev,
             SpecError::FdTwice(_) | SpecError::FdTooLow(_) | SpecError::FdCount { .. } => Key::Fd,
             SpecError::Mac(_) => Key::Mac,
             SpecError::Queues(_) => Key::Queues,
@@ -228,7 +239,13 @@ impl NicSpec {
             return Err(SpecError::Queues(self.queues));
         }
         match &self.backend {
-            BackendSpec::Tap(name) => check_tap_name(name)?,
+            BackendSpec::Tap(name) if !is_iface_name(name) => {
+                return Err(SpecError::TapName(name.clone()));
+            }
+            BackendSpec::Dev(name) if !is_iface_name(name) => {
+                return Err(SpecError::DevName(name.clone()));
+            }
+            BackendSpec::Tap(_) | BackendSpec::Dev(_) => {}
             BackendSpec::Fd(fds) => self.check_fds(fds)?,
         }
         if let Some(mac) = self.mac.filter(|mac| !mac.is_valid_for_a_card()) {
@@ -274,13 +291,11 @@ impl NicSpec {
     }
 }
 
-fn check_tap_name(name: &str) -> Result<(), SpecError> {
+/// Whether an interface of the host may have that name (Linux, dev_valid_name).
+fn is_iface_name(name: &str) -> bool {
     let bad = |c: char| c.is_whitespace() || c.is_control() || "/:%".contains(c);
     let dots = name == "." || name == "..";
-    if name.is_empty() || name.len() > MAX_IFACE || dots || name.chars().any(bad) {
-        return Err(SpecError::TapName(name.to_string()));
-    }
-    Ok(())
+    (1..=MAX_IFACE).contains(&name.len()) && !dots && !name.chars().any(bad)
 }
 
 #[cfg(test)]

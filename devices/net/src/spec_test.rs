@@ -36,6 +36,15 @@ fn the_long_form_says_everything() {
 }
 
 #[test]
+fn an_interface_is_named_as_a_tap_is() {
+    let spec = parsed("dev=veth0,id=a,queues=2");
+    assert_eq!((&spec.backend, spec.queues), (&BackendSpec::Dev("veth0".into()), 2));
+    assert_eq!(spec.validate(), Ok(()));
+    let json = r#"{"id":"a","backend":{"dev":"veth0"},"queues":2}"#;
+    assert_eq!(serde_json::from_str::<NicSpec>(json).unwrap(), spec);
+}
+
+#[test]
 fn descriptors_say_how_many_queues_there_are() {
     let spec = parsed("fd=3:4,id=a");
     assert_eq!(spec.backend, BackendSpec::Fd(vec![3, 4]));
@@ -50,6 +59,12 @@ fn every_complaint_names_its_field() {
         ("tap", "key=value"),
         ("queues=2", "tap=tap0"),
         ("tap=a,fd=3", "exclude"),
+        ("tap=a,dev=b", "exclude"),
+        ("dev=a,fd=3", "exclude"),
+        ("dev=a,dev=b", "dev is given twice"),
+        ("dev=", "dev: \"\""),
+        ("dev=a-name-of-16-byte", "dev: \"a-name"),
+        ("dev=a:b", "no name of an interface"),
         ("tap=a,tap=b", "tap is given twice"),
         ("tap=a,colour=red", "unknown key \"colour\""),
         ("tap=", "tap: \"\""),

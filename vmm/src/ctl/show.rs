@@ -90,7 +90,7 @@ pub fn info(info: &Value) -> String {
     if !nics.is_empty() {
         let mut rows = vec![row(&["card", "model", "queues", "host"])];
         for nic in nics {
-            let host = [&nic["host_dev_name"], &nic["host_fds"]];
+            let host = [&nic["host_dev_name"], &nic["host_interface"], &nic["host_fds"]];
             let host = host.into_iter().find(|host| !host.is_null()).unwrap_or(&Value::Null);
             rows.push([&nic["iface_id"], &nic["model"], &nic["queues"], host].map(cell).to_vec());
         }

@@ -23,6 +23,10 @@ pub struct NetworkInterface {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(pattern = r"^[^/:%\s]{1,15}$", examples("tap0")))]
     pub host_dev_name: Option<String>,
+    /// In place of a TAP: an Ethernet interface of the host, such as one end of a veth pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(pattern = r"^[^/:%\s]{1,15}$", examples("veth0")))]
+    pub host_interface: Option<String>,
     /// In place of a name: an open TAP that the VMM inherited, one descriptor for each queue pair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(value_type = Option<Vec<i32>>))]
@@ -35,7 +39,7 @@ pub struct NetworkInterface {
         examples("02:00:00:00:00:01"),
     ))]
     pub guest_mac: Option<MacAddr>,
-    /// Largest packet; the TAP's for a virtio card and 9216 for an ENA card if not given.
+    /// Largest packet; the host interface's for a virtio card and 9216 for an ENA card if not given.
     /// An ENA card takes 128 to 9216.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(minimum = 68))]
@@ -189,15 +193,23 @@ impl NetworkInterface {
     /// The card that was asked for under `path_id`.
     pub fn into_spec(self, path_id: &str) -> Result<NicSpec, BodyError> {
         check_id("iface_id", path_id, &self.iface_id)?;
-        let (backend, queues) = match (self.host_dev_name, self.host_fds) {
-            (Some(name), None) => (BackendSpec::Tap(name), 1),
-            (None, Some(fds)) => {
+        let given = (self.host_dev_name, self.host_interface, self.host_fds);
+        let (backend, queues) = match given {
+            (Some(name), None, None) => (BackendSpec::Tap(name), 1),
+            (None, Some(name), None) => (BackendSpec::Dev(name), 1),
+            (None, None, Some(fds)) => {
                 let queues = u16::try_from(fds.len()).unwrap_or(u16::MAX);
                 (BackendSpec::Fd(fds), queues)
             }
-            (None, None) => return Err(bad("host_dev_name", "it is missing")),
-            (Some(_), Some(_)) => {
+            (None, None, None) => return Err(bad("host_dev_name", "it is missing")),
+            (Some(_), _, Some(_)) => {
                 return Err(bad("host_fds", "host_dev_name is given too; give one of them"));
+            }
+            (Some(_), Some(_), None) => {
+                return Err(bad("host_interface", "host_dev_name is given too; give one of them"));
+            }
+            (None, Some(_), Some(_)) => {
+                return Err(bad("host_fds", "host_interface is given too; give one of them"));
             }
         };
         let limits = limit_patch(self.rx_rate_limiter, self.tx_rate_limiter, self.allowances)?;
@@ -217,13 +229,15 @@ impl NetworkInterface {
 
 impl From<&NicSpec> for NetworkInterface {
     fn from(nic: &NicSpec) -> NetworkInterface {
-        let (host_dev_name, host_fds) = match &nic.backend {
-            BackendSpec::Tap(name) => (Some(name.clone()), None),
-            BackendSpec::Fd(fds) => (None, Some(fds.clone())),
+        let (host_dev_name, host_interface, host_fds) = match &nic.backend {
+            BackendSpec::Tap(name) => (Some(name.clone()), None, None),
+            BackendSpec::Dev(name) => (None, Some(name.clone()), None),
+            BackendSpec::Fd(fds) => (None, None, Some(fds.clone())),
         };
         NetworkInterface {
             iface_id: nic.id.clone(),
             host_dev_name,
+            host_interface,
             host_fds,
             guest_mac: nic.mac,
             mtu: nic.mtu,

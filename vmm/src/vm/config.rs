@@ -196,6 +196,9 @@ fn check_apart(nic: &NicSpec, other: &NicSpec) -> Result<(), SettingError> {
         (BackendSpec::Tap(tap), BackendSpec::Tap(taken)) if tap == taken => {
             Err(SettingError::TapTwice { tap: tap.clone(), id, other: other_id })
         }
+        (BackendSpec::Dev(dev), BackendSpec::Dev(taken)) if dev == taken => {
+            Err(SettingError::DevTwice { dev: dev.clone(), id, other: other_id })
+        }
         (BackendSpec::Fd(fds), BackendSpec::Fd(taken)) => {
             match fds.iter().find(|fd| taken.contains(fd)) {
                 Some(fd) => Err(SettingError::FdTwice { fd: *fd, id, other: other_id }),

@@ -29,6 +29,9 @@ fn two_cards_share_neither_tap_nor_address() {
     assert!(mac.to_string().contains("02:00:00:00:00:01"), "{mac}");
     assert_eq!(config.nics.len(), 1);
     config.set_nic(nic("fd=7:8,id=y")).unwrap();
+    config.set_nic(nic("dev=a,id=v")).unwrap();
+    let dev = config.set_nic(nic("dev=a,id=w")).unwrap_err();
+    assert_eq!(dev, SettingError::DevTwice { dev: "a".into(), id: "w".into(), other: "v".into() });
     let fd = config.set_nic(nic("fd=9:8,id=z")).unwrap_err();
     assert_eq!(fd, SettingError::FdTwice { fd: 8, id: "z".into(), other: "y".into() });
 }

@@ -192,6 +192,8 @@ pub enum SettingError {
     MacTwice { mac: MacAddr, id: String, other: String },
     #[error("tap {tap} belongs to card {other:?}; each card needs its own")]
     TapTwice { tap: String, id: String, other: String },
+    #[error("interface {dev} belongs to card {other:?}; each card needs its own")]
+    DevTwice { dev: String, id: String, other: String },
     #[error("{fd} belongs to card {other:?}; each card needs its own")]
     FdTwice { fd: RawFd, id: String, other: String },
     #[error("{why}")]
@@ -229,6 +231,7 @@ impl SettingError {
             SettingError::IdTwice(id) => card(id, Key::Id),
             SettingError::MacTwice { id, .. } => card(id, Key::Mac),
             SettingError::TapTwice { id, .. } => card(id, Key::Tap),
+            SettingError::DevTwice { id, .. } => card(id, Key::Dev),
             SettingError::FdTwice { id, .. } => card(id, Key::Fd),
             SettingError::Disk { id, why } => disk(id, why.key()),
             SettingError::DiskIdTwice(id) => disk(id, DiskKey::Id),

@@ -38,6 +38,7 @@ impl Totals {
                 .wrapping_add(lane.rx_too_large.get())
                 .wrapping_add(lane.rx_refused.get())
                 .wrapping_add(lane.rx_no_ring.get())
+                .wrapping_add(lane.rx_overflow.get())
                 .wrapping_add(lane.rx_untracked.get()),
             tx_drops: sum
                 .tx_drops

@@ -13,7 +13,6 @@ use crate::frame::Offloads;
 use crate::rss::steer::Steerer;
 use crate::rss::{Hasher, Steering};
 
-pub(crate) use ioctl::is_gone;
 pub use open::{OpenTapError, Opened, open_by_fds, open_by_name};
 pub use queue::Queue;
 

@@ -161,6 +161,7 @@ impl Path {
     /// Shows delivered frames to the guest.
     #[inline]
     pub(super) fn show_received<R: RxRing>(&mut self, ring: &mut R) -> Result<(), GuestFault> {
+        self.pipeline.counters.rx_overflow.add(self.queue.lost());
         let interrupted = show_received(&mut self.watch, ring)?;
         self.counters().interrupts.add(interrupted.into());
         Ok(())

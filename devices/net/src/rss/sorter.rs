@@ -41,7 +41,7 @@ counters! {
     pub struct SorterCounters {
         /// Frames handed to a lane.
         rx_sorted,
-        /// Frames lost since their lane did not keep up.
+        /// Frames lost since their lane, or all lanes' one reader, did not keep up.
         rx_sort_overflow,
         /// Frames that could not be read.
         rx_sort_errors,
@@ -184,6 +184,7 @@ impl Sorter {
             match self.queue.recv(room, &mut self.frame) {
                 Ok(()) => self.hand_over(&hasher),
                 Err(QueueError::NotReady) => {
+                    self.counters.rx_sort_overflow.add(self.queue.lost());
                     self.readable = false;
                     return Again::WhenReady;
                 }
@@ -243,7 +244,10 @@ impl Worker for Sorter {
         Ok(())
     }
 
-    fn ready(&mut self, _: Source, _: EventSet) {
+    fn ready(&mut self, _: Source, readiness: EventSet) {
+        if readiness.intersects(EventSet::ERROR | EventSet::HANG_UP) {
+            self.queue.suspect();
+        }
         self.readable = true;
     }
 
@@ -313,6 +317,14 @@ impl NetQueue for Sorted {
             self.leftover = false;
         }
         self.own.recv(room, frame)
+    }
+
+    fn suspect(&mut self) {
+        self.own.suspect();
+    }
+
+    fn lost(&mut self) -> u64 {
+        if self.sorted { 0 } else { self.own.lost() }
     }
 
     fn enable(&mut self, on: bool) -> io::Result<()> {

@@ -31,10 +31,10 @@ pub enum ParseSpecError {
         why: String,
     },
     /// It is not said where frames go.
-    #[error("neither tap nor fd is given; say where frames go, such as tap=tap0")]
+    #[error("none of tap, dev and fd is given; say where frames go, such as tap=tap0")]
     NoBackend,
     /// It is said twice where frames go.
-    #[error("tap and fd exclude each other")]
+    #[error("tap, dev and fd exclude each other")]
     TwoBackends,
 }
 
@@ -47,7 +47,8 @@ impl fmt::Display for Known {
     }
 }
 
-/// The command line's form: `tap=tap0,queues=2,mac=02:00:00:00:00:01`, or `fd=3:4,queues=2`.
+/// The command line's form: `tap=tap0,queues=2,mac=02:00:00:00:00:01`, `dev=veth0`, or
+/// `fd=3:4,queues=2`.
 /// Without `id` the id is empty, and the caller must name the card; without `queues` there are as
 /// many as descriptors.
 impl FromStr for NicSpec {
@@ -64,6 +65,7 @@ impl FromStr for NicSpec {
             let (key, _) = known.ok_or_else(|| ParseSpecError::UnknownKey(key.to_string()))?;
             match key {
                 Key::Tap => put(key, &mut given.tap, value.to_string())?,
+                Key::Dev => put(key, &mut given.dev, value.to_string())?,
                 Key::Fd => put(key, &mut given.fds, parse_fds(value)?)?,
                 Key::Model => put(key, &mut given.model, parse_model(value)?)?,
                 Key::Mac => put(key, &mut given.mac, parse(Key::Mac, value)?)?,
@@ -89,6 +91,7 @@ impl FromStr for NicSpec {
 #[derive(Default)]
 struct Given {
     tap: Option<String>,
+    dev: Option<String>,
     fds: Option<Vec<RawFd>>,
     model: Option<Model>,
     mac: Option<MacAddr>,
@@ -103,14 +106,15 @@ struct Given {
 
 impl Given {
     fn into_spec(self) -> Result<NicSpec, ParseSpecError> {
-        let (backend, queues) = match (self.tap, self.fds) {
-            (Some(name), None) => (BackendSpec::Tap(name), 1),
-            (None, Some(fds)) => {
+        let (backend, queues) = match (self.tap, self.dev, self.fds) {
+            (Some(name), None, None) => (BackendSpec::Tap(name), 1),
+            (None, Some(name), None) => (BackendSpec::Dev(name), 1),
+            (None, None, Some(fds)) => {
                 let count = u16::try_from(fds.len()).unwrap_or(u16::MAX);
                 (BackendSpec::Fd(fds), count)
             }
-            (None, None) => return Err(ParseSpecError::NoBackend),
-            (Some(_), Some(_)) => return Err(ParseSpecError::TwoBackends),
+            (None, None, None) => return Err(ParseSpecError::NoBackend),
+            _ => return Err(ParseSpecError::TwoBackends),
         };
         Ok(NicSpec {
             id: self.id.unwrap_or_default(),

@@ -1,8 +1,8 @@
-//! TCP frames that stand for many, cut into those that a wire would carry, for cards that have no
+//! TCP frames, and UDP frames, that stand for many, cut into those that a wire would carry, for cards that have no
 //! word for them.
 //!
 //! One read brings what would be dozens, and sums are made while the bytes are warm. What a cut
-//! changes in the headers is what Linux does (net/ipv4/tcp_offload.c, net/ipv4/af_inet.c).
+//! changes in the headers is what Linux does (net/ipv4/tcp_offload.c, net/ipv4/udp_offload.c, net/ipv4/af_inet.c).
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::stage::finish::TransportCheck;
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::ipv6;
 use crate::wire::layers::{L3, L4, Layers};
-use crate::wire::{put_be16, tcp};
+use crate::wire::{put_be16, tcp, udp};
 
 /// What a backend may leave to be cut.
 pub const CUT: Offloads =
@@ -23,11 +23,11 @@ pub const MIN_SEGMENT: u16 = 8;
 /// Why a frame cannot be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSegments {
-    /// It is no TCP packet, or its headers are longer than a private head.
-    #[error("segmentation is asked for something else than TCP, or headers too long")]
+    /// It is neither TCP nor UDP as it says, or its headers are longer than a private head.
+    #[error("segmentation is asked for something else than it is, or headers too long")]
     Headers,
-    /// Its TCP checksum is not left to be completed.
-    #[error("segmentation without an open TCP checksum")]
+    /// Its transport checksum is not left to be completed.
+    #[error("segmentation without an open checksum")]
     Checksum,
     /// Segments would be below [`MIN_SEGMENT`], or there is no payload.
     #[error("segmentation into pieces too small, or of nothing")]
@@ -38,6 +38,7 @@ pub enum BadSegments {
 #[derive(Clone, Debug)]
 pub struct Segments {
     layers: Layers,
+    l4: L4,
     /// Bytes of all headers, which each segment has.
     headers: usize,
     /// Payload bytes of each segment but the last.
@@ -46,14 +47,14 @@ pub struct Segments {
     next: usize,
     /// Bytes of the whole.
     len: usize,
-    /// IPv4 identification and TCP sequence number of the next one.
+    /// IPv4 identification and TCP sequence number, if it has one, of the next one.
     identification: u16,
     sequence: u32,
 }
 
 impl Segments {
-    /// The segments of `frame`, all of whose bytes are in `whole`. Fails if it is no TCP packet that can
-    /// be cut, and is to be dropped.
+    /// The segments of `frame`, all of whose bytes are in `whole`. Fails if it is no packet that can be
+    /// cut, and is to be dropped.
     pub fn of(frame: &RxFrame, whole: &[u8]) -> Result<Segments, BadSegments> {
         let whole = whole.get(..frame.len).ok_or(BadSegments::Headers)?;
         // More than the head that has been looked at: extension headers and options can be long.
@@ -62,18 +63,22 @@ impl Segments {
         let Some(Gso { kind, segment, .. }) = frame.meta.gso else {
             return Err(BadSegments::Headers);
         };
-        match (layers.l3, layers.l4, kind) {
-            (Some(L3::Ipv4), Some(L4::Tcp), GsoKind::Tcp4)
-            | (Some(L3::Ipv6), Some(L4::Tcp), GsoKind::Tcp6) => {}
+        let l4 = match (layers.l3, layers.l4, kind) {
+            (Some(L3::Ipv4), Some(l4 @ L4::Tcp), GsoKind::Tcp4)
+            | (Some(L3::Ipv6), Some(l4 @ L4::Tcp), GsoKind::Tcp6)
+            | (Some(_), Some(l4 @ L4::Udp), GsoKind::Udp) => l4,
             _ => return Err(BadSegments::Headers),
-        }
+        };
         let transport = front.get(layers.l4_at..).unwrap_or_default();
-        let l4_header = tcp::header_len(transport);
-        if !(tcp::HEADER..=transport.len()).contains(&l4_header) {
+        let l4_header = match l4 {
+            L4::Tcp => tcp::header_len(transport),
+            L4::Udp => udp::HEADER,
+        };
+        if !(l4.header_len()..=transport.len()).contains(&l4_header) {
             return Err(BadSegments::Headers);
         }
         let headers = layers.l4_at.saturating_add(l4_header);
-        if Csum::needed(layers.l4_at, L4::Tcp) != Some(frame.meta.csum) {
+        if Csum::needed(layers.l4_at, l4) != Some(frame.meta.csum) {
             return Err(BadSegments::Checksum);
         }
         if segment < MIN_SEGMENT || headers >= frame.len {
@@ -82,12 +87,16 @@ impl Segments {
         let network = front.get(layers.l3_at..).unwrap_or_default();
         Ok(Segments {
             layers,
+            l4,
             headers,
             payload: segment.into(),
             next: headers,
             len: frame.len,
             identification: Ipv4::of(network).map_or(0, |ip| ip.identification()),
-            sequence: tcp::sequence(transport).unwrap_or_default(),
+            sequence: match l4 {
+                L4::Tcp => tcp::sequence(transport).unwrap_or_default(),
+                L4::Udp => 0,
+            },
         })
     }
 
@@ -134,21 +143,29 @@ impl Segments {
                 }
             }
         }
+        let beyond_l4 = len.saturating_sub(self.layers.l4_at);
         if let Some(transport) = head.get_mut(self.layers.l4_at..) {
-            tcp::set_sequence(transport, self.sequence);
-            tcp::keep_flags(transport, first, last);
+            match self.l4 {
+                L4::Tcp => {
+                    tcp::set_sequence(transport, self.sequence);
+                    tcp::keep_flags(transport, first, last);
+                }
+                L4::Udp => {
+                    udp::set_len(transport, u16::try_from(beyond_l4).unwrap_or(u16::MAX));
+                }
+            }
         }
     }
 
     fn sum(&self, head: &mut [u8], l4_len: usize, payload: &[u8]) {
-        let sum = self.layers.pseudo_header(head, L4::Tcp, l4_len);
+        let sum = self.layers.pseudo_header(head, self.l4, l4_len);
         let (Some(mut sum), Some(transport)) = (sum, head.get_mut(self.layers.l4_at..)) else {
             return;
         };
-        put_be16(transport, tcp::CHECKSUM_AT, 0);
+        put_be16(transport, self.l4.checksum_at(), 0);
         sum.add(transport);
         sum.add(payload);
-        put_be16(transport, tcp::CHECKSUM_AT, sum.checksum());
+        put_be16(transport, self.l4.checksum_at(), sum.checksum());
     }
 }
 

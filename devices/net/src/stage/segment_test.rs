@@ -1,4 +1,4 @@
-//! Tests of cutting TCP frames, against packets as an independent library reads them.
+//! Tests of cutting frames, against packets as an independent library reads them.
 
 use etherparse::{NetHeaders, PacketHeaders, TransportHeader};
 use proptest::prelude::*;
@@ -17,8 +17,13 @@ fn large(build: &Build, segment: u16) -> (RxFrame, Vec<u8>) {
     let layers = Layers::of(&bytes);
     let mut large = RxFrame { len: bytes.len(), ..RxFrame::default() };
     large.head.set(&bytes[..bytes.len().min(HEAD)]);
-    let kind = if build.v6 { GsoKind::Tcp6 } else { GsoKind::Tcp4 };
-    large.meta.csum = Csum::Needed { start: layers.l4_at as u16, offset: 16 };
+    let kind = match (build.udp, build.v6) {
+        (true, _) => GsoKind::Udp,
+        (false, true) => GsoKind::Tcp6,
+        (false, false) => GsoKind::Tcp4,
+    };
+    let offset = if build.udp { 6 } else { 16 };
+    large.meta.csum = Csum::Needed { start: layers.l4_at as u16, offset };
     large.meta.gso = Some(Gso { kind, ecn: false, segment, headers: 0 });
     large.meta.hash = Some(FlowHash { value: 77, protocol: Protocol::Tcp4 });
     (large, bytes)
@@ -91,6 +96,37 @@ fn segments_are_whole_packets_with_right_sums_and_numbers() {
 }
 
 #[test]
+fn datagrams_are_whole_packets_with_right_sums_and_lengths() {
+    for (v6, tags, payload) in
+        [(false, 0, 10_000), (false, 1, 1449), (true, 0, 60_001), (true, 2, 9)]
+    {
+        let build = Build { udp: true, v6, tags, payload, ..Build::default() };
+        let (large, whole) = large(&build, 1448);
+        let segments = cut(large, &whole).unwrap();
+        assert_eq!(segments.len(), payload.div_ceil(1448));
+        let mut all = Vec::new();
+        for (nth, (frame, bytes)) in segments.iter().enumerate() {
+            let packet = PacketHeaders::from_ethernet_slice(bytes).unwrap();
+            let Some(TransportHeader::Udp(udp)) = packet.transport else { panic!("{packet:?}") };
+            assert_eq!(usize::from(udp.length), 8 + packet.payload.slice().len());
+            let sum = match packet.net.unwrap() {
+                NetHeaders::Ipv4(ip, _) => {
+                    assert_eq!(ip.identification, IDENTIFICATION + nth as u16);
+                    assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+                    udp.calc_checksum_ipv4(&ip, packet.payload.slice())
+                }
+                NetHeaders::Ipv6(ip, _) => udp.calc_checksum_ipv6(&ip, packet.payload.slice()),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(udp.checksum, sum.unwrap());
+            assert_eq!((frame.meta.csum, frame.meta.gso), (Csum::Valid, None));
+            all.extend_from_slice(packet.payload.slice());
+        }
+        assert_eq!(all, whole[whole.len() - payload..]);
+    }
+}
+
+#[test]
 fn numbers_wrap_around() {
     let (large, mut whole) = large(&Build { payload: 3000, ..Build::default() }, 1000);
     whole[18..20].copy_from_slice(&[0xff, 0xff]);
@@ -101,7 +137,7 @@ fn numbers_wrap_around() {
 }
 
 #[test]
-fn what_is_not_tcp_as_it_says_is_not_cut() {
+fn what_is_not_as_it_says_is_not_cut() {
     let refused = |build: &Build, change: fn(&mut RxFrame, &mut Vec<u8>)| {
         let (mut frame, mut whole) = large(build, 100);
         change(&mut frame, &mut whole);
@@ -114,7 +150,10 @@ fn what_is_not_tcp_as_it_says_is_not_cut() {
         frame.meta.gso = Some(Gso { kind, ecn: false, segment, headers: 0 });
     };
     assert_eq!(refused(&piece, |_, _| ()), BadSegments::Headers);
-    assert_eq!(refused(&udp, |_, _| ()), BadSegments::Headers);
+    let as_tcp: fn(&mut RxFrame, &mut Vec<u8>) = |frame, _| {
+        frame.meta.gso = Some(Gso { kind: GsoKind::Tcp4, ecn: false, segment: 100, headers: 0 });
+    };
+    assert_eq!(refused(&udp, as_tcp), BadSegments::Headers);
     assert_eq!(refused(&plain, |frame, _| frame.meta.gso = None), BadSegments::Headers);
     let other: fn(&mut RxFrame, &mut Vec<u8>) = |frame, _| frame.meta.csum = Csum::Valid;
     assert_eq!(refused(&plain, other), BadSegments::Checksum);

@@ -17,6 +17,7 @@ pub fn all() -> Vec<Seed> {
         ("no-memory", "--kernel=k"),
         ("tap", "tap=tap0"),
         ("tap-no-name", "tap="),
+        ("dev", "dev=veth0,queues=2"),
         ("tap-long-name", "tap=a234567890123456"),
         ("tap-blank", "tap=a b"),
         ("fds", "fd=3:4:5,queues=3"),

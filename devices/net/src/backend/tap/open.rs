@@ -6,8 +6,9 @@ use std::os::fd::RawFd;
 
 use libc::{EBADF, EBUSY, EINVAL, EPERM, c_int};
 
-use super::ioctl::{self, Interfaces};
+use super::ioctl;
 use super::{Queue, Tap, tun_flags};
+use crate::backend::interface::Interfaces;
 use crate::backend::{Limits, vnet_hdr};
 use crate::frame::Offloads;
 use crate::rss::steer::{SteerError, Steerer};

@@ -7,8 +7,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use libc::{c_int, iovec};
 
-use super::batch::{self, Batch, piece};
-use super::ioctl::{self, is_gone};
+use super::batch::{self, Batch};
+use super::ioctl;
+use crate::backend::collect::{piece, piece_mut};
+use crate::backend::interface::is_gone;
 use crate::backend::{NetQueue, QueueError, Refused, Room, vnet_hdr};
 use crate::frame::{HEAD, RxFrame, TxFrame};
 use device_core::scatter::MAX_PIECES;
@@ -99,10 +101,6 @@ impl Queue {
     fn count(&self) -> c_int {
         self.iovecs.len() as c_int // at most MAX_IOVECS
     }
-}
-
-fn piece_mut(bytes: &mut [u8]) -> iovec {
-    iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() }
 }
 
 impl NetQueue for Queue {
