@@ -3,6 +3,7 @@
 use super::*;
 use crate::memory::{Pages, Size};
 use crate::vm::kernels::KernelCache;
+use crate::vm::seed::SeedSpec;
 use crate::vm::spec::BootFrom;
 
 fn nic(text: &str) -> NicSpec {
@@ -74,7 +75,7 @@ fn disks_keep_their_order_but_for_the_root_which_is_first() {
     assert_eq!(set("c,id=z"), "z x y");
     assert_eq!(set("b,id=y,root,ro"), "y z x");
     config.boot = Some(BootSpec {
-        kernel: "k".into(),
+        kernel: BootFrom::Kernel("k".into()),
         initrd: None,
         cmdline: "quiet".into(),
         kernel_cache: KernelCache::Off,
@@ -164,4 +165,39 @@ fn a_refused_setting_changes_nothing() {
     };
     config.set_boot(missing).unwrap_err();
     assert!(config.boot.is_none() && config.to_spec().is_none());
+}
+
+fn seed() -> File {
+    let spec = SeedSpec { user_data: "/dev/null".into(), ..SeedSpec::default() };
+    spec.disk("x").unwrap()
+}
+
+#[test]
+fn without_a_kernel_the_root_is_booted_or_the_first_disk_but_no_seed() {
+    let images = Images::new();
+    let mut config = Config::default();
+    let booted =
+        |config: &Config| config.to_spec().map(|spec| (spec.boot.kernel, spec.boot.cmdline));
+    config.set_seed(seed()).unwrap();
+    assert_eq!(booted(&config), None);
+    for text in ["a,id=x", "b,id=y,root"] {
+        let disk = images.disk(text);
+        let wanted = (BootFrom::Disk(disk.path.clone()), String::new());
+        config.set_disk(disk).unwrap();
+        assert_eq!(booted(&config), Some(wanted));
+    }
+}
+
+#[test]
+fn there_is_one_seed_that_nobody_writes_to() {
+    let mut config = Config::default();
+    config.set_seed(seed()).unwrap();
+    assert_eq!(ids(&config), ["cidata"]);
+    assert!(config.disks[0].read_only);
+    let error = config.set_seed(seed()).unwrap_err().to_string();
+    assert_eq!(error, "\"cidata\" is given twice; each disk needs its own");
+    // The copy that shows the wish holds it as well.
+    let copy = config.clone();
+    drop(config);
+    assert!(fs::metadata(&copy.disks[0].path).is_ok());
 }
