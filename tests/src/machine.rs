@@ -20,7 +20,8 @@ use crate::guest::{Shell, Tool, initramfs};
 use crate::host;
 use crate::kernel::{Format, Kernel, Release};
 use crate::net::{Network, Tap};
-use crate::process::Owned;
+use crate::process::{Owned, stdout_of};
+use crate::programs;
 
 /// Who runs the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +84,7 @@ pub struct Machine {
     cards: Vec<Card>,
     tools: Vec<Tool>,
     arguments: Vec<OsString>,
+    on_disk: bool,
 }
 
 impl Machine {
@@ -98,6 +100,7 @@ impl Machine {
             cards: Vec::new(),
             tools: Vec::new(),
             arguments: Vec::new(),
+            on_disk: false,
         }
     }
 
@@ -148,6 +151,12 @@ impl Machine {
         self
     }
 
+    /// Puts kernel, initial file system and command line on a disk, for vmm to find them there.
+    pub fn on_disk(mut self) -> Self {
+        self.on_disk = true;
+        self
+    }
+
     /// Adds an argument of the hypervisor.
     pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
@@ -159,7 +168,7 @@ impl Machine {
         let (folder, image, initrd) = self.files()?;
         let mut command = self.program(network);
         match &self.hypervisor {
-            Hypervisor::Vmm(_) => self.vmm_arguments(&mut command, &image, &initrd),
+            Hypervisor::Vmm(_) => self.vmm_arguments(&mut command, &image, &initrd)?,
             Hypervisor::Qemu(_) => self.qemu_arguments(&mut command, &image, &initrd),
         }
         command.args(&self.arguments);
@@ -263,10 +272,15 @@ impl Machine {
         words.join(" ")
     }
 
-    fn vmm_arguments(&self, command: &mut Command, image: &Path, initrd: &Path) {
-        command.arg("--kernel").arg(image).arg("--initrd").arg(initrd);
+    fn vmm_arguments(&self, command: &mut Command, image: &Path, initrd: &Path) -> Result<()> {
+        match self.on_disk {
+            true => command.arg("--disk").arg(self.write_disk(image, initrd)?),
+            false => {
+                command.arg("--kernel").arg(image).arg("--initrd").arg(initrd);
+                command.args(["--cmdline", &self.cmdline()])
+            }
+        };
         command.args(["--cpus", &self.cpus.to_string(), "--mem", &format!("{}M", self.memory_mib)]);
-        command.args(["--cmdline", &self.cmdline()]);
         for Card { tap, model, options } in &self.cards {
             let model = match model {
                 Model::Virtio => "",
@@ -278,6 +292,26 @@ impl Machine {
             let (name, mac) = (&tap.name, &tap.mac);
             command.args(["--net", &format!("tap={name}{model},mac={mac}{queues}{mtu}{options}")]);
         }
+        Ok(())
+    }
+
+    /// An ext4 without partitions beside the initial file system, with both and GRUB's menu.
+    fn write_disk(&self, image: &Path, initrd: &Path) -> Result<PathBuf> {
+        programs::ensure(&[programs::MKE2FS])?;
+        let folder = initrd.parent().context("the initial file system is in no folder")?;
+        let (boot, disk) = (folder.join("root/boot"), folder.join("disk.raw"));
+        fs::create_dir_all(boot.join("grub"))?;
+        fs::copy(image, boot.join("vmlinuz"))?;
+        fs::copy(initrd, boot.join("initrd.img"))?;
+        let menu = format!(
+            "menuentry 'Guest' {{\n linux /boot/vmlinuz {}\n initrd /boot/initrd.img\n}}\n",
+            self.cmdline()
+        );
+        fs::write(boot.join("grub/grub.cfg"), menu)?;
+        let mut mke2fs = Command::new("mke2fs");
+        mke2fs.args(["-q", "-t", "ext4", "-d"]).arg(folder.join("root")).arg(&disk).arg("256M");
+        stdout_of(&mut mke2fs)?;
+        Ok(disk)
     }
 
     fn qemu_arguments(&self, command: &mut Command, image: &Path, initrd: &Path) {

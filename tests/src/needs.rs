@@ -35,7 +35,7 @@ impl Needs {
             Tool::Traffic,
         ];
         Self {
-            programs: vec![programs::IP],
+            programs: vec![programs::IP, programs::MKE2FS],
             kernels: Release::GUESTS.to_vec(),
             tools: tools.into_iter().chain(long.then_some(Tool::Testpmd)).collect(),
             tshark: true,

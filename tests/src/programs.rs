@@ -24,6 +24,7 @@ pub const STRIP: Program = Program { name: "strip", package: "binutils" };
 pub const CURL: Program = Program { name: "curl", package: "curl" };
 pub const JQ: Program = Program { name: "jq", package: "jq" };
 pub const IP: Program = Program { name: "ip", package: "iproute2" };
+pub const MKE2FS: Program = Program { name: "mke2fs", package: "e2fsprogs" };
 
 /// Installs with apt what is missing of `programs`, as root; says so in one line.
 pub fn ensure(programs: &[Program]) -> Result<()> {

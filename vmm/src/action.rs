@@ -19,6 +19,7 @@ use crate::vm::config::{Config, DiskRefused, ImageRefused};
 use crate::vm::disk::{DiskAsk, DiskError, DiskReply};
 use crate::vm::nic::{NicAsk, NicError, NicReply};
 use crate::vm::patch::MachinePatch;
+use crate::vm::seed::{SeedDiskError, SeedSpec};
 use crate::vm::spec::{BootSpec, MachineSpec, SettingError};
 use crate::vm::state::State;
 use crate::words::Setting;
@@ -31,6 +32,8 @@ pub enum Action {
     SetBoot(BootSpec),
     SetSerial(ConsoleSpec),
     SetDisk(Box<DiskSpec>),
+    /// Adds the disk that cloud-init reads.
+    SetSeed(SeedSpec),
     SetNic(Box<NicSpec>),
     SetLog(LogSpec),
     /// Writes metrics to this file.
@@ -100,6 +103,8 @@ pub enum ActionError {
     #[error(transparent)]
     Image(ImageRefused),
     #[error(transparent)]
+    Seed(#[from] SeedDiskError),
+    #[error(transparent)]
     Boot(#[from] BootError),
     #[error(transparent)]
     Log(#[from] LogError),
@@ -133,6 +138,7 @@ impl ActionError {
         match self {
             ActionError::Setting(error) => Some(error.setting()),
             ActionError::Image(error) => Some(error.setting()),
+            ActionError::Seed(_) => Some(Setting::CloudInit),
             ActionError::Boot(error) => Some(error.setting()),
             ActionError::Log(_) => Some(Setting::LogFile),
             ActionError::Metrics(_) => Some(Setting::MetricsFile),
@@ -151,6 +157,7 @@ impl ActionError {
             | ActionError::Log(_)
             | ActionError::Metrics(_)
             | ActionError::Image(_)
+            | ActionError::Seed(_)
             | ActionError::Disk { .. }
             | ActionError::Nic { .. } => ErrorKind::Invalid,
             ActionError::NoSuchDisk(_) | ActionError::NoSuchNic(_) => ErrorKind::NotFound,
@@ -208,7 +215,7 @@ impl Action {
             Action::SetMachine(_) | Action::PatchMachine(_) => "changing CPUs or memory",
             Action::SetBoot(_) => "changing what to boot",
             Action::SetSerial(_) => "changing the console",
-            Action::SetDisk(_) => "adding a disk",
+            Action::SetDisk(_) | Action::SetSeed(_) => "adding a disk",
             Action::SetNic(_) => "adding a network card",
             Action::SetLog(_) => "changing the log",
             Action::SetMetrics(_) => "changing the file for metrics",
@@ -237,6 +244,7 @@ impl Action {
             | Action::SetBoot(_)
             | Action::SetSerial(_)
             | Action::SetDisk(_)
+            | Action::SetSeed(_)
             | Action::SetNic(_)
             | Action::SetLog(_)
             | Action::SetMetrics(_)

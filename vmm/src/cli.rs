@@ -25,7 +25,8 @@ use crate::observe::stderr;
 use crate::vm::config::Config;
 use crate::vm::identity::IdentitySpec;
 use crate::vm::kernels::KernelCache;
-use crate::vm::spec::{BootSpec, DeviceBus, MachineSpec, SettingError};
+use crate::vm::seed::SeedSpec;
+use crate::vm::spec::{BootFrom, BootSpec, DeviceBus, MachineSpec, SettingError};
 use crate::words;
 
 const EXAMPLES: &str = "\
@@ -38,6 +39,9 @@ Examples:
 
   A disk with the root file system, and one that is never written:
     vmm --kernel vmlinux --mem 2G --disk root.raw,root --disk data.raw,ro,id=data
+
+  What is installed on a disk, as its own boot loader would boot it, and what cloud-init is to do there:
+    vmm --disk debian.raw --mem 1G --cloud-init user-data=user.yaml
 
   A TAP that the caller opened (one descriptor per queue), and the console in a file:
     vmm --kernel bzImage --mem 128M --net fd=3:4 --serial file=console.log
@@ -61,8 +65,9 @@ Exit codes:
 #[allow(rustdoc::broken_intra_doc_links)] // brackets of the help text
 #[command(name = "vmm", version = env!("VMM_VERSION"), after_help = EXAMPLES)]
 pub struct Args {
-    /// Kernel to boot: a bzImage, or an ELF vmlinux
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["api_sock", "config_file"])]
+    /// Kernel to boot: a bzImage, or an ELF vmlinux. If not given, what is on the disk that is the root, or
+    /// on the first, is booted as its own boot loader would
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["api_sock", "config_file", "disk"])]
     kernel: Option<PathBuf>,
 
     /// Memory of the guest, such as 512M or 2G
@@ -73,9 +78,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
 
-    /// Command line of the kernel
-    #[arg(long, value_name = "STRING", default_value = DEFAULT_CMDLINE)]
-    cmdline: String,
+    /// Command line of the kernel. If not given: `console=ttyS0 reboot=k panic=-1`, or that of the disk that is
+    /// booted, behind which goes what is given
+    #[arg(long, value_name = "STRING")]
+    cmdline: Option<String>,
 
     /// Folder where a bzImage is kept unpacked for the next start, or `off`: the guest unpacks it each
     /// time. If not given: vmm/kernels in $XDG_CACHE_HOME, else in ~/.cache
@@ -103,6 +109,11 @@ pub struct Args {
     /// and faults [,fault=swallow|error|slow|vanish|fatal]...; a comma of FILE is written twice
     #[arg(long, value_name = "SPEC")]
     disk: Vec<DiskSpec>,
+
+    /// Tell cloud-init what to do, by a disk in memory:
+    /// user-data=FILE[,meta-data=FILE][,network-config=FILE]; a comma of FILE is written twice
+    #[arg(long, value_name = "SPEC")]
+    cloud_init: Option<SeedSpec>,
 
     /// Network card, once for each:
     /// tap=NAME, dev=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID],
@@ -135,7 +146,7 @@ pub struct Args {
     #[arg(long, alias = "log-path", value_name = "FILE")]
     log_file: Option<PathBuf>,
 
-    /// Serve the API on this Unix socket; without a kernel or a configuration file, wait there for both
+    /// Serve the API on this Unix socket; without a kernel, a disk or a configuration file, wait there for them
     #[arg(long, value_name = "PATH")]
     api_sock: Option<PathBuf>,
 
@@ -145,7 +156,7 @@ pub struct Args {
 
     /// Take the machine from this JSON file, in Firecracker's layout, and start it
     #[arg(long, value_name = "FILE",
-        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "huge_pages", "kernel_cache", "smbios"])]
+        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "huge_pages", "kernel_cache", "smbios", "cloud_init"])]
     config_file: Option<PathBuf>,
 
     /// Name of the machine: letters, digits and '-'
@@ -180,6 +191,14 @@ const LEVELS: [&str; 7] = ["off", "error", "warn", "warning", "info", "debug", "
 
 fn level(name: String) -> LevelFilter {
     dialect::watch::level(&name).unwrap_or(LevelFilter::WARN)
+}
+
+/// What a kernel is told if the user says nothing.
+fn default_cmdline(kernel: &BootFrom) -> String {
+    match kernel {
+        BootFrom::Kernel(_) => DEFAULT_CMDLINE.to_string(),
+        BootFrom::Disk(_) => String::new(),
+    }
 }
 
 /// Longest name of a machine.
@@ -282,14 +301,17 @@ impl Args {
             bus: self.bus,
             identity: self.smbios.unwrap_or_default().0,
         }));
+        let root = self.disk.iter().find(|disk| disk.root.is_some()).or(self.disk.first());
+        let on_disk = root.map(|disk| BootFrom::Disk(disk.path.clone()));
         actions.extend(self.disk.into_iter().map(|disk| Action::SetDisk(Box::new(disk))));
+        actions.extend(self.cloud_init.map(Action::SetSeed));
         actions.extend(self.net.into_iter().map(|nic| Action::SetNic(Box::new(nic))));
-        if let Some(kernel) = self.kernel {
+        if let Some(kernel) = self.kernel.map(BootFrom::Kernel).or(on_disk) {
             let kernel_cache = self.kernel_cache.as_deref().map(KernelCache::from);
             let boot = BootSpec {
-                kernel: kernel.into(),
+                cmdline: self.cmdline.unwrap_or_else(|| default_cmdline(&kernel)),
+                kernel,
                 initrd: self.initrd,
-                cmdline: self.cmdline,
                 kernel_cache: kernel_cache.unwrap_or_default(),
             };
             actions.extend([Action::SetBoot(boot), Action::Start]);

@@ -27,6 +27,26 @@ fn the_shortest_command_line_has_the_documented_defaults() {
 }
 
 #[test]
+fn without_a_kernel_the_root_or_the_first_disk_is_booted() {
+    let boot = |text: &str| {
+        let actions = parse(text).unwrap().into_plan().unwrap().options;
+        actions.into_iter().find_map(|action| match action {
+            Action::SetBoot(boot) => Some((boot.kernel, boot.cmdline)),
+            _ => None,
+        })
+    };
+    let disk = |path: &str, words: &str| Some((BootFrom::Disk(path.into()), words.to_string()));
+    assert_eq!(boot("--disk a --disk b --mem 1G"), disk("a", ""));
+    assert_eq!(boot("--disk a --disk b,root --mem 1G --cmdline single"), disk("b", "single"));
+    let kernel = BootFrom::Kernel("k".into());
+    assert_eq!(boot("--disk a --kernel k --mem 1G"), Some((kernel, DEFAULT_CMDLINE.to_string())));
+    assert_eq!(boot("--api-sock s"), None);
+    let args = parse("--disk a --mem 1G --cloud-init user-data=u").unwrap();
+    let actions = args.into_plan().unwrap().options;
+    assert!(actions.iter().any(|action| matches!(action, Action::SetSeed(_))), "{actions:?}");
+}
+
+#[test]
 fn with_an_api_the_machine_waits_until_it_is_told_what_to_boot() {
     let args = parse("--api-sock s --id vm-1 --level Warning --start-time-us 5").unwrap();
     assert_eq!(args.api_socket(), Some(Path::new("s")));
@@ -77,6 +97,9 @@ fn disks_without_an_id_are_named_by_their_place() {
 fn what_is_wrong_is_named() {
     for (args, part) in [
         ("--mem 1G", "--kernel"),
+        ("--disk d", "--mem"),
+        ("--kernel k --mem 1G --cloud-init user.yaml", "no key=FILE"),
+        ("--config-file f --cloud-init user-data=u", "--cloud-init"),
         ("--kernel k", "--mem"),
         ("--kernel k --mem 512", "has no unit"),
         ("--kernel k --mem 1G --cpus 0", "--cpus"),

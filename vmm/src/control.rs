@@ -78,6 +78,7 @@ impl Controller {
             Action::SetBoot(boot) => self.config.set_boot(boot)?,
             Action::SetSerial(serial) => self.config.serial = serial,
             Action::SetDisk(disk) => self.config.set_disk(*disk)?,
+            Action::SetSeed(seed) => self.config.set_seed(seed.disk(&self.id)?)?,
             Action::SetNic(nic) => self.config.set_nic(*nic)?,
             Action::SetLog(log) => self.log.set(&log)?,
             Action::SetMetrics(path) => {

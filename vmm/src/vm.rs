@@ -15,7 +15,6 @@ pub mod patch;
 pub mod root;
 #[cfg(test)]
 pub mod samples;
-#[cfg_attr(not(test), expect(dead_code, reason = "there are no disks yet"))]
 pub mod seed;
 pub mod slots;
 pub mod spec;

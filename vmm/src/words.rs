@@ -12,6 +12,8 @@ pub enum Setting {
     Kernel,
     Initrd,
     Cmdline,
+    /// What cloud-init is told.
+    CloudInit,
     /// The disk that the machine boots from, as long as no kernel is given.
     BootDisk,
     Cpus,
@@ -42,6 +44,7 @@ impl Setting {
             Setting::Kernel => words("--kernel", "boot-source", "kernel_image_path"),
             Setting::Initrd => words("--initrd", "boot-source", "initrd_path"),
             Setting::Cmdline => words("--cmdline", "boot-source", "boot_args"),
+            Setting::CloudInit => words("--cloud-init", "drives", ""),
             Setting::BootDisk => words("--disk", "drives", "path_on_host"),
             Setting::Cpus => words("--cpus", "machine-config", "vcpu_count"),
             Setting::Memory => words("--mem", "machine-config", "mem_size_mib"),

@@ -7,8 +7,8 @@ use std::path::Path;
 
 mod seeds {
     pub mod api;
-    pub mod disks;
     pub mod block;
+    pub mod disks;
     pub mod ena;
     pub mod kernels;
     pub mod mmio;

@@ -31,6 +31,7 @@ pub fn scenarios() -> Vec<Scenario> {
             }
         }
     }
+    all.push(Scenario::new("boot::a_disk_boots_what_its_boot_loader_would", on_disk));
     all.extend(Scenario::for_each_kernel("boot::guests_read_who_the_machine_is", identity));
     // The newest in every round.
     for &release in
@@ -40,6 +41,17 @@ pub fn scenarios() -> Vec<Scenario> {
         all.push(Scenario::new(name, move || placed(release)));
     }
     all
+}
+
+/// Kernel, initial file system and command line come from a disk, and what the user adds goes behind.
+fn on_disk() -> Result<()> {
+    let machine = machine(Release::Guest6_12)?.parameter("said=by-the-menu").on_disk();
+    let (mut running, mut shell) =
+        machine.argument("--cmdline").argument("said=by-the-user").boot(None)?;
+    let cmdline = shell.sh("cat /proc/cmdline")?;
+    let words: Vec<_> = cmdline.split(' ').filter(|word| word.starts_with("said=")).collect();
+    ensure!(words == ["said=by-the-menu", "said=by-the-user"], "it is told {cmdline:?}");
+    finish(&mut running, &mut shell)
 }
 
 /// What it is told of itself is what the guest's programs read.

@@ -2,8 +2,11 @@
 //! nothing.
 
 use std::error::Error;
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, fs};
 
@@ -15,8 +18,9 @@ use devices::{DeviceSpec, Kind};
 
 use super::boot;
 use super::build::BootError;
+use super::kernels::KernelCache;
 use super::root;
-use super::spec::{BootSpec, DeviceBus, MOST_DEVICES, MachineSpec, SettingError, VmSpec};
+use super::spec::{BootFrom, BootSpec, DeviceBus, MOST_DEVICES, MachineSpec, SettingError, VmSpec};
 use crate::words::Setting;
 
 /// All that has been asked of a machine so far.
@@ -26,12 +30,14 @@ pub struct Config {
     pub machine: MachineSpec,
     /// The bus of a machine that is set without one.
     pub bus: Option<DeviceBus>,
-    /// A machine without it cannot be started.
+    /// A machine without it boots what is on its disk.
     pub boot: Option<BootSpec>,
     /// Where the serial port goes.
     pub serial: ConsoleSpec,
     /// In the order in which the guest finds them; the root is the first.
     pub disks: Vec<DiskSpec>,
+    /// What cloud-init reads; the last of the disks is it.
+    pub seed: Option<Arc<File>>,
     /// In the order in which the guest finds them, behind the disks.
     pub nics: Vec<NicSpec>,
     /// Whether a guest can report that it is up.
@@ -48,12 +54,16 @@ impl Default for Config {
             boot: None,
             serial: ConsoleSpec::default(),
             disks: Vec::new(),
+            seed: None,
             nics: Vec::new(),
             boot_timer: false,
             grace: Duration::from_secs(10),
         }
     }
 }
+
+/// Id of the disk that cloud-init reads.
+const SEED_ID: &str = "cidata";
 
 /// Why an image is of no use to its disk.
 #[derive(Debug)]
@@ -171,10 +181,37 @@ impl Config {
         }
     }
 
-    /// What a machine is built from; `None` as long as there is no kernel.
+    /// Adds the disk that cloud-init reads, which is there for as long as somebody holds `seed`. Fails, with
+    /// nothing changed, if the disk cannot be beside the others.
+    pub fn set_seed(&mut self, seed: File) -> Result<(), DiskRefused> {
+        if self.disks.iter().any(|disk| disk.id == SEED_ID) {
+            return Err(SettingError::DiskIdTwice(SEED_ID.to_string()).into());
+        }
+        let path = format!("/proc/self/fd/{}", seed.as_raw_fd());
+        let disk = format!("{path},id={SEED_ID},ro").parse().expect("it is a disk");
+        self.set_disk(disk)?;
+        self.seed = Some(Arc::new(seed));
+        Ok(())
+    }
+
+    /// What a machine boots if nobody names a kernel: what is on its root, or its first disk.
+    fn boot_of_disk(&self) -> Option<BootSpec> {
+        let disk = self.disks.iter().find(|disk| disk.id != SEED_ID)?;
+        Some(BootSpec {
+            kernel: BootFrom::Disk(disk.path.clone()),
+            initrd: None,
+            cmdline: String::new(),
+            kernel_cache: KernelCache::default(),
+        })
+    }
+
+    /// What a machine is built from; `None` as long as there is neither a kernel nor a disk.
     pub fn to_spec(&self) -> Option<VmSpec> {
-        let mut boot = self.boot.clone()?;
-        boot.cmdline = root::named(&boot.cmdline, &self.disks);
+        let mut boot = self.boot.clone().or_else(|| self.boot_of_disk())?;
+        // What boots from a disk knows its root.
+        if let BootFrom::Kernel(_) = &boot.kernel {
+            boot.cmdline = root::named(&boot.cmdline, &self.disks);
+        }
         let disks = self.disks.iter().cloned().map(DeviceSpec::Disk);
         Some(VmSpec {
             machine: self.machine.clone(),

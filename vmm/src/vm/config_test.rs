@@ -3,6 +3,7 @@
 use super::*;
 use crate::memory::{Pages, Size};
 use crate::vm::kernels::KernelCache;
+use crate::vm::seed::SeedSpec;
 use crate::vm::spec::BootFrom;
 
 fn nic(text: &str) -> NicSpec {
@@ -232,4 +233,39 @@ fn a_machine_without_pci_has_a_slot_for_each_device_or_says_so() {
     let error = machine_of(&cards, None).check_bus(DeviceBus::Mmio).unwrap_err();
     assert_eq!(error, SettingError::NoSlot { id: "c17".into() });
     machine_of(&cards, None).check_bus(DeviceBus::Pci).unwrap();
+}
+
+fn seed() -> File {
+    let spec = SeedSpec { user_data: "/dev/null".into(), ..SeedSpec::default() };
+    spec.disk("x").unwrap()
+}
+
+#[test]
+fn without_a_kernel_the_root_is_booted_or_the_first_disk_but_no_seed() {
+    let images = Images::new();
+    let mut config = Config::default();
+    let booted =
+        |config: &Config| config.to_spec().map(|spec| (spec.boot.kernel, spec.boot.cmdline));
+    config.set_seed(seed()).unwrap();
+    assert_eq!(booted(&config), None);
+    for text in ["a,id=x", "b,id=y,root"] {
+        let disk = images.disk(text);
+        let wanted = (BootFrom::Disk(disk.path.clone()), String::new());
+        config.set_disk(disk).unwrap();
+        assert_eq!(booted(&config), Some(wanted));
+    }
+}
+
+#[test]
+fn there_is_one_seed_that_nobody_writes_to() {
+    let mut config = Config::default();
+    config.set_seed(seed()).unwrap();
+    assert_eq!(ids(&config), ["cidata"]);
+    assert!(config.disks[0].read_only);
+    let error = config.set_seed(seed()).unwrap_err().to_string();
+    assert_eq!(error, "\"cidata\" is given twice; each disk needs its own");
+    // The copy that shows the wish holds it as well.
+    let copy = config.clone();
+    drop(config);
+    assert!(fs::metadata(&copy.disks[0].path).is_ok());
 }

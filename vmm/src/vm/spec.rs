@@ -93,7 +93,6 @@ pub enum BootFrom {
     /// A bzImage or an ELF vmlinux.
     Kernel(PathBuf),
     /// A raw image or a block device: what its own boot loader would boot.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there are no disks yet"))]
     Disk(PathBuf),
 }
 
