@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_vmm_global_optspecs
-    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages cpus= disk= net= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= boot-timer start-time-us= start-time-cpu-us= h/help V/version
+    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages smbios= cpus= disk= cloud-init= net= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= boot-timer start-time-us= start-time-cpu-us= h/help V/version
 end
 
 function __fish_vmm_needs_command
@@ -24,13 +24,15 @@ function __fish_vmm_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c vmm -n "__fish_vmm_needs_command" -l kernel -d 'Kernel to boot: a bzImage, or an ELF vmlinux' -r -F
+complete -c vmm -n "__fish_vmm_needs_command" -l kernel -d 'Kernel to boot: a bzImage, or an ELF vmlinux. If not given, what is on the disk that is the root, or on the first, is booted as its own boot loader would' -r -F
 complete -c vmm -n "__fish_vmm_needs_command" -l mem -d 'Memory of the guest, such as 512M or 2G' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l initrd -d 'Initial RAM disk' -r -F
-complete -c vmm -n "__fish_vmm_needs_command" -l cmdline -d 'Command line of the kernel' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l cmdline -d 'Command line of the kernel. If not given: `console=ttyS0 reboot=k panic=-1`, or that of the disk that is booted, behind which goes what is given' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l kernel-cache -d 'Folder where a bzImage is kept unpacked for the next start, or `off`: the guest unpacks it each time. If not given: vmm/kernels in $XDG_CACHE_HOME, else in ~/.cache' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l smbios -d 'What SMBIOS says that the machine is: [vendor=TEXT][,product=TEXT][,version=TEXT][,serial=TEXT][,uuid=UUID][,asset-tag=TEXT]; a comma of TEXT is written twice' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l cpus -d 'Number of vCPUs, 1 to 64' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l disk -d 'Disk, once for each: [path=]FILE, a raw image or a block device, then [,ro] and [,root], [,partuuid=UUID] of the partition that is the root, [,id=ID][,serial=TEXT][,queues=N], [,model=virtio|nvme|nvme-instance], [,cache=writeback|writethrough|unsafe][,direct=on|off], [,engine=auto|uring|threads], limits, such as [,bw=125M] in byte/s and [,iops=3k], and faults [,fault=swallow|error|slow|vanish|fatal]...; a comma of FILE is written twice' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l cloud-init -d 'Tell cloud-init what to do, by a disk in memory: user-data=FILE[,meta-data=FILE][,network-config=FILE]; a comma of FILE is written twice' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l net -d 'Network card, once for each: tap=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID], and limits, such as [,bw-in=2.5G][,bw-out=500M] in bit/s, [,pps=100k], [,conntrack=65536]. With model=ena also [,llq=off] for no low-latency queues, and rehearsals [,fault=KIND[@SECONDS]]... after the driver brought the card up: stop-keep-alive, no-answer, swallow-tx[:FRAMES], wrong-tx-id, request-reset, fatal. A TAP that does not exist is made, if the caller may' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l serial -d 'Serial console: stdio, none, file=PATH (overwritten) or socket=PATH' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l grace -d 'Seconds a guest may take to power off after SIGTERM or SIGINT' -r
@@ -42,7 +44,7 @@ info\t''
 debug\t''
 trace\t''"
 complete -c vmm -n "__fish_vmm_needs_command" -l log-file -d 'Append the log to this file instead of writing it to stderr' -r -F
-complete -c vmm -n "__fish_vmm_needs_command" -l api-sock -d 'Serve the API on this Unix socket; without a kernel or a configuration file, wait there for both' -r -F
+complete -c vmm -n "__fish_vmm_needs_command" -l api-sock -d 'Serve the API on this Unix socket; without a kernel, a disk or a configuration file, wait there for them' -r -F
 complete -c vmm -n "__fish_vmm_needs_command" -l config-file -d 'Take the machine from this JSON file, in Firecracker\'s layout, and start it' -r -F
 complete -c vmm -n "__fish_vmm_needs_command" -l id -d 'Name of the machine: letters, digits and \'-\'' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l metrics-path -d 'Append a JSON line of metrics to this file each minute, on demand, and at the end' -r -F

@@ -89,6 +89,7 @@ fn tables() -> Result<Vec<String>> {
     let pages = pages(&root)?;
     let (boot, network, ena) =
         (page(&pages, "boot")?, page(&pages, "network")?, page(&pages, "ena")?);
+    let disks = page(&pages, "disks")?;
     let (api, observe) = (page(&pages, "api")?, page(&pages, "observe")?);
     let vmm = vmm()?;
     let (usage, ctl) = (help(&vmm, &[])?, help(&vmm, &["ctl"])?);
@@ -104,13 +105,11 @@ fn tables() -> Result<Vec<String>> {
         written.iter().flat_map(|code| code.split(' ')).map(str::to_owned).collect();
     wrong.extend(facts::compare(boot, "exit code", &written, &facts::exit_codes(&usage)));
 
-    let written = facts::keys(&network.column("Key").join(" "));
-    wrong.extend(facts::compare(
-        network,
-        "key",
-        &written,
-        &facts::keys(&facts::about(&usage, "--net")),
-    ));
+    for (page, option) in [(network, "--net"), (disks, "--disk")] {
+        let written = facts::keys(&page.column("Key").join(" "));
+        let there = facts::keys(&facts::about(&usage, option));
+        wrong.extend(facts::compare(page, "key", &written, &there));
+    }
 
     let written = facts::in_cells(&ena.column("`fault=`"));
     wrong.extend(facts::compare(

@@ -48,6 +48,9 @@ const KICK: Source = 1;
 
 /// Requests taken in one turn; then mail and the thread's other lanes are heard.
 const BUDGET: usize = MAX_IN_FLIGHT;
+/// Bytes, likewise: what the host has in its cache it copies while it is asked, and the guest is to see the first of
+/// it before the last.
+const BUDGET_BYTES: u64 = 4 << 20;
 /// Times in a turn that what the host ended at once is followed up by further calls.
 const ROUNDS: usize = 4;
 /// How long to wait with what the host would not take.
@@ -88,6 +91,8 @@ pub(crate) struct Lane<R: BlockRing> {
     waiting: Waiting,
     victims: Victims,
     throttled_until: Option<Instant>,
+    /// Bytes of the requests that this turn took.
+    turn_bytes: u64,
     linger: Linger,
     moved: Moved,
     /// When the turn began, or the host was last seen to have ended something.
@@ -133,6 +138,7 @@ impl<R: BlockRing> Lane<R> {
             waiting: Waiting::default(),
             victims: Victims::default(),
             throttled_until: None,
+            turn_bytes: 0,
             linger: Linger::new(may_linger),
             moved: Moved::default(),
             clock: Instant::now(),
@@ -234,11 +240,12 @@ impl<R: BlockRing> Lane<R> {
         if self.throttled_until.is_some_and(|until| now < until) {
             return false;
         }
+        self.turn_bytes = 0;
         for _ in 0..BUDGET {
             if !self.may_take() {
                 return false;
             }
-            if self.is_full() {
+            if self.is_full() || self.turn_bytes >= BUDGET_BYTES {
                 return true;
             }
             match self.take_one(now, lingers) {
@@ -283,7 +290,9 @@ impl<R: BlockRing> Lane<R> {
             return Ok(false);
         }
         self.throttled_until = None;
-        self.shared.limiter.charge(bytes(&task.request), now);
+        let bytes = bytes(&task.request);
+        self.turn_bytes = self.turn_bytes.saturating_add(bytes);
+        self.shared.limiter.charge(bytes, now);
         let durable = task.request.durable || ring.write_through();
         task.request.durable = match self.shared.cache {
             Cache::Writeback => durable,
@@ -319,10 +328,8 @@ impl<R: BlockRing> Lane<R> {
     fn step(&mut self, mut task: Box<Task>, result: Option<i32>) {
         let step = match result {
             Some(result) => {
-                let short = u64::try_from(result).map_or(true, |moved| moved < task.len());
-                if short && !task.iovecs().is_empty() {
-                    self.stats.counters.retries.add(1);
-                }
+                let again = outcome::comes_again(result, &task);
+                self.stats.counters.retries.add(again.into());
                 steps::go_on(&mut task, &self.image, result)
             }
             None => steps::begin(&mut task, &self.image),

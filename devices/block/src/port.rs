@@ -3,6 +3,8 @@
 mod control;
 #[cfg(test)]
 mod device_test;
+#[cfg(test)]
+mod fallback_test;
 
 use std::io;
 use std::sync::mpsc::sync_channel;

@@ -141,6 +141,11 @@ impl Guest {
         self.state().broken
     }
 
+    /// How often it was said that there is no need to kick.
+    pub fn quiets(&self) -> u32 {
+        self.quiet.load(Ordering::SeqCst)
+    }
+
     /// How often a request was put back.
     pub fn put_backs(&self) -> u32 {
         self.state().put_back

@@ -7,10 +7,12 @@ use std::path::Path;
 
 mod seeds {
     pub mod api;
+    pub mod block;
     pub mod disks;
     pub mod ena;
     pub mod kernels;
     pub mod net;
+    pub mod nvme;
     pub mod pci;
     pub mod ports;
     pub mod specs;
@@ -30,8 +32,12 @@ fn main() -> std::io::Result<()> {
         ("ena_rings", seeds::ena::rings()),
         ("kernel_loaders", seeds::kernels::all()),
         ("legacy_ports", seeds::ports::all()),
+        ("nvme_card", seeds::nvme::card()),
+        ("nvme_commands", seeds::nvme::commands()),
+        ("nvme_registers", seeds::nvme::registers()),
         ("pci_mmio", seeds::pci::all()),
         ("specs", seeds::specs::all()),
+        ("virtio_block", seeds::block::all()),
         ("virtio_net_queues", seeds::net::all()),
     ];
     for (target, seeds) in targets {

@@ -10,4 +10,5 @@ pub mod input;
 pub mod legacy_ports;
 pub mod memory;
 pub mod pci_mmio;
+pub mod virtio_block;
 pub mod virtio_net;

@@ -31,7 +31,7 @@ fn words(disk: &DiskSpec) -> Option<String> {
 pub fn last_of_several(cmdline: &str) -> Option<&str> {
     let mut roots = cmdline.split_ascii_whitespace().filter(|word| word.starts_with("root="));
     roots.next()?;
-    roots.last()
+    roots.next_back()
 }
 
 #[cfg(test)]

@@ -81,21 +81,25 @@ impl Uring {
     /// A ring for tasks of `image`, to be driven by the thread that calls [`Engine::begin`]; calls on block
     /// devices go to `helper`. Fails if the host has none for us, or one without the operations needed.
     pub fn new(image: Arc<Image>, helper: Option<Arc<Crew>>) -> io::Result<Uring> {
-        let bell = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
         let mut refused = io::Error::from_raw_os_error(libc::ENOSYS);
         for rung in LADDER {
-            match set_up(rung, &image, &bell) {
-                Ok(ring) => {
-                    let helper =
-                        helper.map(|crew| Threads::new(crew, image.clone())).transpose()?;
-                    let (slots, free) = (Vec::new(), Vec::new());
+            match Uring::at(rung, image.clone(), helper.clone()) {
+                Ok(uring) => {
                     tracing::debug!("{}: an io_uring, {rung:?}", image.path().display());
-                    return Ok(Uring { ring, rung, bell, image, helper, slots, free, away: 0 });
+                    return Ok(uring);
                 }
                 Err(error) => refused = error,
             }
         }
         Err(refused)
+    }
+
+    fn at(rung: Rung, image: Arc<Image>, helper: Option<Arc<Crew>>) -> io::Result<Uring> {
+        let bell = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
+        let ring = set_up(rung, &image, &bell)?;
+        let helper = helper.map(|crew| Threads::new(crew, image.clone())).transpose()?;
+        let (slots, free) = (Vec::new(), Vec::new());
+        Ok(Uring { ring, rung, bell, image, helper, slots, free, away: 0 })
     }
 
     fn entry(task: &Task) -> Option<Entry> {
@@ -323,3 +327,7 @@ impl Drop for Uring {
         let _ = self.ring.submitter().unregister_files();
     }
 }
+
+#[cfg(test)]
+#[path = "uring_test.rs"]
+mod tests;

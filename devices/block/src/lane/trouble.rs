@@ -117,3 +117,29 @@ impl Victims {
         self.slowed.front().map(|(due, _)| *due)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use device_core::testing::ram;
+
+    use super::*;
+
+    #[test]
+    fn a_slow_request_goes_a_second_later_and_none_overtakes_it() {
+        let (troubles, mut victims, start) =
+            (Troubles::default(), Victims::default(), Instant::now());
+        troubles.add(Fault::Slow);
+        let memory = ram(4096);
+        for nth in 0..2u32 {
+            let now = start + SLOW / 2 * nth;
+            let task = Box::new(Task::new(memory.clone()));
+            assert!(matches!(victims.meet(&troubles, task, now), Fate::Kept));
+        }
+        assert_eq!(victims.due(), Some(start + SLOW));
+        assert!(victims.take_slowed(start + SLOW / 2, false).is_none());
+        assert!(victims.take_slowed(start + SLOW, false).is_some());
+        assert!(victims.take_slowed(start + SLOW, false).is_none());
+        assert!(victims.take_slowed(start + SLOW, true).is_some());
+        assert_eq!(victims.due(), None);
+    }
+}
