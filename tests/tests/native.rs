@@ -26,8 +26,13 @@ use tests::{cargo, host, programs};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Ways to drive each card.
-const WAYS: [(Kind, &str); 4] =
-    [(Kind::Vmm, ""), (Kind::Vmm, "event-idx=0"), (Kind::VmmEna, ""), (Kind::VmmEna, "llq=1")];
+const WAYS: [(Kind, &str); 5] = [
+    (Kind::Vmm, ""),
+    (Kind::Vmm, "event-idx=0"),
+    (Kind::Vmm, "pci=off"),
+    (Kind::VmmEna, ""),
+    (Kind::VmmEna, "llq=1"),
+];
 
 type Test = fn(&Guest) -> Result<()>;
 

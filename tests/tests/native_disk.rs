@@ -31,11 +31,13 @@ const fn way(kind: Kind, words: &'static str, options: &'static str, queues: u16
     Way { kind, words, options, queues }
 }
 
-const WAYS: [Way; 7] = [
+const WAYS: [Way; 9] = [
     way(Kind::Vmm, "", "engine=uring", 1),
     way(Kind::Vmm, "event-idx=0", "engine=threads", 1),
     way(Kind::Vmm, "", "", 4),
     way(Kind::Vmm, "", "direct=on", 1),
+    way(Kind::Vmm, "pci=off", "engine=uring", 4),
+    way(Kind::Vmm, "pci=off event-idx=0", "engine=threads", 1),
     way(Kind::VmmNvme, "", "", 2),
     way(Kind::VmmNvme, "shadow=0", "engine=threads", 1),
     way(Kind::VmmNvme, "", "direct=on", 1),

@@ -14,6 +14,7 @@ mod disk;
 mod histogram;
 mod load;
 mod memory;
+mod mmio;
 mod nic;
 mod options;
 mod pci;
@@ -68,11 +69,25 @@ extern "C" fn work() -> ! {
     let (line, card_ground, disk_ground) =
         unsafe { (*LINE.0.get(), &*CARD_GROUND.0.get(), &*DISK_GROUND.0.get()) };
     let options = Options::at(line);
-    match (options.disk, card_ground.card(), disk_ground.disk()) {
-        (None, Some(card), _) => drive_card(card, card_ground, &options),
-        (Some(task), _, Some(disk)) => drive_disk(disk, task, disk_ground, &options),
-        _ => end(),
+    match options.disk {
+        None => {
+            if let Some(card) = card_ground.card() {
+                drive_card(card, card_ground, &options)
+            }
+            if let Some((place, ground)) = mmio::find(&options.pages, mmio::NET) {
+                drive_card(nic::Found::Virtio(place), &ground, &options)
+            }
+        }
+        Some(task) => {
+            if let Some(disk) = disk_ground.disk() {
+                drive_disk(disk, task, disk_ground, &options)
+            }
+            if let Some((place, ground)) = mmio::find(&options.pages, mmio::BLK) {
+                drive_disk(disk::Found::Virtio(place), task, &ground, &options)
+            }
+        }
     }
+    end()
 }
 
 fn drive_card(card: nic::Found, ground: &Ground, options: &Options) -> ! {

@@ -70,7 +70,11 @@ impl Arena {
 
 const ENTRIES: usize = 512;
 const LARGE: u64 = 2 << 20;
-/// Each window shows so much from the large page on that its BAR begins in.
+/// Bits of an address within a large page.
+pub const IN_LARGE: u64 = LARGE - 1;
+/// What [`map`] shows of a window, from the large page on that its BAR begins in.
+pub const WINDOW_SHOWN: u64 = 8 * LARGE;
+/// Addresses that a window takes up.
 const WINDOW: u64 = 1 << 30;
 /// Windows begin here, and each has an entry of the second table of its own.
 const WINDOWS_AT: u64 = 512 << 30;
@@ -94,18 +98,18 @@ const OPEN_LARGE: u64 = 0x87;
 /// Maps window `index` to the physical address `at`, which may be anywhere; where that is to be found. To
 /// be called in kernel mode, before the window is touched for the first time. Shows 16 MiB of it.
 pub fn map(index: usize, at: u64) -> u64 {
-    let base = at & !(LARGE - 1);
+    let base = at & !IN_LARGE;
     // SAFETY: the tables are aligned and stay where they are, one CPU is at them, and entries that were
     // not present before need no flush.
     unsafe {
         let (first, second) = (&raw mut pml4, &raw mut SECOND);
         let directory = &raw mut DIRECTORIES[index];
         let (first, second, directory) = (&mut *first, &mut *second, &mut *directory);
-        for (entry, page) in directory.0.iter_mut().zip(0..8) {
+        for (entry, page) in directory.0.iter_mut().zip(0..WINDOW_SHOWN / LARGE) {
             *entry = (base + page * LARGE) | OPEN_LARGE;
         }
         second.0[index] = directory.0.as_ptr() as u64 | OPEN;
         first.0[1] = second.0.as_ptr() as u64 | OPEN;
     }
-    WINDOWS_AT + index as u64 * WINDOW + (at & (LARGE - 1))
+    WINDOWS_AT + index as u64 * WINDOW + (at & IN_LARGE)
 }

@@ -5,6 +5,8 @@ use crate::disk::{self, MOST_IN_FLIGHT, Operation};
 use crate::memory::read;
 use crate::nic::MOST_PAIRS;
 
+/// Most pages of devices without PCI.
+pub const MOST_PAGES: usize = 8;
 /// Longest command line that is read.
 const LONGEST: usize = 2048;
 
@@ -47,6 +49,9 @@ pub struct Options {
     pub tso: u16,
     /// `event-idx=0`: the virtio card is told and asked by flags.
     pub event_idx: bool,
+    /// `virtio_mmio.device=SIZE@ADDRESS:LINE`, once for each device of a VMM without PCI: the hexadecimal addresses of
+    /// their pages; 0 behind the last one.
+    pub pages: [u64; MOST_PAGES],
     /// `llq=1`: descriptors of the ENA card are pushed to it.
     pub llq: bool,
     /// `disk=`: what to do with the disk, and nothing with the card.
@@ -80,6 +85,7 @@ impl Options {
             ecam: 0,
             tso: 0,
             event_idx: true,
+            pages: [0; MOST_PAGES],
             llq: false,
             disk: None,
             block: 4096,
@@ -127,6 +133,11 @@ impl Options {
             (b"rest", _) => self.rest = number(value),
             (b"tso", _) => self.tso = number(value).min(9000) as u16,
             (b"event-idx", _) => self.event_idx = number(value) != 0,
+            (b"virtio_mmio.device", _) => {
+                if let Some(page) = self.pages.iter_mut().find(|page| **page == 0) {
+                    *page = address(value);
+                }
+            }
             (b"disk", b"verify") => self.disk = Some(disk::Task::Verify),
             (b"disk", b"reset") => self.disk = Some(disk::Task::Reset),
             (b"disk", b"storm") => self.disk = Some(disk::Task::Storm),
@@ -152,4 +163,12 @@ impl Options {
 fn number(text: &[u8]) -> u64 {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
     digits.fold(0, |value, digit| value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
+}
+
+/// The hexadecimal number behind `@0x` in a text; 0 if there is none.
+fn address(text: &[u8]) -> u64 {
+    let digits = text.iter().skip_while(|byte| **byte != b'@').skip(1);
+    let is_prefixed = digits.clone().take(2).eq(b"0x");
+    let digits = digits.skip(2).map_while(|byte| char::from(*byte).to_digit(16));
+    if is_prefixed { digits.fold(0, |value, digit| value << 4 | u64::from(digit)) } else { 0 }
 }

@@ -53,7 +53,7 @@ pub enum Kind {
     Disk,
 }
 
-/// A device of bus 0 and its place; also what a storm may make of that, and what is needed to undo it.
+/// A device and its place, on bus 0 or without PCI; also what a storm may make of that, and what is needed to undo it.
 pub struct Ground {
     /// Device number.
     pub device: u32,
@@ -61,6 +61,8 @@ pub struct Ground {
     pub config: [u32; DWORDS],
     /// Windows of the memory BARs; 0 where there is none.
     pub windows: [u64; 6],
+    /// Bytes that a window shows from the large page on that it begins in.
+    pub window_len: u64,
 }
 
 /// Only in kernel mode, which may be emulated, and emulators of KVM know few of the instructions that are made of
@@ -107,7 +109,16 @@ impl Ground {
 impl Ground {
     /// Of nothing yet.
     pub const fn new() -> Ground {
-        Ground { device: 0, config: [0; DWORDS], windows: [0; 6] }
+        let (config, windows, window_len) = ([0; DWORDS], [0; 6], memory::WINDOW_SHOWN);
+        Ground { device: 0, config, windows, window_len }
+    }
+
+    /// Of a device on a page, without configuration space: that page, and the next.
+    pub fn of_page(page: u64) -> Ground {
+        let mut ground = Ground::new();
+        ground.windows[0] = page;
+        ground.window_len = (page & memory::IN_LARGE) + 0x2000;
+        ground
     }
 
     fn dword(&self, register: u32) -> u32 {
@@ -133,7 +144,7 @@ impl Ground {
     }
 
     fn virtio(&self) -> Option<virtio::Place> {
-        let (mut common, mut notify, mut device, mut multiplier) = (None, None, None, 0);
+        let (mut common, mut notify, mut configuration, mut multiplier) = (None, None, None, 0);
         for at in self.capabilities(VENDOR_SPECIFIC) {
             // virtio 1.2, 4.1.4: cfg_type, bar, offset.
             let (kind, bar, offset) = (self.byte(at + 3), self.byte(at + 4), self.dword(at + 8));
@@ -141,11 +152,16 @@ impl Ground {
             match kind {
                 1 => common = common.or(place),
                 2 => (notify, multiplier) = (notify.or(place), self.dword(at + 16)),
-                4 => device = device.or(place),
+                4 => configuration = configuration.or(place),
                 _ => {}
             }
         }
-        Some(virtio::Place { common: common?, notify: notify?, multiplier, device: device? })
+        Some(virtio::Place::Pci {
+            common: common?,
+            notify: notify?,
+            multiplier,
+            configuration: configuration?,
+        })
     }
 
     /// The network card, if it is one.

@@ -2,7 +2,7 @@
 //! speed. None of it may harm anybody but this guest, so what would harm this program is not written: no address that
 //! leads to it, no interrupt that cannot be held back.
 
-use crate::memory::{ARENA, barrier, read, write};
+use crate::memory::{ARENA, IN_LARGE, barrier, read, write};
 use crate::options::Options;
 use crate::pci::Ground;
 use crate::random::Random;
@@ -20,8 +20,6 @@ const PARTS: u64 = 4;
 /// End of the memory that addresses may lead to without harm, and begin of what is none.
 const ARENA_LEN: u64 = 8 << 20;
 const NO_MEMORY: u64 = 3 << 30;
-/// What a window shows.
-const WINDOW: u64 = 16 << 20;
 
 /// What might be there, or not at all, instead of `old`.
 fn instead_of(random: &mut Random, old: u64) -> u64 {
@@ -124,7 +122,7 @@ impl Life<'_> {
         if window == 0 {
             return None;
         }
-        let offset = random.of_any_size(24) % (WINDOW - 8 - (window & 0x1f_ffff));
+        let offset = random.of_any_size(24) % (self.ground.window_len - 8 - (window & IN_LARGE));
         let aligned = if random.one_in(8) { offset } else { offset & !(len - 1) };
         Some(window + aligned)
     }
@@ -215,9 +213,9 @@ impl<'a> Storm<'a> {
         let end = self.strikes + self.part;
         while self.strikes < end {
             let Some(targets) = open(self.lives) else { break };
-            let config = match self.ecam {
-                0 => 0,
-                ecam => ecam + (u64::from(self.ground.device) << 15),
+            let config = match (self.ecam, self.ground.config[0]) {
+                (0, _) | (_, 0) => 0,
+                (ecam, _) => ecam + (u64::from(self.ground.device) << 15),
             };
             let (ground, vectors) = (self.ground, self.ground.vectors());
             let life = Life { targets, ground, vectors, config, ecam: self.ecam };

@@ -20,6 +20,9 @@ impl Table {
     }
 }
 
+/// Most registers, or groups of them, that hold addresses.
+pub const ADDRESS_REGISTERS: usize = 4;
+
 /// All that a device has.
 pub struct Targets {
     pub tables: [Table; 6],
@@ -27,5 +30,5 @@ pub struct Targets {
     pub bells: [u64; 2],
     pub bell_len: u32,
     /// Registers that hold an address, from and to.
-    pub address_registers: [(u64, u64); 4],
+    pub address_registers: [(u64, u64); ADDRESS_REGISTERS],
 }

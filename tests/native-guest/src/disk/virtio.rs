@@ -56,7 +56,7 @@ impl Blk {
             wanted |= EVENT_IDX;
         }
         let device = place.reset(wanted, if options.queues > 1 { MQ } else { 0 });
-        let at = place.device;
+        let at = place.configuration();
         let has = |feature| device.features & feature != 0;
         let sectors =
             u64::from(read::<u32>(at + CAPACITY)) | u64::from(read::<u32>(at + CAPACITY + 4)) << 32;
@@ -152,12 +152,11 @@ impl Disk for Blk {
         let tags = u64::from(self.geometry.in_flight);
         let headers =
             Table { numbers: (0, HEADER), ..Table::new(queue.headers, tags, HEADER_STRIDE) };
-        let none = (0, 0);
         Targets {
             tables: [descriptors, descriptors, available, used, headers, headers],
-            bells: [queue.ring.bell; 2],
-            bell_len: 2,
-            address_registers: [self.place.address_registers(), none, none, none],
+            bells: [queue.ring.bell.at; 2],
+            bell_len: queue.ring.bell.len,
+            address_registers: self.place.address_registers(),
         }
     }
 }

@@ -84,7 +84,7 @@ pub fn open(place: Place, options: &Options) -> Pairs<Pair> {
     });
     if options.queues > 1 {
         // It comes behind all pairs that there can be (5.1.2).
-        let most = read::<u16>(place.device + MAX_PAIRS);
+        let most = read::<u16>(place.configuration() + MAX_PAIRS);
         assert!(options.queues <= most);
         let mut control = device.ring(2 * most, CONTROL_DEPTH, &mut arena);
         device.done();
@@ -172,12 +172,11 @@ impl super::Pair for Pair {
 
     fn targets(&self) -> Targets {
         let ([a, b, c], [d, e, f]) = (self.rx.ring.tables(), self.tx.ring.tables());
-        let none = (0, 0);
         Targets {
             tables: [a, b, c, d, e, f],
-            bells: [self.rx.ring.bell, self.tx.ring.bell],
-            bell_len: 2,
-            address_registers: [self.place.address_registers(), none, none, none],
+            bells: [self.rx.ring.bell.at, self.tx.ring.bell.at],
+            bell_len: self.rx.ring.bell.len,
+            address_registers: self.place.address_registers(),
         }
     }
 }
