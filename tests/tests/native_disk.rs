@@ -71,7 +71,7 @@ const LONG: Length = Length {
     image: IMAGE_LONG,
     bytes: 1 << 30,
     resets: 10_000,
-    strikes: 100_000_000,
+    strikes: 25_000_000,
     limit: LIMIT_LONG,
 };
 
