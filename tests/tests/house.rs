@@ -29,7 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates without a line of unsafe code.
-const SAFE: &[&str] = &["arch", "pci", "virtio", "ena", "devices", "tests"];
+const SAFE: &[&str] = &["arch", "pci", "virtio", "ena", "nvme", "devices", "tests"];
 
 /// Crates with unsafe code in named files only, behind `#![deny(unsafe_code)]`.
 const SAFE_BUT: &[(&str, &[&str])] = &[

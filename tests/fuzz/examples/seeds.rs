@@ -11,6 +11,7 @@ mod seeds {
     pub mod ena;
     pub mod kernels;
     pub mod net;
+    pub mod nvme;
     pub mod pci;
     pub mod ports;
     pub mod specs;
@@ -29,6 +30,9 @@ fn main() -> std::io::Result<()> {
         ("ena_rings", seeds::ena::rings()),
         ("kernel_loaders", seeds::kernels::all()),
         ("legacy_ports", seeds::ports::all()),
+        ("nvme_card", seeds::nvme::card()),
+        ("nvme_commands", seeds::nvme::commands()),
+        ("nvme_registers", seeds::nvme::registers()),
         ("pci_mmio", seeds::pci::all()),
         ("specs", seeds::specs::all()),
         ("virtio_block", seeds::block::all()),

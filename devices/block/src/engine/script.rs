@@ -100,6 +100,11 @@ impl Stage {
         self.scene().answers.extend(answers);
     }
 
+    /// All further tasks are done, whatever was to become of them.
+    pub fn forget_answers(&self) {
+        self.scene().answers.clear();
+    }
+
     /// Tasks are held from now on.
     pub fn hold(&self) {
         self.scene().holds = true;

@@ -1,0 +1,100 @@
+//! Amazon's page of statistics, log D0h: what `ebsnvme stats` and `nvme amzn stats` show.
+
+use crate::card::Card;
+use crate::page::Page;
+use crate::stats::{BINS, LaneStats, edges};
+
+/// Where the histograms of reads and writes begin.
+const READS: usize = 512;
+const WRITES: usize = 2056;
+/// Bytes of a bin.
+const BIN: usize = 24;
+
+/// Sums over all lanes.
+#[derive(Debug, Default)]
+pub struct Total {
+    pub reads: u64,
+    pub writes: u64,
+    pub read_bytes: u64,
+    pub write_bytes: u64,
+    pub read_us: u64,
+    pub write_us: u64,
+    pub media_errors: u64,
+    pub throttled_us: u64,
+    pub in_flight: u64,
+    pub read_bins: [u64; BINS],
+    pub write_bins: [u64; BINS],
+}
+
+impl Total {
+    fn add(&mut self, lane: &LaneStats) {
+        let counters = &lane.counters;
+        for (sum, counter) in [
+            (&mut self.reads, &counters.reads),
+            (&mut self.writes, &counters.writes),
+            (&mut self.read_bytes, &counters.read_bytes),
+            (&mut self.write_bytes, &counters.write_bytes),
+            (&mut self.read_us, &counters.read_us),
+            (&mut self.write_us, &counters.write_us),
+            (&mut self.media_errors, &counters.media_errors),
+            (&mut self.throttled_us, &counters.throttled_us),
+        ] {
+            *sum = sum.wrapping_add(counter.get());
+        }
+        self.in_flight = self.in_flight.wrapping_add(lane.in_flight());
+        let bins = [(&mut self.read_bins, &lane.reads), (&mut self.write_bins, &lane.writes)];
+        for (sums, latencies) in bins {
+            for (sum, count) in sums.iter_mut().zip(latencies.counts()) {
+                *sum = sum.wrapping_add(count);
+            }
+        }
+    }
+}
+
+impl Card {
+    /// What all lanes have done since the controller was built.
+    pub(crate) fn total(&self) -> Total {
+        let mut total = Total::default();
+        self.stats.iter().for_each(|lane| total.add(lane));
+        total
+    }
+
+    pub(super) fn statistics(&self) -> Page {
+        let total = self.total();
+        let mut page = Page::default();
+        page.put_word(0, self.identity.magic);
+        // Which of two limits a command waited for is not known.
+        let (over_operations, over_bytes) = match self.port.allowed().iops {
+            Some(_) => (total.throttled_us, 0),
+            None => (0, total.throttled_us),
+        };
+        let doubles = [
+            total.reads,
+            total.writes,
+            total.read_bytes,
+            total.write_bytes,
+            total.read_us,
+            total.write_us,
+            over_operations,
+            over_bytes,
+            0, // limits of the instance, which has none
+            0,
+            total.in_flight,
+        ];
+        for (at, double) in (8..).step_by(8).zip(doubles) {
+            page.put_double(at, double);
+        }
+        for (begin, bins) in [(READS, &total.read_bins), (WRITES, &total.write_bins)] {
+            page.put_double(begin, BINS as u64);
+            let places = (begin.saturating_add(8)..).step_by(BIN);
+            for ((bin, count), at) in bins.iter().enumerate().zip(places) {
+                let (lower, upper) = edges(bin);
+                page.put_double(at, lower);
+                page.put_double(at.saturating_add(8), upper);
+                let count = u32::try_from(*count).unwrap_or(u32::MAX);
+                page.put_word(at.saturating_add(16), count);
+            }
+        }
+        page
+    }
+}

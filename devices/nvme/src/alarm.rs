@@ -1,0 +1,80 @@
+//! What lanes and vCPUs tell the attendant: that the controller failed, that a doorbell was written wrong,
+//! that a ring came home.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use device_core::kick::borrow;
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+/// How a doorbell can be written wrong: event information of an error event (figure 147).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadDoorbell {
+    /// It belongs to no queue.
+    NoQueue = 0,
+    /// The queue has no such entry, or it cannot be the next one.
+    Value = 1,
+}
+
+/// Whether the controller has failed, and the bell that calls its attendant.
+#[derive(Debug)]
+pub struct Alarm {
+    failed: AtomicBool,
+    /// One bit for each kind of [`BadDoorbell`].
+    doorbells: AtomicU8,
+    bell: EventFd,
+}
+
+impl Alarm {
+    /// All is well. Fails if the host has no eventfd left.
+    pub fn new() -> io::Result<Alarm> {
+        let bell = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
+        Ok(Alarm { failed: AtomicBool::new(false), doorbells: AtomicU8::new(0), bell })
+    }
+
+    /// Puts the controller into its fatal state (CSTS.CFS), which only a reset ends.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Release); // pairs with `has_failed`
+        self.call();
+    }
+
+    /// Whether the controller is in its fatal state.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire) // pairs with `fail`
+    }
+
+    /// A doorbell was written wrong; it was ignored.
+    pub fn note(&self, bad: BadDoorbell) {
+        let bit = 1 << bad as u8;
+        if self.doorbells.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            self.call();
+        }
+    }
+
+    /// What was noted since the last call.
+    pub fn take_noted(&self) -> Option<BadDoorbell> {
+        match self.doorbells.swap(0, Ordering::Relaxed) {
+            0 => None,
+            1 => Some(BadDoorbell::NoQueue),
+            _ => Some(BadDoorbell::Value),
+        }
+    }
+
+    /// The controller was reset.
+    pub fn clear(&self) {
+        self.failed.store(false, Ordering::Release); // pairs with `has_failed`
+        self.doorbells.store(0, Ordering::Relaxed);
+    }
+
+    /// Calls the attendant: there is something to look after.
+    pub fn call(&self) {
+        // Cannot fail but by overflow, and then it is readable already.
+        let _ = self.bell.write(1);
+    }
+
+    /// What the attendant waits for, edge-triggered.
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        borrow(&self.bell)
+    }
+}
