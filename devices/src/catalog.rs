@@ -65,9 +65,9 @@ pub enum BuildError {
     /// The virtio disk's part of it.
     #[error(transparent)]
     Block(#[from] virtio::block::BuildError),
-    /// There is no such controller yet.
-    #[error("disks of model nvme do not exist here yet; take virtio")]
-    NoNvme,
+    /// The NVMe controller's part of it.
+    #[error(transparent)]
+    Nvme(#[from] nvme::BuildError),
     /// The host gave no eventfds or vectors.
     #[error("it got no interrupts or notifications")]
     Card(#[source] std::io::Error),
@@ -111,7 +111,10 @@ impl DeviceSpec {
                     let disk = Arc::new(virtio::block::Disk::new(device));
                     Ok(Built { disk: Some(disk), ..Built::on_pci(card) })
                 }
-                DiskModel::Nvme | DiskModel::NvmeInstance => Err(BuildError::NoNvme),
+                DiskModel::Nvme | DiskModel::NvmeInstance => {
+                    let card = nvme::Nvme::build(spec, cpus, kit)?;
+                    Ok(Built { disk: Some(card.clone()), ..Built::on_pci(card) })
+                }
             },
         }
     }

@@ -174,6 +174,19 @@ fn another_image_takes_the_old_ones_place_and_a_wrong_one_does_not() {
     assert_eq!(api.get("/drives/other").unwrap()["path"], json!(scene.path("root.raw")));
 }
 
+/// As Kata Containers does it: the machine is started with empty disks, which get their images later.
+#[test]
+fn an_empty_image_holds_the_place_of_one_that_comes_later() {
+    let scene = Scene::with(&[("late", json!({ "is_read_only": true }))]);
+    let mut api = scene.api();
+    let empty = scene.image("empty.raw", 0);
+    let change = |path: &Path| json!({ "drive_id": "late", "path_on_host": path });
+    api.done("PATCH", "/drives/late", &change(&empty)).unwrap();
+    assert_eq!(api.get("/drives/late").unwrap()["size"], 0);
+    api.done("PATCH", "/drives/late", &change(&scene.image("next.raw", 2 << 20))).unwrap();
+    assert_eq!(api.get("/drives/late").unwrap()["size"], 2 << 20);
+}
+
 #[test]
 fn limits_change_as_they_are_said_and_are_shown_as_they_are() {
     let scene = Scene::with(&[]);
@@ -217,6 +230,32 @@ fn faults_are_made_shown_and_cleared() {
     );
     scene.ctl(&["disk", "rootfs", "fault", "clear"]);
     assert_eq!(api.get(ROOT).unwrap()["faults"], json!([]));
+}
+
+#[test]
+fn an_nvme_disk_is_asked_and_changed_in_the_same_way() {
+    for model in ["nvme", "nvme-instance"] {
+        let scene = Scene::with(&[("data", json!({ "model": model, "serial": "vol0123" }))]);
+        let mut api = scene.api();
+        let shown = api.get("/drives/data").unwrap();
+        assert_eq!((&shown["model"], &shown["size"]), (&json!(model), &json!(1 << 20)));
+        assert_eq!((&shown["serial"], &shown["running"]), (&json!("vol0123"), &json!(false)));
+        assert_eq!(shown["counters"]["reads"], 0);
+        grow(&scene.path("data.raw"), 2 << 20);
+        assert_eq!(scene.ctl(&["disk", "data", "resize"]), "size  2M\n");
+        let next = scene.image("next.raw", 3 << 20);
+        scene.ctl(&["disk", "data", "replace", next.to_str().unwrap()]);
+        assert_eq!(api.get("/drives/data").unwrap()["size"], 3 << 20);
+        for fault in ["vanish", "fatal"] {
+            api.done("PUT", "/drives/data/faults", &json!({ "fault": fault })).unwrap();
+            assert_eq!(api.get("/drives/data").unwrap()["faults"], json!([fault]));
+            scene.ctl(&["disk", "data", "fault", "clear"]);
+            assert_eq!(api.get("/drives/data").unwrap()["faults"], json!([]));
+        }
+        let limits = json!({ "drive_id": "data", "allowances": { "bw": 9 } });
+        api.done("PATCH", "/drives/data", &limits).unwrap();
+        assert_eq!(api.get("/vm/config").unwrap()["drives"][1]["allowances"], json!({ "bw": 9 }));
+    }
 }
 
 #[test]

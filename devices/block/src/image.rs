@@ -68,7 +68,7 @@ pub enum OpenError {
         /// What it is.
         format: &'static str,
     },
-    /// Not a sector in it.
+    /// Something, but not a sector.
     #[error("{} has {bytes} bytes, less than a sector of {SECTOR}; make it larger: truncate -s 1G {}",
         path.display(), path.display())]
     Empty {
@@ -258,7 +258,8 @@ impl Image {
         }
         let bytes = self.measure().map_err(failed)?;
         let size = whole_sectors(bytes);
-        if size == 0 {
+        // An empty file holds the place of an image that comes later.
+        if size == 0 && bytes > 0 {
             return Err(OpenError::Empty { path: self.path.clone(), bytes });
         }
         if size < bytes {

@@ -44,7 +44,7 @@ pub struct Drive {
     #[serde(default)]
     #[cfg_attr(test, schema(value_type = DiskModel))]
     pub model: Model,
-    /// Queues; as many as vCPUs if not given.
+    /// Queues; as many as vCPUs if not given, and two at least for NVMe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(minimum = 1, maximum = 64))]
     pub queues: Option<u16>,
