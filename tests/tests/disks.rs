@@ -148,18 +148,18 @@ fn another_image_takes_the_old_ones_place_and_a_wrong_one_does_not() {
     let mut api = scene.api();
     let next = scene.image("next.raw", 2 << 20);
     fs::write(scene.path("qcow2"), [&b"QFI\xfb"[..], &[0; 4096]].concat()).unwrap();
-    for (path, said) in [
-        (scene.path("nowhere"), "nowhere"),
-        (scene.path("qcow2"), "qcow2"),
-        (scene.folder.path().to_owned(), "neither a regular file nor a block device"),
-        (scene.path("other.raw"), "in use"),
+    for (path, place, said) in [
+        (scene.path("nowhere"), "disk \"rootfs\": image: ", "nowhere: No such file"),
+        (scene.path("qcow2"), "disk \"rootfs\": image: ", "qcow2"),
+        (scene.folder.path().to_owned(), "disk \"rootfs\": image: ", "neither a regular file"),
+        (scene.path("other.raw"), "path_on_host: ", "is in use by disk \"other\""),
     ] {
         let limiter = json!({ "bandwidth": { "size": 5, "refill_time": 1000 } });
         let body = json!({ "drive_id": "rootfs", "path_on_host": path, "rate_limiter": limiter });
         let answer = api.ask("PATCH", ROOT, &body.to_string()).unwrap();
         assert_eq!(answer.status, 400, "{answer:?}");
         let message = answer.fault().unwrap();
-        assert!(message.starts_with("disk \"rootfs\": ") && message.contains(said), "{message}");
+        assert!(message.starts_with(place) && message.contains(said), "{message}");
         let shown = api.get(ROOT).unwrap();
         assert_eq!(shown["path"], json!(scene.path("root.raw")));
         assert_eq!(shown["limits"], json!({}), "what came with it is not done either");

@@ -23,6 +23,7 @@ use crate::vm::Vm;
 use crate::vm::config::Config;
 use crate::vm::disk::{self, DiskAsk, DiskReply};
 use crate::vm::nic::{NicAsk, NicReply};
+use crate::vm::patch::DiskPatch;
 use crate::vm::root;
 use crate::vm::state::State;
 
@@ -159,6 +160,9 @@ impl Controller {
         let Some(disk) = disks.find(|disk| disk.id() == id) else {
             return Err(ActionError::NoSuchDisk(id));
         };
+        if let DiskAsk::Change(DiskPatch { path: Some(path), .. }) = &ask {
+            self.live_config().check_replaced(&id, path)?;
+        }
         let before = disk.inspect();
         let injected = match ask {
             DiskAsk::Inject(fault) => Some(fault),

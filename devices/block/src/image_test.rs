@@ -26,7 +26,9 @@ fn refusal(path: &Path, mode: Mode) -> String {
 #[test]
 fn bytes_beyond_the_last_whole_sector_are_not_the_guests() {
     let folder = TempDir::new().unwrap();
-    for (bytes, size) in [(0, 0), (512, 512), (1023, 512), (1 << 20, 1 << 20), ((1 << 20) + 1, 1 << 20)] {
+    for (bytes, size) in
+        [(0, 0), (512, 512), (1023, 512), (1 << 20, 1 << 20), ((1 << 20) + 1, 1 << 20)]
+    {
         let image = Image::open(&file(&folder, "disk", bytes), WRITABLE).unwrap();
         assert_eq!(image.size(), size);
     }

@@ -155,6 +155,14 @@ impl Config {
         Ok(())
     }
 
+    /// Whether the disk `id` could have the image at `path` beside the others. Fails if another has it.
+    pub fn check_replaced(&self, id: &str, path: &Path) -> Result<(), SettingError> {
+        let Some(disk) = self.disks.iter().find(|disk| disk.id == id) else { return Ok(()) };
+        let after = DiskSpec { path: path.into(), ..disk.clone() };
+        let mut others = self.disks.iter().filter(|other| other.id != id);
+        others.try_for_each(|other| check_disks_apart(&after, other))
+    }
+
     fn check_room(&self, kind: Kind, id: &str) -> Result<(), SettingError> {
         match self.nics.len() + self.disks.len() < MOST_DEVICES {
             true => Ok(()),
