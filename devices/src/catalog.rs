@@ -85,6 +85,14 @@ pub enum BuildError {
     Card(#[source] std::io::Error),
 }
 
+/// The serial number that a guest reads of the disk of `spec`.
+pub fn serial_of(spec: &DiskSpec) -> String {
+    match spec.model {
+        DiskModel::Virtio => spec.serial_or_id(),
+        DiskModel::Nvme | DiskModel::NvmeInstance => nvme::Nvme::serial_of(spec),
+    }
+}
+
 impl DeviceSpec {
     /// What the user calls the device.
     pub fn id(&self) -> &str {

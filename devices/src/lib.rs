@@ -7,4 +7,4 @@ mod catalog;
 /// The engines and boards behind the kinds, for who builds the machine.
 pub use {block, legacy, net};
 
-pub use catalog::{BuildError, Built, DeviceSpec, Kind, Place};
+pub use catalog::{BuildError, Built, DeviceSpec, Kind, Place, serial_of};

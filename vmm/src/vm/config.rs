@@ -14,7 +14,7 @@ use devices::block::image::{Image, Mode, OpenError};
 use devices::block::spec::{DiskSpec, Key};
 use devices::legacy::ConsoleSpec;
 use devices::net::spec::{BackendSpec, NicSpec};
-use devices::{DeviceSpec, Kind};
+use devices::{DeviceSpec, Kind, serial_of};
 
 use super::boot;
 use super::build::BootError;
@@ -250,8 +250,8 @@ fn check_apart(nic: &NicSpec, other: &NicSpec) -> Result<(), SettingError> {
 fn check_disks_apart(disk: &DiskSpec, other: &DiskSpec) -> Result<(), SettingError> {
     let (id, other_id) = (disk.id.clone(), other.id.clone());
     // Long ids can begin alike; whoever wants other serial numbers than theirs gives them.
-    let (serial, given) = (disk.serial_or_id(), disk.serial.is_some() || other.serial.is_some());
-    if given && serial == other.serial_or_id() {
+    let (serial, given) = (serial_of(disk), disk.serial.is_some() || other.serial.is_some());
+    if given && serial == serial_of(other) {
         return Err(SettingError::SerialTwice { serial, id, other: other_id });
     }
     if disk.root.is_some() && other.root.is_some() {

@@ -103,6 +103,7 @@ fn two_disks_share_no_id_serial_root_or_written_image() {
         ("same-as-a,id=y", Key::Path, "is in use by disk \"x\""),
         ("b,id=y,serial=s", Key::Serial, "\"s\" belongs to disk \"x\""),
         ("b,id=s", Key::Serial, "\"s\" belongs to disk \"x\""),
+        ("b,id=y,serial=s,model=nvme", Key::Serial, "\"s\" belongs to disk \"x\""),
         ("b,id=y,root", Key::Root, "disk \"x\" is the root already"),
         ("nowhere,id=y", Key::Path, "nowhere"),
         (".,id=y", Key::Path, "neither a regular file nor a block device"),
