@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use device_core::scatter::Scatter;
 use device_core::testing::ram;
-use net::backend::packet::{Queue, open};
+use net::backend::packet::{Queue, open_by_name};
 use net::backend::{NetQueue, QueueError, Room};
 use net::frame::{HEAD, MAX_FRAME, RxFrame, TxFrame};
 use vm_memory::{Bytes, GuestAddress};
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: bare-packet INTERFACE send|receive BYTES SECONDS".into());
     };
     let (len, seconds) = (bytes.parse::<usize>()?, seconds.parse::<f64>()?);
-    let (_packet, mut queues) = open(interface, 1, None)?;
+    let (_packet, mut queues) = open_by_name(interface, 1, None)?;
     let queue = queues.first_mut().ok_or("no queue")?;
     let (begun, spent) = (Instant::now(), cpu_time()?);
     let goes_on = || begun.elapsed() < Duration::from_secs_f64(seconds);

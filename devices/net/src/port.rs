@@ -10,7 +10,7 @@ use device_core::device::Kit;
 use device_core::worker::{IoThread, Post};
 
 use crate::backend::interface::is_gone;
-use crate::backend::packet::{OpenPacketError, open};
+use crate::backend::packet::{self, OpenPacketError};
 use crate::backend::tap::{OpenTapError, open_by_fds, open_by_name};
 use crate::backend::{Limits, NetBackend, NetQueue};
 use crate::capture::Capture;
@@ -130,7 +130,7 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         let (backend, queues) = match &spec.backend {
             BackendSpec::Tap(name) => boxed(open_by_name(name, spec.queues, spec.mtu)?),
             BackendSpec::Fd(fds) => boxed(open_by_fds(fds, spec.mtu)?),
-            BackendSpec::Dev(name) => boxed(open(name, spec.queues, spec.mtu)?),
+            BackendSpec::Dev(name) => boxed(packet::open_by_name(name, spec.queues, spec.mtu)?),
         };
         let port = NetPort::with_backend(&spec.id, backend, queues, kit)
             .map_err(|source| OpenError::Threads { id: spec.id.clone(), source })?;

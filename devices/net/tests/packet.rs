@@ -9,7 +9,7 @@ use device_core::scatter::Scatter;
 use device_core::testing::ram;
 use device_core::worker::IoThread;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use net::backend::packet::{OpenPacketError, Opened, Queue, RING, open};
+use net::backend::packet::{OpenPacketError, Opened, Queue, RING, open_by_name};
 use net::backend::{NetBackend, NetQueue, QueueError, Room};
 use net::frame::{Csum, FrameMeta, Gso, GsoKind, HEAD, MAX_FRAME, Offloads, RxFrame, TxFrame};
 use net::rss::{Hasher, Key, Rss, Selection, Table, sorter};
@@ -82,11 +82,11 @@ fn pair() {
 /// One queue at each end of a pair.
 fn ends() -> [Opened; 2] {
     pair();
-    ["left0", "right0"].map(|name| open(name, 1, None).unwrap())
+    ["left0", "right0"].map(|name| open_by_name(name, 1, None).unwrap())
 }
 
 fn refusal(name: &str, mtu: Option<u16>) -> String {
-    open(name, 1, mtu).err().expect("a refusal").to_string()
+    open_by_name(name, 1, mtu).err().expect("a refusal").to_string()
 }
 
 fn refusals() {
@@ -106,16 +106,16 @@ fn no_permission() {
     pair();
     // SAFETY: the bare system call changes this thread's user only.
     assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, -1, 65534, -1) }, 0);
-    let error = open("left0", 1, None).err().expect("a refusal");
+    let error = open_by_name("left0", 1, None).err().expect("a refusal");
     assert!(matches!(error, OpenPacketError::Permission { .. }), "{error:?}");
     assert!(error.to_string().contains("CAP_NET_RAW"), "{error}");
 }
 
 fn mtu() {
     pair();
-    let (packet, queues) = open("left0", 1, None).unwrap();
+    let (packet, queues) = open_by_name("left0", 1, None).unwrap();
     assert_eq!((packet.limits().mtu, packet.name(), queues.len()), (Some(1500), "dev left0", 1));
-    assert_eq!(open("left0", 1, Some(1400)).unwrap().0.limits().mtu, Some(1400));
+    assert_eq!(open_by_name("left0", 1, Some(1400)).unwrap().0.limits().mtu, Some(1400));
     let text = refusal("left0", Some(1501));
     assert!(text.contains("has mtu 1500, but mtu is 1501"), "{text}");
 }
@@ -269,7 +269,8 @@ fn jumbo() {
     for name in ["left0", "right0"] {
         ip(&format!("link set {name} mtu 40000"));
     }
-    let [(_a, mut a), (_b, mut b)] = ["left0", "right0"].map(|name| open(name, 1, None).unwrap());
+    let [(_a, mut a), (_b, mut b)] =
+        ["left0", "right0"].map(|name| open_by_name(name, 1, None).unwrap());
     // Below a slot and beyond.
     for len in [60, 9014, 16_000, 16_300, 16_384, 17_000, 40_014] {
         let frame = numbered(7, len);
@@ -502,7 +503,16 @@ fn down() {
 
 fn down_at_first() {
     ip("link add left0 type veth peer name right0");
-    let [(_a, mut a), (_b, mut b)] = ["left0", "right0"].map(|name| open(name, 1, None).unwrap());
+    match open_by_name("left0", 2, None) {
+        Ok(_) => {}
+        // Before Linux 6.13.
+        Err(error @ OpenPacketError::Down { .. }) => {
+            assert!(error.to_string().contains("ip link set left0 up"), "{error}");
+        }
+        Err(error) => panic!("{error}"),
+    }
+    let [(_a, mut a), (_b, mut b)] =
+        ["left0", "right0"].map(|name| open_by_name(name, 1, None).unwrap());
     assert!(matches!(take(&mut b[0], 0), Err(QueueError::Transient(_))));
     ip("link set left0 up");
     ip("link set right0 up");
@@ -537,10 +547,10 @@ fn removed_while_receiving() {
 fn outgoing() {
     pair();
     for queues in [1, 2] {
-        let (_a, mut a) = open("left0", queues, None).unwrap();
-        let (_other, mut other) = open("left0", 1, None).unwrap();
+        let (_a, mut a) = open_by_name("left0", queues, None).unwrap();
+        let (_other, mut other) = open_by_name("left0", 1, None).unwrap();
         send(&mut other[0], FrameMeta::default(), &numbered(1, 60)).unwrap();
-        let (_b, mut b) = open("right0", 1, None).unwrap();
+        let (_b, mut b) = open_by_name("right0", 1, None).unwrap();
         send(&mut b[0], FrameMeta::default(), &numbered(2, 60)).unwrap();
         assert_eq!(number_of(&receive(&mut a[0]).1), 2);
     }
@@ -571,8 +581,8 @@ fn send_flows(from: &mut Queue, ports: std::ops::Range<u16>) {
 
 fn flows() {
     pair();
-    let (mut packet, mut queues) = open("left0", 4, None).unwrap();
-    let (_b, mut b) = open("right0", 1, None).unwrap();
+    let (mut packet, mut queues) = open_by_name("left0", 4, None).unwrap();
+    let (_b, mut b) = open_by_name("right0", 1, None).unwrap();
     assert_eq!(queues.len(), 4);
     for count in [4, 3] {
         packet.spread(count).unwrap();
@@ -605,8 +615,8 @@ fn flows() {
 
 fn switched() {
     pair();
-    let (mut packet, mut queues) = open("left0", 3, None).unwrap();
-    let (_b, mut b) = open("right0", 1, None).unwrap();
+    let (mut packet, mut queues) = open_by_name("left0", 3, None).unwrap();
+    let (_b, mut b) = open_by_name("right0", 1, None).unwrap();
     // The first only, before anything was said.
     send_flows(&mut b[0], 1..9);
     assert_eq!(waiting(&mut queues).iter().map(Vec::len).collect::<Vec<_>>(), [64, 0, 0]);
@@ -632,8 +642,8 @@ fn switched() {
 fn sorted() {
     const LANES: u16 = 4;
     pair();
-    let (mut packet, queues) = open("left0", LANES, None).unwrap();
-    let (_b, mut b) = open("right0", 1, None).unwrap();
+    let (mut packet, queues) = open_by_name("left0", LANES, None).unwrap();
+    let (_b, mut b) = open_by_name("right0", 1, None).unwrap();
     assert!(!packet.steers());
     packet.spread(LANES).unwrap();
     let queues = queues.into_iter().map(|queue| Box::new(queue) as Box<dyn NetQueue>).collect();

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::backend::{Limits, NetBackend};
 use crate::frame::Offloads;
 
-pub use open::{OpenPacketError, Opened, open};
+pub use open::{OpenPacketError, Opened, open_by_name};
 pub use queue::Queue;
 pub use ring::RING;
 

@@ -55,7 +55,7 @@ pub enum OpenPacketError {
         /// MTU asked for, in bytes.
         mtu: u16,
     },
-    /// This kernel does not spread frames of an interface that is down.
+    /// This kernel, older than 6.13, does not spread frames of an interface that is down.
     #[error(
         "interface {name} is down, and queues are {queues}; bring it up with `ip link set {name} up`"
     )]
@@ -83,7 +83,7 @@ pub type Opened = (Packet, Vec<Queue>);
 /// Opens `queues` queues on the interface `name`, whose name was checked by the spec. `mtu` is in bytes, at most
 /// the interface's; without one that is taken. Fails if there is no such Ethernet interface, or this process
 /// may not have packet sockets on it.
-pub fn open(name: &str, queues: u16, mtu: Option<u16>) -> Result<Opened, OpenPacketError> {
+pub fn open_by_name(name: &str, queues: u16, mtu: Option<u16>) -> Result<Opened, OpenPacketError> {
     let owned = || name.to_string();
     let other =
         |what| move |source| OpenPacketError::Other { name: name.to_string(), what, source };

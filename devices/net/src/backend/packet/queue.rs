@@ -131,44 +131,41 @@ impl Queue {
         }
         let accepted = Offloads::from_bits_truncate(shared.accepted.load(Ordering::Relaxed));
         let finished = meta.as_ref().is_ok_and(|meta| accepted.contains(meta.needs()));
-        if !slot.is_whole() {
-            if !slot.is_beside() {
-                return Err(refused("too much waits beside the ring for so long a frame"));
-            }
-            if finished {
-                receive_beside(shared, tag, iovecs, room, frame)?;
-            } else {
-                receive_whole(shared, tag, iovecs, whole, frame)?;
-            }
-        }
-        frame.meta = meta?;
         if slot.is_whole() {
+            frame.meta = meta?;
             let bytes = match tag {
                 None => slot.parts().map(|(_, bytes)| bytes),
                 Some(tag) => slot.tagged(tag),
             };
             let Some(bytes) = bytes else { return Err(refused("it is not in its slot")) };
-            frame.len = bytes.len();
-            if finished || frame.meta.gso.is_none() {
-                if !finished {
-                    complete(&mut frame.meta, bytes);
-                }
-                put(bytes, &[], room, frame);
-                return Ok(Taken::Done);
+            if !finished && frame.meta.gso.is_some() {
+                frame.len = bytes.len();
+                whole.bytes_mut().iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+                return cut(whole, frame);
             }
-            whole.bytes_mut().iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-        }
-        if finished {
-            return Ok(Taken::Done);
-        }
-        if frame.meta.gso.is_none() {
-            let bytes = whole.bytes_mut().get_mut(..frame.len).unwrap_or_default();
-            complete(&mut frame.meta, bytes);
+            if !finished {
+                complete(&mut frame.meta, bytes);
+            }
             put(bytes, &[], room, frame);
             return Ok(Taken::Done);
         }
-        whole.cut(frame).map_err(|why| QueueError::Refused(io::Error::other(why)))?;
-        Ok(Taken::Cut)
+        if !slot.is_beside() {
+            return Err(refused("too much waits beside the ring for so long a frame"));
+        }
+        if finished {
+            receive_beside(shared, tag, iovecs, room, frame)?;
+            frame.meta = meta?;
+            return Ok(Taken::Done);
+        }
+        receive_whole(shared, tag, iovecs, whole, frame)?;
+        frame.meta = meta?;
+        if frame.meta.gso.is_some() {
+            return cut(whole, frame);
+        }
+        let bytes = whole.bytes_mut().get_mut(..frame.len).unwrap_or_default();
+        complete(&mut frame.meta, bytes);
+        put(bytes, &[], room, frame);
+        Ok(Taken::Done)
     }
 
     /// The next piece of a frame that is being cut.
@@ -192,6 +189,12 @@ impl Queue {
             }
         }
     }
+}
+
+/// From now on the frame in `whole` comes in pieces.
+fn cut(whole: &mut Whole, frame: &RxFrame) -> Result<Taken, QueueError> {
+    whole.cut(frame).map_err(|why| QueueError::Refused(io::Error::other(why)))?;
+    Ok(Taken::Cut)
 }
 
 /// Receives a frame that is beside the ring to where it belongs.
