@@ -3,6 +3,7 @@
 
 use std::error::Error;
 
+use devices::Kind;
 use devices::block::spec::Key as DiskKey;
 use devices::net::spec::Key;
 
@@ -37,6 +38,14 @@ struct Words {
 }
 
 impl Setting {
+    /// The device as a whole.
+    pub fn of_device(kind: Kind, id: &str) -> Setting {
+        match kind {
+            Kind::Nic => Setting::Card(id.to_string(), None),
+            Kind::Disk => Setting::Disk(id.to_string(), None),
+        }
+    }
+
     /// The table: a row for each setting.
     fn words(&self) -> Words {
         let words = |option, object, field| Words { option, object, field };

@@ -40,10 +40,7 @@ pub enum Why {
 impl AttachError {
     /// The device that it is about.
     pub fn setting(&self) -> Setting {
-        match self.kind {
-            Kind::Nic => Setting::Card(self.id.clone(), None),
-            Kind::Disk => Setting::Disk(self.id.clone(), None),
-        }
+        Setting::of_device(self.kind, &self.id)
     }
 }
 

@@ -223,6 +223,11 @@ fn a_pci_card_on_a_machine_without_pci_is_refused_by_name_and_reason() {
         assert!(line.starts_with("model=ena is a PCI card, and ") && line.contains(why), "{line}");
     }
     machine_of(&cards, None).check_bus(DeviceBus::Pci).unwrap();
+    let images = Images::new();
+    let mut spec = machine_of(&[], None);
+    spec.devices.push(DeviceSpec::Disk(images.disk("a,id=z,model=nvme")));
+    let error = spec.check_bus(DeviceBus::Mmio).unwrap_err();
+    assert_eq!(error.setting().option(), "--disk: disk \"z\"");
     machine_of(&cards[..1], None).check_bus(DeviceBus::Mmio).unwrap();
 }
 
@@ -232,7 +237,7 @@ fn a_machine_without_pci_has_a_slot_for_each_device_or_says_so() {
     let cards: Vec<_> = cards.iter().map(String::as_str).collect();
     machine_of(&cards[..17], None).check_bus(DeviceBus::Mmio).unwrap();
     let error = machine_of(&cards, None).check_bus(DeviceBus::Mmio).unwrap_err();
-    assert_eq!(error, SettingError::NoSlot { id: "c17".into() });
+    assert_eq!(error, SettingError::NoSlot { kind: Kind::Nic, id: "c17".into() });
     machine_of(&cards, None).check_bus(DeviceBus::Pci).unwrap();
 }
 

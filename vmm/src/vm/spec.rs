@@ -143,15 +143,15 @@ impl VmSpec {
             return Ok(());
         }
         for (nth, device) in self.devices.iter().enumerate() {
-            let id = device.id().to_string();
+            let (kind, id) = (device.kind(), device.id().to_string());
             if let Some(what) = device.needs_pci() {
                 return Err(match self.machine.bus {
-                    Some(_) => SettingError::NoPci { id, what },
-                    None => SettingError::PciOff { id, what },
+                    Some(_) => SettingError::NoPci { kind, id, what },
+                    None => SettingError::PciOff { kind, id, what },
                 });
             }
             if nth >= VIRTIO_MMIO_GSIS.len() {
-                return Err(SettingError::NoSlot { id });
+                return Err(SettingError::NoSlot { kind, id });
             }
         }
         Ok(())
@@ -178,13 +178,13 @@ pub enum SettingError {
         "{what} is a PCI card, and pci=off in the kernel's command line leaves the guest without PCI; \
          take another model, or remove pci=off"
     )]
-    PciOff { id: String, what: &'static str },
+    PciOff { kind: Kind, id: String, what: &'static str },
     #[error(
         "{what} is a PCI card, and bus mmio leaves the guest without PCI; take another model, or bus pci"
     )]
-    NoPci { id: String, what: &'static str },
+    NoPci { kind: Kind, id: String, what: &'static str },
     #[error("a machine without PCI has room for {} devices", VIRTIO_MMIO_GSIS.len())]
-    NoSlot { id: String },
+    NoSlot { kind: Kind, id: String },
     #[error("{0:?} is given twice; each card needs its own")]
     IdTwice(String),
     #[error("{mac} belongs to card {other:?}; each card needs its own")]
@@ -224,9 +224,10 @@ impl SettingError {
             | SettingError::OddPages(_) => Setting::Memory,
             SettingError::OddHugePages(_) => Setting::HugePages,
             SettingError::Card { id, why } => card(id, why.key()),
-            SettingError::PciOff { id, .. }
-            | SettingError::NoPci { id, .. }
-            | SettingError::NoSlot { id } => Setting::Card(id.clone(), None),
+            SettingError::PciOff { kind, id, .. }
+            | SettingError::NoPci { kind, id, .. }
+            | SettingError::NoSlot { kind, id }
+            | SettingError::TooMany { kind, id } => Setting::of_device(*kind, id),
             SettingError::IdTwice(id) => card(id, Key::Id),
             SettingError::MacTwice { id, .. } => card(id, Key::Mac),
             SettingError::TapTwice { id, .. } => card(id, Key::Tap),
@@ -237,8 +238,6 @@ impl SettingError {
             SettingError::ImageTwice { id, .. } => disk(id, DiskKey::Path),
             SettingError::SerialTwice { id, .. } => disk(id, DiskKey::Serial),
             SettingError::RootTwice { id, .. } => disk(id, DiskKey::Root),
-            SettingError::TooMany { kind: Kind::Nic, id } => Setting::Card(id.clone(), None),
-            SettingError::TooMany { kind: Kind::Disk, id } => Setting::Disk(id.clone(), None),
         }
     }
 }
