@@ -4,7 +4,7 @@
 //! ```text
 //!  bench ── peer ──► VMM ── guest (tests/native-guest) ──┐
 //!    │                                                   │ card or disk
-//!    ├── wire ──► TAP ◄── floor: bare writev and readv ──┤
+//!    ├── wire ──► line ◄── floor: bare writev and readv ─┤
 //!    └── disk ─► image ◄── floor: pread, pwrite, io_uring ┘
 //! ```
 
@@ -15,6 +15,7 @@ pub mod disk_bench;
 pub mod floor;
 pub mod guest;
 pub mod job;
+pub mod line;
 pub mod peer;
 pub mod report;
 pub mod round_trip;

@@ -1,6 +1,8 @@
 //! Cards under real KVM, driven by a guest that polls from user mode: at native speed on any host, where no
 //! Linux could be booted.
 
+#[path = "native/pairs.rs"]
+mod pairs;
 #[path = "native/queues.rs"]
 mod queues;
 #[path = "native/storm.rs"]
@@ -16,9 +18,10 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tests::frames::Link;
 use tests::native::guest::{self, Load, command_line};
+use tests::native::line::{Line, TAP};
 use tests::native::peer::{Board, Kind, MAC, Peer};
 use tests::native::report::Report;
-use tests::native::wire::{self, TAP, Wire};
+use tests::native::wire::{self, Wire};
 use tests::process::Owned;
 use tests::{cargo, host, programs};
 
@@ -54,8 +57,12 @@ fn main() {
             ("no_queue_starves_under_load_both_ways", queues::both),
             ("frames_of_all_flows_come_back_on_four_queues", queues::answer),
         ];
-        let of_taps = if words.is_empty() { &taps::TESTS[..] } else { &[] };
-        for &(name, test) in tests.iter().chain(of_taps) {
+        let of_lines = match (words, kind) {
+            ("", Kind::VmmEna) => [&taps::TESTS[..], &pairs::TESTS, &pairs::OF_ENA].concat(),
+            ("", _) => [&taps::TESTS[..], &pairs::TESTS].concat(),
+            _ => Vec::new(),
+        };
+        for &(name, test) in tests.iter().chain(&of_lines) {
             let name = format!("{name} [{kind:?} {words}]").replace(" ]", "]");
             trials.push(Trial::ignorable_test(name, move || run(kind, words, test)));
         }
@@ -112,7 +119,7 @@ impl Guest {
             Some(path) => path.into(),
             None => cargo::vmm()?,
         };
-        let peer = Peer { name: "vmm".to_owned(), path, kind };
+        let peer = Peer { name: "vmm".to_owned(), path, kind, line: Line::Tap };
         let folder = tempfile::tempdir().context("no temporary folder")?;
         Ok(Self { peer, words, kernel: built()?, folder, wire: Wire::new()? })
     }
@@ -122,7 +129,8 @@ impl Guest {
     }
 
     fn start_on(&self, tap: &str, load: Load, len: u32, more: &str) -> Result<Owned> {
-        self.start_by(&command_line(load, len, 1, more), Board::Card { tap, queues: 1 })
+        let board = Board::Card { interface: tap, queues: 1 };
+        self.start_by(&command_line(load, len, 1, more), board)
     }
 
     fn start_by(&self, line: &str, board: Board) -> Result<Owned> {

@@ -9,6 +9,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tests::bench::resident;
 use tests::native::disk::{Image, Report};
 use tests::native::guest;
+use tests::native::line::Line;
 use tests::native::peer::{Board, Kind, MEMORY_MIB, Peer};
 use tests::process::Owned;
 use tests::{cargo, host};
@@ -124,7 +125,7 @@ impl Guest {
             Some(path) => path.into(),
             None => cargo::vmm()?,
         };
-        let peer = Peer { name: "vmm".to_owned(), path, kind: way.kind };
+        let peer = Peer { name: "vmm".to_owned(), path, kind: way.kind, line: Line::Tap };
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let length = if std::env::var_os("VMM_LONG").is_some() { LONG } else { SHORT };
         Ok(Self { peer, way, kernel: guest::build()?, folder, length })

@@ -10,6 +10,7 @@ use tests::cargo;
 use tests::host;
 use tests::native::bench::Plan;
 use tests::native::job::{Job, Task};
+use tests::native::line::Line;
 use tests::native::peer::{Kind, Peer};
 use tests::programs;
 
@@ -20,7 +21,8 @@ use tests::programs;
 #[derive(Parser)]
 struct Arguments {
     /// Somebody to measure too: the name begins with vmm, vmm-ena, vmm-nvme, qemu, qemu-uring,
-    /// qemu-nvme, firecracker, firecracker-async or cloud-hypervisor
+    /// qemu-nvme, firecracker, firecracker-async or cloud-hypervisor, and says veth or bridge for another line than
+    /// a TAP
     #[arg(long = "peer", value_name = "NAME=PATH")]
     peers: Vec<Peer>,
     /// Measure only those given, and not our own build nor QEMU
@@ -39,6 +41,9 @@ struct Arguments {
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1",
         value_parser = clap::value_parser!(u16).range(1..=16))]
     queues: Vec<u16>,
+    /// Measure vmm's cards on one end of a veth pair too, and on a TAP that a bridge joins with one
+    #[arg(long)]
+    veth: bool,
     /// More words for the guest's command line
     #[arg(long, value_name = "TEXT", default_value = "")]
     words: String,
@@ -71,10 +76,18 @@ fn run(arguments: Arguments) -> Result<bool> {
     if !arguments.only_peers {
         let path = cargo::vmm()?;
         let named = |path: PathBuf| {
-            move |(name, kind): (&str, Kind)| Peer { name: name.into(), path: path.clone(), kind }
+            move |(name, kind): (&str, Kind)| {
+                let (path, line) = (path.clone(), Line::of_name(name));
+                Peer { name: name.into(), path, kind, line }
+            }
         };
-        let ours = [("vmm", Kind::Vmm), ("vmm-ena", Kind::VmmEna), ("vmm-nvme", Kind::VmmNvme)];
-        peers.extend(ours.map(named(path)));
+        let mut ours = vec![("vmm", Kind::Vmm), ("vmm-ena", Kind::VmmEna)];
+        if arguments.veth {
+            ours.extend([("vmm-veth", Kind::Vmm), ("vmm-ena-veth", Kind::VmmEna)]);
+            ours.extend([("vmm-bridge", Kind::Vmm), ("vmm-ena-bridge", Kind::VmmEna)]);
+        }
+        ours.push(("vmm-nvme", Kind::VmmNvme));
+        peers.extend(ours.into_iter().map(named(path)));
         if let Some(path) = host::find("qemu-system-x86_64") {
             let qemus = [
                 ("qemu", Kind::Qemu),

@@ -44,7 +44,8 @@ impl Plan {
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let (folder, kernel) = (folder.path(), guest::build()?);
         let has = |of_disk: bool| self.jobs.iter().any(|job| job.task.is_of_disk() == of_disk);
-        let cards = || Cards::new(&kernel, folder, &self.words, self.slice);
+        let lines = self.peers.iter().filter(|peer| peer.takes_part(false)).map(|peer| peer.line);
+        let cards = || Cards::new(lines.collect(), &kernel, folder, &self.words, self.slice);
         let words = (self.words.as_str(), self.disk_options.as_str());
         let disks = || Disks::new(&self.disk_folder, &kernel, folder, words, self.slice);
         let bench = Bench {

@@ -1,21 +1,24 @@
 //! Cards in the benchmark: one hypervisor under one load, and the floor of that.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::api::Api;
 use crate::bench::resident;
 use crate::frames::Link;
-use crate::native::floor;
+use crate::native::floor::{self, Floors};
 use crate::native::guest::{Load, command_line};
 use crate::native::job::{Job, Task};
+use crate::native::line::Line;
 use crate::native::peer::{Board, MAC, MEMORY_MIB, Peer};
 use crate::native::round_trip::RoundTrips;
 use crate::native::sample::Look;
 use crate::native::table::{Measure, Results};
-use crate::native::wire::{TAP, Wire, frame};
+use crate::native::wire::{Flood, Passed, Wire, frame};
 use crate::process::Owned;
 
 /// How long a guest may take to its first frame.
@@ -24,11 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_millis(300);
 /// The name of bare system calls in tables.
 const FLOOR: &str = "bare system calls";
+/// The same on a veth pair.
+const PAIR: &str = "bare packet socket";
 
-/// The TAP, the program that has the floor's loop, and what each run has in common.
+/// The lines, the programs that have the floors' loops, and what each run has in common.
 pub struct Cards<'a> {
     wire: Wire,
-    floor: PathBuf,
+    lines: BTreeSet<Line>,
+    floors: Floors,
     kernel: &'a Path,
     folder: &'a Path,
     words: &'a str,
@@ -36,15 +42,20 @@ pub struct Cards<'a> {
 }
 
 impl<'a> Cards<'a> {
-    /// Moves this thread to a network with a TAP. Guests run `kernel`, have more `words` on their command line, and
-    /// are measured for a `slice`; logs go to `folder`.
+    /// Moves this thread to a network that has these lines. Guests run `kernel`, have more `words` on their command
+    /// line, and are measured for a `slice`; logs go to `folder`.
     pub fn new(
+        lines: BTreeSet<Line>,
         kernel: &'a Path,
         folder: &'a Path,
         words: &'a str,
         slice: Duration,
     ) -> Result<Self> {
-        Ok(Self { wire: Wire::new()?, floor: floor::build()?, kernel, folder, words, slice })
+        let (wire, floors) = (Wire::new()?, floor::build()?);
+        if lines.iter().any(|line| *line != Line::Tap) {
+            wire.add_pairs()?;
+        }
+        Ok(Self { wire, lines, floors, kernel, folder, words, slice })
     }
 
     /// Gets ready for a job.
@@ -54,17 +65,31 @@ impl<'a> Cards<'a> {
 
     fn start(&self, peer: &Peer, load: Load, len: u32, queues: u16) -> Result<Owned> {
         let line = command_line(load, len, queues, self.words);
-        peer.start(self.kernel, &line, Board::Card { tap: TAP, queues }, self.folder)
+        let board = Board::Card { interface: peer.line.near(), queues };
+        peer.start(self.kernel, &line, board, self.folder)
     }
 
-    /// Measures the floor of a job, if there is one.
+    fn passed(&self, peer: &Peer) -> Result<Passed> {
+        self.wire.passed_on(peer.line, &peer.api(self.folder))
+    }
+
+    /// Measures the floors of a job, if there are any.
     pub fn measure_floor(&self, job: Job, results: &mut Results) -> Result<()> {
         let Task::Stream(load, len) = job.task else { return Ok(()) };
         let task = (load, len, job.queues);
-        let measured = floor::measure(&self.floor, &self.wire, task, self.slice)?;
-        let Some((rate, cpu)) = measured else { return Ok(()) };
-        results.add(&job.name(), FLOOR, Measure::Rate, rate / 1e3);
-        results.add(&job.name(), FLOOR, Measure::Cpu, cpu);
+        for (name, line) in [(FLOOR, Line::Tap), (PAIR, Line::Veth)] {
+            if !self.lines.contains(&line) {
+                continue;
+            }
+            let measured = floor::measure(&self.floors, &self.wire, line, task, self.slice)?;
+            let Some(figures) = measured else { continue };
+            let mut add = |measure, figure| results.add(&job.name(), name, measure, figure);
+            add(Measure::Rate, figures.rate / 1e3);
+            add(Measure::Cpu, figures.cpu);
+            if let Some(sender) = figures.sender {
+                add(Measure::Sender, sender);
+            }
+        }
         Ok(())
     }
 
@@ -75,16 +100,18 @@ impl<'a> Cards<'a> {
             Task::Stream(load, len) => {
                 let mut vmm = self.start(peer, load, len, job.queues)?;
                 let flood = match load {
-                    Load::Receive | Load::Both => Some(self.wire.flood(len as usize)?),
+                    Load::Receive | Load::Both => {
+                        Some(self.wire.flood_on(peer.line, len as usize)?)
+                    }
                     Load::Send | Load::Answer => None,
                 };
-                self.wait_for_frames(&mut vmm, load)?;
+                self.wait_for_frames(&mut vmm, peer, load)?;
                 sleep(SETTLE);
-                let (before, passed) = (Look::at(vmm.pid())?, self.wire.passed()?);
+                let (passed, before) = (self.passed(peer)?, Look::at(vmm.pid())?);
                 sleep(self.slice);
-                let passed = self.wire.passed()?.since(&passed, load);
+                let passed = self.passed(peer)?.since(&passed, load);
                 let sample = Look::at(vmm.pid())?.since(&before, passed);
-                drop(flood);
+                let sender = flood.map(Flood::end);
                 if sample.rate == 0.0 {
                     bail!("no frame passed");
                 }
@@ -96,17 +123,20 @@ impl<'a> Cards<'a> {
                 }
                 add(Measure::Lane, sample.lane * 100.0);
                 add(Measure::Vcpu, sample.vcpu * 100.0);
+                if let Some(sender) = sender {
+                    add(Measure::Sender, sender);
+                }
             }
             Task::RoundTrips(len) => {
                 let vmm = self.start(peer, Load::Answer, len, job.queues)?;
-                self.wait_for_answer(len)?;
-                let trips = RoundTrips::measure(&self.wire, len as usize, self.slice)?;
+                self.wait_for_answer(peer.line, len)?;
+                let trips = RoundTrips::measure(&self.wire, peer.line, len as usize, self.slice)?;
                 drop(vmm);
                 add(Measure::P50, trips.percentile(50));
                 add(Measure::P99, trips.percentile(99));
             }
             Task::Start => {
-                let link = Link::open(TAP)?;
+                let link = Link::open(peer.line.far())?;
                 let begun = Instant::now();
                 let vmm = self.start(peer, Load::Send, 60, job.queues)?;
                 let heard = link.hear_first(&MAC, PATIENCE)?;
@@ -124,10 +154,13 @@ impl<'a> Cards<'a> {
     }
 
     /// Until frames pass the way that the load has.
-    fn wait_for_frames(&self, vmm: &mut Owned, load: Load) -> Result<()> {
-        let (begun, before) = (Instant::now(), self.wire.passed()?);
+    fn wait_for_frames(&self, vmm: &mut Owned, peer: &Peer, load: Load) -> Result<()> {
+        if peer.line == Line::Veth {
+            Api::wait(&peer.api(self.folder), PATIENCE)?;
+        }
+        let (begun, before) = (Instant::now(), self.passed(peer)?);
         while begun.elapsed() < PATIENCE {
-            let now = self.wire.passed()?;
+            let now = self.passed(peer)?;
             let passed = match load {
                 Load::Send => now.out > before.out,
                 Load::Receive | Load::Answer => now.into > before.into + 1000,
@@ -145,8 +178,8 @@ impl<'a> Cards<'a> {
     }
 
     /// Until the guest answers.
-    fn wait_for_answer(&self, len: u32) -> Result<()> {
-        let link = Link::open(TAP)?;
+    fn wait_for_answer(&self, line: Line, len: u32) -> Result<()> {
+        let link = Link::open(line.far())?;
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
             // The TAP is down until the hypervisor has it.

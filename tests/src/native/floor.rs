@@ -1,6 +1,6 @@
-//! The floor: what a TAP costs by bare system calls, in the same run.
+//! The floor: what a line costs without a VMM, in the same run.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,30 +8,53 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::cargo;
 use crate::native::guest::Load;
-use crate::native::wire::{TAP, Wire};
+use crate::native::line::Line;
+use crate::native::wire::{Flood, Wire};
 use crate::process::stdout_of;
 
-/// Builds the loops, `devices/net/examples/bare-tap.rs`.
-pub fn build() -> Result<PathBuf> {
-    cargo::example("net", "bare-tap")
+/// The loops' programs.
+pub struct Floors {
+    tap: PathBuf,
+    packet: PathBuf,
 }
 
-/// Frames a second, and nanoseconds of CPU time a frame, of bare loops that do what a VMM under this load does at
-/// the TAP, one on each of so many queues. `None` for a load that has both ways.
+/// What loops took.
+pub struct Figures {
+    /// Frames a second.
+    pub rate: f64,
+    /// Nanoseconds of CPU time a frame.
+    pub cpu: f64,
+    /// The same of who sent them, a frame that it tried to send.
+    pub sender: Option<f64>,
+}
+
+/// Builds the loops, `devices/net/examples/bare-tap.rs` and `bare-packet.rs`.
+pub fn build() -> Result<Floors> {
+    let example = |name| cargo::example("net", name);
+    Ok(Floors { tap: example("bare-tap")?, packet: example("bare-packet")? })
+}
+
+/// Of bare loops that do what a VMM under this load does at the line, one on each of so many queues. `None` for a
+/// load that has both ways, and for several queues of a pair: each loop would hear all that comes.
 pub fn measure(
-    program: &Path,
+    programs: &Floors,
     wire: &Wire,
+    line: Line,
     (load, len, queues): (Load, u32, u16),
     for_long: Duration,
-) -> Result<Option<(f64, f64)>> {
+) -> Result<Option<Figures>> {
+    if line == Line::Veth && queues > 1 {
+        return Ok(None);
+    }
     let (way, flood) = match load {
         Load::Send => ("send", None),
-        Load::Receive => ("receive", Some(wire.flood(len as usize)?)),
+        Load::Receive => ("receive", Some(wire.flood_on(line, len as usize)?)),
         Load::Both | Load::Answer => return Ok(None),
     };
+    let program = if line == Line::Veth { &programs.packet } else { &programs.tap };
     let run = || {
         let mut command = Command::new(program);
-        command.args([TAP, way, &len.to_string(), &for_long.as_secs_f64().to_string()]);
+        command.args([line.near(), way, &len.to_string(), &for_long.as_secs_f64().to_string()]);
         let text = stdout_of(&mut command)?;
         let numbers = text.trim().split_once(' ');
         let numbers = numbers.and_then(|(rate, cpu)| Some((rate.parse().ok()?, cpu.parse().ok()?)));
@@ -42,8 +65,8 @@ pub fn measure(
         let done = loops.into_iter().map(|one| one.join().map_err(|_| anyhow!("it panicked"))?);
         done.collect::<Result<_>>()
     })?;
-    drop(flood);
+    let sender = flood.map(Flood::end);
     let rate: f64 = loops.iter().map(|(rate, _)| rate).sum();
     let cpu: f64 = loops.iter().map(|(rate, cpu)| rate * cpu).sum();
-    Ok(Some((rate, cpu / rate)))
+    Ok(Some(Figures { rate, cpu: cpu / rate, sender }))
 }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::native::line::Line;
 use crate::process::Owned;
 
 /// Memory of each guest.
@@ -37,13 +38,15 @@ pub struct Peer {
     pub name: String,
     pub path: PathBuf,
     pub kind: Kind,
+    /// What its card stands on.
+    pub line: Line,
 }
 
 /// What a machine gets.
 #[derive(Debug, Clone, Copy)]
 pub enum Board<'a> {
-    /// A network card on this TAP, and its queue pairs.
-    Card { tap: &'a str, queues: u16 },
+    /// A network card on this interface, of the kind that the hypervisor's line has, and its queue pairs.
+    Card { interface: &'a str, queues: u16 },
     /// A disk on this image, and its queues; more options of `--disk`, for vmm alone.
     Disk { path: &'a Path, queues: u16, options: &'a str },
 }
@@ -64,7 +67,8 @@ const NAMES: [(&str, Kind); 9] = [
 impl FromStr for Peer {
     type Err = Error;
 
-    /// `NAME=PATH`; the name's begin says what it is.
+    /// `NAME=PATH`; the name's begin says what it is, and `veth` or `bridge` in it what its card stands on, if not
+    /// a TAP.
     fn from_str(text: &str) -> Result<Self> {
         let (name, path) = text.split_once('=').context("a peer is given as NAME=PATH")?;
         let known = NAMES.iter().find(|(begin, _)| name.starts_with(begin));
@@ -72,7 +76,17 @@ impl FromStr for Peer {
             let names = NAMES.map(|(begin, _)| begin).join(", ");
             bail!("a peer's name begins with one of {names}, not {name}");
         };
-        Ok(Self { name: name.to_owned(), path: path.into(), kind: *kind })
+        let line = Line::of_name(name);
+        let peer = Self { name: name.to_owned(), path: path.into(), kind: *kind, line };
+        ensure!(
+            peer.is_ours() || line != Line::Veth,
+            "only a vmm can have its card on a veth pair, not {name}"
+        );
+        ensure!(
+            peer.takes_part(false) || line == Line::Tap,
+            "{name} is measured with a disk, which stands on no line"
+        );
+        Ok(peer)
     }
 }
 
@@ -82,9 +96,10 @@ impl Peer {
         matches!(self.kind, Kind::Vmm | Kind::VmmEna | Kind::VmmNvme)
     }
 
-    /// Whether it is there to be measured with a disk, or with a card.
+    /// Whether it is there to be measured with a disk, or with a card. Lines are of cards alone.
     pub fn takes_part(&self, with_disk: bool) -> bool {
         match self.kind {
+            _ if self.line != Line::Tap && with_disk => false,
             Kind::VmmEna => !with_disk,
             Kind::VmmNvme | Kind::FirecrackerAsync | Kind::QemuUring | Kind::QemuNvme => with_disk,
             Kind::Vmm | Kind::Firecracker | Kind::CloudHypervisor | Kind::Qemu => true,
@@ -104,6 +119,11 @@ impl Peer {
         let log = fs::File::create(self.log(folder)).context("cannot make a log")?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Owned::spawn(&mut command)
+    }
+
+    /// Where its API is, if it has one: that of a vmm on one end of a pair.
+    pub fn api(&self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}.sock", self.name))
     }
 
     /// The end of what it said since it was started last.
@@ -133,6 +153,12 @@ impl Peer {
                     .args(["--mem", &format!("{MEMORY_MIB}M"), "--cmdline", line])
                     .args(["--serial", "none"])
                     .args(self.ours(board));
+                if self.line == Line::Veth {
+                    let api = self.api(folder);
+                    // Of the run before.
+                    let _ = fs::remove_file(&api);
+                    command.arg("--api-sock").arg(api);
+                }
             }
             Kind::Firecracker | Kind::FirecrackerAsync => {
                 let file = folder.join("firecracker.json");
@@ -166,10 +192,11 @@ impl Peer {
 
     fn ours(&self, board: Board) -> [String; 2] {
         match board {
-            Board::Card { tap, queues } => {
+            Board::Card { interface, queues } => {
+                let key = if self.line == Line::Veth { "dev" } else { "tap" };
                 let model = if self.kind == Kind::VmmEna { ",model=ena" } else { "" };
                 let mac = mac();
-                ["--net".to_owned(), format!("tap={tap},mac={mac},queues={queues}{model}")]
+                ["--net".to_owned(), format!("{key}={interface},mac={mac},queues={queues}{model}")]
             }
             Board::Disk { path, queues, options } => {
                 let model = if self.kind == Kind::VmmNvme { ",model=nvme" } else { "" };
@@ -188,9 +215,9 @@ impl Peer {
             "machine-config": { "vcpu_count": 1, "mem_size_mib": MEMORY_MIB },
         });
         match board {
-            Board::Card { tap, .. } => {
+            Board::Card { interface, .. } => {
                 config["network-interfaces"] =
-                    json!([{ "iface_id": "eth0", "guest_mac": mac(), "host_dev_name": tap }]);
+                    json!([{ "iface_id": "eth0", "guest_mac": mac(), "host_dev_name": interface }]);
             }
             Board::Disk { path, .. } => {
                 let is_async = self.kind == Kind::FirecrackerAsync;
@@ -209,7 +236,7 @@ impl Peer {
 
     fn qemu(&self, board: Board) -> Vec<String> {
         match board {
-            Board::Card { tap, queues } => {
+            Board::Card { interface, queues } => {
                 // A vector for each queue, and for changes of configuration and the control queue.
                 let (mq, vectors) = match queues {
                     1 => Default::default(),
@@ -220,7 +247,7 @@ impl Peer {
                 let mac = mac();
                 vec![
                     "-netdev".to_owned(),
-                    format!("tap,id=n,ifname={tap},script=no,downscript=no{mq}"),
+                    format!("tap,id=n,ifname={interface},script=no,downscript=no{mq}"),
                     "-device".to_owned(),
                     format!("virtio-net-pci,netdev=n,mac={mac},disable-legacy=on{vectors}"),
                 ]
@@ -246,9 +273,9 @@ impl Peer {
 
 fn cloud_hypervisor(board: Board) -> [String; 2] {
     match board {
-        Board::Card { tap, queues } => {
+        Board::Card { interface, queues } => {
             let (mac, both) = (mac(), 2 * queues);
-            ["--net".to_owned(), format!("tap={tap},mac={mac},num_queues={both}")]
+            ["--net".to_owned(), format!("tap={interface},mac={mac},num_queues={both}")]
         }
         Board::Disk { path, queues, .. } => {
             ["--disk".to_owned(), format!("path={},num_queues={queues}", path.display())]

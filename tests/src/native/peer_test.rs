@@ -14,6 +14,19 @@ fn the_begin_of_a_name_says_whose_command_line_it_has() {
 }
 
 #[test]
+fn a_name_says_what_a_card_stands_on() {
+    let line = |text: &str| text.parse::<Peer>().map(|peer| peer.line).ok();
+    assert_eq!(line("vmm-ena=x"), Some(Line::Tap));
+    assert_eq!(line("vmm-ena-veth=x"), Some(Line::Veth));
+    assert_eq!(line("qemu-bridge=x"), Some(Line::Bridge));
+    // Others have no cards on pairs, and disks stand on no line.
+    assert_eq!(line("qemu-veth=x"), None);
+    assert_eq!(line("vmm-nvme-bridge=x"), None);
+    let peer: Peer = "vmm-bridge=x".parse().unwrap();
+    assert!(peer.takes_part(false) && !peer.takes_part(true));
+}
+
+#[test]
 fn a_machine_has_what_its_board_has() {
     let folder = tempfile::tempdir().unwrap();
     let line = |name: &str, board| {
@@ -22,9 +35,12 @@ fn a_machine_has_what_its_board_has() {
         let arguments = command.get_args().map(|argument| argument.to_string_lossy().into_owned());
         arguments.collect::<Vec<_>>().join(" ")
     };
-    let card = Board::Card { tap: "tap7", queues: 2 };
+    let card = Board::Card { interface: "tap7", queues: 2 };
     let disk = Board::Disk { path: Path::new("/image"), queues: 2, options: "direct=on" };
     assert!(line("vmm", card).ends_with("--net tap=tap7,mac=02:00:00:00:00:01,queues=2"));
+    let pair = line("vmm-veth", card);
+    assert!(pair.contains("--net dev=tap7,") && pair.contains("vmm-veth.sock"));
+    assert!(line("vmm-bridge", card).contains("--net tap=tap7,"));
     assert!(line("vmm-nvme", disk).ends_with("--disk path=/image,queues=2,model=nvme,direct=on"));
     assert!(
         line("cloud-hypervisor", card).contains("boot=2") && !line("qemu", card).contains("file=")

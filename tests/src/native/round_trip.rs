@@ -8,8 +8,9 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
 use crate::frames::Link;
+use crate::native::line::Line;
 use crate::native::peer::MAC;
-use crate::native::wire::{TAP, Wire};
+use crate::native::wire::Wire;
 
 /// An answer that takes longer is none.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -23,10 +24,10 @@ pub struct RoundTrips {
 }
 
 impl RoundTrips {
-    /// Sends frames of `len` bytes for so long, of all flows of the wire in turn. Fails if there was no answer at
-    /// all, or if many are missing.
-    pub fn measure(wire: &Wire, len: usize, for_long: Duration) -> Result<Self> {
-        let link = Link::open(TAP)?;
+    /// Sends frames of `len` bytes on a line for so long, of all flows of the wire in turn. Fails if there was no
+    /// answer at all, or if many are missing.
+    pub fn measure(wire: &Wire, line: Line, len: usize, for_long: Duration) -> Result<Self> {
+        let link = Link::open(line.far())?;
         let (frames, mut answer) = (wire.frames(len), vec![0; len.max(2048)]);
         let mut frames = frames.iter().cycle();
         let (mut times, mut lost) = (Vec::new(), 0);
@@ -34,7 +35,7 @@ impl RoundTrips {
         while Instant::now() < end {
             let frame = frames.next().context("nothing to send")?;
             let begun = Instant::now();
-            link.send(frame).context("cannot send to the TAP")?;
+            link.send(frame).context("cannot send")?;
             match wait_for_answer(&link, &mut answer, begun)? {
                 Some(took) => times.push(took.as_secs_f64() * 1e6),
                 None => lost += 1,
@@ -59,7 +60,7 @@ fn wait_for_answer(link: &Link, answer: &mut [u8], begun: Instant) -> Result<Opt
         match recv(link.as_fd().as_raw_fd(), answer, MsgFlags::empty()) {
             Ok(_) if answer.get(6..12) == Some(&MAC) => return Ok(Some(begun.elapsed())),
             Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(error) => return Err(error).context("cannot receive from the TAP"),
+            Err(error) => return Err(error).context("cannot receive"),
         }
         if begun.elapsed() > PATIENCE {
             return Ok(None);

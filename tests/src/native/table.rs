@@ -29,6 +29,8 @@ pub enum Measure {
     Lane,
     /// And the vCPU.
     Vcpu,
+    /// Nanoseconds of CPU time of who sends to the guest, a frame that it tried to send.
+    Sender,
     /// Microseconds of half of the round trips or requests at most.
     P50,
     /// Of 99 in a hundred.
@@ -40,7 +42,7 @@ pub enum Measure {
 }
 
 impl Measure {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Rate,
         Self::Requests,
         Self::Megabytes,
@@ -51,6 +53,7 @@ impl Measure {
         Self::Interrupts,
         Self::Lane,
         Self::Vcpu,
+        Self::Sender,
         Self::P50,
         Self::P99,
         Self::FirstFrame,
@@ -69,6 +72,7 @@ impl Measure {
             Self::Interrupts => "interrupts a frame",
             Self::Lane => "busiest lane, %",
             Self::Vcpu => "vCPU, %",
+            Self::Sender => "sender, ns of CPU a frame",
             Self::P50 => "p50, us",
             Self::P99 => "p99, us",
             Self::FirstFrame => "exec to first frame, ms",
@@ -88,6 +92,7 @@ impl Measure {
             Self::Interrupts => "interrupts_per_frame",
             Self::Lane => "lane_percent",
             Self::Vcpu => "vcpu_percent",
+            Self::Sender => "sender_ns_per_frame",
             Self::P50 => "p50_us",
             Self::P99 => "p99_us",
             Self::FirstFrame => "first_frame_ms",

@@ -9,8 +9,8 @@ fn frames_are_read_from_the_line_of_the_tap() {
         lo:       0       1    0    0    0     0          0         0        0       1    0    0\n  \
         tap0:     120       2    0    0    0     0          0         0      180       3    0    4\n \
         tap01:      9       9    9    9    9     9          9         9        9       9    9\n";
-    assert_eq!(passed(text), Some(Passed { out: 2, into: 3, lost: 4 }));
-    assert_eq!(passed("nothing"), None);
+    assert_eq!(passed(text, TAP), Some(Passed { out: 2, into: 3, lost: 4 }));
+    assert_eq!(passed("nothing", TAP), None);
 }
 
 #[test]

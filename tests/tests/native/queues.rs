@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use tests::frames::Link;
 use tests::host::eventually;
 use tests::native::guest::{Load, command_line};
+use tests::native::line::TAP;
 use tests::native::peer::{Board, MAC};
 use tests::native::report::Report;
-use tests::native::wire::TAP;
 use tests::process::Owned;
 
 use crate::{Guest, LIMIT, report};
@@ -21,7 +21,7 @@ const SHARE: u64 = 20;
 fn start(guest: &Guest, load: Load, more: &str) -> Result<Owned> {
     guest.wire.take_queues(QUEUES)?;
     let line = command_line(load, 60, QUEUES, more);
-    guest.start_by(&line, Board::Card { tap: TAP, queues: QUEUES })
+    guest.start_by(&line, Board::Card { interface: TAP, queues: QUEUES })
 }
 
 /// Checks that each queue has done its part one way: 0 to send, 1 to receive.

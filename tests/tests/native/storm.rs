@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tests::bench::resident;
 use tests::frames::Link;
+use tests::native::line::TAP;
 use tests::native::peer::{Board, MEMORY_MIB};
-use tests::native::wire::TAP;
 
 use crate::{Guest, report};
 
@@ -30,7 +30,7 @@ pub fn storm(guest: &Guest) -> Result<()> {
     let seed = seed();
     let line = format!("load=storm count={strikes} seed={seed} ecam={ECAM}");
     let began = Instant::now();
-    let mut vmm = guest.start_by(&line, Board::Card { tap: TAP, queues: 1 })?;
+    let mut vmm = guest.start_by(&line, Board::Card { interface: TAP, queues: 1 })?;
     // Something is to be received, too.
     let flood = guest.wire.trickle(200)?;
     let mut first = None;

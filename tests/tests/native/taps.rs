@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use tests::frames::Link;
 use tests::host::eventually;
 use tests::native::guest::Load;
+use tests::native::line::TAP;
 use tests::native::peer::MAC;
-use tests::native::wire::TAP;
 
 use crate::{Guest, LIMIT, Test, report};
 
