@@ -2,6 +2,7 @@
 //! skipped.
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -530,11 +531,8 @@ fn removed() {
 
 fn removed_while_receiving() {
     let [(_a, mut a), _] = ends();
-    let mut waits = libc::pollfd {
-        fd: std::os::fd::AsRawFd::as_raw_fd(&a[0].poll_fd().unwrap()),
-        events: libc::POLLIN,
-        revents: 0,
-    };
+    let mut waits =
+        libc::pollfd { fd: a[0].poll_fd().unwrap().as_raw_fd(), events: libc::POLLIN, revents: 0 };
     ip("link del left0");
     // SAFETY: one entry, as its length says.
     assert_eq!(unsafe { libc::poll(&mut waits, 1, 5000) }, 1);
@@ -648,6 +646,15 @@ fn sorted() {
     packet.spread(LANES).unwrap();
     let queues = queues.into_iter().map(|queue| Box::new(queue) as Box<dyn NetQueue>).collect();
     let (sorter, mut queues) = sorter::wrap(queues, ram(0x1000));
+    // All may be watched by one thread, and a sorter beside them.
+    let share = queues[0].share().unwrap();
+    let fd = |(fd, _): (BorrowedFd<'_>, _)| fd.as_raw_fd();
+    let mut watched: Vec<_> = queues.iter().flat_map(|queue| queue.watches()).map(fd).collect();
+    watched.extend(share.poll_fd().map(|fd| fd.as_raw_fd()));
+    let count = watched.len();
+    watched.sort();
+    watched.dedup();
+    assert_eq!(watched.len(), count);
     for queue in queues.iter_mut().rev() {
         queue.sort(true).unwrap();
     }

@@ -13,9 +13,10 @@ use tests::process::Owned;
 use crate::{Guest, LIMIT, Test, numbered, report};
 
 /// One of each for each card.
-pub const TESTS: [(&str, Test); 3] = [
+pub const TESTS: [(&str, Test); 4] = [
     ("frames_come_back_by_a_pair_as_they_went", answers),
     ("a_guest_receives_each_byte_that_its_card_took_of_a_pair", receives),
+    ("each_of_two_queues_of_a_pair_receives", queues),
     ("a_machine_outlives_its_interface_and_says_that_it_is_lost", lost),
 ];
 
@@ -23,10 +24,15 @@ pub const TESTS: [(&str, Test); 3] = [
 pub const OF_ENA: [(&str, Test); 1] = [("a_guest_sends_large_tcp_frames_by_a_pair", segments)];
 
 fn start(guest: &Guest, load: Load, len: u32, more: &str) -> Result<Owned> {
+    start_with(guest, 1, load, len, more)
+}
+
+fn start_with(guest: &Guest, queues: u16, load: Load, len: u32, more: &str) -> Result<Owned> {
+    guest.wire.take_queues(queues)?;
     guest.wire.add_pairs()?;
     let peer = Peer { line: Line::Veth, ..guest.peer.clone() };
-    let board = Board::Card { interface: NEAR, queues: 1 };
-    peer.start(&guest.kernel, &command_line(load, len, 1, more), board, guest.folder.path())
+    let board = Board::Card { interface: NEAR, queues };
+    peer.start(&guest.kernel, &command_line(load, len, queues, more), board, guest.folder.path())
 }
 
 fn answers(guest: &Guest) -> Result<()> {
@@ -73,6 +79,18 @@ fn receives(guest: &Guest) -> Result<()> {
     let report = report(&mut vmm, &link, LIMIT)?;
     drop(flood);
     ensure!(report.received >= 5000, "{report:?}");
+    ensure!(report.bytes == report.received * 1000, "{report:?}");
+    Ok(())
+}
+
+fn queues(guest: &Guest) -> Result<()> {
+    let mut vmm = start_with(guest, 2, Load::Receive, 60, "count=20000")?;
+    let link = Link::open(FAR)?;
+    let flood = guest.wire.flood_on(Line::Veth, 1000)?;
+    let report = report(&mut vmm, &link, LIMIT)?;
+    drop(flood);
+    ensure!(report.pairs.len() == 2, "{report:?}");
+    ensure!(report.pairs.iter().all(|[_, received]| *received > 0), "{report:?}");
     ensure!(report.bytes == report.received * 1000, "{report:?}");
     Ok(())
 }

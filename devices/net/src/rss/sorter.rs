@@ -354,10 +354,12 @@ impl NetQueue for Sorted {
         let mut watches = self.own.watches();
         watches.push((device_core::kick::borrow(&self.bell.waker().0), EventSet::IN));
         // Of the shared queue only room matters here; the sorter reads it.
-        let others = self.shared.poll_fd().filter(|fd| {
-            !self.first && self.own.poll_fd().is_none_or(|own| own.as_raw_fd() != fd.as_raw_fd())
+        let others = self.shared.watches().into_iter().filter(|(fd, set)| {
+            set.contains(EventSet::OUT)
+                && !self.first
+                && self.own.poll_fd().is_none_or(|own| own.as_raw_fd() != fd.as_raw_fd())
         });
-        watches.extend(others.map(|fd| (fd, EventSet::OUT)));
+        watches.extend(others.map(|(fd, _)| (fd, EventSet::OUT)));
         watches
     }
 }

@@ -1,7 +1,7 @@
 //! One queue of an interface: frames received out of the kernel's ring, and sent in batches.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -37,6 +37,9 @@ pub struct Shared {
 
 /// One queue of an interface.
 pub struct Queue {
+    /// A shared handle's own descriptor of the socket: one thread may watch it beside the queue's. Closed before
+    /// the ring is unmapped.
+    watched: Option<OwnedFd>,
     shared: Arc<Shared>,
     /// Whether the interface has several queues.
     steered: bool,
@@ -70,6 +73,7 @@ impl Queue {
     /// A handle on a queue; `down` if its interface is.
     pub fn new(shared: Arc<Shared>, steered: bool, down: bool) -> Queue {
         Queue {
+            watched: None,
             shared,
             steered,
             iovecs: Vec::with_capacity(MAX_IOVECS),
@@ -367,16 +371,18 @@ impl NetQueue for Queue {
     }
 
     fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.shared.socket.as_fd())
+        Some(self.watched.as_ref().map_or(self.shared.socket.as_fd(), AsFd::as_fd))
     }
 
     /// Only for what comes: frames are sent or refused at once, as on a wire.
     fn watches(&self) -> Vec<(BorrowedFd<'_>, EventSet)> {
-        vec![(self.shared.socket.as_fd(), EventSet::IN)]
+        self.poll_fd().map(|fd| (fd, EventSet::IN)).into_iter().collect()
     }
 
     fn share(&self) -> io::Result<Box<dyn NetQueue>> {
-        Ok(Box::new(Queue::new(self.shared.clone(), self.steered, self.down)))
+        let watched = Some(self.shared.socket.as_fd().try_clone_to_owned()?);
+        let queue = Queue::new(self.shared.clone(), self.steered, self.down);
+        Ok(Box::new(Queue { watched, ..queue }))
     }
 }
 
