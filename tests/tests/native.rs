@@ -57,9 +57,8 @@ fn main() {
             ("no_queue_starves_under_load_both_ways", queues::both),
             ("frames_of_all_flows_come_back_on_four_queues", queues::answer),
         ];
-        let of_lines = match (words, kind) {
-            ("", Kind::VmmEna) => [&taps::TESTS[..], &pairs::TESTS, &pairs::OF_ENA].concat(),
-            ("", _) => [&taps::TESTS[..], &pairs::TESTS].concat(),
+        let of_lines = match words {
+            "" => [&taps::TESTS[..], &pairs::TESTS].concat(),
             _ => Vec::new(),
         };
         for &(name, test) in tests.iter().chain(&of_lines) {

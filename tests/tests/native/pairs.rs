@@ -13,15 +13,13 @@ use tests::process::Owned;
 use crate::{Guest, LIMIT, Test, numbered, report};
 
 /// One of each for each card.
-pub const TESTS: [(&str, Test); 4] = [
+pub const TESTS: [(&str, Test); 5] = [
     ("frames_come_back_by_a_pair_as_they_went", answers),
     ("a_guest_receives_each_byte_that_its_card_took_of_a_pair", receives),
     ("each_of_two_queues_of_a_pair_receives", queues),
+    ("a_guest_sends_large_tcp_frames_by_a_pair", segments),
     ("a_machine_outlives_its_interface_and_says_that_it_is_lost", lost),
 ];
-
-/// Where the guest's driver has large frames cut.
-pub const OF_ENA: [(&str, Test); 1] = [("a_guest_sends_large_tcp_frames_by_a_pair", segments)];
 
 fn start(guest: &Guest, load: Load, len: u32, more: &str) -> Result<Owned> {
     start_with(guest, 1, load, len, more)

@@ -144,6 +144,9 @@ impl super::Pair for Pair {
     }
 
     fn stop_cutting(&mut self) {
+        // Until the device has read each header that says how to cut.
+        self.show();
+        while self.room() < self.tx.ring.size {}
         for counter in 0..self.tx.ring.size {
             write_header(self.tx.buffer(counter), 0);
         }
