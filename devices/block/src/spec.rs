@@ -5,6 +5,7 @@ mod parse;
 use std::fmt;
 use std::path::PathBuf;
 
+use device_core::device::{MAX_ID, is_usable_id};
 use serde::{Deserialize, Serialize};
 
 pub use parse::ParseSpecError;
@@ -13,8 +14,6 @@ pub use parse::ParseSpecError;
 pub const MAX_QUEUES: u16 = 64;
 /// Longest serial number: what a virtio disk (virtio 1.2, 5.2.6) and an NVMe controller can say.
 pub const MAX_SERIAL: usize = 20;
-/// Longest id of a disk; it becomes part of a thread's name.
-pub const MAX_ID: usize = 64;
 /// Longest UUID of a partition, with what a kernel takes behind one.
 pub const MAX_PARTUUID: usize = 64;
 
@@ -265,8 +264,7 @@ impl DiskSpec {
 
     /// Checks every field by itself and against the others. Fails with what is found wrong first.
     pub fn validate(&self) -> Result<(), SpecError> {
-        let id_char = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-        if self.id.is_empty() || self.id.len() > MAX_ID || !self.id.chars().all(id_char) {
+        if !is_usable_id(&self.id) {
             return Err(SpecError::Id(self.id.clone()));
         }
         if self.path.as_os_str().is_empty() {

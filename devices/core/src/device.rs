@@ -26,6 +26,15 @@ pub trait Device: Send + Sync {
     fn reset(&self);
 }
 
+/// Longest id of a device; it becomes part of a thread's name.
+pub const MAX_ID: usize = 64;
+
+/// Whether a user may call a device so: 1 to [`MAX_ID`] letters, digits, `_`, `-` or `.`.
+pub fn is_usable_id(id: &str) -> bool {
+    let usable = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    (1..=MAX_ID).contains(&id.len()) && id.chars().all(usable)
+}
+
 /// A fixed place in the address space with an interrupt line of its own.
 pub struct MmioSlot {
     /// Guest-physical address of the first register; a page is free from there on.

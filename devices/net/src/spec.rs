@@ -6,6 +6,7 @@ mod rehearsal;
 use std::fmt;
 use std::os::fd::RawFd;
 
+use device_core::device::{MAX_ID, is_usable_id};
 use serde::{Deserialize, Serialize};
 
 use crate::mac::MacAddr;
@@ -23,8 +24,6 @@ pub const MTU_RANGE: std::ops::RangeInclusive<u16> = 68..=65_535;
 pub const ENA_MTU_RANGE: std::ops::RangeInclusive<u16> = 128..=9216;
 /// Longest name of a host interface (Linux, IFNAMSIZ with its terminator).
 const MAX_IFACE: usize = 15;
-/// Longest id of a card; it becomes part of a thread's name.
-const MAX_ID: usize = 64;
 
 /// One network card.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -231,8 +230,7 @@ impl NicSpec {
 
     /// Checks every field by itself and against the others. Fails with what is found wrong first.
     pub fn validate(&self) -> Result<(), SpecError> {
-        let id_char = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-        if self.id.is_empty() || self.id.len() > MAX_ID || !self.id.chars().all(id_char) {
+        if !is_usable_id(&self.id) {
             return Err(SpecError::Id(self.id.clone()));
         }
         if !(1..=MAX_QUEUES).contains(&self.queues) {
