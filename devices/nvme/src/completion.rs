@@ -205,6 +205,7 @@ impl CompletionQueue {
         };
         if usize::from(open.room()) < batch.len() {
             self.look(open);
+            self.shadow.rest(open.head);
         }
         let count = batch.len().min(open.room().into());
         for completion in batch.drain(..count) {

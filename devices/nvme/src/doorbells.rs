@@ -79,8 +79,9 @@ impl SqBell {
         self.bell.may_sleep(seen.into())
     }
 
-    /// The ring looks by itself until it asks to sleep the next time.
-    pub fn stay_awake(&self) {
+    /// The ring has taken all up to `seen`, and looks by itself until it asks to sleep the next time.
+    pub fn stay_awake(&self, seen: u16) {
+        self.shadow.rest(seen);
         self.bell.stay_awake();
     }
 

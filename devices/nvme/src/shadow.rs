@@ -63,6 +63,15 @@ impl Shadow {
         }
     }
 
+    /// Keeps the host from writing the register for as long as can be: for a round of the ring from `seen` on.
+    ///
+    /// What it was asked for last stays in memory, and the index passes it again once a round.
+    pub fn rest(&self, seen: u16) {
+        if self.is_placed() {
+            self.store(self.event.load(Ordering::Relaxed), seen.wrapping_sub(1));
+        }
+    }
+
     fn store(&self, at: u64, value: u16) {
         if let Some(place) = slice(&self.memory, at, 4) {
             // It is aligned and in RAM.
