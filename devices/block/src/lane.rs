@@ -362,7 +362,8 @@ impl<R: BlockRing> Lane<R> {
         let took = self.clock.saturating_duration_since(task.progress.since);
         self.stats.service.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), 1);
         self.stats.count(&task.request, outcome);
-        (self.unshown, self.moved.into) = (true, true);
+        self.unshown = true;
+        self.moved.into = self.moved.into.wrapping_add(1);
         let token = self.seats.leave(task.seat);
         self.spare.push(task);
         if let (Some(ring), Some(token)) = (&mut self.ring, token)
