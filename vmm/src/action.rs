@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use devices::block::spec::DiskSpec;
 use devices::legacy::{ConsoleSpec, KeyboardNotReady};
 use devices::net::spec::NicSpec;
+use devices::vsock::{self, VsockSpec, VsockView};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::observe::logger::{LogError, LogSpec};
 use crate::observe::metrics::Figures;
 use crate::observe::output::OutputError;
 use crate::vm::build::{BootError, BuildError};
-use crate::vm::config::{Config, DiskRefused, ImageRefused};
+use crate::vm::config::{Config, DiskRefused, ImageRefused, VsockRefused};
 use crate::vm::disk::{DiskAsk, DiskError, DiskReply};
 use crate::vm::nic::{NicAsk, NicError, NicReply};
 use crate::vm::patch::MachinePatch;
@@ -35,6 +36,7 @@ pub enum Action {
     /// Adds the disk that cloud-init reads.
     SetSeed(SeedSpec),
     SetNic(Box<NicSpec>),
+    SetVsock(VsockSpec),
     SetLog(LogSpec),
     /// Writes metrics to this file.
     SetMetrics(PathBuf),
@@ -54,6 +56,8 @@ pub enum Action {
     OfDisk(String, Box<DiskAsk>),
     /// Something to do or to tell for the card of this id.
     OfNic(String, Box<NicAsk>),
+    /// All about the vsock.
+    ShowVsock,
     /// Name and state.
     Describe,
     /// All settings.
@@ -70,6 +74,7 @@ pub enum Reply {
     Config(Box<Config>),
     Disk(DiskReply),
     Nic(NicReply),
+    Vsock(Box<VsockView>),
     Figures(Instance, Box<Figures>),
 }
 
@@ -128,6 +133,10 @@ pub enum ActionError {
     NoSuchNic(String),
     #[error("network card {id:?}")]
     Nic { id: String, source: NicError },
+    #[error(transparent)]
+    Vsock(#[from] vsock::OpenError),
+    #[error("the machine has no vsock")]
+    NoVsock,
     #[error("the VMM is ending")]
     Ending,
 }
@@ -142,6 +151,7 @@ impl ActionError {
             ActionError::Boot(error) => Some(error.setting()),
             ActionError::Log(_) => Some(Setting::LogFile),
             ActionError::Metrics(_) => Some(Setting::MetricsFile),
+            ActionError::Vsock(_) => Some(Setting::Vsock(Some(vsock::Key::Path))),
             ActionError::Build(error) => error.setting(),
             _ => None,
         }
@@ -158,9 +168,12 @@ impl ActionError {
             | ActionError::Metrics(_)
             | ActionError::Image(_)
             | ActionError::Seed(_)
+            | ActionError::Vsock(_)
             | ActionError::Disk { .. }
             | ActionError::Nic { .. } => ErrorKind::Invalid,
-            ActionError::NoSuchDisk(_) | ActionError::NoSuchNic(_) => ErrorKind::NotFound,
+            ActionError::NoSuchDisk(_) | ActionError::NoSuchNic(_) | ActionError::NoVsock => {
+                ErrorKind::NotFound
+            }
             ActionError::NotNow { .. }
             | ActionError::NoMetrics
             | ActionError::NoKernel
@@ -208,6 +221,16 @@ impl From<DiskRefused> for ActionError {
     }
 }
 
+/// The reasons for which a vsock is refused are those of settings, and those of its socket.
+impl From<VsockRefused> for ActionError {
+    fn from(refused: VsockRefused) -> ActionError {
+        match refused {
+            VsockRefused::Setting(error) => ActionError::Setting(error),
+            VsockRefused::Open(error) => ActionError::Vsock(error),
+        }
+    }
+}
+
 impl Action {
     /// What people call it.
     pub fn name(&self) -> &'static str {
@@ -217,6 +240,7 @@ impl Action {
             Action::SetSerial(_) => "changing the console",
             Action::SetDisk(_) | Action::SetSeed(_) => "adding a disk",
             Action::SetNic(_) => "adding a network card",
+            Action::SetVsock(_) => "adding a vsock",
             Action::SetLog(_) => "changing the log",
             Action::SetMetrics(_) => "changing the file for metrics",
             Action::FlushMetrics => "flushing metrics",
@@ -229,6 +253,7 @@ impl Action {
             Action::Kill => "killing",
             Action::OfDisk(..) => "working with a disk",
             Action::OfNic(..) => "working with a network card",
+            Action::ShowVsock => "showing the vsock",
             Action::Describe => "describing the machine",
             Action::ShowConfig => "showing the configuration",
             Action::ShowFigures => "showing figures",
@@ -246,6 +271,7 @@ impl Action {
             | Action::SetDisk(_)
             | Action::SetSeed(_)
             | Action::SetNic(_)
+            | Action::SetVsock(_)
             | Action::SetLog(_)
             | Action::SetMetrics(_)
             | Action::Start => &[Configuring],
@@ -254,7 +280,8 @@ impl Action {
             | Action::Reset
             | Action::FlushMetrics
             | Action::OfDisk(..)
-            | Action::OfNic(..) => &[Running, Paused],
+            | Action::OfNic(..)
+            | Action::ShowVsock => &[Running, Paused],
             Action::PressPowerButton | Action::PressCtrlAltDel => &[Running],
             Action::Kill | Action::Describe | Action::ShowConfig | Action::ShowFigures => {
                 &[Configuring, Running, Paused]

@@ -13,6 +13,7 @@ use clap::error::ErrorKind;
 use devices::block::spec::DiskSpec;
 use devices::legacy::ConsoleSpec;
 use devices::net::spec::NicSpec;
+use devices::vsock::VsockSpec;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::action::Action;
@@ -124,6 +125,11 @@ pub struct Args {
     #[arg(long, value_name = "SPEC")]
     net: Vec<NicSpec>,
 
+    /// Sockets between the guest and the host: cid=N,path=FILE. Who connects to the Unix socket FILE, and says
+    /// `CONNECT PORT`, reaches the guest; the guest's connections to port N of the host go to FILE_N
+    #[arg(long, value_name = "SPEC")]
+    vsock: Option<VsockSpec>,
+
     /// What devices are attached to: pci, or mmio for kernels without PCI (virtio devices only).
     /// If not given: pci, unless the kernel's command line has pci=off
     #[arg(long, value_name = "BUS", value_parser = PossibleValuesParser::new(BUSES).map(bus))]
@@ -156,7 +162,7 @@ pub struct Args {
 
     /// Take the machine from this JSON file, in Firecracker's layout, and start it
     #[arg(long, value_name = "FILE",
-        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "huge_pages", "kernel_cache", "smbios", "cloud_init"])]
+        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "vsock", "huge_pages", "kernel_cache", "smbios", "cloud_init"])]
     config_file: Option<PathBuf>,
 
     /// Name of the machine: letters, digits and '-'
@@ -306,6 +312,7 @@ impl Args {
         actions.extend(self.disk.into_iter().map(|disk| Action::SetDisk(Box::new(disk))));
         actions.extend(self.cloud_init.map(Action::SetSeed));
         actions.extend(self.net.into_iter().map(|nic| Action::SetNic(Box::new(nic))));
+        actions.extend(self.vsock.map(Action::SetVsock));
         if let Some(kernel) = self.kernel.map(BootFrom::Kernel).or(on_disk) {
             let kernel_cache = self.kernel_cache.as_deref().map(KernelCache::from);
             let boot = BootSpec {

@@ -15,7 +15,7 @@ use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber,
 use self::later::{HeldKeys, LastDay};
 use crate::action::{Action, ActionError, Instance, Mailbox, Outcome, Reply};
 use crate::end::{End, Ends};
-use crate::observe::events::{DiskEvent, Event, Events};
+use crate::observe::events::{DiskEvent, Event, Events, Ready as ReadyBy};
 use crate::observe::logger::Log;
 use crate::observe::metrics::{Figures, MetricsFile, StartTimes};
 use crate::signals::Signals;
@@ -80,6 +80,7 @@ impl Controller {
             Action::SetDisk(disk) => self.config.set_disk(*disk)?,
             Action::SetSeed(seed) => self.config.set_seed(seed.disk(&self.id)?)?,
             Action::SetNic(nic) => self.config.set_nic(*nic)?,
+            Action::SetVsock(vsock) => self.config.set_vsock(vsock)?,
             Action::SetLog(log) => self.log.set(&log)?,
             Action::SetMetrics(path) => {
                 self.metrics = Some(MetricsFile::open(&path, Instant::now())?);
@@ -99,6 +100,10 @@ impl Controller {
             Action::Kill => self.ends.report(End::Killed),
             Action::OfDisk(id, ask) => return self.ask_disk(id, *ask),
             Action::OfNic(id, ask) => return self.ask_nic(id, *ask),
+            Action::ShowVsock => {
+                let vsock = self.vm.as_ref().and_then(Vm::vsock).ok_or(ActionError::NoVsock)?;
+                return Ok(Reply::Vsock(Box::new(vsock.view())));
+            }
             Action::Describe => return Ok(Reply::Instance(self.instance())),
             Action::ShowFigures => {
                 return Ok(Reply::Figures(self.instance(), Box::new(self.figures())));
@@ -122,6 +127,14 @@ impl Controller {
         for nic in vm.nics() {
             let (id, events) = (nic.control.id().to_string(), self.events.clone());
             nic.control.set_listener(Some(Box::new(move |event| events.tell_of_nic(&id, &event))));
+        }
+        let started = Instant::now();
+        if let Some(vsock) = vm.vsock() {
+            let ready = ready(self.events.clone(), ReadyBy::Vsock, started);
+            vsock.on_first_connection(Box::new(ready));
+        }
+        if let Some(timer) = vm.boot_timer() {
+            timer.on_report(Box::new(ready(self.events.clone(), ReadyBy::BootTimer, started)));
         }
         vm.resume().expect("a machine that was just built can run");
         self.events.tell(&Event::Started);
@@ -331,6 +344,14 @@ impl Controller {
         let reason = end.to_string();
         self.events.tell(&Event::Stopped { reason, exit_code: end.exit_code() });
         self.events.close();
+    }
+}
+
+/// Tells that the guest is up.
+fn ready(events: Arc<Events>, by: ReadyBy, started: Instant) -> impl FnOnce() + Send {
+    move || {
+        let since_start_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        events.tell(&Event::AgentReady { by, since_start_us });
     }
 }
 

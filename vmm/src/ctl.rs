@@ -1,6 +1,7 @@
 //! `vmm ctl`: a running VMM's API, for people.
 
 mod client;
+mod connect;
 mod show;
 mod top;
 
@@ -103,6 +104,13 @@ enum Command {
         /// Begin to measure, or end it
         #[arg(value_name = "on|off")]
         measure: Option<OnOff>,
+    },
+    /// Show the vsock and its connections
+    Vsock,
+    /// Connect to a vsock port of the guest: a terminal, or any standard input and output
+    Connect {
+        /// The port that a program in the guest listens on
+        port: u32,
     },
     /// Show all figures as OpenMetrics text
     Metrics,
@@ -268,6 +276,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                 }
                 None => tell(&mut out, args.json, &client.get(&resource)?, show::latency)?,
             }
+        }
+        Command::Vsock => tell(&mut out, args.json, &client.get("/vsock")?, show::vsock)?,
+        Command::Connect { port } => {
+            drop(out);
+            return connect::run(&mut client, *port);
         }
         Command::Metrics => {
             let text = client.text("/metrics")?;

@@ -11,6 +11,7 @@ pub mod machine;
 pub mod network;
 mod objects;
 pub mod smbios;
+pub mod vsock;
 pub mod watch;
 
 use serde::de::DeserializeOwned;

@@ -27,6 +27,7 @@ use device_core::GuestRam;
 use device_core::worker::Threads;
 use devices::block::control::DiskControl;
 use devices::legacy::KeyboardNotReady;
+use devices::vsock::VsockControl;
 use kvm_ioctls::VmFd;
 
 use crate::memory;
@@ -36,6 +37,7 @@ use crate::vcpu::run::Unmapped;
 use crate::vcpu::thread::VcpuThread;
 use attach::Registry;
 use board::Board;
+use boot_timer::BootTimer;
 use nic::Nic;
 use state::{Event, NotAllowed, State};
 
@@ -48,6 +50,7 @@ pub struct Vm {
     pauses: u64,
     registry: Registry,
     board: Board,
+    boot_timer: Option<Arc<BootTimer>>,
     unmapped: Arc<Unmapped>,
     /// CPU time spent on reading the boot files, until the machine runs for the first time.
     reading: Option<Duration>,
@@ -131,6 +134,7 @@ impl Vm {
             let counters = disk.inspect().counters.into_iter().collect();
             figures.block.insert(disk.id().to_string(), counters);
         }
+        figures.vsock = self.vsock().map(|vsock| vsock.counters()).unwrap_or_default();
     }
 
     /// Network cards that let themselves be looked into, in order of their attachment.
@@ -141,6 +145,16 @@ impl Vm {
     /// Disks, in order of their attachment.
     pub fn disks(&self) -> &[Arc<dyn DiskControl>] {
         self.registry.disks()
+    }
+
+    /// The vsock, if there is one.
+    pub fn vsock(&self) -> Option<&Arc<dyn VsockControl>> {
+        self.registry.vsock()
+    }
+
+    /// Where the guest reports that it is up, if it may.
+    pub fn boot_timer(&self) -> Option<&Arc<BootTimer>> {
+        self.boot_timer.as_ref()
     }
 
     /// Gives the console's terminal back until [`Vm::take_terminal`], as the process is about to stop.

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use super::routes::{self, ROUTES};
-use crate::dialect::{drives, flow, machine, network, watch};
+use crate::dialect::{drives, flow, machine, network, vsock, watch};
 
 /// Adds the schemas of a type and of all that it refers to.
 fn add<T: ToSchema>(all: &mut BTreeMap<String, RefOr<Schema>>) {
@@ -32,6 +32,7 @@ fn schemas() -> Value {
     add::<drives::DiskFaultBody>(&mut all);
     add::<network::NetworkInterface>(&mut all);
     add::<network::NetworkInterfacePatch>(&mut all);
+    add::<vsock::Vsock>(&mut all);
     add::<flow::Flow>(&mut all);
     add::<flow::Capture>(&mut all);
     add::<flow::FaultBody>(&mut all);
@@ -120,6 +121,15 @@ fn schemas() -> Value {
         ("queue", "integer", "The queue pair."),
         ("vector", "integer|null", "The interrupt vector of its receive ring."),
         ("vcpus", "array|null", "vCPUs that the vector may interrupt."),
+    ]);
+    all["VsockInspection"] = shown(&[
+        ("guest_cid", "integer", "The guest's address."),
+        ("uds_path", "string", "The socket, as it was given."),
+        ("socket", "string", "The same for whoever has another working directory."),
+        ("running", "boolean", "A driver has its queues at work."),
+        ("connections", "array", "Each connection: who began it, ports, state, bytes."),
+        ("most_connections", "integer", "Most that there can be."),
+        ("counters", "object", "Counters by name, since the machine was built."),
     ]);
     all["CaptureState"] = shown(&[
         ("spec", "object", "What is captured, and how much."),

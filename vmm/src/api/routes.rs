@@ -11,6 +11,7 @@ use crate::dialect::drives::{DiskFaultBody, Drive, DrivePatch};
 use crate::dialect::flow::{Capture, FaultBody, Flow, Link, Measuring};
 use crate::dialect::machine::{BootSource, MachineConfig, MachinePatchBody};
 use crate::dialect::network::{NetworkInterface, NetworkInterfacePatch};
+use crate::dialect::vsock::Vsock;
 use crate::dialect::watch::{Logger, Metrics, Serial};
 use crate::dialect::{self, BodyError};
 use crate::observe::openmetrics;
@@ -393,6 +394,27 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Put,
+        path: "/vsock",
+        about: "Gives the machine a vsock, before the start. Its socket listens from now on.",
+        body: Some("Vsock"),
+        answer: None,
+        read: |_, body| Ok(Asked::Act(Action::SetVsock(dialect::read::<Vsock>(body)?.into()))),
+        show: done,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/vsock",
+        about: "Tells all about the vsock: its socket, connections, counters.",
+        body: None,
+        answer: Some("VsockInspection"),
+        read: |_, _| Ok(Asked::Act(Action::ShowVsock)),
+        show: |reply| match reply {
+            Reply::Vsock(view) => json_of(&*view),
+            _ => None,
+        },
+    },
+    Route {
+        verb: Verb::Put,
         path: "/serial",
         about: "Sets where the serial console goes, before the start.",
         body: Some("Serial"),
@@ -488,7 +510,6 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What the dialect has and this machine does not, and why.
 const ABSENT: &[(&str, &str)] = &[
     ("/pmem", "the machine has no persistent memory"),
-    ("/vsock", "the machine has no vsock"),
     ("/balloon", "the machine has no balloon"),
     ("/entropy", "the machine has no entropy device"),
     ("/mmds", "there is no metadata service"),
@@ -674,6 +695,8 @@ pub struct FullConfig {
     machine_config: MachineConfig,
     drives: Vec<Drive>,
     network_interfaces: Vec<NetworkInterface>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vsock: Option<Vsock>,
     #[cfg_attr(test, schema(value_type = Serial))]
     serial: serde_json::Value,
 }
@@ -685,6 +708,7 @@ impl From<&Config> for FullConfig {
             machine_config: (&config.machine).into(),
             drives: config.disks.iter().map(Into::into).collect(),
             network_interfaces: config.nics.iter().map(Into::into).collect(),
+            vsock: config.vsock.as_ref().map(|open| open.spec().into()),
             serial: json!({ "console": config.serial.to_string() }),
         }
     }

@@ -227,6 +227,25 @@ pub fn nic(nic: &Value) -> String {
     text
 }
 
+pub fn vsock(vsock: &Value) -> String {
+    let mut text = pairs(&[
+        ("guest CID", &vsock["guest_cid"]),
+        ("socket", &vsock["socket"]),
+        ("driver runs", &Value::from(yes_or_no(&vsock["running"]))),
+    ]);
+    let connections = items(&vsock["connections"]);
+    if !connections.is_empty() {
+        let head = ["by", "host port", "guest port", "state", "to guest", "from guest", "waiting"];
+        let keys =
+            ["origin", "host_port", "guest_port", "state", "to_guest", "from_guest", "waiting"];
+        let mut rows = vec![row(&head)];
+        rows.extend(connections.iter().map(|one| keys.map(|key| cell(&one[key])).to_vec()));
+        text.push('\n');
+        text.push_str(&table(&rows));
+    }
+    text + &counts(&vsock["counters"])
+}
+
 pub fn rss(rss: &Value) -> String {
     let mut text = pairs(&[("steering", &rss["steering"]), ("key", &rss["key"])]);
     let buckets = items(&rss["table"]);

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::drives::Drive;
 use super::machine::{BootSource, MachineConfig};
 use super::network::NetworkInterface;
+use super::vsock::Vsock;
 use super::watch::{Logger, Metrics, Serial};
 use super::{BodyError, bad};
 use crate::action::Action;
@@ -65,6 +66,8 @@ struct ConfigFile {
     #[serde(default)]
     network_interfaces: Vec<NetworkInterface>,
     #[serde(default)]
+    vsock: Option<Vsock>,
+    #[serde(default)]
     logger: Option<Logger>,
     #[serde(default)]
     metrics: Option<Metrics>,
@@ -75,8 +78,6 @@ struct ConfigFile {
     pmem: Option<Value>,
     #[serde(default)]
     balloon: Option<Value>,
-    #[serde(default)]
-    vsock: Option<Value>,
     #[serde(default)]
     entropy: Option<Value>,
     #[serde(default)]
@@ -92,7 +93,6 @@ impl ConfigFile {
         for (field, value) in [
             ("pmem", &self.pmem),
             ("balloon", &self.balloon),
-            ("vsock", &self.vsock),
             ("entropy", &self.entropy),
             ("mmds-config", &self.mmds_config),
             ("cpu-config", &self.cpu_config),
@@ -154,6 +154,7 @@ impl ConfigFile {
             actions.push(Action::SetNic(Box::new(spec)));
             listed.cards.push(id);
         }
+        actions.extend(self.vsock.map(|vsock| Action::SetVsock(vsock.into())));
         actions.push(Action::Start);
         Ok((actions, Places { path: path.into(), listed, says_serial }))
     }

@@ -68,6 +68,9 @@ pub struct Figures {
     pub block: BTreeMap<String, BTreeMap<String, u64>>,
     /// Of each queue pair, in order, of each card by its id.
     pub network: BTreeMap<String, Vec<Counts>>,
+    /// Of the vsock, if there is one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub vsock: Counts,
 }
 
 /// What is not of any vCPU, disk or card.
@@ -90,6 +93,7 @@ impl Figures {
             vcpus: Vec::new(),
             block: BTreeMap::new(),
             network: BTreeMap::new(),
+            vsock: BTreeMap::new(),
         }
     }
 

@@ -59,7 +59,12 @@ impl Collector for Shown {
             .collect();
         counter(&mut out, "vmm_vcpu_exits", "Times that a vCPU left the guest", &exits)?;
         self.encode_block(&mut out)?;
-        self.encode_network(&mut out)
+        self.encode_network(&mut out)?;
+        for (name, count) in &self.figures.vsock {
+            let about = format!("{} of the vsock", name.replace('_', " "));
+            counter(&mut out, &format!("vmm_vsock_{name}"), &about, &[(Vec::new(), *count)])?;
+        }
+        Ok(())
     }
 }
 
@@ -133,6 +138,7 @@ mod tests {
         let counts = |reads| [("reads".to_string(), reads)].into();
         figures.block = [("root".to_string(), counts(6)), ("data".to_string(), counts(7))].into();
         figures.vmm.pauses = 5;
+        figures.vsock = [("rx_bytes", 8)].into();
         let text = text("vm-1", "Running", figures).unwrap();
         for line in [
             r#"vmm_state{id="vm-1",state="Running"} 1"#,
@@ -143,6 +149,7 @@ mod tests {
             r#"vmm_block_reads_total{drive="data"} 7"#,
             "# TYPE vmm_block_reads counter",
             "vmm_pauses_total 5",
+            "vmm_vsock_rx_bytes_total 8",
             "# TYPE vmm_net_tx_frames counter",
         ] {
             assert!(text.lines().any(|given| given == line), "{line} is not in\n{text}");
