@@ -17,7 +17,7 @@ use crate::observe::metrics::Figures;
 use crate::observe::output::OutputError;
 use crate::vm::build::{BootError, BuildError};
 use crate::vm::config::{Config, DiskRefused, ImageRefused, VsockRefused};
-use crate::vm::disk::{DiskAsk, DiskError, DiskReply};
+use crate::vm::disk::{DiskAsk, DiskError, DiskReply, DiskView};
 use crate::vm::nic::{NicAsk, NicError, NicReply};
 use crate::vm::patch::MachinePatch;
 use crate::vm::seed::{SeedDiskError, SeedSpec};
@@ -52,6 +52,8 @@ pub enum Action {
     Kill,
     /// Writes a line of metrics now.
     FlushMetrics,
+    /// All about the disk of this id, or about each that there is.
+    ShowDisks(Option<String>),
     /// Something to do or to tell for the disk of this id.
     OfDisk(String, Box<DiskAsk>),
     /// Something to do or to tell for the card of this id.
@@ -72,6 +74,7 @@ pub enum Reply {
     Done,
     Instance(Instance),
     Config(Box<Config>),
+    Disks(Vec<DiskView>),
     Disk(DiskReply),
     Nic(NicReply),
     Vsock(Box<VsockView>),
@@ -251,6 +254,7 @@ impl Action {
             Action::PressCtrlAltDel => "pressing Ctrl-Alt-Del",
             Action::Reset => "resetting",
             Action::Kill => "killing",
+            Action::ShowDisks(_) => "showing disks",
             Action::OfDisk(..) => "working with a disk",
             Action::OfNic(..) => "working with a network card",
             Action::ShowVsock => "showing the vsock",
@@ -283,9 +287,11 @@ impl Action {
             | Action::OfNic(..)
             | Action::ShowVsock => &[Running, Paused],
             Action::PressPowerButton | Action::PressCtrlAltDel => &[Running],
-            Action::Kill | Action::Describe | Action::ShowConfig | Action::ShowFigures => {
-                &[Configuring, Running, Paused]
-            }
+            Action::Kill
+            | Action::ShowDisks(_)
+            | Action::Describe
+            | Action::ShowConfig
+            | Action::ShowFigures => &[Configuring, Running, Paused],
         };
         if states.contains(&state) {
             return Ok(());

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use device_core::worker::EventSet;
+use devices::block::spec::DiskSpec;
 use devices::legacy::KeyboardNotReady;
 use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
 
@@ -21,7 +22,7 @@ use crate::observe::metrics::{Figures, MetricsFile, StartTimes};
 use crate::signals::Signals;
 use crate::vm::Vm;
 use crate::vm::config::Config;
-use crate::vm::disk::{self, DiskAsk, DiskReply};
+use crate::vm::disk::{self, DiskAsk, DiskReply, DiskView};
 use crate::vm::nic::{NicAsk, NicReply};
 use crate::vm::patch::DiskPatch;
 use crate::vm::root;
@@ -98,6 +99,7 @@ impl Controller {
             Action::PressCtrlAltDel => self.press_ctrl_alt_del()?,
             Action::Reset => self.ends.report(End::ResetByUser),
             Action::Kill => self.ends.report(End::Killed),
+            Action::ShowDisks(id) => return self.show_disks(id),
             Action::OfDisk(id, ask) => return self.ask_disk(id, *ask),
             Action::OfNic(id, ask) => return self.ask_nic(id, *ask),
             Action::ShowVsock => {
@@ -161,6 +163,22 @@ impl Controller {
             }
         }
         config
+    }
+
+    fn show_disks(&self, id: Option<String>) -> Outcome {
+        let mut disks = self.live_config().disks;
+        if let Some(id) = id {
+            disks.retain(|spec| spec.id == id);
+            if disks.is_empty() {
+                return Err(ActionError::NoSuchDisk(id));
+            }
+        }
+        let view = |spec: DiskSpec| {
+            let mut live = self.vm.iter().flat_map(Vm::disks);
+            let state = live.find(|disk| disk.id() == spec.id).map(|disk| disk.inspect());
+            DiskView { spec, state }
+        };
+        Ok(Reply::Disks(disks.into_iter().map(view).collect()))
     }
 
     fn ask_disk(&self, id: String, ask: DiskAsk) -> Outcome {

@@ -212,7 +212,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             tell(&mut out, args.json, &info, show::info)?;
         }
         Command::Disks => {
-            let disks = all(&mut client, "drives", "drive_id", disk_path)?;
+            let disks = client.get("/drives")?;
             tell(&mut out, args.json, &disks, show::disks)?;
         }
         Command::Disk { id, change: None } => {
@@ -235,7 +235,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             }
         }
         Command::Nics { id: None } => {
-            let nics = all(&mut client, "network-interfaces", "iface_id", nic_path)?;
+            let nics = nics(&mut client)?;
             tell(&mut out, args.json, &nics, show::nics)?;
         }
         Command::Nics { id: Some(id) } => {
@@ -299,17 +299,12 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// All cards or disks of the machine, as the API shows each: what the configuration lists under `list`, named by
-/// the field `id` there and found at a `path`.
-fn all(
-    client: &mut Client,
-    list: &str,
-    id: &str,
-    path: fn(&str, &str) -> String,
-) -> Result<Value, ClientError> {
+/// All cards of the machine, as the API shows each.
+fn nics(client: &mut Client) -> Result<Value, ClientError> {
     let config = client.get("/vm/config")?;
-    let ids = config[list].as_array().into_iter().flatten().filter_map(|item| item[id].as_str());
-    ids.map(|id| client.get(&path(id, ""))).collect()
+    let nics = config["network-interfaces"].as_array().into_iter().flatten();
+    let ids = nics.filter_map(|nic| nic["iface_id"].as_str());
+    ids.map(|id| client.get(&nic_path(id, ""))).collect()
 }
 
 /// The VMM may have another working directory.

@@ -61,7 +61,7 @@ fn schemas() -> Value {
     all["Vm"] = texts(&["state"]);
     all["OpenApi"] = json!({ "type": "object" });
     all["Exposition"] = json!({ "type": "string", "description": "OpenMetrics 1.0 text." });
-    all["DiskInspection"] = shown(&[
+    let mut state = shown(&[
         ("id", "string", "The disk's name."),
         ("model", "string", "`virtio`, `nvme` or `nvme-instance`."),
         ("path", "string", "The image."),
@@ -77,7 +77,18 @@ fn schemas() -> Value {
         ("in_flight", "integer", "Requests that the host works on."),
         ("counters", "object", "All queues' counters by name, since the machine was built."),
         ("latency", "object", "How long requests take, in nanoseconds."),
+        ("stretches", "object", "How long they take on each stretch of their way, likewise."),
     ]);
+    // The state's fields are there only once the machine is started.
+    let mut disk = all["Drive"].clone();
+    if let (Some(fields), Value::Object(more)) =
+        (disk["properties"].as_object_mut(), state["properties"].take())
+    {
+        fields.extend(more);
+    }
+    all["DiskInspection"] = disk;
+    let each = json!({ "$ref": "#/components/schemas/DiskInspection" });
+    all["DiskInspections"] = json!({ "type": "array", "items": each });
     all["DiskSize"] = shown(&[("size", "integer", "Bytes that the guest sees now.")]);
     all["Inspection"] = shown(&[
         ("id", "string", "The card's name."),

@@ -4,10 +4,10 @@ use std::fmt;
 
 use hyper::{Method, Uri};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::action::{Action, Reply};
-use crate::dialect::drives::{DiskFaultBody, Drive, DrivePatch};
+use crate::dialect::drives::{self, DiskFaultBody, Drive, DrivePatch};
 use crate::dialect::flow::{Capture, FaultBody, Flow, Link, Measuring};
 use crate::dialect::machine::{BootSource, MachineConfig, MachinePatchBody};
 use crate::dialect::network::{NetworkInterface, NetworkInterfacePatch};
@@ -207,6 +207,15 @@ pub const ROUTES: &[Route] = &[
         show: done,
     },
     Route {
+        verb: Verb::Get,
+        path: "/drives",
+        about: "Tells all about each disk.",
+        body: None,
+        answer: Some("DiskInspections"),
+        read: |_, _| Ok(Asked::Act(Action::ShowDisks(None))),
+        show: |reply| json_of(&shown_disks(reply)?),
+    },
+    Route {
         verb: Verb::Put,
         path: "/drives/{id}",
         about: "Adds a disk, or replaces the one with this id, before the start. The image must be there.",
@@ -233,11 +242,11 @@ pub const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Get,
         path: "/drives/{id}",
-        about: "Tells all about a disk: image, size, limits, requests in flight, counters.",
+        about: "Tells all about a disk: what was asked for and, once the machine is started, size, limits, requests in flight, counters.",
         body: None,
         answer: Some("DiskInspection"),
-        read: |id, _| of_disk(id, DiskAsk::Inspect),
-        show: disk,
+        read: |id, _| Ok(Asked::Act(Action::ShowDisks(Some(id.to_string())))),
+        show: |reply| json_of(shown_disks(reply)?.first()?),
     },
     Route {
         verb: Verb::Post,
@@ -520,6 +529,11 @@ const ABSENT: &[(&str, &str)] = &[
 
 fn of_disk(id: &str, ask: DiskAsk) -> Result<Asked, Refused> {
     Ok(Asked::Act(Action::OfDisk(id.to_string(), Box::new(ask))))
+}
+
+fn shown_disks(reply: Reply) -> Option<Vec<Value>> {
+    let Reply::Disks(disks) = reply else { return None };
+    disks.iter().map(|disk| drives::shown(disk).ok()).collect()
 }
 
 fn disk(reply: Reply) -> Option<Answer> {

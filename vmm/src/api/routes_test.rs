@@ -35,7 +35,7 @@ fn what_is_not_there_is_refused_with_what_is() {
         ("BREW", "/actions", "BREW is not possible on /actions; PUT is"),
         ("GET", "/?a=b", "/ takes no query"),
         ("PUT", "/balloon/a", "/balloon/a does not exist here yet: the machine has no balloon"),
-        ("PUT", "/drives", "there is no resource /drives"),
+        ("PUT", "/drives", "PUT is not possible on /drives; GET is"),
         ("DELETE", "/drives/a", "DELETE is not possible on /drives/a; PUT or PATCH or GET is"),
         (
             "PUT",
