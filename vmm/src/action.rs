@@ -17,6 +17,7 @@ use crate::observe::output::OutputError;
 use crate::vm::build::{BootError, BuildError};
 use crate::vm::config::{Config, DiskRefused, ImageRefused};
 use crate::vm::disk::{DiskAsk, DiskError, DiskReply};
+use crate::vm::metadata::{MetadataAsk, MetadataError, MetadataSpec};
 use crate::vm::nic::{NicAsk, NicError, NicReply};
 use crate::vm::patch::MachinePatch;
 use crate::vm::seed::{SeedDiskError, SeedSpec};
@@ -35,6 +36,8 @@ pub enum Action {
     /// Adds the disk that cloud-init reads.
     SetSeed(SeedSpec),
     SetNic(Box<NicSpec>),
+    /// How the guest reaches metadata.
+    SetMetadata(MetadataSpec),
     SetLog(LogSpec),
     /// Writes metrics to this file.
     SetMetrics(PathBuf),
@@ -54,6 +57,8 @@ pub enum Action {
     OfDisk(String, Box<DiskAsk>),
     /// Something to do or to tell for the card of this id.
     OfNic(String, Box<NicAsk>),
+    /// Something to do or to tell of the metadata.
+    OfMetadata(MetadataAsk),
     /// Name and state.
     Describe,
     /// All settings.
@@ -70,6 +75,7 @@ pub enum Reply {
     Config(Box<Config>),
     Disk(DiskReply),
     Nic(NicReply),
+    Metadata(serde_json::Value),
     Figures(Instance, Box<Figures>),
 }
 
@@ -91,6 +97,8 @@ pub enum ErrorKind {
     NotFound,
     /// It makes sense, but not now.
     NotNow,
+    /// It is more than there is room for.
+    TooLarge,
     /// The host or the VMM failed.
     Host,
 }
@@ -128,6 +136,8 @@ pub enum ActionError {
     NoSuchNic(String),
     #[error("network card {id:?}")]
     Nic { id: String, source: NicError },
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
     #[error("the VMM is ending")]
     Ending,
 }
@@ -143,6 +153,9 @@ impl ActionError {
             ActionError::Log(_) => Some(Setting::LogFile),
             ActionError::Metrics(_) => Some(Setting::MetricsFile),
             ActionError::Build(error) => error.setting(),
+            ActionError::Metadata(MetadataError::Imds(_) | MetadataError::ImdsTooLarge) => {
+                Some(Setting::Imds)
+            }
             _ => None,
         }
     }
@@ -161,6 +174,9 @@ impl ActionError {
             | ActionError::Disk { .. }
             | ActionError::Nic { .. } => ErrorKind::Invalid,
             ActionError::NoSuchDisk(_) | ActionError::NoSuchNic(_) => ErrorKind::NotFound,
+            ActionError::Metadata(MetadataError::TooLarge(_)) => ErrorKind::TooLarge,
+            ActionError::Metadata(MetadataError::Random(_)) => ErrorKind::Host,
+            ActionError::Metadata(_) => ErrorKind::Invalid,
             ActionError::NotNow { .. }
             | ActionError::NoMetrics
             | ActionError::NoKernel
@@ -217,6 +233,7 @@ impl Action {
             Action::SetSerial(_) => "changing the console",
             Action::SetDisk(_) | Action::SetSeed(_) => "adding a disk",
             Action::SetNic(_) => "adding a network card",
+            Action::SetMetadata(_) => "changing the metadata service",
             Action::SetLog(_) => "changing the log",
             Action::SetMetrics(_) => "changing the file for metrics",
             Action::FlushMetrics => "flushing metrics",
@@ -229,6 +246,7 @@ impl Action {
             Action::Kill => "killing",
             Action::OfDisk(..) => "working with a disk",
             Action::OfNic(..) => "working with a network card",
+            Action::OfMetadata(_) => "working with metadata",
             Action::Describe => "describing the machine",
             Action::ShowConfig => "showing the configuration",
             Action::ShowFigures => "showing figures",
@@ -246,6 +264,7 @@ impl Action {
             | Action::SetDisk(_)
             | Action::SetSeed(_)
             | Action::SetNic(_)
+            | Action::SetMetadata(_)
             | Action::SetLog(_)
             | Action::SetMetrics(_)
             | Action::Start => &[Configuring],
@@ -256,9 +275,11 @@ impl Action {
             | Action::OfDisk(..)
             | Action::OfNic(..) => &[Running, Paused],
             Action::PressPowerButton | Action::PressCtrlAltDel => &[Running],
-            Action::Kill | Action::Describe | Action::ShowConfig | Action::ShowFigures => {
-                &[Configuring, Running, Paused]
-            }
+            Action::Kill
+            | Action::Describe
+            | Action::ShowConfig
+            | Action::ShowFigures
+            | Action::OfMetadata(_) => &[Configuring, Running, Paused],
         };
         if states.contains(&state) {
             return Ok(());

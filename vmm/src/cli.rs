@@ -12,6 +12,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use devices::block::spec::DiskSpec;
 use devices::legacy::ConsoleSpec;
+use devices::net::service::store::USUAL_LIMIT;
 use devices::net::spec::NicSpec;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -24,6 +25,7 @@ use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
 use crate::vm::config::Config;
 use crate::vm::identity::IdentitySpec;
+use crate::vm::imds::ImdsSpec;
 use crate::vm::kernels::KernelCache;
 use crate::vm::seed::SeedSpec;
 use crate::vm::spec::{BootFrom, BootSpec, DeviceBus, MachineSpec, SettingError};
@@ -123,6 +125,20 @@ pub struct Args {
     /// A TAP that does not exist is made, if the caller may; dev is an Ethernet interface that exists
     #[arg(long, value_name = "SPEC")]
     net: Vec<NicSpec>,
+
+    /// Let the guest be told what it is by metadata in EC2's shape, at 169.254.169.254 and fd00:ec2::254, by every
+    /// card: [user-data=FILE][,instance-id=ID][,hostname=NAME][,instance-type=TYPE][,image-id=ID]
+    /// [,region=NAME][,zone=NAME]; a comma of FILE is written twice
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    imds: Option<ImdsSpec>,
+
+    /// JSON file that the guest is told by metadata, as by PUT /mmds
+    #[arg(long, value_name = "FILE")]
+    metadata: Option<PathBuf>,
+
+    /// Most bytes of metadata, as compact JSON
+    #[arg(long, value_name = "BYTES", default_value_t = USUAL_LIMIT)]
+    mmds_size_limit: usize,
 
     /// What devices are attached to: pci, or mmio for kernels without PCI (virtio devices only).
     /// If not given: pci, unless the kernel's command line has pci=off
@@ -278,6 +294,8 @@ impl Args {
             machine: MachineSpec { bus: self.bus, ..MachineSpec::default() },
             bus: self.bus,
             serial: self.serial.clone(),
+            imds: self.imds.clone(),
+            metadata_limit: self.mmds_size_limit,
             boot_timer: self.boot_timer,
             grace: Duration::from_secs(self.grace),
             ..Config::default()
@@ -289,6 +307,9 @@ impl Args {
         let mut actions = Vec::new();
         if let Some(path) = self.metrics_path {
             actions.push(Action::SetMetrics(path));
+        }
+        if let Some(path) = &self.metadata {
+            actions.push(dialect::file::metadata(path, self.mmds_size_limit)?);
         }
         if let Some(path) = &self.config_file {
             let (recorded, places) = dialect::file::actions(path)?;

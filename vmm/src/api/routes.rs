@@ -10,12 +10,14 @@ use crate::action::{Action, Reply};
 use crate::dialect::drives::{DiskFaultBody, Drive, DrivePatch};
 use crate::dialect::flow::{Capture, FaultBody, Flow, Link, Measuring};
 use crate::dialect::machine::{BootSource, MachineConfig, MachinePatchBody};
+use crate::dialect::mmds::{self, MmdsConfig};
 use crate::dialect::network::{NetworkInterface, NetworkInterfacePatch};
 use crate::dialect::watch::{Logger, Metrics, Serial};
 use crate::dialect::{self, BodyError};
 use crate::observe::openmetrics;
 use crate::vm::config::Config;
 use crate::vm::disk::DiskAsk;
+use crate::vm::metadata::MetadataAsk;
 use crate::vm::nic::NicAsk;
 
 /// What to do for a request.
@@ -393,6 +395,48 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Put,
+        path: "/mmds/config",
+        about: "Sets how the guest reaches metadata, before the start. The cards must be there.",
+        body: Some("MmdsConfig"),
+        answer: None,
+        read: |_, body| {
+            let spec = dialect::read::<MmdsConfig>(body)?.try_into()?;
+            Ok(Asked::Act(Action::SetMetadata(spec)))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/mmds",
+        about: "Replaces what the guest is told by metadata.",
+        body: Some("MmdsContents"),
+        answer: None,
+        read: |_, body| of_metadata(MetadataAsk::Put(mmds::contents(body)?)),
+        show: done,
+    },
+    Route {
+        verb: Verb::Patch,
+        path: "/mmds",
+        about: "Merges into what the guest is told by metadata, as RFC 7396 has it: null takes away.",
+        body: Some("MmdsContents"),
+        answer: None,
+        read: |_, body| of_metadata(MetadataAsk::Patch(mmds::contents(body)?)),
+        show: done,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/mmds",
+        about: "Tells what the guest is told by metadata.",
+        body: None,
+        answer: Some("MmdsContents"),
+        read: |_, _| of_metadata(MetadataAsk::Get),
+        show: |reply| match reply {
+            Reply::Metadata(content) => json_of(&content),
+            _ => None,
+        },
+    },
+    Route {
+        verb: Verb::Put,
         path: "/serial",
         about: "Sets where the serial console goes, before the start.",
         body: Some("Serial"),
@@ -491,7 +535,6 @@ const ABSENT: &[(&str, &str)] = &[
     ("/vsock", "the machine has no vsock"),
     ("/balloon", "the machine has no balloon"),
     ("/entropy", "the machine has no entropy device"),
-    ("/mmds", "there is no metadata service"),
     ("/snapshot", "there are no snapshots"),
     ("/cpu-config", "there are no CPU templates"),
     ("/hotplug", "nothing can be plugged into a machine that runs"),
@@ -506,6 +549,10 @@ fn disk(reply: Reply) -> Option<Answer> {
         Reply::Disk(reply) => json_of(&reply),
         _ => None,
     }
+}
+
+fn of_metadata(ask: MetadataAsk) -> Result<Asked, Refused> {
+    Ok(Asked::Act(Action::OfMetadata(ask)))
 }
 
 fn of_nic(id: &str, ask: NicAsk) -> Result<Asked, Refused> {
@@ -674,6 +721,8 @@ pub struct FullConfig {
     machine_config: MachineConfig,
     drives: Vec<Drive>,
     network_interfaces: Vec<NetworkInterface>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mmds_config: Option<MmdsConfig>,
     #[cfg_attr(test, schema(value_type = Serial))]
     serial: serde_json::Value,
 }
@@ -685,6 +734,7 @@ impl From<&Config> for FullConfig {
             machine_config: (&config.machine).into(),
             drives: config.disks.iter().map(Into::into).collect(),
             network_interfaces: config.nics.iter().map(Into::into).collect(),
+            mmds_config: config.metadata.as_ref().map(Into::into),
             serial: json!({ "console": config.serial.to_string() }),
         }
     }
