@@ -68,6 +68,9 @@ pub struct Figures {
     pub block: BTreeMap<String, BTreeMap<String, u64>>,
     /// Of each queue pair, in order, of each card by its id.
     pub network: BTreeMap<String, Vec<Counts>>,
+    /// Of the metadata service, on all cards together; empty if there is none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub mmds: Counts,
 }
 
 /// What is not of any vCPU, disk or card.
@@ -90,6 +93,7 @@ impl Figures {
             vcpus: Vec::new(),
             block: BTreeMap::new(),
             network: BTreeMap::new(),
+            mmds: BTreeMap::new(),
         }
     }
 

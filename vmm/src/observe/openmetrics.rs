@@ -59,6 +59,10 @@ impl Collector for Shown {
             .collect();
         counter(&mut out, "vmm_vcpu_exits", "Times that a vCPU left the guest", &exits)?;
         self.encode_block(&mut out)?;
+        for (name, count) in &self.figures.mmds {
+            let about = format!("{} of the metadata service", name.replace('_', " "));
+            counter(&mut out, &format!("vmm_mmds_{name}"), &about, &[(vec![], *count)])?;
+        }
         self.encode_network(&mut out)
     }
 }
@@ -133,6 +137,7 @@ mod tests {
         let counts = |reads| [("reads".to_string(), reads)].into();
         figures.block = [("root".to_string(), counts(6)), ("data".to_string(), counts(7))].into();
         figures.vmm.pauses = 5;
+        figures.mmds = [("rx_count", 8)].into();
         let text = text("vm-1", "Running", figures).unwrap();
         for line in [
             r#"vmm_state{id="vm-1",state="Running"} 1"#,
@@ -143,6 +148,7 @@ mod tests {
             r#"vmm_block_reads_total{drive="data"} 7"#,
             "# TYPE vmm_block_reads counter",
             "vmm_pauses_total 5",
+            "vmm_mmds_rx_count_total 8",
             "# TYPE vmm_net_tx_frames counter",
         ] {
             assert!(text.lines().any(|given| given == line), "{line} is not in\n{text}");

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use arch::guid::Guid;
+use arch::smbios::{Identity, Text};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -31,6 +33,15 @@ pub struct ImdsSpec {
     pub region: Option<String>,
     /// Where in the region it is.
     pub zone: Option<String>,
+    /// Whether a guest has to show the token of a session; it has to if not given.
+    pub tokens: Option<Tokens>,
+}
+
+/// Whether a guest has to show the token of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tokens {
+    Required,
+    Optional,
 }
 
 /// Why a text says nothing of an instance.
@@ -42,13 +53,16 @@ pub enum ImdsSpecError {
     Unknown(String),
     #[error("{0} is given twice")]
     Twice(String),
+    #[error("tokens: {0:?} is not known; they are required or optional")]
+    Tokens(String),
     #[error(
         "{key}: {value:?} is not usable; take 1 to {MOST_NAME} letters, digits, '-', '_' and '.'"
     )]
     Name { key: String, value: String },
 }
 
-const KEYS: &str = "user-data, instance-id, hostname, instance-type, image-id, region and zone";
+const KEYS: &str =
+    "user-data, instance-id, hostname, instance-type, image-id, region, zone and tokens";
 const MOST_NAME: usize = 64;
 
 /// Why a machine cannot say what it is.
@@ -71,6 +85,14 @@ impl FromStr for ImdsSpec {
             let (key, value) = pair.ok_or_else(|| ImdsSpecError::Syntax(part.clone()))?;
             let twice = match key {
                 "user-data" => spec.user_data.replace(value.into()).is_some(),
+                "tokens" => {
+                    let tokens = match value {
+                        "required" => Tokens::Required,
+                        "optional" => Tokens::Optional,
+                        _ => return Err(ImdsSpecError::Tokens(value.to_string())),
+                    };
+                    spec.tokens.replace(tokens).is_some()
+                }
                 _ => {
                     let field = match key {
                         "instance-id" => &mut spec.instance_id,
@@ -113,6 +135,7 @@ pub struct Card {
 const MOST_USER_DATA: usize = 16 << 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 
+const VENDOR: &str = "Amazon EC2";
 const USUAL_ZONE: &str = "local-1a";
 const USUAL_TYPE: &str = "vmm.guest";
 /// An account's number where there is no account.
@@ -122,6 +145,29 @@ impl ImdsSpec {
     /// Name of the instance of the machine `name`.
     pub fn instance_id(&self, name: &str) -> String {
         self.instance_id.clone().unwrap_or_else(|| named("i", &[name]))
+    }
+
+    /// What the SMBIOS of an instance says, where `said` says nothing: by that cloud-init and others know where
+    /// they are.
+    pub fn identity(&self, name: &str, said: Identity) -> Identity {
+        // Names and numbers are short and plain.
+        let text = |text: &str| Text::new(text).ok();
+        let instance_id = self.instance_id(name);
+        let uuid = uuid(&instance_id);
+        let is_said = said.uuid != Guid::default();
+        let uuid = if is_said { said.uuid } else { uuid };
+        Identity {
+            vendor: said.vendor.or_else(|| text(VENDOR)),
+            product: said.product.or_else(|| text(self.kind())),
+            version: said.version,
+            serial: said.serial.or_else(|| text(&uuid.to_string())),
+            uuid,
+            asset_tag: said.asset_tag.or_else(|| text(&instance_id)),
+        }
+    }
+
+    fn kind(&self) -> &str {
+        self.instance_type.as_deref().unwrap_or(USUAL_TYPE)
     }
 
     /// All that is told of the machine `name` with these cards. Fails if the user data cannot be read, or
@@ -134,7 +180,7 @@ impl ImdsSpec {
         let zone = text(&self.zone, USUAL_ZONE);
         let region =
             text(&self.region, zone.trim_end_matches(|last: char| last.is_ascii_lowercase()));
-        let kind = text(&self.instance_type, USUAL_TYPE);
+        let kind = self.kind();
         let image = self.image_id.clone().unwrap_or_else(|| named("ami", &["vmm"]));
         let macs: Map<String, Value> = cards
             .iter()
@@ -193,6 +239,15 @@ impl ImdsSpec {
         }
         Ok(json!({ "latest": latest }))
     }
+}
+
+/// Instances are known by how their UUID begins (EC2, "Identify EC2 instances").
+fn uuid(instance_id: &str) -> Guid {
+    let digest = Sha256::digest(instance_id);
+    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (one, two, three) = (&digits[..5], &digits[5..9], &digits[9..12]);
+    let (four, five) = (&digits[12..15], &digits[15..27]);
+    format!("ec2{one}-{two}-4{three}-8{four}-{five}").parse().unwrap_or_default()
 }
 
 /// A name in EC2's form, the same for the same `parts`: 17 hexadecimal digits behind a word.

@@ -104,8 +104,29 @@ fn other_words_are_refused() {
     assert!(refused("hostname=a,").starts_with("'' is no key=value"));
     assert!(refused("speed=1").starts_with("'speed' is not known"));
     assert_eq!(refused("zone=a,zone=b"), "zone is given twice");
+    assert!(refused("tokens=no").starts_with("tokens: \"no\" is not known"));
     for bad in ["a b", "a/b", "\u{e4}", &"x".repeat(65)] {
         let said = refused(&format!("hostname={bad}"));
         assert!(said.starts_with("hostname: ") && said.contains("not usable"), "{said}");
     }
+}
+
+#[test]
+fn an_instances_smbios_says_what_cloud_init_looks_for_and_what_the_user_says() {
+    let spec: ImdsSpec = "instance-id=i-1,instance-type=m7i.large".parse().unwrap();
+    let identity = spec.identity("web", Identity::default());
+    let text = |text: &Option<Text>| text.as_ref().unwrap().to_string();
+    let uuid = identity.uuid.to_string();
+    assert!(uuid.starts_with("ec2"), "{uuid}");
+    assert_eq!(text(&identity.serial), uuid);
+    assert_eq!(text(&identity.vendor), "Amazon EC2");
+    assert_eq!(text(&identity.product), "m7i.large");
+    assert_eq!(text(&identity.asset_tag), "i-1");
+    assert_eq!(identity, spec.identity("web", Identity::default()), "the same each time");
+    let vendor = Text::new("Acme").unwrap();
+    let said =
+        Identity { vendor: Some(vendor.clone()), uuid: Guid([7; 16]), ..Identity::default() };
+    let identity = spec.identity("web", said);
+    assert_eq!((identity.vendor, identity.uuid), (Some(vendor), Guid([7; 16])));
+    assert_eq!(identity.serial.unwrap().to_string(), identity.uuid.to_string());
 }

@@ -9,7 +9,7 @@ use devices::net::service::store::{Store, StoreError};
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde_json::Value;
 
-use super::imds::{Card, ImdsError, ImdsSpec};
+use super::imds::{Card, ImdsError, ImdsSpec, Tokens};
 use super::nic::Nic;
 
 /// How a guest reaches it.
@@ -90,9 +90,14 @@ impl MetadataSpec {
     }
 
     /// What a machine that describes itself has if nobody says otherwise: as EC2's, by all its cards.
-    pub fn of_ec2(cards: impl Iterator<Item = String>) -> MetadataSpec {
-        let settings = Settings { version: Version::V2, imds_compat: true, ..Settings::default() };
-        MetadataSpec { settings, cards: cards.collect() }
+    fn of_ec2(imds: &ImdsSpec, nics: &[Nic]) -> MetadataSpec {
+        let version = match imds.tokens {
+            Some(Tokens::Optional) => Version::V1,
+            Some(Tokens::Required) | None => Version::V2,
+        };
+        let settings = Settings { version, imds_compat: true, ..Settings::default() };
+        let cards = nics.iter().map(|nic| nic.control.id().to_string()).collect();
+        MetadataSpec { settings, cards }
     }
 }
 
@@ -126,8 +131,7 @@ pub fn serve(
         let tree = imds.tree(instance, &cards.collect::<Vec<_>>())?;
         store.set_machine(tree).map_err(|_| MetadataError::ImdsTooLarge)?;
     }
-    let usual =
-        || imds.map(|_| MetadataSpec::of_ec2(nics.iter().map(|nic| nic.control.id().into())));
+    let usual = || imds.map(|imds| MetadataSpec::of_ec2(imds, nics));
     let Some(spec) = spec.cloned().or_else(usual) else { return Ok(()) };
     let random = random().map_err(MetadataError::Random)?;
     let metadata = Arc::new(Metadata::new(spec.settings, store.clone(), instance, random));
