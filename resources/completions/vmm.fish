@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_vmm_global_optspecs
-    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages smbios= cpus= disk= cloud-init= net= vsock= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= boot-timer start-time-us= start-time-cpu-us= h/help V/version
+    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= boot-timer start-time-us= start-time-cpu-us= h/help V/version
 end
 
 function __fish_vmm_needs_command
@@ -35,6 +35,10 @@ complete -c vmm -n "__fish_vmm_needs_command" -l disk -d 'Disk, once for each: [
 complete -c vmm -n "__fish_vmm_needs_command" -l cloud-init -d 'Tell cloud-init what to do, by a disk in memory: user-data=FILE[,meta-data=FILE][,network-config=FILE]; a comma of FILE is written twice' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l net -d 'Network card, once for each: tap=NAME, dev=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID], and limits, such as [,bw-in=2.5G][,bw-out=500M] in bit/s, [,pps=100k], [,conntrack=65536]. With model=ena also [,llq=off] for no low-latency queues, and rehearsals [,fault=KIND[@SECONDS]]... after the driver brought the card up: stop-keep-alive, no-answer, swallow-tx[:FRAMES], wrong-tx-id, request-reset, fatal. A TAP that does not exist is made, if the caller may; dev is an Ethernet interface that exists' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l vsock -d 'Sockets between the guest and the host: cid=N,path=FILE. Who connects to the Unix socket FILE, and says `CONNECT PORT`, reaches the guest; the guest\'s connections to port N of the host go to FILE_N' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l imds -d 'Let the guest be told what it is by metadata in EC2\'s shape, at 169.254.169.254 and fd00:ec2::254, by every card: [user-data=FILE][,instance-id=ID][,hostname=NAME][,instance-type=TYPE][,image-id=ID] [,region=NAME][,zone=NAME][,tokens=required|optional]; a comma of FILE is written twice' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l profile -d 'Be like an instance of a cloud: ec2 is --imds, and an SMBIOS that says so where --smbios says nothing' -r -f -a "ec2\t''"
+complete -c vmm -n "__fish_vmm_needs_command" -l metadata -d 'JSON file that the guest is told by metadata, as by PUT /mmds' -r -F
+complete -c vmm -n "__fish_vmm_needs_command" -l mmds-size-limit -d 'Most bytes of metadata, as compact JSON' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l bus -d 'What devices are attached to: pci, or mmio for kernels without PCI (virtio devices only). If not given: pci, unless the kernel\'s command line has pci=off' -r -f -a "pci\t''
 mmio\t''"
 complete -c vmm -n "__fish_vmm_needs_command" -l serial -d 'Serial console: stdio, none, file=PATH (overwritten) or socket=PATH' -r

@@ -18,6 +18,7 @@ use crate::observe::output::OutputError;
 use crate::vm::build::{BootError, BuildError};
 use crate::vm::config::{Config, DiskRefused, ImageRefused, VsockRefused};
 use crate::vm::disk::{DiskAsk, DiskError, DiskReply, DiskView};
+use crate::vm::metadata::{MetadataAsk, MetadataError, MetadataSpec};
 use crate::vm::nic::{NicAsk, NicError, NicReply};
 use crate::vm::patch::MachinePatch;
 use crate::vm::seed::{SeedDiskError, SeedSpec};
@@ -37,6 +38,8 @@ pub enum Action {
     SetSeed(SeedSpec),
     SetNic(Box<NicSpec>),
     SetVsock(VsockSpec),
+    /// How the guest reaches metadata.
+    SetMetadata(MetadataSpec),
     SetLog(LogSpec),
     /// Writes metrics to this file.
     SetMetrics(PathBuf),
@@ -60,6 +63,8 @@ pub enum Action {
     OfNic(String, Box<NicAsk>),
     /// All about the vsock.
     ShowVsock,
+    /// Something to do or to tell of the metadata.
+    OfMetadata(MetadataAsk),
     /// Name and state.
     Describe,
     /// All settings.
@@ -78,6 +83,7 @@ pub enum Reply {
     Disk(DiskReply),
     Nic(NicReply),
     Vsock(Box<VsockView>),
+    Metadata(serde_json::Value),
     Figures(Instance, Box<Figures>),
 }
 
@@ -99,6 +105,8 @@ pub enum ErrorKind {
     NotFound,
     /// It makes sense, but not now.
     NotNow,
+    /// It is more than there is room for.
+    TooLarge,
     /// The host or the VMM failed.
     Host,
 }
@@ -140,6 +148,8 @@ pub enum ActionError {
     Vsock(#[from] vsock::OpenError),
     #[error("the machine has no vsock")]
     NoVsock,
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
     #[error("the VMM is ending")]
     Ending,
 }
@@ -156,6 +166,9 @@ impl ActionError {
             ActionError::Metrics(_) => Some(Setting::MetricsFile),
             ActionError::Vsock(_) => Some(Setting::Vsock(Some(vsock::Key::Path))),
             ActionError::Build(error) => error.setting(),
+            ActionError::Metadata(MetadataError::Imds(_) | MetadataError::ImdsTooLarge) => {
+                Some(Setting::Imds)
+            }
             _ => None,
         }
     }
@@ -177,6 +190,9 @@ impl ActionError {
             ActionError::NoSuchDisk(_) | ActionError::NoSuchNic(_) | ActionError::NoVsock => {
                 ErrorKind::NotFound
             }
+            ActionError::Metadata(MetadataError::TooLarge(_)) => ErrorKind::TooLarge,
+            ActionError::Metadata(MetadataError::Random(_)) => ErrorKind::Host,
+            ActionError::Metadata(_) => ErrorKind::Invalid,
             ActionError::NotNow { .. }
             | ActionError::NoMetrics
             | ActionError::NoKernel
@@ -244,6 +260,7 @@ impl Action {
             Action::SetDisk(_) | Action::SetSeed(_) => "adding a disk",
             Action::SetNic(_) => "adding a network card",
             Action::SetVsock(_) => "adding a vsock",
+            Action::SetMetadata(_) => "changing the metadata service",
             Action::SetLog(_) => "changing the log",
             Action::SetMetrics(_) => "changing the file for metrics",
             Action::FlushMetrics => "flushing metrics",
@@ -258,6 +275,7 @@ impl Action {
             Action::OfDisk(..) => "working with a disk",
             Action::OfNic(..) => "working with a network card",
             Action::ShowVsock => "showing the vsock",
+            Action::OfMetadata(_) => "working with metadata",
             Action::Describe => "describing the machine",
             Action::ShowConfig => "showing the configuration",
             Action::ShowFigures => "showing figures",
@@ -276,6 +294,7 @@ impl Action {
             | Action::SetSeed(_)
             | Action::SetNic(_)
             | Action::SetVsock(_)
+            | Action::SetMetadata(_)
             | Action::SetLog(_)
             | Action::SetMetrics(_)
             | Action::Start => &[Configuring],
@@ -291,7 +310,8 @@ impl Action {
             | Action::ShowDisks(_)
             | Action::Describe
             | Action::ShowConfig
-            | Action::ShowFigures => &[Configuring, Running, Paused],
+            | Action::ShowFigures
+            | Action::OfMetadata(_) => &[Configuring, Running, Paused],
         };
         if states.contains(&state) {
             return Ok(());

@@ -7,11 +7,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use arch::boot::DEFAULT_CMDLINE;
+use arch::smbios::Identity;
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use devices::block::spec::DiskSpec;
 use devices::legacy::ConsoleSpec;
+use devices::net::service::store::USUAL_LIMIT;
 use devices::net::spec::NicSpec;
 use devices::vsock::VsockSpec;
 use tracing_subscriber::filter::LevelFilter;
@@ -25,6 +27,7 @@ use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
 use crate::vm::config::Config;
 use crate::vm::identity::IdentitySpec;
+use crate::vm::imds::ImdsSpec;
 use crate::vm::kernels::KernelCache;
 use crate::vm::seed::SeedSpec;
 use crate::vm::spec::{BootFrom, BootSpec, DeviceBus, MachineSpec, SettingError};
@@ -129,6 +132,23 @@ pub struct Args {
     /// `CONNECT PORT`, reaches the guest; the guest's connections to port N of the host go to FILE_N
     #[arg(long, value_name = "SPEC")]
     vsock: Option<VsockSpec>,
+    /// Let the guest be told what it is by metadata in EC2's shape, at 169.254.169.254 and fd00:ec2::254, by every
+    /// card: [user-data=FILE][,instance-id=ID][,hostname=NAME][,instance-type=TYPE][,image-id=ID]
+    /// [,region=NAME][,zone=NAME][,tokens=required|optional]; a comma of FILE is written twice
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    imds: Option<ImdsSpec>,
+
+    /// Be like an instance of a cloud: ec2 is --imds, and an SMBIOS that says so where --smbios says nothing
+    #[arg(long, value_name = "NAME", value_parser = ["ec2"])]
+    profile: Option<String>,
+
+    /// JSON file that the guest is told by metadata, as by PUT /mmds
+    #[arg(long, value_name = "FILE")]
+    metadata: Option<PathBuf>,
+
+    /// Most bytes of metadata, as compact JSON
+    #[arg(long, value_name = "BYTES", default_value_t = USUAL_LIMIT)]
+    mmds_size_limit: usize,
 
     /// What devices are attached to: pci, or mmio for kernels without PCI (virtio devices only).
     /// If not given: pci, unless the kernel's command line has pci=off
@@ -162,7 +182,7 @@ pub struct Args {
 
     /// Take the machine from this JSON file, in Firecracker's layout, and start it
     #[arg(long, value_name = "FILE",
-        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "vsock", "huge_pages", "kernel_cache", "smbios", "cloud_init"])]
+        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "vsock", "huge_pages", "kernel_cache", "smbios", "profile", "cloud_init"])]
     config_file: Option<PathBuf>,
 
     /// Name of the machine: letters, digits and '-'
@@ -278,12 +298,28 @@ impl Args {
         LogSpec { path: self.log_file.clone(), level: Some(self.log_level), ..LogSpec::default() }
     }
 
+    /// What the machine says of itself by metadata, if it does.
+    fn imds(&self) -> Option<ImdsSpec> {
+        self.imds.clone().or_else(|| self.profile.as_ref().map(|_| ImdsSpec::default()))
+    }
+
+    /// What the machine's SMBIOS says.
+    fn identity(&self) -> Identity {
+        let said = self.smbios.clone().unwrap_or_default().0;
+        match self.imds().filter(|_| self.profile.is_some()) {
+            Some(imds) => imds.identity(&self.id, said),
+            None => said,
+        }
+    }
+
     /// What there is before anything is asked of the machine.
     pub(crate) fn config(&self) -> Config {
         Config {
             machine: MachineSpec { bus: self.bus, ..MachineSpec::default() },
             bus: self.bus,
             serial: self.serial.clone(),
+            imds: self.imds(),
+            metadata_limit: self.mmds_size_limit,
             boot_timer: self.boot_timer,
             grace: Duration::from_secs(self.grace),
             ..Config::default()
@@ -292,9 +328,13 @@ impl Args {
 
     /// What to do first.
     pub(crate) fn into_plan(self) -> Result<Plan, ConfigFileError> {
+        let identity = self.identity();
         let mut actions = Vec::new();
         if let Some(path) = self.metrics_path {
             actions.push(Action::SetMetrics(path));
+        }
+        if let Some(path) = &self.metadata {
+            actions.push(dialect::file::metadata(path, self.mmds_size_limit)?);
         }
         if let Some(path) = &self.config_file {
             let (recorded, places) = dialect::file::actions(path)?;
@@ -305,7 +345,7 @@ impl Args {
             memory: self.mem.unwrap_or(MachineSpec::default().memory),
             pages: if self.huge_pages { Pages::Huge } else { Pages::Small },
             bus: self.bus,
-            identity: self.smbios.unwrap_or_default().0,
+            identity,
         }));
         let root = self.disk.iter().find(|disk| disk.root.is_some()).or(self.disk.first());
         let on_disk = root.map(|disk| BootFrom::Disk(disk.path.clone()));

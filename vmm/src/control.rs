@@ -11,6 +11,7 @@ use std::time::Instant;
 use device_core::worker::EventSet;
 use devices::block::spec::DiskSpec;
 use devices::legacy::KeyboardNotReady;
+use devices::net::service::store::{Store, StoreError};
 use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
 
 use self::later::{HeldKeys, LastDay};
@@ -23,6 +24,7 @@ use crate::signals::Signals;
 use crate::vm::Vm;
 use crate::vm::config::Config;
 use crate::vm::disk::{self, DiskAsk, DiskReply, DiskView};
+use crate::vm::metadata::{self, MetadataAsk, MetadataError};
 use crate::vm::nic::{NicAsk, NicReply};
 use crate::vm::patch::DiskPatch;
 use crate::vm::root;
@@ -33,6 +35,8 @@ pub struct Controller {
     id: String,
     config: Config,
     log: Log,
+    /// What guests are told.
+    metadata: Arc<Store>,
     vm: Option<Vm>,
     ends: Arc<Ends>,
     events: Arc<Events>,
@@ -51,10 +55,12 @@ impl Controller {
         start_times: StartTimes,
     ) -> io::Result<Self> {
         let ends = Ends::new()?;
+        let metadata = Arc::new(Store::new(config.metadata_limit));
         Ok(Controller {
             id,
             config,
             log,
+            metadata,
             vm: None,
             ends,
             events,
@@ -82,6 +88,7 @@ impl Controller {
             Action::SetSeed(seed) => self.config.set_seed(seed.disk(&self.id)?)?,
             Action::SetNic(nic) => self.config.set_nic(*nic)?,
             Action::SetVsock(vsock) => self.config.set_vsock(vsock)?,
+            Action::SetMetadata(spec) => self.config.set_metadata(spec)?,
             Action::SetLog(log) => self.log.set(&log)?,
             Action::SetMetrics(path) => {
                 self.metrics = Some(MetricsFile::open(&path, Instant::now())?);
@@ -106,6 +113,7 @@ impl Controller {
                 let vsock = self.vm.as_ref().and_then(Vm::vsock).ok_or(ActionError::NoVsock)?;
                 return Ok(Reply::Vsock(Box::new(vsock.view())));
             }
+            Action::OfMetadata(ask) => return self.ask_metadata(ask),
             Action::Describe => return Ok(Reply::Instance(self.instance())),
             Action::ShowFigures => {
                 return Ok(Reply::Figures(self.instance(), Box::new(self.figures())));
@@ -125,6 +133,8 @@ impl Controller {
             self.ends.take();
             ActionError::Build(Box::new(error))
         })?;
+        let Config { metadata, imds, .. } = &self.config;
+        metadata::serve(&self.id, metadata.as_ref(), imds.as_ref(), &self.metadata, vm.nics())?;
         let vm = self.vm.insert(vm);
         for nic in vm.nics() {
             let (id, events) = (nic.control.id().to_string(), self.events.clone());
@@ -222,6 +232,15 @@ impl Controller {
             Ok(reply) => Ok(Reply::Nic(reply)),
             Err(source) => Err(ActionError::Nic { id, source }),
         }
+    }
+
+    fn ask_metadata(&self, ask: MetadataAsk) -> Outcome {
+        let reached = self.config.metadata.is_some() || self.config.imds.is_some();
+        if self.vm.is_some() && !reached {
+            return Err(MetadataError::from(StoreError::NotInitialized).into());
+        }
+        let content = metadata::answer(&self.metadata, ask)?;
+        Ok(content.map_or(Reply::Done, Reply::Metadata))
     }
 
     fn figures(&self) -> Figures {

@@ -8,6 +8,7 @@ pub mod file;
 pub mod flow;
 pub mod limiter;
 pub mod machine;
+pub mod mmds;
 pub mod network;
 mod objects;
 pub mod smbios;

@@ -8,7 +8,9 @@ pub mod build;
 pub mod config;
 pub mod disk;
 pub mod identity;
+pub mod imds;
 pub mod kernels;
+pub mod metadata;
 pub mod nic;
 mod pairs;
 pub mod patch;
@@ -130,6 +132,10 @@ impl Vm {
             let queues = nic.control.counters();
             let counts = queues.into_iter().map(|queue| queue.0.into_iter().collect()).collect();
             figures.network.insert(nic.control.id().to_string(), counts);
+            for (name, count) in nic.control.served().into_iter().flat_map(|counts| counts.0) {
+                let sum = figures.mmds.entry(name).or_default();
+                *sum = sum.wrapping_add(count);
+            }
         }
         for disk in self.registry.disks() {
             let counters = disk.inspect().counters.into_iter().collect();

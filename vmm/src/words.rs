@@ -16,6 +16,8 @@ pub enum Setting {
     Cmdline,
     /// What cloud-init is told.
     CloudInit,
+    /// What the machine says of itself by metadata.
+    Imds,
     /// The disk that the machine boots from, as long as no kernel is given.
     BootDisk,
     Cpus,
@@ -58,6 +60,7 @@ impl Setting {
             Setting::Initrd => words("--initrd", "boot-source", "initrd_path"),
             Setting::Cmdline => words("--cmdline", "boot-source", "boot_args"),
             Setting::CloudInit => words("--cloud-init", "drives", ""),
+            Setting::Imds => words("--imds", "mmds-config", ""),
             Setting::BootDisk => words("--disk", "drives", "path_on_host"),
             Setting::Cpus => words("--cpus", "machine-config", "vcpu_count"),
             Setting::Memory => words("--mem", "machine-config", "mem_size_mib"),

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use super::routes::{self, ROUTES};
-use crate::dialect::{drives, flow, machine, network, vsock, watch};
+use crate::dialect::{drives, flow, machine, mmds, network, vsock, watch};
 
 /// Adds the schemas of a type and of all that it refers to.
 fn add<T: ToSchema>(all: &mut BTreeMap<String, RefOr<Schema>>) {
@@ -38,6 +38,7 @@ fn schemas() -> Value {
     add::<flow::FaultBody>(&mut all);
     add::<flow::Link>(&mut all);
     add::<flow::Measuring>(&mut all);
+    add::<mmds::MmdsConfig>(&mut all);
     add::<watch::Logger>(&mut all);
     add::<watch::Metrics>(&mut all);
     add::<watch::Serial>(&mut all);
@@ -59,6 +60,7 @@ fn schemas() -> Value {
     all["Fault"] = texts(&["fault_message"]);
     all["Version"] = texts(&["firecracker_version", "vmm_version"]);
     all["Vm"] = texts(&["state"]);
+    all["MmdsContents"] = json!({ "description": "Any JSON; nearly always an object." });
     all["OpenApi"] = json!({ "type": "object" });
     all["Exposition"] = json!({ "type": "string", "description": "OpenMetrics 1.0 text." });
     let mut state = shown(&[

@@ -10,6 +10,7 @@ use crate::action::{Action, Reply};
 use crate::dialect::drives::{self, DiskFaultBody, Drive, DrivePatch};
 use crate::dialect::flow::{Capture, FaultBody, Flow, Link, Measuring};
 use crate::dialect::machine::{BootSource, MachineConfig, MachinePatchBody};
+use crate::dialect::mmds::{self, MmdsConfig};
 use crate::dialect::network::{NetworkInterface, NetworkInterfacePatch};
 use crate::dialect::vsock::Vsock;
 use crate::dialect::watch::{Logger, Metrics, Serial};
@@ -17,6 +18,7 @@ use crate::dialect::{self, BodyError};
 use crate::observe::openmetrics;
 use crate::vm::config::Config;
 use crate::vm::disk::DiskAsk;
+use crate::vm::metadata::MetadataAsk;
 use crate::vm::nic::NicAsk;
 
 /// What to do for a request.
@@ -411,6 +413,36 @@ pub const ROUTES: &[Route] = &[
         show: done,
     },
     Route {
+        verb: Verb::Put,
+        path: "/mmds/config",
+        about: "Sets how the guest reaches metadata, before the start. The cards must be there.",
+        body: Some("MmdsConfig"),
+        answer: None,
+        read: |_, body| {
+            let spec = dialect::read::<MmdsConfig>(body)?.try_into()?;
+            Ok(Asked::Act(Action::SetMetadata(spec)))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/mmds",
+        about: "Replaces what the guest is told by metadata.",
+        body: Some("MmdsContents"),
+        answer: None,
+        read: |_, body| of_metadata(MetadataAsk::Put(mmds::contents(body)?)),
+        show: done,
+    },
+    Route {
+        verb: Verb::Patch,
+        path: "/mmds",
+        about: "Merges into what the guest is told by metadata, as RFC 7396 has it: null takes away.",
+        body: Some("MmdsContents"),
+        answer: None,
+        read: |_, body| of_metadata(MetadataAsk::Patch(mmds::contents(body)?)),
+        show: done,
+    },
+    Route {
         verb: Verb::Get,
         path: "/vsock",
         about: "Tells all about the vsock: its socket, connections, counters.",
@@ -419,6 +451,18 @@ pub const ROUTES: &[Route] = &[
         read: |_, _| Ok(Asked::Act(Action::ShowVsock)),
         show: |reply| match reply {
             Reply::Vsock(view) => json_of(&*view),
+            _ => None,
+        },
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/mmds",
+        about: "Tells what the guest is told by metadata.",
+        body: None,
+        answer: Some("MmdsContents"),
+        read: |_, _| of_metadata(MetadataAsk::Get),
+        show: |reply| match reply {
+            Reply::Metadata(content) => json_of(&content),
             _ => None,
         },
     },
@@ -521,7 +565,6 @@ const ABSENT: &[(&str, &str)] = &[
     ("/pmem", "the machine has no persistent memory"),
     ("/balloon", "the machine has no balloon"),
     ("/entropy", "the machine has no entropy device"),
-    ("/mmds", "there is no metadata service"),
     ("/snapshot", "there are no snapshots"),
     ("/cpu-config", "there are no CPU templates"),
     ("/hotplug", "nothing can be plugged into a machine that runs"),
@@ -541,6 +584,10 @@ fn disk(reply: Reply) -> Option<Answer> {
         Reply::Disk(reply) => json_of(&reply),
         _ => None,
     }
+}
+
+fn of_metadata(ask: MetadataAsk) -> Result<Asked, Refused> {
+    Ok(Asked::Act(Action::OfMetadata(ask)))
 }
 
 fn of_nic(id: &str, ask: NicAsk) -> Result<Asked, Refused> {
@@ -711,6 +758,7 @@ pub struct FullConfig {
     network_interfaces: Vec<NetworkInterface>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vsock: Option<Vsock>,
+    mmds_config: Option<MmdsConfig>,
     #[cfg_attr(test, schema(value_type = Serial))]
     serial: serde_json::Value,
 }
@@ -723,6 +771,7 @@ impl From<&Config> for FullConfig {
             drives: config.disks.iter().map(Into::into).collect(),
             network_interfaces: config.nics.iter().map(Into::into).collect(),
             vsock: config.vsock.as_ref().map(|open| open.spec().into()),
+            mmds_config: config.metadata.as_ref().map(Into::into),
             serial: json!({ "console": config.serial.to_string() }),
         }
     }

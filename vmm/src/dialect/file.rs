@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::drives::Drive;
 use super::machine::{BootSource, MachineConfig};
+use super::mmds::{self, MmdsConfig};
 use super::network::NetworkInterface;
 use super::vsock::Vsock;
 use super::watch::{Logger, Metrics, Serial};
@@ -17,6 +18,7 @@ use super::{BodyError, bad};
 use crate::action::Action;
 use crate::observe::logger::LogSpec;
 use crate::text_file::{self, ReadError};
+use crate::vm::metadata::{MetadataAsk, MetadataSpec};
 use crate::vm::spec::MachineSpec;
 use crate::words::{self, Listed, Setting};
 
@@ -26,11 +28,13 @@ const MAX_FILE: usize = 1 << 20;
 /// Time for it to come, if it comes by a pipe.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why a configuration file is of no use.
+/// Why a configuration file, or one with metadata, is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigFileError {
     #[error("--config-file: {}", path.display())]
     Read { path: PathBuf, source: ReadError },
+    #[error("--metadata: {}", path.display())]
+    ReadMetadata { path: PathBuf, source: ReadError },
     #[error("{}", path.display())]
     Content { path: PathBuf, source: BodyError },
 }
@@ -73,6 +77,8 @@ struct ConfigFile {
     metrics: Option<Metrics>,
     #[serde(default)]
     serial: Option<Serial>,
+    #[serde(default)]
+    mmds_config: Option<MmdsConfig>,
     // What the dialect knows and this machine does not have: null, or an empty list.
     #[serde(default)]
     pmem: Option<Value>,
@@ -80,8 +86,6 @@ struct ConfigFile {
     balloon: Option<Value>,
     #[serde(default)]
     entropy: Option<Value>,
-    #[serde(default)]
-    mmds_config: Option<Value>,
     #[serde(default)]
     cpu_config: Option<Value>,
     #[serde(default)]
@@ -94,7 +98,6 @@ impl ConfigFile {
             ("pmem", &self.pmem),
             ("balloon", &self.balloon),
             ("entropy", &self.entropy),
-            ("mmds-config", &self.mmds_config),
             ("cpu-config", &self.cpu_config),
             ("memory-hotplug", &self.memory_hotplug),
         ] {
@@ -155,6 +158,10 @@ impl ConfigFile {
             listed.cards.push(id);
         }
         actions.extend(self.vsock.map(|vsock| Action::SetVsock(vsock.into())));
+        if let Some(mmds) = self.mmds_config {
+            let spec = MetadataSpec::try_from(mmds);
+            actions.push(Action::SetMetadata(spec.map_err(|e| e.within("mmds-config"))?));
+        }
         actions.push(Action::Start);
         Ok((actions, Places { path: path.into(), listed, says_serial }))
     }
@@ -184,4 +191,17 @@ pub fn actions(path: &Path) -> Result<(Vec<Action>, Places), ConfigFileError> {
     let text = text.map_err(|source| ConfigFileError::Read { path: path.into(), source })?;
     let config = super::read::<ConfigFile>(&text).and_then(|config| config.into_actions(path));
     config.map_err(|source| ConfigFileError::Content { path: path.into(), source })
+}
+
+/// The metadata that `path` holds, which `most` bytes of compact JSON may hold.
+pub fn metadata(path: &Path, most: usize) -> Result<Action, ConfigFileError> {
+    // Blanks and line ends are not counted in the end.
+    let most = most.saturating_mul(4).max(MAX_FILE);
+    let text = text_file::read(path, most, PATIENCE);
+    let text =
+        text.map_err(|source| ConfigFileError::ReadMetadata { path: path.into(), source })?;
+    let content = mmds::contents(&text);
+    let content =
+        content.map_err(|source| ConfigFileError::Content { path: path.into(), source })?;
+    Ok(Action::OfMetadata(MetadataAsk::Put(content)))
 }

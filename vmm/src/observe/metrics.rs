@@ -76,6 +76,9 @@ pub struct Figures {
     /// Of the vsock, if there is one.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub vsock: Counts,
+    /// Of the metadata service, on all cards together; empty if there is none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub mmds: Counts,
 }
 
 /// What is not of any vCPU, disk or card.
@@ -100,6 +103,7 @@ impl Figures {
             block_timings: BTreeMap::new(),
             network: BTreeMap::new(),
             vsock: BTreeMap::new(),
+            mmds: BTreeMap::new(),
         }
     }
 

@@ -61,9 +61,15 @@ impl Collector for Shown {
         self.encode_block(&mut out)?;
         self.encode_timings(&mut out)?;
         self.encode_network(&mut out)?;
-        for (name, count) in &self.figures.vsock {
-            let about = format!("{} of the vsock", name.replace('_', " "));
-            counter(&mut out, &format!("vmm_vsock_{name}"), &about, &[(Vec::new(), *count)])?;
+        let parts = [
+            ("vsock", "vsock", &self.figures.vsock),
+            ("mmds", "metadata service", &self.figures.mmds),
+        ];
+        for (part, whose, counts) in parts {
+            for (name, count) in counts {
+                let about = format!("{} of the {whose}", name.replace('_', " "));
+                counter(&mut out, &format!("vmm_{part}_{name}"), &about, &[(vec![], *count)])?;
+            }
         }
         Ok(())
     }
@@ -174,6 +180,7 @@ mod tests {
         figures.block_timings = [("root".to_string(), stretches)].into();
         figures.vmm.pauses = 5;
         figures.vsock = [("rx_bytes", 8)].into();
+        figures.mmds = [("rx_count", 8)].into();
         let text = text("vm-1", "Running", figures).unwrap();
         for line in [
             r#"vmm_state{id="vm-1",state="Running"} 1"#,
@@ -190,6 +197,7 @@ mod tests {
             r#"vmm_block_latency_seconds_count{drive="root",stretch="submit_to_completion"} 0"#,
             "vmm_pauses_total 5",
             "vmm_vsock_rx_bytes_total 8",
+            "vmm_mmds_rx_count_total 8",
             "# TYPE vmm_net_tx_frames counter",
         ] {
             assert!(text.lines().any(|given| given == line), "{line} is not in\n{text}");

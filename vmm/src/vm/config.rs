@@ -13,13 +13,16 @@ use std::{fmt, fs};
 use devices::block::image::{Image, Mode, OpenError};
 use devices::block::spec::{DiskSpec, Key};
 use devices::legacy::ConsoleSpec;
+use devices::net::service::store::USUAL_LIMIT;
 use devices::net::spec::{BackendSpec, NicSpec};
 use devices::vsock::{self, OpenVsock, VsockSpec};
 use devices::{DeviceSpec, Kind, serial_of};
 
 use super::boot;
 use super::build::BootError;
+use super::imds::ImdsSpec;
 use super::kernels::KernelCache;
+use super::metadata::{MetadataError, MetadataSpec};
 use super::root;
 use super::spec::{BootFrom, BootSpec, DeviceBus, MOST_DEVICES, MachineSpec, SettingError, VmSpec};
 use crate::words::Setting;
@@ -43,6 +46,12 @@ pub struct Config {
     pub nics: Vec<NicSpec>,
     /// Behind the cards; its socket listens.
     pub vsock: Option<OpenVsock>,
+    /// How the guest reaches metadata, if it does.
+    pub metadata: Option<MetadataSpec>,
+    /// What the machine says of itself by metadata, if it does.
+    pub imds: Option<ImdsSpec>,
+    /// Most bytes of metadata.
+    pub metadata_limit: usize,
     /// Whether a guest can report that it is up.
     pub boot_timer: bool,
     /// How long a guest may take to power off once asked.
@@ -60,6 +69,9 @@ impl Default for Config {
             seed: None,
             nics: Vec::new(),
             vsock: None,
+            metadata: None,
+            imds: None,
+            metadata_limit: USUAL_LIMIT,
             boot_timer: false,
             grace: Duration::from_secs(10),
         }
@@ -142,12 +154,27 @@ impl Config {
             check_apart(&nic, other)?;
         }
         match self.nics.iter_mut().find(|known| known.id == nic.id) {
-            Some(known) => *known = nic,
+            Some(known) => {
+                // Another card under this name is not known to serve it.
+                if let Some(metadata) = &mut self.metadata {
+                    metadata.cards.retain(|id| *id != nic.id);
+                }
+                self.metadata.take_if(|metadata| metadata.cards.is_empty());
+                *known = nic;
+            }
             None => {
                 self.check_room(Kind::Nic, &nic.id)?;
                 self.nics.push(nic);
             }
         }
+        Ok(())
+    }
+
+    /// Replaces how the guest reaches metadata. Fails, with nothing changed, if it cannot be so with the cards
+    /// that there are.
+    pub fn set_metadata(&mut self, metadata: MetadataSpec) -> Result<(), MetadataError> {
+        metadata.validate(self.nics.iter().map(|nic| nic.id.as_str()))?;
+        self.metadata = Some(metadata);
         Ok(())
     }
 
