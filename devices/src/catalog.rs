@@ -10,7 +10,10 @@ use device_core::device::{Device, Kit};
 use net::control::NicControl;
 use net::spec::{Model, NicSpec};
 use pci::device::PciDevice;
+use virtio::balloon::{Balloon, BalloonSpec};
 use virtio::device::VirtioDevice;
+use virtio::entropy::{Entropy, EntropySpec};
+use virtio::pmem::{Pmem, PmemSpec};
 use virtio::transport::common::Transport;
 use virtio::transport::mmio::VirtioMmio;
 use virtio::transport::pci::VirtioCard;
@@ -22,6 +25,12 @@ pub enum DeviceSpec {
     Nic(NicSpec),
     /// A disk.
     Disk(DiskSpec),
+    /// Persistent memory.
+    Pmem(PmemSpec),
+    /// The balloon.
+    Balloon(BalloonSpec),
+    /// The source of entropy.
+    Entropy(EntropySpec),
 }
 
 /// What a device is. Two of one kind have different ids.
@@ -31,6 +40,12 @@ pub enum Kind {
     Nic,
     /// A disk.
     Disk,
+    /// Persistent memory.
+    Pmem,
+    /// The balloon.
+    Balloon,
+    /// The source of entropy.
+    Entropy,
 }
 
 /// Where a device sits in the machine.
@@ -51,6 +66,12 @@ pub struct Built {
     pub nic: Option<Arc<dyn NicControl>>,
     /// The same, if it is a disk.
     pub disk: Option<Arc<dyn DiskControl>>,
+    /// The same, if it is persistent memory.
+    pub pmem: Option<Arc<Pmem>>,
+    /// The same, if it is the balloon.
+    pub balloon: Option<Arc<Balloon>>,
+    /// For who looks in, if it is the source of entropy.
+    pub entropy: Option<Arc<Entropy>>,
 }
 
 impl Built {
@@ -61,7 +82,7 @@ impl Built {
 
     /// One in its place that nobody looks into.
     fn at(device: Arc<dyn Device>, place: Place) -> Built {
-        Built { device, place, nic: None, disk: None }
+        Built { device, place, nic: None, disk: None, pmem: None, balloon: None, entropy: None }
     }
 }
 
@@ -80,6 +101,9 @@ pub enum BuildError {
     /// The NVMe controller's part of it.
     #[error(transparent)]
     Nvme(#[from] nvme::BuildError),
+    /// Persistent memory's part of it.
+    #[error(transparent)]
+    Pmem(#[from] virtio::pmem::BuildError),
     /// The host gave no eventfds or vectors.
     #[error("it got no interrupts or notifications")]
     Card(#[source] std::io::Error),
@@ -99,6 +123,9 @@ impl DeviceSpec {
         match self {
             DeviceSpec::Nic(spec) => &spec.id,
             DeviceSpec::Disk(spec) => &spec.id,
+            DeviceSpec::Pmem(spec) => &spec.id,
+            DeviceSpec::Balloon(_) => BalloonSpec::ID,
+            DeviceSpec::Entropy(_) => EntropySpec::ID,
         }
     }
 
@@ -107,6 +134,9 @@ impl DeviceSpec {
         match self {
             DeviceSpec::Nic(_) => Kind::Nic,
             DeviceSpec::Disk(_) => Kind::Disk,
+            DeviceSpec::Pmem(_) => Kind::Pmem,
+            DeviceSpec::Balloon(_) => Kind::Balloon,
+            DeviceSpec::Entropy(_) => Kind::Entropy,
         }
     }
 
@@ -119,6 +149,7 @@ impl DeviceSpec {
                 DiskModel::Nvme => Some("model=nvme"),
                 DiskModel::NvmeInstance => Some("model=nvme-instance"),
             },
+            DeviceSpec::Pmem(_) | DeviceSpec::Balloon(_) | DeviceSpec::Entropy(_) => None,
         }
     }
 
@@ -148,6 +179,21 @@ impl DeviceSpec {
                     Ok(Built { disk: Some(card.clone()), ..Built::on_pci(card) })
                 }
             },
+            DeviceSpec::Pmem(spec) => {
+                let pmem = Pmem::build(spec, kit)?;
+                let (built, _) = virtio(pmem.clone(), kit).map_err(BuildError::Card)?;
+                Ok(Built { pmem: Some(pmem), ..built })
+            }
+            DeviceSpec::Balloon(spec) => {
+                let balloon = Balloon::build(spec, kit);
+                let (built, _) = virtio(balloon.clone(), kit).map_err(BuildError::Card)?;
+                Ok(Built { balloon: Some(balloon), ..built })
+            }
+            DeviceSpec::Entropy(spec) => {
+                let entropy = Entropy::build(spec, kit);
+                let (built, _) = virtio(entropy.clone(), kit).map_err(BuildError::Card)?;
+                Ok(Built { entropy: Some(entropy), ..built })
+            }
         }
     }
 }

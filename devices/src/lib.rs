@@ -5,6 +5,8 @@
 mod catalog;
 
 /// The engines and boards behind the kinds, for who builds the machine.
+pub use device_core::{limiter, per_second};
+pub use virtio::{balloon, entropy, pmem};
 pub use {block, legacy, net};
 
 pub use catalog::{BuildError, Built, DeviceSpec, Kind, Place, serial_of};

@@ -22,6 +22,9 @@ _vmm() {
             vmm,help)
                 cmd="vmm__subcmd__help"
                 ;;
+            vmm__subcmd__ctl,balloon)
+                cmd="vmm__subcmd__ctl__subcmd__balloon"
+                ;;
             vmm__subcmd__ctl,capture)
                 cmd="vmm__subcmd__ctl__subcmd__capture"
                 ;;
@@ -51,6 +54,9 @@ _vmm() {
                 ;;
             vmm__subcmd__ctl,latency)
                 cmd="vmm__subcmd__ctl__subcmd__latency"
+                ;;
+            vmm__subcmd__ctl,memory)
+                cmd="vmm__subcmd__ctl__subcmd__memory"
                 ;;
             vmm__subcmd__ctl,metrics)
                 cmd="vmm__subcmd__ctl__subcmd__metrics"
@@ -103,6 +109,9 @@ _vmm() {
             vmm__subcmd__ctl__subcmd__disk__subcmd__help,resize)
                 cmd="vmm__subcmd__ctl__subcmd__disk__subcmd__help__subcmd__resize"
                 ;;
+            vmm__subcmd__ctl__subcmd__help,balloon)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__balloon"
+                ;;
             vmm__subcmd__ctl__subcmd__help,capture)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__capture"
                 ;;
@@ -132,6 +141,9 @@ _vmm() {
                 ;;
             vmm__subcmd__ctl__subcmd__help,latency)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__latency"
+                ;;
+            vmm__subcmd__ctl__subcmd__help,memory)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__memory"
                 ;;
             vmm__subcmd__ctl__subcmd__help,metrics)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__metrics"
@@ -175,6 +187,9 @@ _vmm() {
             vmm__subcmd__help,help)
                 cmd="vmm__subcmd__help__subcmd__help"
                 ;;
+            vmm__subcmd__help__subcmd__ctl,balloon)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__balloon"
+                ;;
             vmm__subcmd__help__subcmd__ctl,capture)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__capture"
                 ;;
@@ -201,6 +216,9 @@ _vmm() {
                 ;;
             vmm__subcmd__help__subcmd__ctl,latency)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__latency"
+                ;;
+            vmm__subcmd__help__subcmd__ctl,memory)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__memory"
                 ;;
             vmm__subcmd__help__subcmd__ctl,metrics)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__metrics"
@@ -245,7 +263,7 @@ _vmm() {
 
     case "${cmd}" in
         vmm)
-            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --boot-timer --start-time-us --start-time-cpu-us --help --version ctl help"
+            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --boot-timer --start-time-us --start-time-cpu-us --help --version ctl help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -288,6 +306,18 @@ _vmm() {
                     return 0
                     ;;
                 --net)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pmem)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --balloon)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --entropy)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -343,8 +373,22 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl)
-            opts="-h -V --json --help --version start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency metrics events top help"
+            opts="-h -V --json --help --version start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency memory balloon metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__balloon)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -565,8 +609,22 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__help)
-            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency metrics events top help"
+            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency memory balloon metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__balloon)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -760,6 +818,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__memory)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__help__subcmd__metrics)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -928,6 +1000,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__memory)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__metrics)
             opts="-h --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1073,8 +1159,22 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl)
-            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency metrics events top"
+            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency memory balloon metrics events top"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__balloon)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1241,6 +1341,20 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl__subcmd__latency)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__memory)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -6,19 +6,24 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use devices::balloon::BalloonSpec;
 use devices::block::spec::DiskSpec;
 use devices::legacy::{ConsoleSpec, KeyboardNotReady};
 use devices::net::spec::NicSpec;
+use devices::pmem::PmemSpec;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::observe::logger::{LogError, LogSpec};
 use crate::observe::metrics::Figures;
 use crate::observe::output::OutputError;
+use crate::vm::balloon::{BalloonAsk, BalloonError, BalloonReply};
 use crate::vm::build::{BootError, BuildError};
-use crate::vm::config::{Config, DiskRefused, ImageRefused};
+use crate::vm::config::{Config, DiskRefused, EntropyWish, ImageRefused};
 use crate::vm::disk::{DiskAsk, DiskError, DiskReply};
+use crate::vm::memory_report::MemoryReport;
 use crate::vm::nic::{NicAsk, NicError, NicReply};
 use crate::vm::patch::MachinePatch;
+use crate::vm::pmem::PmemPatch;
 use crate::vm::seed::{SeedDiskError, SeedSpec};
 use crate::vm::spec::{BootSpec, MachineSpec, SettingError};
 use crate::vm::state::State;
@@ -35,6 +40,9 @@ pub enum Action {
     /// Adds the disk that cloud-init reads.
     SetSeed(SeedSpec),
     SetNic(Box<NicSpec>),
+    SetPmem(Box<PmemSpec>),
+    SetBalloon(BalloonSpec),
+    SetEntropy(EntropyWish),
     SetLog(LogSpec),
     /// Writes metrics to this file.
     SetMetrics(PathBuf),
@@ -54,12 +62,18 @@ pub enum Action {
     OfDisk(String, Box<DiskAsk>),
     /// Something to do or to tell for the card of this id.
     OfNic(String, Box<NicAsk>),
+    /// Changes the limits of the persistent memory of this id.
+    LimitPmem(String, PmemPatch),
+    /// Something to do or to tell for the balloon.
+    OfBalloon(BalloonAsk),
     /// Name and state.
     Describe,
     /// All settings.
     ShowConfig,
     /// Figures of machine and VMM.
     ShowFigures,
+    /// What the machine's memory comes to on the host.
+    ShowMemory,
 }
 
 /// What an action gives back.
@@ -70,6 +84,8 @@ pub enum Reply {
     Config(Box<Config>),
     Disk(DiskReply),
     Nic(NicReply),
+    Balloon(BalloonReply),
+    Memory(MemoryReport),
     Figures(Instance, Box<Figures>),
 }
 
@@ -128,6 +144,10 @@ pub enum ActionError {
     NoSuchNic(String),
     #[error("network card {id:?}")]
     Nic { id: String, source: NicError },
+    #[error("there is no persistent memory {0:?}")]
+    NoSuchPmem(String),
+    #[error("balloon")]
+    Balloon(#[from] BalloonError),
     #[error("the VMM is ending")]
     Ending,
 }
@@ -160,7 +180,11 @@ impl ActionError {
             | ActionError::Seed(_)
             | ActionError::Disk { .. }
             | ActionError::Nic { .. } => ErrorKind::Invalid,
-            ActionError::NoSuchDisk(_) | ActionError::NoSuchNic(_) => ErrorKind::NotFound,
+            ActionError::Balloon(BalloonError::None) => ErrorKind::NotFound,
+            ActionError::Balloon(_) => ErrorKind::Invalid,
+            ActionError::NoSuchPmem(_) | ActionError::NoSuchDisk(_) | ActionError::NoSuchNic(_) => {
+                ErrorKind::NotFound
+            }
             ActionError::NotNow { .. }
             | ActionError::NoMetrics
             | ActionError::NoKernel
@@ -217,6 +241,10 @@ impl Action {
             Action::SetSerial(_) => "changing the console",
             Action::SetDisk(_) | Action::SetSeed(_) => "adding a disk",
             Action::SetNic(_) => "adding a network card",
+            Action::SetPmem(_) => "adding persistent memory",
+            Action::LimitPmem(..) => "limiting persistent memory",
+            Action::SetBalloon(_) => "setting the balloon",
+            Action::SetEntropy(_) => "setting the source of entropy",
             Action::SetLog(_) => "changing the log",
             Action::SetMetrics(_) => "changing the file for metrics",
             Action::FlushMetrics => "flushing metrics",
@@ -229,9 +257,12 @@ impl Action {
             Action::Kill => "killing",
             Action::OfDisk(..) => "working with a disk",
             Action::OfNic(..) => "working with a network card",
+            Action::OfBalloon(BalloonAsk::Describe) => "describing the balloon",
+            Action::OfBalloon(_) => "working with the balloon",
             Action::Describe => "describing the machine",
             Action::ShowConfig => "showing the configuration",
             Action::ShowFigures => "showing figures",
+            Action::ShowMemory => "showing memory",
         }
     }
 
@@ -246,10 +277,18 @@ impl Action {
             | Action::SetDisk(_)
             | Action::SetSeed(_)
             | Action::SetNic(_)
+            | Action::SetPmem(_)
+            | Action::SetBalloon(_)
+            | Action::SetEntropy(_)
             | Action::SetLog(_)
             | Action::SetMetrics(_)
             | Action::Start => &[Configuring],
+            Action::OfBalloon(BalloonAsk::Describe) | Action::ShowMemory => {
+                &[Configuring, Running, Paused]
+            }
             Action::Pause
+            | Action::OfBalloon(_)
+            | Action::LimitPmem(..)
             | Action::Resume
             | Action::Reset
             | Action::FlushMetrics

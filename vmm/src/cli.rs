@@ -10,7 +10,9 @@ use arch::boot::DEFAULT_CMDLINE;
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
+use devices::balloon::BalloonSpec;
 use devices::block::spec::DiskSpec;
+use devices::entropy;
 use devices::legacy::ConsoleSpec;
 use devices::net::spec::NicSpec;
 use tracing_subscriber::filter::LevelFilter;
@@ -22,9 +24,10 @@ use crate::memory::{Pages, Size};
 use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
-use crate::vm::config::Config;
+use crate::vm::config::{Config, EntropyWish};
 use crate::vm::identity::IdentitySpec;
 use crate::vm::kernels::KernelCache;
+use crate::vm::pmem::PmemArgument;
 use crate::vm::seed::SeedSpec;
 use crate::vm::spec::{BootFrom, BootSpec, DeviceBus, MachineSpec, SettingError};
 use crate::words;
@@ -124,6 +127,22 @@ pub struct Args {
     #[arg(long, value_name = "SPEC")]
     net: Vec<NicSpec>,
 
+    /// Persistent memory, once for each: [path=]FILE, then [,ro] and [,root], [,id=ID], and limits of flushes,
+    /// such as [,bw=125M] in byte/s and [,iops=10]; a comma of FILE is written twice
+    #[arg(long, value_name = "SPEC")]
+    pmem: Vec<PmemArgument>,
+
+    /// Balloon: how much memory the guest is to give up, such as 256M, or 0 at first, then [,oom] to let it take
+    /// some back before it runs out, [,reporting] to have its free pages all the time, [,hinting] to have
+    /// them on demand, [,stats=SECONDS] to have it report about its memory
+    #[arg(long, value_name = "SPEC")]
+    balloon: Option<BalloonSpec>,
+
+    /// Source of entropy: off, or its limits, such as [bw=1M] in byte/s and [,iops=100]. If not given: there is
+    /// one without limits
+    #[arg(long, value_name = "SPEC", value_parser = entropy_wish)]
+    entropy: Option<EntropyWish>,
+
     /// What devices are attached to: pci, or mmio for kernels without PCI (virtio devices only).
     /// If not given: pci, unless the kernel's command line has pci=off
     #[arg(long, value_name = "BUS", value_parser = PossibleValuesParser::new(BUSES).map(bus))]
@@ -156,7 +175,7 @@ pub struct Args {
 
     /// Take the machine from this JSON file, in Firecracker's layout, and start it
     #[arg(long, value_name = "FILE",
-        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "huge_pages", "kernel_cache", "smbios", "cloud_init"])]
+        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "pmem", "balloon", "entropy", "huge_pages", "kernel_cache", "smbios", "cloud_init"])]
     config_file: Option<PathBuf>,
 
     /// Name of the machine: letters, digits and '-'
@@ -184,6 +203,13 @@ const BUSES: [&str; 2] = ["pci", "mmio"];
 
 fn bus(name: String) -> DeviceBus {
     if name == "mmio" { DeviceBus::Mmio } else { DeviceBus::Pci }
+}
+
+fn entropy_wish(text: &str) -> Result<EntropyWish, entropy::ParseSpecError> {
+    match text {
+        "off" => Ok(EntropyWish::Off),
+        limits => limits.parse().map(EntropyWish::Given),
+    }
 }
 
 /// Ours, and Firecracker's.
@@ -248,6 +274,10 @@ impl Args {
                 let cards = args.net.iter_mut().map(|card| &mut card.id);
                 name(cards, "eth").map_err(SettingError::IdTwice)
             });
+        let named = named.and_then(|()| {
+            let pmems = args.pmem.iter_mut().map(|pmem| &mut pmem.0.id);
+            name(pmems, "pmem").map_err(SettingError::PmemIdTwice)
+        });
         named.map_err(|error| {
             let line = words::one_line(Some(error.setting().option()), &error);
             clap::Error::raw(ErrorKind::ValueValidation, format!("{line}\n"))
@@ -305,6 +335,10 @@ impl Args {
         let on_disk = root.map(|disk| BootFrom::Disk(disk.path.clone()));
         actions.extend(self.disk.into_iter().map(|disk| Action::SetDisk(Box::new(disk))));
         actions.extend(self.cloud_init.map(Action::SetSeed));
+        let pmems = self.pmem.into_iter().map(|pmem| Action::SetPmem(Box::new(pmem.0)));
+        actions.extend(pmems);
+        actions.extend(self.balloon.map(Action::SetBalloon));
+        actions.extend(self.entropy.map(Action::SetEntropy));
         actions.extend(self.net.into_iter().map(|nic| Action::SetNic(Box::new(nic))));
         if let Some(kernel) = self.kernel.map(BootFrom::Kernel).or(on_disk) {
             let kernel_cache = self.kernel_cache.as_deref().map(KernelCache::from);

@@ -1,6 +1,7 @@
 //! What a built machine owns, and how it rests, runs and ends.
 
 pub mod attach;
+pub mod balloon;
 pub mod board;
 mod boot;
 pub mod boot_timer;
@@ -9,9 +10,11 @@ pub mod config;
 pub mod disk;
 pub mod identity;
 pub mod kernels;
+pub mod memory_report;
 pub mod nic;
 mod pairs;
 pub mod patch;
+pub mod pmem;
 pub mod root;
 #[cfg(test)]
 pub mod samples;
@@ -25,8 +28,10 @@ use std::time::Duration;
 
 use device_core::GuestRam;
 use device_core::worker::Threads;
+use devices::balloon::Balloon;
 use devices::block::control::DiskControl;
 use devices::legacy::KeyboardNotReady;
+use devices::pmem::Pmem;
 use kvm_ioctls::VmFd;
 
 use crate::memory;
@@ -131,6 +136,12 @@ impl Vm {
             let counters = disk.inspect().counters.into_iter().collect();
             figures.block.insert(disk.id().to_string(), counters);
         }
+        for pmem in self.pmems() {
+            let counts = pmem.counters().values().collect();
+            figures.pmem.insert(pmem.name().to_string(), counts);
+        }
+        figures.balloon = self.balloon().map(|balloon| balloon.counters().values().collect());
+        figures.entropy = self.registry.entropy().map(|rng| rng.counters().values().collect());
     }
 
     /// Network cards that let themselves be looked into, in order of their attachment.
@@ -141,6 +152,16 @@ impl Vm {
     /// Disks, in order of their attachment.
     pub fn disks(&self) -> &[Arc<dyn DiskControl>] {
         self.registry.disks()
+    }
+
+    /// Persistent memory, in order of its attachment.
+    pub fn pmems(&self) -> &[Arc<Pmem>] {
+        self.registry.pmems()
+    }
+
+    /// The balloon, if it has one.
+    pub fn balloon(&self) -> Option<&Balloon> {
+        self.registry.balloon().map(|balloon| &**balloon)
     }
 
     /// Gives the console's terminal back until [`Vm::take_terminal`], as the process is about to stop.

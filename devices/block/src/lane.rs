@@ -24,12 +24,12 @@ use device_core::GuestRam;
 use device_core::fault::GuestFault;
 use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
+use device_core::limiter::Limiter;
 use device_core::linger::{Linger, Moved};
 use device_core::worker::{Again, EventSet, Interest, Source, Worker};
 
 use crate::engine::{Done, Engine, MAX_IN_FLIGHT};
 use crate::image::Image;
-use crate::limiter::Limiter;
 use crate::request::{Operation, Outcome, Request};
 use crate::ring::{BlockRing, Next};
 use crate::spec::Cache;

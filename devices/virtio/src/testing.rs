@@ -8,6 +8,8 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod balloon;
 pub mod disk;
+pub mod guest;
 pub mod nic;
 pub mod ring;

@@ -57,6 +57,10 @@ fn a_body_is_there_exactly_where_it_belongs() {
         let method = Method::from_bytes(route.verb.to_string().as_bytes()).unwrap();
         let found = find(&method, &path).unwrap();
         let refused = match route.body {
+            Some(_) if route.may_lack_body() => {
+                assert!(found.read(b"").is_ok() && found.read(b"{}").is_ok(), "{}", route.path);
+                continue;
+            }
             Some(_) => found.read(b""),
             None => found.read(b"{}"),
         };

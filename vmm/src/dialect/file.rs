@@ -8,9 +8,12 @@ use devices::legacy::ConsoleSpec;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::balloon::Balloon;
 use super::drives::Drive;
+use super::entropy::Entropy;
 use super::machine::{BootSource, MachineConfig};
 use super::network::NetworkInterface;
+use super::pmem::Pmem;
 use super::watch::{Logger, Metrics, Serial};
 use super::{BodyError, bad};
 use crate::action::Action;
@@ -70,15 +73,15 @@ struct ConfigFile {
     metrics: Option<Metrics>,
     #[serde(default)]
     serial: Option<Serial>,
+    #[serde(default)]
+    pmem: Option<Vec<Pmem>>,
+    #[serde(default)]
+    balloon: Option<Balloon>,
+    #[serde(default)]
+    entropy: Option<Entropy>,
     // What the dialect knows and this machine does not have: null, or an empty list.
     #[serde(default)]
-    pmem: Option<Value>,
-    #[serde(default)]
-    balloon: Option<Value>,
-    #[serde(default)]
     vsock: Option<Value>,
-    #[serde(default)]
-    entropy: Option<Value>,
     #[serde(default)]
     mmds_config: Option<Value>,
     #[serde(default)]
@@ -90,10 +93,7 @@ struct ConfigFile {
 impl ConfigFile {
     fn check_absent(&self) -> Result<(), BodyError> {
         for (field, value) in [
-            ("pmem", &self.pmem),
-            ("balloon", &self.balloon),
             ("vsock", &self.vsock),
-            ("entropy", &self.entropy),
             ("mmds-config", &self.mmds_config),
             ("cpu-config", &self.cpu_config),
             ("memory-hotplug", &self.memory_hotplug),
@@ -115,7 +115,9 @@ impl ConfigFile {
         let cards = self.network_interfaces.iter().map(|nic| &nic.iface_id);
         check_twice(cards, "iface_id", "card", words::card_of_file)?;
         let disks = self.drives.iter().map(|drive| &drive.drive_id);
-        check_twice(disks, "drive_id", "disk", words::disk_of_file)
+        check_twice(disks, "drive_id", "disk", words::disk_of_file)?;
+        let pmems = self.pmem.iter().flatten().map(|pmem| &pmem.id);
+        check_twice(pmems, "id", "persistent memory", words::pmem_of_file)
     }
 
     fn into_actions(self, path: &Path) -> Result<(Vec<Action>, Places), BodyError> {
@@ -153,6 +155,20 @@ impl ConfigFile {
             let spec = spec.map_err(|error| error.within(&words::card_of_file(index)))?;
             actions.push(Action::SetNic(Box::new(spec)));
             listed.cards.push(id);
+        }
+        for (index, pmem) in self.pmem.into_iter().flatten().enumerate() {
+            let id = pmem.id.clone();
+            let spec = pmem.into_spec(&id);
+            let spec = spec.map_err(|error| error.within(&words::pmem_of_file(index)))?;
+            actions.push(Action::SetPmem(Box::new(spec)));
+            listed.pmems.push(id);
+        }
+        if let Some(balloon) = self.balloon {
+            actions.push(Action::SetBalloon(balloon.into()));
+        }
+        if let Some(entropy) = self.entropy {
+            let wish = entropy.try_into().map_err(|error: BodyError| error.within("entropy"))?;
+            actions.push(Action::SetEntropy(wish));
         }
         actions.push(Action::Start);
         Ok((actions, Places { path: path.into(), listed, says_serial }))

@@ -68,6 +68,13 @@ pub struct Figures {
     pub block: BTreeMap<String, BTreeMap<String, u64>>,
     /// Of each queue pair, in order, of each card by its id.
     pub network: BTreeMap<String, Vec<Counts>>,
+    /// Of persistent memory by its id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub pmem: BTreeMap<String, Counts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balloon: Option<Counts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<Counts>,
 }
 
 /// What is not of any vCPU, disk or card.
@@ -90,6 +97,9 @@ impl Figures {
             vcpus: Vec::new(),
             block: BTreeMap::new(),
             network: BTreeMap::new(),
+            pmem: BTreeMap::new(),
+            balloon: None,
+            entropy: None,
         }
     }
 

@@ -5,7 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use device_core::device::{Device, Kit};
+use devices::balloon::Balloon;
 use devices::block::control::DiskControl;
+use devices::entropy::Entropy;
+use devices::pmem::Pmem;
 use devices::{BuildError, DeviceSpec, Kind, Place};
 
 use super::board::Board;
@@ -63,6 +66,9 @@ pub struct Registry {
     devices: Vec<(Kind, Arc<dyn Device>)>,
     nics: Vec<Nic>,
     disks: Vec<Arc<dyn DiskControl>>,
+    pmems: Vec<Arc<Pmem>>,
+    balloon: Option<Arc<Balloon>>,
+    entropy: Option<Arc<Entropy>>,
 }
 
 impl Registry {
@@ -108,6 +114,9 @@ impl Registry {
         };
         self.nics.extend(built.nic.map(|control| Nic { control, msi, cpus }));
         self.disks.extend(built.disk);
+        self.pmems.extend(built.pmem);
+        self.balloon = self.balloon.take().or(built.balloon);
+        self.entropy = self.entropy.take().or(built.entropy);
         self.devices.push((kind, built.device));
         Ok(())
     }
@@ -125,5 +134,20 @@ impl Registry {
     /// The disks among them.
     pub fn disks(&self) -> &[Arc<dyn DiskControl>] {
         &self.disks
+    }
+
+    /// Persistent memory among them.
+    pub fn pmems(&self) -> &[Arc<Pmem>] {
+        &self.pmems
+    }
+
+    /// The balloon among them.
+    pub fn balloon(&self) -> Option<&Arc<Balloon>> {
+        self.balloon.as_ref()
+    }
+
+    /// The source of entropy among them.
+    pub fn entropy(&self) -> Option<&Arc<Entropy>> {
+        self.entropy.as_ref()
     }
 }
