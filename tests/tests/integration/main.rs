@@ -18,6 +18,7 @@ mod ena_queues;
 mod ends;
 mod keyboard;
 mod manual;
+mod memory;
 mod mmio;
 mod network;
 mod odd;
@@ -46,6 +47,7 @@ fn main() {
         queues::scenarios(),
         mmio::scenarios(),
         disks::scenarios(),
+        memory::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),

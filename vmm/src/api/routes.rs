@@ -842,7 +842,8 @@ pub struct FullConfig {
     pmem: Vec<Pmem>,
     #[serde(skip_serializing_if = "Option::is_none")]
     balloon: Option<Balloon>,
-    entropy: Entropy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entropy: Option<Entropy>,
     #[cfg_attr(test, schema(value_type = Serial))]
     serial: serde_json::Value,
 }
@@ -856,7 +857,7 @@ impl From<&Config> for FullConfig {
             network_interfaces: config.nics.iter().map(Into::into).collect(),
             pmem: config.pmems.iter().map(Into::into).collect(),
             balloon: config.balloon.as_ref().map(Into::into),
-            entropy: (&config.entropy).into(),
+            entropy: Entropy::of(&config.entropy),
             serial: json!({ "console": config.serial.to_string() }),
         }
     }

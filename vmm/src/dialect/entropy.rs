@@ -40,22 +40,22 @@ impl TryFrom<Entropy> for EntropyWish {
     }
 }
 
-/// As somebody would say it; limits as what passes in a second.
-impl From<&EntropyWish> for Entropy {
-    fn from(wish: &EntropyWish) -> Entropy {
+impl Entropy {
+    /// As somebody would say it, if he said something; limits as what passes in a second.
+    pub fn of(wish: &EntropyWish) -> Option<Entropy> {
         let bucket = |rate: Option<u64>| {
             rate.map(|size| TokenBucket { size, refill_time: 1000, one_time_burst: None })
         };
-        match wish {
+        Some(match wish {
             EntropyWish::Off => Entropy { rate_limiter: None, enabled: Some(false) },
-            EntropyWish::Usual => Entropy::default(),
+            EntropyWish::Usual => return None,
             EntropyWish::Given(EntropySpec { limits }) => {
                 let limiter =
                     RateLimiter { bandwidth: bucket(limits.bytes), ops: bucket(limits.operations) };
                 let limiter = Some(limiter).filter(|limiter| *limiter != RateLimiter::default());
                 Entropy { rate_limiter: limiter, enabled: None }
             }
-        }
+        })
     }
 }
 
