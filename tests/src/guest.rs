@@ -1,6 +1,6 @@
 //! The guest of tests and of the demo: its initial file system, and its shell on the serial line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +33,8 @@ pub enum Tool {
     Testpmd,
     /// The kernel's drivers of disks and of a file system on them, loaded at the start.
     Disks,
+    /// The kernel's drivers of entropy, balloon and persistent memory, and of a file system, loaded at the start.
+    Memory,
     /// Our own `push-buffer` program.
     PushBuffer,
     /// Our own `traffic` program.
@@ -50,7 +52,12 @@ impl Tool {
             // Stands before busybox's `ip`, which makes no link over an existing file.
             Self::Iproute2 => Some(("iproute2", "ip")),
             Self::Tcpdump => Some(("tcpdump", "tcpdump")),
-            Self::Testpmd | Self::Disks | Self::PushBuffer | Self::Traffic | Self::Load => None,
+            Self::Testpmd
+            | Self::Disks
+            | Self::Memory
+            | Self::PushBuffer
+            | Self::Traffic
+            | Self::Load => None,
         }
     }
 
@@ -65,6 +72,7 @@ impl Tool {
         match self {
             Self::Testpmd => "dpdk-testpmd",
             Self::Disks => "disks",
+            Self::Memory => "memory",
             Self::PushBuffer => "push-buffer",
             Self::Traffic => "traffic",
             Self::Load => "load",
@@ -87,11 +95,16 @@ pub fn initramfs(release: Release, tools: &[Tool]) -> Result<Arc<[u8]>> {
     if tools.contains(&Tool::Disks) {
         modules.extend(kernel.modules_of_disks()?);
     }
+    if tools.contains(&Tool::Memory) {
+        let loaded: BTreeSet<_> = modules.iter().map(|module| module.name.clone()).collect();
+        let of_memory = kernel.modules_of_memory()?.into_iter();
+        modules.extend(of_memory.filter(|module| !loaded.contains(&module.name)));
+    }
     let mut archive = Archive::new(INIT, &modules)?;
     for tool in tools {
         match (tool, tool.debian()) {
             (_, Some(program)) => program?.add_to(&mut archive)?,
-            (Tool::Disks, None) => {}
+            (Tool::Disks | Tool::Memory, None) => {}
             (Tool::Testpmd, None) => dpdk::add_to(&mut archive, release)?,
             (_, None) => {
                 libraries::add_from_host(&mut archive, &our_tool(tool.name())?, tool.name())?

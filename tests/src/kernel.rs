@@ -93,6 +93,21 @@ impl Release {
         }
     }
 
+    /// What is loaded besides where memory is looked at.
+    fn modules_of_memory(self) -> &'static [&'static str] {
+        match self {
+            Self::Guest6_1 | Self::Guest6_12 => {
+                &["virtio_rng", "virtio_balloon", "virtio_pmem", "nd_pmem", "ext4"]
+            }
+            Self::Testbed => &[],
+        }
+    }
+
+    /// Lists of what is loaded besides, by their files' names.
+    fn lists(self) -> [(&'static str, &'static [&'static str]); 2] {
+        [("modules.disks", self.modules_of_disks()), ("modules.memory", self.modules_of_memory())]
+    }
+
     fn modules(self) -> &'static [&'static str] {
         match self {
             Self::Guest6_1 | Self::Guest6_12 => {
@@ -123,8 +138,8 @@ pub struct Kernel {
 impl Kernel {
     /// Opens a kernel, fetching it first if the cache has none.
     pub fn open(release: Release) -> Result<Self> {
-        let wanted = [release.modules(), release.modules_of_disks()].concat();
-        let recipe = format!("{RECIPE} {}", wanted.join(" "));
+        let lists = release.lists().map(|(_, modules)| modules.join(" "));
+        let recipe = format!("{RECIPE} {} {}", release.modules().join(" "), lists.join(" "));
         let set = cache::Set::open(&format!("kernel-{}", release.name()), &recipe, |work| {
             fill(release, work)
         })?;
@@ -152,6 +167,11 @@ impl Kernel {
     /// What is to be loaded after them where there are disks.
     pub fn modules_of_disks(&self) -> Result<Vec<Module>> {
         self.listed("modules.disks")
+    }
+
+    /// The same where memory is looked at.
+    pub fn modules_of_memory(&self) -> Result<Vec<Module>> {
+        self.listed("modules.memory")
     }
 
     fn listed(&self, list: &str) -> Result<Vec<Module>> {
@@ -233,17 +253,20 @@ fn fill(release: Release, work: &Work) -> Result<String> {
     }
 
     fs::create_dir(folder.join("modules"))?;
-    let always = modules::in_load_order(&modules, release.modules())?.len();
-    let wanted = [release.modules(), release.modules_of_disks()].concat();
-    let all = modules::in_load_order(&modules, &wanted)?;
-    let (always, of_disks) = all.split_at(always);
-    for (list, modules) in [("modules.order", always), ("modules.disks", of_disks)] {
+    let always = modules::in_load_order(&modules, release.modules())?;
+    let write = |list: &str, modules: &[Module]| -> Result<()> {
         let mut order = String::new();
         for module in modules {
             fs::write(folder.join(format!("modules/{}.ko", module.name)), &module.bytes)?;
             order += &format!("{}\n", module.name);
         }
-        fs::write(folder.join(list), order)?;
+        Ok(fs::write(folder.join(list), order)?)
+    };
+    write("modules.order", &always)?;
+    for (list, wanted) in release.lists() {
+        let wanted = [release.modules(), wanted].concat();
+        let all = modules::in_load_order(&modules, &wanted)?;
+        write(list, all.get(always.len()..).unwrap_or_default())?;
     }
     Ok(format!("{} {}", package.name, package.version))
 }

@@ -361,7 +361,7 @@ impl Image {
     }
 
     /// A flush failed with `error`.
-    pub(crate) fn lose(&self, error: &io::Error) {
+    pub fn lose(&self, error: &io::Error) {
         if !self.lost.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 "{}: cannot flush: {error}; what the guest wrote may be lost, and its flushes fail until the image is replaced",

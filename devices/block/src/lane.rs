@@ -24,12 +24,12 @@ use device_core::GuestRam;
 use device_core::fault::GuestFault;
 use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
+use device_core::limiter::{Limit, Limiter, Wait};
 use device_core::linger::{Linger, Moved};
 use device_core::worker::{Again, EventSet, Interest, Source, Worker};
 
 use crate::engine::{Done, Engine, MAX_IN_FLIGHT};
 use crate::image::Image;
-use crate::limiter::{Limit, Limiter, Wait};
 use crate::request::{Operation, Outcome, Request};
 use crate::ring::{BlockRing, Next};
 use crate::spec::Cache;
@@ -344,7 +344,7 @@ impl<R: BlockRing> Lane<R> {
         if let Some((since, of)) = self.put_off.take() {
             let counter = match of {
                 Limit::Bytes => &self.stats.counters.throttled_bw_us,
-                Limit::Requests => &self.stats.counters.throttled_iops_us,
+                Limit::Operations => &self.stats.counters.throttled_iops_us,
             };
             counter.add(nanos(since, now) / 1000);
         }

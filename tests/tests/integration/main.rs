@@ -18,6 +18,7 @@ mod ena_queues;
 mod ends;
 mod keyboard;
 mod manual;
+mod memory;
 mod metadata;
 mod mmio;
 mod network;
@@ -47,6 +48,7 @@ fn main() {
         queues::scenarios(),
         mmio::scenarios(),
         disks::scenarios(),
+        memory::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),

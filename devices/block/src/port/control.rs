@@ -165,7 +165,7 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
 
     fn limit(&self, allowed: &Allowed) {
         *self.allowed.lock().unwrap_or_else(PoisonError::into_inner) = *allowed;
-        self.shared.limiter.set(allowed);
+        self.shared.limiter.set((*allowed).into());
         for lane in &self.lanes {
             lane.ask(|lane, _| lane.limits_changed());
         }
