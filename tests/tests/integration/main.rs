@@ -7,6 +7,7 @@ mod api;
 mod boot;
 mod capture;
 mod console;
+mod debian;
 mod disks;
 mod dpdk;
 mod early;
@@ -46,6 +47,7 @@ fn main() {
         queues::scenarios(),
         mmio::scenarios(),
         disks::scenarios(),
+        debian::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),
