@@ -164,6 +164,23 @@ impl Shell {
         Ok(shell)
     }
 
+    /// Logs in where a getty asks for it, and takes over the shell that comes.
+    pub fn log_in(
+        console: Console,
+        mut input: Box<dyn Write + Send>,
+        (user, password): (&str, &str),
+        limit: Duration,
+    ) -> Result<Self> {
+        let mut heard = 0;
+        for (asked, answer) in [("login: ", user), ("Password: ", password), ("# ", SERVE)] {
+            heard = console.wait_for(heard, asked, limit)?;
+            writeln!(input, "{answer}").context("cannot write to the guest's console")?;
+        }
+        let mut shell = Self { console, input, heard };
+        shell.answer("the shell", limit)?;
+        Ok(shell)
+    }
+
     /// Takes over a shell that served another line before; what that line heard may be heard again.
     pub fn resume(console: Console, input: Box<dyn Write + Send>, limit: Duration) -> Result<Self> {
         let mut shell = Self { console, input, heard: 0 };

@@ -190,7 +190,7 @@ impl Kernel {
 
 /// The package to take: what Debian's meta package stands for, if it is of the wanted series. Where
 /// the newest lists have no such, the newest of the series, or of the nearest one, which is named.
-fn choose(apt: &Apt, release: Release, is_new: bool) -> Result<Package> {
+pub(crate) fn choose(apt: &Apt, release: Release, is_new: bool) -> Result<Package> {
     let meta = release.meta_package();
     let is_wanted = |package: &Package| match (release.series(), release.numbers(&package.name)) {
         (Some(series), Some(numbers)) => numbers.starts_with(&series),

@@ -8,11 +8,12 @@ use std::thread;
 use anyhow::{Error, Result, anyhow, bail};
 
 use crate::apt::Unreachable;
+use crate::debian::{Debian, Edition};
 use crate::guest::Tool;
 use crate::kernel::{Kernel, Release};
 use crate::process::stdout_of;
 use crate::programs::Program;
-use crate::{cache, dpdk, initramfs, programs, tshark};
+use crate::{cache, dpdk, initramfs, programs, ssh, tshark};
 
 /// Programs of this machine, and files in the cache besides busybox, which every guest has.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +22,8 @@ pub struct Needs {
     pub kernels: Vec<Release>,
     pub tools: Vec<Tool>,
     pub tshark: bool,
+    /// Disks with a system on them, and what logs in there by ssh.
+    pub debians: Vec<Edition>,
 }
 
 impl Needs {
@@ -35,10 +38,11 @@ impl Needs {
             Tool::Traffic,
         ];
         Self {
-            programs: vec![programs::IP, programs::MKE2FS],
+            programs: [programs::IP].into_iter().chain(programs::OF_DISKS).collect(),
             kernels: Release::GUESTS.to_vec(),
             tools: tools.into_iter().chain(long.then_some(Tool::Testpmd)).collect(),
             tshark: true,
+            debians: [Edition::Small].into_iter().chain(long.then_some(Edition::Cloud)).collect(),
         }
     }
 
@@ -48,6 +52,7 @@ impl Needs {
         self.kernels.extend(other.kernels);
         self.tools.extend(other.tools);
         self.tshark |= other.tshark;
+        self.debians.extend(other.debians);
         self
     }
 
@@ -62,6 +67,9 @@ impl Needs {
                 release.name(),
                 Kernel::open(release)?.origin()
             ));
+        }
+        for &edition in self.debians.iter().collect::<BTreeSet<_>>() {
+            lines.push(format!("disk: {}", Debian::open(edition)?.origin()));
         }
         let mut programs = vec![initramfs::busybox_origin()?];
         for program in self.tools.iter().filter_map(|tool| tool.debian()) {
@@ -102,6 +110,12 @@ impl Needs {
         }
         if self.tshark {
             jobs.push(Box::new(|| tshark::open().map(drop)));
+        }
+        for &edition in self.debians.iter().collect::<BTreeSet<_>>() {
+            jobs.push(Box::new(move || Debian::open(edition).map(drop)));
+        }
+        if !self.debians.is_empty() {
+            jobs.push(Box::new(|| ssh::client().map(drop)));
         }
         jobs.push(Box::new(move || programs::ensure(&programs)));
 

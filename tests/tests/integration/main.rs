@@ -7,6 +7,7 @@ mod api;
 mod boot;
 mod capture;
 mod console;
+mod debian;
 mod disks;
 mod dpdk;
 mod early;
@@ -49,6 +50,7 @@ fn main() {
         mmio::scenarios(),
         disks::scenarios(),
         memory::scenarios(),
+        debian::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),
