@@ -93,6 +93,18 @@ impl Release {
         }
     }
 
+    /// What is loaded besides where one has an XFS.
+    fn modules_of_xfs(self) -> &'static [&'static str] {
+        match self {
+            Self::Guest6_1 | Self::Guest6_12 => &["xfs"],
+            Self::Testbed => &[],
+        }
+    }
+
+    fn all_modules(self) -> Vec<&'static str> {
+        [self.modules(), self.modules_of_disks(), self.modules_of_xfs()].concat()
+    }
+
     fn modules(self) -> &'static [&'static str] {
         match self {
             Self::Guest6_1 | Self::Guest6_12 => {
@@ -109,6 +121,9 @@ impl Release {
                 "tun",
                 "veth",
                 "bridge",
+                // For disks that fail.
+                "brd",
+                "dm_flakey",
             ],
         }
     }
@@ -123,8 +138,7 @@ pub struct Kernel {
 impl Kernel {
     /// Opens a kernel, fetching it first if the cache has none.
     pub fn open(release: Release) -> Result<Self> {
-        let wanted = [release.modules(), release.modules_of_disks()].concat();
-        let recipe = format!("{RECIPE} {}", wanted.join(" "));
+        let recipe = format!("{RECIPE} {}", release.all_modules().join(" "));
         let set = cache::Set::open(&format!("kernel-{}", release.name()), &recipe, |work| {
             fill(release, work)
         })?;
@@ -152,6 +166,11 @@ impl Kernel {
     /// What is to be loaded after them where there are disks.
     pub fn modules_of_disks(&self) -> Result<Vec<Module>> {
         self.listed("modules.disks")
+    }
+
+    /// What is to be loaded after these where there is an XFS.
+    pub fn modules_of_xfs(&self) -> Result<Vec<Module>> {
+        self.listed("modules.xfs")
     }
 
     fn listed(&self, list: &str) -> Result<Vec<Module>> {
@@ -233,11 +252,15 @@ fn fill(release: Release, work: &Work) -> Result<String> {
     }
 
     fs::create_dir(folder.join("modules"))?;
-    let always = modules::in_load_order(&modules, release.modules())?.len();
-    let wanted = [release.modules(), release.modules_of_disks()].concat();
-    let all = modules::in_load_order(&modules, &wanted)?;
-    let (always, of_disks) = all.split_at(always);
-    for (list, modules) in [("modules.order", always), ("modules.disks", of_disks)] {
+    let count = |wanted: &[&str]| anyhow::Ok(modules::in_load_order(&modules, wanted)?.len());
+    let always = count(release.modules())?;
+    let with_disks = count(&[release.modules(), release.modules_of_disks()].concat())?;
+    let all = modules::in_load_order(&modules, &release.all_modules())?;
+    let (rest, of_xfs) = all.split_at(with_disks);
+    let (always, of_disks) = rest.split_at(always);
+    for (list, modules) in
+        [("modules.order", always), ("modules.disks", of_disks), ("modules.xfs", of_xfs)]
+    {
         let mut order = String::new();
         for module in modules {
             fs::write(folder.join(format!("modules/{}.ko", module.name)), &module.bytes)?;

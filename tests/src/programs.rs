@@ -25,6 +25,8 @@ pub const CURL: Program = Program { name: "curl", package: "curl" };
 pub const JQ: Program = Program { name: "jq", package: "jq" };
 pub const IP: Program = Program { name: "ip", package: "iproute2" };
 pub const MKE2FS: Program = Program { name: "mke2fs", package: "e2fsprogs" };
+pub const XFS_REPAIR: Program = Program { name: "xfs_repair", package: "xfsprogs" };
+pub const DMSETUP: Program = Program { name: "dmsetup", package: "dmsetup" };
 
 /// Installs with apt what is missing of `programs`, as root; says so in one line.
 pub fn ensure(programs: &[Program]) -> Result<()> {

@@ -7,6 +7,9 @@ mod api;
 mod boot;
 mod capture;
 mod console;
+mod disk_cuts;
+mod disk_faults;
+mod disk_scene;
 mod disks;
 mod dpdk;
 mod early;
@@ -46,6 +49,8 @@ fn main() {
         queues::scenarios(),
         mmio::scenarios(),
         disks::scenarios(),
+        disk_faults::scenarios(),
+        disk_cuts::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),
