@@ -103,9 +103,21 @@ impl Release {
         }
     }
 
+    /// What is loaded besides where one has an XFS.
+    fn modules_of_xfs(self) -> &'static [&'static str] {
+        match self {
+            Self::Guest6_1 | Self::Guest6_12 => &["xfs"],
+            Self::Testbed => &[],
+        }
+    }
+
     /// Lists of what is loaded besides, by their files' names.
-    fn lists(self) -> [(&'static str, &'static [&'static str]); 2] {
-        [("modules.disks", self.modules_of_disks()), ("modules.memory", self.modules_of_memory())]
+    fn lists(self) -> [(&'static str, &'static [&'static str]); 3] {
+        [
+            ("modules.disks", self.modules_of_disks()),
+            ("modules.memory", self.modules_of_memory()),
+            ("modules.xfs", self.modules_of_xfs()),
+        ]
     }
 
     fn modules(self) -> &'static [&'static str] {
@@ -124,6 +136,9 @@ impl Release {
                 "tun",
                 "veth",
                 "bridge",
+                // For disks that fail.
+                "brd",
+                "dm_flakey",
             ],
         }
     }
@@ -172,6 +187,11 @@ impl Kernel {
     /// The same where memory is looked at.
     pub fn modules_of_memory(&self) -> Result<Vec<Module>> {
         self.listed("modules.memory")
+    }
+
+    /// What is to be loaded after these where there is an XFS.
+    pub fn modules_of_xfs(&self) -> Result<Vec<Module>> {
+        self.listed("modules.xfs")
     }
 
     fn listed(&self, list: &str) -> Result<Vec<Module>> {

@@ -36,9 +36,17 @@ impl Needs {
             Tool::Tcpdump,
             Tool::PushBuffer,
             Tool::Traffic,
+            Tool::Fio,
+            Tool::Nvme,
+            Tool::Records,
         ];
+        let of_disks = [programs::XFS_REPAIR, programs::DMSETUP];
         Self {
-            programs: [programs::IP].into_iter().chain(programs::OF_DISKS).collect(),
+            programs: [programs::IP]
+                .into_iter()
+                .chain(programs::OF_DISKS)
+                .chain(of_disks)
+                .collect(),
             kernels: Release::GUESTS.to_vec(),
             tools: tools.into_iter().chain(long.then_some(Tool::Testpmd)).collect(),
             tshark: true,
@@ -100,8 +108,10 @@ impl Needs {
             match tool {
                 Tool::Testpmd => jobs.push(Box::new(dpdk::fetch)),
                 // What we add of this machine's is stripped first.
-                Tool::Disks => {}
-                Tool::PushBuffer | Tool::Traffic | Tool::Load => programs.push(programs::STRIP),
+                Tool::Disks | Tool::Xfs => {}
+                Tool::Records | Tool::PushBuffer | Tool::Traffic | Tool::Load => {
+                    programs.push(programs::STRIP);
+                }
                 _ => jobs.push(Box::new(move || match tool.debian() {
                     Some(program) => program.map(drop),
                     None => Ok(()),

@@ -8,6 +8,7 @@
 //! than a lane for network frames it has something under way between two turns nearly always, so a ring goes
 //! home only when all of it has ended: nothing is ever taken from the host by force.
 
+mod failures;
 mod outcome;
 mod seats;
 mod steps;
@@ -41,6 +42,7 @@ use steps::Step;
 use trouble::{Fate, Victims};
 use waiting::Waiting;
 
+pub use failures::Failures;
 pub use trouble::Troubles;
 
 const ENGINE: Source = 0;
@@ -65,6 +67,7 @@ pub(crate) struct Shared {
     pub cache: Cache,
     pub limiter: Limiter,
     pub troubles: Troubles,
+    pub failures: Failures,
 }
 
 /// Who hears whether a request was taken back, once the guest can see its end.
@@ -406,7 +409,13 @@ impl<R: BlockRing> Lane<R> {
                     self.due.push_front(task);
                 }
             }
-            Step::Ended(outcome) => self.end(task, outcome),
+            Step::Ended(outcome) => {
+                if let Some(result) = result.filter(|_| outcome != Outcome::Done) {
+                    let Shared { id, failures, .. } = &*self.shared;
+                    failures.tell(id, self.image.path(), &task, (outcome, result));
+                }
+                self.end(task, outcome);
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use crate::engine::script;
 use crate::engine::threads::{Crew, Threads};
 use crate::engine::uring::Uring;
 use crate::image::{self, Facts, Image, Medium, Mode};
-use crate::lane::{Lane, Shared, Troubles};
+use crate::lane::{Failures, Lane, Shared, Troubles};
 use crate::ring::BlockRing;
 use crate::spec::{Allowed, Cache, DiskSpec, Engine as Wanted, SpecError};
 use crate::stats::LaneStats;
@@ -122,6 +122,7 @@ impl<R: BlockRing> DiskPort<R> {
             cache: spec.cache,
             limiter: Limiter::new(Instant::now()),
             troubles: Troubles::default(),
+            failures: Failures::default(),
         });
         shared.limiter.set(spec.limits.into());
         spec.faults.iter().for_each(|fault| shared.troubles.add(*fault));

@@ -144,6 +144,7 @@ impl Options {
             (b"disk", b"verify") => self.disk = Some(disk::Task::Verify),
             (b"disk", b"reset") => self.disk = Some(disk::Task::Reset),
             (b"disk", b"storm") => self.disk = Some(disk::Task::Storm),
+            (b"disk", b"sync") => self.disk = Some(disk::Task::Sync),
             (b"disk", b"read") => self.disk = Some(disk::Task::Measure(Operation::Read)),
             (b"disk", b"write") => self.disk = Some(disk::Task::Measure(Operation::Write)),
             (b"block", _) => {

@@ -8,6 +8,9 @@ mod boot;
 mod capture;
 mod console;
 mod debian;
+mod disk_cuts;
+mod disk_faults;
+mod disk_scene;
 mod disks;
 mod dpdk;
 mod early;
@@ -51,6 +54,8 @@ fn main() {
         disks::scenarios(),
         memory::scenarios(),
         debian::scenarios(),
+        disk_faults::scenarios(),
+        disk_cuts::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),
