@@ -15,6 +15,7 @@ use devices::block::spec::DiskSpec;
 use devices::legacy::ConsoleSpec;
 use devices::net::service::store::USUAL_LIMIT;
 use devices::net::spec::NicSpec;
+use devices::vsock::VsockSpec;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::action::Action;
@@ -127,6 +128,10 @@ pub struct Args {
     #[arg(long, value_name = "SPEC")]
     net: Vec<NicSpec>,
 
+    /// Sockets between the guest and the host: cid=N,path=FILE. Who connects to the Unix socket FILE, and says
+    /// `CONNECT PORT`, reaches the guest; the guest's connections to port N of the host go to FILE_N
+    #[arg(long, value_name = "SPEC")]
+    vsock: Option<VsockSpec>,
     /// Let the guest be told what it is by metadata in EC2's shape, at 169.254.169.254 and fd00:ec2::254, by every
     /// card: [user-data=FILE][,instance-id=ID][,hostname=NAME][,instance-type=TYPE][,image-id=ID]
     /// [,region=NAME][,zone=NAME][,tokens=required|optional]; a comma of FILE is written twice
@@ -177,7 +182,7 @@ pub struct Args {
 
     /// Take the machine from this JSON file, in Firecracker's layout, and start it
     #[arg(long, value_name = "FILE",
-        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "huge_pages", "kernel_cache", "smbios", "profile", "cloud_init"])]
+        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "vsock", "huge_pages", "kernel_cache", "smbios", "profile", "cloud_init"])]
     config_file: Option<PathBuf>,
 
     /// Name of the machine: letters, digits and '-'
@@ -347,6 +352,7 @@ impl Args {
         actions.extend(self.disk.into_iter().map(|disk| Action::SetDisk(Box::new(disk))));
         actions.extend(self.cloud_init.map(Action::SetSeed));
         actions.extend(self.net.into_iter().map(|nic| Action::SetNic(Box::new(nic))));
+        actions.extend(self.vsock.map(Action::SetVsock));
         if let Some(kernel) = self.kernel.map(BootFrom::Kernel).or(on_disk) {
             let kernel_cache = self.kernel_cache.as_deref().map(KernelCache::from);
             let boot = BootSpec {

@@ -12,6 +12,7 @@ pub mod mmds;
 pub mod network;
 mod objects;
 pub mod smbios;
+pub mod vsock;
 pub mod watch;
 
 use serde::de::DeserializeOwned;

@@ -5,9 +5,9 @@
 //! guest ◄─ RxRing::deliver ── RxFrame ◄─ NetQueue::recv ── host     incoming
 //! ```
 //! A lane belongs to one I/O thread and owns all it touches: no lock, no allocation. It pumps until
-//! ring or backend has no more, looks for more from a guest that is likely to have some soon, and then sleeps
-//! until a kick or the backend's readiness, both watched edge-triggered, so that no descriptor but the backend's
-//! is ever read.
+//! ring or backend has no more, looks for more from a guest that is likely to have some soon, rests while frames that
+//! stream to the guest gather, and else sleeps until a kick or the backend's readiness, both watched edge-triggered, so
+//! that no descriptor but the backend's is ever read.
 
 mod burst;
 mod incoming;
@@ -293,8 +293,12 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
             Progress::Idle | Progress::More => None,
         });
         let served = self.path.service.as_ref().and_then(|service| service.deadline());
-        match waits.into_iter().chain([interrupt, served]).flatten().min() {
+        let due = waits.into_iter().chain([interrupt, served]).flatten().min();
+        match due {
             _ if tx == Progress::More || rx == Progress::More => Again::Now,
+            _ if let Some(then) = self.linger.rest() => {
+                Again::Rest(due.map_or(then, |due| due.min(then)))
+            }
             // There may be reason to only now; and who was not asked to kick is not waited for.
             _ if self.lingers || self.linger.goes_on(now) => {
                 if let Some(ring) = self.tx_ring.usable() {

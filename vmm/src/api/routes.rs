@@ -4,14 +4,15 @@ use std::fmt;
 
 use hyper::{Method, Uri};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::action::{Action, Reply};
-use crate::dialect::drives::{DiskFaultBody, Drive, DrivePatch};
+use crate::dialect::drives::{self, DiskFaultBody, Drive, DrivePatch};
 use crate::dialect::flow::{Capture, FaultBody, Flow, Link, Measuring};
 use crate::dialect::machine::{BootSource, MachineConfig, MachinePatchBody};
 use crate::dialect::mmds::{self, MmdsConfig};
 use crate::dialect::network::{NetworkInterface, NetworkInterfacePatch};
+use crate::dialect::vsock::Vsock;
 use crate::dialect::watch::{Logger, Metrics, Serial};
 use crate::dialect::{self, BodyError};
 use crate::observe::openmetrics;
@@ -208,6 +209,15 @@ pub const ROUTES: &[Route] = &[
         show: done,
     },
     Route {
+        verb: Verb::Get,
+        path: "/drives",
+        about: "Tells all about each disk.",
+        body: None,
+        answer: Some("DiskInspections"),
+        read: |_, _| Ok(Asked::Act(Action::ShowDisks(None))),
+        show: |reply| json_of(&shown_disks(reply)?),
+    },
+    Route {
         verb: Verb::Put,
         path: "/drives/{id}",
         about: "Adds a disk, or replaces the one with this id, before the start. The image must be there.",
@@ -234,11 +244,11 @@ pub const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Get,
         path: "/drives/{id}",
-        about: "Tells all about a disk: image, size, limits, requests in flight, counters.",
+        about: "Tells all about a disk: what was asked for and, once the machine is started, size, limits, requests in flight, counters.",
         body: None,
         answer: Some("DiskInspection"),
-        read: |id, _| of_disk(id, DiskAsk::Inspect),
-        show: disk,
+        read: |id, _| Ok(Asked::Act(Action::ShowDisks(Some(id.to_string())))),
+        show: |reply| json_of(shown_disks(reply)?.first()?),
     },
     Route {
         verb: Verb::Post,
@@ -395,6 +405,15 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Put,
+        path: "/vsock",
+        about: "Gives the machine a vsock, before the start. Its socket listens from now on.",
+        body: Some("Vsock"),
+        answer: None,
+        read: |_, body| Ok(Asked::Act(Action::SetVsock(dialect::read::<Vsock>(body)?.into()))),
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
         path: "/mmds/config",
         about: "Sets how the guest reaches metadata, before the start. The cards must be there.",
         body: Some("MmdsConfig"),
@@ -422,6 +441,18 @@ pub const ROUTES: &[Route] = &[
         answer: None,
         read: |_, body| of_metadata(MetadataAsk::Patch(mmds::contents(body)?)),
         show: done,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/vsock",
+        about: "Tells all about the vsock: its socket, connections, counters.",
+        body: None,
+        answer: Some("VsockInspection"),
+        read: |_, _| Ok(Asked::Act(Action::ShowVsock)),
+        show: |reply| match reply {
+            Reply::Vsock(view) => json_of(&*view),
+            _ => None,
+        },
     },
     Route {
         verb: Verb::Get,
@@ -532,7 +563,6 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What the dialect has and this machine does not, and why.
 const ABSENT: &[(&str, &str)] = &[
     ("/pmem", "the machine has no persistent memory"),
-    ("/vsock", "the machine has no vsock"),
     ("/balloon", "the machine has no balloon"),
     ("/entropy", "the machine has no entropy device"),
     ("/snapshot", "there are no snapshots"),
@@ -542,6 +572,11 @@ const ABSENT: &[(&str, &str)] = &[
 
 fn of_disk(id: &str, ask: DiskAsk) -> Result<Asked, Refused> {
     Ok(Asked::Act(Action::OfDisk(id.to_string(), Box::new(ask))))
+}
+
+fn shown_disks(reply: Reply) -> Option<Vec<Value>> {
+    let Reply::Disks(disks) = reply else { return None };
+    disks.iter().map(|disk| drives::shown(disk).ok()).collect()
 }
 
 fn disk(reply: Reply) -> Option<Answer> {
@@ -722,6 +757,7 @@ pub struct FullConfig {
     drives: Vec<Drive>,
     network_interfaces: Vec<NetworkInterface>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    vsock: Option<Vsock>,
     mmds_config: Option<MmdsConfig>,
     #[cfg_attr(test, schema(value_type = Serial))]
     serial: serde_json::Value,
@@ -734,6 +770,7 @@ impl From<&Config> for FullConfig {
             machine_config: (&config.machine).into(),
             drives: config.disks.iter().map(Into::into).collect(),
             network_interfaces: config.nics.iter().map(Into::into).collect(),
+            vsock: config.vsock.as_ref().map(|open| open.spec().into()),
             mmds_config: config.metadata.as_ref().map(Into::into),
             serial: json!({ "console": config.serial.to_string() }),
         }

@@ -12,6 +12,7 @@ use super::drives::Drive;
 use super::machine::{BootSource, MachineConfig};
 use super::mmds::{self, MmdsConfig};
 use super::network::NetworkInterface;
+use super::vsock::Vsock;
 use super::watch::{Logger, Metrics, Serial};
 use super::{BodyError, bad};
 use crate::action::Action;
@@ -69,6 +70,8 @@ struct ConfigFile {
     #[serde(default)]
     network_interfaces: Vec<NetworkInterface>,
     #[serde(default)]
+    vsock: Option<Vsock>,
+    #[serde(default)]
     logger: Option<Logger>,
     #[serde(default)]
     metrics: Option<Metrics>,
@@ -82,8 +85,6 @@ struct ConfigFile {
     #[serde(default)]
     balloon: Option<Value>,
     #[serde(default)]
-    vsock: Option<Value>,
-    #[serde(default)]
     entropy: Option<Value>,
     #[serde(default)]
     cpu_config: Option<Value>,
@@ -96,7 +97,6 @@ impl ConfigFile {
         for (field, value) in [
             ("pmem", &self.pmem),
             ("balloon", &self.balloon),
-            ("vsock", &self.vsock),
             ("entropy", &self.entropy),
             ("cpu-config", &self.cpu_config),
             ("memory-hotplug", &self.memory_hotplug),
@@ -157,6 +157,7 @@ impl ConfigFile {
             actions.push(Action::SetNic(Box::new(spec)));
             listed.cards.push(id);
         }
+        actions.extend(self.vsock.map(|vsock| Action::SetVsock(vsock.into())));
         if let Some(mmds) = self.mmds_config {
             let spec = MetadataSpec::try_from(mmds);
             actions.push(Action::SetMetadata(spec.map_err(|e| e.within("mmds-config"))?));

@@ -250,10 +250,9 @@ impl Vm {
             let on_end = Arc::new(move |end| ends.report(end));
             vcpus.push(VcpuThread::spawn(index, vcpu, spaces, on_end).map_err(refused)?);
         }
-        if spec.boot_timer {
-            ports
-                .insert(boot_timer::PORT, 1, Arc::new(BootTimer::new()))
-                .map_err(BoardError::Map)?;
+        let boot_timer = spec.boot_timer.then(|| Arc::new(BootTimer::new()));
+        if let Some(timer) = &boot_timer {
+            ports.insert(boot_timer::PORT, 1, timer.clone()).map_err(BoardError::Map)?;
         }
         let state = State::Configuring.after(Event::Built).unwrap_or(State::Stopped);
         Ok(Vm {
@@ -263,6 +262,7 @@ impl Vm {
             pauses: 0,
             registry,
             board,
+            boot_timer,
             unmapped,
             reading: Some(reading),
             _threads: threads,

@@ -15,6 +15,7 @@ use devices::block::spec::{DiskSpec, Key};
 use devices::legacy::ConsoleSpec;
 use devices::net::service::store::USUAL_LIMIT;
 use devices::net::spec::{BackendSpec, NicSpec};
+use devices::vsock::{self, OpenVsock, VsockSpec};
 use devices::{DeviceSpec, Kind, serial_of};
 
 use super::boot;
@@ -43,6 +44,8 @@ pub struct Config {
     pub seed: Option<Arc<File>>,
     /// In the order in which the guest finds them, behind the disks.
     pub nics: Vec<NicSpec>,
+    /// Behind the cards; its socket listens.
+    pub vsock: Option<OpenVsock>,
     /// How the guest reaches metadata, if it does.
     pub metadata: Option<MetadataSpec>,
     /// What the machine says of itself by metadata, if it does.
@@ -65,6 +68,7 @@ impl Default for Config {
             disks: Vec::new(),
             seed: None,
             nics: Vec::new(),
+            vsock: None,
             metadata: None,
             imds: None,
             metadata_limit: USUAL_LIMIT,
@@ -115,6 +119,15 @@ pub enum DiskRefused {
     Setting(#[from] SettingError),
     #[error(transparent)]
     Image(#[from] ImageRefused),
+}
+
+/// Why a vsock is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum VsockRefused {
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    #[error(transparent)]
+    Open(#[from] vsock::OpenError),
 }
 
 impl Config {
@@ -193,6 +206,21 @@ impl Config {
         Ok(())
     }
 
+    /// Gives the machine a vsock, in place of the one it has; its socket listens from now on. Fails, with
+    /// nothing changed, if it cannot be, or the host refuses the socket.
+    pub fn set_vsock(&mut self, spec: VsockSpec) -> Result<(), VsockRefused> {
+        spec.validate().map_err(SettingError::Vsock)?;
+        if self.vsock.is_none() {
+            self.check_room(Kind::Vsock, vsock::ID)?;
+        }
+        let vsock = match &self.vsock {
+            Some(open) if open.spec().path == spec.path => open.with_cid(spec.cid),
+            _ => OpenVsock::open(spec)?,
+        };
+        self.vsock = Some(vsock);
+        Ok(())
+    }
+
     /// Whether the disk `id` could have the image at `path` beside the others. Fails if another has it.
     pub fn check_replaced(&self, id: &str, path: &Path) -> Result<(), SettingError> {
         let Some(disk) = self.disks.iter().find(|disk| disk.id == id) else { return Ok(()) };
@@ -202,7 +230,8 @@ impl Config {
     }
 
     fn check_room(&self, kind: Kind, id: &str) -> Result<(), SettingError> {
-        match self.nics.len() + self.disks.len() < MOST_DEVICES {
+        let others = usize::from(self.vsock.is_some());
+        match self.nics.len() + self.disks.len() + others < MOST_DEVICES {
             true => Ok(()),
             false => Err(SettingError::TooMany { kind, id: id.to_string() }),
         }
@@ -240,11 +269,13 @@ impl Config {
             boot.cmdline = root::named(&boot.cmdline, &self.disks);
         }
         let disks = self.disks.iter().cloned().map(DeviceSpec::Disk);
+        let nics = self.nics.iter().cloned().map(DeviceSpec::Nic);
+        let vsock = self.vsock.iter().cloned().map(DeviceSpec::Vsock);
         Some(VmSpec {
             machine: self.machine.clone(),
             boot,
             serial: self.serial.clone(),
-            devices: disks.chain(self.nics.iter().cloned().map(DeviceSpec::Nic)).collect(),
+            devices: disks.chain(nics).chain(vsock).collect(),
             boot_timer: self.boot_timer,
         })
     }

@@ -207,7 +207,7 @@ impl Path {
     /// The ring has taken a frame.
     #[inline]
     pub(super) fn delivered(&mut self, frame: &RxFrame, now: Instant) {
-        self.moved.into = true;
+        self.moved.into = self.moved.into.wrapping_add(1);
         self.pipeline.delivered(frame, now);
         if let Some(watch) = &mut self.watch {
             watch.received();
