@@ -94,6 +94,25 @@ fn disks_without_an_id_are_named_by_their_place() {
 }
 
 #[test]
+fn memory_is_given_and_taken_by_options_of_its_own() {
+    let actions = |text: &str| {
+        let args = parse(&format!("--kernel k --mem 1G {text}")).unwrap();
+        args.into_plan().unwrap().options
+    };
+    let all = actions("--pmem a --pmem b,ro,id=x --balloon 64M,oom --entropy bw=1M");
+    let [_, Action::SetPmem(a), Action::SetPmem(b), Action::SetBalloon(balloon), entropy, ..] =
+        &all[..]
+    else {
+        panic!("{all:?}");
+    };
+    assert_eq!((a.id.as_str(), b.id.as_str(), b.read_only), ("pmem0", "x", true));
+    assert_eq!((balloon.amount_mib, balloon.deflate_on_oom), (64, true));
+    assert!(matches!(entropy, Action::SetEntropy(EntropyWish::Given(_))), "{entropy:?}");
+    let off = actions("--entropy off");
+    assert!(matches!(off[1], Action::SetEntropy(EntropyWish::Off)), "{off:?}");
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     for (args, part) in [
         ("--mem 1G", "--kernel"),
@@ -117,6 +136,10 @@ fn what_is_wrong_is_named() {
             "--disk: disk \"x\": id: \"x\" is given twice",
         ),
         ("--disk d --config-file f", "--disk"),
+        ("--kernel k --mem 1G --balloon reporting", "no amount of memory"),
+        ("--balloon 0 --config-file f", "--balloon"),
+        ("--kernel k --mem 1G --entropy on", "write off, or bw=BYTES"),
+        ("--kernel k --mem 1G --pmem a,id=x --pmem b,id=x", "--pmem: \"x\": \"x\" is given twice"),
         ("--kernel k --mem 1G --serial paper", "--serial"),
         ("--kernel k --mem 1G --smbios maker=x", "'maker' is not known"),
         ("--kernel k --mem 1G --bus isa", "--bus"),

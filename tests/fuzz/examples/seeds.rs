@@ -16,6 +16,7 @@ mod seeds {
     pub mod net;
     pub mod nvme;
     pub mod pci;
+    pub mod plain;
     pub mod ports;
     pub mod specs;
 }
@@ -43,6 +44,7 @@ fn main() -> std::io::Result<()> {
         ("virtio_block", seeds::block::all()),
         ("virtio_mmio", seeds::mmio::all()),
         ("virtio_net_queues", seeds::net::all()),
+        ("virtio_plain", seeds::plain::all()),
     ];
     for (target, seeds) in targets {
         let folder = corpus.join(target);

@@ -15,3 +15,4 @@ pub mod pci_mmio;
 pub mod virtio_block;
 pub mod virtio_mmio;
 pub mod virtio_net;
+pub mod virtio_plain;

@@ -1,4 +1,6 @@
 //! Every request there is: the table that serves them, and that the API's description is printed from.
+//!
+//! long because the table is one: a row for each request.
 
 use std::fmt;
 
