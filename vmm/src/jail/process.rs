@@ -138,11 +138,12 @@ fn split() -> Result<Option<i32>, nix::Error> {
 pub fn exec(plan: &Plan, program: &OwnedFd, times: StartTimes, parent_cpu: Duration) -> JailError {
     let mut name = b"/".to_vec();
     name.extend_from_slice(plan.name.as_bytes());
-    let now = clock(ClockId::ProcessCPUTime).saturating_sub(times.cpu);
+    // A child's clock begins anew.
+    let own_cpu = if parent_cpu.is_zero() { times.cpu } else { Duration::ZERO };
     let mut words = vec![name, b"--id".to_vec(), plan.id.clone().into_bytes()];
     let marks = [
         ("--start-time-us", times.wall),
-        ("--start-time-cpu-us", now),
+        ("--start-time-cpu-us", own_cpu),
         ("--parent-cpu-time-us", parent_cpu),
     ];
     for (flag, time) in marks {
