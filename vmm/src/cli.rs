@@ -224,6 +224,10 @@ pub struct Args {
     /// CPU time of this process when who starts it began to, in microseconds; for metrics
     #[arg(long, value_name = "US")]
     start_time_cpu_us: Option<u64>,
+
+    /// CPU time that who starts this process has used in others before, in microseconds; for metrics
+    #[arg(long, value_name = "US")]
+    parent_cpu_time_us: Option<u64>,
 }
 
 const BUSES: [&str; 2] = ["pci", "mmio"];
@@ -318,7 +322,7 @@ impl Args {
     }
 
     pub(crate) fn start_times(&self) -> StartTimes {
-        StartTimes::since(self.start_time_us, self.start_time_cpu_us)
+        StartTimes::since(self.start_time_us, self.start_time_cpu_us).after(self.parent_cpu_time_us)
     }
 
     pub(crate) fn id(&self) -> &str {

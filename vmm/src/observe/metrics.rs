@@ -34,6 +34,15 @@ pub struct StartTimes {
 }
 
 impl StartTimes {
+    /// With `us` of CPU time that others have used before this process did.
+    pub fn after(self, us: Option<u64>) -> StartTimes {
+        let more = |own: u64| own.saturating_add(us.unwrap_or_default());
+        StartTimes {
+            process_startup_time_cpu_us: self.process_startup_time_cpu_us.map(more),
+            ..self
+        }
+    }
+
     /// Both clocks' times now, since those given.
     pub fn since(wall_us: Option<u64>, cpu_us: Option<u64>) -> StartTimes {
         let passed = |now: Duration, then: u64| {
