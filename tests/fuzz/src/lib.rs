@@ -11,6 +11,8 @@ pub mod input;
 pub mod legacy_ports;
 pub mod memory;
 pub mod pci_mmio;
+pub mod ring_step;
 pub mod virtio_block;
+mod virtio_card;
 pub mod virtio_mmio;
 pub mod virtio_net;
