@@ -54,6 +54,35 @@ fn an_impossible_index_in_memory_wakes_nobody() {
     assert!(bell.may_sleep(0));
 }
 
+/// A host's rule for whether to write the register (Linux's driver), on its way from `old` to `new`.
+fn is_wanted(event: u16, old: u16, new: u16) -> bool {
+    new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
+}
+
+#[test]
+fn a_ring_that_looks_by_itself_is_not_written_to_in_all_of_a_round() {
+    for size in [2, 3, SIZE] {
+        let (bell, memory) = bell();
+        bell.open(size);
+        bell.shadow.place(INDEX, EVENT, 0);
+        for seen in 0..size {
+            bell.stay_awake(seen);
+            let event: u32 = memory.load(GuestAddress(EVENT), Ordering::Relaxed).unwrap();
+            // As far as the queue is full, in one go or in several.
+            for steps in 1..size {
+                let new = (seen + steps) % size;
+                assert!(!is_wanted(event as u16, seen, new), "{size} {seen} {steps}");
+                for to in steps + 1..size {
+                    assert!(!is_wanted(event as u16, new, (seen + to) % size));
+                }
+            }
+            assert!(bell.may_sleep(0));
+            let event: u32 = memory.load(GuestAddress(EVENT), Ordering::Relaxed).unwrap();
+            assert!(is_wanted(event as u16, 0, 1), "and is, once it sleeps");
+        }
+    }
+}
+
 /// Both sides at once, on threads: whenever the ring sleeps, the next command wakes it.
 #[test]
 fn n80_no_command_is_left_behind_by_a_ring_that_sleeps() {

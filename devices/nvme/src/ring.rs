@@ -272,7 +272,7 @@ impl QueueRing {
 
     /// The host need not kick.
     pub fn stay_quiet(&mut self) {
-        self.config.bell.stay_awake();
+        self.config.bell.stay_awake(self.tail);
     }
 
     /// Whether every write is to be durable.

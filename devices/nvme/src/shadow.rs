@@ -50,6 +50,14 @@ impl Shadow {
         self.memory.load(at).map(|word| word as u16)
     }
 
+    /// The host need not write the register before it has come round to `passed` and gone on from there; it may all
+    /// the same.
+    pub fn spare(&self, passed: u16) {
+        if self.is_placed() {
+            self.memory.store(self.event.load(Ordering::Relaxed), passed.into());
+        }
+    }
+
     /// Asks the host to write the register once it goes on from `seen`. What it stored before it could
     /// see that is seen by the next [`Shadow::index`].
     pub fn want(&self, seen: u16) {
