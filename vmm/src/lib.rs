@@ -143,7 +143,7 @@ fn report(error: &dyn Error) {
 }
 
 /// A panic of any thread ends the process; the user's terminal must not stay raw.
-fn restore_terminal_on_panic() {
+pub(crate) fn restore_terminal_on_panic() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         devices::legacy::restore_terminal();

@@ -11,7 +11,7 @@ use device_core::memory::Span;
 
 use crate::abi::{CQE, Completion};
 use crate::alarm::BadDoorbell;
-use crate::doorbells::{SqBell, one_before};
+use crate::doorbells::SqBell;
 use crate::shadow::Shadow;
 use crate::sync::Words;
 
@@ -187,10 +187,6 @@ impl CompletionQueue {
         if head < open.size && distance(open.head, head, open.size) <= taken {
             open.head = head;
             self.head.store(head.into(), Ordering::Relaxed);
-            // Its next steps are of no interest, unless somebody waits for them.
-            if !self.starving.load(Ordering::Relaxed) {
-                self.shadow.spare(one_before(head, open.size));
-            }
         }
     }
 
@@ -210,6 +206,7 @@ impl CompletionQueue {
         };
         if usize::from(open.room()) < batch.len() {
             self.look(open);
+            self.shadow.rest(open.head);
         }
         let count = batch.len().min(open.room().into());
         for completion in batch.drain(..count) {

@@ -80,14 +80,10 @@ impl SqBell {
         self.bell.may_sleep(seen.into())
     }
 
-    /// The ring, which knows of all up to `seen`, looks by itself until it asks to sleep the next time.
+    /// The ring has taken all up to `seen`, and looks by itself until it asks to sleep the next time.
     pub fn stay_awake(&self, seen: u16) {
-        if self.shadow.is_placed() {
-            let size = self.size.load(Ordering::Relaxed);
-            self.shadow.spare(one_before(seen, size));
-        } else {
-            self.bell.stay_awake();
-        }
+        self.shadow.rest(seen);
+        self.bell.stay_awake();
     }
 
     /// What wakes the ring's lane, for the kernel to signal in a register write's place.
@@ -99,11 +95,6 @@ impl SqBell {
     pub fn kick(&self) -> BorrowedFd<'_> {
         borrow(self.waker())
     }
-}
-
-/// The entry before `entry` of a ring of `size`: the one that its host comes to last.
-pub fn one_before(entry: u16, size: u16) -> u16 {
-    entry.checked_sub(1).unwrap_or(size.wrapping_sub(1))
 }
 
 /// The doorbell of each submission queue that can be but the admin queue's, by number from 1 on.

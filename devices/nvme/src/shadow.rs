@@ -50,20 +50,21 @@ impl Shadow {
         self.memory.load(at).map(|word| word as u16)
     }
 
-    /// The host need not write the register before it has come round to `passed` and gone on from there; it may all
-    /// the same.
-    pub fn spare(&self, passed: u16) {
-        if self.is_placed() {
-            self.memory.store(self.event.load(Ordering::Relaxed), passed.into());
-        }
-    }
-
     /// Asks the host to write the register once it goes on from `seen`. What it stored before it could
     /// see that is seen by the next [`Shadow::index`].
     pub fn want(&self, seen: u16) {
         if self.is_placed() {
             self.memory.store(self.event.load(Ordering::Relaxed), seen.into());
             fence(Ordering::SeqCst); // pairs with the host's fence between its store and its read
+        }
+    }
+
+    /// Keeps the host from writing the register for as long as can be: for a round of the ring from `seen` on.
+    ///
+    /// What it was asked for last stays in memory, and the index passes it again once a round.
+    pub fn rest(&self, seen: u16) {
+        if self.is_placed() {
+            self.memory.store(self.event.load(Ordering::Relaxed), seen.wrapping_sub(1).into());
         }
     }
 }

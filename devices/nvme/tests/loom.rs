@@ -128,7 +128,7 @@ fn commands_reach_the_controller(mistake: Mistake) {
             if tail != seen {
                 seen = tail;
                 // It looks by itself for a while.
-                bell.shadow.spare(seen.wrapping_sub(1));
+                bell.shadow.rest(seen);
             } else if bell.may_sleep(seen, mistake) {
                 bell.register.wait();
             }

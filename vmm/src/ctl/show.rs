@@ -242,6 +242,25 @@ pub fn nic(nic: &Value) -> String {
     text
 }
 
+pub fn vsock(vsock: &Value) -> String {
+    let mut text = pairs(&[
+        ("guest CID", &vsock["guest_cid"]),
+        ("socket", &vsock["socket"]),
+        ("driver runs", &Value::from(yes_or_no(&vsock["running"]))),
+    ]);
+    let connections = items(&vsock["connections"]);
+    if !connections.is_empty() {
+        let head = ["by", "host port", "guest port", "state", "to guest", "from guest", "waiting"];
+        let keys =
+            ["origin", "host_port", "guest_port", "state", "to_guest", "from_guest", "waiting"];
+        let mut rows = vec![row(&head)];
+        rows.extend(connections.iter().map(|one| keys.map(|key| cell(&one[key])).to_vec()));
+        text.push('\n');
+        text.push_str(&table(&rows));
+    }
+    text + &counts(&vsock["counters"])
+}
+
 pub fn rss(rss: &Value) -> String {
     let mut text = pairs(&[("steering", &rss["steering"]), ("key", &rss["key"])]);
     let buckets = items(&rss["table"]);
@@ -317,6 +336,43 @@ pub fn latency(latency: &Value) -> String {
     let mut text = table(&rows);
     if latency["on"] == false {
         let _ = writeln!(text, "\nno longer measured");
+    }
+    text
+}
+
+/// Bytes in MiB, as there are seldom whole ones.
+fn mib(bytes: &Value) -> Value {
+    match bytes.as_u64() {
+        Some(bytes) => Value::String(format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))),
+        None => bytes.clone(),
+    }
+}
+
+pub fn memory(memory: &Value) -> String {
+    let balloon = &memory["balloon"];
+    pairs(&[
+        ("memory of the guest", &mib(&memory["size"])),
+        ("resident", &mib(&memory["resident"])),
+        ("of that anonymous", &mib(&memory["anonymous"])),
+        ("swapped", &mib(&memory["swapped"])),
+        ("balloon is to hold", &mib(&balloon["target"])),
+        ("balloon holds", &mib(&balloon["actual"])),
+        ("given back so far", &mib(&balloon["given_back"])),
+    ])
+}
+
+pub fn balloon(balloon: &Value) -> String {
+    let mut text = pairs(&[
+        ("amount in MiB", &balloon["amount_mib"]),
+        ("deflates on OOM", &balloon["deflate_on_oom"]),
+        ("free page reporting", &balloon["free_page_reporting"]),
+        ("free page hinting", &balloon["free_page_hinting"]),
+        ("seconds between statistics", &balloon["stats_polling_interval_s"]),
+    ]);
+    if let Some(statistics) = balloon["statistics"].as_object() {
+        let rows: Vec<_> = statistics.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        text.push('\n');
+        text.push_str(&pairs(&rows));
     }
     text
 }

@@ -73,6 +73,19 @@ pub struct Figures {
     pub block_timings: BTreeMap<String, Stretches<Summary>>,
     /// Of each queue pair, in order, of each card by its id.
     pub network: BTreeMap<String, Vec<Counts>>,
+    /// Of the vsock, if there is one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub vsock: Counts,
+    /// Of the metadata service, on all cards together; empty if there is none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub mmds: Counts,
+    /// Of persistent memory by its id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub pmem: BTreeMap<String, Counts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balloon: Option<Counts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<Counts>,
 }
 
 /// What is not of any vCPU, disk or card.
@@ -96,6 +109,11 @@ impl Figures {
             block: BTreeMap::new(),
             block_timings: BTreeMap::new(),
             network: BTreeMap::new(),
+            vsock: BTreeMap::new(),
+            mmds: BTreeMap::new(),
+            pmem: BTreeMap::new(),
+            balloon: None,
+            entropy: None,
         }
     }
 
