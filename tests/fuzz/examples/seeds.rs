@@ -17,6 +17,7 @@ mod seeds {
     pub mod pci;
     pub mod ports;
     pub mod specs;
+    pub mod vsock;
 }
 
 /// A seed: its name and its bytes.
@@ -41,6 +42,7 @@ fn main() -> std::io::Result<()> {
         ("virtio_block", seeds::block::all()),
         ("virtio_mmio", seeds::mmio::all()),
         ("virtio_net_queues", seeds::net::all()),
+        ("virtio_vsock", seeds::vsock::all()),
     ];
     for (target, seeds) in targets {
         let folder = corpus.join(target);
