@@ -33,6 +33,8 @@ pub enum Tool {
     Testpmd,
     /// The kernel's drivers of disks and of a file system on them, loaded at the start.
     Disks,
+    /// The kernel's driver of a vsock, loaded at the start, and our own `vsock` program.
+    Vsock,
     /// Our own `push-buffer` program.
     PushBuffer,
     /// Our own `traffic` program.
@@ -50,7 +52,12 @@ impl Tool {
             // Stands before busybox's `ip`, which makes no link over an existing file.
             Self::Iproute2 => Some(("iproute2", "ip")),
             Self::Tcpdump => Some(("tcpdump", "tcpdump")),
-            Self::Testpmd | Self::Disks | Self::PushBuffer | Self::Traffic | Self::Load => None,
+            Self::Testpmd
+            | Self::Disks
+            | Self::Vsock
+            | Self::PushBuffer
+            | Self::Traffic
+            | Self::Load => None,
         }
     }
 
@@ -65,6 +72,7 @@ impl Tool {
         match self {
             Self::Testpmd => "dpdk-testpmd",
             Self::Disks => "disks",
+            Self::Vsock => "vsock",
             Self::PushBuffer => "push-buffer",
             Self::Traffic => "traffic",
             Self::Load => "load",
@@ -86,6 +94,9 @@ pub fn initramfs(release: Release, tools: &[Tool]) -> Result<Arc<[u8]>> {
     let mut modules = kernel.modules()?;
     if tools.contains(&Tool::Disks) {
         modules.extend(kernel.modules_of_disks()?);
+    }
+    if tools.contains(&Tool::Vsock) {
+        modules.extend(kernel.modules_of_vsock()?);
     }
     let mut archive = Archive::new(INIT, &modules)?;
     for tool in tools {

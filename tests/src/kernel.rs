@@ -93,6 +93,23 @@ impl Release {
         }
     }
 
+    /// What is loaded besides where there is a vsock.
+    fn modules_of_vsock(self) -> &'static [&'static str] {
+        match self {
+            Self::Guest6_1 | Self::Guest6_12 => &["vmw_vsock_virtio_transport"],
+            Self::Testbed => &[],
+        }
+    }
+
+    /// Lists of modules, each with what is wanted for it beyond those before.
+    fn lists(self) -> [(&'static str, &'static [&'static str]); 3] {
+        [
+            ("modules.order", self.modules()),
+            ("modules.disks", self.modules_of_disks()),
+            ("modules.vsock", self.modules_of_vsock()),
+        ]
+    }
+
     fn modules(self) -> &'static [&'static str] {
         match self {
             Self::Guest6_1 | Self::Guest6_12 => {
@@ -123,7 +140,7 @@ pub struct Kernel {
 impl Kernel {
     /// Opens a kernel, fetching it first if the cache has none.
     pub fn open(release: Release) -> Result<Self> {
-        let wanted = [release.modules(), release.modules_of_disks()].concat();
+        let wanted = release.lists().map(|(_, wanted)| wanted).concat();
         let recipe = format!("{RECIPE} {}", wanted.join(" "));
         let set = cache::Set::open(&format!("kernel-{}", release.name()), &recipe, |work| {
             fill(release, work)
@@ -152,6 +169,11 @@ impl Kernel {
     /// What is to be loaded after them where there are disks.
     pub fn modules_of_disks(&self) -> Result<Vec<Module>> {
         self.listed("modules.disks")
+    }
+
+    /// What is to be loaded after them where there is a vsock.
+    pub fn modules_of_vsock(&self) -> Result<Vec<Module>> {
+        self.listed("modules.vsock")
     }
 
     fn listed(&self, list: &str) -> Result<Vec<Module>> {
@@ -233,17 +255,17 @@ fn fill(release: Release, work: &Work) -> Result<String> {
     }
 
     fs::create_dir(folder.join("modules"))?;
-    let always = modules::in_load_order(&modules, release.modules())?.len();
-    let wanted = [release.modules(), release.modules_of_disks()].concat();
-    let all = modules::in_load_order(&modules, &wanted)?;
-    let (always, of_disks) = all.split_at(always);
-    for (list, modules) in [("modules.order", always), ("modules.disks", of_disks)] {
+    let (mut wanted, mut listed) = (Vec::new(), 0);
+    for (list, more) in release.lists() {
+        wanted.extend(more);
+        let all = modules::in_load_order(&modules, &wanted)?;
         let mut order = String::new();
-        for module in modules {
+        for module in all.iter().skip(listed) {
             fs::write(folder.join(format!("modules/{}.ko", module.name)), &module.bytes)?;
             order += &format!("{}\n", module.name);
         }
         fs::write(folder.join(list), order)?;
+        listed = all.len();
     }
     Ok(format!("{} {}", package.name, package.version))
 }

@@ -16,6 +16,7 @@ pub mod cache;
 pub mod cargo;
 pub mod console;
 pub mod dpdk;
+pub mod exchange;
 pub mod frames;
 pub mod guest;
 pub mod host;

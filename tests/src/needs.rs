@@ -93,7 +93,9 @@ impl Needs {
                 Tool::Testpmd => jobs.push(Box::new(dpdk::fetch)),
                 // What we add of this machine's is stripped first.
                 Tool::Disks => {}
-                Tool::PushBuffer | Tool::Traffic | Tool::Load => programs.push(programs::STRIP),
+                Tool::Vsock | Tool::PushBuffer | Tool::Traffic | Tool::Load => {
+                    programs.push(programs::STRIP);
+                }
                 _ => jobs.push(Box::new(move || match tool.debian() {
                     Some(program) => program.map(drop),
                     None => Ok(()),

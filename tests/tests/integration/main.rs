@@ -27,6 +27,7 @@ mod scenario;
 mod serial;
 mod sleep;
 mod stall;
+mod vsock;
 mod walk;
 
 use libtest_mimic::Arguments;
@@ -46,6 +47,7 @@ fn main() {
         queues::scenarios(),
         mmio::scenarios(),
         disks::scenarios(),
+        vsock::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),
