@@ -18,6 +18,7 @@ pub mod console;
 pub mod debian;
 pub mod disk_image;
 pub mod dpdk;
+pub mod exchange;
 pub mod frames;
 pub mod guest;
 pub mod host;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
@@ -196,6 +197,10 @@ impl Scene {
     fn api(&self) -> Api {
         self.served.api().unwrap()
     }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.served.pid() as i32), signal).unwrap();
+    }
 }
 
 fn serve(socket: &Path) -> Served {
@@ -328,7 +333,7 @@ fn a_socket_is_its_owners_and_that_of_a_killed_vmm_is_replaced() {
     assert_eq!(second.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&second.stderr).contains("in use by another process"));
 
-    kill(Pid::from_raw(scene.served.pid() as i32), Signal::SIGKILL).unwrap();
+    scene.signal(Signal::SIGKILL);
     assert_eq!(scene.served.end().unwrap().signal(), Some(9));
     assert!(socket.exists());
     let again = serve(&socket);
@@ -340,6 +345,62 @@ fn a_socket_is_its_owners_and_that_of_a_killed_vmm_is_replaced() {
     assert_eq!(wrong.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("is not a socket"));
     assert_eq!(fs::read(&file).unwrap(), b"mine");
+}
+
+#[test]
+fn a_vsocks_socket_listens_from_its_request_on_and_is_gone_on_every_way_out_but_one() {
+    host::need_kvm();
+    type End = fn(&Scene);
+    let ends: [(bool, End); 5] = [
+        (true, |scene| scene.api().act("Kill").unwrap()),
+        (true, |scene| scene.api().act("Reset").unwrap()),
+        (false, |scene| scene.api().act("Kill").unwrap()),
+        (false, |scene| scene.signal(Signal::SIGTERM)),
+        (true, |scene| scene.signal(Signal::SIGABRT)),
+    ];
+    for (runs, end) in ends {
+        let scene = Scene::new();
+        let path = |name: &str| scene.folder.path().join(name);
+        let (first, second) = (path("first"), path("second"));
+        let vsock = |cid: u64, path: &Path| json!({ "guest_cid": cid, "uds_path": path });
+        let mut api = scene.api();
+        api.done("PUT", "/vsock", &vsock(3, &first)).unwrap();
+        UnixStream::connect(&first).unwrap();
+        // What is refused changes nothing.
+        for (body, said) in [
+            (vsock(2, &second), "guest_cid: 2 is reserved"),
+            (vsock(3, Path::new("")), "uds_path: it is empty"),
+            (vsock(3, scene.folder.path()), "uds_path: "),
+        ] {
+            let answer = api.ask("PUT", "/vsock", &body.to_string()).unwrap();
+            assert_eq!(answer.status, 400, "{body}: {answer:?}");
+            assert!(answer.fault().unwrap().contains(said), "{body}: {answer:?}");
+        }
+        assert_eq!(api.get("/vm/config").unwrap()["vsock"], vsock(3, &first));
+        api.done("PUT", "/vsock", &vsock(0, &second)).unwrap();
+        assert!(!first.exists());
+        if runs {
+            let kernel = idle::kernel(scene.folder.path()).unwrap();
+            api.done("PUT", BOOT, &json!({ "kernel_image_path": kernel })).unwrap();
+            api.act("InstanceStart").unwrap();
+            let shown = api.get("/vsock").unwrap();
+            assert_eq!((&shown["guest_cid"], &shown["connections"]), (&json!(0), &json!([])));
+        }
+        assert!(second.exists());
+        end(&scene);
+        scene.served.end().unwrap();
+        assert!(!second.exists());
+    }
+    // One that was killed leaves a socket that the next one replaces.
+    let scene = Scene::new();
+    let left = scene.folder.path().join("left");
+    let body = json!({ "guest_cid": 3, "uds_path": left });
+    scene.api().done("PUT", "/vsock", &body).unwrap();
+    scene.signal(Signal::SIGKILL);
+    scene.served.end().unwrap();
+    assert!(left.exists());
+    let socket = scene.folder.path().join("again");
+    serve(&socket).api().unwrap().done("PUT", "/vsock", &body).unwrap();
 }
 
 #[test]
@@ -362,7 +423,7 @@ fn a_configuration_file_makes_the_machine_that_requests_make() {
         ),
         (
             r#"{"boot-source":{"kernel_image_path":"k"},"vsock":{"guest_cid":3}}"#,
-            "vsock: it does not exist here",
+            "vsock: missing field `uds_path`",
         ),
         (
             r#"{"boot-source":{"kernel_image_path":"k"},"drives":[{"drive_id":"r"}]}"#,

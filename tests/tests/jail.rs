@@ -312,8 +312,8 @@ fn a_daemon_has_a_session_of_its_own_and_no_terminal() {
 fn a_pid_namespace_has_the_program_first() {
     let scene = Scene::new();
     // Who goes on has the standard descriptors still.
-    let status = scene.command(&["--new-pid-ns"]).stderr(Stdio::null()).status().unwrap();
-    assert_eq!(status.code(), Some(0));
+    let ended = scene.command(&["--new-pid-ns"]).stderr(Stdio::null()).status().unwrap();
+    assert_eq!(ended.code(), Some(0));
     scene.api();
     let pid = scene.pid();
     let ids = status(pid, "NSpid");

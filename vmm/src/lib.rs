@@ -39,6 +39,7 @@ use api::Api;
 use api::socket::ApiSocket;
 use cli::Args;
 use control::Controller;
+use device_core::socket;
 use end::End;
 use observe::events::Events;
 use observe::logger::Log;
@@ -68,7 +69,10 @@ pub fn main() -> ExitCode {
         Err(error) => return cli::report(&error),
     };
     let log = Log::start();
-    match run(args, &log) {
+    let ended = run(args, &log);
+    // What holds on to itself in a machine goes with the process; the paths of its sockets would not.
+    socket::remove_all();
+    match ended {
         Ok(end) => {
             match end {
                 End::GuestOff | End::Quit | End::Killed => tracing::info!("{end}"),

@@ -19,6 +19,7 @@ mod seeds {
     pub mod plain;
     pub mod ports;
     pub mod specs;
+    pub mod vsock;
 }
 
 /// A seed: its name and its bytes.
@@ -45,6 +46,7 @@ fn main() -> std::io::Result<()> {
         ("virtio_mmio", seeds::mmio::all()),
         ("virtio_net_queues", seeds::net::all()),
         ("virtio_plain", seeds::plain::all()),
+        ("virtio_vsock", seeds::vsock::all()),
     ];
     for (target, seeds) in targets {
         let folder = corpus.join(target);

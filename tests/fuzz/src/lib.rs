@@ -18,3 +18,4 @@ mod virtio_card;
 pub mod virtio_mmio;
 pub mod virtio_net;
 pub mod virtio_plain;
+pub mod virtio_vsock;

@@ -33,6 +33,7 @@ mod scenario;
 mod serial;
 mod sleep;
 mod stall;
+mod vsock;
 mod walk;
 
 use libtest_mimic::Arguments;
@@ -56,6 +57,7 @@ fn main() {
         debian::scenarios(),
         disk_faults::scenarios(),
         disk_cuts::scenarios(),
+        vsock::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),
