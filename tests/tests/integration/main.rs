@@ -10,6 +10,9 @@ mod console;
 mod disk_cuts;
 mod disk_faults;
 mod disk_scene;
+mod disk_steps;
+mod disk_tools;
+mod disk_work;
 mod disks;
 mod dpdk;
 mod early;
@@ -49,6 +52,7 @@ fn main() {
         queues::scenarios(),
         mmio::scenarios(),
         disks::scenarios(),
+        disk_work::scenarios(),
         disk_faults::scenarios(),
         disk_cuts::scenarios(),
         ena::scenarios(),
