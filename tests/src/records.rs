@@ -49,7 +49,7 @@ pub fn write(folder: &Path, mut told: impl FnMut(u64) -> io::Result<()>) -> io::
         log.sync_data()?;
         ring.write_all_at(&record(n, SLOT), n % SLOTS * SLOT as u64)?;
         ring.sync_data()?;
-        if n % EACH == 0 {
+        if n.is_multiple_of(EACH) {
             let part = folder.join("part");
             let mut file = File::create(&part)?;
             file.write_all(&record(n, WHOLE))?;

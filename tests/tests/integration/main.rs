@@ -11,6 +11,9 @@ mod debian;
 mod disk_cuts;
 mod disk_faults;
 mod disk_scene;
+mod disk_steps;
+mod disk_tools;
+mod disk_work;
 mod disks;
 mod dpdk;
 mod early;
@@ -55,6 +58,7 @@ fn main() {
         disks::scenarios(),
         memory::scenarios(),
         debian::scenarios(),
+        disk_work::scenarios(),
         disk_faults::scenarios(),
         disk_cuts::scenarios(),
         vsock::scenarios(),
