@@ -34,6 +34,7 @@ pub mod net;
 pub mod payload;
 pub mod process;
 pub mod programs;
+pub mod python;
 pub mod relay;
 pub mod rss;
 pub mod schemathesis;

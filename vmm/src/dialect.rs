@@ -3,6 +3,8 @@
 //! Field names, and what they mean, are those of its public API description; what stands beside them
 //! in the same style is ours.
 
+pub mod cpu;
+pub mod deprecated;
 pub mod drives;
 pub mod file;
 pub mod flow;

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use super::routes::{self, ROUTES};
-use crate::dialect::{drives, flow, machine, network, watch};
+use crate::dialect::{cpu, drives, flow, machine, network, watch};
 
 /// Adds the schemas of a type and of all that it refers to.
 fn add<T: ToSchema>(all: &mut BTreeMap<String, RefOr<Schema>>) {
@@ -24,6 +24,7 @@ fn schemas() -> Value {
     add::<routes::VmPatch>(&mut all);
     add::<routes::ActionBody>(&mut all);
     add::<routes::FullConfig>(&mut all);
+    add::<cpu::CpuConfig>(&mut all);
     add::<machine::BootSource>(&mut all);
     add::<machine::MachineConfig>(&mut all);
     add::<machine::MachinePatchBody>(&mut all);

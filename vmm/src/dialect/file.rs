@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use arch::template::Template;
 use devices::legacy::ConsoleSpec;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::cpu::{self, CpuConfig};
 use super::drives::Drive;
 use super::machine::{BootSource, MachineConfig};
 use super::network::NetworkInterface;
 use super::watch::{Logger, Metrics, Serial};
-use super::{BodyError, bad};
+use super::{BodyError, bad, objects};
 use crate::action::Action;
 use crate::observe::logger::LogSpec;
 use crate::text_file::{self, ReadError};
@@ -32,6 +34,15 @@ pub enum ConfigFileError {
     Read { path: PathBuf, source: ReadError },
     #[error("{}", path.display())]
     Content { path: PathBuf, source: BodyError },
+}
+
+/// What becomes of words that a file has at its top and nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// The file is of no use.
+    Refused,
+    /// The log tells that they are left out.
+    Told,
 }
 
 /// Where a file says what.
@@ -95,7 +106,6 @@ impl ConfigFile {
             ("vsock", &self.vsock),
             ("entropy", &self.entropy),
             ("mmds-config", &self.mmds_config),
-            ("cpu-config", &self.cpu_config),
             ("memory-hotplug", &self.memory_hotplug),
         ] {
             let empty = value.as_ref().is_none_or(|value| match value {
@@ -133,6 +143,9 @@ impl ConfigFile {
             let machine = MachineSpec::try_from(machine);
             actions.push(Action::SetMachine(machine.map_err(|e| e.within("machine-config"))?));
         }
+        if let Some(template) = self.cpu_config.filter(|config| !config.is_null()) {
+            actions.push(Action::SetTemplate(cpu_template(template)?));
+        }
         actions.push(Action::SetBoot(self.boot_source.into()));
         let says_serial = self.serial.is_some();
         if let Some(serial) = self.serial {
@@ -159,6 +172,16 @@ impl ConfigFile {
     }
 }
 
+/// A CPU template, or that of the file with this name.
+fn cpu_template(config: Value) -> Result<Template, BodyError> {
+    let body = match config {
+        Value::String(path) => cpu::file(Path::new(&path))?,
+        object => super::read::<CpuConfig>(object.to_string().as_bytes())
+            .map_err(|error| error.within("cpu-config"))?,
+    };
+    Template::try_from(body).map_err(|error| error.within("cpu-config"))
+}
+
 /// Refuses the second of two with one id.
 fn check_twice<'a>(
     ids: impl Iterator<Item = &'a String>,
@@ -178,9 +201,47 @@ fn check_twice<'a>(
 }
 
 /// What `path` asks for, in order, and where it says so.
-pub fn actions(path: &Path) -> Result<(Vec<Action>, Places), ConfigFileError> {
+pub fn actions(path: &Path, unknown: Unknown) -> Result<(Vec<Action>, Places), ConfigFileError> {
     let text = text_file::read(path, MAX_FILE, PATIENCE);
-    let text = text.map_err(|source| ConfigFileError::Read { path: path.into(), source })?;
+    let mut text = text.map_err(|source| ConfigFileError::Read { path: path.into(), source })?;
+    if unknown == Unknown::Told
+        && let Some(known) = without_unknown(path, &text)
+    {
+        text = known;
+    }
     let config = super::read::<ConfigFile>(&text).and_then(|config| config.into_actions(path));
     config.map_err(|source| ConfigFileError::Content { path: path.into(), source })
+}
+
+/// The text without what it has at its top and nobody knows, of which the log tells; `None` of one that has
+/// nothing such.
+fn without_unknown(path: &Path, text: &[u8]) -> Option<Vec<u8>> {
+    let known = objects::fields_of::<ConfigFile>();
+    let mut all: Map<String, Value> = serde_json::from_slice(text).ok()?;
+    let unknown: Vec<_> =
+        all.keys().filter(|key| !known.contains(&key.as_str())).cloned().collect();
+    if unknown.is_empty() {
+        return None;
+    }
+    for key in &unknown {
+        tracing::warn!("{}: {key:?} is unknown and left out", path.display());
+        all.remove(key);
+    }
+    serde_json::to_vec(&all).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_knows_is_left_out_at_the_top_alone() {
+        let text = br#"{"boot-source":{"kernel_image_path":"k"},"comment":1,"drives":[{"x":1}]}"#;
+        let known: Value =
+            serde_json::from_slice(&without_unknown(Path::new("f"), text).unwrap()).unwrap();
+        assert_eq!(known["comment"], Value::Null);
+        assert_eq!(known["drives"][0]["x"], 1);
+        assert_eq!(without_unknown(Path::new("f"), br#"{"drives":[]}"#), None);
+        assert_eq!(without_unknown(Path::new("f"), b"{"), None);
+    }
 }

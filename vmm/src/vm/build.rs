@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arch::boot::{BootPlan, Cmdline, LoadError};
 use arch::layout::AddressRange;
+use arch::template::{Template, TemplateError};
 use device_core::GuestRam;
 use device_core::bus::Bus;
 use device_core::device::Kit;
@@ -58,6 +59,8 @@ pub enum BuildError {
     Vcpu { index: u8, source: io::Error },
     #[error(transparent)]
     CpuId(#[from] arch::cpuid::CpuIdError),
+    #[error(transparent)]
+    Template(#[from] TemplateError),
     #[error("cannot start {0}")]
     Thread(&'static str, #[source] io::Error),
     #[error(transparent)]
@@ -93,6 +96,7 @@ impl BuildError {
             | BuildError::Create(CreateError::Memory { .. }) => Some(Setting::Memory),
             BuildError::HugePages(..) => Some(Setting::HugePages),
             BuildError::Cpus { .. } => Some(Setting::Cpus),
+            BuildError::Template(_) => Some(Setting::CpuTemplate),
             BuildError::Attach(error) => Some(error.setting()),
             _ => None,
         }
@@ -107,6 +111,7 @@ impl BuildError {
                 | BuildError::Console(_)
                 | BuildError::AddressSpace { .. }
                 | BuildError::Cpus { .. }
+                | BuildError::Template(_)
         )
     }
 }
@@ -157,11 +162,23 @@ impl Room {
         if usize::from(cpus) > most {
             return Err(BuildError::Cpus { cpus, most });
         }
+        if let Some(template) = &machine.template {
+            check_capabilities(kvm, template)?;
+        }
         let host_cpuid = kvm::vm::supported_cpuid(kvm)?;
         let bits = arch::cpuid::physical_address_bits(&host_cpuid);
         let pci_mmio64 = arch::layout::pci_mmio64(machine.memory.0, bits)
             .ok_or(BuildError::AddressSpace { memory: machine.memory, bits })?;
         Ok(Room { host_cpuid, pci_mmio64 })
+    }
+}
+
+/// Whether KVM can do all that a template asks for.
+fn check_capabilities(kvm: &Kvm, template: &Template) -> Result<(), TemplateError> {
+    let mut numbers = template.capabilities.iter();
+    match numbers.find(|&&number| kvm.check_extension_raw(number.into()) <= 0) {
+        Some(&number) => Err(TemplateError::NoCapability { number }),
+        None => Ok(()),
     }
 }
 
@@ -233,14 +250,19 @@ impl Vm {
 
         install_kick_handler().map_err(|e| BuildError::Thread("the kick of vCPUs", e))?;
         let unmapped = Arc::new(Unmapped::default());
+        let smt = spec.machine.smt;
+        let template = spec.machine.template.clone().unwrap_or_default();
         let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
         let mut vcpus = Vec::with_capacity(cpus.into());
         let mut counters = Vec::with_capacity(cpus.into());
         for index in 0..cpus {
             let refused = |source| BuildError::Vcpu { index, source };
             let vcpu = Vcpu::new(&fd, index).map_err(refused)?;
-            let facts = arch::cpuid::CpuFacts { index, count: cpus, tsc_deadline };
-            vcpu.init(&arch::cpuid::guest_cpuid(&host_cpuid, &facts)?).map_err(refused)?;
+            let facts = arch::cpuid::CpuFacts { index, count: cpus, smt, tsc_deadline };
+            let mut cpuid = arch::cpuid::guest_cpuid(&host_cpuid, &facts)?;
+            template.shape(&mut cpuid)?;
+            vcpu.init(&cpuid).map_err(refused)?;
+            vcpu.shape(&template).map_err(refused)??;
             if index == 0 {
                 vcpu.boot(&entry).map_err(refused)?;
             }
@@ -248,12 +270,18 @@ impl Vm {
             counters.push(spaces.counters());
             let ends = ends.clone();
             let on_end = Arc::new(move |end| ends.report(end));
-            vcpus.push(VcpuThread::spawn(index, vcpu, spaces, on_end).map_err(refused)?);
+            vcpus.push(
+                VcpuThread::spawn(spec.vcpu_threads, index, vcpu, spaces, on_end)
+                    .map_err(refused)?,
+            );
         }
         if spec.boot_timer {
-            ports
-                .insert(boot_timer::PORT, 1, Arc::new(BootTimer::new()))
-                .map_err(BoardError::Map)?;
+            let timer = Arc::new(BootTimer::new());
+            ports.insert(boot_timer::PORT, 1, timer.clone()).map_err(BoardError::Map)?;
+            if bus == DeviceBus::Mmio {
+                // Elsewhere cards have this address.
+                mmio.insert(boot_timer::ADDRESS, 1, timer).map_err(BoardError::Map)?;
+            }
         }
         let state = State::Configuring.after(Event::Built).unwrap_or(State::Stopped);
         Ok(Vm {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, fs};
 
+use arch::boot::DEFAULT_CMDLINE;
+use arch::template::Template;
 use devices::block::image::{Image, Mode, OpenError};
 use devices::block::spec::{DiskSpec, Key};
 use devices::legacy::ConsoleSpec;
@@ -42,7 +44,11 @@ pub struct Config {
     pub nics: Vec<NicSpec>,
     /// Whether a guest can report that it is up.
     pub boot_timer: bool,
-    /// How long a guest may take to power off once asked.
+    /// What a kernel is told if nobody says what.
+    pub default_cmdline: &'static str,
+    /// What the threads of vCPUs are called, before their number.
+    pub vcpu_threads: &'static str,
+    /// How long a guest may take to power off once asked; without it nobody asks.
     pub grace: Duration,
 }
 
@@ -57,6 +63,8 @@ impl Default for Config {
             seed: None,
             nics: Vec::new(),
             boot_timer: false,
+            default_cmdline: DEFAULT_CMDLINE,
+            vcpu_threads: "vcpu",
             grace: Duration::from_secs(10),
         }
     }
@@ -109,13 +117,24 @@ impl Config {
     /// Replaces CPUs and memory, and the bus. Fails, with nothing changed, if they cannot be.
     pub fn set_machine(&mut self, machine: MachineSpec) -> Result<(), SettingError> {
         machine.validate()?;
-        self.machine = MachineSpec { bus: machine.bus.or(self.bus), ..machine };
+        let template = machine.template.or(self.machine.template.take());
+        self.machine = MachineSpec { bus: machine.bus.or(self.bus), template, ..machine };
         Ok(())
+    }
+
+    /// Replaces what the guest's CPUs show otherwise than they would.
+    pub fn set_template(&mut self, template: Template) {
+        self.machine.template = Some(Arc::new(template));
     }
 
     /// Opens the files, to see whether a machine could boot from them, and closes them again. Fails,
     /// with nothing changed, if it could not.
     pub fn set_boot(&mut self, boot: BootSpec) -> Result<(), BootError> {
+        let default = match &boot.kernel {
+            BootFrom::Kernel(_) => Some(self.default_cmdline.to_string()),
+            BootFrom::Disk(_) => None,
+        };
+        let boot = BootSpec { cmdline: boot.cmdline.or(default), ..boot };
         boot::check(&boot)?;
         self.boot = Some(boot);
         Ok(())
@@ -200,7 +219,7 @@ impl Config {
         Some(BootSpec {
             kernel: BootFrom::Disk(disk.path.clone()),
             initrd: None,
-            cmdline: String::new(),
+            cmdline: None,
             kernel_cache: KernelCache::default(),
         })
     }
@@ -210,7 +229,7 @@ impl Config {
         let mut boot = self.boot.clone().or_else(|| self.boot_of_disk())?;
         // What boots from a disk knows its root.
         if let BootFrom::Kernel(_) = &boot.kernel {
-            boot.cmdline = root::named(&boot.cmdline, &self.disks);
+            boot.cmdline = Some(root::named(boot.cmdline(), &self.disks));
         }
         let disks = self.disks.iter().cloned().map(DeviceSpec::Disk);
         Some(VmSpec {
@@ -219,6 +238,7 @@ impl Config {
             serial: self.serial.clone(),
             devices: disks.chain(self.nics.iter().cloned().map(DeviceSpec::Nic)).collect(),
             boot_timer: self.boot_timer,
+            vcpu_threads: self.vcpu_threads,
         })
     }
 }

@@ -15,6 +15,9 @@ pub fn all() -> Vec<Seed> {
         "partuuid":"0eaa91a0-01","cache_type":"Writeback","io_engine":"Async",
         "rate_limiter":{"ops":{"size":10,"refill_time":100}},"model":"nvme","queues":2,
         "direct":true,"serial":"vol1","allowances":{"bw":1000},"faults":["slow"]}"#;
+    let template = r#"{"kvm_capabilities":["121","!56"],
+        "cpuid_modifiers":[{"leaf":"0x7","subleaf":"0","flags":1,"modifiers":[{"register":"ebx","bitmap":"0bx_01"}]}],
+        "msr_modifiers":[{"addr":"0x10a","bitmap":"0b1"}]}"#;
     let flow = r#"{"source":"192.0.2.1","destination":"192.0.2.2","protocol":"tcp","source_port":1}"#;
     let chunked = "PUT /vm HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"sta\r\n2\r\nte\r\n0\r\n\r\n";
     let seeds = [
@@ -28,6 +31,7 @@ pub fn all() -> Vec<Seed> {
         ("drive-fault", with("PUT", "/drives/a/faults", r#"{"fault":"swallow"}"#)),
         ("boot", with("PUT", "/boot-source", r#"{"kernel_image_path":"k","boot_args":"a=b"}"#)),
         ("machine", with("PUT", "/machine-config", r#"{"vcpu_count":2,"mem_size_mib":512}"#)),
+        ("cpu-config", with("PUT", "/cpu-config", template)),
         ("patch", with("PATCH", "/machine-config", r#"{"huge_pages":"2M","smt":false}"#)),
         ("nic", with("PUT", "/network-interfaces/eth0", nic)),
         ("nic-patch", with("PATCH", "/network-interfaces/eth0", nic)),
