@@ -54,6 +54,9 @@ Examples:
     vmm --api-sock vm.sock
     vmm ctl vm.sock --help
 
+  As launchers of Firecracker start it; a link to vmm that is called firecracker does the same:
+    vmm firecracker --help
+
 Exit codes:
   0 the guest powered off, or the user quit    1 the VMM or the host failed
   2 wrong arguments or input files             3 the guest reset itself

@@ -54,11 +54,10 @@ const BAD_USAGE: u8 = 2;
 /// Everything, from the arguments to the exit code.
 pub fn main() -> ExitCode {
     signals::survive_file_limits();
-    let words: Vec<_> = std::env::args_os().collect();
+    let mut words: Vec<_> = std::env::args_os().collect();
     if words.get(1).is_some_and(|first| first == "ctl") {
-        return ctl::main(
-            words.into_iter().enumerate().filter(|(at, _)| *at != 1).map(|(_, word)| word),
-        );
+        words.remove(1);
+        return ctl::main(words);
     }
     let (face, words) = face::of(words);
     restore_terminal_on_panic();

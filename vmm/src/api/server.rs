@@ -331,7 +331,7 @@ impl Server {
         if let Some(field) = deprecated::field(method, path, &body) {
             *is_deprecated = true;
             self.service.requests.add_deprecated();
-            tracing::warn!("{method} {path}: {field} is deprecated");
+            refusals::tell_deprecated(method, path, field);
         }
         let answer = self.do_what(&route, &body).await;
         self.service.requests.add(method, path, answer.is_err());

@@ -227,19 +227,25 @@ impl Args {
 
     /// Refuses what would be heeded by nobody.
     fn refuse_absent(&self) -> Result<(), Wrong> {
-        let none = |flag: &str, why: &str| {
-            Err(Wrong { why: format!("{flag}: {why}"), code: BAD_ARGUMENTS })
-        };
-        if self.metadata.is_some() || self.mmds_size_limit.is_some() {
-            return none("--metadata", "there is no metadata service");
+        const NO_METADATA: &str = "there is no metadata service";
+        const NO_SNAPSHOTS: &str = "there are no snapshots";
+        let absent = [
+            ("--metadata", self.metadata.is_some(), NO_METADATA),
+            ("--mmds-size-limit", self.mmds_size_limit.is_some(), NO_METADATA),
+            (
+                "--seccomp-filter",
+                self.seccomp_filter.is_some(),
+                "files of filters cannot be read; leave it out",
+            ),
+            ("--snapshot-version", self.snapshot_version, NO_SNAPSHOTS),
+            ("--describe-snapshot", self.describe_snapshot.is_some(), NO_SNAPSHOTS),
+        ];
+        match absent.into_iter().find(|(_, is_given, _)| *is_given) {
+            Some((flag, _, why)) => {
+                Err(Wrong { why: format!("{flag}: {why}"), code: BAD_ARGUMENTS })
+            }
+            None => Ok(()),
         }
-        if self.seccomp_filter.is_some() {
-            return none("--seccomp-filter", "files of filters cannot be read; leave it out");
-        }
-        if self.snapshot_version || self.describe_snapshot.is_some() {
-            return none("--snapshot-version, --describe-snapshot", "there are no snapshots");
-        }
-        Ok(())
     }
 }
 

@@ -243,14 +243,14 @@ impl Vm {
         let facts = arch::acpi::BoardFacts { cpus, pci_mmio64, virtio_mmio, ..Board::FACTS };
         let rsdp = arch::acpi::write_tables(&*ram, &facts)?;
         arch::mptable::write(&*ram, cpus, virtio_mmio)?;
-        let facts = arch::smbios::MachineFacts { cpus, ram_bytes: spec.machine.memory.0 };
+        let smt = spec.machine.smt;
+        let facts = arch::smbios::MachineFacts { cpus, smt, ram_bytes: spec.machine.memory.0 };
         arch::smbios::write(&*ram, &spec.machine.identity, &facts)?;
         let entry = plan.write_parameters(&*ram, rsdp)?;
         arch::regs::write_tables(&*ram, entry.mode)?;
 
         install_kick_handler().map_err(|e| BuildError::Thread("the kick of vCPUs", e))?;
         let unmapped = Arc::new(Unmapped::default());
-        let smt = spec.machine.smt;
         let template = spec.machine.template.clone().unwrap_or_default();
         let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
         let mut vcpus = Vec::with_capacity(cpus.into());
