@@ -14,6 +14,7 @@ use virtio::device::VirtioDevice;
 use virtio::transport::common::Transport;
 use virtio::transport::mmio::VirtioMmio;
 use virtio::transport::pci::VirtioCard;
+use virtio::vsock::{OpenVsock, Vsock, VsockControl};
 
 /// What can be asked for.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub enum DeviceSpec {
     Nic(NicSpec),
     /// A disk.
     Disk(DiskSpec),
+    /// A vsock, whose socket listens already.
+    Vsock(OpenVsock),
 }
 
 /// What a device is. Two of one kind have different ids.
@@ -31,6 +34,8 @@ pub enum Kind {
     Nic,
     /// A disk.
     Disk,
+    /// A vsock.
+    Vsock,
 }
 
 /// Where a device sits in the machine.
@@ -51,6 +56,8 @@ pub struct Built {
     pub nic: Option<Arc<dyn NicControl>>,
     /// The same, if it is a disk.
     pub disk: Option<Arc<dyn DiskControl>>,
+    /// The same, if it is a vsock.
+    pub vsock: Option<Arc<dyn VsockControl>>,
 }
 
 impl Built {
@@ -61,7 +68,7 @@ impl Built {
 
     /// One in its place that nobody looks into.
     fn at(device: Arc<dyn Device>, place: Place) -> Built {
-        Built { device, place, nic: None, disk: None }
+        Built { device, place, nic: None, disk: None, vsock: None }
     }
 }
 
@@ -80,6 +87,9 @@ pub enum BuildError {
     /// The NVMe controller's part of it.
     #[error(transparent)]
     Nvme(#[from] nvme::BuildError),
+    /// The vsock's part of it.
+    #[error(transparent)]
+    Vsock(#[from] virtio::vsock::BuildError),
     /// The host gave no eventfds or vectors.
     #[error("it got no interrupts or notifications")]
     Card(#[source] std::io::Error),
@@ -99,6 +109,7 @@ impl DeviceSpec {
         match self {
             DeviceSpec::Nic(spec) => &spec.id,
             DeviceSpec::Disk(spec) => &spec.id,
+            DeviceSpec::Vsock(_) => virtio::vsock::ID,
         }
     }
 
@@ -107,6 +118,7 @@ impl DeviceSpec {
         match self {
             DeviceSpec::Nic(_) => Kind::Nic,
             DeviceSpec::Disk(_) => Kind::Disk,
+            DeviceSpec::Vsock(_) => Kind::Vsock,
         }
     }
 
@@ -119,6 +131,7 @@ impl DeviceSpec {
                 DiskModel::Nvme => Some("model=nvme"),
                 DiskModel::NvmeInstance => Some("model=nvme-instance"),
             },
+            DeviceSpec::Vsock(_) => None,
         }
     }
 
@@ -148,6 +161,11 @@ impl DeviceSpec {
                     Ok(Built { disk: Some(card.clone()), ..Built::on_pci(card) })
                 }
             },
+            DeviceSpec::Vsock(open) => {
+                let device = Vsock::build(open, kit)?;
+                let (built, _) = virtio(device.clone(), kit).map_err(BuildError::Card)?;
+                Ok(Built { vsock: Some(device), ..built })
+            }
         }
     }
 }

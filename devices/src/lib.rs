@@ -5,6 +5,7 @@
 mod catalog;
 
 /// The engines and boards behind the kinds, for who builds the machine.
+pub use virtio::vsock;
 pub use {block, legacy, net};
 
 pub use catalog::{BuildError, Built, DeviceSpec, Kind, Place, serial_of};

@@ -25,6 +25,9 @@ _vmm() {
             vmm__subcmd__ctl,capture)
                 cmd="vmm__subcmd__ctl__subcmd__capture"
                 ;;
+            vmm__subcmd__ctl,connect)
+                cmd="vmm__subcmd__ctl__subcmd__connect"
+                ;;
             vmm__subcmd__ctl,ctrl-alt-del)
                 cmd="vmm__subcmd__ctl__subcmd__ctrl__subcmd__alt__subcmd__del"
                 ;;
@@ -79,6 +82,9 @@ _vmm() {
             vmm__subcmd__ctl,top)
                 cmd="vmm__subcmd__ctl__subcmd__top"
                 ;;
+            vmm__subcmd__ctl,vsock)
+                cmd="vmm__subcmd__ctl__subcmd__vsock"
+                ;;
             vmm__subcmd__ctl__subcmd__disk,fault)
                 cmd="vmm__subcmd__ctl__subcmd__disk__subcmd__fault"
                 ;;
@@ -105,6 +111,9 @@ _vmm() {
                 ;;
             vmm__subcmd__ctl__subcmd__help,capture)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__capture"
+                ;;
+            vmm__subcmd__ctl__subcmd__help,connect)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__connect"
                 ;;
             vmm__subcmd__ctl__subcmd__help,ctrl-alt-del)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__ctrl__subcmd__alt__subcmd__del"
@@ -160,6 +169,9 @@ _vmm() {
             vmm__subcmd__ctl__subcmd__help,top)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__top"
                 ;;
+            vmm__subcmd__ctl__subcmd__help,vsock)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__vsock"
+                ;;
             vmm__subcmd__ctl__subcmd__help__subcmd__disk,fault)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__disk__subcmd__fault"
                 ;;
@@ -177,6 +189,9 @@ _vmm() {
                 ;;
             vmm__subcmd__help__subcmd__ctl,capture)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__capture"
+                ;;
+            vmm__subcmd__help__subcmd__ctl,connect)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__connect"
                 ;;
             vmm__subcmd__help__subcmd__ctl,ctrl-alt-del)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__ctrl__subcmd__alt__subcmd__del"
@@ -229,6 +244,9 @@ _vmm() {
             vmm__subcmd__help__subcmd__ctl,top)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__top"
                 ;;
+            vmm__subcmd__help__subcmd__ctl,vsock)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__vsock"
+                ;;
             vmm__subcmd__help__subcmd__ctl__subcmd__disk,fault)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__disk__subcmd__fault"
                 ;;
@@ -245,7 +263,7 @@ _vmm() {
 
     case "${cmd}" in
         vmm)
-            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --boot-timer --start-time-us --start-time-cpu-us --help --version ctl help"
+            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --boot-timer --start-time-us --start-time-cpu-us --help --version ctl help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -288,6 +306,26 @@ _vmm() {
                     return 0
                     ;;
                 --net)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vsock)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --imds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -W "ec2" -- "${cur}"))
+                    return 0
+                    ;;
+                --metadata)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mmds-size-limit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -343,7 +381,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl)
-            opts="-h -V --json --help --version start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency metrics events top help"
+            opts="-h -V --json --help --version start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -375,6 +413,20 @@ _vmm() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__connect)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;
@@ -565,7 +617,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__help)
-            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency metrics events top help"
+            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -579,6 +631,20 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__help__subcmd__capture)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__connect)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -886,6 +952,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__vsock)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__info)
             opts="-h --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1058,6 +1138,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__vsock)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__help)
             opts="ctl help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1073,7 +1167,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl)
-            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency metrics events top"
+            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect metrics events top"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1087,6 +1181,20 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl__subcmd__capture)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__connect)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1367,6 +1475,20 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl__subcmd__top)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__vsock)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -20,6 +20,7 @@ pub mod frames;
 pub mod guest;
 pub mod host;
 pub mod idle;
+pub mod imds;
 pub mod initramfs;
 pub mod kernel;
 pub mod libraries;

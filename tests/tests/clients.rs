@@ -10,16 +10,18 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tempfile::TempDir;
 use tests::machine::Hypervisor;
+use tests::net::Network;
 use tests::process::Owned;
-use tests::{cargo, host, idle, python};
+use tests::{cargo, host, idle, programs, python};
 
-/// What firecracker-python needs, with the sums of its files.
+/// The clients from PyPI and what they need, with the sums of its files.
 const REQUIREMENTS: &str = include_str!("../clients/requirements.txt");
 
 fn main() {
     let arguments = Arguments::from_args();
     let trials = vec![
         Trial::ignorable_test("firecracker_python_drives_a_machine", || run(firecracker_python)),
+        Trial::ignorable_test("microheart_drives_a_machine", || run(microheart)),
         Trial::ignorable_test("firepilot_drives_a_machine", || {
             run(|scene| crates(scene, "firepilot"))
         }),
@@ -72,12 +74,34 @@ impl Scene {
 }
 
 fn firecracker_python(scene: &Scene) -> Result<Option<&'static str>> {
+    scene.finish(&mut script(scene, "firecracker_python.py")?)?;
+    Ok(None)
+}
+
+/// It makes a TAP, which nobody else shall see.
+fn microheart(scene: &Scene) -> Result<Option<&'static str>> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(Some("TAPs are made by root only"));
+    }
+    programs::ensure(&[programs::IP])?;
+    let (network, script) = (Network::new()?, script(scene, "microheart.py")?);
+    let mut command = network.command(script.get_program());
+    command.args(script.get_args()).current_dir(scene.path("client"));
+    for (name, value) in script.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    scene.finish(&mut command)?;
+    Ok(None)
+}
+
+/// A client in Python, in its folder.
+fn script(scene: &Scene, name: &str) -> Result<Command> {
     let packages = python::packages("firecracker-python", REQUIREMENTS)?;
     let mut command = python::command(&packages);
-    command.arg(cargo::workspace().join("tests/clients/firecracker_python.py"));
+    command.arg(cargo::workspace().join("tests/clients").join(name));
     command.args(["firecracker", "idle", "disk"].map(|name| scene.path(name))).arg(&packages);
-    scene.finish(command.current_dir(scene.path("client")))?;
-    Ok(None)
+    command.current_dir(scene.path("client"));
+    Ok(command)
 }
 
 /// The crates are built for this test alone, so only where there is time for it.

@@ -10,14 +10,16 @@ use arch::template::Template;
 use devices::block::spec::DiskSpec;
 use devices::legacy::{ConsoleSpec, KeyboardNotReady};
 use devices::net::spec::NicSpec;
+use devices::vsock::{self, VsockSpec, VsockView};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::observe::logger::{LogError, LogSpec};
 use crate::observe::metrics::Figures;
 use crate::observe::output::OutputError;
 use crate::vm::build::{BootError, BuildError};
-use crate::vm::config::{Config, DiskRefused, ImageRefused};
-use crate::vm::disk::{DiskAsk, DiskError, DiskReply};
+use crate::vm::config::{Config, DiskRefused, ImageRefused, VsockRefused};
+use crate::vm::disk::{DiskAsk, DiskError, DiskReply, DiskView};
+use crate::vm::metadata::{MetadataAsk, MetadataError, MetadataSpec};
 use crate::vm::nic::{NicAsk, NicError, NicReply};
 use crate::vm::patch::MachinePatch;
 use crate::vm::seed::{SeedDiskError, SeedSpec};
@@ -38,6 +40,9 @@ pub enum Action {
     /// Adds the disk that cloud-init reads.
     SetSeed(SeedSpec),
     SetNic(Box<NicSpec>),
+    SetVsock(VsockSpec),
+    /// How the guest reaches metadata.
+    SetMetadata(MetadataSpec),
     SetLog(LogSpec),
     /// Writes metrics to this file.
     SetMetrics(PathBuf),
@@ -53,10 +58,16 @@ pub enum Action {
     Kill,
     /// Writes a line of metrics now.
     FlushMetrics,
+    /// All about the disk of this id, or about each that there is.
+    ShowDisks(Option<String>),
     /// Something to do or to tell for the disk of this id.
     OfDisk(String, Box<DiskAsk>),
     /// Something to do or to tell for the card of this id.
     OfNic(String, Box<NicAsk>),
+    /// All about the vsock.
+    ShowVsock,
+    /// Something to do or to tell of the metadata.
+    OfMetadata(MetadataAsk),
     /// Name and state.
     Describe,
     /// All settings.
@@ -71,8 +82,11 @@ pub enum Reply {
     Done,
     Instance(Instance),
     Config(Box<Config>),
+    Disks(Vec<DiskView>),
     Disk(DiskReply),
     Nic(NicReply),
+    Vsock(Box<VsockView>),
+    Metadata(serde_json::Value),
     Figures(Instance, Box<Figures>),
 }
 
@@ -94,6 +108,8 @@ pub enum ErrorKind {
     NotFound,
     /// It makes sense, but not now.
     NotNow,
+    /// It is more than there is room for.
+    TooLarge,
     /// The host or the VMM failed.
     Host,
 }
@@ -131,6 +147,12 @@ pub enum ActionError {
     NoSuchNic(String),
     #[error("network card {id:?}")]
     Nic { id: String, source: NicError },
+    #[error(transparent)]
+    Vsock(#[from] vsock::OpenError),
+    #[error("the machine has no vsock")]
+    NoVsock,
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
     #[error("the VMM is ending")]
     Ending,
 }
@@ -145,7 +167,11 @@ impl ActionError {
             ActionError::Boot(error) => Some(error.setting()),
             ActionError::Log(_) => Some(Setting::LogFile),
             ActionError::Metrics(_) => Some(Setting::MetricsFile),
+            ActionError::Vsock(_) => Some(Setting::Vsock(Some(vsock::Key::Path))),
             ActionError::Build(error) => error.setting(),
+            ActionError::Metadata(MetadataError::Imds(_) | MetadataError::ImdsTooLarge) => {
+                Some(Setting::Imds)
+            }
             _ => None,
         }
     }
@@ -161,9 +187,15 @@ impl ActionError {
             | ActionError::Metrics(_)
             | ActionError::Image(_)
             | ActionError::Seed(_)
+            | ActionError::Vsock(_)
             | ActionError::Disk { .. }
             | ActionError::Nic { .. } => ErrorKind::Invalid,
-            ActionError::NoSuchDisk(_) | ActionError::NoSuchNic(_) => ErrorKind::NotFound,
+            ActionError::NoSuchDisk(_) | ActionError::NoSuchNic(_) | ActionError::NoVsock => {
+                ErrorKind::NotFound
+            }
+            ActionError::Metadata(MetadataError::TooLarge(_)) => ErrorKind::TooLarge,
+            ActionError::Metadata(MetadataError::Random(_)) => ErrorKind::Host,
+            ActionError::Metadata(_) => ErrorKind::Invalid,
             ActionError::NotNow { .. }
             | ActionError::NoMetrics
             | ActionError::NoKernel
@@ -211,6 +243,16 @@ impl From<DiskRefused> for ActionError {
     }
 }
 
+/// The reasons for which a vsock is refused are those of settings, and those of its socket.
+impl From<VsockRefused> for ActionError {
+    fn from(refused: VsockRefused) -> ActionError {
+        match refused {
+            VsockRefused::Setting(error) => ActionError::Setting(error),
+            VsockRefused::Open(error) => ActionError::Vsock(error),
+        }
+    }
+}
+
 impl Action {
     /// What people call it.
     pub fn name(&self) -> &'static str {
@@ -221,6 +263,8 @@ impl Action {
             Action::SetSerial(_) => "changing the console",
             Action::SetDisk(_) | Action::SetSeed(_) => "adding a disk",
             Action::SetNic(_) => "adding a network card",
+            Action::SetVsock(_) => "adding a vsock",
+            Action::SetMetadata(_) => "changing the metadata service",
             Action::SetLog(_) => "changing the log",
             Action::SetMetrics(_) => "changing the file for metrics",
             Action::FlushMetrics => "flushing metrics",
@@ -231,8 +275,11 @@ impl Action {
             Action::PressCtrlAltDel => "pressing Ctrl-Alt-Del",
             Action::Reset => "resetting",
             Action::Kill => "killing",
+            Action::ShowDisks(_) => "showing disks",
             Action::OfDisk(..) => "working with a disk",
             Action::OfNic(..) => "working with a network card",
+            Action::ShowVsock => "showing the vsock",
+            Action::OfMetadata(_) => "working with metadata",
             Action::Describe => "describing the machine",
             Action::ShowConfig => "showing the configuration",
             Action::ShowFigures => "showing figures",
@@ -251,6 +298,8 @@ impl Action {
             | Action::SetDisk(_)
             | Action::SetSeed(_)
             | Action::SetNic(_)
+            | Action::SetVsock(_)
+            | Action::SetMetadata(_)
             | Action::SetLog(_)
             | Action::SetMetrics(_)
             | Action::Start => &[Configuring],
@@ -260,11 +309,15 @@ impl Action {
             | Action::PressCtrlAltDel
             | Action::FlushMetrics
             | Action::OfDisk(..)
-            | Action::OfNic(..) => &[Running, Paused],
+            | Action::OfNic(..)
+            | Action::ShowVsock => &[Running, Paused],
             Action::PressPowerButton => &[Running],
-            Action::Kill | Action::Describe | Action::ShowConfig | Action::ShowFigures => {
-                &[Configuring, Running, Paused]
-            }
+            Action::Kill
+            | Action::ShowDisks(_)
+            | Action::Describe
+            | Action::ShowConfig
+            | Action::ShowFigures
+            | Action::OfMetadata(_) => &[Configuring, Running, Paused],
         };
         if states.contains(&state) {
             return Ok(());

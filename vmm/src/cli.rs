@@ -7,12 +7,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use arch::smbios::Identity;
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use devices::block::spec::DiskSpec;
 use devices::legacy::ConsoleSpec;
+use devices::net::service::store::USUAL_LIMIT;
 use devices::net::spec::NicSpec;
+use devices::vsock::VsockSpec;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::action::Action;
@@ -24,6 +27,7 @@ use crate::observe::stderr;
 use crate::orders::Orders;
 use crate::vm::config::Config;
 use crate::vm::identity::IdentitySpec;
+use crate::vm::imds::ImdsSpec;
 use crate::vm::kernels::KernelCache;
 use crate::vm::seed::SeedSpec;
 use crate::vm::spec::{BootFrom, BootSpec, DeviceBus, MachineSpec, SettingError};
@@ -127,6 +131,28 @@ pub struct Args {
     #[arg(long, value_name = "SPEC")]
     net: Vec<NicSpec>,
 
+    /// Sockets between the guest and the host: cid=N,path=FILE. Who connects to the Unix socket FILE, and says
+    /// `CONNECT PORT`, reaches the guest; the guest's connections to port N of the host go to FILE_N
+    #[arg(long, value_name = "SPEC")]
+    vsock: Option<VsockSpec>,
+    /// Let the guest be told what it is by metadata in EC2's shape, at 169.254.169.254 and fd00:ec2::254, by every
+    /// card: [user-data=FILE][,instance-id=ID][,hostname=NAME][,instance-type=TYPE][,image-id=ID]
+    /// [,region=NAME][,zone=NAME][,tokens=required|optional]; a comma of FILE is written twice
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    imds: Option<ImdsSpec>,
+
+    /// Be like an instance of a cloud: ec2 is --imds, and an SMBIOS that says so where --smbios says nothing
+    #[arg(long, value_name = "NAME", value_parser = ["ec2"])]
+    profile: Option<String>,
+
+    /// JSON file that the guest is told by metadata, as by PUT /mmds
+    #[arg(long, value_name = "FILE")]
+    metadata: Option<PathBuf>,
+
+    /// Most bytes of metadata, as compact JSON
+    #[arg(long, value_name = "BYTES", default_value_t = USUAL_LIMIT)]
+    mmds_size_limit: usize,
+
     /// What devices are attached to: pci, or mmio for kernels without PCI (virtio devices only).
     /// If not given: pci, unless the kernel's command line has pci=off
     #[arg(long, value_name = "BUS", value_parser = PossibleValuesParser::new(BUSES).map(bus))]
@@ -159,7 +185,7 @@ pub struct Args {
 
     /// Take the machine from this JSON file, in Firecracker's layout, and start it
     #[arg(long, value_name = "FILE",
-        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "huge_pages", "kernel_cache", "smbios", "cloud_init"])]
+        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "vsock", "huge_pages", "kernel_cache", "smbios", "profile", "cloud_init"])]
     config_file: Option<PathBuf>,
 
     /// Name of the machine: letters, digits and '-'
@@ -243,12 +269,28 @@ impl Args {
         Ok(args)
     }
 
+    /// What the machine says of itself by metadata, if it does.
+    fn imds(&self) -> Option<ImdsSpec> {
+        self.imds.clone().or_else(|| self.profile.as_ref().map(|_| ImdsSpec::default()))
+    }
+
+    /// What the machine's SMBIOS says.
+    fn identity(&self) -> Identity {
+        let said = self.smbios.clone().unwrap_or_default().0;
+        match self.imds().filter(|_| self.profile.is_some()) {
+            Some(imds) => imds.identity(&self.id, said),
+            None => said,
+        }
+    }
+
     /// What there is before anything is asked of the machine.
     fn config(&self) -> Config {
         Config {
             machine: MachineSpec { bus: self.bus, ..MachineSpec::default() },
             bus: self.bus,
             serial: self.serial.clone(),
+            imds: self.imds(),
+            metadata_limit: self.mmds_size_limit,
             boot_timer: self.boot_timer,
             grace: Duration::from_secs(self.grace),
             ..Config::default()
@@ -263,12 +305,13 @@ impl Args {
             ..LogSpec::default()
         };
         Orders {
-            id: std::mem::take(&mut self.id),
+            id: self.id.clone(),
             log,
             config: self.config(),
             start_times: StartTimes::since(self.start_time_us, self.start_time_cpu_us),
             api_socket: self.api_sock.take().filter(|_| !self.no_api),
             max_body: None,
+            metadata: self.metadata.take(),
             config_file: self.config_file.clone(),
             actions: self.into_actions(),
         }
@@ -276,6 +319,7 @@ impl Args {
 
     /// What to do first.
     fn into_actions(self) -> Vec<Action> {
+        let identity = self.identity();
         let mut actions = Vec::new();
         actions.extend(self.metrics_path.map(Action::SetMetrics));
         if self.config_file.is_some() {
@@ -286,7 +330,7 @@ impl Args {
             memory: self.mem.unwrap_or(MachineSpec::default().memory),
             pages: if self.huge_pages { Pages::Huge } else { Pages::Small },
             bus: self.bus,
-            identity: self.smbios.unwrap_or_default().0,
+            identity,
             ..MachineSpec::default()
         }));
         let root = self.disk.iter().find(|disk| disk.root.is_some()).or(self.disk.first());
@@ -294,6 +338,7 @@ impl Args {
         actions.extend(self.disk.into_iter().map(|disk| Action::SetDisk(Box::new(disk))));
         actions.extend(self.cloud_init.map(Action::SetSeed));
         actions.extend(self.net.into_iter().map(|nic| Action::SetNic(Box::new(nic))));
+        actions.extend(self.vsock.map(Action::SetVsock));
         if let Some(kernel) = self.kernel.map(BootFrom::Kernel).or(on_disk) {
             let kernel_cache = self.kernel_cache.as_deref().map(KernelCache::from);
             let boot = BootSpec {

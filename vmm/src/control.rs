@@ -9,20 +9,23 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use device_core::worker::EventSet;
+use devices::block::spec::DiskSpec;
 use devices::legacy::KeyboardNotReady;
+use devices::net::service::store::{Store, StoreError};
 use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
 
 use self::later::{HeldKeys, LastDay};
 use crate::action::{Action, ActionError, Instance, Mailbox, Outcome, Reply};
 use crate::end::{End, Ends, Leave};
-use crate::observe::events::{DiskEvent, Event, Events};
+use crate::observe::events::{DiskEvent, Event, Events, Ready as ReadyBy};
 use crate::observe::logger::Log;
 use crate::observe::metrics::{Figures, MetricsFile, Shape, StartTimes};
 use crate::observe::requests::Requests;
 use crate::signals::Signals;
 use crate::vm::Vm;
 use crate::vm::config::Config;
-use crate::vm::disk::{self, DiskAsk, DiskReply};
+use crate::vm::disk::{self, DiskAsk, DiskReply, DiskView};
+use crate::vm::metadata::{self, MetadataAsk, MetadataError};
 use crate::vm::nic::{NicAsk, NicReply};
 use crate::vm::patch::DiskPatch;
 use crate::vm::root;
@@ -33,6 +36,8 @@ pub struct Controller {
     id: String,
     config: Config,
     log: Log,
+    /// What guests are told.
+    metadata: Arc<Store>,
     vm: Option<Vm>,
     ends: Arc<Ends>,
     events: Arc<Events>,
@@ -63,10 +68,12 @@ impl Controller {
         manners: Manners,
     ) -> io::Result<Self> {
         let ends = Ends::new()?;
+        let metadata = Arc::new(Store::new(config.metadata_limit));
         Ok(Controller {
             id,
             config,
             log,
+            metadata,
             vm: None,
             ends,
             events,
@@ -95,6 +102,8 @@ impl Controller {
             Action::SetDisk(disk) => self.config.set_disk(*disk)?,
             Action::SetSeed(seed) => self.config.set_seed(seed.disk(&self.id)?)?,
             Action::SetNic(nic) => self.config.set_nic(*nic)?,
+            Action::SetVsock(vsock) => self.config.set_vsock(vsock)?,
+            Action::SetMetadata(spec) => self.config.set_metadata(spec)?,
             Action::SetLog(log) => self.log.set(&log)?,
             Action::SetMetrics(path) => {
                 self.metrics = Some(MetricsFile::open(&path, Instant::now())?);
@@ -112,8 +121,14 @@ impl Controller {
             Action::PressCtrlAltDel => self.press_ctrl_alt_del()?,
             Action::Reset => self.ends.report(End::ResetByUser),
             Action::Kill => self.ends.report(End::Killed),
+            Action::ShowDisks(id) => return self.show_disks(id),
             Action::OfDisk(id, ask) => return self.ask_disk(id, *ask),
             Action::OfNic(id, ask) => return self.ask_nic(id, *ask),
+            Action::ShowVsock => {
+                let vsock = self.vm.as_ref().and_then(Vm::vsock).ok_or(ActionError::NoVsock)?;
+                return Ok(Reply::Vsock(Box::new(vsock.view())));
+            }
+            Action::OfMetadata(ask) => return self.ask_metadata(ask),
             Action::Describe => return Ok(Reply::Instance(self.instance())),
             Action::ShowFigures => {
                 return Ok(Reply::Figures(self.instance(), Box::new(self.figures())));
@@ -133,10 +148,20 @@ impl Controller {
             self.ends.take();
             ActionError::Build(Box::new(error))
         })?;
+        let Config { metadata, imds, .. } = &self.config;
+        metadata::serve(&self.id, metadata.as_ref(), imds.as_ref(), &self.metadata, vm.nics())?;
         let vm = self.vm.insert(vm);
         for nic in vm.nics() {
             let (id, events) = (nic.control.id().to_string(), self.events.clone());
             nic.control.set_listener(Some(Box::new(move |event| events.tell_of_nic(&id, &event))));
+        }
+        let started = Instant::now();
+        if let Some(vsock) = vm.vsock() {
+            let ready = ready(self.events.clone(), ReadyBy::Vsock, started);
+            vsock.on_first_connection(Box::new(ready));
+        }
+        if let Some(timer) = vm.boot_timer() {
+            timer.on_report(Box::new(ready(self.events.clone(), ReadyBy::BootTimer, started)));
         }
         vm.resume().expect("a machine that was just built can run");
         self.events.tell(&Event::Started);
@@ -166,6 +191,22 @@ impl Controller {
             }
         }
         config
+    }
+
+    fn show_disks(&self, id: Option<String>) -> Outcome {
+        let mut disks = self.live_config().disks;
+        if let Some(id) = id {
+            disks.retain(|spec| spec.id == id);
+            if disks.is_empty() {
+                return Err(ActionError::NoSuchDisk(id));
+            }
+        }
+        let view = |spec: DiskSpec| {
+            let mut live = self.vm.iter().flat_map(Vm::disks);
+            let state = live.find(|disk| disk.id() == spec.id).map(|disk| disk.inspect());
+            DiskView { spec, state }
+        };
+        Ok(Reply::Disks(disks.into_iter().map(view).collect()))
     }
 
     fn ask_disk(&self, id: String, ask: DiskAsk) -> Outcome {
@@ -209,6 +250,15 @@ impl Controller {
             Ok(reply) => Ok(Reply::Nic(reply)),
             Err(source) => Err(ActionError::Nic { id, source }),
         }
+    }
+
+    fn ask_metadata(&self, ask: MetadataAsk) -> Outcome {
+        let reached = self.config.metadata.is_some() || self.config.imds.is_some();
+        if self.vm.is_some() && !reached {
+            return Err(MetadataError::from(StoreError::NotInitialized).into());
+        }
+        let content = metadata::answer(&self.metadata, ask)?;
+        Ok(content.map_or(Reply::Done, Reply::Metadata))
     }
 
     fn figures(&self) -> Figures {
@@ -353,6 +403,14 @@ impl Controller {
         let exit_code = (self.manners.leave)(end).code();
         self.events.tell(&Event::Stopped { reason, exit_code });
         self.events.close();
+    }
+}
+
+/// Tells that the guest is up.
+fn ready(events: Arc<Events>, by: ReadyBy, started: Instant) -> impl FnOnce() + Send {
+    move || {
+        let since_start_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        events.tell(&Event::AgentReady { by, since_start_us });
     }
 }
 

@@ -1,6 +1,7 @@
 //! `vmm ctl`: a running VMM's API, for people.
 
 mod client;
+mod connect;
 mod show;
 mod top;
 
@@ -104,6 +105,13 @@ enum Command {
         #[arg(value_name = "on|off")]
         measure: Option<OnOff>,
     },
+    /// Show the vsock and its connections
+    Vsock,
+    /// Connect to a vsock port of the guest: a terminal, or any standard input and output
+    Connect {
+        /// The port that a program in the guest listens on
+        port: u32,
+    },
     /// Show all figures as OpenMetrics text
     Metrics,
     /// Follow what happens, one JSON object a line
@@ -204,7 +212,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             tell(&mut out, args.json, &info, show::info)?;
         }
         Command::Disks => {
-            let disks = all(&mut client, "drives", "drive_id", disk_path)?;
+            let disks = client.get("/drives")?;
             tell(&mut out, args.json, &disks, show::disks)?;
         }
         Command::Disk { id, change: None } => {
@@ -227,7 +235,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             }
         }
         Command::Nics { id: None } => {
-            let nics = all(&mut client, "network-interfaces", "iface_id", nic_path)?;
+            let nics = nics(&mut client)?;
             tell(&mut out, args.json, &nics, show::nics)?;
         }
         Command::Nics { id: Some(id) } => {
@@ -269,6 +277,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                 None => tell(&mut out, args.json, &client.get(&resource)?, show::latency)?,
             }
         }
+        Command::Vsock => tell(&mut out, args.json, &client.get("/vsock")?, show::vsock)?,
+        Command::Connect { port } => {
+            drop(out);
+            return connect::run(&mut client, *port);
+        }
         Command::Metrics => {
             let text = client.text("/metrics")?;
             out.write_all(text.as_bytes()).map_err(OutputError)?;
@@ -286,17 +299,12 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// All cards or disks of the machine, as the API shows each: what the configuration lists under `list`, named by
-/// the field `id` there and found at a `path`.
-fn all(
-    client: &mut Client,
-    list: &str,
-    id: &str,
-    path: fn(&str, &str) -> String,
-) -> Result<Value, ClientError> {
+/// All cards of the machine, as the API shows each.
+fn nics(client: &mut Client) -> Result<Value, ClientError> {
     let config = client.get("/vm/config")?;
-    let ids = config[list].as_array().into_iter().flatten().filter_map(|item| item[id].as_str());
-    ids.map(|id| client.get(&path(id, ""))).collect()
+    let nics = config["network-interfaces"].as_array().into_iter().flatten();
+    let ids = nics.filter_map(|nic| nic["iface_id"].as_str());
+    ids.map(|id| client.get(&nic_path(id, ""))).collect()
 }
 
 /// The VMM may have another working directory.

@@ -10,9 +10,11 @@ pub mod file;
 pub mod flow;
 pub mod limiter;
 pub mod machine;
+pub mod mmds;
 pub mod network;
 mod objects;
 pub mod smbios;
+pub mod vsock;
 pub mod watch;
 
 use serde::de::DeserializeOwned;

@@ -126,6 +126,9 @@ fn run(face: &'static Face, orders: Orders, log: &Log) -> Result<End, Failure> {
         }
         None => Default::default(),
     };
+    let most = orders.config.metadata_limit;
+    let metadata = orders.metadata.map(|path| dialect::file::metadata(&path, most)).transpose();
+    let metadata = metadata.map_err(|error| face.misuse(error))?;
     // Before any thread starts, so that only the main loop sees them.
     let signals = Signals::block().map_err(|error| face.failure(error))?;
     let events = Arc::new(Events::default());
@@ -145,7 +148,7 @@ fn run(face: &'static Face, orders: Orders, log: &Log) -> Result<End, Failure> {
     let (id, config, times) = (orders.id, orders.config, orders.start_times);
     let mut controller = Controller::new(id, config, log.clone(), events, times, manners)
         .map_err(|error| face.failure(error))?;
-    for action in orders.actions {
+    for action in orders.actions.into_iter().chain(metadata) {
         controller.act(action).map_err(|error| face.refused(&error, Setting::option))?;
     }
     for action in recorded {
@@ -164,7 +167,7 @@ fn report(error: &dyn Error) {
 }
 
 /// A panic of any thread ends the process; the user's terminal must not stay raw.
-fn restore_terminal_on_panic() {
+pub(crate) fn restore_terminal_on_panic() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         devices::legacy::restore_terminal();

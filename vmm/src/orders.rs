@@ -24,6 +24,8 @@ pub struct Orders {
     pub max_body: Option<usize>,
     /// What to do first, in order.
     pub actions: Vec<Action>,
+    /// File that fills the metadata service's store.
+    pub metadata: Option<PathBuf>,
     /// What to do then.
     pub config_file: Option<PathBuf>,
 }

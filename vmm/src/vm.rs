@@ -8,7 +8,9 @@ pub mod build;
 pub mod config;
 pub mod disk;
 pub mod identity;
+pub mod imds;
 pub mod kernels;
+pub mod metadata;
 pub mod nic;
 mod pairs;
 pub mod patch;
@@ -27,6 +29,7 @@ use device_core::GuestRam;
 use device_core::worker::Threads;
 use devices::block::control::DiskControl;
 use devices::legacy::KeyboardNotReady;
+use devices::vsock::VsockControl;
 use kvm_ioctls::VmFd;
 
 use crate::memory;
@@ -36,6 +39,7 @@ use crate::vcpu::run::Unmapped;
 use crate::vcpu::thread::VcpuThread;
 use attach::Registry;
 use board::Board;
+use boot_timer::BootTimer;
 use nic::Nic;
 use state::{Event, NotAllowed, State};
 
@@ -48,6 +52,7 @@ pub struct Vm {
     pauses: u64,
     registry: Registry,
     board: Board,
+    boot_timer: Option<Arc<BootTimer>>,
     unmapped: Arc<Unmapped>,
     /// CPU time spent on reading the boot files, until the machine runs for the first time.
     reading: Option<Duration>,
@@ -80,11 +85,12 @@ impl Vm {
     }
 
     /// Brings vCPUs out of the guest, each behind its last access, then rings of devices home.
-    /// Afterwards nothing of the machine touches its memory until [`Vm::resume`]. Fails in a state that
-    /// does not allow it.
+    /// Afterwards nothing of the machine touches its memory until [`Vm::resume`], and images of disks with
+    /// `cache=writeback` would survive a power cut as they are. Fails in a state that does not allow it.
     pub fn pause(&mut self) -> Result<(), NotAllowed> {
         self.state = self.state.after(Event::Pause)?;
         self.rest();
+        self.disks().iter().for_each(|disk| disk.sync());
         self.pauses += 1;
         Ok(())
     }
@@ -126,11 +132,17 @@ impl Vm {
             let queues = nic.control.counters();
             let counts = queues.into_iter().map(|queue| queue.0.into_iter().collect()).collect();
             figures.network.insert(nic.control.id().to_string(), counts);
+            for (name, count) in nic.control.served().into_iter().flat_map(|counts| counts.0) {
+                let sum = figures.mmds.entry(name).or_default();
+                *sum = sum.wrapping_add(count);
+            }
         }
         for disk in self.registry.disks() {
             let counters = disk.inspect().counters.into_iter().collect();
             figures.block.insert(disk.id().to_string(), counters);
+            figures.block_timings.insert(disk.id().to_string(), disk.timings());
         }
+        figures.vsock = self.vsock().map(|vsock| vsock.counters()).unwrap_or_default();
     }
 
     /// Network cards that let themselves be looked into, in order of their attachment.
@@ -141,6 +153,16 @@ impl Vm {
     /// Disks, in order of their attachment.
     pub fn disks(&self) -> &[Arc<dyn DiskControl>] {
         self.registry.disks()
+    }
+
+    /// The vsock, if there is one.
+    pub fn vsock(&self) -> Option<&Arc<dyn VsockControl>> {
+        self.registry.vsock()
+    }
+
+    /// Where the guest reports that it is up, if it may.
+    pub fn boot_timer(&self) -> Option<&Arc<BootTimer>> {
+        self.boot_timer.as_ref()
     }
 
     /// Gives the console's terminal back until [`Vm::take_terminal`], as the process is about to stop.

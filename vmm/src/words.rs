@@ -6,6 +6,7 @@ use std::error::Error;
 use devices::Kind;
 use devices::block::spec::Key as DiskKey;
 use devices::net::spec::Key;
+use devices::vsock::Key as VsockKey;
 
 /// Something that a user sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Setting {
     Cmdline,
     /// What cloud-init is told.
     CloudInit,
+    /// What the machine says of itself by metadata.
+    Imds,
     /// The disk that the machine boots from, as long as no kernel is given.
     BootDisk,
     Cpus,
@@ -28,6 +31,8 @@ pub enum Setting {
     Card(String, Option<Key>),
     /// The disk of this id, or one of the things said about it.
     Disk(String, Option<DiskKey>),
+    /// The vsock, or one of the things said about it.
+    Vsock(Option<VsockKey>),
 }
 
 /// One setting's words: the command line's option, the object of a configuration file, and the field in
@@ -44,6 +49,7 @@ impl Setting {
         match kind {
             Kind::Nic => Setting::Card(id.to_string(), None),
             Kind::Disk => Setting::Disk(id.to_string(), None),
+            Kind::Vsock => Setting::Vsock(None),
         }
     }
 
@@ -55,6 +61,7 @@ impl Setting {
             Setting::Initrd => words("--initrd", "boot-source", "initrd_path"),
             Setting::Cmdline => words("--cmdline", "boot-source", "boot_args"),
             Setting::CloudInit => words("--cloud-init", "drives", ""),
+            Setting::Imds => words("--imds", "mmds-config", ""),
             Setting::BootDisk => words("--disk", "drives", "path_on_host"),
             Setting::Cpus => words("--cpus", "machine-config", "vcpu_count"),
             Setting::CpuTemplate => words("", "cpu-config", ""),
@@ -65,6 +72,7 @@ impl Setting {
             Setting::MetricsFile => words("--metrics-path", "metrics", "metrics_path"),
             Setting::Card(_, key) => words("--net", CARDS, key.map_or("", card_field)),
             Setting::Disk(_, key) => words("--disk", DISKS, key.map_or("", disk_field)),
+            Setting::Vsock(key) => words("--vsock", "vsock", key.map_or("", vsock_field)),
         }
     }
 
@@ -76,6 +84,7 @@ impl Setting {
             Setting::Card(id, None) => format!("{option}: card {id:?}"),
             Setting::Disk(id, Some(key)) => format!("{option}: disk {id:?}: {key}"),
             Setting::Disk(id, None) => format!("{option}: disk {id:?}"),
+            Setting::Vsock(Some(key)) => format!("{option}: {key}"),
             _ => option.to_string(),
         }
     }
@@ -165,6 +174,13 @@ fn disk_field(key: DiskKey) -> &'static str {
         DiskKey::Bw => "allowances.bw",
         DiskKey::Iops => "allowances.iops",
         DiskKey::Fault => "faults",
+    }
+}
+
+fn vsock_field(key: VsockKey) -> &'static str {
+    match key {
+        VsockKey::Cid => "guest_cid",
+        VsockKey::Path => "uds_path",
     }
 }
 

@@ -147,6 +147,18 @@ impl Image {
     pub fn in_memory(size: u64, read_only: bool, alignment: Option<Alignment>) -> Image {
         let file = host::memory_file().unwrap();
         file.set_len(size).unwrap();
+        Image::on(file, size, read_only, alignment)
+    }
+
+    /// The same on a file of the test's own.
+    #[cfg(any(test, feature = "testing"))]
+    #[allow(clippy::unwrap_used)]
+    pub(crate) fn on(
+        file: File,
+        size: u64,
+        read_only: bool,
+        alignment: Option<Alignment>,
+    ) -> Image {
         let about = file.metadata().unwrap();
         Image {
             path: PathBuf::from("memory"),

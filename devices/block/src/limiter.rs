@@ -6,6 +6,24 @@ use device_core::rate::{Clock, Rate};
 
 use crate::spec::Allowed;
 
+/// One of the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Of bytes.
+    Bytes,
+    /// Of requests.
+    Requests,
+}
+
+/// Why a request has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// When to ask again.
+    pub until: Instant,
+    /// For which limit, or for which the longer.
+    pub of: Limit,
+}
+
 /// All limits of one disk.
 #[derive(Debug)]
 pub struct Limiter {
@@ -26,17 +44,19 @@ impl Limiter {
         self.requests.set(allowed.iops);
     }
 
-    /// Whether a request may go now; nothing is charged. `Err` says when to ask again.
+    /// Whether a request may go now; nothing is charged.
     ///
     /// A request of any size may go once the wait is over: what it costs is waited for afterwards.
     #[inline]
-    pub fn ask(&self, now: Instant) -> Result<(), Instant> {
+    pub fn ask(&self, now: Instant) -> Result<(), Wait> {
         if self.bytes.is_free() && self.requests.is_free() {
             return Ok(());
         }
         let ticks = self.clock.at(now);
-        let longest = self.bytes.wait(ticks).max(self.requests.wait(ticks));
-        if longest.is_zero() { Ok(()) } else { Err(longest.after(now)) }
+        let (bytes, requests) = (self.bytes.wait(ticks), self.requests.wait(ticks));
+        let of = if bytes > requests { Limit::Bytes } else { Limit::Requests };
+        let longest = bytes.max(requests);
+        if longest.is_zero() { Ok(()) } else { Err(Wait { until: longest.after(now), of }) }
     }
 
     /// Charges a request that moves `bytes`.

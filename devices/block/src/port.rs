@@ -213,6 +213,15 @@ impl<R: BlockRing> DiskPort<R> {
         true
     }
 
+    /// The guest of a lane wants the request back that it calls `name`. `then` hears, on the lane's thread, whether
+    /// it was still there to be taken back, once the guest can see that; it must neither wait nor ask a lane.
+    pub fn take_back_then(&self, lane: u16, name: u16, then: impl FnOnce(bool) + Send + 'static) {
+        match self.lane(lane) {
+            Ok(post) => post.tell(move |lane, _| lane.take_back(name, Box::new(then))),
+            Err(_) => then(false),
+        }
+    }
+
     /// Replaces who is told that the size has changed.
     pub fn set_listener(&self, listener: Option<Listener>) {
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = listener;

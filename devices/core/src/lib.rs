@@ -31,11 +31,15 @@ pub mod scatter;
 #[allow(unsafe_code)]
 // makes a socket that is private before it has a path, removes it in signal handlers
 pub mod socket;
+#[allow(unsafe_code)] // sends from guest memory and receives into it
+pub mod stream;
 #[allow(unsafe_code)] // words with two owners in turn
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 #[allow(unsafe_code)] // polls an eventfd
 pub mod testing;
+#[allow(unsafe_code)] // names and connects sockets
+mod unix;
 #[allow(unsafe_code)] // takes turns at those words
 pub mod word_ring;
 #[cfg(test)]

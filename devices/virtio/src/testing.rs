@@ -11,3 +11,4 @@
 pub mod disk;
 pub mod nic;
 pub mod ring;
+pub mod vsock;

@@ -18,6 +18,7 @@ mod ena_queues;
 mod ends;
 mod keyboard;
 mod manual;
+mod metadata;
 mod mmio;
 mod network;
 mod odd;
@@ -56,6 +57,7 @@ fn main() {
         ends::scenarios(),
         early::scenarios(),
         options::scenarios(),
+        metadata::scenarios(),
         sleep::scenarios(),
         keyboard::scenarios(),
         console::scenarios(),

@@ -5,7 +5,7 @@ use super::row::{Row, get, no_patch, no_put, other, patch, put, same};
 use super::scene::Scene;
 
 /// Areas that are there: their rows are asked.
-const THERE: &[&str] = &[];
+const THERE: &[&str] = &["vsock", "mmds"];
 
 /// What an area has to say before the start.
 struct Area(&'static str, &'static [Row]);
@@ -27,7 +27,7 @@ const AREAS: &[Area] = &[
         no_put("/vsock", r#"{"guest_cid":3,"uds_path":"/nowhere/v"}"#, "Vsock config error: "),
         no_put("/vsock", r#"{"guest_cid":3,"uds_path":"{text}"}"#, "Vsock config error: "),
         no_put("/vsock", "", "Empty PUT request."),
-        same("GET", "/vsock", "", 400, "Invalid request method and/or path: GET vsock."),
+        other(same("GET", "/vsock", "", 400, EARLY), "an extension: while a machine runs, it tells of connections"),
         same("DELETE", "/vsock", "", 400, "Invalid request method and/or path: DELETE vsock."),
     ]),
     Area("entropy", &[

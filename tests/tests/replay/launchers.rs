@@ -39,6 +39,7 @@ fn a_shim_for_pods_waits_for_its_machine_and_gives_spare_drives_images() {
         "logger": { "log_path": scene.path("log.fifo"), "level": "Debug" },
         "metrics": { "metrics_path": scene.path("metrics.fifo") },
         "machine-config": { "vcpu_count": 1, "mem_size_mib": 128, "smt": false },
+        "vsock": { "guest_cid": 3, "uds_path": scene.path("kata.hvsock"), "vsock_id": "root" },
     });
     fs::write(scene.path("fcConfig.json"), file.to_string()).unwrap();
     let version = scene.firecracker(&["--version"]).output().unwrap();
@@ -48,6 +49,7 @@ fn a_shim_for_pods_waits_for_its_machine_and_gives_spare_drives_images() {
     let served = scene.serve(&["--config-file", "fcConfig.json"]);
     let mut api = served.api().unwrap();
     while api.get("/").unwrap()["state"] != "Running" {}
+    assert!(scene.path("kata.hvsock").exists(), "it is given to another user then");
     let patch = json!({ "drive_id": "drive_3", "path_on_host": scene.path("grown") });
     api.done("PATCH", "/drives/drive_3", &patch).unwrap();
     let drives = api.get("/vm/config").unwrap()["drives"].clone();
@@ -124,6 +126,12 @@ fn a_development_kit_sets_log_and_metrics_first_and_reads_back_what_it_set() {
             "/drives/stub1",
             json!({ "drive_id": "stub1", "path_on_host": file("spare"), "is_root_device": false, "is_read_only": false }),
         ),
+        // Who has no address in mind sends 0.
+        (
+            "/vsock",
+            json!({ "guest_cid": 0, "uds_path": file("fc.vsock"), "vsock_id": "agent_api" }),
+        ),
+        ("/mmds", json!({ "latest": { "meta-data": { "id": "b1946ac9" } } })),
     ] {
         api.done("PUT", path, &body).unwrap();
     }

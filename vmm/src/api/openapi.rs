@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use super::routes::{self, ROUTES};
-use crate::dialect::{cpu, drives, flow, machine, network, watch};
+use crate::dialect::{cpu, drives, flow, machine, mmds, network, vsock, watch};
 
 /// Adds the schemas of a type and of all that it refers to.
 fn add<T: ToSchema>(all: &mut BTreeMap<String, RefOr<Schema>>) {
@@ -33,11 +33,13 @@ fn schemas() -> Value {
     add::<drives::DiskFaultBody>(&mut all);
     add::<network::NetworkInterface>(&mut all);
     add::<network::NetworkInterfacePatch>(&mut all);
+    add::<vsock::Vsock>(&mut all);
     add::<flow::Flow>(&mut all);
     add::<flow::Capture>(&mut all);
     add::<flow::FaultBody>(&mut all);
     add::<flow::Link>(&mut all);
     add::<flow::Measuring>(&mut all);
+    add::<mmds::MmdsConfig>(&mut all);
     add::<watch::Logger>(&mut all);
     add::<watch::Metrics>(&mut all);
     add::<watch::Serial>(&mut all);
@@ -59,9 +61,10 @@ fn schemas() -> Value {
     all["Fault"] = texts(&["fault_message"]);
     all["Version"] = texts(&["firecracker_version", "vmm_version"]);
     all["Vm"] = texts(&["state"]);
+    all["MmdsContents"] = json!({ "description": "Any JSON; nearly always an object." });
     all["OpenApi"] = json!({ "type": "object" });
     all["Exposition"] = json!({ "type": "string", "description": "OpenMetrics 1.0 text." });
-    all["DiskInspection"] = shown(&[
+    let mut state = shown(&[
         ("id", "string", "The disk's name."),
         ("model", "string", "`virtio`, `nvme` or `nvme-instance`."),
         ("path", "string", "The image."),
@@ -77,7 +80,18 @@ fn schemas() -> Value {
         ("in_flight", "integer", "Requests that the host works on."),
         ("counters", "object", "All queues' counters by name, since the machine was built."),
         ("latency", "object", "How long requests take, in nanoseconds."),
+        ("stretches", "object", "How long they take on each stretch of their way, likewise."),
     ]);
+    // The state's fields are there only once the machine is started.
+    let mut disk = all["Drive"].clone();
+    if let (Some(fields), Value::Object(more)) =
+        (disk["properties"].as_object_mut(), state["properties"].take())
+    {
+        fields.extend(more);
+    }
+    all["DiskInspection"] = disk;
+    let each = json!({ "$ref": "#/components/schemas/DiskInspection" });
+    all["DiskInspections"] = json!({ "type": "array", "items": each });
     all["DiskSize"] = shown(&[("size", "integer", "Bytes that the guest sees now.")]);
     all["Inspection"] = shown(&[
         ("id", "string", "The card's name."),
@@ -121,6 +135,15 @@ fn schemas() -> Value {
         ("queue", "integer", "The queue pair."),
         ("vector", "integer|null", "The interrupt vector of its receive ring."),
         ("vcpus", "array|null", "vCPUs that the vector may interrupt."),
+    ]);
+    all["VsockInspection"] = shown(&[
+        ("guest_cid", "integer", "The guest's address."),
+        ("uds_path", "string", "The socket, as it was given."),
+        ("socket", "string", "The same for whoever has another working directory."),
+        ("running", "boolean", "A driver has its queues at work."),
+        ("connections", "array", "Each connection: who began it, ports, state, bytes."),
+        ("most_connections", "integer", "Most that there can be."),
+        ("counters", "object", "Counters by name, since the machine was built."),
     ]);
     all["CaptureState"] = shown(&[
         ("spec", "object", "What is captured, and how much."),

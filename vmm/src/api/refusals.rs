@@ -40,11 +40,11 @@ pub fn tell_request(method: &Method, uri: &Uri, body: &[u8]) {
     tracing::info!("The API server received a {name} request on {path:?} with body {body:?}.");
 }
 
-/// Warns of a field of a request that the dialect will lose.
+/// Logs a field of a request that the dialect will lose.
 pub fn tell_deprecated(method: &str, path: &str, field: &str) {
     static LIMIT: LogLimit = LogLimit::new();
     if LIMIT.admit(Instant::now()).is_some() {
-        tracing::warn!("API: {method} {path}: {field} is deprecated");
+        tracing::info!("API: {method} {path}: {field} is deprecated");
     }
 }
 

@@ -4,19 +4,22 @@ use std::fmt;
 
 use hyper::{Method, Uri};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::action::{Action, Instance, Reply};
 use crate::dialect::cpu::CpuConfig;
-use crate::dialect::drives::{DiskFaultBody, Drive, DrivePatch};
+use crate::dialect::drives::{self, DiskFaultBody, Drive, DrivePatch};
 use crate::dialect::flow::{Capture, FaultBody, Flow, Link, Measuring};
 use crate::dialect::machine::{BootSource, MachineConfig, MachinePatchBody};
+use crate::dialect::mmds::{self, MmdsConfig};
 use crate::dialect::network::{NetworkInterface, NetworkInterfacePatch};
+use crate::dialect::vsock::Vsock;
 use crate::dialect::watch::{Logger, Metrics, Serial};
 use crate::dialect::{self, BodyError};
 use crate::observe::openmetrics;
 use crate::vm::config::Config;
 use crate::vm::disk::DiskAsk;
+use crate::vm::metadata::MetadataAsk;
 use crate::vm::nic::NicAsk;
 
 /// What to do for a request.
@@ -230,6 +233,15 @@ pub const ROUTES: &[Route] = &[
         show: done,
     },
     Route {
+        verb: Verb::Get,
+        path: "/drives",
+        about: "Tells all about each disk.",
+        body: None,
+        answer: Some("DiskInspections"),
+        read: |_, _| Ok(Asked::Act(Action::ShowDisks(None))),
+        show: |reply| json_of(&shown_disks(reply)?),
+    },
+    Route {
         verb: Verb::Put,
         path: "/drives/{id}",
         about: "Adds a disk, or replaces the one with this id, before the start. The image must be there.",
@@ -256,11 +268,11 @@ pub const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Get,
         path: "/drives/{id}",
-        about: "Tells all about a disk: image, size, limits, requests in flight, counters.",
+        about: "Tells all about a disk: what was asked for and, once the machine is started, size, limits, requests in flight, counters.",
         body: None,
         answer: Some("DiskInspection"),
-        read: |id, _| of_disk(id, DiskAsk::Inspect),
-        show: disk,
+        read: |id, _| Ok(Asked::Act(Action::ShowDisks(Some(id.to_string())))),
+        show: |reply| json_of(shown_disks(reply)?.first()?),
     },
     Route {
         verb: Verb::Post,
@@ -417,6 +429,69 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Put,
+        path: "/vsock",
+        about: "Gives the machine a vsock, before the start. Its socket listens from now on.",
+        body: Some("Vsock"),
+        answer: None,
+        read: |_, body| Ok(Asked::Act(Action::SetVsock(dialect::read::<Vsock>(body)?.into()))),
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/mmds/config",
+        about: "Sets how the guest reaches metadata, before the start. The cards must be there.",
+        body: Some("MmdsConfig"),
+        answer: None,
+        read: |_, body| {
+            let spec = dialect::read::<MmdsConfig>(body)?.try_into()?;
+            Ok(Asked::Act(Action::SetMetadata(spec)))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/mmds",
+        about: "Replaces what the guest is told by metadata.",
+        body: Some("MmdsContents"),
+        answer: None,
+        read: |_, body| of_metadata(MetadataAsk::Put(mmds::contents(body)?)),
+        show: done,
+    },
+    Route {
+        verb: Verb::Patch,
+        path: "/mmds",
+        about: "Merges into what the guest is told by metadata, as RFC 7396 has it: null takes away.",
+        body: Some("MmdsContents"),
+        answer: None,
+        read: |_, body| of_metadata(MetadataAsk::Patch(mmds::contents(body)?)),
+        show: done,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/vsock",
+        about: "Tells all about the vsock: its socket, connections, counters.",
+        body: None,
+        answer: Some("VsockInspection"),
+        read: |_, _| Ok(Asked::Act(Action::ShowVsock)),
+        show: |reply| match reply {
+            Reply::Vsock(view) => json_of(&*view),
+            _ => None,
+        },
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/mmds",
+        about: "Tells what the guest is told by metadata.",
+        body: None,
+        answer: Some("MmdsContents"),
+        read: |_, _| of_metadata(MetadataAsk::Get),
+        show: |reply| match reply {
+            Reply::Metadata(content) => json_of(&content),
+            _ => None,
+        },
+    },
+    Route {
+        verb: Verb::Put,
         path: "/serial",
         about: "Sets where the serial console goes, before the start.",
         body: Some("Serial"),
@@ -515,10 +590,8 @@ pub const DIALECT: &str = "1.16.1";
 /// What the dialect has and this machine does not, and why.
 const ABSENT: &[(&str, &str)] = &[
     ("/pmem", "the machine has no persistent memory"),
-    ("/vsock", "the machine has no vsock"),
     ("/balloon", "the machine has no balloon"),
     ("/entropy", "the machine has no entropy device"),
-    ("/mmds", "there is no metadata service"),
     ("/snapshot", "there are no snapshots"),
     ("/hotplug", "nothing can be plugged into a machine that runs"),
 ];
@@ -527,11 +600,20 @@ fn of_disk(id: &str, ask: DiskAsk) -> Result<Asked, Refused> {
     Ok(Asked::Act(Action::OfDisk(id.to_string(), Box::new(ask))))
 }
 
+fn shown_disks(reply: Reply) -> Option<Vec<Value>> {
+    let Reply::Disks(disks) = reply else { return None };
+    disks.iter().map(|disk| drives::shown(disk).ok()).collect()
+}
+
 fn disk(reply: Reply) -> Option<Answer> {
     match reply {
         Reply::Disk(reply) => json_of(&reply),
         _ => None,
     }
+}
+
+fn of_metadata(ask: MetadataAsk) -> Result<Asked, Refused> {
+    Ok(Asked::Act(Action::OfMetadata(ask)))
 }
 
 fn of_nic(id: &str, ask: NicAsk) -> Result<Asked, Refused> {
@@ -733,6 +815,9 @@ pub struct FullConfig {
     machine_config: MachineConfig,
     drives: Vec<Drive>,
     network_interfaces: Vec<NetworkInterface>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vsock: Option<Vsock>,
+    mmds_config: Option<MmdsConfig>,
     #[cfg_attr(test, schema(value_type = Serial))]
     serial: serde_json::Value,
 }
@@ -744,6 +829,8 @@ impl From<&Config> for FullConfig {
             machine_config: (&config.machine).into(),
             drives: config.disks.iter().map(Into::into).collect(),
             network_interfaces: config.nics.iter().map(Into::into).collect(),
+            vsock: config.vsock.as_ref().map(|open| open.spec().into()),
+            mmds_config: config.metadata.as_ref().map(Into::into),
             serial: json!({ "console": config.serial.to_string() }),
         }
     }

@@ -280,6 +280,7 @@ impl Server {
                     ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::NotNow => {
                         StatusCode::BAD_REQUEST
                     }
+                    ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                     ErrorKind::Host => manner.host_failed,
                 };
                 match (manner.failed)(method.as_str(), uri.path(), &error) {

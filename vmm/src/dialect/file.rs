@@ -12,12 +12,15 @@ use serde_json::{Map, Value};
 use super::cpu::{self, CpuConfig};
 use super::drives::Drive;
 use super::machine::{BootSource, MachineConfig};
+use super::mmds::{self, MmdsConfig};
 use super::network::NetworkInterface;
+use super::vsock::Vsock;
 use super::watch::{Logger, Metrics, Serial};
 use super::{BodyError, bad, objects};
 use crate::action::Action;
 use crate::observe::logger::LogSpec;
 use crate::text_file::{self, ReadError};
+use crate::vm::metadata::{MetadataAsk, MetadataSpec};
 use crate::vm::spec::MachineSpec;
 use crate::words::{self, Listed, Setting};
 
@@ -27,11 +30,13 @@ const MAX_FILE: usize = 1 << 20;
 /// Time for it to come, if it comes by a pipe.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why a configuration file is of no use.
+/// Why a configuration file, or one with metadata, is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigFileError {
     #[error("--config-file: {}", path.display())]
     Read { path: PathBuf, source: ReadError },
+    #[error("--metadata: {}", path.display())]
+    ReadMetadata { path: PathBuf, source: ReadError },
     #[error("{}", path.display())]
     Content { path: PathBuf, source: BodyError },
 }
@@ -76,22 +81,22 @@ struct ConfigFile {
     #[serde(default)]
     network_interfaces: Vec<NetworkInterface>,
     #[serde(default)]
+    vsock: Option<Vsock>,
+    #[serde(default)]
     logger: Option<Logger>,
     #[serde(default)]
     metrics: Option<Metrics>,
     #[serde(default)]
     serial: Option<Serial>,
+    #[serde(default)]
+    mmds_config: Option<MmdsConfig>,
     // What the dialect knows and this machine does not have: null, or an empty list.
     #[serde(default)]
     pmem: Option<Value>,
     #[serde(default)]
     balloon: Option<Value>,
     #[serde(default)]
-    vsock: Option<Value>,
-    #[serde(default)]
     entropy: Option<Value>,
-    #[serde(default)]
-    mmds_config: Option<Value>,
     #[serde(default)]
     cpu_config: Option<Value>,
     #[serde(default)]
@@ -103,9 +108,7 @@ impl ConfigFile {
         for (field, value) in [
             ("pmem", &self.pmem),
             ("balloon", &self.balloon),
-            ("vsock", &self.vsock),
             ("entropy", &self.entropy),
-            ("mmds-config", &self.mmds_config),
             ("memory-hotplug", &self.memory_hotplug),
         ] {
             let empty = value.as_ref().is_none_or(|value| match value {
@@ -166,6 +169,11 @@ impl ConfigFile {
             let spec = spec.map_err(|error| error.within(&words::card_of_file(index)))?;
             actions.push(Action::SetNic(Box::new(spec)));
             listed.cards.push(id);
+        }
+        actions.extend(self.vsock.map(|vsock| Action::SetVsock(vsock.into())));
+        if let Some(mmds) = self.mmds_config {
+            let spec = MetadataSpec::try_from(mmds);
+            actions.push(Action::SetMetadata(spec.map_err(|e| e.within("mmds-config"))?));
         }
         actions.push(Action::Start);
         Ok((actions, Places { path: path.into(), listed, says_serial }))
@@ -228,6 +236,19 @@ fn without_unknown(path: &Path, text: &[u8]) -> Option<Vec<u8>> {
         all.remove(key);
     }
     serde_json::to_vec(&all).ok()
+}
+
+/// The metadata that `path` holds, which `most` bytes of compact JSON may hold.
+pub fn metadata(path: &Path, most: usize) -> Result<Action, ConfigFileError> {
+    // Blanks and line ends are not counted in the end.
+    let most = most.saturating_mul(4).max(MAX_FILE);
+    let text = text_file::read(path, most, PATIENCE);
+    let text =
+        text.map_err(|source| ConfigFileError::ReadMetadata { path: path.into(), source })?;
+    let content = mmds::contents(&text);
+    let content =
+        content.map_err(|source| ConfigFileError::Content { path: path.into(), source })?;
+    Ok(Action::OfMetadata(MetadataAsk::Put(content)))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use devices::net::service::store::USUAL_LIMIT;
 
 use crate::action::Action;
 use crate::api::routes::DIALECT;
@@ -212,6 +213,10 @@ impl Args {
                 bus,
                 default_cmdline: DEFAULT_CMDLINE,
                 vcpu_threads: "fc_vcpu ",
+                metadata_limit: self
+                    .mmds_size_limit
+                    .or(self.http_api_max_payload_size)
+                    .unwrap_or(USUAL_LIMIT),
                 boot_timer: self.boot_timer,
                 grace: Duration::ZERO,
                 ..Config::default()
@@ -221,17 +226,15 @@ impl Args {
             api_socket: Some(self.api_sock).filter(|_| !self.no_api),
             max_body: self.http_api_max_payload_size,
             actions,
+            metadata: self.metadata,
             config_file: self.config_file,
         })
     }
 
     /// Refuses what would be heeded by nobody.
     fn refuse_absent(&self) -> Result<(), Wrong> {
-        const NO_METADATA: &str = "there is no metadata service";
         const NO_SNAPSHOTS: &str = "there are no snapshots";
         let absent = [
-            ("--metadata", self.metadata.is_some(), NO_METADATA),
-            ("--mmds-size-limit", self.mmds_size_limit.is_some(), NO_METADATA),
             (
                 "--seccomp-filter",
                 self.seccomp_filter.is_some(),

@@ -98,6 +98,14 @@ const OF_VCPUS: &[Row] = &[
     ("exit_mmio_write", &["mmio_writes"]),
 ];
 
+const OF_VSOCK: &[Row] = &[
+    ("rx_bytes_count", &["rx_bytes"]),
+    ("rx_packets_count", &["rx_packets"]),
+    ("tx_bytes_count", &["tx_bytes"]),
+    ("tx_packets_count", &["tx_packets"]),
+    ("conns_added", &["connections_opened"]),
+];
+
 /// Requests: method and path, and the group and fields of all of them and of those that failed.
 type RequestRow = (&'static str, &'static str, &'static str, &'static str, &'static str);
 
@@ -163,6 +171,13 @@ fn absolute(figures: &Figures) -> Absolute {
         for (field, ours) in OF_VCPUS {
             add("vcpu", field, sum(counters, ours));
         }
+    }
+    for (field, ours) in OF_VSOCK {
+        add("vsock", field, sum(&figures.vsock, ours));
+    }
+    for (field, count) in &figures.mmds {
+        // They are called the same here.
+        add("mmds", field, *count);
     }
     requests(&figures.requests, &mut add);
     add("deprecated_api", "deprecated_http_api_calls", figures.deprecated_requests);

@@ -14,6 +14,8 @@ fn figures(reads: u64, frames: u64) -> Figures {
     let queue = || [("rx_frames", frames), ("tx_malformed", 2)].into_iter().collect();
     figures.network.insert("eth0".into(), vec![queue(), queue()]);
     figures.vcpus = vec![[("port_writes", 5)].into_iter().collect(); 2];
+    figures.vsock = [("connections_opened", 3), ("stalls", 9)].into_iter().collect();
+    figures.mmds = [("rx_accepted", 4)].into_iter().collect();
     figures.requests.insert(("PUT", "/drives/{id}"), Count { all: 3, failed: 1 });
     figures
 }
@@ -32,6 +34,8 @@ fn a_line_has_what_came_since_the_line_before() {
     assert_eq!(first["net"]["rx_packets_count"], 200, "of both queues");
     assert_eq!(first["net_eth0"]["tx_malformed_frames"], 4);
     assert_eq!(first["vcpu"]["exit_io_out"], 10);
+    assert_eq!(first["vsock"]["conns_added"], 3);
+    assert_eq!(first["mmds"]["rx_accepted"], 4);
     assert_eq!(first["put_api_requests"]["drive_count"], 3);
     assert_eq!(first["put_api_requests"]["drive_fails"], 1);
     assert_eq!(first["api_server"]["process_startup_time_us"], 7);
@@ -48,7 +52,9 @@ fn a_line_has_what_came_since_the_line_before() {
 #[test]
 fn each_field_of_a_row_is_one_of_its_group() {
     let fields = |group: &str| GROUPS.iter().find(|(name, _)| *name == group).unwrap().1;
-    for (rows, group) in [(OF_DISKS, "block"), (OF_CARDS, "net"), (OF_VCPUS, "vcpu")] {
+    for (rows, group) in
+        [(OF_DISKS, "block"), (OF_CARDS, "net"), (OF_VCPUS, "vcpu"), (OF_VSOCK, "vsock")]
+    {
         for (field, _) in rows {
             assert!(fields(group).contains(field), "{group}.{field}");
         }

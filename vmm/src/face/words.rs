@@ -88,6 +88,8 @@ pub fn failed(method: &str, path: &str, error: &ActionError) -> Option<String> {
         ActionError::NoSuchDisk(_) | ActionError::NoSuchNic(_) => {
             format!("{}Device not found ({why})", area(method, path))
         }
+        // They are in these words already.
+        ActionError::Metadata(_) => why,
         _ => format!("{}{why}", area(method, path)),
     })
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use device_core::device::{Device, Kit};
 use devices::block::control::DiskControl;
+use devices::vsock::VsockControl;
 use devices::{BuildError, DeviceSpec, Kind, Place};
 
 use super::board::Board;
@@ -63,6 +64,7 @@ pub struct Registry {
     devices: Vec<(Kind, Arc<dyn Device>)>,
     nics: Vec<Nic>,
     disks: Vec<Arc<dyn DiskControl>>,
+    vsock: Option<Arc<dyn VsockControl>>,
 }
 
 impl Registry {
@@ -108,6 +110,7 @@ impl Registry {
         };
         self.nics.extend(built.nic.map(|control| Nic { control, msi, cpus }));
         self.disks.extend(built.disk);
+        self.vsock = built.vsock.or(self.vsock.take());
         self.devices.push((kind, built.device));
         Ok(())
     }
@@ -125,5 +128,10 @@ impl Registry {
     /// The disks among them.
     pub fn disks(&self) -> &[Arc<dyn DiskControl>] {
         &self.disks
+    }
+
+    /// The vsock among them.
+    pub fn vsock(&self) -> Option<&Arc<dyn VsockControl>> {
+        self.vsock.as_ref()
     }
 }

@@ -275,12 +275,12 @@ impl Vm {
                     .map_err(refused)?,
             );
         }
-        if spec.boot_timer {
-            let timer = Arc::new(BootTimer::new());
+        let boot_timer = spec.boot_timer.then(|| Arc::new(BootTimer::new()));
+        if let Some(timer) = &boot_timer {
             ports.insert(boot_timer::PORT, 1, timer.clone()).map_err(BoardError::Map)?;
             if bus == DeviceBus::Mmio {
                 // Elsewhere cards have this address.
-                mmio.insert(boot_timer::ADDRESS, 1, timer).map_err(BoardError::Map)?;
+                mmio.insert(boot_timer::ADDRESS, 1, timer.clone()).map_err(BoardError::Map)?;
             }
         }
         let state = State::Configuring.after(Event::Built).unwrap_or(State::Stopped);
@@ -291,6 +291,7 @@ impl Vm {
             pauses: 0,
             registry,
             board,
+            boot_timer,
             unmapped,
             reading: Some(reading),
             _threads: threads,

@@ -15,12 +15,16 @@ use arch::template::Template;
 use devices::block::image::{Image, Mode, OpenError};
 use devices::block::spec::{DiskSpec, Key};
 use devices::legacy::ConsoleSpec;
+use devices::net::service::store::USUAL_LIMIT;
 use devices::net::spec::{BackendSpec, NicSpec};
+use devices::vsock::{self, OpenVsock, VsockSpec};
 use devices::{DeviceSpec, Kind, serial_of};
 
 use super::boot;
 use super::build::BootError;
+use super::imds::ImdsSpec;
 use super::kernels::KernelCache;
+use super::metadata::{MetadataError, MetadataSpec};
 use super::root;
 use super::spec::{BootFrom, BootSpec, DeviceBus, MOST_DEVICES, MachineSpec, SettingError, VmSpec};
 use crate::words::Setting;
@@ -42,6 +46,14 @@ pub struct Config {
     pub seed: Option<Arc<File>>,
     /// In the order in which the guest finds them, behind the disks.
     pub nics: Vec<NicSpec>,
+    /// Behind the cards; its socket listens.
+    pub vsock: Option<OpenVsock>,
+    /// How the guest reaches metadata, if it does.
+    pub metadata: Option<MetadataSpec>,
+    /// What the machine says of itself by metadata, if it does.
+    pub imds: Option<ImdsSpec>,
+    /// Most bytes of metadata.
+    pub metadata_limit: usize,
     /// Whether a guest can report that it is up.
     pub boot_timer: bool,
     /// What a kernel is told if nobody says what.
@@ -62,6 +74,10 @@ impl Default for Config {
             disks: Vec::new(),
             seed: None,
             nics: Vec::new(),
+            vsock: None,
+            metadata: None,
+            imds: None,
+            metadata_limit: USUAL_LIMIT,
             boot_timer: false,
             default_cmdline: DEFAULT_CMDLINE,
             vcpu_threads: "vcpu",
@@ -113,6 +129,15 @@ pub enum DiskRefused {
     Image(#[from] ImageRefused),
 }
 
+/// Why a vsock is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum VsockRefused {
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    #[error(transparent)]
+    Open(#[from] vsock::OpenError),
+}
+
 impl Config {
     /// Replaces CPUs and memory, and the bus. Fails, with nothing changed, if they cannot be.
     pub fn set_machine(&mut self, machine: MachineSpec) -> Result<(), SettingError> {
@@ -148,12 +173,27 @@ impl Config {
             check_apart(&nic, other)?;
         }
         match self.nics.iter_mut().find(|known| known.id == nic.id) {
-            Some(known) => *known = nic,
+            Some(known) => {
+                // Another card under this name is not known to serve it.
+                if let Some(metadata) = &mut self.metadata {
+                    metadata.cards.retain(|id| *id != nic.id);
+                }
+                self.metadata.take_if(|metadata| metadata.cards.is_empty());
+                *known = nic;
+            }
             None => {
                 self.check_room(Kind::Nic, &nic.id)?;
                 self.nics.push(nic);
             }
         }
+        Ok(())
+    }
+
+    /// Replaces how the guest reaches metadata. Fails, with nothing changed, if it cannot be so with the cards
+    /// that there are.
+    pub fn set_metadata(&mut self, metadata: MetadataSpec) -> Result<(), MetadataError> {
+        metadata.validate(self.nics.iter().map(|nic| nic.id.as_str()))?;
+        self.metadata = Some(metadata);
         Ok(())
     }
 
@@ -185,6 +225,21 @@ impl Config {
         Ok(())
     }
 
+    /// Gives the machine a vsock, in place of the one it has; its socket listens from now on. Fails, with
+    /// nothing changed, if it cannot be, or the host refuses the socket.
+    pub fn set_vsock(&mut self, spec: VsockSpec) -> Result<(), VsockRefused> {
+        spec.validate().map_err(SettingError::Vsock)?;
+        if self.vsock.is_none() {
+            self.check_room(Kind::Vsock, vsock::ID)?;
+        }
+        let vsock = match &self.vsock {
+            Some(open) if open.spec().path == spec.path => open.with_cid(spec.cid),
+            _ => OpenVsock::open(spec)?,
+        };
+        self.vsock = Some(vsock);
+        Ok(())
+    }
+
     /// Whether the disk `id` could have the image at `path` beside the others. Fails if another has it.
     pub fn check_replaced(&self, id: &str, path: &Path) -> Result<(), SettingError> {
         let Some(disk) = self.disks.iter().find(|disk| disk.id == id) else { return Ok(()) };
@@ -194,7 +249,8 @@ impl Config {
     }
 
     fn check_room(&self, kind: Kind, id: &str) -> Result<(), SettingError> {
-        match self.nics.len() + self.disks.len() < MOST_DEVICES {
+        let others = usize::from(self.vsock.is_some());
+        match self.nics.len() + self.disks.len() + others < MOST_DEVICES {
             true => Ok(()),
             false => Err(SettingError::TooMany { kind, id: id.to_string() }),
         }
@@ -232,11 +288,13 @@ impl Config {
             boot.cmdline = Some(root::named(boot.cmdline(), &self.disks));
         }
         let disks = self.disks.iter().cloned().map(DeviceSpec::Disk);
+        let nics = self.nics.iter().cloned().map(DeviceSpec::Nic);
+        let vsock = self.vsock.iter().cloned().map(DeviceSpec::Vsock);
         Some(VmSpec {
             machine: self.machine.clone(),
             boot,
             serial: self.serial.clone(),
-            devices: disks.chain(self.nics.iter().cloned().map(DeviceSpec::Nic)).collect(),
+            devices: disks.chain(nics).chain(vsock).collect(),
             boot_timer: self.boot_timer,
             vcpu_threads: self.vcpu_threads,
         })

@@ -12,6 +12,7 @@ use devices::block::spec::{Key as DiskKey, SpecError as DiskSpecError};
 use devices::legacy::ConsoleSpec;
 use devices::net::mac::MacAddr;
 use devices::net::spec::{Key, SpecError};
+use devices::vsock::SpecError as VsockSpecError;
 use devices::{DeviceSpec, Kind};
 
 use super::kernels::KernelCache;
@@ -233,6 +234,8 @@ pub enum SettingError {
     SerialTwice { serial: String, id: String, other: String },
     #[error("disk {other:?} is the root already; a machine has one")]
     RootTwice { id: String, other: String },
+    #[error("{0}")]
+    Vsock(VsockSpecError),
     #[error("a machine has at most {MOST_DEVICES} cards and disks; leave some out")]
     TooMany { kind: Kind, id: String },
 }
@@ -263,6 +266,7 @@ impl SettingError {
             SettingError::ImageTwice { id, .. } => disk(id, DiskKey::Path),
             SettingError::SerialTwice { id, .. } => disk(id, DiskKey::Serial),
             SettingError::RootTwice { id, .. } => disk(id, DiskKey::Root),
+            SettingError::Vsock(why) => Setting::Vsock(Some(why.key())),
         }
     }
 }

@@ -8,7 +8,7 @@ use device_core::testing::{TestMachine, ram};
 use tempfile::TempDir;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{DiskPort, OpenError};
+use super::{DiskPort, OpenError, PortControl};
 use crate::request::Operation;
 use crate::request::Outcome::{Done, OutOfRange, ReadOnly};
 use crate::spec::{DiskSpec, Engine};
@@ -157,4 +157,39 @@ fn a_device_that_is_in_use_or_protected_is_not_written() {
     guest.transfer(Operation::Write, 0, AT, 512);
     guest.kick();
     assert_eq!(guest.wait(1)[0].1, ReadOnly);
+}
+
+#[test]
+fn a_file_gives_way_to_a_device_and_a_device_to_a_file() {
+    for engine in [Engine::Threads, Engine::Auto] {
+        for direct in [false, true] {
+            let Some(device) = attach(4096, &[]) else { return };
+            let folder = TempDir::new().unwrap();
+            let file = folder.path().join("file");
+            File::create(&file).unwrap().set_len(SIZE / 2).unwrap();
+            let disk = open(&file, engine, direct).unwrap();
+            disk.port.replace(&device.path).unwrap();
+            let facts = disk.port.facts();
+            assert_eq!((facts.size, facts.logical), (SIZE, 512), "it is the guest's disk still");
+            let mut model = pattern(65536, 4);
+            disk.write(AT, &model);
+            disk.guest.transfer(Operation::Write, 0, AT, 65536);
+            assert_eq!(disk.one(), Done);
+            for (unmap, zeroes) in [(false, (8192, 4096)), (true, (16384 + 512, 9 * 512))] {
+                disk.guest.ranges(Operation::WriteZeroes { unmap }, &[zeroes]);
+                assert_eq!(disk.one(), Done);
+                model[zeroes.0 as usize..][..zeroes.1 as usize].fill(0);
+            }
+            disk.guest.ranges(Operation::Discard, &[(32768, 8192)]);
+            assert_eq!(disk.one(), Done);
+            disk.holds(0, &model[..32768]);
+            disk.guest.flush();
+            assert_eq!(disk.one(), Done);
+
+            disk.port.replace(&file).unwrap();
+            assert_eq!(disk.port.facts().size, SIZE / 2);
+            disk.holds(0, &[0; 4096]);
+            open(&device.path, engine, direct).map(drop).unwrap();
+        }
+    }
 }
