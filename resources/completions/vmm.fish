@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_vmm_global_optspecs
-    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= pmem= balloon= entropy= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= boot-timer start-time-us= start-time-cpu-us= h/help V/version
+    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= pmem= balloon= entropy= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= boot-timer start-time-us= start-time-cpu-us= parent-cpu-time-us= h/help V/version
 end
 
 function __fish_vmm_needs_command
@@ -60,6 +60,7 @@ complete -c vmm -n "__fish_vmm_needs_command" -l id -d 'Name of the machine: let
 complete -c vmm -n "__fish_vmm_needs_command" -l metrics-path -d 'Append a JSON line of metrics to this file each minute, on demand, and at the end' -r -F
 complete -c vmm -n "__fish_vmm_needs_command" -l start-time-us -d 'When who starts this process began to, in microseconds of the monotonic clock; for metrics' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l start-time-cpu-us -d 'CPU time of this process when who starts it began to, in microseconds; for metrics' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l parent-cpu-time-us -d 'CPU time that who starts this process has used in others before, in microseconds; for metrics' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l huge-pages -d 'Back the memory with 2 MiB pages of the host\'s pool'
 complete -c vmm -n "__fish_vmm_needs_command" -l no-api -d 'Serve no API, whatever else is said'
 complete -c vmm -n "__fish_vmm_needs_command" -l boot-timer -d 'Log how long the guest took until it wrote 123 to the boot timer\'s port, 0x3f0'

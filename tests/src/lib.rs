@@ -39,6 +39,7 @@ pub mod net;
 pub mod payload;
 pub mod process;
 pub mod programs;
+pub mod python;
 pub mod records;
 pub mod relay;
 pub mod rss;

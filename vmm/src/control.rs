@@ -17,10 +17,11 @@ use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber,
 
 use self::later::{HeldKeys, LastDay};
 use crate::action::{Action, ActionError, Instance, Mailbox, Outcome, Reply};
-use crate::end::{End, Ends};
+use crate::end::{End, Ends, Leave};
 use crate::observe::events::{DiskEvent, Event, Events, Ready as ReadyBy};
 use crate::observe::logger::Log;
-use crate::observe::metrics::{Figures, MetricsFile, StartTimes};
+use crate::observe::metrics::{Figures, MetricsFile, Shape, StartTimes};
+use crate::observe::requests::Requests;
 use crate::signals::Signals;
 use crate::vm::Vm;
 use crate::vm::balloon::{self, BalloonAsk, BalloonError, BalloonReply};
@@ -44,8 +45,19 @@ pub struct Controller {
     ends: Arc<Ends>,
     events: Arc<Events>,
     start_times: StartTimes,
+    manners: Manners,
     metrics: Option<MetricsFile>,
     held_keys: Option<HeldKeys>,
+}
+
+/// What a controller tells others, and how.
+pub struct Manners {
+    /// Lines of metrics.
+    pub metrics: Shape,
+    /// What clients of the API have asked for.
+    pub requests: Arc<Requests>,
+    /// How the process ends after the machine.
+    pub leave: fn(&End) -> Leave,
 }
 
 impl Controller {
@@ -56,6 +68,7 @@ impl Controller {
         log: Log,
         events: Arc<Events>,
         start_times: StartTimes,
+        manners: Manners,
     ) -> io::Result<Self> {
         let ends = Ends::new()?;
         let metadata = Arc::new(Store::new(config.metadata_limit));
@@ -68,6 +81,7 @@ impl Controller {
             ends,
             events,
             start_times,
+            manners,
             metrics: None,
             held_keys: None,
         })
@@ -85,6 +99,7 @@ impl Controller {
             Action::PatchMachine(patch) => {
                 self.config.set_machine(patch.apply(&self.config.machine))?;
             }
+            Action::SetTemplate(template) => self.config.set_template(template),
             Action::SetBoot(boot) => self.config.set_boot(boot)?,
             Action::SetSerial(serial) => self.config.serial = serial,
             Action::SetDisk(disk) => self.config.set_disk(*disk)?,
@@ -142,7 +157,7 @@ impl Controller {
 
     fn start(&mut self) -> Result<(), ActionError> {
         let spec = self.config.to_spec().ok_or(ActionError::NoKernel)?;
-        if let Some(last) = root::last_of_several(&spec.boot.cmdline) {
+        if let Some(last) = root::last_of_several(spec.boot.cmdline()) {
             tracing::warn!("the kernel's command line has more than one root=: it takes {last}");
         }
         let vm = Vm::build(&spec, &self.ends).map_err(|error| {
@@ -173,6 +188,9 @@ impl Controller {
         }
         vm.resume().expect("a machine that was just built can run");
         self.events.tell(&Event::Started);
+        if self.manners.metrics.at_start {
+            self.write_metrics();
+        }
         Ok(())
     }
 
@@ -296,6 +314,8 @@ impl Controller {
 
     fn figures(&self) -> Figures {
         let mut figures = Figures::empty(self.start_times);
+        figures.requests = self.manners.requests.counts();
+        figures.deprecated_requests = self.manners.requests.deprecated();
         if let Some(vm) = &self.vm {
             vm.figures(&mut figures);
         }
@@ -305,7 +325,7 @@ impl Controller {
     fn write_metrics(&mut self) {
         let figures = self.figures();
         if let Some(metrics) = &mut self.metrics {
-            metrics.write(&figures, Instant::now());
+            metrics.write(self.manners.metrics, &figures, Instant::now());
         }
     }
 
@@ -358,8 +378,9 @@ impl Controller {
     /// Does what is asked until the machine is over, and ends it.
     ///
     /// A first signal presses the power button, and the guest has its grace to power off; a second
-    /// one, or the end of the grace, ends the machine hard. After half of it the button is pressed
-    /// again: the first press is lost on a guest that still boots, and only wakes one that sleeps.
+    /// one, or the end of the grace, ends the machine hard, as the first does without a grace. After half
+    /// of it the button is pressed again: the first press is lost on a guest that still boots, and only
+    /// wakes one that sleeps.
     pub fn serve(mut self, mailbox: Option<Arc<Mailbox>>, signals: Signals) -> io::Result<End> {
         let mail = mailbox.as_ref().map(|mailbox| mailbox.event().as_raw_fd());
         let fds = [self.ends.event.as_raw_fd(), signals.as_raw_fd()].into_iter().chain(mail);
@@ -411,7 +432,7 @@ impl Controller {
     }
 
     fn heed(&mut self, number: i32, last_day: &mut LastDay) {
-        if self.vm.is_none() || last_day.began() {
+        if self.vm.is_none() || last_day.began() || self.config.grace.is_zero() {
             self.ends.report(End::Signal(number));
             return;
         }
@@ -430,7 +451,8 @@ impl Controller {
             tracing::error!("{error}");
         }
         let reason = end.to_string();
-        self.events.tell(&Event::Stopped { reason, exit_code: end.exit_code() });
+        let exit_code = (self.manners.leave)(end).code();
+        self.events.tell(&Event::Stopped { reason, exit_code });
         self.events.close();
     }
 }

@@ -75,6 +75,25 @@ impl End {
     }
 }
 
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// It exits with this code.
+    Exit(u8),
+    /// It dies by this signal.
+    DieBy(libc::c_int),
+}
+
+impl Leave {
+    /// As a shell sees it.
+    pub fn code(self) -> u8 {
+        match self {
+            Leave::Exit(code) => code,
+            Leave::DieBy(signal) => 128 | (signal as u8 & 0x7f),
+        }
+    }
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

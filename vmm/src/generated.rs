@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use crate::cli::Args;
 use crate::ctl;
+use crate::face;
 
 /// The version without the commit, which pages for many commits cannot tell.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -27,10 +28,14 @@ fn page(command: clap::Command) -> Vec<u8> {
     text
 }
 
-/// A page for each command of `vmm ctl`, and for it and `vmm`.
+/// A page for each command of `vmm ctl`, and for it, `vmm` and `firecracker`.
 fn pages() -> Vec<(PathBuf, Vec<u8>)> {
     let man = Path::new("man");
-    let mut pages = vec![(man.join("vmm.1"), page(command().name("vmm")))];
+    let face = face::firecracker_command().version(VERSION);
+    let mut pages = vec![
+        (man.join("vmm.1"), page(command().name("vmm"))),
+        (man.join("firecracker.1"), page(face)),
+    ];
     let all = ctl();
     for part in all.get_subcommands() {
         let name: &'static str = format!("vmm-ctl-{}", part.get_name()).leak();

@@ -37,7 +37,7 @@ const FAILED: u8 = 1;
 
 /// Everything, from the arguments to the exec, which does not come back. `name` is that of the program, as it is
 /// called in what it says.
-pub fn main(name: &'static str, words: impl Iterator<Item = OsString>) -> ExitCode {
+pub fn main(name: &'static str, words: Vec<OsString>) -> ExitCode {
     let times = StartTimes::now();
     if let Err(error) = process::close_inherited() {
         return failed(name, &error);

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::action::{Action, Instance, Reply};
+use crate::face::OURS;
 use crate::vm::state::State;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -36,7 +37,9 @@ impl Served {
         let folder = tempfile::tempdir().unwrap();
         let socket = ApiSocket::bind(&folder.path().join("api")).unwrap();
         let (mailbox, events) = (Mailbox::new().unwrap(), Arc::new(Events::default()));
-        let api = Api::start_within(limits, socket, mailbox.clone(), events.clone()).unwrap();
+        let service = Service { manner: OURS.api, requests: Arc::default(), max_body: None };
+        let api = Api::start_within(limits, socket, mailbox.clone(), events.clone(), service);
+        let api = api.unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let (calls, stop) = (mailbox.clone(), over.clone());
         let main = std::thread::spawn(move || {

@@ -41,7 +41,7 @@ pub fn run(client: &mut Client, port: u32) -> Result<(), Box<dyn Error>> {
     let path = Path::new(vsock["socket"].as_str().unwrap_or_default());
     let stream = connect(path, port)?;
     crate::restore_terminal_on_panic();
-    signals::leave_clean_when_killed();
+    signals::leave_clean_when_killed(&[]);
     let signals = Signals::block()?;
     let terminal = match io::stdin().is_terminal() {
         true => Some(RawMode::enter(io::stdin().as_fd().try_clone_to_owned()?)?),

@@ -2,6 +2,7 @@
 
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use device_core::socket;
@@ -31,10 +32,14 @@ const FAULTS: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 static BEFORE: [AtomicPtr<libc::sigaction>; 2] =
     [const { AtomicPtr::new(ptr::null_mut()) }; FAULTS.len()];
 
+/// Exit codes in place of death by a signal.
+static CODES: OnceLock<&[(libc::c_int, u8)]> = OnceLock::new();
+
 /// From here on a signal that kills the process leaves neither a raw terminal nor sockets behind. The
-/// process still ends by that signal. Those that its starter had ignored stay so. Handlers that are
-/// installed later take a signal over.
-pub fn leave_clean_when_killed() {
+/// process still ends by that signal, or with its exit code of `codes`. Those that its starter had ignored
+/// stay so. Handlers that are installed later take a signal over.
+pub fn leave_clean_when_killed(codes: &'static [(libc::c_int, u8)]) {
+    let _ = CODES.set(codes);
     for (signal, before) in FAULTS.into_iter().zip(&BEFORE) {
         before.store(Box::into_raw(Box::new(install(signal))), Ordering::Release);
     }
@@ -64,6 +69,12 @@ fn install(signal: libc::c_int) -> libc::sigaction {
 extern "C" fn on_deadly(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     devices::legacy::restore_terminal();
     socket::remove_all();
+    let codes = CODES.get().copied().unwrap_or_default();
+    if let Some((_, code)) = codes.iter().find(|(of, _)| *of == signal) {
+        say(signal);
+        // SAFETY: no memory is involved, and nothing returns.
+        unsafe { libc::_exit((*code).into()) };
+    }
     // SAFETY: the kernel gives a whole siginfo.
     let is_fault = unsafe { (*info).si_code } > 0;
     let before = FAULTS.iter().position(|&fault| fault == signal).filter(|_| is_fault);

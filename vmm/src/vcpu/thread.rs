@@ -50,8 +50,9 @@ pub struct VcpuThread {
 }
 
 impl VcpuThread {
-    /// Starts the thread `vcpuN`, parked.
+    /// Starts the thread called `name` and `index`, parked.
     pub fn spawn(
+        name: &str,
         index: u8,
         vcpu: Vcpu,
         spaces: AddressSpaces,
@@ -64,7 +65,7 @@ impl VcpuThread {
         });
         let body = Body { index, control: control.clone(), spaces, on_end };
         let thread = std::thread::Builder::new()
-            .name(format!("vcpu{index}"))
+            .name(format!("{name}{index}"))
             .stack_size(STACK)
             .spawn(move || body.live(vcpu))?;
         Ok(VcpuThread { control, thread: Some(thread) })

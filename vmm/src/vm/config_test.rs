@@ -80,15 +80,15 @@ fn disks_keep_their_order_but_for_the_root_which_is_first() {
     config.boot = Some(BootSpec {
         kernel: std::path::PathBuf::from("k").into(),
         initrd: None,
-        cmdline: "quiet".into(),
+        cmdline: Some("quiet".into()),
         kernel_cache: KernelCache::Off,
     });
     config.set_nic(nic("tap=t,id=x")).unwrap();
     let spec = config.to_spec().unwrap();
     let found: Vec<_> = spec.devices.iter().map(|device| (device.kind(), device.id())).collect();
     assert_eq!(found, [(Kind::Disk, "y"), (Kind::Disk, "z"), (Kind::Disk, "x"), (Kind::Nic, "x")]);
-    assert_eq!(spec.boot.cmdline, "quiet root=/dev/vda ro");
-    assert_eq!(config.boot.unwrap().cmdline, "quiet", "what was said is still so");
+    assert_eq!(spec.boot.cmdline(), "quiet root=/dev/vda ro");
+    assert_eq!(config.boot.unwrap().cmdline(), "quiet", "what was said is still so");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_refused_setting_changes_nothing() {
     let missing = BootSpec {
         kernel: BootFrom::Kernel("/nowhere/vmlinux".into()),
         initrd: None,
-        cmdline: String::new(),
+        cmdline: None,
         kernel_cache: KernelCache::Off,
     };
     config.set_boot(missing).unwrap_err();
@@ -193,7 +193,7 @@ fn machine_of(cards: &[&str], bus: Option<DeviceBus>) -> VmSpec {
     config.boot = Some(BootSpec {
         kernel: std::path::PathBuf::from("k").into(),
         initrd: None,
-        cmdline: String::new(),
+        cmdline: None,
         kernel_cache: KernelCache::Off,
     });
     config.to_spec().unwrap()
@@ -253,8 +253,9 @@ fn seed() -> File {
 fn without_a_kernel_the_root_is_booted_or_the_first_disk_but_no_seed() {
     let images = Images::new();
     let mut config = Config::default();
-    let booted =
-        |config: &Config| config.to_spec().map(|spec| (spec.boot.kernel, spec.boot.cmdline));
+    let booted = |config: &Config| {
+        config.to_spec().map(|spec| (spec.boot.kernel.clone(), spec.boot.cmdline().to_owned()))
+    };
     config.set_seed(seed()).unwrap();
     assert_eq!(booted(&config), None);
     for text in ["a,id=x", "b,id=y,root"] {
@@ -338,7 +339,7 @@ fn boot_of(kernel: &str) -> BootSpec {
     BootSpec {
         kernel: std::path::PathBuf::from(kernel).into(),
         initrd: None,
-        cmdline: String::new(),
+        cmdline: None,
         kernel_cache: KernelCache::Off,
     }
 }
