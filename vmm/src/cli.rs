@@ -11,7 +11,9 @@ use arch::smbios::Identity;
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
+use devices::balloon::BalloonSpec;
 use devices::block::spec::DiskSpec;
+use devices::entropy;
 use devices::legacy::ConsoleSpec;
 use devices::net::service::store::USUAL_LIMIT;
 use devices::net::spec::NicSpec;
@@ -25,10 +27,11 @@ use crate::memory::{Pages, Size};
 use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
-use crate::vm::config::Config;
+use crate::vm::config::{Config, EntropyWish};
 use crate::vm::identity::IdentitySpec;
 use crate::vm::imds::ImdsSpec;
 use crate::vm::kernels::KernelCache;
+use crate::vm::pmem::PmemArgument;
 use crate::vm::seed::SeedSpec;
 use crate::vm::spec::{BootFrom, BootSpec, DeviceBus, MachineSpec, SettingError};
 use crate::words;
@@ -132,6 +135,7 @@ pub struct Args {
     /// `CONNECT PORT`, reaches the guest; the guest's connections to port N of the host go to FILE_N
     #[arg(long, value_name = "SPEC")]
     vsock: Option<VsockSpec>,
+
     /// Let the guest be told what it is by metadata in EC2's shape, at 169.254.169.254 and fd00:ec2::254, by every
     /// card: [user-data=FILE][,instance-id=ID][,hostname=NAME][,instance-type=TYPE][,image-id=ID]
     /// [,region=NAME][,zone=NAME][,tokens=required|optional]; a comma of FILE is written twice
@@ -149,6 +153,22 @@ pub struct Args {
     /// Most bytes of metadata, as compact JSON
     #[arg(long, value_name = "BYTES", default_value_t = USUAL_LIMIT)]
     mmds_size_limit: usize,
+
+    /// Persistent memory, once for each: [path=]FILE, then [,ro] and [,root], [,id=ID], and limits of flushes,
+    /// such as [,bw=125M] in byte/s and [,iops=10]; a comma of FILE is written twice
+    #[arg(long, value_name = "SPEC")]
+    pmem: Vec<PmemArgument>,
+
+    /// Balloon: how much memory the guest is to give up, such as 256M, or 0 at first, then [,oom] to let it take
+    /// some back before it runs out, [,reporting] to have its free pages all the time, [,hinting] to have
+    /// them on demand, [,stats=SECONDS] to have it report about its memory
+    #[arg(long, value_name = "SPEC")]
+    balloon: Option<BalloonSpec>,
+
+    /// Source of entropy: off, or its limits, such as [bw=1M] in byte/s and [,iops=100]. If not given: there is
+    /// one without limits
+    #[arg(long, value_name = "SPEC", value_parser = entropy_wish)]
+    entropy: Option<EntropyWish>,
 
     /// What devices are attached to: pci, or mmio for kernels without PCI (virtio devices only).
     /// If not given: pci, unless the kernel's command line has pci=off
@@ -182,7 +202,7 @@ pub struct Args {
 
     /// Take the machine from this JSON file, in Firecracker's layout, and start it
     #[arg(long, value_name = "FILE",
-        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "vsock", "huge_pages", "kernel_cache", "smbios", "profile", "cloud_init"])]
+        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "vsock", "pmem", "balloon", "entropy", "huge_pages", "kernel_cache", "smbios", "profile", "cloud_init"])]
     config_file: Option<PathBuf>,
 
     /// Name of the machine: letters, digits and '-'
@@ -210,6 +230,13 @@ const BUSES: [&str; 2] = ["pci", "mmio"];
 
 fn bus(name: String) -> DeviceBus {
     if name == "mmio" { DeviceBus::Mmio } else { DeviceBus::Pci }
+}
+
+fn entropy_wish(text: &str) -> Result<EntropyWish, entropy::ParseSpecError> {
+    match text {
+        "off" => Ok(EntropyWish::Off),
+        limits => limits.parse().map(EntropyWish::Given),
+    }
 }
 
 /// Ours, and Firecracker's.
@@ -274,6 +301,10 @@ impl Args {
                 let cards = args.net.iter_mut().map(|card| &mut card.id);
                 name(cards, "eth").map_err(SettingError::IdTwice)
             });
+        let named = named.and_then(|()| {
+            let pmems = args.pmem.iter_mut().map(|pmem| &mut pmem.0.id);
+            name(pmems, "pmem").map_err(SettingError::PmemIdTwice)
+        });
         named.map_err(|error| {
             let line = words::one_line(Some(error.setting().option()), &error);
             clap::Error::raw(ErrorKind::ValueValidation, format!("{line}\n"))
@@ -351,6 +382,10 @@ impl Args {
         let on_disk = root.map(|disk| BootFrom::Disk(disk.path.clone()));
         actions.extend(self.disk.into_iter().map(|disk| Action::SetDisk(Box::new(disk))));
         actions.extend(self.cloud_init.map(Action::SetSeed));
+        let pmems = self.pmem.into_iter().map(|pmem| Action::SetPmem(Box::new(pmem.0)));
+        actions.extend(pmems);
+        actions.extend(self.balloon.map(Action::SetBalloon));
+        actions.extend(self.entropy.map(Action::SetEntropy));
         actions.extend(self.net.into_iter().map(|nic| Action::SetNic(Box::new(nic))));
         actions.extend(self.vsock.map(Action::SetVsock));
         if let Some(kernel) = self.kernel.map(BootFrom::Kernel).or(on_disk) {

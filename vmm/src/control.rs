@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use device_core::worker::EventSet;
+use devices::balloon::{BalloonEvent, PAGES_PER_MIB};
 use devices::block::spec::DiskSpec;
 use devices::legacy::KeyboardNotReady;
 use devices::net::service::store::{Store, StoreError};
@@ -22,8 +23,10 @@ use crate::observe::logger::Log;
 use crate::observe::metrics::{Figures, MetricsFile, StartTimes};
 use crate::signals::Signals;
 use crate::vm::Vm;
+use crate::vm::balloon::{self, BalloonAsk, BalloonError, BalloonReply};
 use crate::vm::config::Config;
 use crate::vm::disk::{self, DiskAsk, DiskReply, DiskView};
+use crate::vm::memory_report::MemoryReport;
 use crate::vm::metadata::{self, MetadataAsk, MetadataError};
 use crate::vm::nic::{NicAsk, NicReply};
 use crate::vm::patch::DiskPatch;
@@ -89,6 +92,15 @@ impl Controller {
             Action::SetNic(nic) => self.config.set_nic(*nic)?,
             Action::SetVsock(vsock) => self.config.set_vsock(vsock)?,
             Action::SetMetadata(spec) => self.config.set_metadata(spec)?,
+            Action::SetPmem(pmem) => self.config.set_pmem(*pmem)?,
+            Action::LimitPmem(id, patch) => {
+                let mut pmems = self.vm.iter().flat_map(Vm::pmems);
+                let pmem = pmems.find(|pmem| pmem.name() == id);
+                let pmem = pmem.ok_or(ActionError::NoSuchPmem(id))?;
+                pmem.limit(patch.apply(pmem.limits()));
+            }
+            Action::SetBalloon(balloon) => self.config.set_balloon(balloon)?,
+            Action::SetEntropy(wish) => self.config.set_entropy(wish)?,
             Action::SetLog(log) => self.log.set(&log)?,
             Action::SetMetrics(path) => {
                 self.metrics = Some(MetricsFile::open(&path, Instant::now())?);
@@ -114,6 +126,11 @@ impl Controller {
                 return Ok(Reply::Vsock(Box::new(vsock.view())));
             }
             Action::OfMetadata(ask) => return self.ask_metadata(ask),
+            Action::OfBalloon(ask) => return self.ask_balloon(ask),
+            Action::ShowMemory => {
+                let balloon = self.vm.as_ref().and_then(Vm::balloon);
+                return Ok(Reply::Memory(MemoryReport::now(self.config.machine.memory, balloon)));
+            }
             Action::Describe => return Ok(Reply::Instance(self.instance())),
             Action::ShowFigures => {
                 return Ok(Reply::Figures(self.instance(), Box::new(self.figures())));
@@ -148,6 +165,12 @@ impl Controller {
         if let Some(timer) = vm.boot_timer() {
             timer.on_report(Box::new(ready(self.events.clone(), ReadyBy::BootTimer, started)));
         }
+        if let Some(balloon) = vm.balloon() {
+            let events = self.events.clone();
+            balloon.set_listener(Some(Box::new(move |BalloonEvent::Reached { pages }| {
+                events.tell(&Event::BalloonReached { amount_mib: pages / PAGES_PER_MIB });
+            })));
+        }
         vm.resume().expect("a machine that was just built can run");
         self.events.tell(&Event::Started);
         Ok(())
@@ -157,7 +180,8 @@ impl Controller {
         Instance { id: self.id.clone(), state: self.state() }
     }
 
-    /// What was asked for, as far as it is still so: limits of cards and disks, and images, are what these say.
+    /// What was asked for, as far as it is still so: limits of cards and disks, images, and the balloon's amount,
+    /// are what these say.
     fn live_config(&self) -> Config {
         let mut config = self.config.clone();
         for disk in self.vm.iter().flat_map(Vm::disks) {
@@ -171,6 +195,16 @@ impl Controller {
             if let Some(spec) = config.nics.iter_mut().find(|spec| spec.id == id) {
                 spec.limits = nic.control.allowed();
             }
+        }
+        for pmem in self.vm.iter().flat_map(Vm::pmems) {
+            if let Some(spec) = config.pmems.iter_mut().find(|spec| spec.id == pmem.name()) {
+                spec.limits = pmem.limits();
+            }
+        }
+        if let (Some(spec), Some(live)) =
+            (&mut config.balloon, self.vm.as_ref().and_then(Vm::balloon))
+        {
+            *spec = balloon::live(spec, live);
         }
         config
     }
@@ -241,6 +275,23 @@ impl Controller {
         }
         let content = metadata::answer(&self.metadata, ask)?;
         Ok(content.map_or(Reply::Done, Reply::Metadata))
+    }
+
+    fn ask_balloon(&self, ask: BalloonAsk) -> Outcome {
+        let Some(spec) = &self.config.balloon else { return Err(BalloonError::None.into()) };
+        let memory = self.config.machine.memory;
+        let reply = match (self.vm.as_ref().and_then(Vm::balloon), ask) {
+            (Some(balloon), ask) => balloon::answer(spec, balloon, memory, ask)?,
+            (None, BalloonAsk::Describe) => BalloonReply::Spec(spec.clone()),
+            (None, _) => return Err(BalloonError::None.into()),
+        };
+        if let BalloonAsk::SetAmount(amount_mib) = ask {
+            self.events.tell(&Event::BalloonTarget { amount_mib });
+        }
+        Ok(match reply {
+            BalloonReply::Done => Reply::Done,
+            reply => Reply::Balloon(reply),
+        })
     }
 
     fn figures(&self) -> Figures {

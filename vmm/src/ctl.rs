@@ -11,10 +11,12 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use crate::memory::{Size, SizeError};
 use client::{Client, ClientError, OutputError, disk_path, nic_path};
 
 /// Drives a VMM by its API socket.
@@ -112,6 +114,13 @@ enum Command {
         /// The port that a program in the guest listens on
         port: u32,
     },
+    /// Show what the machine's memory comes to on the host
+    Memory,
+    /// Show the balloon and the guest's memory, or change how much the guest is to give up
+    Balloon {
+        /// How much, such as 256M, or 0
+        size: Option<MemorySize>,
+    },
     /// Show all figures as OpenMetrics text
     Metrics,
     /// Follow what happens, one JSON object a line
@@ -152,6 +161,25 @@ enum DiskFault {
     Fatal,
     /// No more faults; what was swallowed completes
     Clear,
+}
+
+/// MiB, as people write them.
+#[derive(Clone, Copy, Debug)]
+struct MemorySize(u64);
+
+impl FromStr for MemorySize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<MemorySize, String> {
+        if text == "0" {
+            return Ok(MemorySize(0));
+        }
+        let Size(bytes) = text.parse().map_err(|why: SizeError| why.to_string())?;
+        match bytes.is_multiple_of(1 << 20) {
+            true => Ok(MemorySize(bytes >> 20)),
+            false => Err("write whole MiB, such as 256M".to_string()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -281,6 +309,17 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         Command::Connect { port } => {
             drop(out);
             return connect::run(&mut client, *port);
+        }
+        Command::Memory => tell(&mut out, args.json, &client.get("/memory")?, show::memory)?,
+        Command::Balloon { size: Some(size) } => {
+            client.patch("/balloon", &json!({ "amount_mib": size.0 }))?;
+        }
+        Command::Balloon { size: None } => {
+            let mut balloon = client.get("/balloon")?;
+            if balloon["stats_polling_interval_s"] != 0 {
+                balloon["statistics"] = client.get("/balloon/statistics")?;
+            }
+            tell(&mut out, args.json, &balloon, show::balloon)?;
         }
         Command::Metrics => {
             let text = client.text("/metrics")?;

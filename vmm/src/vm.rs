@@ -1,6 +1,7 @@
 //! What a built machine owns, and how it rests, runs and ends.
 
 pub mod attach;
+pub mod balloon;
 pub mod board;
 mod boot;
 pub mod boot_timer;
@@ -10,10 +11,12 @@ pub mod disk;
 pub mod identity;
 pub mod imds;
 pub mod kernels;
+pub mod memory_report;
 pub mod metadata;
 pub mod nic;
 mod pairs;
 pub mod patch;
+pub mod pmem;
 pub mod root;
 #[cfg(test)]
 pub mod samples;
@@ -27,8 +30,10 @@ use std::time::Duration;
 
 use device_core::GuestRam;
 use device_core::worker::Threads;
+use devices::balloon::Balloon;
 use devices::block::control::DiskControl;
 use devices::legacy::KeyboardNotReady;
+use devices::pmem::Pmem;
 use devices::vsock::VsockControl;
 use kvm_ioctls::VmFd;
 
@@ -143,6 +148,12 @@ impl Vm {
             figures.block_timings.insert(disk.id().to_string(), disk.timings());
         }
         figures.vsock = self.vsock().map(|vsock| vsock.counters()).unwrap_or_default();
+        for pmem in self.pmems() {
+            let counts = pmem.counters().values().collect();
+            figures.pmem.insert(pmem.name().to_string(), counts);
+        }
+        figures.balloon = self.balloon().map(|balloon| balloon.counters().values().collect());
+        figures.entropy = self.registry.entropy().map(|rng| rng.counters().values().collect());
     }
 
     /// Network cards that let themselves be looked into, in order of their attachment.
@@ -163,6 +174,16 @@ impl Vm {
     /// Where the guest reports that it is up, if it may.
     pub fn boot_timer(&self) -> Option<&Arc<BootTimer>> {
         self.boot_timer.as_ref()
+    }
+
+    /// Persistent memory, in order of its attachment.
+    pub fn pmems(&self) -> &[Arc<Pmem>] {
+        self.registry.pmems()
+    }
+
+    /// The balloon, if it has one.
+    pub fn balloon(&self) -> Option<&Balloon> {
+        self.registry.balloon().map(|balloon| &**balloon)
     }
 
     /// Gives the console's terminal back until [`Vm::take_terminal`], as the process is about to stop.

@@ -8,6 +8,7 @@
 //! than a lane for network frames it has something under way between two turns nearly always, so a ring goes
 //! home only when all of it has ended: nothing is ever taken from the host by force.
 
+mod failures;
 mod outcome;
 mod seats;
 mod steps;
@@ -24,12 +25,12 @@ use device_core::GuestRam;
 use device_core::fault::GuestFault;
 use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
+use device_core::limiter::{Limit, Limiter, Wait};
 use device_core::linger::{Linger, Moved};
 use device_core::worker::{Again, EventSet, Interest, Source, Worker};
 
 use crate::engine::{Done, Engine, MAX_IN_FLIGHT};
 use crate::image::Image;
-use crate::limiter::{Limit, Limiter, Wait};
 use crate::request::{Operation, Outcome, Request};
 use crate::ring::{BlockRing, Next};
 use crate::spec::Cache;
@@ -41,6 +42,7 @@ use steps::Step;
 use trouble::{Fate, Victims};
 use waiting::Waiting;
 
+pub use failures::Failures;
 pub use trouble::Troubles;
 
 const ENGINE: Source = 0;
@@ -65,6 +67,7 @@ pub(crate) struct Shared {
     pub cache: Cache,
     pub limiter: Limiter,
     pub troubles: Troubles,
+    pub failures: Failures,
 }
 
 /// Who hears whether a request was taken back, once the guest can see its end.
@@ -344,7 +347,7 @@ impl<R: BlockRing> Lane<R> {
         if let Some((since, of)) = self.put_off.take() {
             let counter = match of {
                 Limit::Bytes => &self.stats.counters.throttled_bw_us,
-                Limit::Requests => &self.stats.counters.throttled_iops_us,
+                Limit::Operations => &self.stats.counters.throttled_iops_us,
             };
             counter.add(nanos(since, now) / 1000);
         }
@@ -406,7 +409,13 @@ impl<R: BlockRing> Lane<R> {
                     self.due.push_front(task);
                 }
             }
-            Step::Ended(outcome) => self.end(task, outcome),
+            Step::Ended(outcome) => {
+                if let Some(result) = result.filter(|_| outcome != Outcome::Done) {
+                    let Shared { id, failures, .. } = &*self.shared;
+                    failures.tell(id, self.image.path(), &task, (outcome, result));
+                }
+                self.end(task, outcome);
+            }
         }
     }
 

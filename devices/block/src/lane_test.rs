@@ -713,6 +713,7 @@ impl Busy {
             cache: Cache::Writeback,
             limiter: Limiter::new(Instant::now()),
             troubles: Troubles::default(),
+            failures: Failures::default(),
         };
         let engine = Box::new(engines.remove(0));
         let memory = device_core::testing::ram(1 << 20);

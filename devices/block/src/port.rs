@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use device_core::GuestRam;
 use device_core::device::Kit;
+use device_core::limiter::Limiter;
 use device_core::worker::Post;
 
 use crate::engine::Engine;
@@ -21,8 +22,7 @@ use crate::engine::script;
 use crate::engine::threads::{Crew, Threads};
 use crate::engine::uring::Uring;
 use crate::image::{self, Facts, Image, Medium, Mode};
-use crate::lane::{Lane, Shared, Troubles};
-use crate::limiter::Limiter;
+use crate::lane::{Failures, Lane, Shared, Troubles};
 use crate::ring::BlockRing;
 use crate::spec::{Allowed, Cache, DiskSpec, Engine as Wanted, SpecError};
 use crate::stats::LaneStats;
@@ -122,8 +122,9 @@ impl<R: BlockRing> DiskPort<R> {
             cache: spec.cache,
             limiter: Limiter::new(Instant::now()),
             troubles: Troubles::default(),
+            failures: Failures::default(),
         });
-        shared.limiter.set(&spec.limits);
+        shared.limiter.set(spec.limits.into());
         spec.faults.iter().for_each(|fault| shared.troubles.add(*fault));
         let stats: Vec<Arc<LaneStats>> = engines.iter().map(|_| Arc::default()).collect();
         let (memory, may_linger): (&GuestRam, bool) = (kit.memory, kit.threads.may_spin());

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use super::routes::{self, ROUTES};
-use crate::dialect::{drives, flow, machine, mmds, network, vsock, watch};
+use crate::dialect::{balloon, drives, entropy, flow, machine, mmds, network, pmem, vsock, watch};
 
 /// Adds the schemas of a type and of all that it refers to.
 fn add<T: ToSchema>(all: &mut BTreeMap<String, RefOr<Schema>>) {
@@ -30,6 +30,14 @@ fn schemas() -> Value {
     add::<drives::Drive>(&mut all);
     add::<drives::DrivePatch>(&mut all);
     add::<drives::DiskFaultBody>(&mut all);
+    add::<pmem::Pmem>(&mut all);
+    add::<pmem::PmemPatchBody>(&mut all);
+    add::<balloon::Balloon>(&mut all);
+    add::<balloon::BalloonPatch>(&mut all);
+    add::<balloon::BalloonStatsPatch>(&mut all);
+    add::<balloon::HintingStart>(&mut all);
+    add::<routes::HintingStop>(&mut all);
+    add::<entropy::Entropy>(&mut all);
     add::<network::NetworkInterface>(&mut all);
     add::<network::NetworkInterfacePatch>(&mut all);
     add::<vsock::Vsock>(&mut all);
@@ -156,6 +164,53 @@ fn schemas() -> Value {
         ("on", "boolean", "Still measured."),
         ("pairs", "array", "Percentiles of each queue pair, in nanoseconds."),
     ]);
+    all["BalloonStats"] = shown(&[
+        ("target_pages", "integer", "Pages of 4 KiB that the guest is to give up."),
+        ("actual_pages", "integer", "Pages of 4 KiB that it says it gave up."),
+        ("target_mib", "integer", "The same in MiB."),
+        ("actual_mib", "integer", "The same in MiB."),
+    ]);
+    for (name, about) in [
+        ("swap_in", "Bytes that were read from swap."),
+        ("swap_out", "Bytes that were written to swap."),
+        ("major_faults", "Page faults that waited for a disk."),
+        ("minor_faults", "Other page faults."),
+        ("free_memory", "Bytes that are not used at all."),
+        ("total_memory", "Bytes that the guest's kernel has."),
+        ("available_memory", "Bytes that new programs could have without swapping."),
+        ("disk_caches", "Bytes that could be had back at once."),
+        ("hugetlb_allocations", "Huge pages of the guest's pool that were given out."),
+        ("hugetlb_failures", "Those that could not be given out."),
+        ("oom_kill", "Processes that were killed for lack of memory."),
+        ("alloc_stall", "Times that a process had to wait for memory."),
+        ("async_scan", "Pages that were looked at in the background."),
+        ("direct_scan", "Pages that a process in need of memory looked at."),
+        ("async_reclaim", "Pages that were had back in the background."),
+        ("direct_reclaim", "Pages that a process in need of memory had back."),
+    ] {
+        let about = format!("{about} Only if the guest tells it.");
+        all["BalloonStats"]["properties"][name] =
+            json!({ "type": "integer", "description": about });
+    }
+    all["HintingStatus"] = shown(&[
+        (
+            "host_cmd",
+            "integer",
+            "The run that is asked for; 0 before the first, 1 when it is over.",
+        ),
+        (
+            "guest_cmd",
+            "integer|null",
+            "The run that the guest is in, or 0; null if it said nothing.",
+        ),
+    ]);
+    all["MemoryReport"] = shown(&[
+        ("size", "integer", "Bytes of the guest's RAM."),
+        ("resident", "integer|null", "Bytes of the host's memory that the process has."),
+        ("anonymous", "integer|null", "Of these all but pages of files."),
+        ("swapped", "integer|null", "Bytes that the host has moved to swap."),
+        ("balloon", "object|null", "What it is to hold, holds, and has given back, in bytes."),
+    ]);
     all["Event"] = json!({
         "type": "object",
         "required": ["timestamp_ms", "event"],
@@ -242,9 +297,10 @@ fn description() -> Value {
         };
         operation["responses"][status] = response;
         if route.path.contains("{id}") {
-            let id = match route.path.starts_with("/drives") {
-                true => &schemas["Drive"]["properties"]["drive_id"],
-                false => &schemas["NetworkInterface"]["properties"]["iface_id"],
+            let id = match route.path {
+                path if path.starts_with("/drives") => &schemas["Drive"]["properties"]["drive_id"],
+                path if path.starts_with("/pmem") => &schemas["Pmem"]["properties"]["id"],
+                _ => &schemas["NetworkInterface"]["properties"]["iface_id"],
             };
             operation["parameters"] = json!([{
                 "name": "id", "in": "path", "required": true, "schema": id,
@@ -252,7 +308,7 @@ fn description() -> Value {
         }
         if let Some(name) = route.body {
             operation["requestBody"] = json!({
-                "required": true,
+                "required": !route.may_lack_body(),
                 "content": { "application/json": { "schema": reference(name) } },
             });
         }

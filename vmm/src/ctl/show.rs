@@ -339,3 +339,40 @@ pub fn latency(latency: &Value) -> String {
     }
     text
 }
+
+/// Bytes in MiB, as there are seldom whole ones.
+fn mib(bytes: &Value) -> Value {
+    match bytes.as_u64() {
+        Some(bytes) => Value::String(format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))),
+        None => bytes.clone(),
+    }
+}
+
+pub fn memory(memory: &Value) -> String {
+    let balloon = &memory["balloon"];
+    pairs(&[
+        ("memory of the guest", &mib(&memory["size"])),
+        ("resident", &mib(&memory["resident"])),
+        ("of that anonymous", &mib(&memory["anonymous"])),
+        ("swapped", &mib(&memory["swapped"])),
+        ("balloon is to hold", &mib(&balloon["target"])),
+        ("balloon holds", &mib(&balloon["actual"])),
+        ("given back so far", &mib(&balloon["given_back"])),
+    ])
+}
+
+pub fn balloon(balloon: &Value) -> String {
+    let mut text = pairs(&[
+        ("amount in MiB", &balloon["amount_mib"]),
+        ("deflates on OOM", &balloon["deflate_on_oom"]),
+        ("free page reporting", &balloon["free_page_reporting"]),
+        ("free page hinting", &balloon["free_page_hinting"]),
+        ("seconds between statistics", &balloon["stats_polling_interval_s"]),
+    ]);
+    if let Some(statistics) = balloon["statistics"].as_object() {
+        let rows: Vec<_> = statistics.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        text.push('\n');
+        text.push_str(&pairs(&rows));
+    }
+    text
+}

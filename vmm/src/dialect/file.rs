@@ -8,10 +8,13 @@ use devices::legacy::ConsoleSpec;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::balloon::Balloon;
 use super::drives::Drive;
+use super::entropy::Entropy;
 use super::machine::{BootSource, MachineConfig};
 use super::mmds::{self, MmdsConfig};
 use super::network::NetworkInterface;
+use super::pmem::Pmem;
 use super::vsock::Vsock;
 use super::watch::{Logger, Metrics, Serial};
 use super::{BodyError, bad};
@@ -79,13 +82,12 @@ struct ConfigFile {
     serial: Option<Serial>,
     #[serde(default)]
     mmds_config: Option<MmdsConfig>,
-    // What the dialect knows and this machine does not have: null, or an empty list.
     #[serde(default)]
-    pmem: Option<Value>,
+    pmem: Option<Vec<Pmem>>,
     #[serde(default)]
-    balloon: Option<Value>,
+    balloon: Option<Balloon>,
     #[serde(default)]
-    entropy: Option<Value>,
+    entropy: Option<Entropy>,
     #[serde(default)]
     cpu_config: Option<Value>,
     #[serde(default)]
@@ -94,13 +96,9 @@ struct ConfigFile {
 
 impl ConfigFile {
     fn check_absent(&self) -> Result<(), BodyError> {
-        for (field, value) in [
-            ("pmem", &self.pmem),
-            ("balloon", &self.balloon),
-            ("entropy", &self.entropy),
-            ("cpu-config", &self.cpu_config),
-            ("memory-hotplug", &self.memory_hotplug),
-        ] {
+        for (field, value) in
+            [("cpu-config", &self.cpu_config), ("memory-hotplug", &self.memory_hotplug)]
+        {
             let empty = value.as_ref().is_none_or(|value| match value {
                 Value::Null => true,
                 Value::Array(items) => items.is_empty(),
@@ -118,7 +116,9 @@ impl ConfigFile {
         let cards = self.network_interfaces.iter().map(|nic| &nic.iface_id);
         check_twice(cards, "iface_id", "card", words::card_of_file)?;
         let disks = self.drives.iter().map(|drive| &drive.drive_id);
-        check_twice(disks, "drive_id", "disk", words::disk_of_file)
+        check_twice(disks, "drive_id", "disk", words::disk_of_file)?;
+        let pmems = self.pmem.iter().flatten().map(|pmem| &pmem.id);
+        check_twice(pmems, "id", "persistent memory", words::pmem_of_file)
     }
 
     fn into_actions(self, path: &Path) -> Result<(Vec<Action>, Places), BodyError> {
@@ -161,6 +161,20 @@ impl ConfigFile {
         if let Some(mmds) = self.mmds_config {
             let spec = MetadataSpec::try_from(mmds);
             actions.push(Action::SetMetadata(spec.map_err(|e| e.within("mmds-config"))?));
+        }
+        for (index, pmem) in self.pmem.into_iter().flatten().enumerate() {
+            let id = pmem.id.clone();
+            let spec = pmem.into_spec(&id);
+            let spec = spec.map_err(|error| error.within(&words::pmem_of_file(index)))?;
+            actions.push(Action::SetPmem(Box::new(spec)));
+            listed.pmems.push(id);
+        }
+        if let Some(balloon) = self.balloon {
+            actions.push(Action::SetBalloon(balloon.into()));
+        }
+        if let Some(entropy) = self.entropy {
+            let wish = entropy.try_into().map_err(|error: BodyError| error.within("entropy"))?;
+            actions.push(Action::SetEntropy(wish));
         }
         actions.push(Action::Start);
         Ok((actions, Places { path: path.into(), listed, says_serial }))

@@ -79,6 +79,13 @@ pub struct Figures {
     /// Of the metadata service, on all cards together; empty if there is none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub mmds: Counts,
+    /// Of persistent memory by its id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub pmem: BTreeMap<String, Counts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balloon: Option<Counts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<Counts>,
 }
 
 /// What is not of any vCPU, disk or card.
@@ -104,6 +111,9 @@ impl Figures {
             network: BTreeMap::new(),
             vsock: BTreeMap::new(),
             mmds: BTreeMap::new(),
+            pmem: BTreeMap::new(),
+            balloon: None,
+            entropy: None,
         }
     }
 

@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::metrics::Figures;
+use super::metrics::{Counts, Figures};
 
 /// Kind of the text (OpenMetrics 1.0, content type).
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -58,6 +58,8 @@ impl Collector for Shown {
             })
             .collect();
         counter(&mut out, "vmm_vcpu_exits", "Times that a vCPU left the guest", &exits)?;
+        self.encode_single(&mut out)?;
+        self.encode_pmem(&mut out)?;
         self.encode_block(&mut out)?;
         self.encode_timings(&mut out)?;
         self.encode_network(&mut out)?;
@@ -76,6 +78,34 @@ impl Collector for Shown {
 }
 
 impl Shown {
+    /// One family for each counter of what a machine has one of.
+    fn encode_single(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let parts = [("balloon", &self.figures.balloon), ("entropy", &self.figures.entropy)];
+        for (part, counts) in parts {
+            for (name, count) in counts.iter().flatten() {
+                let about = format!("{} of the {part} device", name.replace('_', " "));
+                counter(out, &format!("vmm_{part}_{name}"), &about, &[(Vec::new(), *count)])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One family for each counter, whatever persistent memory it is of.
+    fn encode_pmem(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let pmem = &self.figures.pmem;
+        let names: BTreeSet<&str> =
+            pmem.values().flat_map(|counts| counts.keys().copied()).collect();
+        for name in names {
+            let of = |(id, counts): (&String, &Counts)| {
+                Some((vec![("pmem", id.clone())], *counts.get(name)?))
+            };
+            let samples: Vec<Sample<'_>> = pmem.iter().filter_map(of).collect();
+            let about = format!("{} of persistent memory", name.replace('_', " "));
+            counter(out, &format!("vmm_pmem_{name}"), &about, &samples)?;
+        }
+        Ok(())
+    }
+
     /// One family for each counter, whatever disk it is of.
     fn encode_block(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let names: BTreeSet<&String> =
@@ -181,6 +211,9 @@ mod tests {
         figures.vmm.pauses = 5;
         figures.vsock = [("rx_bytes", 8)].into();
         figures.mmds = [("rx_count", 8)].into();
+        figures.pmem = [("p".to_string(), [("flushes", 3)].into())].into();
+        figures.balloon = Some([("reports", 8)].into());
+        figures.entropy = Some([("bytes", 64)].into());
         let text = text("vm-1", "Running", figures).unwrap();
         for line in [
             r#"vmm_state{id="vm-1",state="Running"} 1"#,
@@ -198,6 +231,9 @@ mod tests {
             "vmm_pauses_total 5",
             "vmm_vsock_rx_bytes_total 8",
             "vmm_mmds_rx_count_total 8",
+            r#"vmm_pmem_flushes_total{pmem="p"} 3"#,
+            "vmm_balloon_reports_total 8",
+            "vmm_entropy_bytes_total 64",
             "# TYPE vmm_net_tx_frames counter",
         ] {
             assert!(text.lines().any(|given| given == line), "{line} is not in\n{text}");

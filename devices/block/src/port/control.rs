@@ -117,24 +117,18 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
     fn refresh(&self) -> Result<u64, ChangeError> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let image = self.image().clone();
-        let path = image.path().display();
-        let failed = |error| ChangeError(format!("cannot look at the size of {path}: {error}"));
-        let (bytes, before) = (image.measure().map_err(failed)?, image.size());
-        image.resize(bytes);
-        let now = image.size();
-        if now < before {
-            let id = self.id();
-            tracing::warn!("disk {id}: {path} has shrunk from {before} to {now} bytes");
-        }
-        if now != before {
-            self.tell_listener();
-        }
-        Ok(now)
+        self.look_at(&image)
     }
 
     fn replace(&self, path: &Path) -> Result<(), ChangeError> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.image().clone();
+        if old.is_claimed_at(path) {
+            // As one does with a device that was mended.
+            self.look_at(&old)?;
+            old.forgive();
+            return Ok(());
+        }
         let said = |error: crate::image::OpenError| ChangeError::of(&error);
         let mode = Mode { read_only: self.mode.read_only, direct: self.mode.direct };
         let new = Arc::new(Image::open_unlocked(path, mode).map_err(said)?);
@@ -165,7 +159,7 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
 
     fn limit(&self, allowed: &Allowed) {
         *self.allowed.lock().unwrap_or_else(PoisonError::into_inner) = *allowed;
-        self.shared.limiter.set(allowed);
+        self.shared.limiter.set((*allowed).into());
         for lane in &self.lanes {
             lane.ask(|lane, _| lane.limits_changed());
         }
@@ -188,6 +182,23 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
 }
 
 impl<R: BlockRing> DiskPort<R> {
+    /// Takes the size over that the image has now; what that is.
+    fn look_at(&self, image: &Image) -> Result<u64, ChangeError> {
+        let path = image.path().display();
+        let failed = |error| ChangeError(format!("cannot look at the size of {path}: {error}"));
+        let (bytes, before) = (image.measure().map_err(failed)?, image.size());
+        image.resize(bytes);
+        let now = image.size();
+        if now < before {
+            let id = self.id();
+            tracing::warn!("disk {id}: {path} has shrunk from {before} to {now} bytes");
+        }
+        if now != before {
+            self.tell_listener();
+        }
+        Ok(now)
+    }
+
     /// Has all lanes stop, and waits until nothing is with the host.
     fn halt(&self) {
         let quiet: Vec<_> = self

@@ -10,7 +10,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::{DiskPort, OpenError, PortControl};
 use crate::request::Operation;
-use crate::request::Outcome::{Done, OutOfRange, ReadOnly};
+use crate::request::Outcome::{Done, Medium, OutOfRange, ReadOnly};
 use crate::spec::{DiskSpec, Engine};
 use crate::testing::{Guest, MEMORY, TestRing, pattern};
 
@@ -192,4 +192,25 @@ fn a_file_gives_way_to_a_device_and_a_device_to_a_file() {
             open(&device.path, engine, direct).map(drop).unwrap();
         }
     }
+}
+
+/// As one does with a device that has failed and was mended.
+#[test]
+fn a_device_takes_its_own_place_though_it_cannot_be_opened_twice() {
+    let Some(device) = attach(512, &[]) else { return };
+    let disk = open(&device.path, Engine::Threads, false).unwrap();
+    disk.write(AT, &pattern(512, 1));
+    disk.guest.transfer(Operation::Write, 0, AT, 512);
+    assert_eq!(disk.one(), Done);
+    let image = disk.port.image().clone();
+    image.lose(&std::io::Error::from_raw_os_error(libc::EIO));
+    disk.guest.flush();
+    assert_eq!(disk.one(), Medium);
+    disk.port.replace(&device.path).unwrap();
+    disk.guest.flush();
+    assert_eq!(disk.one(), Done);
+    disk.holds(0, &pattern(512, 1));
+    // It is claimed and locked as before.
+    let said = open(&device.path, Engine::Threads, false).err().unwrap().to_string();
+    assert!(said.contains("is in use by the host or another process"), "{said}");
 }

@@ -14,7 +14,7 @@ use device_core::worker::{Again, EventSet, Interest, Source, Worker};
 
 use super::queues::{Events, Queues, Receive, Transmit};
 use super::switch::{FIRST_CONNECTION, Switch};
-use super::to_guest::Round;
+use super::to_guest::{Clients, Round};
 use super::view::ConnectionView;
 use crate::device::{LiveQueue, Notice};
 
@@ -180,10 +180,11 @@ impl Engine {
         if self.no_clients_before.is_some_and(|then| then <= now) {
             self.no_clients_before = None;
         }
+        let mut clients = Clients::None;
         if open && self.has_clients && self.no_clients_before.is_none() && !switch.is_clogged() {
-            let taken = switch.accept(now, interest);
-            self.has_clients = !taken || switch.is_clogged();
-            if !taken {
+            clients = switch.accept(now, interest);
+            self.has_clients = clients != Clients::None;
+            if clients == Clients::NoDescriptor {
                 self.no_clients_before = now.checked_add(NO_DESCRIPTOR);
             }
         }
@@ -219,6 +220,7 @@ impl Engine {
             // It is looked at again once the guest has taken its resets.
             (false, clogged) => !clogged,
         };
+        let more = more || clients == Clients::More && !switch.is_clogged();
         let more = match round {
             Round::Done => more,
             Round::More => true,
