@@ -22,6 +22,9 @@ _vmm() {
             vmm,help)
                 cmd="vmm__subcmd__help"
                 ;;
+            vmm__subcmd__ctl,balloon)
+                cmd="vmm__subcmd__ctl__subcmd__balloon"
+                ;;
             vmm__subcmd__ctl,capture)
                 cmd="vmm__subcmd__ctl__subcmd__capture"
                 ;;
@@ -54,6 +57,9 @@ _vmm() {
                 ;;
             vmm__subcmd__ctl,latency)
                 cmd="vmm__subcmd__ctl__subcmd__latency"
+                ;;
+            vmm__subcmd__ctl,memory)
+                cmd="vmm__subcmd__ctl__subcmd__memory"
                 ;;
             vmm__subcmd__ctl,metrics)
                 cmd="vmm__subcmd__ctl__subcmd__metrics"
@@ -109,6 +115,9 @@ _vmm() {
             vmm__subcmd__ctl__subcmd__disk__subcmd__help,resize)
                 cmd="vmm__subcmd__ctl__subcmd__disk__subcmd__help__subcmd__resize"
                 ;;
+            vmm__subcmd__ctl__subcmd__help,balloon)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__balloon"
+                ;;
             vmm__subcmd__ctl__subcmd__help,capture)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__capture"
                 ;;
@@ -141,6 +150,9 @@ _vmm() {
                 ;;
             vmm__subcmd__ctl__subcmd__help,latency)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__latency"
+                ;;
+            vmm__subcmd__ctl__subcmd__help,memory)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__memory"
                 ;;
             vmm__subcmd__ctl__subcmd__help,metrics)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__metrics"
@@ -187,6 +199,9 @@ _vmm() {
             vmm__subcmd__help,help)
                 cmd="vmm__subcmd__help__subcmd__help"
                 ;;
+            vmm__subcmd__help__subcmd__ctl,balloon)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__balloon"
+                ;;
             vmm__subcmd__help__subcmd__ctl,capture)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__capture"
                 ;;
@@ -216,6 +231,9 @@ _vmm() {
                 ;;
             vmm__subcmd__help__subcmd__ctl,latency)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__latency"
+                ;;
+            vmm__subcmd__help__subcmd__ctl,memory)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__memory"
                 ;;
             vmm__subcmd__help__subcmd__ctl,metrics)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__metrics"
@@ -263,7 +281,7 @@ _vmm() {
 
     case "${cmd}" in
         vmm)
-            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --vsock --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --boot-timer --start-time-us --start-time-cpu-us --help --version ctl help"
+            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --boot-timer --start-time-us --start-time-cpu-us --help --version ctl help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -310,6 +328,34 @@ _vmm() {
                     return 0
                     ;;
                 --vsock)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --imds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -W "ec2" -- "${cur}"))
+                    return 0
+                    ;;
+                --metadata)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mmds-size-limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pmem)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --balloon)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --entropy)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -365,8 +411,22 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl)
-            opts="-h -V --json --help --version start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect metrics events top help"
+            opts="-h -V --json --help --version start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__balloon)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -601,8 +661,22 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__help)
-            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect metrics events top help"
+            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__balloon)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -810,6 +884,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__memory)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__help__subcmd__metrics)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -992,6 +1080,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__memory)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__metrics)
             opts="-h --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1151,8 +1253,22 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl)
-            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect metrics events top"
+            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__balloon)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1333,6 +1449,20 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl__subcmd__latency)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__memory)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -93,6 +93,24 @@ impl Release {
         }
     }
 
+    /// What is loaded besides where memory is looked at.
+    fn modules_of_memory(self) -> &'static [&'static str] {
+        match self {
+            Self::Guest6_1 | Self::Guest6_12 => {
+                &["virtio_rng", "virtio_balloon", "virtio_pmem", "nd_pmem", "ext4"]
+            }
+            Self::Testbed => &[],
+        }
+    }
+
+    /// What is loaded besides where one has an XFS.
+    fn modules_of_xfs(self) -> &'static [&'static str] {
+        match self {
+            Self::Guest6_1 | Self::Guest6_12 => &["xfs"],
+            Self::Testbed => &[],
+        }
+    }
+
     /// What is loaded besides where there is a vsock.
     fn modules_of_vsock(self) -> &'static [&'static str] {
         match self {
@@ -101,11 +119,12 @@ impl Release {
         }
     }
 
-    /// Lists of modules, each with what is wanted for it beyond those before.
-    fn lists(self) -> [(&'static str, &'static [&'static str]); 3] {
+    /// Lists of what is loaded besides, by their files' names.
+    fn lists(self) -> [(&'static str, &'static [&'static str]); 4] {
         [
-            ("modules.order", self.modules()),
             ("modules.disks", self.modules_of_disks()),
+            ("modules.memory", self.modules_of_memory()),
+            ("modules.xfs", self.modules_of_xfs()),
             ("modules.vsock", self.modules_of_vsock()),
         ]
     }
@@ -126,6 +145,9 @@ impl Release {
                 "tun",
                 "veth",
                 "bridge",
+                // For disks that fail.
+                "brd",
+                "dm_flakey",
             ],
         }
     }
@@ -140,8 +162,8 @@ pub struct Kernel {
 impl Kernel {
     /// Opens a kernel, fetching it first if the cache has none.
     pub fn open(release: Release) -> Result<Self> {
-        let wanted = release.lists().map(|(_, wanted)| wanted).concat();
-        let recipe = format!("{RECIPE} {}", wanted.join(" "));
+        let lists = release.lists().map(|(_, modules)| modules.join(" "));
+        let recipe = format!("{RECIPE} {} {}", release.modules().join(" "), lists.join(" "));
         let set = cache::Set::open(&format!("kernel-{}", release.name()), &recipe, |work| {
             fill(release, work)
         })?;
@@ -171,7 +193,17 @@ impl Kernel {
         self.listed("modules.disks")
     }
 
-    /// What is to be loaded after them where there is a vsock.
+    /// The same where memory is looked at.
+    pub fn modules_of_memory(&self) -> Result<Vec<Module>> {
+        self.listed("modules.memory")
+    }
+
+    /// What is to be loaded after these where there is an XFS.
+    pub fn modules_of_xfs(&self) -> Result<Vec<Module>> {
+        self.listed("modules.xfs")
+    }
+
+    /// The same where there is a vsock.
     pub fn modules_of_vsock(&self) -> Result<Vec<Module>> {
         self.listed("modules.vsock")
     }
@@ -192,7 +224,7 @@ impl Kernel {
 
 /// The package to take: what Debian's meta package stands for, if it is of the wanted series. Where
 /// the newest lists have no such, the newest of the series, or of the nearest one, which is named.
-fn choose(apt: &Apt, release: Release, is_new: bool) -> Result<Package> {
+pub(crate) fn choose(apt: &Apt, release: Release, is_new: bool) -> Result<Package> {
     let meta = release.meta_package();
     let is_wanted = |package: &Package| match (release.series(), release.numbers(&package.name)) {
         (Some(series), Some(numbers)) => numbers.starts_with(&series),
@@ -255,17 +287,20 @@ fn fill(release: Release, work: &Work) -> Result<String> {
     }
 
     fs::create_dir(folder.join("modules"))?;
-    let (mut wanted, mut listed) = (Vec::new(), 0);
-    for (list, more) in release.lists() {
-        wanted.extend(more);
-        let all = modules::in_load_order(&modules, &wanted)?;
+    let always = modules::in_load_order(&modules, release.modules())?;
+    let write = |list: &str, modules: &[Module]| -> Result<()> {
         let mut order = String::new();
-        for module in all.iter().skip(listed) {
+        for module in modules {
             fs::write(folder.join(format!("modules/{}.ko", module.name)), &module.bytes)?;
             order += &format!("{}\n", module.name);
         }
-        fs::write(folder.join(list), order)?;
-        listed = all.len();
+        Ok(fs::write(folder.join(list), order)?)
+    };
+    write("modules.order", &always)?;
+    for (list, wanted) in release.lists() {
+        let wanted = [release.modules(), wanted].concat();
+        let all = modules::in_load_order(&modules, &wanted)?;
+        write(list, all.get(always.len()..).unwrap_or_default())?;
     }
     Ok(format!("{} {}", package.name, package.version))
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::api::{Api, Served};
+use tests::bench::resident;
 use tests::host;
 use tests::idle;
 use tests::machine::Hypervisor;
@@ -108,12 +109,23 @@ fn a_disk_tells_what_it_is_and_so_does_the_configuration() {
     let drives = api.get("/vm/config").unwrap()["drives"].clone();
     let expected = json!([
         { "drive_id": "rootfs", "is_root_device": true, "path_on_host": scene.path("root.raw"),
-          "is_read_only": false, "cache_type": "Unsafe", "model": "virtio", "direct": false },
+          "is_read_only": false, "partuuid": null, "cache_type": "Unsafe", "io_engine": null,
+          "rate_limiter": null, "socket": null, "model": "virtio", "direct": false },
         { "drive_id": "data", "is_root_device": false, "path_on_host": scene.path("data.raw"),
-          "is_read_only": true, "cache": "writethrough", "io_engine": "Sync", "model": "virtio",
+          "is_read_only": true, "partuuid": null, "cache_type": null, "io_engine": "Sync",
+          "rate_limiter": null, "socket": null, "cache": "writethrough", "model": "virtio",
           "queues": 2, "direct": false, "serial": "vol-1", "allowances": { "iops": 100 } },
     ]);
     assert_eq!(drives, expected);
+    // As it was asked for, and as it is: whoever reads either finds it.
+    assert_eq!(shown["path_on_host"], shown["path"]);
+    assert_eq!((&shown["is_root_device"], &shown["drive_id"]), (&json!(false), &json!("data")));
+    for stretch in ["queue_to_submit", "submit_to_completion", "completion_to_interrupt"] {
+        assert_eq!(shown["stretches"][stretch]["max_ns"], 0, "{stretch}");
+    }
+    let all = api.get("/drives").unwrap();
+    assert_eq!(all.as_array().unwrap().len(), 2);
+    assert_eq!((&all[0]["id"], &all[1]), (&json!("rootfs"), &shown));
     let missing = api.ask("GET", "/drives/none", "").unwrap().fault().unwrap();
     assert_eq!(missing, "there is no disk \"none\"");
 }
@@ -255,6 +267,27 @@ fn an_nvme_disk_is_asked_and_changed_in_the_same_way() {
         let limits = json!({ "drive_id": "data", "allowances": { "bw": 9 } });
         api.done("PATCH", "/drives/data", &limits).unwrap();
         assert_eq!(api.get("/vm/config").unwrap()["drives"][1]["allowances"], json!({ "bw": 9 }));
+    }
+}
+
+#[test]
+fn a_disk_takes_little_memory_while_nothing_is_asked_of_it() {
+    const MOST_KIB: u64 = 256;
+    const MORE: u64 = 15;
+    /// Of a machine of which nothing else is said.
+    const MEMORY_MIB: u32 = 128;
+    for model in ["virtio", "nvme"] {
+        let names: Vec<_> = (0..MORE).map(|nth| format!("more{nth}")).collect();
+        let of = |name: &String| (name.clone(), json!({ "model": model }));
+        let more: Vec<_> = names.iter().map(of).collect();
+        let more: Vec<_> =
+            more.iter().map(|(name, fields)| (name.as_str(), fields.clone())).collect();
+        let [one, many] = [&[][..], &more].map(|more| {
+            let scene = Scene::with(more);
+            resident::beside(scene.served.pid(), MEMORY_MIB).unwrap()
+        });
+        let each = many.saturating_sub(one) / MORE;
+        assert!(each <= MOST_KIB, "{model}: {each} KiB for each disk");
     }
 }
 

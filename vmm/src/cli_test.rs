@@ -94,6 +94,25 @@ fn disks_without_an_id_are_named_by_their_place() {
 }
 
 #[test]
+fn memory_is_given_and_taken_by_options_of_its_own() {
+    let actions = |text: &str| {
+        let args = parse(&format!("--kernel k --mem 1G {text}")).unwrap();
+        args.into_plan().unwrap().options
+    };
+    let all = actions("--pmem a --pmem b,ro,id=x --balloon 64M,oom --entropy bw=1M");
+    let [_, Action::SetPmem(a), Action::SetPmem(b), Action::SetBalloon(balloon), entropy, ..] =
+        &all[..]
+    else {
+        panic!("{all:?}");
+    };
+    assert_eq!((a.id.as_str(), b.id.as_str(), b.read_only), ("pmem0", "x", true));
+    assert_eq!((balloon.amount_mib, balloon.deflate_on_oom), (64, true));
+    assert!(matches!(entropy, Action::SetEntropy(EntropyWish::Given(_))), "{entropy:?}");
+    let off = actions("--entropy off");
+    assert!(matches!(off[1], Action::SetEntropy(EntropyWish::Off)), "{off:?}");
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     for (args, part) in [
         ("--mem 1G", "--kernel"),
@@ -117,6 +136,10 @@ fn what_is_wrong_is_named() {
             "--disk: disk \"x\": id: \"x\" is given twice",
         ),
         ("--disk d --config-file f", "--disk"),
+        ("--kernel k --mem 1G --balloon reporting", "no amount of memory"),
+        ("--balloon 0 --config-file f", "--balloon"),
+        ("--kernel k --mem 1G --entropy on", "write off, or bw=BYTES"),
+        ("--kernel k --mem 1G --pmem a,id=x --pmem b,id=x", "--pmem: \"x\": \"x\" is given twice"),
         ("--kernel k --mem 1G --serial paper", "--serial"),
         ("--kernel k --mem 1G --smbios maker=x", "'maker' is not known"),
         ("--kernel k --mem 1G --bus isa", "--bus"),
@@ -131,4 +154,26 @@ fn what_is_wrong_is_named() {
         let line = error(args);
         assert!(line.contains(part), "{args}: {line}");
     }
+}
+
+#[test]
+fn an_instance_of_a_cloud_says_so_in_its_smbios_and_by_metadata() {
+    let identity = |args: &str| {
+        let args = parse(&format!("--kernel k --mem 1G {args}")).unwrap();
+        let imds = args.config().imds;
+        match args.into_plan().unwrap().options.into_iter().next() {
+            Some(Action::SetMachine(machine)) => (machine.identity, imds),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(identity(""), Default::default());
+    let (plain, imds) = identity("--imds=hostname=web1");
+    assert_eq!((plain, imds.unwrap().hostname), (Default::default(), Some("web1".to_string())));
+    let (instance, imds) = identity("--profile ec2 --smbios product=own");
+    assert_eq!(imds, Some(ImdsSpec::default()));
+    assert!(instance.uuid.to_string().starts_with("ec2"));
+    assert_eq!(instance.product.unwrap().to_string(), "own");
+    let (instance, _) = identity("--profile ec2 --imds=instance-id=i-7");
+    assert_eq!(instance.asset_tag.unwrap().to_string(), "i-7");
+    assert!(error("--kernel k --mem 1G --profile gce").contains("--profile"));
 }

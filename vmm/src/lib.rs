@@ -16,6 +16,7 @@ mod dialect;
 mod end;
 #[cfg(test)]
 mod generated;
+mod jail;
 mod kvm;
 mod memory;
 mod observe;
@@ -53,10 +54,13 @@ const BAD_USAGE: u8 = 2;
 pub fn main() -> ExitCode {
     signals::survive_file_limits();
     let mut words = std::env::args_os();
-    if let (Some(program), Some(first)) = (words.next(), words.next())
-        && first == "ctl"
-    {
-        return ctl::main(std::iter::once(program).chain(words));
+    if let (Some(program), Some(first)) = (words.next(), words.next()) {
+        let words = std::iter::once(program).chain(words);
+        match first.to_str() {
+            Some("ctl") => return ctl::main(words),
+            Some("jail") => return jail::main("vmm jail", words),
+            _ => {}
+        }
     }
     restore_terminal_on_panic();
     signals::leave_clean_when_killed();
@@ -81,6 +85,12 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// What the `jailer` binary is: [`main`] of `vmm jail`.
+pub fn jailer() -> ExitCode {
+    signals::survive_file_limits();
+    jail::main("jailer", std::env::args_os())
 }
 
 struct Failure {

@@ -17,14 +17,18 @@ pub mod interrupt;
 pub mod irq_gate;
 #[allow(unsafe_code)] // borrows an eventfd
 pub mod kick;
+pub mod limiter;
 pub mod linger;
 pub mod memory;
 pub mod output;
 pub mod per_second;
 pub mod ram_window;
+#[allow(unsafe_code)] // has the kernel write to guest memory
+pub mod random;
 pub mod rate;
 #[allow(unsafe_code)] // polls descriptors
 pub mod ready;
+pub mod reclaim;
 pub mod registers;
 #[allow(unsafe_code)] // volatile copies and iovecs of checked ranges
 pub mod scatter;

@@ -12,10 +12,13 @@
     )
 )]
 
+pub mod balloon;
 pub mod block;
 pub mod device;
+pub mod entropy;
 mod live;
 pub mod net;
+pub mod pmem;
 pub mod ring;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -11,10 +11,12 @@ mod seeds {
     pub mod disks;
     pub mod ena;
     pub mod kernels;
+    pub mod metadata;
     pub mod mmio;
     pub mod net;
     pub mod nvme;
     pub mod pci;
+    pub mod plain;
     pub mod ports;
     pub mod specs;
     pub mod vsock;
@@ -34,6 +36,7 @@ fn main() -> std::io::Result<()> {
         ("ena_rings", seeds::ena::rings()),
         ("kernel_loaders", seeds::kernels::all()),
         ("legacy_ports", seeds::ports::all()),
+        ("metadata", seeds::metadata::all()),
         ("nvme_card", seeds::nvme::card()),
         ("nvme_commands", seeds::nvme::commands()),
         ("nvme_registers", seeds::nvme::registers()),
@@ -42,6 +45,7 @@ fn main() -> std::io::Result<()> {
         ("virtio_block", seeds::block::all()),
         ("virtio_mmio", seeds::mmio::all()),
         ("virtio_net_queues", seeds::net::all()),
+        ("virtio_plain", seeds::plain::all()),
         ("virtio_vsock", seeds::vsock::all()),
     ];
     for (target, seeds) in targets {

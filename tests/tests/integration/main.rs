@@ -7,6 +7,10 @@ mod api;
 mod boot;
 mod capture;
 mod console;
+mod debian;
+mod disk_cuts;
+mod disk_faults;
+mod disk_scene;
 mod disks;
 mod dpdk;
 mod early;
@@ -18,6 +22,8 @@ mod ena_queues;
 mod ends;
 mod keyboard;
 mod manual;
+mod memory;
+mod metadata;
 mod mmio;
 mod network;
 mod odd;
@@ -48,6 +54,10 @@ fn main() {
         mmio::scenarios(),
         disks::scenarios(),
         vsock::scenarios(),
+        memory::scenarios(),
+        debian::scenarios(),
+        disk_faults::scenarios(),
+        disk_cuts::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),
@@ -58,6 +68,7 @@ fn main() {
         ends::scenarios(),
         early::scenarios(),
         options::scenarios(),
+        metadata::scenarios(),
         sleep::scenarios(),
         keyboard::scenarios(),
         console::scenarios(),

@@ -37,6 +37,14 @@ pub enum Event {
     PowerButton,
     /// Someone pressed Ctrl-Alt-Del.
     CtrlAltDel,
+    /// The guest is asked to give up so much memory.
+    BalloonTarget {
+        amount_mib: u32,
+    },
+    /// It has done so, or taken back what was too much.
+    BalloonReached {
+        amount_mib: u32,
+    },
     /// The machine is over.
     Stopped {
         reason: String,

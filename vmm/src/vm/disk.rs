@@ -1,7 +1,7 @@
 //! What can be asked of a disk while its machine lives.
 
 use devices::block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
-use devices::block::spec::Fault;
+use devices::block::spec::{DiskSpec, Fault};
 use serde::Serialize;
 
 use super::patch::DiskPatch;
@@ -9,7 +9,6 @@ use super::patch::DiskPatch;
 /// One thing to ask.
 #[derive(Debug)]
 pub enum DiskAsk {
-    Inspect,
     /// Looks at the image's size again.
     Refresh,
     Change(DiskPatch),
@@ -22,11 +21,17 @@ pub enum DiskAsk {
 #[serde(untagged)]
 pub enum DiskReply {
     Done,
-    Inspection(Box<Inspection>),
     Size {
         /// Bytes that the guest sees now.
         size: u64,
     },
+}
+
+/// A disk as it was asked for, and as it is once its machine lives.
+#[derive(Debug)]
+pub struct DiskView {
+    pub spec: DiskSpec,
+    pub state: Option<Inspection>,
 }
 
 /// Why a disk did not do something. Nothing has changed then.
@@ -41,7 +46,6 @@ pub enum DiskError {
 /// Asks the disk. Fails if it cannot do it.
 pub fn answer(disk: &dyn DiskControl, ask: DiskAsk) -> Result<DiskReply, DiskError> {
     match ask {
-        DiskAsk::Inspect => return Ok(DiskReply::Inspection(Box::new(disk.inspect()))),
         DiskAsk::Refresh => return Ok(DiskReply::Size { size: disk.refresh()? }),
         DiskAsk::Change(patch) => {
             if let Some(path) = &patch.path {

@@ -206,7 +206,7 @@ impl Engine {
 
         let moved = Moved {
             out: counters.tx_packets.get() != sent,
-            into: counters.rx_packets.get() != given,
+            into: counters.rx_packets.get().wrapping_sub(given) as u32,
         };
         self.linger.worked(now, moved);
         let lingers = self.lingers || self.linger.goes_on(now);
