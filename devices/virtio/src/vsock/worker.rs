@@ -109,12 +109,8 @@ impl Engine {
             tx: Transmit::new(tx, memory(), negotiated).map_err(taken)?,
             events: Events::new(events, memory(), negotiated).map_err(taken)?,
         };
-        for (kick, source) in kicks(&queues) {
-            let set = EventSet::IN | EventSet::EDGE_TRIGGERED;
-            let watched = interest.watch(kick, source, set);
-            watched
-                .map_err(|error| format!("cannot watch the kicks of queue {source}: {error}"))?;
-        }
+        watch_kicks(&queues, interest)
+            .map_err(|error| format!("cannot watch the kicks of its queues: {error}"))?;
         (self.queues, self.broken, self.notice) = (Some(queues), false, Some(notice));
         if let Some(stopped) = self.stopped.take() {
             self.switch.table.put_off(Instant::now().saturating_duration_since(stopped));
@@ -243,6 +239,17 @@ impl Engine {
 fn kicks(queues: &Queues) -> [(BorrowedFd<'_>, Source); 3] {
     let Queues { rx, tx, events } = queues;
     [(rx.kick(), RX_KICK), (tx.kick(), TX_KICK), (events.kick(), EVENT_KICK)]
+}
+
+/// Watches all kicks, or none if the host refuses one: it may be tried again.
+fn watch_kicks(queues: &Queues, interest: &mut Interest<'_>) -> io::Result<()> {
+    let set = EventSet::IN | EventSet::EDGE_TRIGGERED;
+    let mut all = kicks(queues).into_iter();
+    let watched = all.try_for_each(|(kick, source)| interest.watch(kick, source, set));
+    if watched.is_err() {
+        kicks(queues).into_iter().for_each(|(kick, _)| drop(interest.forget(kick)));
+    }
+    watched
 }
 
 impl Worker for Engine {
