@@ -20,7 +20,7 @@ fn the_loader_is_found_in_the_program_headers() {
 #[test]
 fn what_is_no_program_has_no_loader() {
     let file = tempfile::tempfile().unwrap();
-    for bytes in [&b""[..], b"#!/bin/sh\n", &[0x7f; 64], &[&MAGIC[..], &[0xff; 58]].concat()] {
+    for bytes in [&b""[..], b"#!/bin/sh\n", &[0x7f; 64], &[MAGIC, &[0xff; 58]].concat()] {
         file.set_len(0).unwrap();
         file.write_all_at(bytes, 0).unwrap();
         assert!(loader(&file).is_err(), "{bytes:?}");
