@@ -74,7 +74,7 @@ fn build(plan: &Plan, times: StartTimes) -> Result<(), JailError> {
     walls::part(plan)?;
     // Anew: what was opened before lies in the host's mounts, where nothing can be mounted from here.
     let jail = tree::Jail::open(plan)?;
-    jail.furnish(plan)?;
+    devices::furnish(&jail, plan)?;
     libraries::show(&libraries, &jail)?;
     walls::move_in(&jail)?;
     let Role::Inmate { parent_cpu } = process::part(plan, &jail, null)? else { return Ok(()) };

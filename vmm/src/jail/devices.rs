@@ -1,4 +1,4 @@
-//! The devices in a jail: KVM, TAPs, random numbers, and page faults that are handled outside of the kernel.
+//! What is in a jail: folders, and devices for KVM, TAPs, random numbers, and page faults that are handled outside of the kernel.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,7 +12,7 @@ use rustix::mount::mount_bind;
 
 use super::error::{JailError, Step};
 use super::plan::Plan;
-use super::tree::{Folder, give};
+use super::tree::{Folder, ITS_OWN, Jail, give};
 
 /// Only the program reads and writes them.
 const MODE: u32 = 0o600;
@@ -29,8 +29,14 @@ struct Device {
     optional: bool,
 }
 
-/// Puts them into `dev` and `net`, its subfolder.
-pub fn bring(dev: &Folder, net: &Folder, plan: &Plan) -> Result<(), JailError> {
+/// Puts folders and devices into the jail, as Firecracker's jailer does, and nothing else.
+pub fn furnish(jail: &Jail, plan: &Plan) -> Result<(), JailError> {
+    jail.root.give(plan)?;
+    let dev = &jail.root.folder(OsStr::new("dev"), ITS_OWN)?;
+    dev.give(plan)?;
+    let net = &dev.folder(OsStr::new("net"), ITS_OWN)?;
+    net.give(plan)?;
+    jail.root.folder(OsStr::new("run"), ITS_OWN)?.give(plan)?;
     let device = |name, path, number, optional| Device { name, path, number, optional };
     device("tun", "/dev/net/tun", (MISC, 200), false).bring(net, plan)?;
     device("kvm", "/dev/kvm", (MISC, 232), false).bring(dev, plan)?;

@@ -13,12 +13,11 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::devices;
 use super::error::{JailError, Step};
 use super::plan::Plan;
 
 /// Of folders that are the program's.
-const ITS_OWN: RawMode = 0o700;
+pub const ITS_OWN: RawMode = 0o700;
 /// Of those above it.
 const ABOVE: RawMode = 0o755;
 /// Others than the owner may write.
@@ -184,17 +183,6 @@ impl Jail {
             return Ok(None);
         };
         Ok(((its.st_dev, its.st_ino) == (ours.st_dev, ours.st_ino)).then_some(pid as i32))
-    }
-
-    /// Puts folders and devices into it, as Firecracker's jailer does, and nothing else.
-    pub fn furnish(&self, plan: &Plan) -> Result<(), JailError> {
-        self.root.give(plan)?;
-        let dev = self.root.folder(OsStr::new("dev"), ITS_OWN)?;
-        dev.give(plan)?;
-        let net = dev.folder(OsStr::new("net"), ITS_OWN)?;
-        net.give(plan)?;
-        self.root.folder(OsStr::new("run"), ITS_OWN)?.give(plan)?;
-        devices::bring(&dev, &net, plan)
     }
 
     /// Writes the PID, in place of one that is of nobody any more.
