@@ -184,6 +184,8 @@ fn options() -> Result<Vec<String>> {
         all.extend(facts::options(&help(&vmm, &["ctl", "socket", &command])?));
     }
     programs.push(("vmm ctl".to_owned(), all));
+    let jail = facts::options(&help(&vmm, &["jail"])?);
+    programs.push(("vmm jail".to_owned(), jail));
     let face = facts::options(&help(&vmm, &["firecracker"])?);
     for name in ["firecracker", "./firecracker", "vmm firecracker"] {
         programs.push((name.to_owned(), face.clone()));

@@ -56,6 +56,12 @@ pub fn main(name: &'static str, words: Vec<OsString>) -> ExitCode {
     }
 }
 
+/// The command line.
+#[cfg(test)]
+pub fn command() -> clap::Command {
+    <Args as clap::CommandFactory>::command()
+}
+
 fn failed(name: &str, error: &JailError) -> ExitCode {
     stderr::say(&format!("{name}: error: {error}"));
     ExitCode::from(FAILED)
