@@ -169,7 +169,7 @@ pub struct Args {
     balloon: Option<BalloonSpec>,
 
     /// Source of entropy: off, or its limits, such as [bw=1M] in byte/s and [,iops=100]. If not given: there is
-    /// one without limits
+    /// none
     #[arg(long, value_name = "SPEC", value_parser = entropy_wish)]
     entropy: Option<EntropyWish>,
 

@@ -43,6 +43,8 @@ fn memory(release: Release) -> Result<()> {
     let machine = machine(release)?
         .tools(&[Tool::Memory])
         .memory(MEMORY)
+        .argument("--entropy")
+        .argument("bw=1G")
         .argument("--balloon")
         .argument("0,oom,reporting,hinting,stats=1")
         .argument("--pmem")
