@@ -143,7 +143,7 @@ fn plan(spec: &VmSpec) -> Result<Planned, BuildError> {
 /// The command line that the kernel gets: with the devices that it may not find otherwise.
 fn announced(cmdline: Cmdline, spec: &VmSpec, bus: DeviceBus) -> Cmdline {
     match bus {
-        DeviceBus::Mmio => cmdline.with_virtio_mmio(spec.devices_on(bus).count()),
+        DeviceBus::Mmio => cmdline.with_virtio_mmio(spec.devices.len()),
         DeviceBus::Pci => {
             if cmdline.is_pci_off() && !spec.devices.is_empty() {
                 tracing::warn!(
@@ -229,7 +229,7 @@ impl Vm {
         let threads = Threads::new().map_err(|e| BuildError::Thread("the thread io-0", e))?;
         let (ports, mmio) = (Bus::new(), Bus::new());
         let Planned { boot: plan, bus, reading } = plan;
-        let devices: Vec<_> = spec.devices_on(bus).collect();
+        let devices: Vec<_> = spec.devices.iter().collect();
         // Of PCI alone; virtio devices have places of their own.
         let pci_mmio64 = Some(pci_mmio64).filter(|_| bus == DeviceBus::Pci);
         let board = Board::build(&fd, &ports, &mmio, pci_mmio64, console, &threads, ends)?;

@@ -385,11 +385,10 @@ impl Config {
         let vsock = self.vsock.iter().cloned().map(DeviceSpec::Vsock);
         let pmems = self.pmems.iter().cloned().map(DeviceSpec::Pmem);
         let balloon = self.balloon.iter().cloned().map(DeviceSpec::Balloon);
-        let (entropy, extra) = match &self.entropy {
+        let entropy = match &self.entropy {
             // Not unless it is asked for: beside it guests in the emulated testbed stop now and then.
-            EntropyWish::Usual => (None, None),
-            EntropyWish::Off => (None, None),
-            EntropyWish::Given(spec) => (Some(spec.clone()), None),
+            EntropyWish::Usual | EntropyWish::Off => None,
+            EntropyWish::Given(spec) => Some(spec.clone()),
         };
         let entropy = entropy.into_iter().map(DeviceSpec::Entropy);
         Some(VmSpec {
@@ -403,7 +402,6 @@ impl Config {
                 .chain(balloon)
                 .chain(entropy)
                 .collect(),
-            extra: extra.map(DeviceSpec::Entropy),
             boot_timer: self.boot_timer,
             vcpu_threads: self.vcpu_threads,
         })

@@ -149,8 +149,6 @@ pub struct VmSpec {
     pub serial: ConsoleSpec,
     /// Devices, in the order in which the guest finds them.
     pub devices: Vec<DeviceSpec>,
-    /// One that nobody asked for: it comes last, if the bus has room for it.
-    pub extra: Option<DeviceSpec>,
     /// Whether a guest can report that it is up.
     pub boot_timer: bool,
     /// What the threads of vCPUs are called, before their number.
@@ -162,16 +160,6 @@ impl VmSpec {
     pub fn bus(&self, cmdline: &Cmdline) -> DeviceBus {
         let left = if cmdline.is_pci_off() { DeviceBus::Mmio } else { DeviceBus::Pci };
         self.machine.bus.unwrap_or(left)
-    }
-
-    /// All devices of a machine with this bus.
-    pub fn devices_on(&self, bus: DeviceBus) -> impl Iterator<Item = &DeviceSpec> {
-        let most = match bus {
-            DeviceBus::Pci => MOST_DEVICES,
-            DeviceBus::Mmio => VIRTIO_MMIO_GSIS.len(),
-        };
-        let extra = self.extra.iter().filter(move |_| self.devices.len() < most);
-        self.devices.iter().chain(extra)
     }
 
     /// Whether all devices can be on `bus`. Fails with the first that cannot.
