@@ -22,6 +22,7 @@ use crate::memory::{Pages, Size};
 use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
+use crate::shield::Mode;
 use crate::vm::config::Config;
 use crate::vm::identity::IdentitySpec;
 use crate::vm::kernels::KernelCache;
@@ -58,6 +59,7 @@ Exit codes:
   0 the guest powered off, or the user quit    1 the VMM or the host failed
   2 wrong arguments or input files             3 the guest reset itself
   4 triple fault of the guest                  5 KVM internal error
+  6 the VMM was stopped (--seccomp): a bug, or a guest that broke in
   130, 143 stopped by SIGINT, SIGTERM after the guest's grace";
 
 /// Boots a Linux kernel in a virtual machine.
@@ -167,6 +169,18 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     metrics_path: Option<PathBuf>,
 
+    /// Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as often as
+    /// there are some: images that take a disk's place, captures. If not given: folders of the disks' images and of
+    /// the process's sockets
+    #[arg(long, value_name = "PATH")]
+    allow_path: Vec<PathBuf>,
+
+    /// What becomes of a system call that the VMM never makes: kill ends it (exit code 6) before the call is made,
+    /// log lets it pass into the kernel's log, off does without filters
+    #[arg(long, value_name = "MODE", default_value = "kill",
+        value_parser = PossibleValuesParser::new(Mode::NAMES).map(seccomp))]
+    seccomp: Mode,
+
     /// Log how long the guest took until it wrote 123 to the boot timer's port, 0x3f0
     #[arg(long)]
     boot_timer: bool,
@@ -178,6 +192,10 @@ pub struct Args {
     /// CPU time of this process when who starts it began to, in microseconds; for metrics
     #[arg(long, value_name = "US")]
     start_time_cpu_us: Option<u64>,
+}
+
+fn seccomp(name: String) -> Mode {
+    Mode::of_name(&name).unwrap_or_default()
 }
 
 const BUSES: [&str; 2] = ["pci", "mmio"];
@@ -258,6 +276,16 @@ impl Args {
     /// Where to serve the API, if at all.
     pub(crate) fn api_socket(&self) -> Option<&Path> {
         self.api_sock.as_deref().filter(|_| !self.no_api)
+    }
+
+    /// Where files may be opened while the guest runs, if the user has said.
+    pub(crate) fn late_places(&self) -> Vec<PathBuf> {
+        self.allow_path.clone()
+    }
+
+    /// What filters of system calls do.
+    pub(crate) fn seccomp(&self) -> Mode {
+        self.seccomp
     }
 
     pub(crate) fn start_times(&self) -> StartTimes {

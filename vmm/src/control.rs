@@ -1,6 +1,7 @@
 //! The main thread: does what is asked of the machine, waits for whatever ends it, and says why it
 //! ended.
 
+pub mod late;
 mod later;
 
 use std::io;
@@ -12,12 +13,14 @@ use device_core::worker::EventSet;
 use devices::legacy::KeyboardNotReady;
 use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
 
+use self::late::Late;
 use self::later::{HeldKeys, LastDay};
 use crate::action::{Action, ActionError, Instance, Mailbox, Outcome, Reply};
 use crate::end::{End, Ends};
 use crate::observe::events::{DiskEvent, Event, Events};
 use crate::observe::logger::Log;
 use crate::observe::metrics::{Figures, MetricsFile, StartTimes};
+use crate::shield::Shield;
 use crate::signals::Signals;
 use crate::vm::Vm;
 use crate::vm::config::Config;
@@ -38,6 +41,15 @@ pub struct Controller {
     start_times: StartTimes,
     metrics: Option<MetricsFile>,
     held_keys: Option<HeldKeys>,
+    shield: Arc<Shield>,
+    late: Late,
+}
+
+/// What the main thread listens to.
+pub struct Hearing {
+    wait: Wait,
+    mailbox: Option<Arc<Mailbox>>,
+    signals: Signals,
 }
 
 impl Controller {
@@ -48,6 +60,8 @@ impl Controller {
         log: Log,
         events: Arc<Events>,
         start_times: StartTimes,
+        shield: Arc<Shield>,
+        late: Late,
     ) -> io::Result<Self> {
         let ends = Ends::new()?;
         Ok(Controller {
@@ -60,6 +74,8 @@ impl Controller {
             start_times,
             metrics: None,
             held_keys: None,
+            shield,
+            late,
         })
     }
 
@@ -123,13 +139,23 @@ impl Controller {
             let (id, events) = (nic.control.id().to_string(), self.events.clone());
             nic.control.set_listener(Some(Box::new(move |event| events.tell_of_nic(&id, &event))));
         }
+        let shut = || {
+            self.late.seal(&self.config)?;
+            vm.shut(&self.shield)?;
+            self.shield.shut_main()
+        };
+        if let Err(source) = shut() {
+            // Threads that are shut in can neither run a guest without the others nor be let out again.
+            self.ends.report(End::NotShut { source });
+            return Ok(());
+        }
         vm.resume().expect("a machine that was just built can run");
         self.events.tell(&Event::Started);
         Ok(())
     }
 
     fn instance(&self) -> Instance {
-        Instance { id: self.id.clone(), state: self.state() }
+        Instance { id: self.id.clone(), state: self.state(), shield: self.shield.state() }
     }
 
     /// What was asked for, as far as it is still so: limits of cards and disks, and images, are what these say.
@@ -163,7 +189,7 @@ impl Controller {
             DiskAsk::Inject(fault) => Some(fault),
             _ => None,
         };
-        let reply = match disk::answer(&**disk, ask) {
+        let reply = match disk::answer(&**disk, ask, self.late.files()) {
             Ok(reply) => reply,
             Err(source) => return Err(ActionError::Disk { id, source }),
         };
@@ -186,7 +212,7 @@ impl Controller {
         let Some(nic) = nics.find(|nic| nic.control.id() == id) else {
             return Err(ActionError::NoSuchNic(id));
         };
-        match nic.answer(ask) {
+        match nic.answer(ask, self.late.files()) {
             Ok(NicReply::Done) => Ok(Reply::Done),
             Ok(reply) => Ok(Reply::Nic(reply)),
             Err(source) => Err(ActionError::Nic { id, source }),
@@ -254,15 +280,22 @@ impl Controller {
         }
     }
 
+    /// Begins to listen to `signals`, to `mailbox`, and to the machine's end. Fails if the host has no descriptor
+    /// left.
+    pub fn hearing(&self, mailbox: Option<Arc<Mailbox>>, signals: Signals) -> io::Result<Hearing> {
+        let mail = mailbox.as_ref().map(|mailbox| mailbox.event().as_raw_fd());
+        let fds = [self.ends.event.as_raw_fd(), signals.as_raw_fd()].into_iter().chain(mail);
+        let wait = Wait::on(fds.collect())?;
+        Ok(Hearing { wait, mailbox, signals })
+    }
+
     /// Does what is asked until the machine is over, and ends it.
     ///
     /// A first signal presses the power button, and the guest has its grace to power off; a second
     /// one, or the end of the grace, ends the machine hard. After half of it the button is pressed
     /// again: the first press is lost on a guest that still boots, and only wakes one that sleeps.
-    pub fn serve(mut self, mailbox: Option<Arc<Mailbox>>, signals: Signals) -> io::Result<End> {
-        let mail = mailbox.as_ref().map(|mailbox| mailbox.event().as_raw_fd());
-        let fds = [self.ends.event.as_raw_fd(), signals.as_raw_fd()].into_iter().chain(mail);
-        let mut wait = Wait::on(fds.collect())?;
+    pub fn serve(mut self, hearing: Hearing) -> io::Result<End> {
+        let Hearing { mut wait, mailbox, signals } = hearing;
         let mut last_day = LastDay::default();
         let end = loop {
             if let Some(end) = self.ends.take().or_else(|| last_day.is_over(Instant::now())) {

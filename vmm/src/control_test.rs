@@ -10,7 +10,8 @@ use crate::vm::spec::{BootFrom, BootSpec, MachineSpec};
 
 fn controller() -> Controller {
     let events = Arc::new(Events::default());
-    Controller::new("test".into(), Config::default(), Log::start(), events, StartTimes::default())
+    let (config, log, times) = (Config::default(), Log::start(), StartTimes::default());
+    Controller::new("test".into(), config, log, events, times, Shield::none(), Late::default())
         .unwrap()
 }
 

@@ -19,6 +19,7 @@ mod generated;
 mod kvm;
 mod memory;
 mod observe;
+mod shield;
 mod signals;
 mod text_file;
 mod vcpu;
@@ -38,9 +39,13 @@ use api::Api;
 use api::socket::ApiSocket;
 use cli::Args;
 use control::Controller;
+use control::late::Late;
 use end::End;
 use observe::events::Events;
 use observe::logger::Log;
+use shield::broker::Broker;
+use shield::row::Kind;
+use shield::{Inherited, Shield};
 use signals::Signals;
 use words::Setting;
 
@@ -57,14 +62,15 @@ pub fn main() -> ExitCode {
     {
         return ctl::main(std::iter::once(program).chain(words));
     }
-    restore_terminal_on_panic();
+    leave_clean_on_panic();
     signals::leave_clean_when_killed();
     let args = match Args::parse_from_args(std::env::args_os()) {
         Ok(args) => args,
         Err(error) => return cli::report(&error),
     };
+    let inherited = Inherited::look();
     let log = Log::start();
-    match run(args, &log) {
+    match run(args, inherited, &log) {
         Ok(end) => {
             match end {
                 End::GuestOff | End::Quit | End::Killed => tracing::info!("{end}"),
@@ -104,34 +110,43 @@ fn refused(error: &ActionError, place: impl Fn(&Setting) -> String) -> Failure {
     }
 }
 
-fn run(args: Args, log: &Log) -> Result<End, Failure> {
+fn run(args: Args, inherited: Inherited, log: &Log) -> Result<End, Failure> {
     log.set(&args.log()).map_err(|error| refused(&error.into(), Setting::option))?;
+    let shield = Shield::begin(args.seccomp(), inherited).map_err(failed)?;
     let (id, config, start_times) = (args.id().to_string(), args.config(), args.start_times());
+    let args_places = args.late_places();
     let api_socket = args.api_socket().map(Path::to_path_buf);
     // Signals still end it while the file is on its way.
     let plan = args.into_plan().map_err(bad_usage)?;
     // Before any thread starts, so that only the main loop sees them.
     let signals = Signals::block().map_err(failed)?;
     let events = Arc::new(Events::default());
+    let mut late = Late { broker: None, places: args_places };
     let api = match api_socket {
         None => None,
         Some(path) => {
+            // While there is one thread.
+            late.broker = Some(Broker::start(shield.state().seccomp).map_err(failed)?);
             let socket = ApiSocket::bind(&path).map_err(bad_usage)?;
             let mailbox = Mailbox::new().map_err(failed)?;
-            let api = Api::start(socket, mailbox.clone(), events.clone()).map_err(failed)?;
+            let shut = shield.clone();
+            let shut = move || shut.shut(Kind::Api);
+            let api = Api::start(socket, mailbox.clone(), events.clone(), shut).map_err(failed)?;
             Some((api, mailbox))
         }
     };
     let mut controller =
-        Controller::new(id, config, log.clone(), events, start_times).map_err(failed)?;
+        Controller::new(id, config, log.clone(), events, start_times, shield, late)
+            .map_err(failed)?;
+    let mailbox = api.as_ref().map(|(_, mailbox)| mailbox.clone());
+    let hearing = controller.hearing(mailbox, signals).map_err(failed)?;
     for action in plan.options {
         controller.act(action).map_err(|error| refused(&error, Setting::option))?;
     }
     for action in plan.recorded {
         controller.act(action).map_err(|error| refused(&error, |said| plan.places.of(said)))?;
     }
-    let mailbox = api.as_ref().map(|(_, mailbox)| mailbox.clone());
-    let end = controller.serve(mailbox, signals).map_err(failed)?;
+    let end = controller.serve(hearing).map_err(failed)?;
     if let Some((api, _)) = api {
         api.finish();
     }
@@ -142,11 +157,18 @@ fn report(error: &dyn Error) {
     observe::stderr::say(&format!("vmm: error: {}", words::one_line(None, error)));
 }
 
-/// A panic of any thread ends the process; the user's terminal must not stay raw.
-fn restore_terminal_on_panic() {
+/// A panic of any thread ends the process; neither a raw terminal nor sockets are left behind. A thread that is
+/// shut in says it in one line: to tell more, the binary would have to be opened.
+fn leave_clean_on_panic() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        devices::legacy::restore_terminal();
-        default(panic);
+        signals::tidy();
+        if !device_core::thread::stays() {
+            return default(panic);
+        }
+        let thread = std::thread::current();
+        let text = format!("vmm: thread {} {panic}", thread.name().unwrap_or("?"));
+        observe::stderr::say(&text.replace('\n', " "));
+        std::process::abort();
     }));
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
 use block::spec::{Allowed, Fault};
+use device_core::files::Files;
 
 use crate::card::{Card, Phase};
 use crate::device::Nvme;
@@ -62,8 +63,8 @@ impl DiskControl for Nvme {
         Ok(size)
     }
 
-    fn replace(&self, path: &Path) -> Result<(), ChangeError> {
-        self.card().port.replace(path)?;
+    fn replace(&self, path: &Path, files: &dyn Files) -> Result<(), ChangeError> {
+        self.card().port.replace(path, files)?;
         self.card().look_at_size();
         Ok(())
     }

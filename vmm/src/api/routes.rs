@@ -14,6 +14,7 @@ use crate::dialect::network::{NetworkInterface, NetworkInterfacePatch};
 use crate::dialect::watch::{Logger, Metrics, Serial};
 use crate::dialect::{self, BodyError};
 use crate::observe::openmetrics;
+use crate::shield;
 use crate::vm::config::Config;
 use crate::vm::disk::DiskAsk;
 use crate::vm::nic::NicAsk;
@@ -530,6 +531,8 @@ fn instance(reply: Reply) -> Option<Answer> {
         id: instance.id,
         state: instance.state.to_string(),
         vmm_version: VERSION,
+        seccomp: instance.shield.seccomp,
+        landlock: instance.shield.landlock,
     })
 }
 
@@ -622,6 +625,10 @@ pub struct InstanceInfo {
     /// `Not started`, `Running` or `Paused`.
     state: String,
     vmm_version: &'static str,
+    /// What becomes of a system call that the VMM never makes: it ends the VMM, is logged by the kernel, or is made.
+    seccomp: shield::Mode,
+    /// Version of Landlock by which no path is open to the threads of a guest that runs; null where the kernel has none.
+    landlock: Option<u8>,
 }
 
 /// What to change of the machine's state.

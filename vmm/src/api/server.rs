@@ -3,13 +3,12 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use device_core::worker::STACK;
+use device_core::thread::{self, Running};
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SERVER};
@@ -69,15 +68,21 @@ const LIMITS: Limits = Limits {
 pub struct Api {
     /// Dropping it ends the server.
     stop: Option<watch::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Running>,
     /// Removed when the server is gone.
     _socket: ApiSocket,
 }
 
 impl Api {
-    /// Starts the thread `api`, which serves on `socket`.
-    pub fn start(socket: ApiSocket, mailbox: Arc<Mailbox>, events: Arc<Events>) -> io::Result<Api> {
-        Api::start_within(LIMITS, socket, mailbox, events)
+    /// Starts the thread `api`, which shuts itself in by `shut` and serves on `socket`. Fails if that does, or the
+    /// host has no thread or descriptor left.
+    pub fn start(
+        socket: ApiSocket,
+        mailbox: Arc<Mailbox>,
+        events: Arc<Events>,
+        shut: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Api> {
+        Api::start_within(LIMITS, socket, mailbox, events, shut)
     }
 
     fn start_within(
@@ -85,22 +90,32 @@ impl Api {
         socket: ApiSocket,
         mailbox: Arc<Mailbox>,
         events: Arc<Events>,
+        shut: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<Api> {
         let listener = socket.listener()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = watch::channel(());
         let server = Server { limits, mailbox, events };
+        let (ready, begun) = mpsc::sync_channel(1);
         let body = move || {
             runtime.block_on(async {
-                match UnixListener::from_std(listener) {
-                    Ok(listener) => server.serve(listener, stopped).await,
-                    Err(error) => tracing::error!("the API cannot serve: {error}"),
+                let listener = UnixListener::from_std(listener).and_then(|listener| {
+                    shut()?;
+                    Ok(listener)
+                });
+                match listener {
+                    Ok(listener) => {
+                        // The one who is told waits below.
+                        let _ = ready.send(Ok(()));
+                        server.serve(listener, stopped).await;
+                    }
+                    Err(error) => drop(ready.send(Err(error))),
                 }
             });
         };
-        let thread = std::thread::Builder::new().name("api".into()).stack_size(STACK);
-        let thread = Some(thread.spawn(body)?);
-        Ok(Api { stop: Some(stop), thread, _socket: socket })
+        let thread = thread::start("api", body)?;
+        begun.recv().map_err(io::Error::other)??;
+        Ok(Api { stop: Some(stop), thread: Some(thread), _socket: socket })
     }
 
     /// As dropping, in words: answers on their way are sent, and the socket is removed.
@@ -111,8 +126,7 @@ impl Drop for Api {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread has been reported by the panic hook.
-            let _ = thread.join();
+            thread.finish();
         }
     }
 }

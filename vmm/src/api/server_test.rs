@@ -3,10 +3,12 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream as Client;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::*;
 use crate::action::{Action, Instance, Reply};
+use crate::shield::Shield;
 use crate::vm::state::State;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -36,7 +38,8 @@ impl Served {
         let folder = tempfile::tempdir().unwrap();
         let socket = ApiSocket::bind(&folder.path().join("api")).unwrap();
         let (mailbox, events) = (Mailbox::new().unwrap(), Arc::new(Events::default()));
-        let api = Api::start_within(limits, socket, mailbox.clone(), events.clone()).unwrap();
+        let api =
+            Api::start_within(limits, socket, mailbox.clone(), events.clone(), || Ok(())).unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let (calls, stop) = (mailbox.clone(), over.clone());
         let main = std::thread::spawn(move || {
@@ -81,7 +84,8 @@ fn answer(action: &Action) -> Outcome {
     match action {
         Action::Describe => {
             let state = State::Configuring;
-            Ok(Reply::Instance(Instance { id: "test".into(), state }))
+            let shield = Shield::none().state();
+            Ok(Reply::Instance(Instance { id: "test".into(), state, shield }))
         }
         Action::Kill => Ok(Reply::Done),
         _ => Err(ActionError::NoKernel),

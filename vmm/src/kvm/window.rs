@@ -10,6 +10,8 @@ use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
+use crate::memory::leave_out_of_dumps;
+
 /// Gives out windows of one VM, each in a slot of its own behind those of RAM.
 pub struct Windows {
     vm: Arc<VmFd>,
@@ -27,6 +29,7 @@ impl RamWindows for Windows {
     fn allocate(&self, bytes: u64) -> io::Result<Arc<dyn RamWindow>> {
         let len = usize::try_from(bytes).map_err(io::Error::other)?;
         let memory = Ram::from_ranges(&[(GuestAddress(0), len)]).map_err(io::Error::other)?;
+        memory.iter().for_each(|region| leave_out_of_dumps(region));
         Ok(Arc::new(Window {
             vm: self.vm.clone(),
             slot: self.next_slot.fetch_add(1, Ordering::Relaxed),

@@ -265,7 +265,7 @@ impl Vm {
             board,
             unmapped,
             reading: Some(reading),
-            _threads: threads,
+            threads,
             _fd: fd,
             _ram: ram,
         })

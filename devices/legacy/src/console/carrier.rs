@@ -192,8 +192,9 @@ impl Carrier {
         }
         self.drop_source(interest);
         self.drop_screen(interest);
-        if let Some(socket) = self.host.socket.take() {
-            forget(interest, &socket);
+        // It is removed by who drops the carrier: this thread may be shut in, without a path.
+        if let Some(socket) = &self.host.socket {
+            forget(interest, socket);
         }
         forget(interest, &self.line.bell());
         self.raw_mode = None;

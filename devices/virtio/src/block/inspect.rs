@@ -6,6 +6,7 @@ use std::sync::Arc;
 use block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
 use block::port::PortControl;
 use block::spec::{Allowed, Fault, Model};
+use device_core::files::Files;
 
 use super::Block;
 
@@ -36,8 +37,8 @@ impl DiskControl for Disk {
         self.port().refresh()
     }
 
-    fn replace(&self, path: &Path) -> Result<(), ChangeError> {
-        self.port().replace(path)
+    fn replace(&self, path: &Path, files: &dyn Files) -> Result<(), ChangeError> {
+        self.port().replace(path, files)
     }
 
     fn allowed(&self) -> Allowed {

@@ -1,0 +1,163 @@
+//! What shuts threads in, tried by an intruder in each kind of them: a build of the vmm that does on a thread what a
+//! guest would that had taken it over. Needs KVM, and root for a TAP and an interface.
+#![forbid(unsafe_code)]
+
+#[path = "outputs/scene.rs"]
+#[expect(dead_code, reason = "other tests have terminals and pipes")]
+mod scene;
+
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::LazyLock;
+
+use nix::sys::signal::Signal;
+use tests::cargo;
+use tests::net::Network;
+use tests::process::Owned;
+
+use scene::{Scene, end, send, wait_until};
+
+/// Kinds of threads, and one of each.
+const THREADS: [(&str, &str); 9] = [
+    ("main", "main"),
+    ("api", "api"),
+    ("vcpu", "vcpu0"),
+    ("io", "io-0"),
+    ("capture", "capture"),
+    ("tap-lane", "net-eth0-0"),
+    ("packet-lane", "net-eth1-0"),
+    ("disk-lane", "disk-disk0-0"),
+    ("disk-helper", "disk-disk1-w"),
+];
+
+static INTRUDER: LazyLock<PathBuf> = LazyLock::new(|| cargo::intruder().unwrap());
+
+/// A place for machines that have a thread of each kind.
+struct House {
+    scene: Scene,
+    network: Network,
+}
+
+impl House {
+    fn new() -> House {
+        let scene = Scene::new();
+        let mut network = Network::new().unwrap();
+        network.tap(1, 1500).unwrap();
+        network.ip(&["link", "add", "veth0", "type", "veth", "peer", "name", "veth1"]).unwrap();
+        for end in ["veth0", "veth1"] {
+            network.ip(&["link", "set", end, "up"]).unwrap();
+        }
+        for image in ["image0", "image1"] {
+            File::create(scene.path(image)).unwrap().set_len(1 << 20).unwrap();
+        }
+        House { scene, network }
+    }
+
+    /// A machine with an intruder that does `deed` on the threads of `kind`.
+    fn start(&self, kind: &str, deed: &str, more: &[&str]) -> Owned {
+        let mut command = self.network.command(&*INTRUDER);
+        command.args(["--kernel", "idle", "--mem", "64M", "--serial", "none"]);
+        command.args(["--api-sock", "api", "--net", "tap=tap0", "--net", "dev=veth0"]);
+        command.args(["--disk", "image0,engine=uring", "--disk", "image1,engine=threads"]);
+        command.args(more).env("VMM_INTRUDE", format!("{kind}:{deed}"));
+        command.current_dir(self.scene.0.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(File::create(self.scene.path("errors")).unwrap());
+        Owned::spawn(&mut command).unwrap()
+    }
+
+    /// What became of one that is to end at once; and that it left no socket.
+    fn ended(&self, kind: &str, deed: &str) -> (ExitStatus, String) {
+        let status = end(self.start(kind, deed, &[]));
+        assert!(!self.scene.path("api").exists(), "{kind} {deed} leaves its socket");
+        (status, self.scene.read("errors"))
+    }
+
+    /// What was said when the deed was done, and the machine goes on.
+    fn goes_on(&self, kind: &str, deed: &str, more: &[&str]) -> String {
+        let process = self.start(kind, deed, more);
+        let over = format!("intruder: {deed}: over");
+        wait_until(&format!("{kind} {deed}"), || self.scene.read("errors").contains(&over));
+        drop(self.scene.running());
+        send(&process, Signal::SIGINT);
+        send(&process, Signal::SIGINT);
+        assert_eq!(end(process).code(), Some(130), "{kind} {deed}: {}", self.scene.read("errors"));
+        self.scene.read("errors")
+    }
+}
+
+#[test]
+fn every_call_of_an_intruder_is_refused_on_every_thread() {
+    let house = House::new();
+    for (kind, _) in THREADS {
+        let said = house.goes_on(kind, "calls", &[]);
+        let deeds = said.lines().filter(|line| line.starts_with("intruder: "));
+        let (refused, others): (Vec<_>, Vec<_>) = deeds
+            .filter(|line| !line.ends_with(": over"))
+            .partition(|line| line.ends_with(": refused"));
+        assert!(refused.len() > 40, "{kind}: {said}");
+        assert!(others.is_empty(), "{kind}: {others:?}");
+    }
+}
+
+#[test]
+fn a_call_of_an_intruder_ends_the_vmm_with_a_line_and_a_code_of_its_own() {
+    let house = House::new();
+    for (kind, thread) in THREADS {
+        let (status, said) = house.ended(kind, "exec");
+        assert_eq!(status.code(), Some(6), "{kind}: {said}");
+        let lines: Vec<_> = said.lines().collect();
+        let [line] = lines[..] else { panic!("{kind}: {said}") };
+        assert!(line.starts_with(&format!("vmm: thread {thread}")), "{kind}: {line}");
+        assert!(line.contains("system call 59 (execve) at 0x"), "{kind}: {line}");
+    }
+}
+
+#[test]
+fn threads_that_fail_end_the_vmm_as_they_would_without_filters() {
+    let house = House::new();
+    for (kind, thread) in THREADS {
+        for (deed, signal, word) in [
+            ("panic", Signal::SIGABRT, "an intruder"),
+            ("no-memory", Signal::SIGABRT, "memory allocation"),
+            ("stack", Signal::SIGABRT, "overflowed its stack"),
+            ("fault", Signal::SIGSEGV, ""),
+        ] {
+            let (status, said) = house.ended(kind, deed);
+            assert_eq!(status.signal(), Some(signal as i32), "{kind} {deed}: {status} {said}");
+            assert!(said.contains(word), "{kind} {deed}: {said}");
+            assert!(deed != "panic" || said.contains(thread), "{kind} {deed}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_line_of_the_log_and_memory_trip_no_filter() {
+    let house = House::new();
+    for (kind, _) in THREADS {
+        let said = house.goes_on(kind, "log", &["--log-level", "error"]);
+        assert!(said.contains("a line of an intruder"), "{kind}: {said}");
+        house.goes_on(kind, "memory", &[]);
+    }
+}
+
+/// Where the kernel has it.
+#[test]
+fn without_filters_no_thread_has_a_path_either() {
+    let house = House::new();
+    let mut probe = house.start("none", "none", &[]);
+    let landlock = house.scene.running().get("/").unwrap()["landlock"].clone();
+    probe.child().kill().unwrap();
+    drop(probe);
+    if landlock.is_null() {
+        return;
+    }
+    for (kind, _) in THREADS {
+        for deed in ["open", "create"] {
+            let said = house.goes_on(kind, deed, &["--seccomp", "off"]);
+            let refused = format!("intruder: {deed}: error {}", nix::errno::Errno::EACCES as i32);
+            assert!(said.contains(&refused), "{kind} {deed}: {said}");
+        }
+    }
+}
