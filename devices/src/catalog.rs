@@ -10,10 +10,14 @@ use device_core::device::{Device, Kit};
 use net::control::NicControl;
 use net::spec::{Model, NicSpec};
 use pci::device::PciDevice;
+use virtio::balloon::{Balloon, BalloonSpec};
 use virtio::device::VirtioDevice;
+use virtio::entropy::{Entropy, EntropySpec};
+use virtio::pmem::{Pmem, PmemSpec};
 use virtio::transport::common::Transport;
 use virtio::transport::mmio::VirtioMmio;
 use virtio::transport::pci::VirtioCard;
+use virtio::vsock::{OpenVsock, Vsock, VsockControl};
 
 /// What can be asked for.
 #[derive(Clone, Debug)]
@@ -22,6 +26,14 @@ pub enum DeviceSpec {
     Nic(NicSpec),
     /// A disk.
     Disk(DiskSpec),
+    /// A vsock, whose socket listens already.
+    Vsock(OpenVsock),
+    /// Persistent memory.
+    Pmem(PmemSpec),
+    /// The balloon.
+    Balloon(BalloonSpec),
+    /// The source of entropy.
+    Entropy(EntropySpec),
 }
 
 /// What a device is. Two of one kind have different ids.
@@ -31,6 +43,14 @@ pub enum Kind {
     Nic,
     /// A disk.
     Disk,
+    /// A vsock.
+    Vsock,
+    /// Persistent memory.
+    Pmem,
+    /// The balloon.
+    Balloon,
+    /// The source of entropy.
+    Entropy,
 }
 
 /// Where a device sits in the machine.
@@ -51,6 +71,14 @@ pub struct Built {
     pub nic: Option<Arc<dyn NicControl>>,
     /// The same, if it is a disk.
     pub disk: Option<Arc<dyn DiskControl>>,
+    /// The same, if it is a vsock.
+    pub vsock: Option<Arc<dyn VsockControl>>,
+    /// The same, if it is persistent memory.
+    pub pmem: Option<Arc<Pmem>>,
+    /// The same, if it is the balloon.
+    pub balloon: Option<Arc<Balloon>>,
+    /// For who looks in, if it is the source of entropy.
+    pub entropy: Option<Arc<Entropy>>,
 }
 
 impl Built {
@@ -61,7 +89,16 @@ impl Built {
 
     /// One in its place that nobody looks into.
     fn at(device: Arc<dyn Device>, place: Place) -> Built {
-        Built { device, place, nic: None, disk: None }
+        Built {
+            device,
+            place,
+            nic: None,
+            disk: None,
+            pmem: None,
+            balloon: None,
+            entropy: None,
+            vsock: None,
+        }
     }
 }
 
@@ -80,6 +117,12 @@ pub enum BuildError {
     /// The NVMe controller's part of it.
     #[error(transparent)]
     Nvme(#[from] nvme::BuildError),
+    /// The vsock's part of it.
+    #[error(transparent)]
+    Vsock(#[from] virtio::vsock::BuildError),
+    /// Persistent memory's part of it.
+    #[error(transparent)]
+    Pmem(#[from] virtio::pmem::BuildError),
     /// The host gave no eventfds or vectors.
     #[error("it got no interrupts or notifications")]
     Card(#[source] std::io::Error),
@@ -99,6 +142,10 @@ impl DeviceSpec {
         match self {
             DeviceSpec::Nic(spec) => &spec.id,
             DeviceSpec::Disk(spec) => &spec.id,
+            DeviceSpec::Vsock(_) => virtio::vsock::ID,
+            DeviceSpec::Pmem(spec) => &spec.id,
+            DeviceSpec::Balloon(_) => BalloonSpec::ID,
+            DeviceSpec::Entropy(_) => EntropySpec::ID,
         }
     }
 
@@ -107,6 +154,10 @@ impl DeviceSpec {
         match self {
             DeviceSpec::Nic(_) => Kind::Nic,
             DeviceSpec::Disk(_) => Kind::Disk,
+            DeviceSpec::Vsock(_) => Kind::Vsock,
+            DeviceSpec::Pmem(_) => Kind::Pmem,
+            DeviceSpec::Balloon(_) => Kind::Balloon,
+            DeviceSpec::Entropy(_) => Kind::Entropy,
         }
     }
 
@@ -119,6 +170,8 @@ impl DeviceSpec {
                 DiskModel::Nvme => Some("model=nvme"),
                 DiskModel::NvmeInstance => Some("model=nvme-instance"),
             },
+            DeviceSpec::Vsock(_) => None,
+            DeviceSpec::Pmem(_) | DeviceSpec::Balloon(_) | DeviceSpec::Entropy(_) => None,
         }
     }
 
@@ -148,6 +201,26 @@ impl DeviceSpec {
                     Ok(Built { disk: Some(card.clone()), ..Built::on_pci(card) })
                 }
             },
+            DeviceSpec::Vsock(open) => {
+                let device = Vsock::build(open, kit)?;
+                let (built, _) = virtio(device.clone(), kit).map_err(BuildError::Card)?;
+                Ok(Built { vsock: Some(device), ..built })
+            }
+            DeviceSpec::Pmem(spec) => {
+                let pmem = Pmem::build(spec, kit)?;
+                let (built, _) = virtio(pmem.clone(), kit).map_err(BuildError::Card)?;
+                Ok(Built { pmem: Some(pmem), ..built })
+            }
+            DeviceSpec::Balloon(spec) => {
+                let balloon = Balloon::build(spec, kit);
+                let (built, _) = virtio(balloon.clone(), kit).map_err(BuildError::Card)?;
+                Ok(Built { balloon: Some(balloon), ..built })
+            }
+            DeviceSpec::Entropy(spec) => {
+                let entropy = Entropy::build(spec, kit);
+                let (built, _) = virtio(entropy.clone(), kit).map_err(BuildError::Card)?;
+                Ok(Built { entropy: Some(entropy), ..built })
+            }
         }
     }
 }

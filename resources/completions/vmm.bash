@@ -22,8 +22,14 @@ _vmm() {
             vmm,help)
                 cmd="vmm__subcmd__help"
                 ;;
+            vmm__subcmd__ctl,balloon)
+                cmd="vmm__subcmd__ctl__subcmd__balloon"
+                ;;
             vmm__subcmd__ctl,capture)
                 cmd="vmm__subcmd__ctl__subcmd__capture"
+                ;;
+            vmm__subcmd__ctl,connect)
+                cmd="vmm__subcmd__ctl__subcmd__connect"
                 ;;
             vmm__subcmd__ctl,ctrl-alt-del)
                 cmd="vmm__subcmd__ctl__subcmd__ctrl__subcmd__alt__subcmd__del"
@@ -52,6 +58,9 @@ _vmm() {
             vmm__subcmd__ctl,latency)
                 cmd="vmm__subcmd__ctl__subcmd__latency"
                 ;;
+            vmm__subcmd__ctl,memory)
+                cmd="vmm__subcmd__ctl__subcmd__memory"
+                ;;
             vmm__subcmd__ctl,metrics)
                 cmd="vmm__subcmd__ctl__subcmd__metrics"
                 ;;
@@ -79,6 +88,9 @@ _vmm() {
             vmm__subcmd__ctl,top)
                 cmd="vmm__subcmd__ctl__subcmd__top"
                 ;;
+            vmm__subcmd__ctl,vsock)
+                cmd="vmm__subcmd__ctl__subcmd__vsock"
+                ;;
             vmm__subcmd__ctl__subcmd__disk,fault)
                 cmd="vmm__subcmd__ctl__subcmd__disk__subcmd__fault"
                 ;;
@@ -103,8 +115,14 @@ _vmm() {
             vmm__subcmd__ctl__subcmd__disk__subcmd__help,resize)
                 cmd="vmm__subcmd__ctl__subcmd__disk__subcmd__help__subcmd__resize"
                 ;;
+            vmm__subcmd__ctl__subcmd__help,balloon)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__balloon"
+                ;;
             vmm__subcmd__ctl__subcmd__help,capture)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__capture"
+                ;;
+            vmm__subcmd__ctl__subcmd__help,connect)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__connect"
                 ;;
             vmm__subcmd__ctl__subcmd__help,ctrl-alt-del)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__ctrl__subcmd__alt__subcmd__del"
@@ -133,6 +151,9 @@ _vmm() {
             vmm__subcmd__ctl__subcmd__help,latency)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__latency"
                 ;;
+            vmm__subcmd__ctl__subcmd__help,memory)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__memory"
+                ;;
             vmm__subcmd__ctl__subcmd__help,metrics)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__metrics"
                 ;;
@@ -160,6 +181,9 @@ _vmm() {
             vmm__subcmd__ctl__subcmd__help,top)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__top"
                 ;;
+            vmm__subcmd__ctl__subcmd__help,vsock)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__vsock"
+                ;;
             vmm__subcmd__ctl__subcmd__help__subcmd__disk,fault)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__disk__subcmd__fault"
                 ;;
@@ -175,8 +199,14 @@ _vmm() {
             vmm__subcmd__help,help)
                 cmd="vmm__subcmd__help__subcmd__help"
                 ;;
+            vmm__subcmd__help__subcmd__ctl,balloon)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__balloon"
+                ;;
             vmm__subcmd__help__subcmd__ctl,capture)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__capture"
+                ;;
+            vmm__subcmd__help__subcmd__ctl,connect)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__connect"
                 ;;
             vmm__subcmd__help__subcmd__ctl,ctrl-alt-del)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__ctrl__subcmd__alt__subcmd__del"
@@ -201,6 +231,9 @@ _vmm() {
                 ;;
             vmm__subcmd__help__subcmd__ctl,latency)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__latency"
+                ;;
+            vmm__subcmd__help__subcmd__ctl,memory)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__memory"
                 ;;
             vmm__subcmd__help__subcmd__ctl,metrics)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__metrics"
@@ -229,6 +262,9 @@ _vmm() {
             vmm__subcmd__help__subcmd__ctl,top)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__top"
                 ;;
+            vmm__subcmd__help__subcmd__ctl,vsock)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__vsock"
+                ;;
             vmm__subcmd__help__subcmd__ctl__subcmd__disk,fault)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__disk__subcmd__fault"
                 ;;
@@ -245,7 +281,7 @@ _vmm() {
 
     case "${cmd}" in
         vmm)
-            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --seccomp --boot-timer --start-time-us --start-time-cpu-us --help --version ctl help"
+            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --seccomp --boot-timer --start-time-us --start-time-cpu-us --help --version ctl help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -288,6 +324,38 @@ _vmm() {
                     return 0
                     ;;
                 --net)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vsock)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --imds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -W "ec2" -- "${cur}"))
+                    return 0
+                    ;;
+                --metadata)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mmds-size-limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pmem)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --balloon)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --entropy)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -351,8 +419,22 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl)
-            opts="-h -V --json --help --version start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency metrics events top help"
+            opts="-h -V --json --help --version start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__balloon)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -383,6 +465,20 @@ _vmm() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__connect)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;
@@ -573,7 +669,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__help)
-            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency metrics events top help"
+            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -586,7 +682,35 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__balloon)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__help__subcmd__capture)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__connect)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -768,6 +892,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__memory)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__help__subcmd__metrics)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -894,6 +1032,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__vsock)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__info)
             opts="-h --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -924,6 +1076,20 @@ _vmm() {
             ;;
         vmm__subcmd__ctl__subcmd__latency)
             opts="-h --json --help on off"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__memory)
+            opts="-h --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1066,6 +1232,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__vsock)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__help)
             opts="ctl help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1081,7 +1261,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl)
-            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency metrics events top"
+            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1094,7 +1274,35 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__balloon)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__help__subcmd__ctl__subcmd__capture)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__connect)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1262,6 +1470,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__memory)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__help__subcmd__ctl__subcmd__metrics)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -1375,6 +1597,20 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl__subcmd__top)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__vsock)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -86,6 +86,9 @@ pub(crate) enum Refreshed {
 /// Time that another apt gets to end, such as the one which a fresh machine runs as it starts.
 const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
+/// Packages that are named as they are fetched.
+const MOST_TOLD: usize = 10;
+
 /// An apt with its lists and mirrors.
 pub struct Apt {
     /// A file of settings instead of the machine's, as `$APT_CONFIG` names it.
@@ -278,7 +281,12 @@ impl Apt {
 
     fn download(&self, packages: &[Package], folder: &Path) -> Result<Vec<PathBuf>> {
         let wanted: Vec<_> = packages.iter().map(Package::with_version).collect();
-        eprintln!("fetching {}", wanted.join(" "));
+        match wanted.split_at_checked(MOST_TOLD) {
+            Some((told, others)) if !others.is_empty() => {
+                eprintln!("fetching {} and {} more", told.join(" "), others.len());
+            }
+            _ => eprintln!("fetching {}", wanted.join(" ")),
+        }
         let mut get = self.command("apt-get");
         get.args(["download", "-qq"]).args(&wanted).current_dir(folder);
         let output = get.output().context(NO_DEBIAN)?;
@@ -313,6 +321,31 @@ impl Apt {
             }
             Ok(())
         })
+    }
+
+    /// Names of the packages that apt would install where there is nothing yet, for `wanted` to work: these
+    /// and all that they depend on, without what is only recommended, as the lists are.
+    pub fn with_all_needed(&self, wanted: &[&str]) -> Result<Vec<String>> {
+        let mut install = self.command("apt-get");
+        install.args(["install", "--simulate", "--no-install-recommends"]);
+        install.args(["-o", "Dir::State::status=/dev/null"]).args(wanted);
+        let output = install.output().context(NO_DEBIAN)?;
+        if !output.status.success() {
+            let said = reason(&output);
+            let unlocated = |name: &&&str| {
+                let end = format!(" package {name}");
+                said.split("; ").any(|line| line.ends_with(&end))
+            };
+            let unknown = wanted.iter().filter(unlocated).map(|&name| name.to_owned());
+            let unknown: Vec<_> = unknown.collect();
+            if !unknown.is_empty() {
+                bail!(Unknown(unknown));
+            }
+            bail!("cannot tell what {} need: {said}", wanted.join(" "));
+        }
+        let said = String::from_utf8_lossy(&output.stdout);
+        let names = said.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next());
+        Ok(names.map(str::to_owned).collect())
     }
 
     /// The package that a meta package stands for, such as the kernel behind

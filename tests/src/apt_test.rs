@@ -110,6 +110,21 @@ fn what_is_installed_in_a_version_of_its_own_is_fetched_in_another() {
 }
 
 #[test]
+fn all_that_packages_need_is_told_whatever_is_installed() {
+    let mirrors = Mirrors::new();
+    mirrors.publish(MAIN, &[("a", "1", "b"), ("b", "1", "c"), ("c", "1", ""), ("d", "1", "")]);
+    mirrors.update();
+    let installed = "Package: c\nStatus: install ok installed\nVersion: 1\n\
+                     Architecture: all\nMaintainer: nobody\nDescription: nothing\n\n";
+    fs::write(mirrors.path("status"), installed).unwrap();
+    let mut names = mirrors.apt().with_all_needed(&["a"]).unwrap();
+    names.sort();
+    assert_eq!(names, ["a", "b", "c"]);
+    let error = mirrors.apt().with_all_needed(&["a", "x", "y"]).unwrap_err();
+    assert_eq!(error.downcast_ref::<Unknown>().unwrap().0, ["x", "y"]);
+}
+
+#[test]
 fn a_mirror_that_fails_does_not_hinder_the_others() {
     let mirrors = Mirrors::new();
     mirrors.cut_off(MAIN);

@@ -1,6 +1,7 @@
 //! What a machine says: output collected by a thread, awaited with deadlines.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -132,6 +133,30 @@ impl Console {
             heard = self.0.more.wait_timeout(heard, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         Ok(plain(&heard.bytes))
+    }
+}
+
+/// The console, on standard output, for as long as it is to be shown.
+#[derive(Clone, Default)]
+pub struct Shown(Arc<AtomicBool>);
+
+impl Shown {
+    /// Shows nothing more.
+    pub fn end(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Write for Shown {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.load(Ordering::Relaxed) {
+            return Ok(bytes.len());
+        }
+        io::stdout().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The guest of tests and of the demo: its initial file system, and its shell on the serial line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +33,14 @@ pub enum Tool {
     Testpmd,
     /// The kernel's drivers of disks and of a file system on them, loaded at the start.
     Disks,
+    /// The kernel's drivers of entropy, balloon and persistent memory, and of a file system, loaded at the start.
+    Memory,
+    /// The kernel's XFS, likewise.
+    Xfs,
+    Fio,
+    Nvme,
+    /// Our own `records` program.
+    Records,
     /// Our own `push-buffer` program.
     PushBuffer,
     /// Our own `traffic` program.
@@ -40,6 +48,21 @@ pub enum Tool {
     /// Our own `load` program.
     Load,
 }
+
+/// What fio could load besides a kernel's disks, and brings a hundred libraries along for.
+const NOT_OF_FIO: &[&str] = &[
+    "libgfapi.so.0",
+    "libibverbs.so.1",
+    "libnbd.so.0",
+    "libpmem.so.1",
+    "libpmemblk.so.1",
+    "librados.so.2",
+    "librbd.so.1",
+    "librdmacm.so.1",
+];
+
+/// nvme's way to what is managed from beside the machine, by D-Bus.
+const NOT_OF_NVME: &[&str] = &["libnvme-mi.so.1"];
 
 impl Tool {
     /// Debian's package and the program in it, if that is all; none for our own.
@@ -50,14 +73,21 @@ impl Tool {
             // Stands before busybox's `ip`, which makes no link over an existing file.
             Self::Iproute2 => Some(("iproute2", "ip")),
             Self::Tcpdump => Some(("tcpdump", "tcpdump")),
-            Self::Testpmd | Self::Disks | Self::PushBuffer | Self::Traffic | Self::Load => None,
+            Self::Fio => Some(("fio", "fio")),
+            Self::Nvme => Some(("nvme-cli", "nvme")),
+            Self::Testpmd | Self::Disks | Self::Memory | Self::Xfs => None,
+            Self::Records | Self::PushBuffer | Self::Traffic | Self::Load => None,
         }
     }
 
     /// Debian's program, if that is all, fetched if the cache lacks it.
     pub fn debian(self) -> Option<Result<libraries::Program>> {
         let (package, program) = self.debian_package()?;
-        Some(libraries::Program::open(package, program))
+        Some(match self {
+            Self::Fio => libraries::Program::open_without(package, program, NOT_OF_FIO),
+            Self::Nvme => libraries::Program::open_without(package, program, NOT_OF_NVME),
+            _ => libraries::Program::open(package, program),
+        })
     }
 
     /// Name in the guest.
@@ -65,6 +95,9 @@ impl Tool {
         match self {
             Self::Testpmd => "dpdk-testpmd",
             Self::Disks => "disks",
+            Self::Memory => "memory",
+            Self::Xfs => "xfs",
+            Self::Records => "records",
             Self::PushBuffer => "push-buffer",
             Self::Traffic => "traffic",
             Self::Load => "load",
@@ -87,11 +120,19 @@ pub fn initramfs(release: Release, tools: &[Tool]) -> Result<Arc<[u8]>> {
     if tools.contains(&Tool::Disks) {
         modules.extend(kernel.modules_of_disks()?);
     }
+    for (tool, list) in
+        [(Tool::Memory, kernel.modules_of_memory()?), (Tool::Xfs, kernel.modules_of_xfs()?)]
+    {
+        if tools.contains(&tool) {
+            let loaded: BTreeSet<_> = modules.iter().map(|module| module.name.clone()).collect();
+            modules.extend(list.into_iter().filter(|module| !loaded.contains(&module.name)));
+        }
+    }
     let mut archive = Archive::new(INIT, &modules)?;
     for tool in tools {
         match (tool, tool.debian()) {
             (_, Some(program)) => program?.add_to(&mut archive)?,
-            (Tool::Disks, None) => {}
+            (Tool::Disks | Tool::Memory | Tool::Xfs, None) => {}
             (Tool::Testpmd, None) => dpdk::add_to(&mut archive, release)?,
             (_, None) => {
                 libraries::add_from_host(&mut archive, &our_tool(tool.name())?, tool.name())?
@@ -146,6 +187,23 @@ impl Shell {
     ) -> Result<Self> {
         let heard = console.wait_for(0, USER_SPACE_REACHED, limit)?;
         writeln!(input, "{SERVE}").context("cannot write to the guest's console")?;
+        let mut shell = Self { console, input, heard };
+        shell.answer("the shell", limit)?;
+        Ok(shell)
+    }
+
+    /// Logs in where a getty asks for it, and takes over the shell that comes.
+    pub fn log_in(
+        console: Console,
+        mut input: Box<dyn Write + Send>,
+        (user, password): (&str, &str),
+        limit: Duration,
+    ) -> Result<Self> {
+        let mut heard = 0;
+        for (asked, answer) in [("login: ", user), ("Password: ", password), ("# ", SERVE)] {
+            heard = console.wait_for(heard, asked, limit)?;
+            writeln!(input, "{answer}").context("cannot write to the guest's console")?;
+        }
         let mut shell = Self { console, input, heard };
         shell.answer("the shell", limit)?;
         Ok(shell)

@@ -93,6 +93,33 @@ impl Release {
         }
     }
 
+    /// What is loaded besides where memory is looked at.
+    fn modules_of_memory(self) -> &'static [&'static str] {
+        match self {
+            Self::Guest6_1 | Self::Guest6_12 => {
+                &["virtio_rng", "virtio_balloon", "virtio_pmem", "nd_pmem", "ext4"]
+            }
+            Self::Testbed => &[],
+        }
+    }
+
+    /// What is loaded besides where one has an XFS.
+    fn modules_of_xfs(self) -> &'static [&'static str] {
+        match self {
+            Self::Guest6_1 | Self::Guest6_12 => &["xfs"],
+            Self::Testbed => &[],
+        }
+    }
+
+    /// Lists of what is loaded besides, by their files' names.
+    fn lists(self) -> [(&'static str, &'static [&'static str]); 3] {
+        [
+            ("modules.disks", self.modules_of_disks()),
+            ("modules.memory", self.modules_of_memory()),
+            ("modules.xfs", self.modules_of_xfs()),
+        ]
+    }
+
     fn modules(self) -> &'static [&'static str] {
         match self {
             Self::Guest6_1 | Self::Guest6_12 => {
@@ -109,6 +136,9 @@ impl Release {
                 "tun",
                 "veth",
                 "bridge",
+                // For disks that fail.
+                "brd",
+                "dm_flakey",
             ],
         }
     }
@@ -123,8 +153,8 @@ pub struct Kernel {
 impl Kernel {
     /// Opens a kernel, fetching it first if the cache has none.
     pub fn open(release: Release) -> Result<Self> {
-        let wanted = [release.modules(), release.modules_of_disks()].concat();
-        let recipe = format!("{RECIPE} {}", wanted.join(" "));
+        let lists = release.lists().map(|(_, modules)| modules.join(" "));
+        let recipe = format!("{RECIPE} {} {}", release.modules().join(" "), lists.join(" "));
         let set = cache::Set::open(&format!("kernel-{}", release.name()), &recipe, |work| {
             fill(release, work)
         })?;
@@ -154,6 +184,16 @@ impl Kernel {
         self.listed("modules.disks")
     }
 
+    /// The same where memory is looked at.
+    pub fn modules_of_memory(&self) -> Result<Vec<Module>> {
+        self.listed("modules.memory")
+    }
+
+    /// What is to be loaded after these where there is an XFS.
+    pub fn modules_of_xfs(&self) -> Result<Vec<Module>> {
+        self.listed("modules.xfs")
+    }
+
     fn listed(&self, list: &str) -> Result<Vec<Module>> {
         let order = String::from_utf8(self.set.read(list)?)?;
         order
@@ -170,7 +210,7 @@ impl Kernel {
 
 /// The package to take: what Debian's meta package stands for, if it is of the wanted series. Where
 /// the newest lists have no such, the newest of the series, or of the nearest one, which is named.
-fn choose(apt: &Apt, release: Release, is_new: bool) -> Result<Package> {
+pub(crate) fn choose(apt: &Apt, release: Release, is_new: bool) -> Result<Package> {
     let meta = release.meta_package();
     let is_wanted = |package: &Package| match (release.series(), release.numbers(&package.name)) {
         (Some(series), Some(numbers)) => numbers.starts_with(&series),
@@ -233,17 +273,20 @@ fn fill(release: Release, work: &Work) -> Result<String> {
     }
 
     fs::create_dir(folder.join("modules"))?;
-    let always = modules::in_load_order(&modules, release.modules())?.len();
-    let wanted = [release.modules(), release.modules_of_disks()].concat();
-    let all = modules::in_load_order(&modules, &wanted)?;
-    let (always, of_disks) = all.split_at(always);
-    for (list, modules) in [("modules.order", always), ("modules.disks", of_disks)] {
+    let always = modules::in_load_order(&modules, release.modules())?;
+    let write = |list: &str, modules: &[Module]| -> Result<()> {
         let mut order = String::new();
         for module in modules {
             fs::write(folder.join(format!("modules/{}.ko", module.name)), &module.bytes)?;
             order += &format!("{}\n", module.name);
         }
-        fs::write(folder.join(list), order)?;
+        Ok(fs::write(folder.join(list), order)?)
+    };
+    write("modules.order", &always)?;
+    for (list, wanted) in release.lists() {
+        let wanted = [release.modules(), wanted].concat();
+        let all = modules::in_load_order(&modules, &wanted)?;
+        write(list, all.get(always.len()..).unwrap_or_default())?;
     }
     Ok(format!("{} {}", package.name, package.version))
 }

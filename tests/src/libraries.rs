@@ -16,6 +16,7 @@ use crate::cache::{self, Work};
 use crate::host;
 use crate::initramfs::Archive;
 use crate::process::quiet;
+use crate::stand_in;
 
 /// What the dynamic linker will look for.
 struct Needs {
@@ -131,9 +132,22 @@ impl Program {
     pub fn open_with(package: &str, name: &str, plugins: &[Plugin]) -> Result<Self> {
         let libraries = plugins.iter().map(|plugin| format!(" {}", plugin.library));
         let recipe = format!("1 {name}{}", libraries.collect::<String>());
-        let set = cache::Set::open(&format!("program-{package}"), &recipe, |work| {
-            fill(package, name, plugins, work)
-        })?;
+        Self::open_by(package, name, &recipe, |work| fill(package, name, plugins, &[], work))
+    }
+
+    /// Opens a program without libraries that it names and has no use for here: it gets stand-ins for them.
+    pub fn open_without(package: &str, name: &str, absent: &[&str]) -> Result<Self> {
+        let recipe = format!("1 {name} without {}", absent.join(" "));
+        Self::open_by(package, name, &recipe, |work| fill(package, name, &[], absent, work))
+    }
+
+    fn open_by(
+        package: &str,
+        name: &str,
+        recipe: &str,
+        fill: impl FnOnce(&Work) -> Result<String>,
+    ) -> Result<Self> {
+        let set = cache::Set::open(&format!("program-{package}"), recipe, fill)?;
         Ok(Self { name: name.to_owned(), set })
     }
 
@@ -187,8 +201,15 @@ fn add(
     Ok(())
 }
 
-/// Unpacks a program and the libraries that the host lacks, as many packages at once as can be told.
-fn fill(package: &str, program: &str, plugins: &[Plugin], work: &Work) -> Result<String> {
+/// Unpacks a program and the libraries that the host lacks, as many packages at once as can be told; makes stand-ins for
+/// what is to be absent.
+fn fill(
+    package: &str,
+    program: &str,
+    plugins: &[Plugin],
+    absent: &[&str],
+    work: &Work,
+) -> Result<String> {
     let (apt, root, folder) = (Apt::of_host(), work.scratch(), work.files());
     let main = apt.unpack(&[package], &root)?.remove(0);
     let places = ["usr/bin", "usr/sbin", "bin", "sbin"].map(|place| root.join(place).join(program));
@@ -211,6 +232,7 @@ fn fill(package: &str, program: &str, plugins: &[Plugin], work: &Work) -> Result
     waiting.extend(plugins.iter().map(|plugin| plugin.package.to_owned()));
     let mut wanted = needs(&bytes)?.libraries;
     wanted.extend(plugins.iter().map(|plugin| plugin.library.to_owned()));
+    wanted.retain(|library| !absent.contains(&library.as_str()));
     let libraries = loop {
         let search = Search::of(wanted.clone(), &folders)?;
         let Some(missing) = search.nowhere.first() else { break search.found };
@@ -250,14 +272,24 @@ fn fill(package: &str, program: &str, plugins: &[Plugin], work: &Work) -> Result
         asked.append(&mut next);
     };
 
-    fs::write(folder.join("program"), bytes)?;
-    fs::create_dir(folder.join("lib"))?;
-    let mut list = String::new();
+    let lib = folder.join("lib");
+    fs::create_dir(&lib)?;
+    let (mut names, mut present) = (Vec::new(), Vec::new());
     for (name, path) in libraries {
-        fs::copy(path, folder.join("lib").join(&name))?;
-        list += &format!("{name}\n");
+        let library = fs::read(path)?;
+        fs::write(lib.join(&name), &library)?;
+        present.push(library);
+        names.push(name);
     }
-    fs::write(folder.join("libraries"), list)?;
+    if !absent.is_empty() {
+        stand_in::make(&bytes, &present, absent, &lib)?;
+        names.extend(absent.iter().map(|name| (*name).to_owned()));
+    }
+    fs::write(folder.join("program"), bytes)?;
+    fs::write(
+        folder.join("libraries"),
+        names.iter().map(|name| format!("{name}\n")).collect::<String>(),
+    )?;
     Ok(format!("{} {}", main.name, main.version))
 }
 

@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::console::Console;
+use crate::disk_image::{Contents, without_partitions};
 use crate::guest::{Shell, Tool, initramfs};
 use crate::host;
 use crate::kernel::{Format, Kernel, Release};
 use crate::net::{Network, Tap};
-use crate::process::{Owned, stdout_of};
-use crate::programs;
+use crate::process::Owned;
 
 /// Who runs the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,34 @@ pub enum Model {
     Ena,
 }
 
+/// What a disk is to its guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskModel {
+    Virtio,
+    Nvme,
+}
+
+impl DiskModel {
+    /// What vmm calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio",
+            Self::Nvme => "nvme",
+        }
+    }
+}
+
+/// Where kernel, initial file system and command line come from.
+#[derive(Debug, Clone)]
+enum Source {
+    /// Files of the host.
+    Files,
+    /// The same, put on a disk.
+    OnDisk,
+    /// A disk that somebody else made.
+    Disk(PathBuf, DiskModel),
+}
+
 /// A card to give a machine.
 #[derive(Debug, Clone)]
 struct Card {
@@ -84,7 +112,7 @@ pub struct Machine {
     cards: Vec<Card>,
     tools: Vec<Tool>,
     arguments: Vec<OsString>,
-    on_disk: bool,
+    source: Source,
 }
 
 impl Machine {
@@ -100,8 +128,14 @@ impl Machine {
             cards: Vec::new(),
             tools: Vec::new(),
             arguments: Vec::new(),
-            on_disk: false,
+            source: Source::Files,
         }
+    }
+
+    /// The same of vmm, but of what is on a disk, which is written; words of the command line go behind its own.
+    pub fn of_disk(vmm: PathBuf, disk: &Path, model: DiskModel) -> Self {
+        let source = Source::Disk(disk.to_owned(), model);
+        Self { source, ..Self::new(Hypervisor::Vmm(vmm), Release::Guest6_12) }
     }
 
     pub fn format(mut self, format: Format) -> Self {
@@ -153,7 +187,7 @@ impl Machine {
 
     /// Puts kernel, initial file system and command line on a disk, for vmm to find them there.
     pub fn on_disk(mut self) -> Self {
-        self.on_disk = true;
+        self.source = Source::OnDisk;
         self
     }
 
@@ -165,12 +199,24 @@ impl Machine {
 
     /// The command that starts the machine, and the folder that must live as long as it.
     pub fn command(&self, network: Option<&Network>) -> Result<(Command, tempfile::TempDir)> {
-        let (folder, image, initrd) = self.files()?;
         let mut command = self.program(network);
-        match &self.hypervisor {
-            Hypervisor::Vmm(_) => self.vmm_arguments(&mut command, &image, &initrd)?,
-            Hypervisor::Qemu(_) => self.qemu_arguments(&mut command, &image, &initrd),
-        }
+        let folder = if let Source::Disk(disk, model) = &self.source {
+            let disk = disk.display().to_string().replace(',', ",,");
+            command.args(["--disk", &format!("path={disk},model={}", model.name())]);
+            command.args(["--cmdline", &self.parameters.join(" ")]);
+            self.vmm_arguments(&mut command);
+            tempfile::tempdir().context("cannot make a temporary folder")?
+        } else {
+            let (folder, image, initrd) = self.files()?;
+            match &self.hypervisor {
+                Hypervisor::Vmm(_) => {
+                    self.vmm_boot_arguments(&mut command, &image, &initrd)?;
+                    self.vmm_arguments(&mut command);
+                }
+                Hypervisor::Qemu(_) => self.qemu_arguments(&mut command, &image, &initrd),
+            }
+            folder
+        };
         command.args(&self.arguments);
         Ok((command, folder))
     }
@@ -272,14 +318,18 @@ impl Machine {
         words.join(" ")
     }
 
-    fn vmm_arguments(&self, command: &mut Command, image: &Path, initrd: &Path) -> Result<()> {
-        match self.on_disk {
-            true => command.arg("--disk").arg(self.write_disk(image, initrd)?),
-            false => {
+    fn vmm_boot_arguments(&self, command: &mut Command, image: &Path, initrd: &Path) -> Result<()> {
+        match self.source {
+            Source::OnDisk => command.arg("--disk").arg(self.write_disk(image, initrd)?),
+            Source::Files | Source::Disk(..) => {
                 command.arg("--kernel").arg(image).arg("--initrd").arg(initrd);
                 command.args(["--cmdline", &self.cmdline()])
             }
         };
+        Ok(())
+    }
+
+    fn vmm_arguments(&self, command: &mut Command) {
         command.args(["--cpus", &self.cpus.to_string(), "--mem", &format!("{}M", self.memory_mib)]);
         for Card { tap, model, options } in &self.cards {
             let model = match model {
@@ -292,12 +342,10 @@ impl Machine {
             let (name, mac) = (&tap.name, &tap.mac);
             command.args(["--net", &format!("tap={name}{model},mac={mac}{queues}{mtu}{options}")]);
         }
-        Ok(())
     }
 
     /// An ext4 without partitions beside the initial file system, with both and GRUB's menu.
     fn write_disk(&self, image: &Path, initrd: &Path) -> Result<PathBuf> {
-        programs::ensure(&[programs::MKE2FS])?;
         let folder = initrd.parent().context("the initial file system is in no folder")?;
         let (boot, disk) = (folder.join("root/boot"), folder.join("disk.raw"));
         fs::create_dir_all(boot.join("grub"))?;
@@ -308,9 +356,12 @@ impl Machine {
             self.cmdline()
         );
         fs::write(boot.join("grub/grub.cfg"), menu)?;
-        let mut mke2fs = Command::new("mke2fs");
-        mke2fs.args(["-q", "-t", "ext4", "-d"]).arg(folder.join("root")).arg(&disk).arg("256M");
-        stdout_of(&mut mke2fs)?;
+        let contents = Contents::Ext4 {
+            uuid: "random".into(),
+            label: "guest".into(),
+            folder: folder.join("root"),
+        };
+        without_partitions(&disk, 256, &contents)?;
         Ok(disk)
     }
 
@@ -417,6 +468,12 @@ impl Running {
             .unwrap_or_else(PoisonError::into_inner)
             .take()
             .context("the console has a writer already")
+    }
+
+    /// Logs in at the console and takes over the shell there.
+    pub fn log_in(&self, who: (&str, &str), limit: Duration) -> Result<Shell> {
+        let shell = Shell::log_in(self.console.clone(), self.input()?, who, limit);
+        shell.with_context(|| format!("the hypervisor said: {:?}", self.errors.text()))
     }
 
     /// Waits for user space and takes over the shell there.

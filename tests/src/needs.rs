@@ -8,11 +8,12 @@ use std::thread;
 use anyhow::{Error, Result, anyhow, bail};
 
 use crate::apt::Unreachable;
+use crate::debian::{Debian, Edition};
 use crate::guest::Tool;
 use crate::kernel::{Kernel, Release};
 use crate::process::stdout_of;
 use crate::programs::Program;
-use crate::{cache, dpdk, initramfs, programs, tshark};
+use crate::{cache, dpdk, initramfs, programs, ssh, tshark};
 
 /// Programs of this machine, and files in the cache besides busybox, which every guest has.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +22,8 @@ pub struct Needs {
     pub kernels: Vec<Release>,
     pub tools: Vec<Tool>,
     pub tshark: bool,
+    /// Disks with a system on them, and what logs in there by ssh.
+    pub debians: Vec<Edition>,
 }
 
 impl Needs {
@@ -33,12 +36,21 @@ impl Needs {
             Tool::Tcpdump,
             Tool::PushBuffer,
             Tool::Traffic,
+            Tool::Fio,
+            Tool::Nvme,
+            Tool::Records,
         ];
+        let of_disks = [programs::XFS_REPAIR, programs::DMSETUP];
         Self {
-            programs: vec![programs::IP, programs::MKE2FS],
+            programs: [programs::IP]
+                .into_iter()
+                .chain(programs::OF_DISKS)
+                .chain(of_disks)
+                .collect(),
             kernels: Release::GUESTS.to_vec(),
             tools: tools.into_iter().chain(long.then_some(Tool::Testpmd)).collect(),
             tshark: true,
+            debians: [Edition::Small].into_iter().chain(long.then_some(Edition::Cloud)).collect(),
         }
     }
 
@@ -48,6 +60,7 @@ impl Needs {
         self.kernels.extend(other.kernels);
         self.tools.extend(other.tools);
         self.tshark |= other.tshark;
+        self.debians.extend(other.debians);
         self
     }
 
@@ -62,6 +75,9 @@ impl Needs {
                 release.name(),
                 Kernel::open(release)?.origin()
             ));
+        }
+        for &edition in self.debians.iter().collect::<BTreeSet<_>>() {
+            lines.push(format!("disk: {}", Debian::open(edition)?.origin()));
         }
         let mut programs = vec![initramfs::busybox_origin()?];
         for program in self.tools.iter().filter_map(|tool| tool.debian()) {
@@ -92,8 +108,10 @@ impl Needs {
             match tool {
                 Tool::Testpmd => jobs.push(Box::new(dpdk::fetch)),
                 // What we add of this machine's is stripped first.
-                Tool::Disks => {}
-                Tool::PushBuffer | Tool::Traffic | Tool::Load => programs.push(programs::STRIP),
+                Tool::Disks | Tool::Xfs => {}
+                Tool::Records | Tool::PushBuffer | Tool::Traffic | Tool::Load => {
+                    programs.push(programs::STRIP);
+                }
                 _ => jobs.push(Box::new(move || match tool.debian() {
                     Some(program) => program.map(drop),
                     None => Ok(()),
@@ -102,6 +120,12 @@ impl Needs {
         }
         if self.tshark {
             jobs.push(Box::new(|| tshark::open().map(drop)));
+        }
+        for &edition in self.debians.iter().collect::<BTreeSet<_>>() {
+            jobs.push(Box::new(move || Debian::open(edition).map(drop)));
+        }
+        if !self.debians.is_empty() {
+            jobs.push(Box::new(|| ssh::client().map(drop)));
         }
         jobs.push(Box::new(move || programs::ensure(&programs)));
 

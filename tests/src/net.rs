@@ -55,6 +55,12 @@ impl Tap {
         [(&self.host_ipv4, &self.guest_ipv4), (&self.host_ipv6, &self.guest_ipv6)]
     }
 
+    /// The same in the words of systemd (`systemd-network-generator(8)`), for a guest with no other card, and of
+    /// IPv4.
+    pub fn parameter_of_systemd(&self) -> String {
+        format!("ip={}::{}:255.255.255.0:::none", self.guest_ipv4, self.host_ipv4)
+    }
+
     /// Kernel parameter that gives the guest's `eth{index}` its addresses.
     pub fn parameter(&self, index: usize) -> String {
         format!("guest.eth{index}={}/24,{}/64", self.guest_ipv4, self.guest_ipv6)

@@ -1,11 +1,22 @@
 //! Running other programs: quietly, with a deadline, never left behind.
 
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+
+/// A command that sees itself, and owns its files, as root: this user, or a user namespace of his.
+pub fn as_root(program: impl AsRef<OsStr>) -> Command {
+    if nix::unistd::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("unshare");
+    command.arg("--map-root-user").arg(program);
+    command
+}
 
 /// Runs a command to its end without showing its output; on failure the output is in the error.
 pub fn quiet(command: &mut Command) -> Result<Output> {

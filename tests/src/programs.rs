@@ -25,6 +25,13 @@ pub const CURL: Program = Program { name: "curl", package: "curl" };
 pub const JQ: Program = Program { name: "jq", package: "jq" };
 pub const IP: Program = Program { name: "ip", package: "iproute2" };
 pub const MKE2FS: Program = Program { name: "mke2fs", package: "e2fsprogs" };
+pub const SFDISK: Program = Program { name: "sfdisk", package: "fdisk" };
+pub const MKFS_VFAT: Program = Program { name: "mkfs.vfat", package: "dosfstools" };
+pub const MCOPY: Program = Program { name: "mcopy", package: "mtools" };
+/// What [`crate::disk_image`] makes disks by.
+pub const OF_DISKS: [Program; 4] = [MKE2FS, SFDISK, MKFS_VFAT, MCOPY];
+pub const XFS_REPAIR: Program = Program { name: "xfs_repair", package: "xfsprogs" };
+pub const DMSETUP: Program = Program { name: "dmsetup", package: "dmsetup" };
 
 /// Installs with apt what is missing of `programs`, as root; says so in one line.
 pub fn ensure(programs: &[Program]) -> Result<()> {

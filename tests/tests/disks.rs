@@ -108,12 +108,23 @@ fn a_disk_tells_what_it_is_and_so_does_the_configuration() {
     let drives = api.get("/vm/config").unwrap()["drives"].clone();
     let expected = json!([
         { "drive_id": "rootfs", "is_root_device": true, "path_on_host": scene.path("root.raw"),
-          "is_read_only": false, "cache_type": "Unsafe", "model": "virtio", "direct": false },
+          "is_read_only": false, "partuuid": null, "cache_type": "Unsafe", "io_engine": null,
+          "rate_limiter": null, "socket": null, "model": "virtio", "direct": false },
         { "drive_id": "data", "is_root_device": false, "path_on_host": scene.path("data.raw"),
-          "is_read_only": true, "cache": "writethrough", "io_engine": "Sync", "model": "virtio",
+          "is_read_only": true, "partuuid": null, "cache_type": null, "io_engine": "Sync",
+          "rate_limiter": null, "socket": null, "cache": "writethrough", "model": "virtio",
           "queues": 2, "direct": false, "serial": "vol-1", "allowances": { "iops": 100 } },
     ]);
     assert_eq!(drives, expected);
+    // As it was asked for, and as it is: whoever reads either finds it.
+    assert_eq!(shown["path_on_host"], shown["path"]);
+    assert_eq!((&shown["is_root_device"], &shown["drive_id"]), (&json!(false), &json!("data")));
+    for stretch in ["queue_to_submit", "submit_to_completion", "completion_to_interrupt"] {
+        assert_eq!(shown["stretches"][stretch]["max_ns"], 0, "{stretch}");
+    }
+    let all = api.get("/drives").unwrap();
+    assert_eq!(all.as_array().unwrap().len(), 2);
+    assert_eq!((&all[0]["id"], &all[1]), (&json!("rootfs"), &shown));
     let missing = api.ask("GET", "/drives/none", "").unwrap().fault().unwrap();
     assert_eq!(missing, "there is no disk \"none\"");
 }

@@ -63,26 +63,30 @@ struct Length {
     bytes: u64,
     resets: u64,
     strikes: u64,
+    /// How often a machine is killed.
+    kills: u64,
     limit: Duration,
 }
 
 const SHORT: Length =
-    Length { image: IMAGE, bytes: 64 << 20, resets: 50, strikes: 100_000, limit: LIMIT };
+    Length { image: IMAGE, bytes: 64 << 20, resets: 50, strikes: 100_000, kills: 4, limit: LIMIT };
 const LONG: Length = Length {
     image: IMAGE_LONG,
     bytes: 1 << 30,
     resets: 10_000,
     strikes: 25_000_000,
+    kills: 200,
     limit: LIMIT_LONG,
 };
 
 type Test = fn(&Guest) -> Result<()>;
 
-const TESTS: [(&str, Test); 4] = [
+const TESTS: [(&str, Test); 5] = [
     ("what_was_written_is_read_and_is_in_the_image", verify),
     ("resets_with_requests_in_flight_leave_each_sector_old_or_new", resets),
     ("a_storm_harms_nobody_but_the_guest_and_its_image", storm),
     ("an_image_of_whole_blocks_is_used_to_its_end", whole),
+    ("what_was_flushed_is_in_the_image_when_vmm_is_killed", killed),
 ];
 
 fn main() {
@@ -206,5 +210,23 @@ fn whole(guest: &Guest) -> Result<()> {
     let image = guest.image(1 << 20)?;
     let report = guest.does(&image, "disk=verify count=4000000 in-flight=2")?;
     ensure!(report.sectors == 2048 - 8, "{report:?}");
+    Ok(())
+}
+
+fn killed(guest: &Guest) -> Result<()> {
+    let image = guest.image(4 << 20)?;
+    for nth in 0..guest.length.kills {
+        image.forget()?;
+        let line = guest.line("disk=sync in-flight=8");
+        let mut vmm = guest.start(&image, &line)?;
+        image.wait_for(&mut vmm, 1, guest.length.limit).with_context(|| line.clone())?;
+        // At any moment.
+        let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        std::thread::sleep(Duration::from_micros(u64::from(time.subsec_nanos() / 1000 % 100_000)));
+        drop(vmm);
+        let report = image.report()?.context("there was a report")?;
+        ensure!(report.is_clean(), "{line}: {report:?}");
+        image.has_steps(report.step).with_context(|| format!("kill {nth}, {line}"))?;
+    }
     Ok(())
 }

@@ -6,20 +6,27 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use devices::balloon::BalloonSpec;
 use devices::block::spec::DiskSpec;
 use devices::legacy::{ConsoleSpec, KeyboardNotReady};
 use devices::net::spec::NicSpec;
+use devices::pmem::PmemSpec;
+use devices::vsock::{self, VsockSpec, VsockView};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::observe::logger::{LogError, LogSpec};
 use crate::observe::metrics::Figures;
 use crate::observe::output::OutputError;
 use crate::shield;
+use crate::vm::balloon::{BalloonAsk, BalloonError, BalloonReply};
 use crate::vm::build::{BootError, BuildError};
-use crate::vm::config::{Config, DiskRefused, ImageRefused};
-use crate::vm::disk::{DiskAsk, DiskError, DiskReply};
+use crate::vm::config::{Config, DiskRefused, EntropyWish, ImageRefused, VsockRefused};
+use crate::vm::disk::{DiskAsk, DiskError, DiskReply, DiskView};
+use crate::vm::memory_report::MemoryReport;
+use crate::vm::metadata::{MetadataAsk, MetadataError, MetadataSpec};
 use crate::vm::nic::{NicAsk, NicError, NicReply};
 use crate::vm::patch::MachinePatch;
+use crate::vm::pmem::PmemPatch;
 use crate::vm::seed::{SeedDiskError, SeedSpec};
 use crate::vm::spec::{BootSpec, MachineSpec, SettingError};
 use crate::vm::state::State;
@@ -36,6 +43,12 @@ pub enum Action {
     /// Adds the disk that cloud-init reads.
     SetSeed(SeedSpec),
     SetNic(Box<NicSpec>),
+    SetVsock(VsockSpec),
+    /// How the guest reaches metadata.
+    SetMetadata(MetadataSpec),
+    SetPmem(Box<PmemSpec>),
+    SetBalloon(BalloonSpec),
+    SetEntropy(EntropyWish),
     SetLog(LogSpec),
     /// Writes metrics to this file.
     SetMetrics(PathBuf),
@@ -51,16 +64,28 @@ pub enum Action {
     Kill,
     /// Writes a line of metrics now.
     FlushMetrics,
+    /// All about the disk of this id, or about each that there is.
+    ShowDisks(Option<String>),
     /// Something to do or to tell for the disk of this id.
     OfDisk(String, Box<DiskAsk>),
     /// Something to do or to tell for the card of this id.
     OfNic(String, Box<NicAsk>),
+    /// All about the vsock.
+    ShowVsock,
+    /// Something to do or to tell of the metadata.
+    OfMetadata(MetadataAsk),
+    /// Changes the limits of the persistent memory of this id.
+    LimitPmem(String, PmemPatch),
+    /// Something to do or to tell for the balloon.
+    OfBalloon(BalloonAsk),
     /// Name and state.
     Describe,
     /// All settings.
     ShowConfig,
     /// Figures of machine and VMM.
     ShowFigures,
+    /// What the machine's memory comes to on the host.
+    ShowMemory,
 }
 
 /// What an action gives back.
@@ -69,8 +94,13 @@ pub enum Reply {
     Done,
     Instance(Instance),
     Config(Box<Config>),
+    Disks(Vec<DiskView>),
     Disk(DiskReply),
     Nic(NicReply),
+    Vsock(Box<VsockView>),
+    Metadata(serde_json::Value),
+    Balloon(BalloonReply),
+    Memory(MemoryReport),
     Figures(Instance, Box<Figures>),
 }
 
@@ -94,6 +124,8 @@ pub enum ErrorKind {
     NotFound,
     /// It makes sense, but not now.
     NotNow,
+    /// It is more than there is room for.
+    TooLarge,
     /// The host or the VMM failed.
     Host,
 }
@@ -131,6 +163,16 @@ pub enum ActionError {
     NoSuchNic(String),
     #[error("network card {id:?}")]
     Nic { id: String, source: NicError },
+    #[error(transparent)]
+    Vsock(#[from] vsock::OpenError),
+    #[error("the machine has no vsock")]
+    NoVsock,
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    #[error("there is no persistent memory {0:?}")]
+    NoSuchPmem(String),
+    #[error("balloon")]
+    Balloon(#[from] BalloonError),
     #[error("the VMM is ending")]
     Ending,
 }
@@ -145,7 +187,11 @@ impl ActionError {
             ActionError::Boot(error) => Some(error.setting()),
             ActionError::Log(_) => Some(Setting::LogFile),
             ActionError::Metrics(_) => Some(Setting::MetricsFile),
+            ActionError::Vsock(_) => Some(Setting::Vsock(Some(vsock::Key::Path))),
             ActionError::Build(error) => error.setting(),
+            ActionError::Metadata(MetadataError::Imds(_) | MetadataError::ImdsTooLarge) => {
+                Some(Setting::Imds)
+            }
             _ => None,
         }
     }
@@ -161,9 +207,17 @@ impl ActionError {
             | ActionError::Metrics(_)
             | ActionError::Image(_)
             | ActionError::Seed(_)
+            | ActionError::Vsock(_)
             | ActionError::Disk { .. }
             | ActionError::Nic { .. } => ErrorKind::Invalid,
-            ActionError::NoSuchDisk(_) | ActionError::NoSuchNic(_) => ErrorKind::NotFound,
+            ActionError::NoSuchDisk(_)
+            | ActionError::NoSuchNic(_)
+            | ActionError::NoSuchPmem(_)
+            | ActionError::NoVsock
+            | ActionError::Balloon(BalloonError::None) => ErrorKind::NotFound,
+            ActionError::Metadata(MetadataError::TooLarge(_)) => ErrorKind::TooLarge,
+            ActionError::Metadata(MetadataError::Random(_)) => ErrorKind::Host,
+            ActionError::Metadata(_) | ActionError::Balloon(_) => ErrorKind::Invalid,
             ActionError::NotNow { .. }
             | ActionError::NoMetrics
             | ActionError::NoKernel
@@ -211,6 +265,16 @@ impl From<DiskRefused> for ActionError {
     }
 }
 
+/// The reasons for which a vsock is refused are those of settings, and those of its socket.
+impl From<VsockRefused> for ActionError {
+    fn from(refused: VsockRefused) -> ActionError {
+        match refused {
+            VsockRefused::Setting(error) => ActionError::Setting(error),
+            VsockRefused::Open(error) => ActionError::Vsock(error),
+        }
+    }
+}
+
 impl Action {
     /// What people call it.
     pub fn name(&self) -> &'static str {
@@ -220,6 +284,12 @@ impl Action {
             Action::SetSerial(_) => "changing the console",
             Action::SetDisk(_) | Action::SetSeed(_) => "adding a disk",
             Action::SetNic(_) => "adding a network card",
+            Action::SetVsock(_) => "adding a vsock",
+            Action::SetMetadata(_) => "changing the metadata service",
+            Action::SetPmem(_) => "adding persistent memory",
+            Action::LimitPmem(..) => "limiting persistent memory",
+            Action::SetBalloon(_) => "setting the balloon",
+            Action::SetEntropy(_) => "setting the source of entropy",
             Action::SetLog(_) => "changing the log",
             Action::SetMetrics(_) => "changing the file for metrics",
             Action::FlushMetrics => "flushing metrics",
@@ -230,11 +300,17 @@ impl Action {
             Action::PressCtrlAltDel => "pressing Ctrl-Alt-Del",
             Action::Reset => "resetting",
             Action::Kill => "killing",
+            Action::ShowDisks(_) => "showing disks",
             Action::OfDisk(..) => "working with a disk",
             Action::OfNic(..) => "working with a network card",
+            Action::ShowVsock => "showing the vsock",
+            Action::OfMetadata(_) => "working with metadata",
+            Action::OfBalloon(BalloonAsk::Describe) => "describing the balloon",
+            Action::OfBalloon(_) => "working with the balloon",
             Action::Describe => "describing the machine",
             Action::ShowConfig => "showing the configuration",
             Action::ShowFigures => "showing figures",
+            Action::ShowMemory => "showing memory",
         }
     }
 
@@ -249,19 +325,33 @@ impl Action {
             | Action::SetDisk(_)
             | Action::SetSeed(_)
             | Action::SetNic(_)
+            | Action::SetVsock(_)
+            | Action::SetMetadata(_)
+            | Action::SetPmem(_)
+            | Action::SetBalloon(_)
+            | Action::SetEntropy(_)
             | Action::SetLog(_)
             | Action::SetMetrics(_)
             | Action::Start => &[Configuring],
+            Action::OfBalloon(BalloonAsk::Describe) | Action::ShowMemory => {
+                &[Configuring, Running, Paused]
+            }
             Action::Pause
+            | Action::OfBalloon(_)
+            | Action::LimitPmem(..)
             | Action::Resume
             | Action::Reset
             | Action::FlushMetrics
             | Action::OfDisk(..)
-            | Action::OfNic(..) => &[Running, Paused],
+            | Action::OfNic(..)
+            | Action::ShowVsock => &[Running, Paused],
             Action::PressPowerButton | Action::PressCtrlAltDel => &[Running],
-            Action::Kill | Action::Describe | Action::ShowConfig | Action::ShowFigures => {
-                &[Configuring, Running, Paused]
-            }
+            Action::Kill
+            | Action::ShowDisks(_)
+            | Action::Describe
+            | Action::ShowConfig
+            | Action::ShowFigures
+            | Action::OfMetadata(_) => &[Configuring, Running, Paused],
         };
         if states.contains(&state) {
             return Ok(());

@@ -7,12 +7,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use arch::boot::DEFAULT_CMDLINE;
+use arch::smbios::Identity;
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
+use devices::balloon::BalloonSpec;
 use devices::block::spec::DiskSpec;
+use devices::entropy;
 use devices::legacy::ConsoleSpec;
+use devices::net::service::store::USUAL_LIMIT;
 use devices::net::spec::NicSpec;
+use devices::vsock::VsockSpec;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::action::Action;
@@ -23,9 +28,11 @@ use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
 use crate::shield::Mode;
-use crate::vm::config::Config;
+use crate::vm::config::{Config, EntropyWish};
 use crate::vm::identity::IdentitySpec;
+use crate::vm::imds::ImdsSpec;
 use crate::vm::kernels::KernelCache;
+use crate::vm::pmem::PmemArgument;
 use crate::vm::seed::SeedSpec;
 use crate::vm::spec::{BootFrom, BootSpec, DeviceBus, MachineSpec, SettingError};
 use crate::words;
@@ -126,6 +133,45 @@ pub struct Args {
     #[arg(long, value_name = "SPEC")]
     net: Vec<NicSpec>,
 
+    /// Sockets between the guest and the host: cid=N,path=FILE. Who connects to the Unix socket FILE, and says
+    /// `CONNECT PORT`, reaches the guest; the guest's connections to port N of the host go to FILE_N
+    #[arg(long, value_name = "SPEC")]
+    vsock: Option<VsockSpec>,
+
+    /// Let the guest be told what it is by metadata in EC2's shape, at 169.254.169.254 and fd00:ec2::254, by every
+    /// card: [user-data=FILE][,instance-id=ID][,hostname=NAME][,instance-type=TYPE][,image-id=ID]
+    /// [,region=NAME][,zone=NAME][,tokens=required|optional]; a comma of FILE is written twice
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    imds: Option<ImdsSpec>,
+
+    /// Be like an instance of a cloud: ec2 is --imds, and an SMBIOS that says so where --smbios says nothing
+    #[arg(long, value_name = "NAME", value_parser = ["ec2"])]
+    profile: Option<String>,
+
+    /// JSON file that the guest is told by metadata, as by PUT /mmds
+    #[arg(long, value_name = "FILE")]
+    metadata: Option<PathBuf>,
+
+    /// Most bytes of metadata, as compact JSON
+    #[arg(long, value_name = "BYTES", default_value_t = USUAL_LIMIT)]
+    mmds_size_limit: usize,
+
+    /// Persistent memory, once for each: [path=]FILE, then [,ro] and [,root], [,id=ID], and limits of flushes,
+    /// such as [,bw=125M] in byte/s and [,iops=10]; a comma of FILE is written twice
+    #[arg(long, value_name = "SPEC")]
+    pmem: Vec<PmemArgument>,
+
+    /// Balloon: how much memory the guest is to give up, such as 256M, or 0 at first, then [,oom] to let it take
+    /// some back before it runs out, [,reporting] to have its free pages all the time, [,hinting] to have
+    /// them on demand, [,stats=SECONDS] to have it report about its memory
+    #[arg(long, value_name = "SPEC")]
+    balloon: Option<BalloonSpec>,
+
+    /// Source of entropy: off, or its limits, such as [bw=1M] in byte/s and [,iops=100]. If not given: there is
+    /// one without limits
+    #[arg(long, value_name = "SPEC", value_parser = entropy_wish)]
+    entropy: Option<EntropyWish>,
+
     /// What devices are attached to: pci, or mmio for kernels without PCI (virtio devices only).
     /// If not given: pci, unless the kernel's command line has pci=off
     #[arg(long, value_name = "BUS", value_parser = PossibleValuesParser::new(BUSES).map(bus))]
@@ -158,7 +204,7 @@ pub struct Args {
 
     /// Take the machine from this JSON file, in Firecracker's layout, and start it
     #[arg(long, value_name = "FILE",
-        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "huge_pages", "kernel_cache", "smbios", "cloud_init"])]
+        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "vsock", "pmem", "balloon", "entropy", "huge_pages", "kernel_cache", "smbios", "profile", "cloud_init"])]
     config_file: Option<PathBuf>,
 
     /// Name of the machine: letters, digits and '-'
@@ -202,6 +248,13 @@ const BUSES: [&str; 2] = ["pci", "mmio"];
 
 fn bus(name: String) -> DeviceBus {
     if name == "mmio" { DeviceBus::Mmio } else { DeviceBus::Pci }
+}
+
+fn entropy_wish(text: &str) -> Result<EntropyWish, entropy::ParseSpecError> {
+    match text {
+        "off" => Ok(EntropyWish::Off),
+        limits => limits.parse().map(EntropyWish::Given),
+    }
 }
 
 /// Ours, and Firecracker's.
@@ -266,6 +319,10 @@ impl Args {
                 let cards = args.net.iter_mut().map(|card| &mut card.id);
                 name(cards, "eth").map_err(SettingError::IdTwice)
             });
+        let named = named.and_then(|()| {
+            let pmems = args.pmem.iter_mut().map(|pmem| &mut pmem.0.id);
+            name(pmems, "pmem").map_err(SettingError::PmemIdTwice)
+        });
         named.map_err(|error| {
             let line = words::one_line(Some(error.setting().option()), &error);
             clap::Error::raw(ErrorKind::ValueValidation, format!("{line}\n"))
@@ -300,12 +357,28 @@ impl Args {
         LogSpec { path: self.log_file.clone(), level: Some(self.log_level), ..LogSpec::default() }
     }
 
+    /// What the machine says of itself by metadata, if it does.
+    fn imds(&self) -> Option<ImdsSpec> {
+        self.imds.clone().or_else(|| self.profile.as_ref().map(|_| ImdsSpec::default()))
+    }
+
+    /// What the machine's SMBIOS says.
+    fn identity(&self) -> Identity {
+        let said = self.smbios.clone().unwrap_or_default().0;
+        match self.imds().filter(|_| self.profile.is_some()) {
+            Some(imds) => imds.identity(&self.id, said),
+            None => said,
+        }
+    }
+
     /// What there is before anything is asked of the machine.
     pub(crate) fn config(&self) -> Config {
         Config {
             machine: MachineSpec { bus: self.bus, ..MachineSpec::default() },
             bus: self.bus,
             serial: self.serial.clone(),
+            imds: self.imds(),
+            metadata_limit: self.mmds_size_limit,
             boot_timer: self.boot_timer,
             grace: Duration::from_secs(self.grace),
             ..Config::default()
@@ -314,9 +387,13 @@ impl Args {
 
     /// What to do first.
     pub(crate) fn into_plan(self) -> Result<Plan, ConfigFileError> {
+        let identity = self.identity();
         let mut actions = Vec::new();
         if let Some(path) = self.metrics_path {
             actions.push(Action::SetMetrics(path));
+        }
+        if let Some(path) = &self.metadata {
+            actions.push(dialect::file::metadata(path, self.mmds_size_limit)?);
         }
         if let Some(path) = &self.config_file {
             let (recorded, places) = dialect::file::actions(path)?;
@@ -327,13 +404,18 @@ impl Args {
             memory: self.mem.unwrap_or(MachineSpec::default().memory),
             pages: if self.huge_pages { Pages::Huge } else { Pages::Small },
             bus: self.bus,
-            identity: self.smbios.unwrap_or_default().0,
+            identity,
         }));
         let root = self.disk.iter().find(|disk| disk.root.is_some()).or(self.disk.first());
         let on_disk = root.map(|disk| BootFrom::Disk(disk.path.clone()));
         actions.extend(self.disk.into_iter().map(|disk| Action::SetDisk(Box::new(disk))));
         actions.extend(self.cloud_init.map(Action::SetSeed));
+        let pmems = self.pmem.into_iter().map(|pmem| Action::SetPmem(Box::new(pmem.0)));
+        actions.extend(pmems);
+        actions.extend(self.balloon.map(Action::SetBalloon));
+        actions.extend(self.entropy.map(Action::SetEntropy));
         actions.extend(self.net.into_iter().map(|nic| Action::SetNic(Box::new(nic))));
+        actions.extend(self.vsock.map(Action::SetVsock));
         if let Some(kernel) = self.kernel.map(BootFrom::Kernel).or(on_disk) {
             let kernel_cache = self.kernel_cache.as_deref().map(KernelCache::from);
             let boot = BootSpec {

@@ -132,3 +132,25 @@ fn what_is_wrong_is_named() {
         assert!(line.contains(part), "{args}: {line}");
     }
 }
+
+#[test]
+fn an_instance_of_a_cloud_says_so_in_its_smbios_and_by_metadata() {
+    let identity = |args: &str| {
+        let args = parse(&format!("--kernel k --mem 1G {args}")).unwrap();
+        let imds = args.config().imds;
+        match args.into_plan().unwrap().options.into_iter().next() {
+            Some(Action::SetMachine(machine)) => (machine.identity, imds),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(identity(""), Default::default());
+    let (plain, imds) = identity("--imds=hostname=web1");
+    assert_eq!((plain, imds.unwrap().hostname), (Default::default(), Some("web1".to_string())));
+    let (instance, imds) = identity("--profile ec2 --smbios product=own");
+    assert_eq!(imds, Some(ImdsSpec::default()));
+    assert!(instance.uuid.to_string().starts_with("ec2"));
+    assert_eq!(instance.product.unwrap().to_string(), "own");
+    let (instance, _) = identity("--profile ec2 --imds=instance-id=i-7");
+    assert_eq!(instance.asset_tag.unwrap().to_string(), "i-7");
+    assert!(error("--kernel k --mem 1G --profile gce").contains("--profile"));
+}

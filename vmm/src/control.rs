@@ -10,21 +10,27 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use device_core::worker::EventSet;
+use devices::balloon::{BalloonEvent, PAGES_PER_MIB};
+use devices::block::spec::DiskSpec;
 use devices::legacy::KeyboardNotReady;
+use devices::net::service::store::{Store, StoreError};
 use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
 
 use self::late::Late;
 use self::later::{HeldKeys, LastDay};
 use crate::action::{Action, ActionError, Instance, Mailbox, Outcome, Reply};
 use crate::end::{End, Ends};
-use crate::observe::events::{DiskEvent, Event, Events};
+use crate::observe::events::{DiskEvent, Event, Events, Ready as ReadyBy};
 use crate::observe::logger::Log;
 use crate::observe::metrics::{Figures, MetricsFile, StartTimes};
 use crate::shield::Shield;
 use crate::signals::Signals;
 use crate::vm::Vm;
+use crate::vm::balloon::{self, BalloonAsk, BalloonError, BalloonReply};
 use crate::vm::config::Config;
-use crate::vm::disk::{self, DiskAsk, DiskReply};
+use crate::vm::disk::{self, DiskAsk, DiskReply, DiskView};
+use crate::vm::memory_report::MemoryReport;
+use crate::vm::metadata::{self, MetadataAsk, MetadataError};
 use crate::vm::nic::{NicAsk, NicReply};
 use crate::vm::patch::DiskPatch;
 use crate::vm::root;
@@ -35,6 +41,8 @@ pub struct Controller {
     id: String,
     config: Config,
     log: Log,
+    /// What guests are told.
+    metadata: Arc<Store>,
     vm: Option<Vm>,
     ends: Arc<Ends>,
     events: Arc<Events>,
@@ -64,10 +72,12 @@ impl Controller {
         late: Late,
     ) -> io::Result<Self> {
         let ends = Ends::new()?;
+        let metadata = Arc::new(Store::new(config.metadata_limit));
         Ok(Controller {
             id,
             config,
             log,
+            metadata,
             vm: None,
             ends,
             events,
@@ -96,6 +106,17 @@ impl Controller {
             Action::SetDisk(disk) => self.config.set_disk(*disk)?,
             Action::SetSeed(seed) => self.config.set_seed(seed.disk(&self.id)?)?,
             Action::SetNic(nic) => self.config.set_nic(*nic)?,
+            Action::SetVsock(vsock) => self.config.set_vsock(vsock)?,
+            Action::SetMetadata(spec) => self.config.set_metadata(spec)?,
+            Action::SetPmem(pmem) => self.config.set_pmem(*pmem)?,
+            Action::LimitPmem(id, patch) => {
+                let mut pmems = self.vm.iter().flat_map(Vm::pmems);
+                let pmem = pmems.find(|pmem| pmem.name() == id);
+                let pmem = pmem.ok_or(ActionError::NoSuchPmem(id))?;
+                pmem.limit(patch.apply(pmem.limits()));
+            }
+            Action::SetBalloon(balloon) => self.config.set_balloon(balloon)?,
+            Action::SetEntropy(wish) => self.config.set_entropy(wish)?,
             Action::SetLog(log) => self.log.set(&log)?,
             Action::SetMetrics(path) => {
                 self.metrics = Some(MetricsFile::open(&path, Instant::now())?);
@@ -113,8 +134,19 @@ impl Controller {
             Action::PressCtrlAltDel => self.press_ctrl_alt_del()?,
             Action::Reset => self.ends.report(End::ResetByUser),
             Action::Kill => self.ends.report(End::Killed),
+            Action::ShowDisks(id) => return self.show_disks(id),
             Action::OfDisk(id, ask) => return self.ask_disk(id, *ask),
             Action::OfNic(id, ask) => return self.ask_nic(id, *ask),
+            Action::ShowVsock => {
+                let vsock = self.vm.as_ref().and_then(Vm::vsock).ok_or(ActionError::NoVsock)?;
+                return Ok(Reply::Vsock(Box::new(vsock.view())));
+            }
+            Action::OfMetadata(ask) => return self.ask_metadata(ask),
+            Action::OfBalloon(ask) => return self.ask_balloon(ask),
+            Action::ShowMemory => {
+                let balloon = self.vm.as_ref().and_then(Vm::balloon);
+                return Ok(Reply::Memory(MemoryReport::now(self.config.machine.memory, balloon)));
+            }
             Action::Describe => return Ok(Reply::Instance(self.instance())),
             Action::ShowFigures => {
                 return Ok(Reply::Figures(self.instance(), Box::new(self.figures())));
@@ -134,10 +166,26 @@ impl Controller {
             self.ends.take();
             ActionError::Build(Box::new(error))
         })?;
+        let Config { metadata, imds, .. } = &self.config;
+        metadata::serve(&self.id, metadata.as_ref(), imds.as_ref(), &self.metadata, vm.nics())?;
         let vm = self.vm.insert(vm);
         for nic in vm.nics() {
             let (id, events) = (nic.control.id().to_string(), self.events.clone());
             nic.control.set_listener(Some(Box::new(move |event| events.tell_of_nic(&id, &event))));
+        }
+        let started = Instant::now();
+        if let Some(vsock) = vm.vsock() {
+            let ready = ready(self.events.clone(), ReadyBy::Vsock, started);
+            vsock.on_first_connection(Box::new(ready));
+        }
+        if let Some(timer) = vm.boot_timer() {
+            timer.on_report(Box::new(ready(self.events.clone(), ReadyBy::BootTimer, started)));
+        }
+        if let Some(balloon) = vm.balloon() {
+            let events = self.events.clone();
+            balloon.set_listener(Some(Box::new(move |BalloonEvent::Reached { pages }| {
+                events.tell(&Event::BalloonReached { amount_mib: pages / PAGES_PER_MIB });
+            })));
         }
         let shut = || {
             self.late.seal(&self.config)?;
@@ -158,7 +206,8 @@ impl Controller {
         Instance { id: self.id.clone(), state: self.state(), shield: self.shield.state() }
     }
 
-    /// What was asked for, as far as it is still so: limits of cards and disks, and images, are what these say.
+    /// What was asked for, as far as it is still so: limits of cards and disks, images, and the balloon's amount,
+    /// are what these say.
     fn live_config(&self) -> Config {
         let mut config = self.config.clone();
         for disk in self.vm.iter().flat_map(Vm::disks) {
@@ -173,7 +222,33 @@ impl Controller {
                 spec.limits = nic.control.allowed();
             }
         }
+        for pmem in self.vm.iter().flat_map(Vm::pmems) {
+            if let Some(spec) = config.pmems.iter_mut().find(|spec| spec.id == pmem.name()) {
+                spec.limits = pmem.limits();
+            }
+        }
+        if let (Some(spec), Some(live)) =
+            (&mut config.balloon, self.vm.as_ref().and_then(Vm::balloon))
+        {
+            *spec = balloon::live(spec, live);
+        }
         config
+    }
+
+    fn show_disks(&self, id: Option<String>) -> Outcome {
+        let mut disks = self.live_config().disks;
+        if let Some(id) = id {
+            disks.retain(|spec| spec.id == id);
+            if disks.is_empty() {
+                return Err(ActionError::NoSuchDisk(id));
+            }
+        }
+        let view = |spec: DiskSpec| {
+            let mut live = self.vm.iter().flat_map(Vm::disks);
+            let state = live.find(|disk| disk.id() == spec.id).map(|disk| disk.inspect());
+            DiskView { spec, state }
+        };
+        Ok(Reply::Disks(disks.into_iter().map(view).collect()))
     }
 
     fn ask_disk(&self, id: String, ask: DiskAsk) -> Outcome {
@@ -217,6 +292,32 @@ impl Controller {
             Ok(reply) => Ok(Reply::Nic(reply)),
             Err(source) => Err(ActionError::Nic { id, source }),
         }
+    }
+
+    fn ask_metadata(&self, ask: MetadataAsk) -> Outcome {
+        let reached = self.config.metadata.is_some() || self.config.imds.is_some();
+        if self.vm.is_some() && !reached {
+            return Err(MetadataError::from(StoreError::NotInitialized).into());
+        }
+        let content = metadata::answer(&self.metadata, ask)?;
+        Ok(content.map_or(Reply::Done, Reply::Metadata))
+    }
+
+    fn ask_balloon(&self, ask: BalloonAsk) -> Outcome {
+        let Some(spec) = &self.config.balloon else { return Err(BalloonError::None.into()) };
+        let memory = self.config.machine.memory;
+        let reply = match (self.vm.as_ref().and_then(Vm::balloon), ask) {
+            (Some(balloon), ask) => balloon::answer(spec, balloon, memory, ask)?,
+            (None, BalloonAsk::Describe) => BalloonReply::Spec(spec.clone()),
+            (None, _) => return Err(BalloonError::None.into()),
+        };
+        if let BalloonAsk::SetAmount(amount_mib) = ask {
+            self.events.tell(&Event::BalloonTarget { amount_mib });
+        }
+        Ok(match reply {
+            BalloonReply::Done => Reply::Done,
+            reply => Reply::Balloon(reply),
+        })
     }
 
     fn figures(&self) -> Figures {
@@ -364,6 +465,14 @@ impl Controller {
         let reason = end.to_string();
         self.events.tell(&Event::Stopped { reason, exit_code: end.exit_code() });
         self.events.close();
+    }
+}
+
+/// Tells that the guest is up.
+fn ready(events: Arc<Events>, by: ReadyBy, started: Instant) -> impl FnOnce() + Send {
+    move || {
+        let since_start_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        events.tell(&Event::AgentReady { by, since_start_us });
     }
 }
 

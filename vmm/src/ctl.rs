@@ -1,6 +1,7 @@
 //! `vmm ctl`: a running VMM's API, for people.
 
 mod client;
+mod connect;
 mod show;
 mod top;
 
@@ -10,10 +11,12 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use crate::memory::{Size, SizeError};
 use client::{Client, ClientError, OutputError, disk_path, nic_path};
 
 /// Drives a VMM by its API socket.
@@ -104,6 +107,20 @@ enum Command {
         #[arg(value_name = "on|off")]
         measure: Option<OnOff>,
     },
+    /// Show the vsock and its connections
+    Vsock,
+    /// Connect to a vsock port of the guest: a terminal, or any standard input and output
+    Connect {
+        /// The port that a program in the guest listens on
+        port: u32,
+    },
+    /// Show what the machine's memory comes to on the host
+    Memory,
+    /// Show the balloon and the guest's memory, or change how much the guest is to give up
+    Balloon {
+        /// How much, such as 256M, or 0
+        size: Option<MemorySize>,
+    },
     /// Show all figures as OpenMetrics text
     Metrics,
     /// Follow what happens, one JSON object a line
@@ -144,6 +161,25 @@ enum DiskFault {
     Fatal,
     /// No more faults; what was swallowed completes
     Clear,
+}
+
+/// MiB, as people write them.
+#[derive(Clone, Copy, Debug)]
+struct MemorySize(u64);
+
+impl FromStr for MemorySize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<MemorySize, String> {
+        if text == "0" {
+            return Ok(MemorySize(0));
+        }
+        let Size(bytes) = text.parse().map_err(|why: SizeError| why.to_string())?;
+        match bytes.is_multiple_of(1 << 20) {
+            true => Ok(MemorySize(bytes >> 20)),
+            false => Err("write whole MiB, such as 256M".to_string()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -204,7 +240,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             tell(&mut out, args.json, &info, show::info)?;
         }
         Command::Disks => {
-            let disks = all(&mut client, "drives", "drive_id", disk_path)?;
+            let disks = client.get("/drives")?;
             tell(&mut out, args.json, &disks, show::disks)?;
         }
         Command::Disk { id, change: None } => {
@@ -227,7 +263,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             }
         }
         Command::Nics { id: None } => {
-            let nics = all(&mut client, "network-interfaces", "iface_id", nic_path)?;
+            let nics = nics(&mut client)?;
             tell(&mut out, args.json, &nics, show::nics)?;
         }
         Command::Nics { id: Some(id) } => {
@@ -269,6 +305,22 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                 None => tell(&mut out, args.json, &client.get(&resource)?, show::latency)?,
             }
         }
+        Command::Vsock => tell(&mut out, args.json, &client.get("/vsock")?, show::vsock)?,
+        Command::Connect { port } => {
+            drop(out);
+            return connect::run(&mut client, *port);
+        }
+        Command::Memory => tell(&mut out, args.json, &client.get("/memory")?, show::memory)?,
+        Command::Balloon { size: Some(size) } => {
+            client.patch("/balloon", &json!({ "amount_mib": size.0 }))?;
+        }
+        Command::Balloon { size: None } => {
+            let mut balloon = client.get("/balloon")?;
+            if balloon["stats_polling_interval_s"] != 0 {
+                balloon["statistics"] = client.get("/balloon/statistics")?;
+            }
+            tell(&mut out, args.json, &balloon, show::balloon)?;
+        }
         Command::Metrics => {
             let text = client.text("/metrics")?;
             out.write_all(text.as_bytes()).map_err(OutputError)?;
@@ -286,17 +338,12 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// All cards or disks of the machine, as the API shows each: what the configuration lists under `list`, named by
-/// the field `id` there and found at a `path`.
-fn all(
-    client: &mut Client,
-    list: &str,
-    id: &str,
-    path: fn(&str, &str) -> String,
-) -> Result<Value, ClientError> {
+/// All cards of the machine, as the API shows each.
+fn nics(client: &mut Client) -> Result<Value, ClientError> {
     let config = client.get("/vm/config")?;
-    let ids = config[list].as_array().into_iter().flatten().filter_map(|item| item[id].as_str());
-    ids.map(|id| client.get(&path(id, ""))).collect()
+    let nics = config["network-interfaces"].as_array().into_iter().flatten();
+    let ids = nics.filter_map(|nic| nic["iface_id"].as_str());
+    ids.map(|id| client.get(&nic_path(id, ""))).collect()
 }
 
 /// The VMM may have another working directory.

@@ -50,8 +50,8 @@ fn a_disk_is_shown_or_changed() {
         assert_eq!(serde_json::to_value(read.unwrap().fault).unwrap(), word);
     }
     let shown = show::disks(&json!([{
-        "id": "data", "model": "nvme", "size": 3u64 << 30, "read_only": true, "cache": "unsafe",
-        "engine": "uring", "running": true, "in_flight": 7, "path": "evil\u{1b}[2J",
+        "drive_id": "data", "model": "nvme", "size": 3u64 << 30, "is_read_only": true, "cache": "unsafe",
+        "engine": "uring", "running": true, "in_flight": 7, "path_on_host": "evil\u{1b}[2J",
     }]));
     let line = shown.lines().last().unwrap().split_whitespace().collect::<Vec<_>>();
     assert_eq!(line, ["data", "nvme", "3G", "ro", "unsafe", "uring", "yes", "7", "evil?[2J"]);

@@ -3,14 +3,19 @@
 //! Field names, and what they mean, are those of its public API description; what stands beside them
 //! in the same style is ours.
 
+pub mod balloon;
 pub mod drives;
+pub mod entropy;
 pub mod file;
 pub mod flow;
 pub mod limiter;
 pub mod machine;
+pub mod mmds;
 pub mod network;
 mod objects;
+pub mod pmem;
 pub mod smbios;
+pub mod vsock;
 pub mod watch;
 
 use serde::de::DeserializeOwned;

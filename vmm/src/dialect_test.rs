@@ -515,3 +515,41 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn metadata_of_the_dialect_is_ours() {
+    use std::net::Ipv4Addr;
+
+    use devices::net::service::metadata::{Settings, Version};
+
+    use super::mmds::{MmdsConfig, contents};
+    use crate::vm::metadata::MetadataSpec;
+
+    let spec = |text: &str| MetadataSpec::try_from(read::<MmdsConfig>(text.as_bytes())?);
+    let usual = MetadataSpec { settings: Settings::default(), cards: vec!["eth0".into()] };
+    assert_eq!(spec(r#"{"network_interfaces":["eth0"]}"#), Ok(usual));
+    let all = r#"{"network_interfaces":["a","b"],"version":"V2","ipv4_address":"169.254.170.2","imds_compat":true,"hop_limit":2}"#;
+    let settings = Settings {
+        version: Version::V2,
+        address: Ipv4Addr::new(169, 254, 170, 2),
+        imds_compat: true,
+        hop_limit: 2,
+    };
+    let expected = MetadataSpec { settings, cards: vec!["a".into(), "b".into()] };
+    assert_eq!(spec(all), Ok(expected.clone()));
+    let back = serde_json::to_string(&MmdsConfig::from(&expected)).unwrap();
+    assert_eq!(spec(&back), Ok(expected));
+    for (text, field) in [
+        ("{}", "network_interfaces"),
+        (r#"{"network_interfaces":["a"],"version":"v2"}"#, "version"),
+        (r#"{"network_interfaces":["a"],"ipv4_address":"fd00:ec2::254"}"#, "ipv4_address"),
+        (r#"{"network_interfaces":["a"],"hop_limit":0}"#, "hop_limit"),
+        (r#"{"network_interfaces":["a"],"speed":1}"#, "speed"),
+    ] {
+        let error = spec(text).unwrap_err().to_string();
+        assert!(error.contains(field), "{error}");
+    }
+    assert_eq!(contents(b"[1]"), Ok(serde_json::json!([1])));
+    assert!(contents(b"{").is_err() && contents(b"{} x").is_err());
+    assert!(contents("[".repeat(5000).as_bytes()).is_err(), "too deep");
+}

@@ -159,7 +159,7 @@ fn report(error: &dyn Error) {
 
 /// A panic of any thread ends the process; neither a raw terminal nor sockets are left behind. A thread that is
 /// shut in says it in one line: to tell more, the binary would have to be opened.
-fn leave_clean_on_panic() {
+pub(crate) fn leave_clean_on_panic() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         signals::tidy();

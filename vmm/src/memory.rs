@@ -1,5 +1,9 @@
 //! Guest memory: sizes as users write them, and its mapping.
 
+pub mod file;
+pub mod reclaim;
+pub mod resident;
+
 use std::fmt;
 use std::io;
 use std::str::FromStr;

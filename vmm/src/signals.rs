@@ -6,7 +6,7 @@ pub mod me;
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// What asks a process to end.
 const ENDING: [libc::c_int; 2] = [libc::SIGINT, libc::SIGTERM];
@@ -70,6 +70,12 @@ impl Signals {
     /// if nobody could make it go on.
     pub fn stop_process(&self) {
         let_through(libc::SIGTSTP);
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

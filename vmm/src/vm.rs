@@ -1,6 +1,7 @@
 //! What a built machine owns, and how it rests, runs and ends.
 
 pub mod attach;
+pub mod balloon;
 pub mod board;
 mod boot;
 pub mod boot_timer;
@@ -8,10 +9,14 @@ pub mod build;
 pub mod config;
 pub mod disk;
 pub mod identity;
+pub mod imds;
 pub mod kernels;
+pub mod memory_report;
+pub mod metadata;
 pub mod nic;
 mod pairs;
 pub mod patch;
+pub mod pmem;
 pub mod root;
 #[cfg(test)]
 pub mod samples;
@@ -27,8 +32,11 @@ use std::time::Duration;
 use device_core::GuestRam;
 use device_core::thread::Shut;
 use device_core::worker::Threads;
+use devices::balloon::Balloon;
 use devices::block::control::DiskControl;
 use devices::legacy::KeyboardNotReady;
+use devices::pmem::Pmem;
+use devices::vsock::VsockControl;
 use kvm_ioctls::VmFd;
 
 use crate::memory;
@@ -40,6 +48,7 @@ use crate::vcpu::run::Unmapped;
 use crate::vcpu::thread::VcpuThread;
 use attach::Registry;
 use board::Board;
+use boot_timer::BootTimer;
 use nic::Nic;
 use state::{Event, NotAllowed, State};
 
@@ -52,6 +61,7 @@ pub struct Vm {
     pauses: u64,
     registry: Registry,
     board: Board,
+    boot_timer: Option<Arc<BootTimer>>,
     unmapped: Arc<Unmapped>,
     /// CPU time spent on reading the boot files, until the machine runs for the first time.
     reading: Option<Duration>,
@@ -76,6 +86,7 @@ impl Vm {
             let shield = shield.clone();
             vcpu.shut(move || shield.shut(Kind::Vcpu))?;
         }
+        memory::resident::begin();
         memory::forget_start();
         Ok(())
     }
@@ -94,11 +105,12 @@ impl Vm {
     }
 
     /// Brings vCPUs out of the guest, each behind its last access, then rings of devices home.
-    /// Afterwards nothing of the machine touches its memory until [`Vm::resume`]. Fails in a state that
-    /// does not allow it.
+    /// Afterwards nothing of the machine touches its memory until [`Vm::resume`], and images of disks with
+    /// `cache=writeback` would survive a power cut as they are. Fails in a state that does not allow it.
     pub fn pause(&mut self) -> Result<(), NotAllowed> {
         self.state = self.state.after(Event::Pause)?;
         self.rest();
+        self.disks().iter().for_each(|disk| disk.sync());
         self.pauses += 1;
         Ok(())
     }
@@ -140,11 +152,23 @@ impl Vm {
             let queues = nic.control.counters();
             let counts = queues.into_iter().map(|queue| queue.0.into_iter().collect()).collect();
             figures.network.insert(nic.control.id().to_string(), counts);
+            for (name, count) in nic.control.served().into_iter().flat_map(|counts| counts.0) {
+                let sum = figures.mmds.entry(name).or_default();
+                *sum = sum.wrapping_add(count);
+            }
         }
         for disk in self.registry.disks() {
             let counters = disk.inspect().counters.into_iter().collect();
             figures.block.insert(disk.id().to_string(), counters);
+            figures.block_timings.insert(disk.id().to_string(), disk.timings());
         }
+        figures.vsock = self.vsock().map(|vsock| vsock.counters()).unwrap_or_default();
+        for pmem in self.pmems() {
+            let counts = pmem.counters().values().collect();
+            figures.pmem.insert(pmem.name().to_string(), counts);
+        }
+        figures.balloon = self.balloon().map(|balloon| balloon.counters().values().collect());
+        figures.entropy = self.registry.entropy().map(|rng| rng.counters().values().collect());
     }
 
     /// Network cards that let themselves be looked into, in order of their attachment.
@@ -155,6 +179,26 @@ impl Vm {
     /// Disks, in order of their attachment.
     pub fn disks(&self) -> &[Arc<dyn DiskControl>] {
         self.registry.disks()
+    }
+
+    /// The vsock, if there is one.
+    pub fn vsock(&self) -> Option<&Arc<dyn VsockControl>> {
+        self.registry.vsock()
+    }
+
+    /// Where the guest reports that it is up, if it may.
+    pub fn boot_timer(&self) -> Option<&Arc<BootTimer>> {
+        self.boot_timer.as_ref()
+    }
+
+    /// Persistent memory, in order of its attachment.
+    pub fn pmems(&self) -> &[Arc<Pmem>] {
+        self.registry.pmems()
+    }
+
+    /// The balloon, if it has one.
+    pub fn balloon(&self) -> Option<&Balloon> {
+        self.registry.balloon().map(|balloon| &**balloon)
     }
 
     /// Gives the console's terminal back until [`Vm::take_terminal`], as the process is about to stop.

@@ -6,6 +6,7 @@ use std::error::Error;
 use devices::Kind;
 use devices::block::spec::Key as DiskKey;
 use devices::net::spec::Key;
+use devices::vsock::Key as VsockKey;
 
 /// Something that a user sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Setting {
     Cmdline,
     /// What cloud-init is told.
     CloudInit,
+    /// What the machine says of itself by metadata.
+    Imds,
     /// The disk that the machine boots from, as long as no kernel is given.
     BootDisk,
     Cpus,
@@ -23,10 +26,16 @@ pub enum Setting {
     Serial,
     LogFile,
     MetricsFile,
+    /// The persistent memory of this id.
+    Pmem(String),
+    Balloon,
+    Entropy,
     /// The card of this id, or one of the things said about it.
     Card(String, Option<Key>),
     /// The disk of this id, or one of the things said about it.
     Disk(String, Option<DiskKey>),
+    /// The vsock, or one of the things said about it.
+    Vsock(Option<VsockKey>),
 }
 
 /// One setting's words: the command line's option, the object of a configuration file, and the field in
@@ -43,6 +52,10 @@ impl Setting {
         match kind {
             Kind::Nic => Setting::Card(id.to_string(), None),
             Kind::Disk => Setting::Disk(id.to_string(), None),
+            Kind::Vsock => Setting::Vsock(None),
+            Kind::Pmem => Setting::Pmem(id.to_string()),
+            Kind::Balloon => Setting::Balloon,
+            Kind::Entropy => Setting::Entropy,
         }
     }
 
@@ -54,6 +67,7 @@ impl Setting {
             Setting::Initrd => words("--initrd", "boot-source", "initrd_path"),
             Setting::Cmdline => words("--cmdline", "boot-source", "boot_args"),
             Setting::CloudInit => words("--cloud-init", "drives", ""),
+            Setting::Imds => words("--imds", "mmds-config", ""),
             Setting::BootDisk => words("--disk", "drives", "path_on_host"),
             Setting::Cpus => words("--cpus", "machine-config", "vcpu_count"),
             Setting::Memory => words("--mem", "machine-config", "mem_size_mib"),
@@ -61,8 +75,12 @@ impl Setting {
             Setting::Serial => words("--serial", "serial", ""),
             Setting::LogFile => words("--log-file", "logger", "log_path"),
             Setting::MetricsFile => words("--metrics-path", "metrics", "metrics_path"),
+            Setting::Pmem(_) => words("--pmem", PMEMS, ""),
+            Setting::Balloon => words("--balloon", "balloon", ""),
+            Setting::Entropy => words("--entropy", "entropy", ""),
             Setting::Card(_, key) => words("--net", CARDS, key.map_or("", card_field)),
             Setting::Disk(_, key) => words("--disk", DISKS, key.map_or("", disk_field)),
+            Setting::Vsock(key) => words("--vsock", "vsock", key.map_or("", vsock_field)),
         }
     }
 
@@ -74,6 +92,8 @@ impl Setting {
             Setting::Card(id, None) => format!("{option}: card {id:?}"),
             Setting::Disk(id, Some(key)) => format!("{option}: disk {id:?}: {key}"),
             Setting::Disk(id, None) => format!("{option}: disk {id:?}"),
+            Setting::Vsock(Some(key)) => format!("{option}: {key}"),
+            Setting::Pmem(id) => format!("{option}: {id:?}"),
             _ => option.to_string(),
         }
     }
@@ -81,7 +101,10 @@ impl Setting {
     /// As in the body of a request.
     pub fn field(&self) -> String {
         match (self, self.words()) {
-            (Setting::Card(id, None) | Setting::Disk(id, None), Words { object, .. }) => {
+            (
+                Setting::Card(id, None) | Setting::Disk(id, None) | Setting::Pmem(id),
+                Words { object, .. },
+            ) => {
                 format!("{object}/{id}")
             }
             (_, Words { object, field: "", .. }) => object.to_string(),
@@ -96,6 +119,7 @@ impl Setting {
         let index = match self {
             Setting::Card(id, _) => at(&listed.cards, id),
             Setting::Disk(id, _) => at(&listed.disks, id),
+            Setting::Pmem(id) => at(&listed.pmems, id),
             _ => None,
         };
         let object = index.map_or_else(|| object.to_string(), |index| item(object, index));
@@ -108,10 +132,12 @@ impl Setting {
 pub struct Listed {
     pub cards: Vec<String>,
     pub disks: Vec<String>,
+    pub pmems: Vec<String>,
 }
 
 const CARDS: &str = "network-interfaces";
 const DISKS: &str = "drives";
+const PMEMS: &str = "pmem";
 
 /// A configuration file's card, counted from 0.
 pub fn card_of_file(index: usize) -> String {
@@ -121,6 +147,11 @@ pub fn card_of_file(index: usize) -> String {
 /// A configuration file's disk, counted from 0.
 pub fn disk_of_file(index: usize) -> String {
     item(DISKS, index)
+}
+
+/// A configuration file's persistent memory, counted from 0.
+pub fn pmem_of_file(index: usize) -> String {
+    item(PMEMS, index)
 }
 
 fn item(list: &str, index: usize) -> String {
@@ -163,6 +194,13 @@ fn disk_field(key: DiskKey) -> &'static str {
         DiskKey::Bw => "allowances.bw",
         DiskKey::Iops => "allowances.iops",
         DiskKey::Fault => "faults",
+    }
+}
+
+fn vsock_field(key: VsockKey) -> &'static str {
+    match key {
+        VsockKey::Cid => "guest_cid",
+        VsockKey::Path => "uds_path",
     }
 }
 

@@ -26,7 +26,7 @@ fn all() -> Vec<Setting> {
 
 fn listed(cards: &[&str], disks: &[&str]) -> Listed {
     let ids = |ids: &[&str]| ids.iter().map(|id| id.to_string()).collect();
-    Listed { cards: ids(cards), disks: ids(disks) }
+    Listed { cards: ids(cards), disks: ids(disks), ..Listed::default() }
 }
 
 #[test]

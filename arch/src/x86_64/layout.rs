@@ -7,7 +7,8 @@
 //! 0xFE00_0000  virtio devices of a machine without PCI, a page each
 //! 0xFEC0_0000  I/O APIC      0xFEE0_0000  local APICs      0xFFFB_C000  KVM's own pages
 //!       4 GiB  RAM that did not fit below 3 GiB
-//!   above RAM  64-bit PCI window
+//!   above RAM  persistent memory
+//! above these  64-bit PCI window
 //! ```
 
 use vm_memory::GuestAddress;
@@ -202,12 +203,37 @@ pub fn ram_end(bytes: u64) -> u64 {
     }
 }
 
-/// Window for 64-bit BARs: above RAM, within the guest's physical address bits.
-///
-/// `None` if RAM and a window of at least 1 GiB do not fit below `1 << address_bits`.
-pub fn pci_mmio64(ram_bytes: u64, address_bits: u8) -> Option<AddressRange> {
-    const MOST: u64 = 256 * GIB;
+/// Where persistent memory begins: each at such a multiple, as Linux has it in whole sections, its own
+/// (`SECTION_SIZE_BITS` of x86-64) apart from those of RAM.
+const PMEM_ALIGNMENT: u64 = 128 * MIB;
+
+/// Room for persistent memory of these sizes in bytes, in this order, in a machine with `ram_bytes` of RAM; empty
+/// without any. `None` if there are not so many addresses.
+pub fn pmem(ram_bytes: u64, sizes: impl IntoIterator<Item = u64>) -> Option<AddressRange> {
     let start = ram_end(ram_bytes).max(HIGH_RAM).checked_next_multiple_of(GIB)?;
+    let mut room = AddressRange::new(start, u64::MAX);
+    for size in sizes {
+        room.start = next_pmem(&room, size)?.end;
+    }
+    Some(AddressRange::new(start, room.start))
+}
+
+/// Where the next piece of persistent memory, of `size` bytes, goes in what is left of the room for it. `None` if it
+/// does not fit.
+pub fn next_pmem(room: &AddressRange, size: u64) -> Option<AddressRange> {
+    let start = room.start.checked_next_multiple_of(PMEM_ALIGNMENT)?;
+    let end = start.checked_add(size)?;
+    (end <= room.end).then_some(AddressRange::new(start, end))
+}
+
+/// Window for 64-bit BARs: above RAM and persistent memory, which ends at `pmem_end`, within the guest's physical
+/// address bits.
+///
+/// `None` if these and a window of at least 1 GiB do not fit below `1 << address_bits`.
+pub fn pci_mmio64(ram_bytes: u64, pmem_end: u64, address_bits: u8) -> Option<AddressRange> {
+    const MOST: u64 = 256 * GIB;
+    let end = ram_end(ram_bytes).max(pmem_end);
+    let start = end.max(HIGH_RAM).checked_next_multiple_of(GIB)?;
     let limit = 1u64.checked_shl(u32::from(address_bits))?;
     let end = limit.min(start.checked_add(MOST)?);
     let window = AddressRange::new(start, end);

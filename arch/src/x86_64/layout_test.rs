@@ -28,22 +28,22 @@ fn no_ram_size_overflows() {
     assert_eq!(ram_regions(0), []);
     assert_eq!(ram_regions(u64::MAX).len(), 2);
     assert_eq!(ram_end(u64::MAX), u64::MAX);
-    assert_eq!(pci_mmio64(u64::MAX, 64), None);
-    assert_eq!(pci_mmio64(u64::MAX, 52), None);
+    assert_eq!(pci_mmio64(u64::MAX, 0, 64), None);
+    assert_eq!(pci_mmio64(u64::MAX, 0, 52), None);
 }
 
 #[test]
 fn the_64_bit_window_lies_above_ram_and_within_the_address_bits() {
-    assert_eq!(pci_mmio64(512 * MIB, 40), Some(AddressRange::new(4 * GIB, 260 * GIB)));
-    assert_eq!(pci_mmio64(5 * GIB + PAGE_SIZE, 36), Some(AddressRange::new(7 * GIB, 64 * GIB)));
-    assert_eq!(pci_mmio64(1024 * GIB, 46), Some(AddressRange::new(1025 * GIB, 1281 * GIB)));
+    assert_eq!(pci_mmio64(512 * MIB, 0, 40), Some(AddressRange::new(4 * GIB, 260 * GIB)));
+    assert_eq!(pci_mmio64(5 * GIB + PAGE_SIZE, 0, 36), Some(AddressRange::new(7 * GIB, 64 * GIB)));
+    assert_eq!(pci_mmio64(1024 * GIB, 0, 46), Some(AddressRange::new(1025 * GIB, 1281 * GIB)));
 }
 
 #[test]
 fn ram_beyond_the_address_bits_leaves_no_window() {
-    assert_eq!(pci_mmio64(1024 * GIB, 40), None);
-    assert_eq!(pci_mmio64(63 * GIB, 36), None);
-    assert_eq!(pci_mmio64(512 * MIB, 32), None);
+    assert_eq!(pci_mmio64(1024 * GIB, 0, 40), None);
+    assert_eq!(pci_mmio64(63 * GIB, 0, 36), None);
+    assert_eq!(pci_mmio64(512 * MIB, 0, 32), None);
 }
 
 #[test]
@@ -72,4 +72,23 @@ fn every_virtio_slot_has_a_page_and_a_line_of_its_own() {
     }
     // Those that a PIC has come first.
     assert!(slots.is_sorted_by_key(|slot| slot.gsi >= 16));
+}
+
+#[test]
+fn persistent_memory_lies_in_whole_sections_between_ram_and_the_64_bit_window() {
+    let room = pmem(512 * MIB, [2 * MIB, 300 * MIB]).unwrap();
+    assert_eq!(room, AddressRange::new(4 * GIB, 4 * GIB + 428 * MIB));
+    let first = next_pmem(&room, 2 * MIB).unwrap();
+    assert_eq!(first, AddressRange::new(4 * GIB, 4 * GIB + 2 * MIB));
+    let left = AddressRange::new(first.end, room.end);
+    let second = next_pmem(&left, 300 * MIB).unwrap();
+    assert_eq!(second, AddressRange::new(4 * GIB + 128 * MIB, room.end));
+    assert_eq!(next_pmem(&left, 301 * MIB), None);
+    let window = pci_mmio64(512 * MIB, room.end, 40).unwrap();
+    assert_eq!(window.start, 5 * GIB);
+
+    assert!(pmem(5 * GIB, []).unwrap().is_empty());
+    assert_eq!(pmem(5 * GIB, []).unwrap().start, 6 * GIB);
+    assert_eq!(pmem(GIB, [u64::MAX]), None);
+    assert_eq!(pmem(u64::MAX, [MIB]), None);
 }

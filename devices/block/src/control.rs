@@ -4,9 +4,11 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use device_core::files::Files;
+use device_core::histogram::Summary;
 use serde::{Serialize, Serializer};
 
 use crate::spec::{Allowed, Cache, Engine, Fault, Model};
+use crate::stats::Stretches;
 
 /// A disk, as the one who runs the machine sees it.
 ///
@@ -17,6 +19,13 @@ pub trait DiskControl: Send + Sync {
 
     /// A picture of the disk's state at one moment.
     fn inspect(&self) -> Inspection;
+
+    /// How long requests took on each stretch of their way, since the machine was built.
+    fn timings(&self) -> Stretches<Summary>;
+
+    /// What has completed is to survive a power cut, as far as the cache mode promises that of a flush. Waits for the
+    /// host; what it fails is lost, and the guest's later flushes say so.
+    fn sync(&self);
 
     /// Looks at the image's size again, and tells the guest if it has changed. Says what it is now, in bytes.
     fn refresh(&self) -> Result<u64, ChangeError>;
@@ -98,10 +107,11 @@ pub struct Inspection {
     pub counters: Vec<(String, u64)>,
     /// How long requests take.
     pub latency: Latency,
+    /// How long they take on each stretch of their way.
+    pub stretches: Stretches<Latency>,
 }
 
-/// How long requests take from when they are taken to when they have ended, in nanoseconds: that many of a
-/// hundred take no longer, in the slowest queue. Zeroes before the first one.
+/// How long something takes, in nanoseconds: that many of a hundred requests take no longer, in the slowest queue. Zeroes before the first one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Latency {
     /// 50 of 100.

@@ -149,6 +149,18 @@ impl Image {
     pub fn in_memory(size: u64, read_only: bool, alignment: Option<Alignment>) -> Image {
         let file = host::memory_file().unwrap();
         file.set_len(size).unwrap();
+        Image::on(file, size, read_only, alignment)
+    }
+
+    /// The same on a file of the test's own.
+    #[cfg(any(test, feature = "testing"))]
+    #[allow(clippy::unwrap_used)]
+    pub(crate) fn on(
+        file: File,
+        size: u64,
+        read_only: bool,
+        alignment: Option<Alignment>,
+    ) -> Image {
         let about = file.metadata().unwrap();
         Image {
             path: PathBuf::from("memory"),
@@ -313,6 +325,22 @@ impl Image {
         self.size.load(Ordering::Relaxed)
     }
 
+    /// Whether `path` leads to this device, which cannot be opened a second time: it is claimed for those who write it.
+    pub(crate) fn is_claimed_at(&self, path: &Path) -> bool {
+        let device =
+            |about: std::fs::Metadata| about.file_type().is_block_device().then_some(about.rdev());
+        let (here, there) = (self.file.metadata().ok(), std::fs::metadata(path).ok());
+        let (here, there) = (here.and_then(device), there.and_then(device));
+        !self.mode.read_only && here.is_some() && here == there
+    }
+
+    /// What failed before does not count any more.
+    pub(crate) fn forgive(&self) {
+        for flag in [&self.lost, &self.lacks_discard, &self.lacks_punch, &self.lacks_zero] {
+            flag.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// Bytes that the host says it has now. Fails if the host does.
     pub fn measure(&self) -> io::Result<u64> {
         match self.medium {
@@ -357,7 +385,7 @@ impl Image {
     }
 
     /// A flush failed with `error`.
-    pub(crate) fn lose(&self, error: &io::Error) {
+    pub fn lose(&self, error: &io::Error) {
         if !self.lost.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 "{}: cannot flush: {error}; what the guest wrote may be lost, and its flushes fail until the image is replaced",

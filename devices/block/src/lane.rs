@@ -8,6 +8,7 @@
 //! than a lane for network frames it has something under way between two turns nearly always, so a ring goes
 //! home only when all of it has ended: nothing is ever taken from the host by force.
 
+mod failures;
 mod outcome;
 mod seats;
 mod steps;
@@ -24,23 +25,24 @@ use device_core::GuestRam;
 use device_core::fault::GuestFault;
 use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
+use device_core::limiter::{Limit, Limiter, Wait};
 use device_core::linger::{Linger, Moved};
 use device_core::worker::{Again, EventSet, Interest, Source, Worker};
 
 use crate::engine::{Done, Engine, MAX_IN_FLIGHT};
 use crate::image::Image;
-use crate::limiter::Limiter;
 use crate::request::{Operation, Outcome, Request};
 use crate::ring::{BlockRing, Next};
 use crate::spec::Cache;
-use crate::stats::LaneStats;
-use crate::task::Task;
+use crate::stats::{LaneStats, nanos};
+use crate::task::{Progress, Task};
 
 use seats::Seats;
 use steps::Step;
 use trouble::{Fate, Victims};
 use waiting::Waiting;
 
+pub use failures::Failures;
 pub use trouble::Troubles;
 
 const ENGINE: Source = 0;
@@ -65,7 +67,11 @@ pub(crate) struct Shared {
     pub cache: Cache,
     pub limiter: Limiter,
     pub troubles: Troubles,
+    pub failures: Failures,
 }
+
+/// Who hears whether a request was taken back, once the guest can see its end.
+pub(crate) type Told = Box<dyn FnOnce(bool) + Send>;
 
 /// Who gets the ring when all of it has ended; `None` if there is none, or another gets it.
 pub(crate) type Then<R> = Box<dyn FnOnce(Option<R>) + Send>;
@@ -91,6 +97,8 @@ pub(crate) struct Lane<R: BlockRing> {
     waiting: Waiting,
     victims: Victims,
     throttled_until: Option<Instant>,
+    /// Since when the next request waits, and for which limit.
+    put_off: Option<(Instant, Limit)>,
     /// Bytes of the requests that this turn took.
     turn_bytes: u64,
     linger: Linger,
@@ -99,6 +107,10 @@ pub(crate) struct Lane<R: BlockRing> {
     clock: Instant,
     /// Completions that the guest does not see yet.
     unshown: bool,
+    /// How many of them are of requests, and when the first of these ended.
+    ended: (u64, Instant),
+    /// Those who wait until the guest sees what became of requests that it wanted back.
+    taken_back: Vec<(Told, bool)>,
     /// Those who wait for the ring.
     leaving: Vec<Then<R>>,
     /// Nothing is taken, and whoever asked for that waits until nothing is under way.
@@ -138,11 +150,14 @@ impl<R: BlockRing> Lane<R> {
             waiting: Waiting::default(),
             victims: Victims::default(),
             throttled_until: None,
+            put_off: None,
             turn_bytes: 0,
             linger: Linger::new(may_linger),
             moved: Moved::default(),
             clock: Instant::now(),
             unshown: false,
+            ended: (0, Instant::now()),
+            taken_back: Vec::new(),
             leaving: Vec::new(),
             halted: false,
             quiet: None,
@@ -166,6 +181,44 @@ impl<R: BlockRing> Lane<R> {
     pub fn unplug(&mut self, then: Then<R>) {
         self.leaving.push(then);
         self.let_go();
+    }
+
+    /// The guest wants the request back that it calls `name`; `then` hears whether it was still here. What is with
+    /// the host goes on, and what was swallowed counts as that.
+    pub fn take_back(&mut self, name: u16, then: Told) {
+        let found = self.find(name);
+        self.taken_back.push((then, found));
+    }
+
+    fn find(&mut self, name: u16) -> bool {
+        let Some(ring) = &mut self.ring else { return false };
+        let seats = &self.seats;
+        let is_it =
+            |task: &Task| seats.token(task.seat).is_some_and(|token| ring.is_called(token, name));
+        // Others may wait for one that was admitted.
+        let fresh = self.due.iter().position(|task| !task.admitted && is_it(task));
+        let waiting = fresh
+            .and_then(|at| self.due.remove(at))
+            .or_else(|| self.waiting.remove(is_it))
+            .or_else(|| self.victims.remove_slowed(is_it));
+        if let Some(task) = waiting {
+            match task.admitted {
+                true => self.end(task, Outcome::Aborted),
+                false => self.finish(task, Outcome::Aborted),
+            }
+            return true;
+        }
+        match ring.take_back(name) {
+            Ok(found) => {
+                self.stats.counters.aborted.add(found.into());
+                self.unshown |= found;
+                found
+            }
+            Err(fault) => {
+                self.give_up(fault);
+                false
+            }
+        }
     }
 
     /// Nothing is taken until [`Lane::resume`]; `quiet` is told when nothing is with the host.
@@ -282,14 +335,22 @@ impl<R: BlockRing> Lane<R> {
                 return Err(fault);
             }
         };
-        if let Err(until) = self.shared.limiter.ask(now) {
+        if let Err(Wait { until, of }) = self.shared.limiter.ask(now) {
             ring.put_back(token);
             self.spare.push(task);
             self.stats.counters.throttled.add(1);
             self.throttled_until = Some(until);
+            self.put_off.get_or_insert((now, of));
             return Ok(false);
         }
         self.throttled_until = None;
+        if let Some((since, of)) = self.put_off.take() {
+            let counter = match of {
+                Limit::Bytes => &self.stats.counters.throttled_bw_us,
+                Limit::Operations => &self.stats.counters.throttled_iops_us,
+            };
+            counter.add(nanos(since, now) / 1000);
+        }
         let bytes = bytes(&task.request);
         self.turn_bytes = self.turn_bytes.saturating_add(bytes);
         self.shared.limiter.charge(bytes, now);
@@ -311,6 +372,9 @@ impl<R: BlockRing> Lane<R> {
 
     /// Brings requests that may go on to the engine.
     fn work_off(&mut self) {
+        if !self.due.is_empty() {
+            self.clock = Instant::now();
+        }
         while let Some(task) = self.due.pop_front() {
             let unsafe_flush =
                 task.request.operation == Operation::Flush && self.shared.cache == Cache::Unsafe;
@@ -335,14 +399,23 @@ impl<R: BlockRing> Lane<R> {
             None => steps::begin(&mut task, &self.image),
         };
         match step {
-            Step::Call => self.engine.start(task),
+            Step::Call => {
+                task.progress.handed.get_or_insert(self.clock);
+                self.engine.start(task);
+            }
             Step::Bounce => {
                 self.stats.counters.bounced.add(1);
                 if let Some(task) = self.waiting.lend(task) {
                     self.due.push_front(task);
                 }
             }
-            Step::Ended(outcome) => self.end(task, outcome),
+            Step::Ended(outcome) => {
+                if let Some(result) = result.filter(|_| outcome != Outcome::Done) {
+                    let Shared { id, failures, .. } = &*self.shared;
+                    failures.tell(id, self.image.path(), &task, (outcome, result));
+                }
+                self.end(task, outcome);
+            }
         }
     }
 
@@ -359,10 +432,18 @@ impl<R: BlockRing> Lane<R> {
 
     /// Tells the ring what became of a request.
     fn finish(&mut self, task: Box<Task>, outcome: Outcome) {
-        let took = self.clock.saturating_duration_since(task.progress.since);
-        self.stats.service.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), 1);
+        let Progress { since, handed, .. } = task.progress;
+        self.stats.service.record(nanos(since, self.clock), 1);
+        if let Some(handed) = handed {
+            self.stats.time(since, handed, self.clock);
+        }
+        if self.ended.0 == 0 {
+            self.ended.1 = self.clock;
+        }
+        self.ended.0 = self.ended.0.wrapping_add(1);
         self.stats.count(&task.request, outcome);
-        (self.unshown, self.moved.into) = (true, true);
+        self.unshown = true;
+        self.moved.into = self.moved.into.wrapping_add(1);
         let token = self.seats.leave(task.seat);
         self.spare.push(task);
         if let (Some(ring), Some(token)) = (&mut self.ring, token)
@@ -409,6 +490,18 @@ impl<R: BlockRing> Lane<R> {
             Ok(interrupted) => self.stats.counters.interrupts.add(interrupted.into()),
             Err(fault) => self.give_up(fault),
         }
+        let (count, since) = std::mem::replace(&mut self.ended, (0, self.clock));
+        if count > 0 {
+            let took = nanos(since, Instant::now());
+            self.stats.stretches.completion_to_interrupt.record(took, count);
+        }
+    }
+
+    /// Tells those who wanted requests back what became of them, if the guest sees it.
+    fn tell_taken_back(&mut self) {
+        if self.ring.as_ref().is_none_or(BlockRing::has_shown_all) {
+            self.taken_back.drain(..).for_each(|(then, found)| then(found));
+        }
     }
 
     /// Tells those who wait for the end that it has come.
@@ -435,7 +528,8 @@ impl<R: BlockRing> Lane<R> {
             let (id, index) = (&self.shared.id, self.index);
             tracing::error!("disk {id}: cannot stop watching queue {index}: {error}");
         }
-        self.throttled_until = None;
+        (self.throttled_until, self.put_off) = (None, None);
+        self.tell_taken_back();
         for then in self.leaving.drain(..) {
             then(ring.take());
         }
@@ -509,6 +603,7 @@ impl<R: BlockRing> Worker for Lane<R> {
         let more = self.take(now, lingers);
         let (taken, goes_on) = self.submit();
         self.publish();
+        self.tell_taken_back();
         self.linger.worked(now, std::mem::take(&mut self.moved));
         self.part(interest);
         self.stats.set_in_flight(self.seats.taken());
@@ -521,3 +616,6 @@ impl<R: BlockRing> Worker for Lane<R> {
 #[cfg(test)]
 #[path = "lane_test.rs"]
 mod tests;
+
+#[cfg(test)]
+mod take_back_test;

@@ -254,6 +254,35 @@ fn after_a_flush_that_failed_all_flushes_fail_until_the_image_is_replaced() {
     assert_eq!(calls(&bench), [Call::Sync, PLAIN, Call::Read], "the host is not asked again");
 }
 
+/// As when its machine is paused.
+#[test]
+fn what_has_completed_is_made_durable_on_demand_as_far_as_the_cache_promises() {
+    use crate::port::PortControl;
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+    for (cache, read_only, fails) in [
+        (Cache::Writeback, false, true),
+        (Cache::Writeback, true, false),
+        (Cache::Writethrough, false, false),
+        (Cache::Unsafe, false, false),
+    ] {
+        // A pipe cannot be flushed, so whoever tries it has failed.
+        let (pipe, _other) = std::io::pipe().unwrap();
+        let image = Image::on(File::from(OwnedFd::from(pipe)), SIZE, read_only, None);
+        let bench = Bench::with(&DiskSpec { cache, read_only, ..spec() }, image, 1);
+        bench.port.sync();
+        // The host is not asked in earnest.
+        bench.stage.answer(&[Answer::Fail(0)]);
+        bench.guest.flush();
+        let outcome = if fails { Medium } else { Done };
+        assert_eq!(bench.outcomes(), [outcome], "{cache:?} {read_only}");
+    }
+    let bench = Bench::new(&spec());
+    bench.port.sync();
+    bench.guest.flush();
+    assert_eq!(bench.outcomes(), [Done], "the host can, and nothing is lost");
+}
+
 #[test]
 fn a_durable_write_that_failed_counts_as_a_flush_that_did() {
     let bench = Bench::new(&DiskSpec { cache: Cache::Writethrough, ..spec() });
@@ -539,6 +568,66 @@ fn a_request_beyond_the_limit_waits_in_the_ring() {
     assert_eq!(bench.guest.take().len(), 2);
 }
 
+/// The time of the one request that is next, by the limit that it waited for.
+#[test]
+fn the_time_that_a_request_waits_for_a_limit_is_counted() {
+    use crate::port::PortControl;
+    for (limits, waited, other) in [
+        (Allowed { iops: Some(100), bw: None }, "throttled_iops_us", "throttled_bw_us"),
+        (Allowed { iops: None, bw: Some(51_200) }, "throttled_bw_us", "throttled_iops_us"),
+    ] {
+        let bench = Bench::new(&DiskSpec { limits, ..spec() });
+        let mut ended = 0;
+        for _ in 0..4 {
+            bench.guest.transfer(Operation::Read, 0, AT, 512);
+        }
+        let begun = Instant::now();
+        while ended < 4 {
+            bench.run();
+            ended += bench.guest.take().len();
+        }
+        let took = u64::try_from(begun.elapsed().as_micros()).unwrap();
+        assert!((1..=took).contains(&bench.count(waited)), "{} {took}", bench.count(waited));
+        assert_eq!(bench.count(other), 0);
+        let [bw, iops] = bench.port.throttled_us();
+        assert_eq!([bw, iops], [bench.count("throttled_bw_us"), bench.count("throttled_iops_us")]);
+    }
+}
+
+#[test]
+fn each_stretch_of_a_request_s_way_is_timed() {
+    use crate::port::PortControl;
+    let bench = Bench::new(&spec());
+    for _ in 0..5 {
+        bench.guest.transfer(Operation::Read, 0, AT, 512);
+    }
+    // Refused before the host hears of it.
+    bench.guest.transfer(Operation::Read, SIZE, AT, 512);
+    assert_eq!(bench.outcomes().len(), 6);
+    let stretches = &bench.port.stats()[0].stretches;
+    let counts = [
+        stretches.queue_to_submit.count(),
+        stretches.submit_to_completion.count(),
+        stretches.completion_to_interrupt.count(),
+    ];
+    assert_eq!(counts, [5, 5, 6]);
+    let told = bench.port.inspect(crate::spec::Model::Virtio, true);
+    assert!(told.stretches.submit_to_completion.max_ns > 0);
+    for (name, times) in bench.port.timings().named() {
+        let count: u64 = times.steps().map(|(_, count)| count).sum();
+        assert_eq!(count, if name == "completion_to_interrupt" { 6 } else { 5 }, "{name}");
+    }
+    // What waits for another request waits in our queue.
+    bench.stage.hold();
+    bench.guest.flush();
+    bench.guest.flush();
+    bench.run();
+    bench.stage.release_all();
+    bench.port.settle();
+    bench.port.settle();
+    assert_eq!(stretches.queue_to_submit.count(), 7);
+}
+
 #[test]
 fn limits_that_are_lifted_let_go_at_once() {
     use crate::port::PortControl;
@@ -624,6 +713,7 @@ impl Busy {
             cache: Cache::Writeback,
             limiter: Limiter::new(Instant::now()),
             troubles: Troubles::default(),
+            failures: Failures::default(),
         };
         let engine = Box::new(engines.remove(0));
         let memory = device_core::testing::ram(1 << 20);

@@ -22,7 +22,6 @@ pub mod control;
 pub mod engine;
 pub mod image;
 mod lane;
-mod limiter;
 pub mod port;
 pub mod request;
 pub mod ring;

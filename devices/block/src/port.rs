@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use device_core::GuestRam;
 use device_core::device::Kit;
+use device_core::limiter::Limiter;
 use device_core::thread::Duty;
 use device_core::worker::{self, Post};
 
@@ -22,8 +23,7 @@ use crate::engine::script;
 use crate::engine::threads::{Crew, Threads};
 use crate::engine::uring::Uring;
 use crate::image::{self, Facts, Image, Medium, Mode};
-use crate::lane::{Lane, Shared, Troubles};
-use crate::limiter::Limiter;
+use crate::lane::{Failures, Lane, Shared, Troubles};
 use crate::ring::BlockRing;
 use crate::spec::{Allowed, Cache, DiskSpec, Engine as Wanted, SpecError};
 use crate::stats::LaneStats;
@@ -123,8 +123,9 @@ impl<R: BlockRing> DiskPort<R> {
             cache: spec.cache,
             limiter: Limiter::new(Instant::now()),
             troubles: Troubles::default(),
+            failures: Failures::default(),
         });
-        shared.limiter.set(&spec.limits);
+        shared.limiter.set(spec.limits.into());
         spec.faults.iter().for_each(|fault| shared.troubles.add(*fault));
         let stats: Vec<Arc<LaneStats>> = engines.iter().map(|_| Arc::default()).collect();
         let (memory, may_linger): (&GuestRam, bool) = (kit.memory, kit.threads.may_spin());
@@ -212,6 +213,15 @@ impl<R: BlockRing> DiskPort<R> {
         let Ok(post) = self.lane(lane) else { return false };
         post.tell(move |lane, _| lane.unplug(Box::new(then)));
         true
+    }
+
+    /// The guest of a lane wants the request back that it calls `name`. `then` hears, on the lane's thread, whether
+    /// it was still there to be taken back, once the guest can see that; it must neither wait nor ask a lane.
+    pub fn take_back_then(&self, lane: u16, name: u16, then: impl FnOnce(bool) + Send + 'static) {
+        match self.lane(lane) {
+            Ok(post) => post.tell(move |lane, _| lane.take_back(name, Box::new(then))),
+            Err(_) => then(false),
+        }
     }
 
     /// Replaces who is told that the size has changed.

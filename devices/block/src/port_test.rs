@@ -285,13 +285,28 @@ fn an_image_that_grew_is_larger_from_the_next_request_on() {
         assert_eq!(disk.port.facts().size, 2 * SIZE);
         disk.guest.transfer(Operation::Write, 2 * SIZE - 512, AT, 512);
         assert_eq!(disk.one(), Done);
+    }
+}
 
-        File::options().write(true).open(&disk.path).unwrap().set_len(SIZE).unwrap();
-        let said = disk.port.refresh().unwrap_err().to_string();
-        assert!(said.contains("has shrunk from 2097152 to 1048576 bytes"), "{said}");
-        assert_eq!(disk.port.facts().size, 2 * SIZE);
-        disk.guest.transfer(Operation::Read, SIZE, AT, 512);
-        assert_eq!(disk.one(), Medium);
+/// B61, the other way.
+#[test]
+fn what_an_image_that_shrank_has_lost_fails_and_is_out_of_range_once_the_guest_was_told() {
+    for (engine, direct) in kinds() {
+        let folder = TempDir::new().unwrap();
+        let disk = Disk::open(&folder, engine, direct).unwrap();
+        let (told, heard) = std::sync::mpsc::channel();
+        disk.port.set_listener(Some(Box::new(move || told.send(()).unwrap())));
+        File::options().write(true).open(&disk.path).unwrap().set_len(SIZE / 2).unwrap();
+        disk.guest.transfer(Operation::Read, SIZE / 2, AT, 512);
+        assert_eq!(disk.one(), Medium, "nobody has looked");
+        assert_eq!(disk.port.refresh().unwrap(), SIZE / 2);
+        heard.try_recv().unwrap();
+        assert_eq!(disk.port.facts().size, SIZE / 2);
+        disk.guest.transfer(Operation::Write, SIZE / 2, AT, 512);
+        assert_eq!(disk.one(), OutOfRange);
+        assert_eq!(disk.path.metadata().unwrap().len(), SIZE / 2, "and nothing makes it longer");
+        disk.guest.transfer(Operation::Write, SIZE / 2 - 512, AT, 512);
+        assert_eq!(disk.one(), Done);
     }
 }
 

@@ -47,6 +47,22 @@ pub trait BlockRing: Send + 'static {
     /// [`BlockRing::may_sleep`]. It may all the same.
     fn stay_quiet(&mut self) {}
 
+    /// Whether the guest calls the request of `token` by `name`, for which it may ask to have it back.
+    fn is_called(&self, _token: &Self::Token, _name: u16) -> bool {
+        false
+    }
+
+    /// The guest wants the request back that it calls `name`. If that is on offer and was not taken, it is
+    /// answered as taken back, unseen until [`BlockRing::publish`]; whether it was.
+    fn take_back(&mut self, _name: u16) -> Result<bool, GuestFault> {
+        Ok(false)
+    }
+
+    /// Whether all that was published is seen: a guest may have no room for it.
+    fn has_shown_all(&self) -> bool {
+        true
+    }
+
     /// Whether a request is to be on disk before it completes, for all of this ring: the driver knows of no
     /// cache that it could flush.
     fn write_through(&self) -> bool {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use device_core::device::{MAX_ID, is_usable_id};
+use device_core::limiter::Limits;
 use serde::{Deserialize, Serialize};
 
 pub use parse::ParseSpecError;
@@ -116,6 +117,12 @@ pub struct Allowed {
     /// Requests per second, of all kinds together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iops: Option<u64>,
+}
+
+impl From<Allowed> for Limits {
+    fn from(allowed: Allowed) -> Limits {
+        Limits { bytes: allowed.bw, operations: allowed.iops }
+    }
 }
 
 /// What can go wrong on purpose.

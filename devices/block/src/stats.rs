@@ -1,9 +1,11 @@
 //! What lanes count.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use device_core::counters;
 use device_core::histogram::Histogram;
+use serde::Serialize;
 
 use crate::request::{Operation, Outcome, Request};
 
@@ -48,12 +50,38 @@ counters! {
         retries,
         /// Requests that had to wait for a limit.
         throttled,
+        /// Microseconds in which the next request waited for the limit of bytes.
+        throttled_bw_us,
+        /// The same for the limit of requests.
+        throttled_iops_us,
         /// Times that the host was called with new work.
         submits,
         /// Interrupts sent to the guest.
         interrupts,
         /// Rings given up since the guest broke their format.
         guest_faults,
+    }
+}
+
+/// The stretches of a request's way: what there is of each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stretches<T> {
+    /// From when it was taken to when it was first handed to the host.
+    pub queue_to_submit: T,
+    /// From then to when it ended.
+    pub submit_to_completion: T,
+    /// From then to when the guest could see it, and was interrupted if it wanted to be; by batches.
+    pub completion_to_interrupt: T,
+}
+
+impl<T> Stretches<T> {
+    /// Each with its name.
+    pub fn named(self) -> [(&'static str, T); 3] {
+        [
+            ("queue_to_submit", self.queue_to_submit),
+            ("submit_to_completion", self.submit_to_completion),
+            ("completion_to_interrupt", self.completion_to_interrupt),
+        ]
     }
 }
 
@@ -66,6 +94,8 @@ pub struct LaneStats {
     in_flight: AtomicU64,
     /// Nanoseconds from when a request was taken to when it ended.
     pub service: Histogram,
+    /// Nanoseconds of each stretch of that way.
+    pub stretches: Stretches<Histogram>,
 }
 
 impl LaneStats {
@@ -76,6 +106,13 @@ impl LaneStats {
 
     pub(crate) fn set_in_flight(&self, count: usize) {
         self.in_flight.store(count as u64, Ordering::Relaxed);
+    }
+
+    /// Counts a request that was handed to the host and has ended since.
+    pub(crate) fn time(&self, taken: Instant, handed: Instant, ended: Instant) {
+        let stretches = &self.stretches;
+        stretches.queue_to_submit.record(nanos(taken, handed), 1);
+        stretches.submit_to_completion.record(nanos(handed, ended), 1);
     }
 
     /// Counts a request that has ended.
@@ -107,4 +144,9 @@ impl LaneStats {
             Outcome::Aborted => counters.aborted.add(1),
         }
     }
+}
+
+/// Nanoseconds between two moments.
+pub(crate) fn nanos(from: Instant, to: Instant) -> u64 {
+    u64::try_from(to.saturating_duration_since(from).as_nanos()).unwrap_or(u64::MAX)
 }

@@ -49,11 +49,21 @@ pub(crate) struct Progress {
     pub refused: bool,
     /// When the lane took it.
     pub since: Instant,
+    /// When it was first handed to the engine.
+    pub handed: Option<Instant>,
 }
 
 impl Progress {
     fn new(since: Instant) -> Progress {
-        Progress { done: 0, range: 0, tries: 0, bounced: false, refused: false, since }
+        Progress {
+            done: 0,
+            range: 0,
+            tries: 0,
+            bounced: false,
+            refused: false,
+            since,
+            handed: None,
+        }
     }
 }
 

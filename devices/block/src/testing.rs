@@ -37,6 +37,8 @@ struct State {
     /// Token and outcome, in order of completion; and how many of them are shown.
     done: Vec<(u64, Outcome)>,
     shown: usize,
+    /// Nothing can be shown.
+    has_no_room: bool,
     /// The next look at the ring finds it broken.
     breaks: bool,
     /// What it was told of that.
@@ -133,6 +135,11 @@ impl Guest {
         self.through.store(on, Ordering::SeqCst);
     }
 
+    /// There is no room for completions, or there is again.
+    pub fn set_room(&self, room: bool) {
+        self.state().has_no_room = !room;
+    }
+
     pub fn break_ring(&self) {
         self.state().breaks = true;
     }
@@ -190,6 +197,9 @@ impl BlockRing for TestRing {
 
     fn publish(&mut self) -> Result<bool, GuestFault> {
         let mut state = self.guest.state();
+        if state.has_no_room {
+            return Ok(false);
+        }
         let news = state.shown < state.done.len();
         state.shown = state.done.len();
         self.guest.state.1.notify_all();
@@ -198,6 +208,26 @@ impl BlockRing for TestRing {
 
     fn may_sleep(&mut self) -> Result<bool, GuestFault> {
         Ok(self.guest.state().wishes.is_empty())
+    }
+
+    fn is_called(&self, token: &u64, name: u16) -> bool {
+        *token == u64::from(name)
+    }
+
+    fn take_back(&mut self, name: u16) -> Result<bool, GuestFault> {
+        let mut state = self.guest.state();
+        if state.breaks {
+            return Err(BROKEN);
+        }
+        let at = state.wishes.iter().position(|(token, _)| *token == u64::from(name));
+        let Some((token, _)) = at.and_then(|at| state.wishes.remove(at)) else { return Ok(false) };
+        state.done.push((token, Outcome::Aborted));
+        Ok(true)
+    }
+
+    fn has_shown_all(&self) -> bool {
+        let state = self.guest.state();
+        state.shown == state.done.len()
     }
 
     fn stay_quiet(&mut self) {
@@ -265,6 +295,14 @@ impl Bench {
     pub fn outcomes(&self) -> Vec<Outcome> {
         self.run();
         self.guest.take().into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// Has the guest want request `name` back, and returns after a turn; what was said about that, if anything.
+    pub fn take_back(&self, name: u16) -> Option<bool> {
+        let (told, heard) = std::sync::mpsc::channel();
+        self.port.take_back_then(0, name, move |found| told.send(found).unwrap());
+        self.port.settle();
+        heard.try_recv().ok()
     }
 
     /// The one lane's counter `name`.

@@ -6,6 +6,7 @@ use crate::GuestRam;
 use crate::interrupt::{IrqLine, MsiController};
 use crate::kick::KickBinder;
 use crate::ram_window::RamWindows;
+use crate::reclaim::Reclaim;
 use crate::worker::Threads;
 
 /// A part of the machine that can be stopped and started.
@@ -54,6 +55,8 @@ pub struct Kit<'a> {
     pub kicks: &'a Arc<dyn KickBinder>,
     /// Gives out memory of the device's own to show behind a BAR.
     pub windows: &'a Arc<dyn RamWindows>,
+    /// Gives memory that the guest does not need back to the host.
+    pub reclaim: &'a Arc<dyn Reclaim>,
     /// Hosts its workers.
     pub threads: &'a Threads,
     /// The slot that the device is to sit in; `None` where it sits on the PCI bus.

@@ -9,16 +9,23 @@ const FINE: u64 = 1 << FINE_BITS;
 /// Doublings told apart: up to 68 seconds in nanoseconds; what is longer counts as that.
 const DOUBLINGS: u32 = 36;
 const BUCKETS: usize = ((DOUBLINGS - FINE_BITS + 1) * FINE as u32) as usize;
+/// The doublings of a [`Summary`]: all below 2^10 nanoseconds, then each up to 2^33, then all beyond.
+const FIRST: u32 = 10;
+const LAST: u32 = 33;
+const STEPS: usize = (LAST - FIRST + 2) as usize;
 
 /// Counts by duration; only one thread may record.
 #[derive(Debug)]
 pub struct Histogram {
     buckets: Box<[Counter]>,
+    /// All values together.
+    total: Counter,
 }
 
 impl Default for Histogram {
     fn default() -> Histogram {
-        Histogram { buckets: (0..BUCKETS).map(|_| Counter::default()).collect() }
+        let buckets = (0..BUCKETS).map(|_| Counter::default()).collect();
+        Histogram { buckets, total: Counter::default() }
     }
 }
 
@@ -47,6 +54,7 @@ impl Histogram {
     pub fn record(&self, value: u64, count: u64) {
         if let Some(bucket) = self.buckets.get(bucket(value)) {
             bucket.add(count);
+            self.total.add(value.saturating_mul(count));
         }
     }
 
@@ -72,6 +80,39 @@ impl Histogram {
     }
 }
 
+/// Distributions by doublings, to be added up by who collects them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    counts: [u64; STEPS],
+    total_ns: u64,
+}
+
+impl Summary {
+    /// Adds what a histogram has recorded.
+    pub fn add(&mut self, histogram: &Histogram) {
+        self.total_ns = self.total_ns.wrapping_add(histogram.total.get());
+        for (bucket, count) in histogram.buckets.iter().enumerate() {
+            let doubling = edge(bucket).checked_ilog2().map_or(0, |log| log.saturating_add(1));
+            let step = doubling.clamp(FIRST, LAST.saturating_add(1)).saturating_sub(FIRST);
+            if let Some(sum) = self.counts.get_mut(step as usize) {
+                *sum = sum.wrapping_add(count.get());
+            }
+        }
+    }
+
+    /// All values together, in nanoseconds.
+    pub fn total_ns(&self) -> u64 {
+        self.total_ns
+    }
+
+    /// How many events took less than so many nanoseconds but no less than the step before says; the last step
+    /// has no end.
+    pub fn steps(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
+        let ends = (FIRST..=LAST).map(|log| Some(1u64 << log)).chain([None]);
+        ends.zip(self.counts)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -87,6 +128,22 @@ mod tests {
                 prop_assert!(value <= edge && edge - value <= value / FINE, "{value} {edge}");
             }
         }
+    }
+
+    #[test]
+    fn a_summary_counts_by_doublings_and_adds_up() {
+        let (one, other) = (Histogram::default(), Histogram::default());
+        for value in [0, 1023, 1024, 2047, 1 << 33] {
+            one.record(value, 1);
+        }
+        other.record((1 << 33) - 1, 2);
+        let mut summary = Summary::default();
+        summary.add(&one);
+        summary.add(&other);
+        let counted: Vec<_> = summary.steps().filter(|(_, count)| *count > 0).collect();
+        let wanted = [(Some(1 << 10), 2), (Some(1 << 11), 2), (Some(1 << 33), 2), (None, 1)];
+        assert_eq!(counted, wanted);
+        assert_eq!(summary.total_ns(), 1023 + 1024 + 2047 + 3 * (1 << 33) - 2);
     }
 
     #[test]

@@ -18,26 +18,34 @@ pub mod interrupt;
 pub mod irq_gate;
 #[allow(unsafe_code)] // borrows an eventfd
 pub mod kick;
+pub mod limiter;
 pub mod linger;
 pub mod memory;
 pub mod output;
 pub mod per_second;
 pub mod ram_window;
+#[allow(unsafe_code)] // has the kernel write to guest memory
+pub mod random;
 pub mod rate;
 #[allow(unsafe_code)] // polls descriptors
 pub mod ready;
+pub mod reclaim;
 pub mod registers;
 #[allow(unsafe_code)] // volatile copies and iovecs of checked ranges
 pub mod scatter;
 #[allow(unsafe_code)]
 // makes a socket that is private before it has a path, removes it in signal handlers
 pub mod socket;
+#[allow(unsafe_code)] // sends from guest memory and receives into it
+pub mod stream;
 #[allow(unsafe_code)] // words with two owners in turn
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 #[allow(unsafe_code)] // polls an eventfd
 pub mod testing;
 pub mod thread;
+#[allow(unsafe_code)] // names and connects sockets
+mod unix;
 #[allow(unsafe_code)] // takes turns at those words
 pub mod word_ring;
 #[cfg(test)]

@@ -1,9 +1,13 @@
-//! How long a lane looks for more from its guest before it sleeps.
+//! How long a lane looks for more from its guest before it sleeps, and when it lets what is for the guest gather.
 //!
 //! To sleep and be woken costs the guest an exit and the lane a way through the kernel. A guest that lately has sent soon
 //! after it had received, or soon after it had sent, is likely to do so again; then it is met awake, and need not
-//! kick. A lane with little to do, or of frames far apart, or of frames to the guest only, sleeps as if there were none
-//! of this. Requests for a disk are sent, and their completions received.
+//! kick. A lane with little to do, or of frames far apart, sleeps as if there were none of this. Requests for a disk are
+//! sent, and their completions received.
+//!
+//! Frames to the guest that stream in would wake the lane one by one, which costs it, who sends them, and at times the
+//! guest more than the frames themselves. Between such the lane rests, deaf for as long as cards in hardware hold an
+//! interrupt back, and finds a handful at once. A guest that answers each is not in a stream.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +16,10 @@ const WINDOW: Duration = Duration::from_micros(50);
 /// Time between two turns that sent, from which on they are too far apart: latency is not to be bought with the time of
 /// a lane that has next to nothing to do.
 const FAR: Duration = Duration::from_micros(500);
+/// From one turn to the next while frames to the guest gather.
+const REST: Duration = Duration::from_micros(30);
+/// Frames that a rest has to bring to be worth it.
+const HANDFUL: u32 = 2;
 /// Times that waiting was worth it, or would have been, less twice those it was not: enough to wait, and most that count.
 const ENOUGH: u8 = 8;
 const MOST: u8 = 16;
@@ -21,8 +29,8 @@ const MOST: u8 = 16;
 pub struct Moved {
     /// From the guest.
     pub out: bool,
-    /// To the guest.
-    pub into: bool,
+    /// So many frames, or completions, to the guest.
+    pub into: u32,
 }
 
 /// When the lane worked, and what came of it.
@@ -34,6 +42,44 @@ pub struct Linger {
     sent: Option<Instant>,
     /// How sure it is that the guest sends soon, after either.
     sure: [u8; 2],
+    stream: Stream,
+}
+
+/// Frames to the guest that come without being answered.
+#[derive(Debug, Default)]
+struct Stream {
+    last: Option<Instant>,
+    /// How sure it is that there is more to come soon.
+    sure: u8,
+    /// More has come since the last rest.
+    has_come: bool,
+    rested: bool,
+}
+
+impl Stream {
+    fn worked(&mut self, now: Instant, moved: Moved) {
+        let rested = std::mem::take(&mut self.rested);
+        self.has_come = moved.into > 0;
+        let is_dense = if rested {
+            moved.into >= HANDFUL
+        } else if self.has_come {
+            self.last.is_some_and(|then| now.saturating_duration_since(then) < WINDOW)
+        } else {
+            true
+        };
+        if self.has_come {
+            self.last = Some(now);
+        }
+        self.sure = match is_dense && !moved.out {
+            true => self.sure.saturating_add(self.has_come.into()).min(MOST),
+            false => self.sure.saturating_sub(2),
+        };
+    }
+
+    fn rest(&mut self) -> Option<Instant> {
+        self.rested = std::mem::take(&mut self.has_come) && self.sure >= ENOUGH;
+        self.last.filter(|_| self.rested)?.checked_add(REST)
+    }
 }
 
 /// What the guest may follow up.
@@ -48,12 +94,16 @@ enum After {
 impl Linger {
     /// A lane that never lingers unless `allowed`: where nobody else could run meanwhile.
     pub fn new(allowed: bool) -> Linger {
-        Linger { allowed, worked: None, sent: None, sure: [0; 2] }
+        Linger { allowed, worked: None, sent: None, sure: [0; 2], stream: Stream::default() }
     }
 
     /// What the turn that began at `now` has moved.
     pub fn worked(&mut self, now: Instant, moved: Moved) {
-        if !self.allowed || moved == Moved::default() {
+        if !self.allowed {
+            return;
+        }
+        self.stream.worked(now, moved);
+        if moved == Moved::default() {
             return;
         }
         let within = |then, limit| now.saturating_duration_since(then) < limit;
@@ -68,7 +118,13 @@ impl Linger {
                 };
             }
         }
-        self.worked = Some((now, if moved.into { After::Receiving } else { After::Sending }));
+        self.worked = Some((now, if moved.into > 0 { After::Receiving } else { After::Sending }));
+    }
+
+    /// Until when the lane lets frames to the guest gather before it looks again, if it does. Asked for once a turn, and
+    /// kept.
+    pub fn rest(&mut self) -> Option<Instant> {
+        self.stream.rest()
     }
 
     /// Whether the lane looks again instead of sleeping.

@@ -2,8 +2,8 @@
 
 use super::*;
 
-const OUT: Moved = Moved { out: true, into: false };
-const IN: Moved = Moved { out: false, into: true };
+const OUT: Moved = Moved { out: true, into: 0 };
+const IN: Moved = Moved { out: false, into: 1 };
 
 struct Lane {
     linger: Linger,
@@ -18,6 +18,10 @@ impl Lane {
     fn works_after(&mut self, micros: u64, moved: Moved) {
         self.now += Duration::from_micros(micros);
         self.linger.worked(self.now, moved);
+    }
+
+    fn streams_in(&mut self) {
+        (0..20).for_each(|_| self.works_after(5, IN));
     }
 
     fn goes_on_after(&self, micros: u64) -> bool {
@@ -64,6 +68,58 @@ fn who_only_receives_is_not() {
         lane.works_after(5, IN);
         assert!(!lane.goes_on_after(0));
     }
+}
+
+#[test]
+fn what_streams_in_is_let_gather() {
+    let mut lane = Lane::new();
+    lane.streams_in();
+    assert!(lane.linger.rest().is_some());
+    assert_eq!(lane.linger.rest(), None, "nothing has come since");
+    for _ in 0..20 {
+        lane.works_after(30, Moved { out: false, into: 6 });
+        assert!(lane.linger.rest().is_some());
+    }
+    lane.works_after(30, Moved::default());
+    assert_eq!(lane.linger.rest(), None, "the stream has ended");
+}
+
+#[test]
+fn rests_that_bring_a_frame_each_end() {
+    let mut lane = Lane::new();
+    lane.streams_in();
+    let mut rests = 0;
+    while lane.linger.rest().is_some() {
+        lane.works_after(30, IN);
+        rests += 1;
+    }
+    assert!((1..10).contains(&rests), "{rests}");
+}
+
+#[test]
+fn nothing_gathers_for_a_guest_that_answers_each_frame_or_where_they_are_far_apart() {
+    let mut lane = Lane::new();
+    for _ in 0..40 {
+        lane.works_after(10, IN);
+        assert_eq!(lane.linger.rest(), None);
+        lane.works_after(10, OUT);
+        assert_eq!(lane.linger.rest(), None);
+    }
+    for _ in 0..40 {
+        lane.works_after(60, IN);
+        assert_eq!(lane.linger.rest(), None);
+    }
+    for _ in 0..40 {
+        lane.works_after(10, Moved { out: true, into: 3 });
+        assert_eq!(lane.linger.rest(), None);
+    }
+}
+
+#[test]
+fn nothing_gathers_where_nobody_else_could_run() {
+    let mut lane = Lane { linger: Linger::new(false), now: Instant::now() };
+    lane.streams_in();
+    assert_eq!(lane.linger.rest(), None);
 }
 
 #[test]

@@ -4,8 +4,8 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
-use std::mem::{MaybeUninit, offset_of};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,6 +14,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::unix::{self, Address, check};
 
 /// How long another process may take to make its socket at the same path.
 const TURN: Duration = Duration::from_secs(2);
@@ -138,39 +140,17 @@ fn identity(path: &Path) -> io::Result<Identity> {
 
 /// Listens at the path, with mode 0600 from the first moment on.
 fn listen(path: &Path) -> io::Result<UnixListener> {
-    // SAFETY: all zeroes are an address.
-    let mut address: libc::sockaddr_un = unsafe { MaybeUninit::zeroed().assume_init() };
-    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
-    let name = path.as_os_str().as_bytes();
-    if name.len() >= address.sun_path.len() || name.contains(&0) {
-        let most = address.sun_path.len().saturating_sub(1);
-        let why = format!("the path of a socket has at most {most} bytes, and none is 0");
-        return Err(io::Error::new(ErrorKind::InvalidInput, why));
-    }
-    address.sun_path.iter_mut().zip(name).for_each(|(to, from)| *to = *from as libc::c_char);
-    // With the NUL at its end.
-    let len = offset_of!(libc::sockaddr_un, sun_path).saturating_add(name.len()).saturating_add(1);
-
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: no memory is involved.
-    let socket = check(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
-    // SAFETY: a fresh descriptor, owned by nobody else.
-    let socket = File::from(unsafe { OwnedFd::from_raw_fd(socket) });
+    let address = Address::of(path)?;
+    let socket = File::from(unix::socket()?);
     // The mode of the file that `bind` makes.
     socket.set_permissions(Permissions::from_mode(0o600))?;
-    let address = ptr::from_ref(&address).cast();
-    // SAFETY: the address lives and has `len` bytes.
-    check(unsafe { libc::bind(socket.as_raw_fd(), address, len as libc::socklen_t) })?;
+    address.bind(socket.as_fd())?;
     // SAFETY: no memory is involved.
     if let Err(error) = check(unsafe { libc::listen(socket.as_raw_fd(), BACKLOG) }) {
         let _ = fs::remove_file(path);
         return Err(error);
     }
     Ok(UnixListener::from(OwnedFd::from(socket)))
-}
-
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// The right to look at a path and to put a socket there: a locked file beside it, removed again

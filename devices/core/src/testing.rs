@@ -3,22 +3,27 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, Permissions};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::GuestRam;
 use crate::device::{Kit, MmioSlot};
 use crate::interrupt::{Interrupt, IrqLine, MsiController, MsiMessage, MsiSet, MsiVector, Route};
 use crate::kick::{Binding, KickBinder};
-use crate::ram_window::{RamWindow, RamWindows};
+use crate::ram_window::{FileWindow, RamWindow, RamWindows};
+use crate::reclaim::{Reclaim, ReclaimError};
 use crate::worker::Threads;
 
 pub use crate::kick::borrow;
+
+/// Bytes of a page, usually.
+const PAGE: u64 = 4096;
 
 /// Zeroed RAM at 0, of `len` bytes.
 pub fn ram(len: usize) -> GuestRam {
@@ -227,6 +232,23 @@ impl RamWindow for TestWindow {
     }
 }
 
+/// Where a file would be.
+pub struct TestFileWindow {
+    address: u64,
+    size: u64,
+    /// The guest could not write to it.
+    pub read_only: bool,
+}
+
+impl FileWindow for TestFileWindow {
+    fn address(&self) -> u64 {
+        self.address
+    }
+    fn size(&self) -> u64 {
+        self.size
+    }
+}
+
 /// Gives out [`TestWindow`]s and remembers them, in order.
 #[derive(Default)]
 pub struct TestWindows(Mutex<Vec<Arc<TestWindow>>>);
@@ -244,6 +266,70 @@ impl RamWindows for TestWindows {
         self.0.lock().unwrap().push(window.clone());
         Ok(window)
     }
+    fn map_file(&self, _: &File, bytes: u64, read_only: bool) -> io::Result<Arc<dyn FileWindow>> {
+        let size = bytes.next_multiple_of(2 << 20);
+        Ok(Arc::new(TestFileWindow { address: 1 << 40, size, read_only }))
+    }
+}
+
+/// Gives back memory by writing zeroes to it, and remembers what it was.
+pub struct TestReclaim {
+    memory: GuestRam,
+    granule: u64,
+    /// As (start, length), in order.
+    given_back: Mutex<Vec<(u64, u64)>>,
+    refuses: AtomicBool,
+}
+
+impl TestReclaim {
+    /// For `memory`, in pages of `granule` bytes, a power of two.
+    pub fn new(memory: &GuestRam, granule: u64) -> TestReclaim {
+        TestReclaim {
+            memory: memory.clone(),
+            granule,
+            given_back: Mutex::default(),
+            refuses: AtomicBool::new(false),
+        }
+    }
+
+    /// What was given back since the last call, as (start, length), in order.
+    pub fn take(&self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut *self.given_back.lock().unwrap())
+    }
+
+    /// Makes the host refuse, or no longer.
+    pub fn refuse(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::SeqCst);
+    }
+}
+
+impl Reclaim for TestReclaim {
+    fn granule(&self) -> u64 {
+        self.granule
+    }
+    fn is_ram(&self, start: u64, len: u64) -> bool {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        self.memory.check_range(GuestAddress(start), len, Permissions::ReadWrite)
+    }
+    fn discard(&self, start: u64, len: u64) -> Result<u64, ReclaimError> {
+        if !self.is_ram(start, len) {
+            return Err(ReclaimError::OutsideRam);
+        }
+        if self.refuses.load(Ordering::SeqCst) {
+            return Err(io::Error::from(io::ErrorKind::Unsupported).into());
+        }
+        let first = start.next_multiple_of(self.granule);
+        let end = start.wrapping_add(len) & !self.granule.wrapping_sub(1);
+        let whole = end.saturating_sub(first);
+        if whole > 0 {
+            let zeroes = vec![0; self.granule as usize];
+            for at in (first..end).step_by(zeroes.len()) {
+                self.memory.write_slice(&zeroes, GuestAddress(at)).unwrap();
+            }
+            self.given_back.lock().unwrap().push((first, whole));
+        }
+        Ok(whole)
+    }
 }
 
 /// Everything a device may ask for, as doubles.
@@ -256,11 +342,14 @@ pub struct TestMachine {
     pub kicks: Arc<TestKicks>,
     /// The windows given out.
     pub windows: Arc<TestWindows>,
+    /// What was given back of its RAM.
+    pub reclaim: Arc<TestReclaim>,
     /// Where its workers run.
     pub threads: Threads,
     msi_object: Arc<dyn MsiController>,
     kicks_object: Arc<dyn KickBinder>,
     windows_object: Arc<dyn RamWindows>,
+    reclaim_object: Arc<dyn Reclaim>,
 }
 
 impl TestMachine {
@@ -269,14 +358,17 @@ impl TestMachine {
         let msi = Arc::new(TestMsi::default());
         let kicks = Arc::new(TestKicks::default());
         let windows = Arc::new(TestWindows::default());
+        let reclaim = Arc::new(TestReclaim::new(&memory, PAGE));
         TestMachine {
             memory,
             msi_object: msi.clone(),
             kicks_object: kicks.clone(),
             windows_object: windows.clone(),
+            reclaim_object: reclaim.clone(),
             msi,
             kicks,
             windows,
+            reclaim,
             threads: Threads::new().unwrap(),
         }
     }
@@ -293,6 +385,7 @@ impl TestMachine {
             msi: &self.msi_object,
             kicks: &self.kicks_object,
             windows: &self.windows_object,
+            reclaim: &self.reclaim_object,
             threads: &self.threads,
             slot,
         }

@@ -27,6 +27,10 @@ pub enum Duty {
     DiskLane,
     /// Waits for the host in the place of a disk's lane.
     DiskHelper,
+    /// Carries what guest and host say by sockets.
+    Vsock,
+    /// Flushes a file that is memory of the guest.
+    Pmem,
 }
 
 /// Shuts the calling thread in, for good; calls [`stay`] if it leaves it no call to end by. Fails if the host refuses.

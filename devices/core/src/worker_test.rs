@@ -118,6 +118,20 @@ fn a_lane_thread_keeps_a_wait_of_microseconds() {
 }
 
 #[test]
+fn a_lane_thread_that_rests_hears_all_at_its_end() {
+    let thread = IoThread::fast("fast").unwrap();
+    let rest = Duration::from_millis(1);
+    for _ in 0..50 {
+        let begin = Instant::now();
+        let (worker, event, heard) = counting(vec![Again::WhenReady, Again::Rest(begin + rest)]);
+        let _post = thread.host(worker).unwrap();
+        event.write(1).unwrap();
+        wait_for(&heard, 1);
+        assert!(begin.elapsed() >= rest);
+    }
+}
+
+#[test]
 fn a_thread_ends_with_its_last_handle() {
     on_both(|thread| {
         let (worker, event, heard) = counting(vec![]);

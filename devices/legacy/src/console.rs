@@ -31,7 +31,8 @@ use crate::serial::Serial;
 use carrier::{Carrier, Host};
 use source::Source;
 
-pub use tty::restore_terminal;
+pub use escape::{Escape, Key};
+pub use tty::{RawMode, restore_terminal};
 
 /// Output that waits for a terminal, pipe or file.
 const STREAM_ROOM: usize = 1 << 20;

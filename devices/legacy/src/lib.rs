@@ -28,7 +28,8 @@ mod testing;
 
 pub use absent::Absent;
 pub use console::{
-    Console, ConsoleSpec, OpenConsole, OpenConsoleError, ParseConsoleError, restore_terminal,
+    Console, ConsoleSpec, Escape, Key as TypedKey, OpenConsole, OpenConsoleError,
+    ParseConsoleError, RawMode, restore_terminal,
 };
 pub use i8042::{I8042, KeyboardNotReady};
 pub use line::Line;

@@ -11,11 +11,14 @@ pub mod inspect;
 pub mod latency;
 
 use std::fs::File;
+use std::io;
+use std::sync::Arc;
 
 pub use crate::event::{Listener, NicEvent};
 use crate::port::PortControl;
 use crate::rss::explain::MixedVersions;
 use crate::rss::{Explained, FlowKey};
+use crate::service::metadata::Metadata;
 pub use crate::spec::Fault;
 use crate::stage::limiter::Allowed;
 use capture::{CaptureError, CaptureSpec, CaptureState};
@@ -102,6 +105,17 @@ pub trait NicControl: Send + Sync {
     /// What has been measured since measuring began; `None` before it ever did.
     fn latency(&self) -> Option<Latency> {
         self.port().latency()
+    }
+
+    /// Lets the guest reach a metadata service by the card, from now on. Fails if the host has no
+    /// descriptor left.
+    fn serve(&self, metadata: &Arc<Metadata>) -> io::Result<()> {
+        self.port().serve(metadata)
+    }
+
+    /// What the service has done on the card; `None` if it has none.
+    fn served(&self) -> Option<Counters> {
+        self.port().served()
     }
 
     /// Who is told of what happens to the card, at once, on any of its threads: it may neither wait

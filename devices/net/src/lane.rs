@@ -5,9 +5,9 @@
 //! guest ◄─ RxRing::deliver ── RxFrame ◄─ NetQueue::recv ── host     incoming
 //! ```
 //! A lane belongs to one I/O thread and owns all it touches: no lock, no allocation. It pumps until
-//! ring or backend has no more, looks for more from a guest that is likely to have some soon, and then sleeps
-//! until a kick or the backend's readiness, both watched edge-triggered, so that no descriptor but the backend's
-//! is ever read.
+//! ring or backend has no more, looks for more from a guest that is likely to have some soon, rests while frames that
+//! stream to the guest gather, and else sleeps until a kick or the backend's readiness, both watched edge-triggered, so
+//! that no descriptor but the backend's is ever read.
 
 mod burst;
 mod incoming;
@@ -31,6 +31,7 @@ use crate::backend::NetQueue;
 use crate::link::Link;
 use crate::pipeline::LaneCounters;
 use crate::ring::{RxRing, TxRing};
+use crate::service::Service;
 use crate::stage::delay::{Delays, Stopwatch};
 
 use incoming::Incoming;
@@ -41,6 +42,7 @@ use progress::Progress;
 const BACKEND: Source = 0;
 const TX_KICK: Source = 1;
 const RX_KICK: Source = 2;
+const SERVICE: Source = 3;
 
 /// One queue of a backend and the pair of rings plugged into it.
 pub struct Lane<T, R> {
@@ -123,6 +125,23 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
     pub(crate) fn sort(&mut self, on: bool) -> io::Result<()> {
         self.rx.may_read();
         self.path.queue.sort(on)
+    }
+
+    /// Gives the lane its share of its card's service. Fails if the host refuses to watch what other lanes
+    /// leave for it.
+    pub(crate) fn serve(
+        &mut self,
+        service: Service,
+        interest: &mut Interest<'_>,
+    ) -> io::Result<()> {
+        if let Some(event) = self.path.service.as_ref().and_then(|service| service.event()) {
+            self.forget(event, interest);
+        }
+        if let Some(event) = service.event() {
+            interest.watch(event, SERVICE, EventSet::IN | EventSet::EDGE_TRIGGERED)?;
+        }
+        self.path.service = Some(Box::new(service));
+        Ok(())
     }
 
     /// Measures into `delays` from now on, or no more.
@@ -257,7 +276,11 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
             tee.turn();
         }
         self.lingers = self.linger.goes_on(now);
-        let (tx, rx) = (self.pump_tx(now), self.pump_rx(now));
+        let tx = self.pump_tx(now);
+        if let Some(service) = &mut self.path.service {
+            service.poll(now);
+        }
+        let rx = self.pump_rx(now);
         self.linger.worked(now, self.path.moved());
         if self.watched && self.path.link.is_lost() {
             for (fd, _) in self.path.queue.watches() {
@@ -270,8 +293,13 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
             Progress::Wait(then) => Some(then),
             Progress::Idle | Progress::More => None,
         });
-        match waits.into_iter().chain([interrupt]).flatten().min() {
+        let served = self.path.service.as_ref().and_then(|service| service.deadline());
+        let due = waits.into_iter().chain([interrupt, served]).flatten().min();
+        match due {
             _ if tx == Progress::More || rx == Progress::More => Again::Now,
+            _ if let Some(then) = self.linger.rest() => {
+                Again::Rest(due.map_or(then, |due| due.min(then)))
+            }
             // There may be reason to only now; and who was not asked to kick is not waited for.
             _ if self.lingers || self.linger.goes_on(now) => {
                 if let Some(ring) = self.tx_ring.usable() {

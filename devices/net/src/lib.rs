@@ -28,6 +28,7 @@ pub mod pipeline;
 pub mod port;
 pub mod ring;
 pub mod rss;
+pub mod service;
 pub mod spec;
 pub mod stage {
     //! What happens to a frame between ring and backend.

@@ -42,7 +42,8 @@ counters! {
         rx_no_buffers,
         /// Frames larger than the guest's buffers can ever hold, or held for too long.
         rx_too_large,
-        /// Frames with an offload that the guest cannot take, or too short.
+        /// Frames with an offload that the guest cannot take, too short, or that pretend to be of the
+        /// metadata service.
         rx_refused,
         /// Frames for a lane that the guest gave no ring.
         rx_no_ring,
@@ -61,6 +62,15 @@ counters! {
         /// Rings given up since the guest broke their format.
         guest_faults,
     }
+}
+
+/// Where a received frame comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The host's side of the cable.
+    Backend,
+    /// The service in the VMM, whose connections are not the host's.
+    Service,
 }
 
 /// The stages of one lane.
@@ -88,7 +98,13 @@ impl Pipeline {
     /// Whether a received frame goes on to the guest. May clear what the guest cannot understand.
     /// Finds the frame's headers if that is wanted, or needed for its hash.
     #[inline]
-    pub fn admit(&self, frame: &mut RxFrame, now: Instant, headers_wanted: bool) -> bool {
+    pub fn admit(
+        &self,
+        frame: &mut RxFrame,
+        origin: Origin,
+        now: Instant,
+        headers_wanted: bool,
+    ) -> bool {
         let needs = frame.meta.needs();
         // One version of UDP segmentation is never had without the other.
         if !self.accepted.contains(needs) || frame.len < MIN_FRAME {
@@ -106,7 +122,7 @@ impl Pipeline {
             self.counters.rx_filtered.add(1);
             return false;
         }
-        if !self.tracks(Way::In, frame.head.bytes(), now) {
+        if origin == Origin::Backend && !self.tracks(Way::In, frame.head.bytes(), now) {
             return false;
         }
         if headers_wanted || self.hasher.is_some() {

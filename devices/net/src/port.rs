@@ -22,6 +22,8 @@ use crate::rss::explain::{MixedVersions, explain};
 use crate::rss::hits::Hits;
 use crate::rss::sorter::{self, Sorter, SorterCounters};
 use crate::rss::{Explained, FlowKey, Hasher, Rss, Steering};
+use crate::service::Shares;
+use crate::service::metadata::{Metadata, ServiceCounters};
 use crate::spec::{BackendSpec, NicSpec, SpecError};
 use crate::stage::delay::Delays;
 use crate::stage::filter::ReceiveFilter;
@@ -73,6 +75,8 @@ pub struct NetPort<T, R> {
     capture: Mutex<Option<Capture>>,
     capture_home: IoThread,
     measured: Mutex<Measured>,
+    /// What the service has done on this card, if it has one.
+    served: Mutex<Option<Arc<ServiceCounters>>>,
 }
 
 /// How long frames take, by lane; empty before it was ever measured.
@@ -188,6 +192,7 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
             capture: Mutex::default(),
             capture_home: kit.threads.capture().clone(),
             measured: Mutex::default(),
+            served: Mutex::default(),
         };
         port.set_active_lanes(1)?;
         Ok(port)
@@ -299,6 +304,19 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         for lane in &self.lanes {
             lane.ask(|lane, _| lane.limits_changed());
         }
+    }
+
+    /// From now on the guest reaches `metadata` by this card. Fails if the host has no descriptor left.
+    pub fn serve(&self, metadata: &Arc<Metadata>) -> io::Result<()> {
+        let shares = Shares::new(metadata, self.lanes.len())?;
+        for (index, lane) in self.lanes.iter().enumerate() {
+            if let Some(share) = shares.of(index) {
+                lane.ask(move |lane, interest| lane.serve(share, interest))?;
+            }
+        }
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        *served = Some(shares.counters().clone());
+        Ok(())
     }
 
     /// How often the card went beyond its limits.

@@ -2,6 +2,7 @@
 
 pub mod checksum;
 pub mod ethernet;
+pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
 pub mod layers;

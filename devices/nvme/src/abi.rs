@@ -64,6 +64,8 @@ pub struct Status(pub u16);
 
 /// Do not retry.
 const DNR: u16 = 1 << 14;
+/// There is more about it in the error log.
+const MORE: u16 = 1 << 13;
 
 impl Status {
     /// It was done.
@@ -96,6 +98,8 @@ impl Status {
     pub const QUEUE_ID: Status = Status(0x101 | DNR);
     /// No queue can be of this size.
     pub const QUEUE_SIZE: Status = Status(0x102 | DNR);
+    /// More aborts at once than the controller takes.
+    pub const ABORT_LIMIT: Status = Status(0x103 | DNR);
     /// More requests for events than the controller holds.
     pub const EVENT_LIMIT: Status = Status(0x105 | DNR);
     /// There is no such vector.
@@ -116,6 +120,11 @@ impl Status {
     /// Status code type and code, without what goes with them.
     pub fn code(self) -> u16 {
         self.0 & 0x7ff
+    }
+
+    /// The same, with more about it in the error log.
+    pub fn with_more(self) -> Status {
+        Status(self.0 | MORE)
     }
 }
 
@@ -138,6 +147,11 @@ impl Command {
     /// Its id, to be echoed.
     pub fn id(&self) -> u16 {
         (self.word(0) >> 16) as u16
+    }
+
+    /// The same of a command of which only the first two doublewords are known.
+    pub fn id_in(first: u64) -> u16 {
+        (first >> 16) as u16
     }
 
     /// It is half of a fused pair, or its data is told of otherwise than by PRPs: neither is offered.

@@ -3,6 +3,7 @@
 //! All of it happens on the vCPU that rang a doorbell or on the attendant's thread, under the
 //! controller's lock.
 
+pub mod aborts;
 mod commands;
 pub mod events;
 mod features;

@@ -35,6 +35,7 @@ use crate::admin::settings::Settings;
 use crate::alarm::Alarm;
 use crate::completion::CompletionQueue;
 use crate::doorbells::SqBells;
+use crate::errors::ErrorLog;
 use crate::identity::Identity;
 use crate::lanes::Lanes;
 use crate::registers::Configuration;
@@ -60,6 +61,7 @@ pub struct Card {
     /// By number; the first is the admin queue's.
     pub(crate) completions: Vec<Arc<CompletionQueue>>,
     pub(crate) alarm: Arc<Alarm>,
+    pub(crate) errors: Arc<ErrorLog>,
     /// The host has the write cache on.
     pub(crate) write_cache: Arc<AtomicBool>,
     /// Writes may be lost until they are flushed, and the host is told.
@@ -67,7 +69,7 @@ pub struct Card {
     pub(crate) read_only: bool,
     /// By lane.
     pub(crate) stats: Vec<Arc<LaneStats>>,
-    home: Arc<Home>,
+    pub(crate) home: Arc<Home>,
     /// The controller answers no more, until it is told to.
     gone: AtomicBool,
     /// It fails as soon as it is enabled, until it is told not to.
@@ -121,6 +123,8 @@ pub struct Control {
     mapped: Option<u64>,
     pub(crate) admin: AdminQueue,
     pub(crate) events: Events,
+    /// Aborts that wait for their answer.
+    pub(crate) aborts: u8,
     pub(crate) settings: Settings,
     pub(crate) queues: Queues,
     /// What the controller has to do on the disk itself.
@@ -148,6 +152,7 @@ impl Control {
             mapped: None,
             admin: AdminQueue::default(),
             events: Events::default(),
+            aborts: 0,
             settings: Settings::new(queues.saturating_add(1)),
             queues: Queues::new(queues),
             errand: None,
@@ -191,6 +196,7 @@ impl Card {
             completions: (0..=queues).map(completion).collect(),
             home: Arc::new(Home::new(alarm.clone())),
             alarm,
+            errors: Arc::default(),
             write_cache: Arc::new(AtomicBool::new(true)),
             has_cache: spec.cache == Cache::Writeback && !spec.read_only,
             read_only: spec.read_only,

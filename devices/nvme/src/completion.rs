@@ -13,6 +13,7 @@ use crate::abi::{CQE, Completion};
 use crate::alarm::BadDoorbell;
 use crate::doorbells::SqBell;
 use crate::shadow::Shadow;
+use crate::sync::Words;
 
 const NO_MEMORY: GuestFault = GuestFault("a completion queue is not in memory");
 
@@ -85,7 +86,7 @@ impl CompletionQueue {
             head: AtomicU32::new(0),
             starving: AtomicBool::new(false),
             posters: Mutex::default(),
-            shadow: Shadow::new(memory.clone()),
+            shadow: Shadow::new(Words::new(memory.clone())),
             memory,
         }
     }
@@ -205,6 +206,7 @@ impl CompletionQueue {
         };
         if usize::from(open.room()) < batch.len() {
             self.look(open);
+            self.shadow.rest(open.head);
         }
         let count = batch.len().min(open.room().into());
         for completion in batch.drain(..count) {

@@ -13,6 +13,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::alarm::BadDoorbell;
 use crate::shadow::Shadow;
+use crate::sync::Words;
 
 /// The tail doorbell of one submission queue; as old as the controller.
 pub struct SqBell {
@@ -27,7 +28,7 @@ impl SqBell {
     /// Of no queue yet. Fails if the host has no eventfd left.
     pub fn new(memory: GuestRam) -> io::Result<SqBell> {
         let waker = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
-        let (size, shadow) = (AtomicU16::new(0), Shadow::new(memory));
+        let (size, shadow) = (AtomicU16::new(0), Shadow::new(Words::new(memory)));
         Ok(SqBell { bell: Doorbell::new(waker), size, shadow })
     }
 
@@ -79,8 +80,9 @@ impl SqBell {
         self.bell.may_sleep(seen.into())
     }
 
-    /// The ring looks by itself until it asks to sleep the next time.
-    pub fn stay_awake(&self) {
+    /// The ring has taken all up to `seen`, and looks by itself until it asks to sleep the next time.
+    pub fn stay_awake(&self, seen: u16) {
+        self.shadow.rest(seen);
         self.bell.stay_awake();
     }
 

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
 use block::spec::{Allowed, Fault};
+use block::stats::Stretches;
 use device_core::files::Files;
+use device_core::histogram::Summary;
 
 use crate::card::{Card, Phase};
 use crate::device::Nvme;
@@ -42,7 +44,6 @@ impl Card {
         let resets = self.with(|control| control.resets);
         vec![
             ("malformed".to_string(), sum(|counters| counters.malformed.get())),
-            ("throttled_us".to_string(), sum(|counters| counters.throttled_us.get())),
             ("resets".to_string(), resets),
         ]
     }
@@ -55,6 +56,14 @@ impl DiskControl for Nvme {
 
     fn inspect(&self) -> Inspection {
         self.card().inspect()
+    }
+
+    fn timings(&self) -> Stretches<Summary> {
+        self.card().port.timings()
+    }
+
+    fn sync(&self) {
+        self.card().port.sync();
     }
 
     fn refresh(&self) -> Result<u64, ChangeError> {

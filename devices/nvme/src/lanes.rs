@@ -18,6 +18,9 @@ use crate::ring::{QueueRing, Token};
 /// What to do with a ring that came home; on the lane's thread, so it may not wait.
 pub type Homecoming = Box<dyn FnOnce(Ring) + Send>;
 
+/// Hears whether a command was taken back; on the lane's thread, so it may not wait.
+pub type Told = Box<dyn FnOnce(bool) + Send>;
+
 /// Lanes of a disk. None of the calls waits for requests in flight.
 pub trait Lanes: Send + Sync {
     /// How many there are.
@@ -30,6 +33,10 @@ pub trait Lanes: Send + Sync {
     /// The lane takes no more requests; once those in flight have ended and their last DMA is over, its
     /// ring is passed to `then`. Nothing happens if it has none.
     fn unplug_then(&self, lane: u16, then: Homecoming);
+
+    /// The host wants command `id` of a lane's queue back; `then` hears whether that could still be, once the
+    /// command's completion is seen.
+    fn take_back_then(&self, lane: u16, id: u16, then: Told);
 
     /// Bytes of the disk.
     fn size(&self) -> u64;
@@ -51,6 +58,10 @@ impl Lanes for Arc<DiskPort<Ring>> {
                 then(ring);
             }
         });
+    }
+
+    fn take_back_then(&self, lane: u16, id: u16, then: Told) {
+        DiskPort::take_back_then(self, lane, id, then);
     }
 
     fn size(&self) -> u64 {
@@ -157,6 +168,27 @@ impl BlockRing for Ring {
     fn stay_quiet(&mut self) {
         if let Ring::Queue(ring) = self {
             ring.stay_quiet();
+        }
+    }
+
+    fn is_called(&self, token: &Token, name: u16) -> bool {
+        match self {
+            Ring::Queue(_) => token.is_of(name),
+            Ring::Flush(_) => false,
+        }
+    }
+
+    fn take_back(&mut self, name: u16) -> Result<bool, GuestFault> {
+        match self {
+            Ring::Queue(ring) => ring.take_back(name),
+            Ring::Flush(_) => Ok(false),
+        }
+    }
+
+    fn has_shown_all(&self) -> bool {
+        match self {
+            Ring::Queue(ring) => ring.has_shown_all(),
+            Ring::Flush(_) => true,
         }
     }
 

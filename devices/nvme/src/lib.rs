@@ -21,6 +21,7 @@ mod card;
 mod completion;
 mod device;
 mod doorbells;
+mod errors;
 mod identity;
 mod inspect;
 pub mod lanes;
@@ -30,6 +31,7 @@ mod registers;
 pub mod ring;
 mod shadow;
 mod stats;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

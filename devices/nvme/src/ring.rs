@@ -23,6 +23,7 @@ use crate::abi::{ALL_NAMESPACES, BLOCK, Command, Completion, NAMESPACE, SQE, Sta
 use crate::alarm::Alarm;
 use crate::completion::CompletionQueue;
 use crate::doorbells::SqBell;
+use crate::errors::{Error, ErrorLog};
 use crate::prp::{self, MAX_TRANSFER};
 use crate::stats::LaneStats;
 
@@ -58,6 +59,8 @@ pub struct QueueConfig {
     pub write_cache: Arc<AtomicBool>,
     /// What its lane counts.
     pub stats: Arc<LaneStats>,
+    /// Where commands that failed are noted.
+    pub errors: Arc<ErrorLog>,
     /// Who is told of what breaks.
     pub alarm: Arc<Alarm>,
 }
@@ -69,12 +72,12 @@ pub struct QueueRing {
     head: u16,
     /// As last looked at.
     tail: u16,
+    /// Entries between the two whose commands were taken back, and have their completions.
+    withdrawn: Vec<u16>,
     /// Completions that the host has not seen.
     batch: Vec<Completion>,
     /// There was no room for all of them.
     stuck: bool,
-    /// Since when the next command has been put off.
-    put_off: Option<Instant>,
 }
 
 /// A command that the disk works on.
@@ -83,13 +86,19 @@ pub struct Token {
     id: u16,
     opcode: u8,
     bytes: u32,
+    block: u64,
     since: Instant,
 }
 
 impl Token {
     /// Of a command that is the controller's own.
     pub fn of_controller() -> Token {
-        Token { id: 0, opcode: io::FLUSH, bytes: 0, since: Instant::now() }
+        Token { id: 0, opcode: io::FLUSH, bytes: 0, block: 0, since: Instant::now() }
+    }
+
+    /// Whether it is of the command that the host calls `id`.
+    pub fn is_of(&self, id: u16) -> bool {
+        self.id == id
     }
 }
 
@@ -100,7 +109,8 @@ impl QueueRing {
         let entries = Span::new(config.memory.clone(), config.base, len);
         // As many as wait when the host takes none.
         let batch = Vec::with_capacity(config.size.into());
-        QueueRing { config, entries, head: 0, tail: 0, batch, stuck: false, put_off: None }
+        let withdrawn = Vec::new();
+        QueueRing { config, entries, head: 0, tail: 0, withdrawn, batch, stuck: false }
     }
 
     /// Its number.
@@ -110,13 +120,26 @@ impl QueueRing {
 
     /// Entries up to the tail as the host told it; looked at anew if all that was known are taken.
     fn has_more(&mut self) -> bool {
-        if self.head == self.tail {
-            match self.config.bell.tail() {
-                Ok(tail) => self.tail = tail,
-                Err(bad) => self.config.alarm.note(bad),
+        loop {
+            if self.head == self.tail {
+                self.look();
             }
+            if self.head == self.tail {
+                return false;
+            }
+            let Some(at) = self.withdrawn.iter().position(|slot| *slot == self.head) else {
+                return true;
+            };
+            self.withdrawn.swap_remove(at);
+            self.head = self.step(self.head, 1);
         }
-        self.head != self.tail
+    }
+
+    fn look(&mut self) {
+        match self.config.bell.tail() {
+            Ok(tail) => self.tail = tail,
+            Err(bad) => self.config.alarm.note(bad),
+        }
     }
 
     fn step(&self, from: u16, by: u16) -> u16 {
@@ -140,12 +163,13 @@ impl QueueRing {
         match judge(&command, request, &self.config.memory) {
             Ok(Wish::Request(bytes)) => {
                 counters.taken.add(1);
-                let (id, opcode, since) = (command.id(), command.opcode(), Instant::now());
-                if let Some(put_off) = self.put_off.take() {
-                    let us = since.saturating_duration_since(put_off).as_micros();
-                    counters.throttled_us.add(u64::try_from(us).unwrap_or(u64::MAX));
-                }
-                Ok(Next::Request(Token { id, opcode, bytes, since }))
+                Ok(Next::Request(Token {
+                    id: command.id(),
+                    opcode: command.opcode(),
+                    bytes,
+                    block: first_block(&command),
+                    since: Instant::now(),
+                }))
             }
             Ok(Wish::Nothing) => {
                 counters.others.add(1);
@@ -154,6 +178,13 @@ impl QueueRing {
             }
             Err(status) => {
                 counters.malformed.add(1);
+                let status = self.config.errors.note(Error {
+                    queue: self.config.id,
+                    command: command.id(),
+                    status,
+                    block: first_block(&command),
+                    namespace: command.namespace(),
+                });
                 self.batch.push(Completion::new(command.id(), status));
                 Ok(Next::Answered)
             }
@@ -161,18 +192,51 @@ impl QueueRing {
     }
 
     /// Undoes the last `next`.
-    pub fn put_back(&mut self, token: Token) {
+    pub fn put_back(&mut self, _: Token) {
         self.config.stats.counters.ended.add(1);
-        self.put_off = Some(token.since);
         // One before, over the ring's end.
         self.head = self.step(self.head, self.config.size.wrapping_sub(1));
     }
 
     /// The command has ended.
     pub fn complete(&mut self, token: Token, outcome: Outcome) {
-        let Token { id, opcode, bytes, since } = token;
+        let Token { id, opcode, bytes, block, since } = token;
         self.config.stats.ended(opcode, bytes.into(), since.elapsed(), outcome);
-        self.batch.push(Completion::new(id, status(opcode, outcome)));
+        let status = match outcome {
+            Outcome::Done => Status::OK,
+            // What its host wanted is no error.
+            Outcome::Aborted => Status::ABORTED,
+            outcome => self.config.errors.note(Error {
+                queue: self.config.id,
+                command: id,
+                status: status(opcode, outcome),
+                block,
+                namespace: NAMESPACE,
+            }),
+        };
+        self.batch.push(Completion::new(id, status));
+    }
+
+    /// The host wants command `id` back: it is, if it has not been taken. Whether it was there.
+    pub fn take_back(&mut self, id: u16) -> Result<bool, GuestFault> {
+        self.look();
+        let mut slot = self.head;
+        while slot != self.tail {
+            let at = u64::from(slot).wrapping_mul(SQE);
+            let [first] = self.entries.load(at).ok_or(NO_MEMORY)?;
+            if Command::id_in(first) == id && !self.withdrawn.contains(&slot) {
+                self.withdrawn.push(slot);
+                self.batch.push(Completion::new(id, Status::ABORTED));
+                return Ok(true);
+            }
+            slot = self.step(slot, 1);
+        }
+        Ok(false)
+    }
+
+    /// Whether no completion waits for room.
+    pub fn has_shown_all(&self) -> bool {
+        self.batch.is_empty()
     }
 
     /// Shows what has completed, as far as there is room; whether that interrupted.
@@ -208,7 +272,7 @@ impl QueueRing {
 
     /// The host need not kick.
     pub fn stay_quiet(&mut self) {
-        self.config.bell.stay_awake();
+        self.config.bell.stay_awake(self.tail);
     }
 
     /// Whether every write is to be durable.
@@ -225,6 +289,14 @@ impl QueueRing {
     /// What its lane waits on.
     pub fn kick(&self) -> BorrowedFd<'_> {
         self.config.bell.kick()
+    }
+}
+
+/// The first block that a command is about; 0 if it is about none.
+fn first_block(command: &Command) -> u64 {
+    match command.opcode() {
+        io::FLUSH | io::DATASET => 0,
+        _ => command.block(),
     }
 }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::bench::{Bench, DISK, MEMORY, spec};
 use crate::testing::disk::Asked;
-use crate::testing::driver::{Driver, Pair, blocks, command};
+use crate::testing::driver::{Driver, MORE, Pair, blocks, command};
 
 const BLOCKS: u64 = DISK / 512;
 const FUA_BIT: u32 = 1 << 30;
@@ -289,7 +289,9 @@ fn n76_each_outcome_has_its_status() {
     for (outcome, opcode, status) in table {
         driver.bench.disk.force(Some(outcome));
         let answer = driver.io(&mut pair, blocks(opcode, [page, 0], 0, 1, 0));
-        assert_eq!(answer.status, status, "{outcome:?}");
+        // What went wrong is in the log of errors.
+        let more = if matches!(outcome, Outcome::Aborted | Outcome::Done) { 0 } else { MORE };
+        assert_eq!(answer.status, status | more, "{outcome:?}");
     }
 }
 
@@ -363,5 +365,4 @@ fn a_request_that_was_put_back_is_taken_again() {
     assert_eq!(asked(&driver), [Operation::Write]);
     let stats = &driver.bench.card.card().stats[0];
     assert_eq!((stats.in_flight(), stats.counters.writes.get()), (0, 1));
-    assert!(stats.counters.throttled_us.get() > 0);
 }

@@ -70,8 +70,6 @@ device_core::counters! {
         media_errors,
         /// Commands that were malformed.
         malformed,
-        /// Microseconds in which commands waited for a limit.
-        throttled_us,
         /// Interrupts.
         interrupts,
     }

@@ -21,4 +21,6 @@ mod host_bridge;
 mod msix;
 #[cfg(test)]
 mod test_card;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod windows;

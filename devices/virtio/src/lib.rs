@@ -1,4 +1,4 @@
-//! Virtio over PCI and MMIO: transports, split rings, and the fronts for network and disks.
+//! Virtio over PCI and MMIO: transports, split rings, and the fronts for network, disks and vsock.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -12,11 +12,15 @@
     )
 )]
 
+pub mod balloon;
 pub mod block;
 pub mod device;
+pub mod entropy;
 mod live;
 pub mod net;
+pub mod pmem;
 pub mod ring;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod transport;
+pub mod vsock;

@@ -313,5 +313,9 @@ impl SplitRing {
 }
 
 #[cfg(test)]
+#[path = "ring_events_test.rs"]
+mod events_tests;
+
+#[cfg(test)]
 #[path = "ring_test.rs"]
 mod tests;

@@ -8,6 +8,9 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod balloon;
 pub mod disk;
+pub mod guest;
 pub mod nic;
 pub mod ring;
+pub mod vsock;

@@ -11,6 +11,7 @@ mod seeds {
     pub mod disks;
     pub mod ena;
     pub mod kernels;
+    pub mod metadata;
     pub mod mmio;
     pub mod net;
     pub mod nvme;
@@ -33,6 +34,7 @@ fn main() -> std::io::Result<()> {
         ("ena_rings", seeds::ena::rings()),
         ("kernel_loaders", seeds::kernels::all()),
         ("legacy_ports", seeds::ports::all()),
+        ("metadata", seeds::metadata::all()),
         ("nvme_card", seeds::nvme::card()),
         ("nvme_commands", seeds::nvme::commands()),
         ("nvme_registers", seeds::nvme::registers()),

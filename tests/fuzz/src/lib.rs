@@ -4,12 +4,13 @@
 //! An input is a list of steps in bytes ([`input`]). Each machine also offers its steps one by one, so
 //! that seeds are made by driving it as a driver would (`examples/seeds.rs`).
 
-pub mod disks;
 mod checker;
+pub mod disks;
 pub mod driver;
 pub mod input;
 pub mod legacy_ports;
 pub mod memory;
+pub mod metadata;
 pub mod pci_mmio;
 pub mod virtio_block;
 pub mod virtio_mmio;

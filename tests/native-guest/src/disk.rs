@@ -6,6 +6,7 @@ pub mod nvme;
 pub mod report;
 pub mod resets;
 pub mod storm;
+pub mod sync;
 pub mod verify;
 pub mod virtio;
 
@@ -31,6 +32,8 @@ pub enum Task {
     Reset,
     /// `disk=storm`: whatever a broken or hostile driver may do to it, again and again.
     Storm,
+    /// `disk=sync`: writes that are flushed and told of, until the machine ends.
+    Sync,
     /// `disk=read`, `disk=write`: as many of one kind as the disk takes.
     Measure(Operation),
 }
@@ -107,6 +110,7 @@ pub fn run<D: Disk>(open: impl Fn() -> D, task: Task, ground: &Ground, options: 
         Task::Verify => verify::run(open(), options),
         Task::Reset => resets::run(open, options),
         Task::Storm => storm::run(open, ground, options),
+        Task::Sync => sync::run(open(), options),
         Task::Measure(operation) => measure::run(open(), operation, options),
     }
 }

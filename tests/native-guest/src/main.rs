@@ -1,5 +1,5 @@
-//! A guest that measures its VMM: it finds a network card and a disk, leaves kernel mode for good, and drives one
-//! of them by polling from user mode, which runs at full speed even on a KVM that emulates kernel mode.
+//! A guest that measures its VMM: it finds a network card and a disk, or a balloon, leaves kernel mode for good, and
+//! drives one of them by polling from user mode, which runs at full speed even on a KVM that emulates kernel mode.
 //!
 //! What it does is told by its command line ([`options`]); what came of it goes out as a frame ([`report`]), or to
 //! the last sectors of the disk ([`disk::report`]). Port access, interrupts and exceptions are not to be had in user mode on such a KVM: an
@@ -9,6 +9,7 @@
 #![no_main]
 #![allow(clippy::missing_safety_doc)]
 
+mod balloon;
 mod clock;
 mod disk;
 mod histogram;
@@ -69,6 +70,13 @@ extern "C" fn work() -> ! {
     let (line, card_ground, disk_ground) =
         unsafe { (*LINE.0.get(), &*CARD_GROUND.0.get(), &*DISK_GROUND.0.get()) };
     let options = Options::at(line);
+    if options.balloon > 0 {
+        let find = |kind| mmio::find(&options.pages, kind).map(|(place, _)| place);
+        if let (Some(entropy), Some(balloon)) = (find(mmio::RNG), find(mmio::BALLOON)) {
+            balloon::run(entropy, balloon, options.balloon)
+        }
+        end()
+    }
     match options.disk {
         None => {
             if let Some(card) = card_ground.card() {

@@ -66,6 +66,8 @@ pub struct Options {
     pub area: u64,
     /// `ticks=`: of the CPU's clock, for how long is measured.
     pub ticks: u64,
+    /// `balloon=`: pages to give up and take back; 0, for nothing of that, unless told.
+    pub balloon: u64,
     /// `shadow=0`: doorbells of an NVMe controller are always rung.
     pub shadows: bool,
 }
@@ -93,6 +95,7 @@ impl Options {
             sequential: false,
             area: u64::MAX,
             ticks: 0,
+            balloon: 0,
             shadows: true,
         };
         let mut text = [0u8; LONGEST];
@@ -141,6 +144,7 @@ impl Options {
             (b"disk", b"verify") => self.disk = Some(disk::Task::Verify),
             (b"disk", b"reset") => self.disk = Some(disk::Task::Reset),
             (b"disk", b"storm") => self.disk = Some(disk::Task::Storm),
+            (b"disk", b"sync") => self.disk = Some(disk::Task::Sync),
             (b"disk", b"read") => self.disk = Some(disk::Task::Measure(Operation::Read)),
             (b"disk", b"write") => self.disk = Some(disk::Task::Measure(Operation::Write)),
             (b"block", _) => {
@@ -152,6 +156,7 @@ impl Options {
             (b"order", _) => self.sequential = value == b"sequential",
             (b"area", _) => self.area = number(value),
             (b"ticks", _) => self.ticks = number(value),
+            (b"balloon", _) => self.balloon = number(value).min(1 << 19),
             (b"shadow", _) => self.shadows = number(value) != 0,
             (b"llq", _) => self.llq = number(value) != 0,
             _ => {}

@@ -3,10 +3,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use tests::frames::{self, Link};
+use tests::imds::Client;
 use tests::traffic;
 
 /// Make network traffic, or take it.
@@ -47,6 +48,20 @@ enum Arguments {
     },
     /// Send frames as they are, in hexadecimal digits; `/N` after one fills it up to N bytes
     Frames { link: String, frames: Vec<String> },
+    /// Ask a metadata service; prints status and body, and of several requests how many were answered alike
+    /// in a second
+    Ask {
+        at: SocketAddr,
+        path: String,
+        /// Show a token, which is asked for first
+        #[arg(long)]
+        token: bool,
+        #[arg(long, default_value_t = 1)]
+        count: u32,
+        /// A connection for each
+        #[arg(long)]
+        fresh: bool,
+    },
     /// Print so many frames from this station, in hexadecimal digits, and what follows at once
     Hear {
         link: String,
@@ -95,6 +110,24 @@ fn main() -> io::Result<()> {
             let heard = Link::open(&link)?.hear(&from, count, limit)?;
             for frame in heard {
                 println!("{}", frames::digits(&frame));
+            }
+        }
+        Arguments::Ask { at, path, token, count, fresh } => {
+            let mut client = Client::connect(at)?;
+            let token = if token { Some(client.token()?) } else { None };
+            let begun = Instant::now();
+            let first = client.get(&path, token.as_deref())?;
+            for _ in 1..count {
+                if fresh {
+                    client = Client::connect(at)?;
+                }
+                if client.get(&path, token.as_deref())? != first {
+                    return Err(io::Error::other("one was answered otherwise"));
+                }
+            }
+            println!("{} {}", first.status, first.body);
+            if count > 1 {
+                println!("{:.0}", f64::from(count) / begun.elapsed().as_secs_f64());
             }
         }
         Arguments::SendFrom { to, flows } => {

@@ -14,6 +14,9 @@ use crate::process::Owned;
 /// Bytes at the image's end that the report has.
 const LEN: u64 = 4096;
 const SECTOR: u64 = 512;
+/// Of a guest that tells what it has flushed: its parts of the disk, and their sectors.
+const PARTS: u64 = 64;
+const SECTORS: u64 = 64;
 /// What it begins with, and the numbers behind that.
 const MARK: [u8; 8] = *b"nativeD1";
 const NUMBERS: usize = 12;
@@ -154,6 +157,22 @@ impl Image {
         }
     }
 
+    /// Checks that all steps of writes up to `step`, which a guest has flushed and told of, are there; of the step after
+    /// that there may be anything. Returns how many parts were looked at.
+    pub fn has_steps(&self, step: u64) -> Result<u64> {
+        let mut part = vec![0; (SECTORS * SECTOR) as usize];
+        let steps = (step + 2).saturating_sub(PARTS).max(1)..=step;
+        for step in steps.clone() {
+            let from = step % PARTS * SECTORS;
+            self.file.read_exact_at(&mut part, from * SECTOR)?;
+            for (sector, bytes) in (from..).zip(part.chunks(SECTOR as usize)) {
+                let is_right = bytes == sector_of(sector, step);
+                ensure!(is_right, "sector {sector} was flushed in step {step} and is lost");
+            }
+        }
+        Ok(steps.count() as u64)
+    }
+
     /// The digest of its first sectors, as the guest makes it of what it believes to be there.
     pub fn digest(&self, sectors: u64) -> Result<u64> {
         let mut file = BufReader::with_capacity(1 << 20, &self.file);
@@ -165,6 +184,16 @@ impl Image {
         }
         Ok(digest)
     }
+}
+
+/// What a guest writes to a sector for the `generation`th time.
+fn sector_of(sector: u64, generation: u64) -> Vec<u8> {
+    let word = |word: u64| {
+        let seed = sector << 32 ^ generation << 8 ^ word;
+        let mixed = (seed ^ seed >> 31).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed ^ mixed >> 29).to_le_bytes()
+    };
+    (0..SECTOR / 8).flat_map(word).collect()
 }
 
 fn add(digest: u64, word: u64) -> u64 {

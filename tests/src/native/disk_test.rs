@@ -50,3 +50,28 @@ fn a_digest_tells_words_and_their_order_apart() {
     assert_eq!(digest_of(2 * SECTOR - 8), add(0, 1));
     assert_eq!(image.digest(1).unwrap(), 0);
 }
+
+#[test]
+fn each_step_that_was_told_is_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = Image::empty(folder.path().join("image"), PARTS * SECTORS * SECTOR).unwrap();
+    let write = |sector: u64, step: u64| {
+        image.file.write_all_at(&sector_of(sector, step), sector * SECTOR).unwrap();
+    };
+    for step in 1..=70 {
+        let from = step % PARTS * SECTORS;
+        (from..from + SECTORS).for_each(|sector| write(sector, step));
+    }
+    assert_eq!(image.has_steps(70).unwrap(), 63);
+    // The next step's part may be as it was, or half as it is to be.
+    write(71 % PARTS * SECTORS + 5, 71);
+    assert_eq!(image.has_steps(70).unwrap(), 63);
+    assert!(image.has_steps(71).is_err());
+    for (sector, step) in [(64, 1), (70 % PARTS * SECTORS + 63, 69)] {
+        write(sector, step);
+        let said = image.has_steps(70).unwrap_err().to_string();
+        assert!(said.contains("is lost"), "{said}");
+        write(sector, if step == 1 { 65 } else { 70 });
+    }
+    assert_eq!(image.has_steps(70).unwrap(), 63);
+}

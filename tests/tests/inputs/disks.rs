@@ -56,7 +56,7 @@ pub const ROWS: &[Row] = &[
     Row("one_image_written_by_two_disks", &["{disk}", "{disk}"], &["disk \"disk1\": path", "{disk} is in use by disk \"disk0\""]),
     Row("one_image_read_by_one_disk_and_written_by_another", &["{disk},ro", "{disk}"], &["{disk}", "both are read-only"]),
     Row("one_image_by_two_paths", &["{disk}", "{link}"], &["{link} is in use by disk \"disk0\""]),
-    Row("more_disks_than_places", &["{disk},ro"; 32], &["disk \"disk31\"", "at most 31 cards and disks"]),
+    Row("more_disks_than_places", &["{disk},ro"; 32], &["disk \"disk31\"", "at most 31 cards, disks and other devices"]),
     Row("a_missing_image", &["{missing}"], &["disk \"disk0\": path", "{missing}", "No such file"]),
     Row("an_image_in_a_missing_folder", &["{missing}/d"], &["{missing}/d", "No such file"]),
     Row("an_image_below_a_file", &["{disk}/d"], &["{disk}/d", "Not a directory"]),

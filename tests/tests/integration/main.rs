@@ -7,6 +7,10 @@ mod api;
 mod boot;
 mod capture;
 mod console;
+mod debian;
+mod disk_cuts;
+mod disk_faults;
+mod disk_scene;
 mod disks;
 mod dpdk;
 mod early;
@@ -18,6 +22,8 @@ mod ena_queues;
 mod ends;
 mod keyboard;
 mod manual;
+mod memory;
+mod metadata;
 mod mmio;
 mod network;
 mod odd;
@@ -46,6 +52,10 @@ fn main() {
         queues::scenarios(),
         mmio::scenarios(),
         disks::scenarios(),
+        memory::scenarios(),
+        debian::scenarios(),
+        disk_faults::scenarios(),
+        disk_cuts::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),
@@ -56,6 +66,7 @@ fn main() {
         ends::scenarios(),
         early::scenarios(),
         options::scenarios(),
+        metadata::scenarios(),
         sleep::scenarios(),
         keyboard::scenarios(),
         console::scenarios(),

@@ -17,11 +17,17 @@ pub use tests::host::eventually;
 pub struct Scenario {
     name: String,
     run: Box<dyn Fn() -> Result<()> + Send>,
+    lacking: fn() -> Option<&'static str>,
 }
 
 impl Scenario {
     pub fn new(name: impl Into<String>, run: impl Fn() -> Result<()> + Send + 'static) -> Self {
-        Self { name: name.into(), run: Box::new(run) }
+        Self { name: name.into(), run: Box::new(run), lacking: || None }
+    }
+
+    /// Skipped where something else is `lacking`, for the reason that this says.
+    pub fn unless(self, lacking: fn() -> Option<&'static str>) -> Self {
+        Self { lacking, ..self }
     }
 
     /// One test for each of the two guest kernels.
@@ -39,9 +45,14 @@ impl Scenario {
         &self.name
     }
 
+    /// Whether it is that of this kernel.
+    pub fn is_of(&self, release: Release) -> bool {
+        self.name.ends_with(&format!("[{}]", release.name()))
+    }
+
     /// The test for the runner; where the machine is `unable` to run guests it is skipped for that reason.
     pub fn into_trial(self, unable: Option<&'static str>) -> Trial {
-        Trial::ignorable_test(self.name, move || match unable {
+        Trial::ignorable_test(self.name, move || match unable.or_else(self.lacking) {
             Some(reason) => Ok(Completion::ignored_with(reason)),
             None => match (self.run)() {
                 Ok(()) => Ok(Completion::Completed),
@@ -60,9 +71,17 @@ pub fn long() -> bool {
 /// emulated a third of its boot would go into unpacking the kernel, its guards against flaws of real
 /// CPUs and the trials of its ciphers, and a third of what is left into telling of it; `dmesg` has it all.
 pub fn machine(release: Release) -> Result<Machine> {
-    let machine = stock(release)?.format(Format::Vmlinux);
-    let machine = QUICK.iter().fold(machine, |machine, word| machine.parameter(word));
+    let machine = quick(stock(release)?);
     Ok(if long() { machine } else { machine.parameter(&format!("sysctl.{BRISK}")) })
+}
+
+/// One that has these tools alone, for what is no matter of networks.
+pub fn bare(release: Release, tools: &[Tool]) -> Result<Machine> {
+    Ok(quick(Machine::new(Hypervisor::ours()?, release).tools(tools).parameter("loglevel=5")))
+}
+
+fn quick(machine: Machine) -> Machine {
+    QUICK.iter().fold(machine.format(Format::Vmlinux), |machine, word| machine.parameter(word))
 }
 
 /// Boot options of a guest that need not be as others are. Programs that always lie at the same addresses

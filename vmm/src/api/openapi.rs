@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use super::routes::{self, ROUTES};
-use crate::dialect::{drives, flow, machine, network, watch};
+use crate::dialect::{balloon, drives, entropy, flow, machine, mmds, network, pmem, vsock, watch};
 
 /// Adds the schemas of a type and of all that it refers to.
 fn add<T: ToSchema>(all: &mut BTreeMap<String, RefOr<Schema>>) {
@@ -30,13 +30,23 @@ fn schemas() -> Value {
     add::<drives::Drive>(&mut all);
     add::<drives::DrivePatch>(&mut all);
     add::<drives::DiskFaultBody>(&mut all);
+    add::<pmem::Pmem>(&mut all);
+    add::<pmem::PmemPatchBody>(&mut all);
+    add::<balloon::Balloon>(&mut all);
+    add::<balloon::BalloonPatch>(&mut all);
+    add::<balloon::BalloonStatsPatch>(&mut all);
+    add::<balloon::HintingStart>(&mut all);
+    add::<routes::HintingStop>(&mut all);
+    add::<entropy::Entropy>(&mut all);
     add::<network::NetworkInterface>(&mut all);
     add::<network::NetworkInterfacePatch>(&mut all);
+    add::<vsock::Vsock>(&mut all);
     add::<flow::Flow>(&mut all);
     add::<flow::Capture>(&mut all);
     add::<flow::FaultBody>(&mut all);
     add::<flow::Link>(&mut all);
     add::<flow::Measuring>(&mut all);
+    add::<mmds::MmdsConfig>(&mut all);
     add::<watch::Logger>(&mut all);
     add::<watch::Metrics>(&mut all);
     add::<watch::Serial>(&mut all);
@@ -58,9 +68,10 @@ fn schemas() -> Value {
     all["Fault"] = texts(&["fault_message"]);
     all["Version"] = texts(&["firecracker_version", "vmm_version"]);
     all["Vm"] = texts(&["state"]);
+    all["MmdsContents"] = json!({ "description": "Any JSON; nearly always an object." });
     all["OpenApi"] = json!({ "type": "object" });
     all["Exposition"] = json!({ "type": "string", "description": "OpenMetrics 1.0 text." });
-    all["DiskInspection"] = shown(&[
+    let mut state = shown(&[
         ("id", "string", "The disk's name."),
         ("model", "string", "`virtio`, `nvme` or `nvme-instance`."),
         ("path", "string", "The image."),
@@ -76,7 +87,18 @@ fn schemas() -> Value {
         ("in_flight", "integer", "Requests that the host works on."),
         ("counters", "object", "All queues' counters by name, since the machine was built."),
         ("latency", "object", "How long requests take, in nanoseconds."),
+        ("stretches", "object", "How long they take on each stretch of their way, likewise."),
     ]);
+    // The state's fields are there only once the machine is started.
+    let mut disk = all["Drive"].clone();
+    if let (Some(fields), Value::Object(more)) =
+        (disk["properties"].as_object_mut(), state["properties"].take())
+    {
+        fields.extend(more);
+    }
+    all["DiskInspection"] = disk;
+    let each = json!({ "$ref": "#/components/schemas/DiskInspection" });
+    all["DiskInspections"] = json!({ "type": "array", "items": each });
     all["DiskSize"] = shown(&[("size", "integer", "Bytes that the guest sees now.")]);
     all["Inspection"] = shown(&[
         ("id", "string", "The card's name."),
@@ -121,6 +143,15 @@ fn schemas() -> Value {
         ("vector", "integer|null", "The interrupt vector of its receive ring."),
         ("vcpus", "array|null", "vCPUs that the vector may interrupt."),
     ]);
+    all["VsockInspection"] = shown(&[
+        ("guest_cid", "integer", "The guest's address."),
+        ("uds_path", "string", "The socket, as it was given."),
+        ("socket", "string", "The same for whoever has another working directory."),
+        ("running", "boolean", "A driver has its queues at work."),
+        ("connections", "array", "Each connection: who began it, ports, state, bytes."),
+        ("most_connections", "integer", "Most that there can be."),
+        ("counters", "object", "Counters by name, since the machine was built."),
+    ]);
     all["CaptureState"] = shown(&[
         ("spec", "object", "What is captured, and how much."),
         ("ended", "string|object|null", "Why it ended; null while it runs."),
@@ -132,6 +163,53 @@ fn schemas() -> Value {
     all["Latency"] = shown(&[
         ("on", "boolean", "Still measured."),
         ("pairs", "array", "Percentiles of each queue pair, in nanoseconds."),
+    ]);
+    all["BalloonStats"] = shown(&[
+        ("target_pages", "integer", "Pages of 4 KiB that the guest is to give up."),
+        ("actual_pages", "integer", "Pages of 4 KiB that it says it gave up."),
+        ("target_mib", "integer", "The same in MiB."),
+        ("actual_mib", "integer", "The same in MiB."),
+    ]);
+    for (name, about) in [
+        ("swap_in", "Bytes that were read from swap."),
+        ("swap_out", "Bytes that were written to swap."),
+        ("major_faults", "Page faults that waited for a disk."),
+        ("minor_faults", "Other page faults."),
+        ("free_memory", "Bytes that are not used at all."),
+        ("total_memory", "Bytes that the guest's kernel has."),
+        ("available_memory", "Bytes that new programs could have without swapping."),
+        ("disk_caches", "Bytes that could be had back at once."),
+        ("hugetlb_allocations", "Huge pages of the guest's pool that were given out."),
+        ("hugetlb_failures", "Those that could not be given out."),
+        ("oom_kill", "Processes that were killed for lack of memory."),
+        ("alloc_stall", "Times that a process had to wait for memory."),
+        ("async_scan", "Pages that were looked at in the background."),
+        ("direct_scan", "Pages that a process in need of memory looked at."),
+        ("async_reclaim", "Pages that were had back in the background."),
+        ("direct_reclaim", "Pages that a process in need of memory had back."),
+    ] {
+        let about = format!("{about} Only if the guest tells it.");
+        all["BalloonStats"]["properties"][name] =
+            json!({ "type": "integer", "description": about });
+    }
+    all["HintingStatus"] = shown(&[
+        (
+            "host_cmd",
+            "integer",
+            "The run that is asked for; 0 before the first, 1 when it is over.",
+        ),
+        (
+            "guest_cmd",
+            "integer|null",
+            "The run that the guest is in, or 0; null if it said nothing.",
+        ),
+    ]);
+    all["MemoryReport"] = shown(&[
+        ("size", "integer", "Bytes of the guest's RAM."),
+        ("resident", "integer|null", "Bytes of the host's memory that the process has."),
+        ("anonymous", "integer|null", "Of these all but pages of files."),
+        ("swapped", "integer|null", "Bytes that the host has moved to swap."),
+        ("balloon", "object|null", "What it is to hold, holds, and has given back, in bytes."),
     ]);
     all["Event"] = json!({
         "type": "object",
@@ -219,9 +297,10 @@ fn description() -> Value {
         };
         operation["responses"][status] = response;
         if route.path.contains("{id}") {
-            let id = match route.path.starts_with("/drives") {
-                true => &schemas["Drive"]["properties"]["drive_id"],
-                false => &schemas["NetworkInterface"]["properties"]["iface_id"],
+            let id = match route.path {
+                path if path.starts_with("/drives") => &schemas["Drive"]["properties"]["drive_id"],
+                path if path.starts_with("/pmem") => &schemas["Pmem"]["properties"]["id"],
+                _ => &schemas["NetworkInterface"]["properties"]["iface_id"],
             };
             operation["parameters"] = json!([{
                 "name": "id", "in": "path", "required": true, "schema": id,
@@ -229,7 +308,7 @@ fn description() -> Value {
         }
         if let Some(name) = route.body {
             operation["requestBody"] = json!({
-                "required": true,
+                "required": !route.may_lack_body(),
                 "content": { "application/json": { "schema": reference(name) } },
             });
         }

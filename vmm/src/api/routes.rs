@@ -4,19 +4,26 @@ use std::fmt;
 
 use hyper::{Method, Uri};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::action::{Action, Reply};
-use crate::dialect::drives::{DiskFaultBody, Drive, DrivePatch};
+use crate::dialect::balloon::{self, Balloon, BalloonPatch, BalloonStatsPatch, HintingStart};
+use crate::dialect::drives::{self, DiskFaultBody, Drive, DrivePatch};
+use crate::dialect::entropy::Entropy;
 use crate::dialect::flow::{Capture, FaultBody, Flow, Link, Measuring};
 use crate::dialect::machine::{BootSource, MachineConfig, MachinePatchBody};
+use crate::dialect::mmds::{self, MmdsConfig};
 use crate::dialect::network::{NetworkInterface, NetworkInterfacePatch};
+use crate::dialect::pmem::{Pmem, PmemPatchBody};
+use crate::dialect::vsock::Vsock;
 use crate::dialect::watch::{Logger, Metrics, Serial};
 use crate::dialect::{self, BodyError};
 use crate::observe::openmetrics;
 use crate::shield;
+use crate::vm::balloon::BalloonAsk;
 use crate::vm::config::Config;
 use crate::vm::disk::DiskAsk;
+use crate::vm::metadata::MetadataAsk;
 use crate::vm::nic::NicAsk;
 
 /// What to do for a request.
@@ -96,6 +103,16 @@ pub struct Route {
     pub answer: Option<&'static str>,
     read: fn(&str, &[u8]) -> Result<Asked, Refused>,
     show: fn(Reply) -> Option<Answer>,
+}
+
+/// Requests whose body may be left out.
+const WITHOUT_BODY: [&str; 2] = ["/balloon/hinting/start", "/balloon/hinting/stop"];
+
+impl Route {
+    /// Whether its body may be left out.
+    pub fn may_lack_body(&self) -> bool {
+        WITHOUT_BODY.contains(&self.path)
+    }
 }
 
 /// The table.
@@ -207,6 +224,15 @@ pub const ROUTES: &[Route] = &[
         show: done,
     },
     Route {
+        verb: Verb::Get,
+        path: "/drives",
+        about: "Tells all about each disk.",
+        body: None,
+        answer: Some("DiskInspections"),
+        read: |_, _| Ok(Asked::Act(Action::ShowDisks(None))),
+        show: |reply| json_of(&shown_disks(reply)?),
+    },
+    Route {
         verb: Verb::Put,
         path: "/drives/{id}",
         about: "Adds a disk, or replaces the one with this id, before the start. The image must be there.",
@@ -233,11 +259,11 @@ pub const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Get,
         path: "/drives/{id}",
-        about: "Tells all about a disk: image, size, limits, requests in flight, counters.",
+        about: "Tells all about a disk: what was asked for and, once the machine is started, size, limits, requests in flight, counters.",
         body: None,
         answer: Some("DiskInspection"),
-        read: |id, _| of_disk(id, DiskAsk::Inspect),
-        show: disk,
+        read: |id, _| Ok(Asked::Act(Action::ShowDisks(Some(id.to_string())))),
+        show: |reply| json_of(shown_disks(reply)?.first()?),
     },
     Route {
         verb: Verb::Post,
@@ -394,6 +420,204 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Put,
+        path: "/vsock",
+        about: "Gives the machine a vsock, before the start. Its socket listens from now on.",
+        body: Some("Vsock"),
+        answer: None,
+        read: |_, body| Ok(Asked::Act(Action::SetVsock(dialect::read::<Vsock>(body)?.into()))),
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/mmds/config",
+        about: "Sets how the guest reaches metadata, before the start. The cards must be there.",
+        body: Some("MmdsConfig"),
+        answer: None,
+        read: |_, body| {
+            let spec = dialect::read::<MmdsConfig>(body)?.try_into()?;
+            Ok(Asked::Act(Action::SetMetadata(spec)))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/pmem/{id}",
+        about: "Adds persistent memory, or replaces that with this id, before the start. The file must be there.",
+        body: Some("Pmem"),
+        answer: None,
+        read: |id, body| {
+            let pmem = dialect::read::<Pmem>(body)?.into_spec(id)?;
+            Ok(Asked::Act(Action::SetPmem(Box::new(pmem))))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/mmds",
+        about: "Replaces what the guest is told by metadata.",
+        body: Some("MmdsContents"),
+        answer: None,
+        read: |_, body| of_metadata(MetadataAsk::Put(mmds::contents(body)?)),
+        show: done,
+    },
+    Route {
+        verb: Verb::Patch,
+        path: "/mmds",
+        about: "Merges into what the guest is told by metadata, as RFC 7396 has it: null takes away.",
+        body: Some("MmdsContents"),
+        answer: None,
+        read: |_, body| of_metadata(MetadataAsk::Patch(mmds::contents(body)?)),
+        show: done,
+    },
+    Route {
+        verb: Verb::Patch,
+        path: "/pmem/{id}",
+        about: "Changes the limits of persistent memory, while the machine runs or is paused.",
+        body: Some("PmemPatch"),
+        answer: None,
+        read: |id, body| {
+            let patch = dialect::read::<PmemPatchBody>(body)?.into_patch(id)?;
+            Ok(Asked::Act(Action::LimitPmem(id.to_string(), patch)))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/balloon",
+        about: "Gives the machine a balloon, before the start.",
+        body: Some("Balloon"),
+        answer: None,
+        read: |_, body| Ok(Asked::Act(Action::SetBalloon(dialect::read::<Balloon>(body)?.into()))),
+        show: done,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/vsock",
+        about: "Tells all about the vsock: its socket, connections, counters.",
+        body: None,
+        answer: Some("VsockInspection"),
+        read: |_, _| Ok(Asked::Act(Action::ShowVsock)),
+        show: |reply| match reply {
+            Reply::Vsock(view) => json_of(&*view),
+            _ => None,
+        },
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/mmds",
+        about: "Tells what the guest is told by metadata.",
+        body: None,
+        answer: Some("MmdsContents"),
+        read: |_, _| of_metadata(MetadataAsk::Get),
+        show: |reply| match reply {
+            Reply::Metadata(content) => json_of(&content),
+            _ => None,
+        },
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/balloon",
+        about: "Tells how the balloon is set.",
+        body: None,
+        answer: Some("Balloon"),
+        read: |_, _| of_balloon(BalloonAsk::Describe),
+        show: of_balloon_shown,
+    },
+    Route {
+        verb: Verb::Patch,
+        path: "/balloon",
+        about: "Changes how much the guest is to give up, while the machine runs or is paused.",
+        body: Some("BalloonPatch"),
+        answer: None,
+        read: |_, body| {
+            of_balloon(BalloonAsk::SetAmount(dialect::read::<BalloonPatch>(body)?.amount_mib))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/balloon/statistics",
+        about: "Tells the guest's last report about its memory.",
+        body: None,
+        answer: Some("BalloonStats"),
+        read: |_, _| of_balloon(BalloonAsk::Statistics),
+        show: of_balloon_shown,
+    },
+    Route {
+        verb: Verb::Patch,
+        path: "/balloon/statistics",
+        about: "Changes how often the guest reports about its memory.",
+        body: Some("BalloonStatsPatch"),
+        answer: None,
+        read: |_, body| {
+            let seconds = dialect::read::<BalloonStatsPatch>(body)?.stats_polling_interval_s;
+            of_balloon(BalloonAsk::SetInterval(seconds))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Patch,
+        path: "/balloon/hinting/start",
+        about: "Asks the guest to tell of its free pages, which go back to the host.",
+        body: Some("HintingStart"),
+        answer: None,
+        read: |_, body| {
+            let start = match body {
+                [] => HintingStart::default(),
+                body => dialect::read::<HintingStart>(body)?,
+            };
+            of_balloon(start.into())
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/balloon/hinting/status",
+        about: "Tells where hinting of free pages stands.",
+        body: None,
+        answer: Some("HintingStatus"),
+        read: |_, _| of_balloon(BalloonAsk::Hinting),
+        show: of_balloon_shown,
+    },
+    Route {
+        verb: Verb::Patch,
+        path: "/balloon/hinting/stop",
+        about: "Ends hinting: the guest uses all pages again that it told of.",
+        body: Some("HintingStop"),
+        answer: None,
+        read: |_, body| {
+            if !body.is_empty() {
+                dialect::read::<HintingStop>(body)?;
+            }
+            of_balloon(BalloonAsk::StopHinting)
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/memory",
+        about: "Tells what the machine's memory comes to on the host.",
+        body: None,
+        answer: Some("MemoryReport"),
+        read: |_, _| Ok(Asked::Act(Action::ShowMemory)),
+        show: |reply| match reply {
+            Reply::Memory(report) => json_of(&report),
+            _ => None,
+        },
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/entropy",
+        about: "Sets the source of entropy, or turns it off, before the start.",
+        body: Some("Entropy"),
+        answer: None,
+        read: |_, body| {
+            Ok(Asked::Act(Action::SetEntropy(dialect::read::<Entropy>(body)?.try_into()?)))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
         path: "/serial",
         about: "Sets where the serial console goes, before the start.",
         body: Some("Serial"),
@@ -488,11 +712,6 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the dialect has and this machine does not, and why.
 const ABSENT: &[(&str, &str)] = &[
-    ("/pmem", "the machine has no persistent memory"),
-    ("/vsock", "the machine has no vsock"),
-    ("/balloon", "the machine has no balloon"),
-    ("/entropy", "the machine has no entropy device"),
-    ("/mmds", "there is no metadata service"),
     ("/snapshot", "there are no snapshots"),
     ("/cpu-config", "there are no CPU templates"),
     ("/hotplug", "nothing can be plugged into a machine that runs"),
@@ -502,11 +721,20 @@ fn of_disk(id: &str, ask: DiskAsk) -> Result<Asked, Refused> {
     Ok(Asked::Act(Action::OfDisk(id.to_string(), Box::new(ask))))
 }
 
+fn shown_disks(reply: Reply) -> Option<Vec<Value>> {
+    let Reply::Disks(disks) = reply else { return None };
+    disks.iter().map(|disk| drives::shown(disk).ok()).collect()
+}
+
 fn disk(reply: Reply) -> Option<Answer> {
     match reply {
         Reply::Disk(reply) => json_of(&reply),
         _ => None,
     }
+}
+
+fn of_metadata(ask: MetadataAsk) -> Result<Asked, Refused> {
+    Ok(Asked::Act(Action::OfMetadata(ask)))
 }
 
 fn of_nic(id: &str, ask: NicAsk) -> Result<Asked, Refused> {
@@ -516,6 +744,17 @@ fn of_nic(id: &str, ask: NicAsk) -> Result<Asked, Refused> {
 fn nic(reply: Reply) -> Option<Answer> {
     match reply {
         Reply::Nic(reply) => json_of(&reply),
+        _ => None,
+    }
+}
+
+fn of_balloon(ask: BalloonAsk) -> Result<Asked, Refused> {
+    Ok(Asked::Act(Action::OfBalloon(ask)))
+}
+
+fn of_balloon_shown(reply: Reply) -> Option<Answer> {
+    match reply {
+        Reply::Balloon(reply) => json_of(&balloon::shown(&reply)?),
         _ => None,
     }
 }
@@ -553,7 +792,9 @@ impl Found {
             None if !body.is_empty() => {
                 return Err(Refused::UnwantedBody { method: self.route.verb });
             }
-            Some(_) if body.is_empty() => return Err(Refused::NoBody),
+            Some(_) if body.is_empty() && !self.route.may_lack_body() => {
+                return Err(Refused::NoBody);
+            }
             _ => {}
         }
         (self.route.read)(&self.id, body)
@@ -631,6 +872,11 @@ pub struct InstanceInfo {
     landlock: Option<u8>,
 }
 
+/// Nothing is to be said.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct HintingStop {}
+
 /// What to change of the machine's state.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
@@ -681,6 +927,15 @@ pub struct FullConfig {
     machine_config: MachineConfig,
     drives: Vec<Drive>,
     network_interfaces: Vec<NetworkInterface>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vsock: Option<Vsock>,
+    mmds_config: Option<MmdsConfig>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pmem: Vec<Pmem>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    balloon: Option<Balloon>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entropy: Option<Entropy>,
     #[cfg_attr(test, schema(value_type = Serial))]
     serial: serde_json::Value,
 }
@@ -692,6 +947,11 @@ impl From<&Config> for FullConfig {
             machine_config: (&config.machine).into(),
             drives: config.disks.iter().map(Into::into).collect(),
             network_interfaces: config.nics.iter().map(Into::into).collect(),
+            vsock: config.vsock.as_ref().map(|open| open.spec().into()),
+            mmds_config: config.metadata.as_ref().map(Into::into),
+            pmem: config.pmems.iter().map(Into::into).collect(),
+            balloon: config.balloon.as_ref().map(Into::into),
+            entropy: Entropy::of(&config.entropy),
             serial: json!({ "console": config.serial.to_string() }),
         }
     }

@@ -34,15 +34,15 @@ fn what_is_not_there_is_refused_with_what_is() {
         ("DELETE", "/vm", "DELETE is not possible on /vm; GET or PATCH is"),
         ("BREW", "/actions", "BREW is not possible on /actions; PUT is"),
         ("GET", "/?a=b", "/ takes no query"),
-        ("PUT", "/vsock/a", "/vsock/a does not exist here yet: the machine has no vsock"),
-        ("PUT", "/drives", "there is no resource /drives"),
+        ("PUT", "/balloon/a", "there is no resource /balloon/a"),
+        ("PUT", "/drives", "PUT is not possible on /drives; GET is"),
         ("DELETE", "/drives/a", "DELETE is not possible on /drives/a; PUT or PATCH or GET is"),
         (
             "PUT",
             "/snapshot/create",
             "/snapshot/create does not exist here yet: there are no snapshots",
         ),
-        ("PUT", "/vsocket", "there is no resource /vsocket"),
+        ("PUT", "/balloons", "there is no resource /balloons"),
     ] {
         assert_eq!(found(method, uri).unwrap_err(), said, "{method} {uri}");
     }
@@ -57,6 +57,10 @@ fn a_body_is_there_exactly_where_it_belongs() {
         let method = Method::from_bytes(route.verb.to_string().as_bytes()).unwrap();
         let found = find(&method, &path).unwrap();
         let refused = match route.body {
+            Some(_) if route.may_lack_body() => {
+                assert!(found.read(b"").is_ok() && found.read(b"{}").is_ok(), "{}", route.path);
+                continue;
+            }
             Some(_) => found.read(b""),
             None => found.read(b"{}"),
         };

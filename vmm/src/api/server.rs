@@ -318,6 +318,7 @@ impl Server {
                 ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::NotNow => {
                     StatusCode::BAD_REQUEST
                 }
+                ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                 ErrorKind::Host => StatusCode::INTERNAL_SERVER_ERROR,
             },
             message: dialect::complaint(&error),

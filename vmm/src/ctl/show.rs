@@ -122,30 +122,28 @@ pub fn disks(disks: &Value) -> String {
     let mut rows = vec![row(&head)];
     for disk in items(disks) {
         rows.push(vec![
-            cell(&disk["id"]),
+            cell(&disk["drive_id"]),
             cell(&disk["model"]),
             size(&disk["size"]),
-            access(&disk["read_only"]),
+            access(&disk["is_read_only"]),
             cell(&disk["cache"]),
             cell(&disk["engine"]),
             yes_or_no(&disk["running"]),
             cell(&disk["in_flight"]),
-            cell(&disk["path"]),
+            cell(&disk["path_on_host"]),
         ]);
     }
     table(&rows)
 }
 
 pub fn disk(disk: &Value) -> String {
-    let (size, access) = (size(&disk["size"]).into(), access(&disk["read_only"]).into());
-    let time =
-        |key: &str| disk["latency"][key].as_u64().map_or(Value::Null, |ns| duration(ns).into());
+    let (size, access) = (size(&disk["size"]).into(), access(&disk["is_read_only"]).into());
     let faults: Vec<_> = items(&disk["faults"]).iter().map(cell).collect();
     let faults = if faults.is_empty() { Value::Null } else { faults.join(", ").into() };
     let mut text = pairs(&[
-        ("disk", &disk["id"]),
+        ("disk", &disk["drive_id"]),
         ("model", &disk["model"]),
-        ("image", &disk["path"]),
+        ("image", &disk["path_on_host"]),
         ("size", &size),
         ("access", &access),
         ("serial", &disk["serial"]),
@@ -157,12 +155,29 @@ pub fn disk(disk: &Value) -> String {
         ("faults", &faults),
         ("running", &disk["running"]),
         ("in flight", &disk["in_flight"]),
-        ("half take at most", &time("p50_ns")),
-        ("99 of 100 take at most", &time("p99_ns")),
-        ("the longest took", &time("max_ns")),
     ]);
+    text.push('\n');
+    text.push_str(&disk_latency(disk));
     text.push_str(&counts(&disk["counters"]));
     text
+}
+
+/// How long requests take, whole and in parts.
+fn disk_latency(disk: &Value) -> String {
+    let stretches = &disk["stretches"];
+    let mut rows = vec![row(&["stretch", "p50", "p90", "p99", "max"])];
+    for (name, told) in [
+        ("queue to submit", &stretches["queue_to_submit"]),
+        ("submit to completion", &stretches["submit_to_completion"]),
+        ("completion to interrupt", &stretches["completion_to_interrupt"]),
+        ("from queue to completion", &disk["latency"]),
+    ] {
+        let time = |key: &str| told[key].as_u64().map_or("-".to_string(), duration);
+        let mut cells = vec![name.to_string()];
+        cells.extend(["p50_ns", "p90_ns", "p99_ns", "max_ns"].map(time));
+        rows.push(cells);
+    }
+    table(&rows)
 }
 
 pub fn disk_size(answer: &Value) -> String {
@@ -227,6 +242,25 @@ pub fn nic(nic: &Value) -> String {
     text.push_str(&table(&rows));
     text.push_str(&counts(&nic["totals"]));
     text
+}
+
+pub fn vsock(vsock: &Value) -> String {
+    let mut text = pairs(&[
+        ("guest CID", &vsock["guest_cid"]),
+        ("socket", &vsock["socket"]),
+        ("driver runs", &Value::from(yes_or_no(&vsock["running"]))),
+    ]);
+    let connections = items(&vsock["connections"]);
+    if !connections.is_empty() {
+        let head = ["by", "host port", "guest port", "state", "to guest", "from guest", "waiting"];
+        let keys =
+            ["origin", "host_port", "guest_port", "state", "to_guest", "from_guest", "waiting"];
+        let mut rows = vec![row(&head)];
+        rows.extend(connections.iter().map(|one| keys.map(|key| cell(&one[key])).to_vec()));
+        text.push('\n');
+        text.push_str(&table(&rows));
+    }
+    text + &counts(&vsock["counters"])
 }
 
 pub fn rss(rss: &Value) -> String {
@@ -304,6 +338,43 @@ pub fn latency(latency: &Value) -> String {
     let mut text = table(&rows);
     if latency["on"] == false {
         let _ = writeln!(text, "\nno longer measured");
+    }
+    text
+}
+
+/// Bytes in MiB, as there are seldom whole ones.
+fn mib(bytes: &Value) -> Value {
+    match bytes.as_u64() {
+        Some(bytes) => Value::String(format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))),
+        None => bytes.clone(),
+    }
+}
+
+pub fn memory(memory: &Value) -> String {
+    let balloon = &memory["balloon"];
+    pairs(&[
+        ("memory of the guest", &mib(&memory["size"])),
+        ("resident", &mib(&memory["resident"])),
+        ("of that anonymous", &mib(&memory["anonymous"])),
+        ("swapped", &mib(&memory["swapped"])),
+        ("balloon is to hold", &mib(&balloon["target"])),
+        ("balloon holds", &mib(&balloon["actual"])),
+        ("given back so far", &mib(&balloon["given_back"])),
+    ])
+}
+
+pub fn balloon(balloon: &Value) -> String {
+    let mut text = pairs(&[
+        ("amount in MiB", &balloon["amount_mib"]),
+        ("deflates on OOM", &balloon["deflate_on_oom"]),
+        ("free page reporting", &balloon["free_page_reporting"]),
+        ("free page hinting", &balloon["free_page_hinting"]),
+        ("seconds between statistics", &balloon["stats_polling_interval_s"]),
+    ]);
+    if let Some(statistics) = balloon["statistics"].as_object() {
+        let rows: Vec<_> = statistics.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        text.push('\n');
+        text.push_str(&pairs(&rows));
     }
     text
 }

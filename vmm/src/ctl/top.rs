@@ -11,7 +11,7 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use serde_json::Value;
 
-use super::client::{Client, ClientError, disk_path, nic_path};
+use super::client::{Client, ClientError, nic_path};
 use crate::signals::{self, Signals};
 use rates::{Look, Rates};
 
@@ -113,16 +113,12 @@ fn look(client: &mut Client) -> Result<Look, ClientError> {
     let mut look = Look::new(Instant::now(), instance, &metrics);
     if look.instance["state"] != "Not started" {
         let config = client.get("/vm/config")?;
-        let ids = |list: &str, id: &str| {
-            let items = config[list].as_array().into_iter().flatten();
-            let ids = items.filter_map(|item| item[id].as_str().map(String::from));
-            ids.collect::<Vec<_>>()
-        };
-        for id in ids("drives", "drive_id") {
-            look.disks.push(client.get(&disk_path(&id, ""))?);
+        let nics = config["network-interfaces"].as_array().into_iter().flatten();
+        for id in nics.filter_map(|nic| nic["iface_id"].as_str()) {
+            look.nics.push(nic(client, id)?);
         }
-        for id in ids("network-interfaces", "iface_id") {
-            look.nics.push(nic(client, &id)?);
+        if let Value::Array(disks) = client.get("/drives")? {
+            look.disks = disks;
         }
     }
     Ok(look)

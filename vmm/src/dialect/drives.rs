@@ -2,9 +2,11 @@
 
 use devices::block::spec::{Allowed, Cache, DiskSpec, Engine, Fault, Model, Root};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::limiter::{self, RateLimiter};
 use super::{BodyError, bad, check_id};
+use crate::vm::disk::DiskView;
 use crate::vm::patch::{DiskLimitPatch, DiskPatch};
 
 /// A disk.
@@ -18,27 +20,27 @@ pub struct Drive {
     /// Whether the kernel is told that its root file system is there. The machine's first disk is the root.
     pub is_root_device: bool,
     /// The image: a raw file, or a block device of the host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub path_on_host: Option<String>,
     /// Whether it is never written.
     #[serde(default)]
     pub is_read_only: Option<bool>,
     /// The partition with the root file system, by its UUID; the whole disk if not given. Of no matter unless it
     /// is the root.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     #[cfg_attr(test, schema(pattern = "^[A-Za-z0-9/=-]{1,64}$"))]
     pub partuuid: Option<String>,
     /// What a flush promises; `Unsafe` if neither it nor `cache` is given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub cache_type: Option<CacheType>,
     /// How requests reach the host; see `engine`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub io_engine: Option<IoEngine>,
     /// What passes at most, both ways together.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub rate_limiter: Option<RateLimiter>,
     /// Not possible here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub socket: Option<String>,
     /// What the guest sees.
     #[serde(default)]
@@ -308,6 +310,18 @@ impl From<&DiskSpec> for Drive {
             faults: disk.faults.clone(),
         }
     }
+}
+
+/// All about a disk: what can be said when it is asked for, and in what state it is if its machine lives. What is
+/// said by both is as it is.
+pub fn shown(disk: &DiskView) -> serde_json::Result<Value> {
+    let mut all = serde_json::to_value(Drive::from(&disk.spec))?;
+    if let (Value::Object(all), Some(state)) = (&mut all, &disk.state)
+        && let Value::Object(state) = serde_json::to_value(state)?
+    {
+        all.extend(state);
+    }
+    Ok(all)
 }
 
 impl DrivePatch {

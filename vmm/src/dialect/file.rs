@@ -8,14 +8,20 @@ use devices::legacy::ConsoleSpec;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::balloon::Balloon;
 use super::drives::Drive;
+use super::entropy::Entropy;
 use super::machine::{BootSource, MachineConfig};
+use super::mmds::{self, MmdsConfig};
 use super::network::NetworkInterface;
+use super::pmem::Pmem;
+use super::vsock::Vsock;
 use super::watch::{Logger, Metrics, Serial};
 use super::{BodyError, bad};
 use crate::action::Action;
 use crate::observe::logger::LogSpec;
 use crate::text_file::{self, ReadError};
+use crate::vm::metadata::{MetadataAsk, MetadataSpec};
 use crate::vm::spec::MachineSpec;
 use crate::words::{self, Listed, Setting};
 
@@ -25,11 +31,13 @@ const MAX_FILE: usize = 1 << 20;
 /// Time for it to come, if it comes by a pipe.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why a configuration file is of no use.
+/// Why a configuration file, or one with metadata, is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigFileError {
     #[error("--config-file: {}", path.display())]
     Read { path: PathBuf, source: ReadError },
+    #[error("--metadata: {}", path.display())]
+    ReadMetadata { path: PathBuf, source: ReadError },
     #[error("{}", path.display())]
     Content { path: PathBuf, source: BodyError },
 }
@@ -65,22 +73,21 @@ struct ConfigFile {
     #[serde(default)]
     network_interfaces: Vec<NetworkInterface>,
     #[serde(default)]
+    vsock: Option<Vsock>,
+    #[serde(default)]
     logger: Option<Logger>,
     #[serde(default)]
     metrics: Option<Metrics>,
     #[serde(default)]
     serial: Option<Serial>,
-    // What the dialect knows and this machine does not have: null, or an empty list.
     #[serde(default)]
-    pmem: Option<Value>,
+    mmds_config: Option<MmdsConfig>,
     #[serde(default)]
-    balloon: Option<Value>,
+    pmem: Option<Vec<Pmem>>,
     #[serde(default)]
-    vsock: Option<Value>,
+    balloon: Option<Balloon>,
     #[serde(default)]
-    entropy: Option<Value>,
-    #[serde(default)]
-    mmds_config: Option<Value>,
+    entropy: Option<Entropy>,
     #[serde(default)]
     cpu_config: Option<Value>,
     #[serde(default)]
@@ -89,15 +96,9 @@ struct ConfigFile {
 
 impl ConfigFile {
     fn check_absent(&self) -> Result<(), BodyError> {
-        for (field, value) in [
-            ("pmem", &self.pmem),
-            ("balloon", &self.balloon),
-            ("vsock", &self.vsock),
-            ("entropy", &self.entropy),
-            ("mmds-config", &self.mmds_config),
-            ("cpu-config", &self.cpu_config),
-            ("memory-hotplug", &self.memory_hotplug),
-        ] {
+        for (field, value) in
+            [("cpu-config", &self.cpu_config), ("memory-hotplug", &self.memory_hotplug)]
+        {
             let empty = value.as_ref().is_none_or(|value| match value {
                 Value::Null => true,
                 Value::Array(items) => items.is_empty(),
@@ -115,7 +116,9 @@ impl ConfigFile {
         let cards = self.network_interfaces.iter().map(|nic| &nic.iface_id);
         check_twice(cards, "iface_id", "card", words::card_of_file)?;
         let disks = self.drives.iter().map(|drive| &drive.drive_id);
-        check_twice(disks, "drive_id", "disk", words::disk_of_file)
+        check_twice(disks, "drive_id", "disk", words::disk_of_file)?;
+        let pmems = self.pmem.iter().flatten().map(|pmem| &pmem.id);
+        check_twice(pmems, "id", "persistent memory", words::pmem_of_file)
     }
 
     fn into_actions(self, path: &Path) -> Result<(Vec<Action>, Places), BodyError> {
@@ -154,6 +157,25 @@ impl ConfigFile {
             actions.push(Action::SetNic(Box::new(spec)));
             listed.cards.push(id);
         }
+        actions.extend(self.vsock.map(|vsock| Action::SetVsock(vsock.into())));
+        if let Some(mmds) = self.mmds_config {
+            let spec = MetadataSpec::try_from(mmds);
+            actions.push(Action::SetMetadata(spec.map_err(|e| e.within("mmds-config"))?));
+        }
+        for (index, pmem) in self.pmem.into_iter().flatten().enumerate() {
+            let id = pmem.id.clone();
+            let spec = pmem.into_spec(&id);
+            let spec = spec.map_err(|error| error.within(&words::pmem_of_file(index)))?;
+            actions.push(Action::SetPmem(Box::new(spec)));
+            listed.pmems.push(id);
+        }
+        if let Some(balloon) = self.balloon {
+            actions.push(Action::SetBalloon(balloon.into()));
+        }
+        if let Some(entropy) = self.entropy {
+            let wish = entropy.try_into().map_err(|error: BodyError| error.within("entropy"))?;
+            actions.push(Action::SetEntropy(wish));
+        }
         actions.push(Action::Start);
         Ok((actions, Places { path: path.into(), listed, says_serial }))
     }
@@ -183,4 +205,17 @@ pub fn actions(path: &Path) -> Result<(Vec<Action>, Places), ConfigFileError> {
     let text = text.map_err(|source| ConfigFileError::Read { path: path.into(), source })?;
     let config = super::read::<ConfigFile>(&text).and_then(|config| config.into_actions(path));
     config.map_err(|source| ConfigFileError::Content { path: path.into(), source })
+}
+
+/// The metadata that `path` holds, which `most` bytes of compact JSON may hold.
+pub fn metadata(path: &Path, most: usize) -> Result<Action, ConfigFileError> {
+    // Blanks and line ends are not counted in the end.
+    let most = most.saturating_mul(4).max(MAX_FILE);
+    let text = text_file::read(path, most, PATIENCE);
+    let text =
+        text.map_err(|source| ConfigFileError::ReadMetadata { path: path.into(), source })?;
+    let content = mmds::contents(&text);
+    let content =
+        content.map_err(|source| ConfigFileError::Content { path: path.into(), source })?;
+    Ok(Action::OfMetadata(MetadataAsk::Put(content)))
 }

@@ -1,27 +1,33 @@
-//! Memory of cards in memory slots, which the guest reaches without an exit.
+//! Memory of cards, and files, in memory slots, which the guest reaches without an exit.
 
+use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use device_core::ram_window::{RamWindow, RamWindows};
+use arch::layout::{self, AddressRange};
+use device_core::ram_window::{FileWindow, RamWindow, RamWindows};
 use device_core::{GuestRam, Ram};
-use kvm_bindings::kvm_userspace_memory_region;
+use kvm_bindings::{KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
+use crate::memory::file::FileMapping;
 use crate::memory::leave_out_of_dumps;
 
 /// Gives out windows of one VM, each in a slot of its own behind those of RAM.
 pub struct Windows {
     vm: Arc<VmFd>,
     next_slot: AtomicU32,
+    /// Where files go, without those that have gone there.
+    files: Mutex<AddressRange>,
 }
 
 impl Windows {
-    /// For a VM whose slots up to the number of regions of `ram` are taken.
-    pub fn new(vm: Arc<VmFd>, ram: &Ram) -> Windows {
-        Windows { vm, next_slot: AtomicU32::new(ram.num_regions() as u32) }
+    /// For a VM whose slots up to the number of regions of `ram` are taken; `files` is where files go.
+    pub fn new(vm: Arc<VmFd>, ram: &Ram, files: AddressRange) -> Windows {
+        let next_slot = AtomicU32::new(ram.num_regions() as u32);
+        Windows { vm, next_slot, files: Mutex::new(files) }
     }
 }
 
@@ -36,6 +42,28 @@ impl RamWindows for Windows {
             memory: Arc::new(memory),
             placed: Mutex::default(),
         }))
+    }
+
+    fn map_file(
+        &self,
+        file: &File,
+        bytes: u64,
+        read_only: bool,
+    ) -> io::Result<Arc<dyn FileWindow>> {
+        let mapping = FileMapping::new(file, bytes, read_only)?;
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = layout::next_pmem(&files, mapping.len());
+        let place =
+            place.ok_or_else(|| io::Error::other("the guest has no address space for it"))?;
+        let shown = Shown {
+            vm: self.vm.clone(),
+            slot: self.next_slot.fetch_add(1, Ordering::Relaxed),
+            address: place.start,
+            mapping: Arc::new(mapping),
+        };
+        shown.set(true, read_only)?;
+        files.start = place.end;
+        Ok(Arc::new(shown))
     }
 }
 
@@ -94,6 +122,51 @@ impl Drop for Window {
             // The memory must not go before its slot.
             tracing::error!("cannot take back a card's memory: {error}");
             std::mem::forget(self.memory.clone());
+        }
+    }
+}
+
+/// A file in a slot of its own, which goes before its mapping.
+struct Shown {
+    vm: Arc<VmFd>,
+    slot: u32,
+    address: u64,
+    mapping: Arc<FileMapping>,
+}
+
+impl Shown {
+    /// Sets the slot to the mapping, or to nothing.
+    fn set(&self, on: bool, read_only: bool) -> io::Result<()> {
+        let slot = kvm_userspace_memory_region {
+            slot: self.slot,
+            guest_phys_addr: self.address,
+            memory_size: if on { self.mapping.len() } else { 0 },
+            userspace_addr: self.mapping.address(),
+            flags: if read_only { KVM_MEM_READONLY } else { 0 },
+        };
+        // SAFETY: the mapping is at `userspace_addr` with that length, and `drop` takes the slot away before it
+        // goes.
+        unsafe { self.vm.set_user_memory_region(slot) }?;
+        Ok(())
+    }
+}
+
+impl FileWindow for Shown {
+    fn address(&self) -> u64 {
+        self.address
+    }
+
+    fn size(&self) -> u64 {
+        self.mapping.len()
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        if let Err(error) = self.set(false, false) {
+            // The mapping must not go before its slot.
+            tracing::error!("cannot take back a mapped file: {error}");
+            std::mem::forget(self.mapping.clone());
         }
     }
 }

@@ -7,12 +7,13 @@ use crate::kvm;
 
 const RAM: u64 = 1 << 20;
 const FREE: u64 = 0xe000_0000;
+const FILES: AddressRange = AddressRange::new(4 << 30, 5 << 30);
 
 fn windows() -> (Windows, GuestRam) {
     let kvm = kvm::probe::open().expect("this test needs /dev/kvm");
     let ram = crate::memory::map(RAM, crate::memory::Pages::Small).unwrap();
     let vm = kvm::vm::create(&kvm, &ram).unwrap();
-    (Windows::new(vm, &ram), ram)
+    (Windows::new(vm, &ram, FILES), ram)
 }
 
 #[test]
@@ -45,4 +46,31 @@ fn a_window_that_goes_leaves_its_place_to_others() {
         let window = windows.allocate(0x1000).unwrap();
         window.place(Some(FREE)).unwrap();
     }
+}
+
+/// A file in memory with these bytes at its beginning.
+fn file(len: u64) -> File {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(len).unwrap();
+    file
+}
+
+#[test]
+fn files_lie_apart_behind_each_other_in_whole_2_mib() {
+    let (windows, _ram) = windows();
+    let one = windows.map_file(&file(2 << 20), 2 << 20, false).unwrap();
+    let other = windows.map_file(&file(5), 5, true).unwrap();
+    assert_eq!((one.address(), one.size()), (FILES.start, 2 << 20));
+    assert_eq!(other.size(), 2 << 20);
+    assert!(other.address() >= one.address() + one.size());
+    assert!(other.address().is_multiple_of(2 << 20));
+}
+
+#[test]
+fn a_file_that_there_is_no_address_space_for_is_refused_and_a_smaller_one_is_not() {
+    let (windows, _ram) = windows();
+    assert!(windows.map_file(&file(2 << 30), 2 << 30, false).is_err());
+    let window = windows.map_file(&file(1 << 30), 1 << 30, false).unwrap();
+    assert!(windows.map_file(&file(1), 1, false).is_err(), "it is full");
+    drop(window);
 }

@@ -27,10 +27,24 @@ pub enum Event {
     Started,
     Paused,
     Resumed,
+    /// The guest, or what runs in it, is up.
+    AgentReady {
+        by: Ready,
+        /// Since the machine was let run.
+        since_start_us: u64,
+    },
     /// Someone pressed the power button.
     PowerButton,
     /// Someone pressed Ctrl-Alt-Del.
     CtrlAltDel,
+    /// The guest is asked to give up so much memory.
+    BalloonTarget {
+        amount_mib: u32,
+    },
+    /// It has done so, or taken back what was too much.
+    BalloonReached {
+        amount_mib: u32,
+    },
     /// The machine is over.
     Stopped {
         reason: String,
@@ -42,6 +56,16 @@ pub enum Event {
     Missed {
         count: u64,
     },
+}
+
+/// By what a guest shows that it is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ready {
+    /// It has its first vsock connection.
+    Vsock,
+    /// It wrote to the boot timer's port.
+    BootTimer,
 }
 
 /// An event with the time when it was told.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use device_core::counters;
+use device_core::histogram::Summary;
 use device_core::output::{Fate, Lines};
+use devices::block::stats::Stretches;
 use serde::Serialize;
 
 use super::events::now_ms;
@@ -66,8 +68,24 @@ pub struct Figures {
     pub vcpus: Vec<Counts>,
     /// Of each disk by its id.
     pub block: BTreeMap<String, BTreeMap<String, u64>>,
+    /// How long requests of each disk took on each stretch of their way, by its id. Told by OpenMetrics only.
+    #[serde(skip)]
+    pub block_timings: BTreeMap<String, Stretches<Summary>>,
     /// Of each queue pair, in order, of each card by its id.
     pub network: BTreeMap<String, Vec<Counts>>,
+    /// Of the vsock, if there is one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub vsock: Counts,
+    /// Of the metadata service, on all cards together; empty if there is none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub mmds: Counts,
+    /// Of persistent memory by its id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub pmem: BTreeMap<String, Counts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balloon: Option<Counts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<Counts>,
 }
 
 /// What is not of any vCPU, disk or card.
@@ -89,7 +107,13 @@ impl Figures {
             vmm: VmmFigures::default(),
             vcpus: Vec::new(),
             block: BTreeMap::new(),
+            block_timings: BTreeMap::new(),
             network: BTreeMap::new(),
+            vsock: BTreeMap::new(),
+            mmds: BTreeMap::new(),
+            pmem: BTreeMap::new(),
+            balloon: None,
+            entropy: None,
         }
     }
 

@@ -5,13 +5,13 @@ use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
-use super::metrics::Figures;
+use super::metrics::{Counts, Figures};
 
 /// Kind of the text (OpenMetrics 1.0, content type).
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -58,12 +58,54 @@ impl Collector for Shown {
             })
             .collect();
         counter(&mut out, "vmm_vcpu_exits", "Times that a vCPU left the guest", &exits)?;
+        self.encode_single(&mut out)?;
+        self.encode_pmem(&mut out)?;
         self.encode_block(&mut out)?;
-        self.encode_network(&mut out)
+        self.encode_timings(&mut out)?;
+        self.encode_network(&mut out)?;
+        let parts = [
+            ("vsock", "vsock", &self.figures.vsock),
+            ("mmds", "metadata service", &self.figures.mmds),
+        ];
+        for (part, whose, counts) in parts {
+            for (name, count) in counts {
+                let about = format!("{} of the {whose}", name.replace('_', " "));
+                counter(&mut out, &format!("vmm_{part}_{name}"), &about, &[(vec![], *count)])?;
+            }
+        }
+        Ok(())
     }
 }
 
 impl Shown {
+    /// One family for each counter of what a machine has one of.
+    fn encode_single(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let parts = [("balloon", &self.figures.balloon), ("entropy", &self.figures.entropy)];
+        for (part, counts) in parts {
+            for (name, count) in counts.iter().flatten() {
+                let about = format!("{} of the {part} device", name.replace('_', " "));
+                counter(out, &format!("vmm_{part}_{name}"), &about, &[(Vec::new(), *count)])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One family for each counter, whatever persistent memory it is of.
+    fn encode_pmem(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let pmem = &self.figures.pmem;
+        let names: BTreeSet<&str> =
+            pmem.values().flat_map(|counts| counts.keys().copied()).collect();
+        for name in names {
+            let of = |(id, counts): (&String, &Counts)| {
+                Some((vec![("pmem", id.clone())], *counts.get(name)?))
+            };
+            let samples: Vec<Sample<'_>> = pmem.iter().filter_map(of).collect();
+            let about = format!("{} of persistent memory", name.replace('_', " "));
+            counter(out, &format!("vmm_pmem_{name}"), &about, &samples)?;
+        }
+        Ok(())
+    }
+
     /// One family for each counter, whatever disk it is of.
     fn encode_block(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let names: BTreeSet<&String> =
@@ -76,6 +118,25 @@ impl Shown {
             let samples: Vec<Sample<'_>> = self.figures.block.iter().filter_map(of).collect();
             let about = format!("{} of one disk", name.replace('_', " "));
             counter(out, &format!("vmm_block_{name}"), &about, &samples)?;
+        }
+        Ok(())
+    }
+
+    /// One family for all stretches of requests' way.
+    fn encode_timings(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let about = "Time that requests of one disk took on one stretch of their way";
+        let (unit, kind) = (Some(&Unit::Seconds), MetricType::Histogram);
+        let mut family = out.encode_descriptor("vmm_block_latency", about, unit, kind)?;
+        for (disk, stretches) in &self.figures.block_timings {
+            for (stretch, times) in stretches.clone().named() {
+                let labels = [("drive", disk.as_str()), ("stretch", stretch)];
+                let end = |ns: Option<u64>| ns.map_or(f64::INFINITY, seconds);
+                let steps: Vec<_> = times.steps().map(|(ns, count)| (end(ns), count)).collect();
+                let count = steps.iter().fold(0, |sum: u64, (_, count)| sum.wrapping_add(*count));
+                let mut metric = family.encode_family(&labels)?;
+                let sum = seconds(times.total_ns());
+                metric.encode_histogram::<NoLabelSet>(sum, count, &steps, None)?;
+            }
         }
         Ok(())
     }
@@ -102,6 +163,11 @@ impl Shown {
     }
 }
 
+/// Nanoseconds in seconds.
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
 fn counter(
     out: &mut DescriptorEncoder<'_>,
     name: &str,
@@ -121,6 +187,9 @@ fn counter(
 
 #[cfg(test)]
 mod tests {
+    use device_core::histogram::{Histogram, Summary};
+    use devices::block::stats::Stretches;
+
     use super::*;
     use crate::observe::metrics::StartTimes;
 
@@ -132,7 +201,19 @@ mod tests {
         figures.network.insert("eth0".into(), queues);
         let counts = |reads| [("reads".to_string(), reads)].into();
         figures.block = [("root".to_string(), counts(6)), ("data".to_string(), counts(7))].into();
+        let took = Histogram::default();
+        for ns in [1000, 3000, 1 << 40] {
+            took.record(ns, 1);
+        }
+        let mut stretches: Stretches<Summary> = Stretches::default();
+        stretches.queue_to_submit.add(&took);
+        figures.block_timings = [("root".to_string(), stretches)].into();
         figures.vmm.pauses = 5;
+        figures.vsock = [("rx_bytes", 8)].into();
+        figures.mmds = [("rx_count", 8)].into();
+        figures.pmem = [("p".to_string(), [("flushes", 3)].into())].into();
+        figures.balloon = Some([("reports", 8)].into());
+        figures.entropy = Some([("bytes", 64)].into());
         let text = text("vm-1", "Running", figures).unwrap();
         for line in [
             r#"vmm_state{id="vm-1",state="Running"} 1"#,
@@ -142,7 +223,17 @@ mod tests {
             r#"vmm_block_reads_total{drive="root"} 6"#,
             r#"vmm_block_reads_total{drive="data"} 7"#,
             "# TYPE vmm_block_reads counter",
+            "# TYPE vmm_block_latency_seconds histogram",
+            r#"vmm_block_latency_seconds_bucket{le="0.000001024",drive="root",stretch="queue_to_submit"} 1"#,
+            r#"vmm_block_latency_seconds_bucket{le="0.000004096",drive="root",stretch="queue_to_submit"} 2"#,
+            r#"vmm_block_latency_seconds_bucket{le="+Inf",drive="root",stretch="queue_to_submit"} 3"#,
+            r#"vmm_block_latency_seconds_count{drive="root",stretch="submit_to_completion"} 0"#,
             "vmm_pauses_total 5",
+            "vmm_vsock_rx_bytes_total 8",
+            "vmm_mmds_rx_count_total 8",
+            r#"vmm_pmem_flushes_total{pmem="p"} 3"#,
+            "vmm_balloon_reports_total 8",
+            "vmm_entropy_bytes_total 64",
             "# TYPE vmm_net_tx_frames counter",
         ] {
             assert!(text.lines().any(|given| given == line), "{line} is not in\n{text}");

@@ -23,13 +23,17 @@ pub enum Kind {
     DiskLane,
     /// Waits for the host in a disk lane's place.
     DiskHelper,
+    /// Carries what guest and host say by sockets.
+    Vsock,
+    /// Flushes a file that is memory of the guest.
+    Pmem,
     /// Opens what is named while the guest runs.
     Broker,
 }
 
 impl Kind {
     /// All kinds, in the order in which people read of them.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Main,
         Kind::Api,
         Kind::Vcpu,
@@ -39,6 +43,8 @@ impl Kind {
         Kind::PacketLane,
         Kind::DiskLane,
         Kind::DiskHelper,
+        Kind::Vsock,
+        Kind::Pmem,
         Kind::Broker,
     ];
 
@@ -55,6 +61,8 @@ impl Kind {
             Kind::PacketLane => "packet lane",
             Kind::DiskLane => "disk lane",
             Kind::DiskHelper => "disk helper",
+            Kind::Vsock => "vsock",
+            Kind::Pmem => "pmem",
             Kind::Broker => "broker",
         }
     }
@@ -69,6 +77,8 @@ impl From<Duty> for Kind {
             Duty::PacketLane => Kind::PacketLane,
             Duty::DiskLane => Kind::DiskLane,
             Duty::DiskHelper => Kind::DiskHelper,
+            Duty::Vsock => Kind::Vsock,
+            Duty::Pmem => Kind::Pmem,
         }
     }
 }

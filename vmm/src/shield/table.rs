@@ -10,8 +10,10 @@ mod consoles;
 mod disks;
 mod late;
 mod main;
+mod memory;
 mod requests;
 mod vcpus;
+mod vsock;
 
 use super::row::Row;
 
@@ -20,6 +22,8 @@ const PARTS: &[&[Row]] = &[
     vcpus::ROWS,
     cards::ROWS,
     disks::ROWS,
+    vsock::ROWS,
+    memory::ROWS,
     base::ROWS,
     consoles::ROWS,
     clients::ROWS,

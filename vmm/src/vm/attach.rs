@@ -5,7 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use device_core::device::{Device, Kit};
+use devices::balloon::Balloon;
 use devices::block::control::DiskControl;
+use devices::entropy::Entropy;
+use devices::pmem::Pmem;
+use devices::vsock::VsockControl;
 use devices::{BuildError, DeviceSpec, Kind, Place};
 
 use super::board::Board;
@@ -63,6 +67,10 @@ pub struct Registry {
     devices: Vec<(Kind, Arc<dyn Device>)>,
     nics: Vec<Nic>,
     disks: Vec<Arc<dyn DiskControl>>,
+    vsock: Option<Arc<dyn VsockControl>>,
+    pmems: Vec<Arc<Pmem>>,
+    balloon: Option<Arc<Balloon>>,
+    entropy: Option<Arc<Entropy>>,
 }
 
 impl Registry {
@@ -108,6 +116,10 @@ impl Registry {
         };
         self.nics.extend(built.nic.map(|control| Nic { control, msi, cpus }));
         self.disks.extend(built.disk);
+        self.vsock = built.vsock.or(self.vsock.take());
+        self.pmems.extend(built.pmem);
+        self.balloon = self.balloon.take().or(built.balloon);
+        self.entropy = self.entropy.take().or(built.entropy);
         self.devices.push((kind, built.device));
         Ok(())
     }
@@ -125,5 +137,25 @@ impl Registry {
     /// The disks among them.
     pub fn disks(&self) -> &[Arc<dyn DiskControl>] {
         &self.disks
+    }
+
+    /// The vsock among them.
+    pub fn vsock(&self) -> Option<&Arc<dyn VsockControl>> {
+        self.vsock.as_ref()
+    }
+
+    /// Persistent memory among them.
+    pub fn pmems(&self) -> &[Arc<Pmem>] {
+        &self.pmems
+    }
+
+    /// The balloon among them.
+    pub fn balloon(&self) -> Option<&Arc<Balloon>> {
+        self.balloon.as_ref()
+    }
+
+    /// The source of entropy among them.
+    pub fn entropy(&self) -> Option<&Arc<Entropy>> {
+        self.entropy.as_ref()
     }
 }

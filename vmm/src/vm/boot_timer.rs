@@ -1,7 +1,7 @@
 //! The boot timer: a port that a guest writes to when it is up, for who wants to know how long that
 //! took.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use device_core::bus::{BusDevice, Width};
@@ -14,13 +14,29 @@ const UP: u64 = 123;
 /// Counts from when it is made, which is just before the machine runs.
 pub struct BootTimer {
     start: Instant,
-    told: AtomicBool,
+    /// Nobody has reported yet.
+    waiting: Mutex<Waiting>,
+}
+
+enum Waiting {
+    /// And this is called then.
+    For(Option<Box<dyn FnOnce() + Send>>),
+    NoMore,
 }
 
 impl BootTimer {
     /// Counts from now on.
     pub fn new() -> BootTimer {
-        BootTimer { start: Instant::now(), told: AtomicBool::new(false) }
+        BootTimer { start: Instant::now(), waiting: Mutex::new(Waiting::For(None)) }
+    }
+
+    /// Has `first` called with the guest's report, if it is still to come; `first` must not wait.
+    pub fn on_report(&self, first: Box<dyn FnOnce() + Send>) {
+        if let Waiting::For(call) =
+            &mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            *call = Some(first);
+        }
     }
 }
 
@@ -30,10 +46,17 @@ impl BusDevice for BootTimer {
     }
 
     fn write(&self, _: u64, _: Width, value: u64) {
+        if value != UP {
+            return;
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         // Once: a guest must not fill the log.
-        if value == UP && !self.told.swap(true, Ordering::Relaxed) {
+        if let Waiting::For(call) = std::mem::replace(&mut *waiting, Waiting::NoMore) {
             let us = self.start.elapsed().as_micros();
             tracing::info!("Guest-boot-time = {us} us {} ms", us / 1000);
+            if let Some(call) = call {
+                call();
+            }
         }
     }
 }
@@ -45,10 +68,13 @@ mod tests {
     #[test]
     fn only_the_first_report_of_the_guest_counts() {
         let timer = BootTimer::new();
+        let (told, reports) = std::sync::mpsc::channel();
+        timer.on_report(Box::new(move || told.send(()).unwrap()));
         timer.write(0, Width::B1, 122);
-        assert!(!timer.told.load(Ordering::Relaxed));
+        assert!(reports.try_recv().is_err());
         timer.write(0, Width::B1, UP);
-        assert!(timer.told.load(Ordering::Relaxed));
+        timer.write(0, Width::B1, UP);
+        assert_eq!(reports.iter().count(), 1);
         assert_eq!(timer.read(0, Width::B1), 0xff);
     }
 }

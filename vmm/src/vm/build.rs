@@ -10,6 +10,7 @@ use device_core::GuestRam;
 use device_core::bus::Bus;
 use device_core::device::Kit;
 use device_core::worker::Threads;
+use devices::DeviceSpec;
 use devices::legacy::{OpenConsole, OpenConsoleError};
 use kvm_bindings::CpuId;
 use kvm_ioctls::{Cap, Kvm};
@@ -19,6 +20,7 @@ use super::board::{Board, BoardError};
 pub use super::boot::BootError;
 use super::boot::Opened;
 use super::boot_timer::{self, BootTimer};
+use super::pmem;
 use super::spec::{DeviceBus, MachineSpec, SettingError, VmSpec};
 use super::state::{Event, State};
 use super::{Registry, Vm};
@@ -28,6 +30,7 @@ use crate::kvm::vcpu::{Vcpu, install_kick_handler};
 use crate::kvm::vm::CreateError;
 use crate::kvm::{self, irq, kick, window};
 use crate::memory;
+use crate::memory::reclaim::Reclaimer;
 use crate::observe::start::cpu_time;
 use crate::vcpu::run::{AddressSpaces, Unmapped};
 use crate::vcpu::thread::VcpuThread;
@@ -48,7 +51,10 @@ pub enum BuildError {
     Memory(memory::Size, #[source] io::Error),
     #[error("the host has no {0} of free 2M pages; write more to /proc/sys/vm/nr_hugepages")]
     HugePages(memory::Size, #[source] io::Error),
-    #[error("{memory} of memory leave no room for PCI below the {bits} address bits of this CPU")]
+    #[error(
+        "{memory} of memory, with the persistent memory, leave no room for PCI below the {bits} address bits \
+         of this CPU"
+    )]
     AddressSpace { memory: memory::Size, bits: u8 },
     #[error("{cpus} vCPUs; KVM of this host takes at most {most}")]
     Cpus { cpus: u8, most: usize },
@@ -132,7 +138,7 @@ fn plan(spec: &VmSpec) -> Result<Planned, BuildError> {
 /// The command line that the kernel gets: with the devices that it may not find otherwise.
 fn announced(cmdline: Cmdline, spec: &VmSpec, bus: DeviceBus) -> Cmdline {
     match bus {
-        DeviceBus::Mmio => cmdline.with_virtio_mmio(spec.devices.len()),
+        DeviceBus::Mmio => cmdline.with_virtio_mmio(spec.devices_on(bus).count()),
         DeviceBus::Pci => {
             if cmdline.is_pci_off() && !spec.devices.is_empty() {
                 tracing::warn!(
@@ -147,21 +153,30 @@ fn announced(cmdline: Cmdline, spec: &VmSpec, bus: DeviceBus) -> Cmdline {
 /// What the host's processor has room for.
 struct Room {
     host_cpuid: CpuId,
+    /// For persistent memory.
+    pmem: AddressRange,
     pci_mmio64: AddressRange,
 }
 
 impl Room {
-    /// Whether `machine` fits; nothing of it exists yet.
-    fn of(kvm: &Kvm, machine: &MachineSpec) -> Result<Room, BuildError> {
+    /// Whether the machine fits; nothing of it exists yet.
+    fn of(kvm: &Kvm, spec: &VmSpec) -> Result<Room, BuildError> {
+        let machine = &spec.machine;
         let (cpus, most) = (machine.cpus, kvm.get_max_vcpus());
         if usize::from(cpus) > most {
             return Err(BuildError::Cpus { cpus, most });
         }
         let host_cpuid = kvm::vm::supported_cpuid(kvm)?;
         let bits = arch::cpuid::physical_address_bits(&host_cpuid);
-        let pci_mmio64 = arch::layout::pci_mmio64(machine.memory.0, bits)
-            .ok_or(BuildError::AddressSpace { memory: machine.memory, bits })?;
-        Ok(Room { host_cpuid, pci_mmio64 })
+        let sizes = spec.devices.iter().filter_map(|device| match device {
+            DeviceSpec::Pmem(pmem) => Some(pmem::guest_bytes(&pmem.path)),
+            _ => None,
+        });
+        let memory = machine.memory;
+        let no_room = || BuildError::AddressSpace { memory, bits };
+        let pmem = arch::layout::pmem(memory.0, sizes).ok_or_else(no_room)?;
+        let pci_mmio64 = arch::layout::pci_mmio64(memory.0, pmem.end, bits).ok_or_else(no_room)?;
+        Ok(Room { host_cpuid, pmem, pci_mmio64 })
     }
 }
 
@@ -172,7 +187,7 @@ impl Vm {
         let plan = plan(spec)?;
         let console = spec.serial.open()?;
         let kvm = probe::open()?;
-        let room = Room::of(&kvm, &spec.machine)?;
+        let room = Room::of(&kvm, spec)?;
         let ram = memory::map(spec.machine.memory.0, spec.machine.pages)
             .map_err(|source| BuildError::memory(&spec.machine, source))?;
         let built = Vm::build_on(ram.clone(), spec, &kvm, room, plan, console, ends);
@@ -192,11 +207,12 @@ impl Vm {
         ends: &Arc<Ends>,
     ) -> Result<Vm, BuildError> {
         let cpus = spec.machine.cpus;
-        let Room { host_cpuid, pci_mmio64 } = room;
+        let Room { host_cpuid, pmem, pci_mmio64 } = room;
         let fd = kvm::vm::create(kvm, &ram)?;
         let threads = Threads::new().map_err(|e| BuildError::Thread("the thread io-0", e))?;
         let (ports, mmio) = (Bus::new(), Bus::new());
         let Planned { boot: plan, bus, reading } = plan;
+        let devices: Vec<_> = spec.devices_on(bus).collect();
         // Of PCI alone; virtio devices have places of their own.
         let pci_mmio64 = Some(pci_mmio64).filter(|_| bus == DeviceBus::Pci);
         let board = Board::build(&fd, &ports, &mmio, pci_mmio64, console, &threads, ends)?;
@@ -206,23 +222,26 @@ impl Vm {
         let kicks: Arc<dyn device_core::kick::KickBinder> = Arc::new(kick::Kicks(fd.clone()));
         let mut registry = Registry::default();
         let windows: Arc<dyn device_core::ram_window::RamWindows> =
-            Arc::new(window::Windows::new(fd.clone(), &ram));
+            Arc::new(window::Windows::new(fd.clone(), &ram, pmem));
+        let reclaim: Arc<dyn device_core::reclaim::Reclaim> =
+            Arc::new(Reclaimer::new(&ram, spec.machine.pages));
         let kit = Kit {
             memory: &ram,
             msi: &msi,
             kicks: &kicks,
             windows: &windows,
+            reclaim: &reclaim,
             threads: &threads,
             slot: None,
         };
-        for device in &spec.devices {
+        for device in &devices {
             registry.attach(device, &kit, &board, cpus)?;
         }
 
         let before = cpu_time();
         plan.load_images(&*ram)?;
         let reading = reading.saturating_add(cpu_time().saturating_sub(before));
-        let virtio_mmio = if bus == DeviceBus::Mmio { spec.devices.len() } else { 0 };
+        let virtio_mmio = if bus == DeviceBus::Mmio { devices.len() } else { 0 };
         let facts = arch::acpi::BoardFacts { cpus, pci_mmio64, virtio_mmio, ..Board::FACTS };
         let rsdp = arch::acpi::write_tables(&*ram, &facts)?;
         arch::mptable::write(&*ram, cpus, virtio_mmio)?;
@@ -250,10 +269,9 @@ impl Vm {
             let on_end = Arc::new(move |end| ends.report(end));
             vcpus.push(VcpuThread::spawn(index, vcpu, spaces, on_end).map_err(refused)?);
         }
-        if spec.boot_timer {
-            ports
-                .insert(boot_timer::PORT, 1, Arc::new(BootTimer::new()))
-                .map_err(BoardError::Map)?;
+        let boot_timer = spec.boot_timer.then(|| Arc::new(BootTimer::new()));
+        if let Some(timer) = &boot_timer {
+            ports.insert(boot_timer::PORT, 1, timer.clone()).map_err(BoardError::Map)?;
         }
         let state = State::Configuring.after(Event::Built).unwrap_or(State::Stopped);
         Ok(Vm {
@@ -263,6 +281,7 @@ impl Vm {
             pauses: 0,
             registry,
             board,
+            boot_timer,
             unmapped,
             reading: Some(reading),
             threads,

@@ -10,15 +10,23 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, fs};
 
+use devices::balloon::BalloonSpec;
 use devices::block::image::{Image, Mode, OpenError};
 use devices::block::spec::{DiskSpec, Key};
+use devices::entropy::EntropySpec;
 use devices::legacy::ConsoleSpec;
+use devices::net::service::store::USUAL_LIMIT;
 use devices::net::spec::{BackendSpec, NicSpec};
+use devices::pmem::PmemSpec;
+use devices::vsock::{self, OpenVsock, VsockSpec};
 use devices::{DeviceSpec, Kind, serial_of};
 
+use super::balloon;
 use super::boot;
 use super::build::BootError;
+use super::imds::ImdsSpec;
 use super::kernels::KernelCache;
+use super::metadata::{MetadataError, MetadataSpec};
 use super::root;
 use super::spec::{BootFrom, BootSpec, DeviceBus, MOST_DEVICES, MachineSpec, SettingError, VmSpec};
 use crate::words::Setting;
@@ -40,6 +48,20 @@ pub struct Config {
     pub seed: Option<Arc<File>>,
     /// In the order in which the guest finds them, behind the disks.
     pub nics: Vec<NicSpec>,
+    /// Behind the cards; its socket listens.
+    pub vsock: Option<OpenVsock>,
+    /// How the guest reaches metadata, if it does.
+    pub metadata: Option<MetadataSpec>,
+    /// What the machine says of itself by metadata, if it does.
+    pub imds: Option<ImdsSpec>,
+    /// Most bytes of metadata.
+    pub metadata_limit: usize,
+    /// Behind the cards.
+    pub pmems: Vec<PmemSpec>,
+    /// Behind persistent memory.
+    pub balloon: Option<BalloonSpec>,
+    /// The last of all devices.
+    pub entropy: EntropyWish,
     /// Whether a guest can report that it is up.
     pub boot_timer: bool,
     /// How long a guest may take to power off once asked.
@@ -56,10 +78,29 @@ impl Default for Config {
             disks: Vec::new(),
             seed: None,
             nics: Vec::new(),
+            vsock: None,
+            metadata: None,
+            imds: None,
+            metadata_limit: USUAL_LIMIT,
+            pmems: Vec::new(),
+            balloon: None,
+            entropy: EntropyWish::Usual,
             boot_timer: false,
             grace: Duration::from_secs(10),
         }
     }
+}
+
+/// Whether a machine has a source of entropy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EntropyWish {
+    /// Nobody said anything: it has one, if there is room for it.
+    #[default]
+    Usual,
+    /// It has none.
+    Off,
+    /// It has this one.
+    Given(EntropySpec),
 }
 
 /// Id of the disk that cloud-init reads.
@@ -69,12 +110,16 @@ const SEED_ID: &str = "cidata";
 #[derive(Debug)]
 pub struct ImageRefused {
     id: String,
+    kind: Kind,
     why: OpenError,
 }
 
 impl ImageRefused {
     /// What it is about.
     pub fn setting(&self) -> Setting {
+        if self.kind == Kind::Pmem {
+            return Setting::Pmem(self.id.clone());
+        }
         let key = match self.why {
             OpenError::NoDirect { .. } => Key::Direct,
             _ => Key::Path,
@@ -105,10 +150,25 @@ pub enum DiskRefused {
     Image(#[from] ImageRefused),
 }
 
+/// Why a vsock is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum VsockRefused {
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    #[error(transparent)]
+    Open(#[from] vsock::OpenError),
+}
+
 impl Config {
     /// Replaces CPUs and memory, and the bus. Fails, with nothing changed, if they cannot be.
     pub fn set_machine(&mut self, machine: MachineSpec) -> Result<(), SettingError> {
         machine.validate()?;
+        if let Some(balloon) = &self.balloon
+            && balloon::pages(balloon.amount_mib, machine.memory).is_err()
+        {
+            let (amount, memory) = (balloon.amount_mib, machine.memory);
+            return Err(SettingError::MemoryBelowBalloon { amount, memory });
+        }
         self.machine = MachineSpec { bus: machine.bus.or(self.bus), ..machine };
         Ok(())
     }
@@ -129,12 +189,27 @@ impl Config {
             check_apart(&nic, other)?;
         }
         match self.nics.iter_mut().find(|known| known.id == nic.id) {
-            Some(known) => *known = nic,
+            Some(known) => {
+                // Another card under this name is not known to serve it.
+                if let Some(metadata) = &mut self.metadata {
+                    metadata.cards.retain(|id| *id != nic.id);
+                }
+                self.metadata.take_if(|metadata| metadata.cards.is_empty());
+                *known = nic;
+            }
             None => {
                 self.check_room(Kind::Nic, &nic.id)?;
                 self.nics.push(nic);
             }
         }
+        Ok(())
+    }
+
+    /// Replaces how the guest reaches metadata. Fails, with nothing changed, if it cannot be so with the cards
+    /// that there are.
+    pub fn set_metadata(&mut self, metadata: MetadataSpec) -> Result<(), MetadataError> {
+        metadata.validate(self.nics.iter().map(|nic| nic.id.as_str()))?;
+        self.metadata = Some(metadata);
         Ok(())
     }
 
@@ -145,6 +220,7 @@ impl Config {
         for other in self.disks.iter().filter(|other| other.id != disk.id) {
             check_disks_apart(&disk, other)?;
         }
+        self.pmems.iter().try_for_each(|pmem| check_disk_and_pmem(&disk, pmem, true))?;
         let place = self.disks.iter().position(|known| known.id == disk.id);
         if place.is_none() {
             self.check_room(Kind::Disk, &disk.id)?;
@@ -166,6 +242,76 @@ impl Config {
         Ok(())
     }
 
+    /// Gives the machine a vsock, in place of the one it has; its socket listens from now on. Fails, with
+    /// nothing changed, if it cannot be, or the host refuses the socket.
+    pub fn set_vsock(&mut self, spec: VsockSpec) -> Result<(), VsockRefused> {
+        spec.validate().map_err(SettingError::Vsock)?;
+        if self.vsock.is_none() {
+            self.check_room(Kind::Vsock, vsock::ID)?;
+        }
+        let vsock = match &self.vsock {
+            Some(open) if open.spec().path == spec.path => open.with_cid(spec.cid),
+            _ => OpenVsock::open(spec)?,
+        };
+        self.vsock = Some(vsock);
+        Ok(())
+    }
+
+    /// Adds persistent memory, or replaces that with the same id. Fails, with nothing changed, if it cannot be, or
+    /// not beside the others, or its file is none.
+    pub fn set_pmem(&mut self, pmem: PmemSpec) -> Result<(), DiskRefused> {
+        pmem.validate().map_err(|why| SettingError::Pmem { id: pmem.id.clone(), why })?;
+        let others = self.pmems.iter().filter(|other| other.id != pmem.id);
+        for other in others {
+            if pmem.root && other.root {
+                let (id, other) = (pmem.id.clone(), other.id.clone());
+                return Err(SettingError::PmemRootTwice { id, other }.into());
+            }
+            if !(pmem.read_only && other.read_only) && is_same_file(&pmem.path, &other.path) {
+                let (path, id) = (pmem.path.clone(), pmem.id.clone());
+                return Err(
+                    SettingError::PmemFileTwice { path, id, other: other.id.clone() }.into()
+                );
+            }
+        }
+        self.disks.iter().try_for_each(|disk| check_disk_and_pmem(disk, &pmem, false))?;
+        let place = self.pmems.iter().position(|known| known.id == pmem.id);
+        if place.is_none() {
+            self.check_room(Kind::Pmem, &pmem.id)?;
+        }
+        let mode = Mode { read_only: pmem.read_only, direct: false };
+        if let Err(why) = Image::open(&pmem.path, mode) {
+            return Err(ImageRefused { id: pmem.id, kind: Kind::Pmem, why }.into());
+        }
+        match place.and_then(|place| self.pmems.get_mut(place)) {
+            Some(known) => *known = pmem,
+            None => self.pmems.push(pmem),
+        }
+        Ok(())
+    }
+
+    /// Sets the balloon. Fails, with nothing changed, if it is larger than the memory that is set now.
+    pub fn set_balloon(&mut self, spec: BalloonSpec) -> Result<(), SettingError> {
+        let memory = self.machine.memory;
+        if balloon::pages(spec.amount_mib, memory).is_err() {
+            return Err(SettingError::BalloonTooLarge { amount: spec.amount_mib, memory });
+        }
+        if self.balloon.is_none() {
+            self.check_room(Kind::Balloon, BalloonSpec::ID)?;
+        }
+        self.balloon = Some(spec);
+        Ok(())
+    }
+
+    /// Says whether there is a source of entropy. Fails, with nothing changed, if there is no room for it.
+    pub fn set_entropy(&mut self, wish: EntropyWish) -> Result<(), SettingError> {
+        if matches!(wish, EntropyWish::Given(_)) && !matches!(self.entropy, EntropyWish::Given(_)) {
+            self.check_room(Kind::Entropy, EntropySpec::ID)?;
+        }
+        self.entropy = wish;
+        Ok(())
+    }
+
     /// Whether the disk `id` could have the image at `path` beside the others. Fails if another has it.
     pub fn check_replaced(&self, id: &str, path: &Path) -> Result<(), SettingError> {
         let Some(disk) = self.disks.iter().find(|disk| disk.id == id) else { return Ok(()) };
@@ -175,7 +321,10 @@ impl Config {
     }
 
     fn check_room(&self, kind: Kind, id: &str) -> Result<(), SettingError> {
-        match self.nics.len() + self.disks.len() < MOST_DEVICES {
+        let entropy = usize::from(matches!(self.entropy, EntropyWish::Given(_)));
+        let balloon = usize::from(self.balloon.is_some());
+        let others = entropy + balloon + usize::from(self.vsock.is_some());
+        match self.nics.len() + self.disks.len() + self.pmems.len() + others < MOST_DEVICES {
             true => Ok(()),
             false => Err(SettingError::TooMany { kind, id: id.to_string() }),
         }
@@ -210,14 +359,31 @@ impl Config {
         let mut boot = self.boot.clone().or_else(|| self.boot_of_disk())?;
         // What boots from a disk knows its root.
         if let BootFrom::Kernel(_) = &boot.kernel {
-            boot.cmdline = root::named(&boot.cmdline, &self.disks);
+            boot.cmdline = root::named(&boot.cmdline, &self.disks, &self.pmems);
         }
         let disks = self.disks.iter().cloned().map(DeviceSpec::Disk);
+        let nics = self.nics.iter().cloned().map(DeviceSpec::Nic);
+        let vsock = self.vsock.iter().cloned().map(DeviceSpec::Vsock);
+        let pmems = self.pmems.iter().cloned().map(DeviceSpec::Pmem);
+        let balloon = self.balloon.iter().cloned().map(DeviceSpec::Balloon);
+        let (entropy, extra) = match &self.entropy {
+            EntropyWish::Usual => (None, Some(EntropySpec::default())),
+            EntropyWish::Off => (None, None),
+            EntropyWish::Given(spec) => (Some(spec.clone()), None),
+        };
+        let entropy = entropy.into_iter().map(DeviceSpec::Entropy);
         Some(VmSpec {
             machine: self.machine.clone(),
             boot,
             serial: self.serial.clone(),
-            devices: disks.chain(self.nics.iter().cloned().map(DeviceSpec::Nic)).collect(),
+            devices: disks
+                .chain(nics)
+                .chain(vsock)
+                .chain(pmems)
+                .chain(balloon)
+                .chain(entropy)
+                .collect(),
+            extra: extra.map(DeviceSpec::Entropy),
             boot_timer: self.boot_timer,
         })
     }
@@ -263,12 +429,35 @@ fn check_disks_apart(disk: &DiskSpec, other: &DiskSpec) -> Result<(), SettingErr
     Ok(())
 }
 
+/// Whether a disk and persistent memory can be in one machine; what is refused is the one or the other.
+fn check_disk_and_pmem(
+    disk: &DiskSpec,
+    pmem: &PmemSpec,
+    is_of_disk: bool,
+) -> Result<(), SettingError> {
+    let (disk_id, pmem_id) = (disk.id.clone(), pmem.id.clone());
+    if disk.root.is_some() && pmem.root {
+        return Err(match is_of_disk {
+            true => SettingError::RootIsPmem { id: disk_id, other: pmem_id },
+            false => SettingError::PmemRootTwice { id: pmem_id, other: disk_id },
+        });
+    }
+    if !(disk.read_only && pmem.read_only) && is_same_file(&disk.path, &pmem.path) {
+        let path = disk.path.clone();
+        return Err(match is_of_disk {
+            true => SettingError::ImageTwice { path, id: disk_id, other: pmem_id },
+            false => SettingError::PmemFileTwice { path, id: pmem_id, other: disk_id },
+        });
+    }
+    Ok(())
+}
+
 /// Opens the image, to see whether a machine could have it, and closes it again.
 fn check_image(disk: &DiskSpec) -> Result<(), ImageRefused> {
     let mode = Mode { read_only: disk.read_only, direct: disk.direct };
     match Image::open(&disk.path, mode) {
         Ok(_) => Ok(()),
-        Err(why) => Err(ImageRefused { id: disk.id.clone(), why }),
+        Err(why) => Err(ImageRefused { id: disk.id.clone(), kind: Kind::Disk, why }),
     }
 }
 

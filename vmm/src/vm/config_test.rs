@@ -133,7 +133,10 @@ fn there_are_no_more_devices_than_places_for_them() {
     config.set_disk(images.disk("a,id=x,ro")).unwrap();
     config.set_nic(nic("tap=other,id=n0")).unwrap();
     let disk = config.set_disk(images.disk("b,id=y")).unwrap_err();
-    assert_eq!(disk.to_string(), "a machine has at most 31 cards and disks; leave some out");
+    assert_eq!(
+        disk.to_string(),
+        "a machine has at most 31 cards, disks and other devices; leave some out"
+    );
     let card = config.set_nic(nic("tap=t99,id=y")).unwrap_err();
     assert_eq!(card.setting(), Setting::Card("y".into(), None));
 }
@@ -274,4 +277,68 @@ fn there_is_one_seed_that_nobody_writes_to() {
     let copy = config.clone();
     drop(config);
     assert!(fs::metadata(&copy.disks[0].path).is_ok());
+}
+
+fn balloon(amount_mib: u32) -> BalloonSpec {
+    BalloonSpec { amount_mib, ..BalloonSpec::default() }
+}
+
+#[test]
+fn a_balloon_and_the_memory_that_it_is_of_hold_each_other() {
+    let mut config = Config::default();
+    let larger = config.set_balloon(balloon(129)).unwrap_err();
+    assert_eq!(larger.setting(), Setting::Balloon);
+    assert!(larger.to_string().contains("requested is too large: 129 MiB of 128M"), "{larger}");
+    assert_eq!(config.balloon, None);
+    config.set_balloon(balloon(128)).unwrap();
+    let less = MachineSpec { memory: Size(127 << 20), ..MachineSpec::default() };
+    let less = config.set_machine(less).unwrap_err();
+    assert_eq!(less.setting(), Setting::Memory);
+    assert!(less.to_string().starts_with("127M is less than the balloon's 128 MiB"), "{less}");
+    assert_eq!(config.machine.memory, Size(128 << 20));
+}
+
+#[test]
+fn a_machine_has_entropy_last_unless_it_is_turned_off_or_there_is_no_room() {
+    let mut config = Config { boot: Some(boot_of("k")), ..Config::default() };
+    let ids = |config: &Config, bus| {
+        let spec = config.to_spec().unwrap();
+        spec.devices_on(bus).map(|device| device.id().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&config, DeviceBus::Pci), ["rng"]);
+    config.set_nic(nic("tap=a,id=x")).unwrap();
+    config.set_balloon(balloon(0)).unwrap();
+    assert_eq!(ids(&config, DeviceBus::Pci), ["x", "balloon", "rng"]);
+    config.set_entropy(EntropyWish::Off).unwrap();
+    assert_eq!(ids(&config, DeviceBus::Pci), ["x", "balloon"]);
+
+    config.set_entropy(EntropyWish::Usual).unwrap();
+    for nth in 2..17 {
+        config.set_nic(nic(&format!("tap=t{nth},id=n{nth}"))).unwrap();
+    }
+    assert_eq!(ids(&config, DeviceBus::Mmio).len(), 17);
+    assert!(!ids(&config, DeviceBus::Mmio).contains(&"rng".to_string()), "all slots are taken");
+    assert_eq!(ids(&config, DeviceBus::Pci).len(), 18);
+    // Who asks for it is told that there is none.
+    config.set_entropy(EntropyWish::Given(EntropySpec::default())).unwrap();
+    let spec = config.to_spec().unwrap();
+    let refused = spec.check_bus(DeviceBus::Mmio).unwrap_err();
+    assert_eq!(refused.setting(), Setting::Entropy);
+    for nth in 17..30 {
+        config.set_nic(nic(&format!("tap=t{nth},id=n{nth}"))).unwrap();
+    }
+    assert!(config.set_nic(nic("tap=t99,id=n99")).is_err(), "no place is left");
+    config.set_entropy(EntropyWish::Usual).unwrap();
+    config.set_nic(nic("tap=t99,id=n99")).unwrap();
+    assert!(!ids(&config, DeviceBus::Pci).contains(&"rng".to_string()));
+    assert!(config.set_entropy(EntropyWish::Given(EntropySpec::default())).is_err());
+}
+
+fn boot_of(kernel: &str) -> BootSpec {
+    BootSpec {
+        kernel: std::path::PathBuf::from(kernel).into(),
+        initrd: None,
+        cmdline: String::new(),
+        kernel_cache: KernelCache::Off,
+    }
 }

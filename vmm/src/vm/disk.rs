@@ -2,7 +2,7 @@
 
 use device_core::files::Files;
 use devices::block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
-use devices::block::spec::Fault;
+use devices::block::spec::{DiskSpec, Fault};
 use serde::Serialize;
 
 use super::patch::DiskPatch;
@@ -10,7 +10,6 @@ use super::patch::DiskPatch;
 /// One thing to ask.
 #[derive(Debug)]
 pub enum DiskAsk {
-    Inspect,
     /// Looks at the image's size again.
     Refresh,
     Change(DiskPatch),
@@ -23,11 +22,17 @@ pub enum DiskAsk {
 #[serde(untagged)]
 pub enum DiskReply {
     Done,
-    Inspection(Box<Inspection>),
     Size {
         /// Bytes that the guest sees now.
         size: u64,
     },
+}
+
+/// A disk as it was asked for, and as it is once its machine lives.
+#[derive(Debug)]
+pub struct DiskView {
+    pub spec: DiskSpec,
+    pub state: Option<Inspection>,
 }
 
 /// Why a disk did not do something. Nothing has changed then.
@@ -46,7 +51,6 @@ pub fn answer(
     files: &dyn Files,
 ) -> Result<DiskReply, DiskError> {
     match ask {
-        DiskAsk::Inspect => return Ok(DiskReply::Inspection(Box::new(disk.inspect()))),
         DiskAsk::Refresh => return Ok(DiskReply::Size { size: disk.refresh()? }),
         DiskAsk::Change(patch) => {
             if let Some(path) = &patch.path {

@@ -1,11 +1,14 @@
-//! What the kernel's command line says of the disk with the root file system.
+//! What the kernel's command line says of the disk, or the persistent memory, with the root file system.
 
 use devices::block::spec::{DiskSpec, Model, Root};
+use devices::pmem::PmemSpec;
 
-/// The command line with the root's words behind it, if one of `disks`, the first, has it. Of several `root=` a
-/// kernel takes the last.
-pub fn named(cmdline: &str, disks: &[DiskSpec]) -> String {
-    let words = disks.first().and_then(words);
+use super::pmem;
+
+/// The command line with the root's words behind it, if one of `disks`, the first, or of `pmems` has it. Of several
+/// `root=` a kernel takes the last.
+pub fn named(cmdline: &str, disks: &[DiskSpec], pmems: &[PmemSpec]) -> String {
+    let words = disks.first().and_then(words).or_else(|| pmem::root_words(pmems));
     match words {
         Some(words) if cmdline.is_empty() => words,
         Some(words) => format!("{cmdline} {words}"),
@@ -49,10 +52,16 @@ mod tests {
             ("d,ro,partuuid=1-2,model=nvme-instance", "root=PARTUUID=1-2 ro rootwait"),
         ] {
             let disks: [DiskSpec; 2] = [disk.parse().unwrap(), "other".parse().unwrap()];
-            assert_eq!(named("", &disks), words);
-            assert_eq!(named("a=b", &disks), format!("a=b {words}").trim_end());
+            assert_eq!(named("", &disks, &[]), words);
+            assert_eq!(named("a=b", &disks, &[]), format!("a=b {words}").trim_end());
         }
-        assert_eq!(named("a=b", &[]), "a=b");
+        assert_eq!(named("a=b", &[], &[]), "a=b");
+    }
+
+    #[test]
+    fn persistent_memory_can_have_the_root_too() {
+        let pmem = PmemSpec { root: true, ..PmemSpec::default() };
+        assert_eq!(named("quiet", &[], &[pmem]), "quiet root=/dev/pmem0 rw");
     }
 
     #[test]

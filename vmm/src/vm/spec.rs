@@ -10,6 +10,8 @@ use devices::block::spec::{Key as DiskKey, SpecError as DiskSpecError};
 use devices::legacy::ConsoleSpec;
 use devices::net::mac::MacAddr;
 use devices::net::spec::{Key, SpecError};
+use devices::pmem::SpecError as PmemSpecError;
+use devices::vsock::SpecError as VsockSpecError;
 use devices::{DeviceSpec, Kind};
 
 use super::kernels::KernelCache;
@@ -126,6 +128,8 @@ pub struct VmSpec {
     pub serial: ConsoleSpec,
     /// Devices, in the order in which the guest finds them.
     pub devices: Vec<DeviceSpec>,
+    /// One that nobody asked for: it comes last, if the bus has room for it.
+    pub extra: Option<DeviceSpec>,
     /// Whether a guest can report that it is up.
     pub boot_timer: bool,
 }
@@ -135,6 +139,16 @@ impl VmSpec {
     pub fn bus(&self, cmdline: &Cmdline) -> DeviceBus {
         let left = if cmdline.is_pci_off() { DeviceBus::Mmio } else { DeviceBus::Pci };
         self.machine.bus.unwrap_or(left)
+    }
+
+    /// All devices of a machine with this bus.
+    pub fn devices_on(&self, bus: DeviceBus) -> impl Iterator<Item = &DeviceSpec> {
+        let most = match bus {
+            DeviceBus::Pci => MOST_DEVICES,
+            DeviceBus::Mmio => VIRTIO_MMIO_GSIS.len(),
+        };
+        let extra = self.extra.iter().filter(move |_| self.devices.len() < most);
+        self.devices.iter().chain(extra)
     }
 
     /// Whether all devices can be on `bus`. Fails with the first that cannot.
@@ -208,7 +222,26 @@ pub enum SettingError {
     SerialTwice { serial: String, id: String, other: String },
     #[error("disk {other:?} is the root already; a machine has one")]
     RootTwice { id: String, other: String },
-    #[error("a machine has at most {MOST_DEVICES} cards and disks; leave some out")]
+    #[error("{0}")]
+    Vsock(VsockSpecError),
+    #[error("{other:?} is the root already; a machine has one")]
+    RootIsPmem { id: String, other: String },
+    #[error("{0:?} is given twice; each needs its own")]
+    PmemIdTwice(String),
+    #[error("{why}")]
+    Pmem { id: String, why: PmemSpecError },
+    #[error("{other:?} is the root already; a machine has one")]
+    PmemRootTwice { id: String, other: String },
+    #[error(
+        "{} is in use by {other:?}; two can have one file if both are read-only",
+        path.display()
+    )]
+    PmemFileTwice { path: PathBuf, id: String, other: String },
+    #[error("the amount of pages requested is too large: {amount} MiB of {memory}; ask for less")]
+    BalloonTooLarge { amount: u32, memory: Size },
+    #[error("{memory} is less than the balloon's {amount} MiB; make the balloon smaller first")]
+    MemoryBelowBalloon { amount: u32, memory: Size },
+    #[error("a machine has at most {MOST_DEVICES} cards, disks and other devices; leave some out")]
     TooMany { kind: Kind, id: String },
 }
 
@@ -219,8 +252,15 @@ impl SettingError {
         let disk = |id: &String, key| Setting::Disk(id.clone(), Some(key));
         match self {
             SettingError::Cpus(_) => Setting::Cpus,
+            SettingError::RootIsPmem { id, .. } => disk(id, DiskKey::Root),
+            SettingError::PmemIdTwice(id)
+            | SettingError::Pmem { id, .. }
+            | SettingError::PmemRootTwice { id, .. }
+            | SettingError::PmemFileTwice { id, .. } => Setting::Pmem(id.clone()),
+            SettingError::BalloonTooLarge { .. } => Setting::Balloon,
             SettingError::NoMemory(_)
             | SettingError::TooMuchMemory(_)
+            | SettingError::MemoryBelowBalloon { .. }
             | SettingError::OddPages(_) => Setting::Memory,
             SettingError::OddHugePages(_) => Setting::HugePages,
             SettingError::Card { id, why } => card(id, why.key()),
@@ -238,6 +278,7 @@ impl SettingError {
             SettingError::ImageTwice { id, .. } => disk(id, DiskKey::Path),
             SettingError::SerialTwice { id, .. } => disk(id, DiskKey::Serial),
             SettingError::RootTwice { id, .. } => disk(id, DiskKey::Root),
+            SettingError::Vsock(why) => Setting::Vsock(Some(why.key())),
         }
     }
 }

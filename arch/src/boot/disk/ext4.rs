@@ -17,9 +17,46 @@ pub(crate) struct Ext4<'a> {
     inodes_per_group: NonZeroU32,
     inode_size: u16,
     descriptor_size: u16,
+    meta_groups: Option<MetaGroups>,
     /// As Linux and GRUB write it.
     pub uuid: String,
     pub label: String,
+}
+
+/// Where blocks of descriptors are that do not follow the superblock: each in the first of the groups that it is of.
+struct MetaGroups {
+    /// The first such block.
+    first: u32,
+    first_data_block: u32,
+    blocks_per_group: u32,
+    /// Groups with a copy of the superblock before it; `None` if all have one. Such a group's number is even, and of
+    /// those that have a copy by their number alone each is odd.
+    with_superblock: Option<[u32; 2]>,
+}
+
+impl MetaGroups {
+    fn of(superblock: &Fields<'_>) -> MetaGroups {
+        let is_sparse = superblock.u32(0x64) & SPARSE_SUPER > 0;
+        let names_two = superblock.u32(0x5C) & SPARSE_SUPER_2 > 0;
+        MetaGroups {
+            first: superblock.u32(0x104),
+            first_data_block: superblock.u32(0x14),
+            blocks_per_group: superblock.u32(0x20),
+            with_superblock: match (names_two, is_sparse) {
+                (true, _) => Some([superblock.u32(0x24C), superblock.u32(0x250)]),
+                (false, true) => Some([0; 2]),
+                (false, false) => None,
+            },
+        }
+    }
+
+    /// The block with the descriptor of `group` and of those that go with it, of which it is the first.
+    fn block(&self, group: u32) -> u64 {
+        let begin = u64::from(group).saturating_mul(self.blocks_per_group.into());
+        let begin = begin.saturating_add(self.first_data_block.into());
+        let has_superblock = self.with_superblock.is_none_or(|groups| groups.contains(&group));
+        begin.saturating_add(has_superblock.into())
+    }
 }
 
 const SUPERBLOCK_AT: u64 = 1024;
@@ -36,6 +73,10 @@ const OLD_DESCRIPTOR: u16 = 32;
 const MOST_FOLDER: u64 = 4 << 20;
 /// Most runs of one file; a file that was written in one go has a few.
 const MOST_RUNS: usize = 1 << 16;
+
+/// Of `s_feature_ro_compat` and of `s_feature_compat`: not every group has a copy of the superblock, or just two.
+const SPARSE_SUPER: u32 = 0x1;
+const SPARSE_SUPER_2: u32 = 0x200;
 
 /// Features without which files cannot be found (`s_feature_incompat`).
 mod incompat {
@@ -56,6 +97,7 @@ mod incompat {
     /// Those with which files are found as without, or by what is done here.
     pub const KNOWN: u32 = FILE_TYPE
         | RECOVER
+        | META_BG
         | EXTENTS
         | BITS64
         | MMP
@@ -90,14 +132,12 @@ impl<'a> Ext4<'a> {
         if unknown & incompat::COMPRESSION > 0 {
             return Err(ReadError::Unknown("it is compressed"));
         }
-        if unknown & incompat::META_BG > 0 {
-            return Err(ReadError::Unknown("it has the feature meta_bg"));
-        }
         if unknown > 0 {
             return Err(ReadError::Unknown("it has a feature"));
         }
         let shift = fields.u32(0x18);
         let (revision, has_64_bits) = (fields.u32(0x4C), fields.u32(0x60) & incompat::BITS64 > 0);
+        let has_meta_groups = fields.u32(0x60) & incompat::META_BG > 0;
         let inode_size = if revision == 0 { INODE_LEN as u16 } else { fields.u16(0x58) };
         let descriptor_size = if has_64_bits { fields.u16(0xFE) } else { OLD_DESCRIPTOR };
         let is_sane = shift <= MOST_BLOCK_SHIFT
@@ -115,6 +155,7 @@ impl<'a> Ext4<'a> {
             inodes_per_group,
             inode_size,
             descriptor_size,
+            meta_groups: has_meta_groups.then(|| MetaGroups::of(&fields)),
             uuid: uuid(fields.bytes(0x68, 16)),
             label: text(fields.bytes(0x78, 16)),
         })
@@ -124,15 +165,29 @@ impl<'a> Ext4<'a> {
         block.saturating_mul(self.block_size.into())
     }
 
+    /// Where the descriptor of a group is.
+    fn descriptor(&self, group: u32) -> u64 {
+        let size = u64::from(self.descriptor_size);
+        let in_block = self.block_size.checked_div(self.descriptor_size.into()).unwrap_or_default();
+        if let (Some(meta), Some(in_block)) = (&self.meta_groups, NonZeroU32::new(in_block))
+            && group / in_block >= meta.first
+            && group >= in_block.get()
+        {
+            let within = group % in_block;
+            let block = meta.block(group.saturating_sub(within));
+            return self.byte_of(block).saturating_add(u64::from(within).saturating_mul(size));
+        }
+        // From the block behind that of the superblock on.
+        let superblock = SUPERBLOCK_AT.checked_div(self.block_size.into()).unwrap_or_default();
+        let descriptors = self.byte_of(superblock.saturating_add(1));
+        descriptors.saturating_add(u64::from(group).saturating_mul(size))
+    }
+
     fn inode(&self, number: u32) -> Result<Node, ReadError> {
         let index = number.checked_sub(1).filter(|_| number <= self.inodes);
         let index = index.ok_or(ReadError::Damaged("it names a file that it does not have"))?;
         let (group, index) = (index / self.inodes_per_group, index % self.inodes_per_group);
-        // In the block behind that of the superblock.
-        let superblock = SUPERBLOCK_AT.checked_div(self.block_size.into()).unwrap_or_default();
-        let descriptors = self.byte_of(superblock.saturating_add(1));
-        let at = u64::from(group).saturating_mul(self.descriptor_size.into());
-        let at = descriptors.saturating_add(at);
+        let at = self.descriptor(group);
         let low = Fields(&self.region.array::<4>(at.saturating_add(8))?).u32(0);
         let high = match self.descriptor_size > OLD_DESCRIPTOR {
             true => Fields(&self.region.array::<4>(at.saturating_add(0x28))?).u32(0),

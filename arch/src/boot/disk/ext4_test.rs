@@ -112,7 +112,6 @@ fn what_is_larger_than_asked_for_is_refused_before_it_is_read() {
 fn features_that_put_files_elsewhere_are_refused_by_name() {
     for (feature, line) in [
         (0x1u32, "it is compressed, which is not known here"),
-        (0x10, "it has the feature meta_bg, which is not known here"),
         (0x8000_0000, "it has a feature, which is not known here"),
     ] {
         let mut disk = samples::ext4(&[], Mapping::Extents);
@@ -120,6 +119,58 @@ fn features_that_put_files_elsewhere_are_refused_by_name() {
         let budget = Budget::default();
         let error = Ext4::open(Region::whole(&disk, disk.len() as u64, &budget)).err();
         assert_eq!(error.unwrap().to_string(), line);
+    }
+}
+
+/// The same disk with a group for each file, so that descriptors fill more than a block, and with `meta_bg`: the second
+/// block of them is where the groups begin that it is of, maybe behind a copy of the superblock.
+fn with_meta_groups(mut disk: Vec<u8>, compat: u32, read_only_compat: u32, copies: u64) -> Vec<u8> {
+    const GROUPS: usize = 64;
+    const PER_GROUP: usize = 16;
+    let block = samples::BLOCK;
+    let inodes = disk[block * 5..][..GROUPS * 128].to_vec();
+    let second = 1 + 32 * PER_GROUP;
+    let tables = second + 2;
+    assert!(disk.len() < second * block);
+    disk.resize((tables + GROUPS) * block, 0);
+    for (group, inode) in inodes.chunks(128).enumerate() {
+        let table = tables + group;
+        disk[table * block..][..128].copy_from_slice(inode);
+        let first = if group < 32 { 2 } else { second + copies as usize };
+        let at = first * block + group % 32 * 32 + 8;
+        disk[at..][..4].copy_from_slice(&(table as u32).to_le_bytes());
+    }
+    let mut set = |at: usize, value: u32| {
+        disk[1024 + at..][..4].copy_from_slice(&value.to_le_bytes());
+    };
+    set(0x60, 0x42 | 0x10);
+    for (at, value) in [
+        (0x14, 1),
+        (0x20, PER_GROUP as u32),
+        (0x28, 1),
+        (0x5c, compat),
+        (0x64, read_only_compat),
+        (0x104, 0),
+        (0x24c, 32),
+    ] {
+        set(at, value);
+    }
+    disk
+}
+
+#[test]
+fn descriptors_of_groups_are_found_wherever_meta_bg_puts_them() {
+    let names: Vec<_> = (0..40).map(|nth| format!("/boot/file-{nth}")).collect();
+    let contents: Vec<_> = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let files: Vec<_> =
+        names.iter().zip(&contents).map(|(name, bytes)| (name.as_str(), File(bytes))).collect();
+    let plain = samples::ext4(&files, Mapping::Extents);
+    // Sparse copies of the superblock, two of them of which one is there, and one in each group.
+    for (compat, read_only_compat, copies) in [(0, 1, 0), (0x200, 0, 1), (0, 0, 1)] {
+        let disk = with_meta_groups(plain.clone(), compat, read_only_compat, copies);
+        for (name, bytes) in names.iter().zip(&contents) {
+            assert_eq!(read(&disk, name).as_ref(), Some(bytes), "{name} {copies}");
+        }
     }
 }
 

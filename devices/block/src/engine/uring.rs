@@ -67,7 +67,7 @@ pub struct Uring {
     /// it to who polls the ring itself.
     bell: EventFd,
     image: Arc<Image>,
-    /// For calls that are not in use on rings.
+    /// For calls on block devices that are not in use on rings.
     helper: Option<Threads>,
     slots: Vec<Slot>,
     free: Vec<u32>,
@@ -76,7 +76,7 @@ pub struct Uring {
 
 impl Uring {
     /// A ring for tasks of `image`, to be driven by the thread that calls [`Engine::begin`]; calls on block
-    /// devices go to `helper`. Fails if the host has none for us, or one without the operations needed.
+    /// devices go to `helper`, or else are made as on files. Fails if the host has none for us, or one without the operations needed.
     pub fn new(image: Arc<Image>, helper: Option<Arc<Crew>>) -> io::Result<Uring> {
         let mut refused = io::Error::from_raw_os_error(libc::ENOSYS);
         for rung in LADDER {
@@ -99,7 +99,8 @@ impl Uring {
         Ok(Uring { ring, bell, image, helper, slots, free, away: 0 })
     }
 
-    fn entry(task: &Task) -> Option<Entry> {
+    /// What the kernel is asked for a task; `None` if that is the helper's to do.
+    fn entry(&self, task: &Task) -> Option<Entry> {
         let file = if task.is_cached() { CACHED } else { FILE };
         let (iovecs, count) = (task.iovecs().as_ptr(), task.iovecs().len() as u32); // at most 1024
         Some(match task.call() {
@@ -112,7 +113,10 @@ impl Uring {
             Call::Sync => opcode::Fsync::new(file).flags(FsyncFlags::DATASYNC).build(),
             Call::Punch => fallocate(task, PUNCH),
             Call::Zero => fallocate(task, ZERO),
-            Call::DeviceDiscard | Call::DeviceZero => return None,
+            Call::DeviceDiscard | Call::DeviceZero if self.helper.is_some() => return None,
+            // Not every device can do as files do, and says so.
+            Call::DeviceDiscard => fallocate(task, PUNCH),
+            Call::DeviceZero => fallocate(task, ZERO),
         })
     }
 
@@ -240,11 +244,9 @@ impl Engine for Uring {
     }
 
     fn start(&mut self, task: Box<Task>) {
-        let Some(entry) = Uring::entry(&task) else {
-            match &mut self.helper {
-                Some(helper) => helper.start(task),
-                // Not for any request: who opens a block device brings a helper.
-                None => tracing::error!("io_uring: a call for a block device, of none"),
+        let Some(entry) = self.entry(&task) else {
+            if let Some(helper) = &mut self.helper {
+                helper.start(task);
             }
             return;
         };

@@ -32,6 +32,11 @@ impl<T> Seats<T> {
         }
     }
 
+    /// The token that is kept there.
+    pub fn token(&self, seat: u16) -> Option<&T> {
+        self.tokens.get(usize::from(seat))?.as_ref()
+    }
+
     /// Gives it back.
     pub fn leave(&mut self, seat: u16) -> Option<T> {
         let token = self.tokens.get_mut(usize::from(seat))?.take()?;

@@ -112,6 +112,12 @@ impl Victims {
         self.slowed.pop_front().map(|(_, task)| task)
     }
 
+    /// One whose time has not come, of which `is_it` says so.
+    pub fn remove_slowed(&mut self, is_it: impl Fn(&Task) -> bool) -> Option<Box<Task>> {
+        let at = self.slowed.iter().position(|(_, task)| is_it(task))?;
+        self.slowed.remove(at).map(|(_, task)| task)
+    }
+
     /// When the next one's time comes.
     pub fn due(&self) -> Option<Instant> {
         self.slowed.front().map(|(due, _)| *due)

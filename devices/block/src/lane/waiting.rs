@@ -61,6 +61,21 @@ impl Waiting {
         }
     }
 
+    /// The request that `is_it` says it of waits no more.
+    pub fn remove(&mut self, is_it: impl Fn(&Task) -> bool) -> Option<Box<Task>> {
+        for queue in [&mut self.for_bounce, &mut self.for_ranges] {
+            if let Some(at) = queue.iter().position(|task| is_it(task)) {
+                return queue.remove(at);
+            }
+        }
+        for list in [&mut self.for_flush, &mut self.sharing] {
+            if let Some(at) = list.iter().position(|task| is_it(task)) {
+                return Some(list.remove(at));
+            }
+        }
+        None
+    }
+
     /// A request that was admitted has ended. Who may go on now is put to `next`, and who has ended with it to
     /// `with`.
     pub fn ended(

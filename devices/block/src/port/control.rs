@@ -5,14 +5,15 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, PoisonError};
 
 use device_core::files::Files;
+use device_core::histogram::{Histogram, Summary};
 use device_core::worker::Post;
 
 use super::DiskPort;
 use crate::control::{ChangeError, Inspection, Latency};
 use crate::image::{Image, Mode};
 use crate::ring::BlockRing;
-use crate::spec::{Allowed, Fault, Model};
-use crate::stats::{LaneCounters, LaneStats};
+use crate::spec::{Allowed, Cache, Fault, Model};
+use crate::stats::{LaneCounters, LaneStats, Stretches};
 
 /// What any port can tell and be asked, whatever its ring is; the meaning is that of
 /// [`crate::control::DiskControl`].
@@ -21,6 +22,12 @@ pub trait PortControl: Send + Sync {
     fn id(&self) -> &str;
     /// A picture of the disk; the front knows whether a driver has its queues in work.
     fn inspect(&self, model: Model, running: bool) -> Inspection;
+    /// How long requests took on each stretch of their way.
+    fn timings(&self) -> Stretches<Summary>;
+    /// Microseconds in which requests waited for the limit of bytes, and for that of requests.
+    fn throttled_us(&self) -> [u64; 2];
+    /// What has completed survives a power cut from now on.
+    fn sync(&self);
     /// Looks at the image's size again.
     fn refresh(&self) -> Result<u64, ChangeError>;
     /// Takes another image.
@@ -68,42 +75,67 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
             running,
             in_flight: self.stats.iter().map(|lane| lane.in_flight()).fold(0, u64::saturating_add),
             counters,
-            latency: latency(&self.stats),
+            latency: slowest(&self.stats, |lane| &lane.service),
+            stretches: Stretches {
+                queue_to_submit: slowest(&self.stats, |lane| &lane.stretches.queue_to_submit),
+                submit_to_completion: slowest(&self.stats, |lane| {
+                    &lane.stretches.submit_to_completion
+                }),
+                completion_to_interrupt: slowest(&self.stats, |lane| {
+                    &lane.stretches.completion_to_interrupt
+                }),
+            },
+        }
+    }
+
+    fn timings(&self) -> Stretches<Summary> {
+        let mut sums: Stretches<Summary> = Stretches::default();
+        for lane in &self.stats {
+            sums.queue_to_submit.add(&lane.stretches.queue_to_submit);
+            sums.submit_to_completion.add(&lane.stretches.submit_to_completion);
+            sums.completion_to_interrupt.add(&lane.stretches.completion_to_interrupt);
+        }
+        sums
+    }
+
+    fn throttled_us(&self) -> [u64; 2] {
+        self.stats.iter().fold([0, 0], |[bw, iops]: [u64; 2], lane| {
+            let LaneCounters { throttled_bw_us, throttled_iops_us, .. } = &lane.counters;
+            [bw.wrapping_add(throttled_bw_us.get()), iops.wrapping_add(throttled_iops_us.get())]
+        })
+    }
+
+    fn sync(&self) {
+        let image = self.image().clone();
+        if self.cache() == Cache::Writeback
+            && !self.mode.read_only
+            && let Err(error) = image.file().sync_data()
+        {
+            image.lose(&error);
         }
     }
 
     fn refresh(&self) -> Result<u64, ChangeError> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let image = self.image().clone();
-        let path = image.path().display();
-        let failed = |error| ChangeError(format!("cannot look at the size of {path}: {error}"));
-        let (bytes, before) = (image.measure().map_err(failed)?, image.size());
-        if bytes < before {
-            return Err(ChangeError(format!(
-                "{path} has shrunk from {before} to {bytes} bytes, and a guest cannot be told so; it keeps the size, and what is gone fails"
-            )));
-        }
-        image.resize(bytes);
-        if image.size() != before {
-            self.tell_listener();
-        }
-        Ok(image.size())
+        self.look_at(&image)
     }
 
     fn replace(&self, path: &Path, files: &dyn Files) -> Result<(), ChangeError> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.image().clone();
+        if old.is_claimed_at(path) {
+            // As one does with a device that was mended.
+            self.look_at(&old)?;
+            old.forgive();
+            return Ok(());
+        }
         let said = |error: crate::image::OpenError| ChangeError::of(&error);
         let mode = Mode { read_only: self.mode.read_only, direct: self.mode.direct };
         let new = Arc::new(Image::open_unlocked(path, mode, files).map_err(said)?);
         let name = path.display();
         if new.mode() != mode {
             return Err(ChangeError(format!("{name} cannot be written, and the guest's disk can")));
-        }
-        if new.medium() != old.medium() {
-            return Err(ChangeError(format!(
-                "{name} is not of the same kind as the image before: a file is replaced by a file, a device by one with blocks of the same size"
-            )));
         }
         // An image that takes its own place has one lock for both.
         let is_same = new.is_same_as(&old);
@@ -128,7 +160,7 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
 
     fn limit(&self, allowed: &Allowed) {
         *self.allowed.lock().unwrap_or_else(PoisonError::into_inner) = *allowed;
-        self.shared.limiter.set(allowed);
+        self.shared.limiter.set((*allowed).into());
         for lane in &self.lanes {
             lane.ask(|lane, _| lane.limits_changed());
         }
@@ -151,6 +183,23 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
 }
 
 impl<R: BlockRing> DiskPort<R> {
+    /// Takes the size over that the image has now; what that is.
+    fn look_at(&self, image: &Image) -> Result<u64, ChangeError> {
+        let path = image.path().display();
+        let failed = |error| ChangeError(format!("cannot look at the size of {path}: {error}"));
+        let (bytes, before) = (image.measure().map_err(failed)?, image.size());
+        image.resize(bytes);
+        let now = image.size();
+        if now < before {
+            let id = self.id();
+            tracing::warn!("disk {id}: {path} has shrunk from {before} to {now} bytes");
+        }
+        if now != before {
+            self.tell_listener();
+        }
+        Ok(now)
+    }
+
     /// Has all lanes stop, and waits until nothing is with the host.
     fn halt(&self) {
         let quiet: Vec<_> = self
@@ -212,10 +261,10 @@ impl<R: BlockRing> DiskPort<R> {
 }
 
 /// The longest of the lanes' times: a queue that is slow is not to be averaged away.
-fn latency(stats: &[Arc<LaneStats>]) -> Latency {
+fn slowest(stats: &[Arc<LaneStats>], of: impl Fn(&LaneStats) -> &Histogram) -> Latency {
     let mut longest = Latency::default();
     for lane in stats {
-        let [half, most, nearly_all, all] = lane.service.at([500, 900, 990, 1000]);
+        let [half, most, nearly_all, all] = of(lane).at([500, 900, 990, 1000]);
         longest.p50_ns = longest.p50_ns.max(half);
         longest.p90_ns = longest.p90_ns.max(most);
         longest.p99_ns = longest.p99_ns.max(nearly_all);

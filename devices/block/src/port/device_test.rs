@@ -4,13 +4,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use device_core::files::Own;
 use device_core::testing::{TestMachine, ram};
 use tempfile::TempDir;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{DiskPort, OpenError};
+use super::{DiskPort, OpenError, PortControl};
 use crate::request::Operation;
-use crate::request::Outcome::{Done, OutOfRange, ReadOnly};
+use crate::request::Outcome::{Done, Medium, OutOfRange, ReadOnly};
 use crate::spec::{DiskSpec, Engine};
 use crate::testing::{Guest, MEMORY, TestRing, pattern};
 
@@ -157,4 +158,60 @@ fn a_device_that_is_in_use_or_protected_is_not_written() {
     guest.transfer(Operation::Write, 0, AT, 512);
     guest.kick();
     assert_eq!(guest.wait(1)[0].1, ReadOnly);
+}
+
+#[test]
+fn a_file_gives_way_to_a_device_and_a_device_to_a_file() {
+    for engine in [Engine::Threads, Engine::Auto] {
+        for direct in [false, true] {
+            let Some(device) = attach(4096, &[]) else { return };
+            let folder = TempDir::new().unwrap();
+            let file = folder.path().join("file");
+            File::create(&file).unwrap().set_len(SIZE / 2).unwrap();
+            let disk = open(&file, engine, direct).unwrap();
+            disk.port.replace(&device.path, &Own).unwrap();
+            let facts = disk.port.facts();
+            assert_eq!((facts.size, facts.logical), (SIZE, 512), "it is the guest's disk still");
+            let mut model = pattern(65536, 4);
+            disk.write(AT, &model);
+            disk.guest.transfer(Operation::Write, 0, AT, 65536);
+            assert_eq!(disk.one(), Done);
+            for (unmap, zeroes) in [(false, (8192, 4096)), (true, (16384 + 512, 9 * 512))] {
+                disk.guest.ranges(Operation::WriteZeroes { unmap }, &[zeroes]);
+                assert_eq!(disk.one(), Done);
+                model[zeroes.0 as usize..][..zeroes.1 as usize].fill(0);
+            }
+            disk.guest.ranges(Operation::Discard, &[(32768, 8192)]);
+            assert_eq!(disk.one(), Done);
+            disk.holds(0, &model[..32768]);
+            disk.guest.flush();
+            assert_eq!(disk.one(), Done);
+
+            disk.port.replace(&file, &Own).unwrap();
+            assert_eq!(disk.port.facts().size, SIZE / 2);
+            disk.holds(0, &[0; 4096]);
+            open(&device.path, engine, direct).map(drop).unwrap();
+        }
+    }
+}
+
+/// As one does with a device that has failed and was mended.
+#[test]
+fn a_device_takes_its_own_place_though_it_cannot_be_opened_twice() {
+    let Some(device) = attach(512, &[]) else { return };
+    let disk = open(&device.path, Engine::Threads, false).unwrap();
+    disk.write(AT, &pattern(512, 1));
+    disk.guest.transfer(Operation::Write, 0, AT, 512);
+    assert_eq!(disk.one(), Done);
+    let image = disk.port.image().clone();
+    image.lose(&std::io::Error::from_raw_os_error(libc::EIO));
+    disk.guest.flush();
+    assert_eq!(disk.one(), Medium);
+    disk.port.replace(&device.path, &Own).unwrap();
+    disk.guest.flush();
+    assert_eq!(disk.one(), Done);
+    disk.holds(0, &pattern(512, 1));
+    // It is claimed and locked as before.
+    let said = open(&device.path, Engine::Threads, false).err().unwrap().to_string();
+    assert!(said.contains("is in use by the host or another process"), "{said}");
 }

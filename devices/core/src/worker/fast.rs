@@ -10,7 +10,7 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::timerfd::TimerFd;
 
 use super::mailbox::Mailbox;
-use super::set::{WorkerSet, wait_ms};
+use super::set::{Wait, WorkerSet, wait_ms};
 use super::task::{MAIL, Poller, TIMER};
 
 /// Events taken from the kernel at once.
@@ -52,14 +52,18 @@ impl Loop {
         let mut workers = WorkerSet::default();
         let mut events = [EpollEvent::default(); EVENTS];
         loop {
-            let wait = workers.run(&mut self.epoll);
-            let wait_ms = match wait {
-                Some(wait) if !wait.is_zero() && wait <= FINE => match self.timer.reset(wait, None)
-                {
-                    Ok(()) => -1,
-                    Err(_) => wait_ms(Some(wait)),
-                },
-                _ => wait_ms(wait),
+            let wait_ms = match workers.run(&mut self.epoll) {
+                Wait::Deaf(rest) => {
+                    self.rest(rest);
+                    0
+                }
+                Wait::Ready(Some(wait)) if !wait.is_zero() && wait <= FINE => {
+                    match self.timer.reset(wait, None) {
+                        Ok(()) => -1,
+                        Err(_) => wait_ms(Some(wait)),
+                    }
+                }
+                Wait::Ready(wait) => wait_ms(wait),
             };
             let count = match self.epoll.wait(wait_ms, &mut events) {
                 Ok(count) => count,
@@ -80,6 +84,15 @@ impl Loop {
                     token => workers.ready(token, event.event_set()),
                 }
             }
+        }
+    }
+
+    /// Sleeps, and lets events gather.
+    fn rest(&mut self, rest: Duration) {
+        // A timer of zero would never expire.
+        if !rest.is_zero() && self.timer.reset(rest, None).is_ok() {
+            // If a signal ends it early, so be it.
+            let _ = self.timer.wait();
         }
     }
 }

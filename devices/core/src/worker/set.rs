@@ -30,6 +30,27 @@ struct Slot {
     turns: u64,
 }
 
+/// The longest that a thread does not listen.
+const LONGEST_REST: Duration = Duration::from_millis(1);
+
+/// How long a thread may wait.
+pub(super) enum Wait {
+    /// For events; `None`: as long as there are none.
+    Ready(Option<Duration>),
+    /// For nothing at all.
+    Deaf(Duration),
+}
+
+impl Wait {
+    /// For a thread that always listens.
+    pub fn ready(self) -> Option<Duration> {
+        match self {
+            Wait::Ready(wait) => wait,
+            Wait::Deaf(rest) => Some(rest),
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct WorkerSet {
     slots: Vec<Option<Slot>>,
@@ -110,22 +131,25 @@ impl WorkerSet {
         }
     }
 
-    /// Gives every worker that is due one turn; returns how long the thread may wait, `None` for
-    /// as long as nothing happens.
-    pub fn run(&mut self, poller: &mut dyn Poller) -> Option<Duration> {
+    /// Gives every worker that is due one turn; returns how the thread may wait.
+    pub fn run(&mut self, poller: &mut dyn Poller) -> Wait {
         let mut next: Option<Instant> = None;
-        let mut more = false;
+        let (mut more, mut rests) = (false, false);
         let now = Instant::now();
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let Some(slot) = slot else { continue };
             let due = match slot.again {
                 Again::Now => true,
                 Again::At(then) => then <= now,
-                Again::WhenReady => false,
+                Again::Rest(_) | Again::WhenReady => false,
             };
             if due {
                 let index = index as u16; // admitted as a u16
                 slot.again = slot.worker.run(now, &mut Interest { poller, slot: index });
+                if let Again::Rest(then) = slot.again {
+                    rests = true;
+                    slot.again = Again::At(then);
+                }
                 #[cfg(any(test, feature = "testing"))]
                 {
                     slot.turns += 1;
@@ -134,13 +158,16 @@ impl WorkerSet {
             match slot.again {
                 Again::Now => more = true,
                 Again::At(then) => next = Some(next.map_or(then, |next| next.min(then))),
-                Again::WhenReady => {}
+                Again::Rest(_) | Again::WhenReady => {}
             }
         }
-        if more {
-            return Some(Duration::ZERO);
+        let left = |then: Instant| then.saturating_duration_since(Instant::now());
+        match next {
+            _ if more => Wait::Ready(Some(Duration::ZERO)),
+            // Of what is due later the first is due when the rest is over, or before.
+            Some(then) if rests => Wait::Deaf(left(then).min(LONGEST_REST)),
+            next => Wait::Ready(next.map(left)),
         }
-        next.map(|then| then.saturating_duration_since(Instant::now()))
     }
 }
 

@@ -55,7 +55,7 @@ impl MutEventSubscriber for Workers {
             MAIL => self.mailbox.open(&mut self.set, ops),
             token => self.set.ready(token, events.event_set()),
         }
-        self.wait = self.set.run(ops);
+        self.wait = self.set.run(ops).ready();
     }
 }
 

@@ -439,7 +439,7 @@ fn sooner(a: Again, b: Again) -> Again {
     match (a, b) {
         (Again::Now, _) | (_, Again::Now) => Again::Now,
         (Again::WhenReady, other) | (other, Again::WhenReady) => other,
-        (Again::At(a), Again::At(b)) => Again::At(a.min(b)),
+        (Again::At(a) | Again::Rest(a), Again::At(b) | Again::Rest(b)) => Again::At(a.min(b)),
     }
 }
 

@@ -12,16 +12,20 @@ Ctrl-A Ctrl-A  send Ctrl-A to the guest
 
 /// What one key means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub enum Key {
+    /// It is typed for the guest.
     Guest(u8),
+    /// The user has enough.
     Quit,
+    /// He wants to know what there is.
     Help,
     /// The first half of an escape, or one that means nothing.
     Nothing,
 }
 
+/// Keys that come one by one.
 #[derive(Debug, Default)]
-pub(super) struct Escape {
+pub struct Escape {
     begun: bool,
 }
 

@@ -19,7 +19,7 @@ static RAW: AtomicPtr<Before> = AtomicPtr::new(ptr::null_mut());
 
 /// A terminal in raw mode; dropping it brings the old modes back.
 #[derive(Debug)]
-pub(super) struct RawMode {
+pub struct RawMode {
     /// Keeps the descriptor in `RAW` open.
     terminal: OwnedFd,
 }
@@ -27,7 +27,7 @@ pub(super) struct RawMode {
 impl RawMode {
     /// Puts a terminal into raw mode: every key comes at once, unechoed and without meaning to the
     /// kernel. Output processing stays on, so that line feeds of log lines still return the carriage.
-    /// Only one terminal at a time can be raw.
+    /// Only one terminal at a time can be raw. Fails if one is, or the host does not say or set the modes.
     pub fn enter(terminal: OwnedFd) -> io::Result<RawMode> {
         let fd = terminal.as_raw_fd();
         let modes = modes_of(fd)?;
@@ -49,7 +49,7 @@ impl RawMode {
     }
 
     /// Raw again, after others had the terminal. What they left it in is brought back in the end,
-    /// unless that is what we made it ourselves.
+    /// unless that is what we made it ourselves. Fails if the host does not say or set the modes.
     pub fn renew(&self) -> io::Result<()> {
         let fd = self.terminal.as_raw_fd();
         let modes = modes_of(fd)?;

@@ -18,7 +18,7 @@ use super::path::Path;
 use super::progress::{Progress, patience_ends};
 use crate::backend::{QueueError, Room};
 use crate::frame::{HEAD, MAX_FRAME, RxFrame};
-use crate::pipeline::Throttle;
+use crate::pipeline::{Origin, Throttle};
 use crate::ring::RxRing;
 use crate::stage::finish::{Body, CHUNK, finish};
 use crate::stage::limiter::Way;
@@ -165,7 +165,9 @@ impl Incoming {
         path: &mut Path,
         now: Instant,
     ) -> Result<Progress, GuestFault> {
-        if let Some(progress) = self.rests(now) {
+        if !path.has_served()
+            && let Some(progress) = self.rests(now)
+        {
             return Ok(progress);
         }
         if let Some(watch) = &mut path.watch {
@@ -283,7 +285,11 @@ impl Incoming {
             // The frame stays in the backend, and the kick of the refill wakes the lane.
             return Ok(Step::NoBuffers(Progress::Idle));
         }
-        if self.readable
+        let served = path.has_served();
+        if !served && let Some(progress) = self.rests(turn.now) {
+            return Ok(Step::End(progress));
+        }
+        if (self.readable || served)
             && let Err(until) = self.throttle.ask(&path.pipeline.limiter, Way::In, turn.now)
         {
             return Ok(Step::End(Progress::Wait(until)));
@@ -293,10 +299,12 @@ impl Incoming {
         self.starved = false;
         let spill = self.spill.get_mut(turn.spilled_at(room)..).unwrap_or_default();
         let to = Room { buffers: room, skip: turn.skip(), spill };
-        Ok(match path.queue.recv(to, &mut self.frame) {
-            Ok(()) => {
-                self.pause = None;
-                self.sort_in::<R>(room, path, turn)
+        Ok(match path.recv(to, &mut self.frame, turn.now) {
+            Ok(origin) => {
+                if origin == Origin::Backend {
+                    self.pause = None;
+                }
+                self.sort_in::<R>(room, path, origin, turn)
             }
             Err(error) => self.not_received(error, path, turn.now),
         })
@@ -330,8 +338,14 @@ impl Incoming {
 
     /// What becomes of a frame just read: it is dropped, cut, held, or complete in its buffers.
     #[inline]
-    fn sort_in<R: RxRing>(&mut self, room: &Scatter, path: &mut Path, turn: &Turn) -> Step {
-        if !path.pipeline.admit(&mut self.frame, turn.now, R::FINISHED) {
+    fn sort_in<R: RxRing>(
+        &mut self,
+        room: &Scatter,
+        path: &mut Path,
+        origin: Origin,
+        turn: &Turn,
+    ) -> Step {
+        if !path.admit(&mut self.frame, origin, turn.now, R::FINISHED) {
             return Step::Next;
         }
         if R::FINISHED && self.frame.meta.gso.is_some() {

@@ -27,7 +27,7 @@ pub struct Outgoing {
 enum Fate {
     /// The backend took it, or refused it.
     Tried,
-    /// The backend never saw it.
+    /// The backend never saw it, and never will.
     Dropped,
     /// It stays in the ring, for a try at that time.
     Kept(Instant),
@@ -130,6 +130,10 @@ impl Outgoing {
     fn pass(&mut self, path: &mut Path, pulled: bool, now: Instant) -> Fate {
         if pulled {
             path.counters().tx_no_link.add(1);
+            return Fate::Dropped;
+        }
+        // Before the limits, which are the host network's.
+        if path.serves(&self.frame, now) {
             return Fate::Dropped;
         }
         if let Err(until) = self.throttle.ask(&path.pipeline.limiter, Way::Out, now) {

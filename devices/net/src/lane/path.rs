@@ -9,13 +9,14 @@ use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
 use device_core::linger::Moved;
 
-use crate::backend::{NetQueue, QueueError};
+use crate::backend::{NetQueue, QueueError, Room};
 use crate::capture::Tee;
 use crate::frame::{Offloads, RxFrame, TxFrame};
 use crate::link::Link;
 use crate::mac::MacAddr;
-use crate::pipeline::{LaneCounters, Pipeline};
+use crate::pipeline::{LaneCounters, Origin, Pipeline};
 use crate::ring::{RxRing, TxRing};
+use crate::service::Service;
 use crate::stage::delay::{Stopwatch, show_received, show_sent};
 use crate::stage::filter::ReceiveFilter;
 use device_core::fault::GuestFault;
@@ -32,6 +33,8 @@ pub struct Path {
     pub(crate) tee: Option<Box<Tee>>,
     /// Measures how long frames take, if that is wanted.
     pub(super) watch: Option<Box<Stopwatch>>,
+    /// Takes frames for an end point in the VMM, if there is one.
+    pub(super) service: Option<Box<Service>>,
     log: LogLimit,
     moved: Moved,
     /// Frames that the backend has taken and that were not counted yet, and their bytes.
@@ -62,6 +65,7 @@ impl Path {
             pipeline,
             tee: None,
             watch: None,
+            service: None,
             log: LogLimit::default(),
             moved: Moved::default(),
             taken: (0, 0),
@@ -75,6 +79,58 @@ impl Path {
 
     pub(super) fn counters(&self) -> &LaneCounters {
         &self.pipeline.counters
+    }
+
+    /// Whether a frame of the guest stays in the VMM: it is the service's, which has it now.
+    #[inline]
+    pub(super) fn serves(&mut self, frame: &TxFrame, now: Instant) -> bool {
+        let served = self.service.as_mut().is_some_and(|service| service.takes(frame, now));
+        if served && let Some(tee) = &mut self.tee {
+            tee.sent(frame);
+        }
+        served
+    }
+
+    /// Whether the service has frames for the guest.
+    #[inline]
+    pub(super) fn has_served(&self) -> bool {
+        self.service.as_ref().is_some_and(|service| service.has_frames())
+    }
+
+    /// Receives a frame, of the service before any of the backend.
+    #[inline]
+    pub(super) fn recv(
+        &mut self,
+        room: Room<'_>,
+        frame: &mut RxFrame,
+        now: Instant,
+    ) -> Result<Origin, QueueError> {
+        match &mut self.service {
+            Some(service) if service.has_frames() => {
+                service.recv(room, frame, now).ok_or(QueueError::NotReady)?;
+                Ok(Origin::Service)
+            }
+            _ => self.queue.recv(room, frame).map(|()| Origin::Backend),
+        }
+    }
+
+    /// Whether a received frame goes on to the guest ([`Pipeline::admit`]).
+    #[inline]
+    pub(super) fn admit(
+        &self,
+        frame: &mut RxFrame,
+        origin: Origin,
+        now: Instant,
+        headers_wanted: bool,
+    ) -> bool {
+        if origin == Origin::Backend
+            && let Some(service) = &self.service
+            && service.is_impostor(frame)
+        {
+            self.counters().rx_refused.add(1);
+            return false;
+        }
+        self.pipeline.admit(frame, origin, now, headers_wanted)
     }
 
     /// The backend has taken a frame.
@@ -151,7 +207,7 @@ impl Path {
     /// The ring has taken a frame.
     #[inline]
     pub(super) fn delivered(&mut self, frame: &RxFrame, now: Instant) {
-        self.moved.into = true;
+        self.moved.into = self.moved.into.wrapping_add(1);
         self.pipeline.delivered(frame, now);
         if let Some(watch) = &mut self.watch {
             watch.received();
@@ -184,3 +240,7 @@ impl Path {
         self.link.lose(error);
     }
 }
+
+#[cfg(test)]
+#[path = "path_test.rs"]
+mod tests;

@@ -20,6 +20,8 @@ use device_core::scatter::Scatter;
 pub struct Frames {
     memory: GuestRam,
     pub lens: VecDeque<usize>,
+    /// Whole frames, which go before those by length.
+    pub whole: VecDeque<Vec<u8>>,
     next: u16,
     pub completed: Vec<u16>,
     /// How many were completed at each publication.
@@ -41,10 +43,11 @@ impl TxRing for Frames {
             return Err(GuestFault("as the test wants"));
         }
         frame.clear();
-        let Some(len) = self.lens.pop_front() else { return Ok(Next::Empty) };
+        let by_length = || self.lens.pop_front().map(|len| vec![self.next as u8; len]);
+        let Some(bytes) = self.whole.pop_front().or_else(by_length) else { return Ok(Next::Empty) };
         self.armed = false;
-        self.memory.write_slice(&vec![self.next as u8; len], GuestAddress(0)).unwrap();
-        frame.body.push(0, len as u32).unwrap();
+        self.memory.write_slice(&bytes, GuestAddress(0)).unwrap();
+        frame.body.push(0, bytes.len() as u32).unwrap();
         frame.pull_head();
         let token = TxToken(self.next);
         self.next += 1;
@@ -71,7 +74,7 @@ impl TxRing for Frames {
         PutOff { fired: due.is_some(), until: self.interrupt_at }
     }
     fn may_sleep(&mut self) -> Result<bool, GuestFault> {
-        self.armed = self.lens.is_empty();
+        self.armed = self.lens.is_empty() && self.whole.is_empty();
         Ok(self.armed)
     }
     fn stay_quiet(&mut self) {
@@ -90,6 +93,8 @@ pub struct Buffers<const FINISHED: bool> {
     room: Scatter,
     pub posted: VecDeque<u32>,
     pub delivered: Vec<usize>,
+    /// The same, byte by byte.
+    pub bytes: Vec<Vec<u8>>,
     kick: EventFd,
 }
 
@@ -111,6 +116,9 @@ impl<const FINISHED: bool> RxRing for Buffers<FINISHED> {
     }
     fn deliver(&mut self, frame: &RxFrame) -> Result<(), GuestFault> {
         self.delivered.push(frame.len);
+        let mut bytes = vec![0; frame.len];
+        assert!(self.room.read_at(self.headroom(), &mut bytes), "it is not all there");
+        self.bytes.push(bytes);
         self.room.clear();
         Ok(())
     }
@@ -151,6 +159,7 @@ impl<const FINISHED: bool> Fixture<FINISHED> {
         lane.tx_ring.ring = Some(Frames {
             memory: memory.clone(),
             lens: vec![60; frames].into(),
+            whole: VecDeque::new(),
             next: 0,
             completed: Vec::new(),
             published: Vec::new(),
@@ -165,6 +174,7 @@ impl<const FINISHED: bool> Fixture<FINISHED> {
             room: Scatter::new(memory),
             posted: VecDeque::new(),
             delivered: Vec::new(),
+            bytes: Vec::new(),
             kick: kick(),
         });
         Fixture { lane, stage: stages.into_iter().next().unwrap(), start: Instant::now() }

@@ -1,6 +1,7 @@
 //! The port's share of what may be asked of a card, whatever its front is.
 
 use std::fs::File;
+use std::io;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::{Measured, NetPort};
@@ -12,6 +13,7 @@ use crate::event::Listener;
 use crate::ring::{RxRing, TxRing};
 use crate::rss::hits::Hits;
 use crate::rss::{Protocol, Steering};
+use crate::service::metadata::Metadata;
 use crate::stage::limiter::{Allowances, Allowed};
 
 /// What any port can tell and be asked, whatever its rings are; the meaning is that of
@@ -51,6 +53,10 @@ pub trait PortControl: Send + Sync {
     fn latency(&self) -> Option<Latency>;
     /// Replaces who is told of what happens to the card.
     fn set_listener(&self, listener: Option<Listener>);
+    /// Lets the guest reach a metadata service by the card. Fails if the host has no descriptor left.
+    fn serve(&self, metadata: &Arc<Metadata>) -> io::Result<()>;
+    /// What the service has done on the card; `None` if it has none.
+    fn served(&self) -> Option<Counters>;
 }
 
 impl<T: TxRing, R: RxRing> PortControl for NetPort<T, R> {
@@ -179,6 +185,15 @@ impl<T: TxRing, R: RxRing> PortControl for NetPort<T, R> {
 
     fn set_listener(&self, listener: Option<Listener>) {
         self.outlook.set_listener(listener);
+    }
+
+    fn serve(&self, metadata: &Arc<Metadata>) -> io::Result<()> {
+        NetPort::serve(self, metadata)
+    }
+
+    fn served(&self) -> Option<Counters> {
+        let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        served.as_ref().map(|counters| Counters(counters.values().collect()))
     }
 }
 

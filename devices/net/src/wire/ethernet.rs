@@ -13,7 +13,14 @@ pub const MAX_TAGS: u8 = 2;
 pub const IPV4: u16 = 0x0800;
 /// Type of IPv6 packets.
 pub const IPV6: u16 = 0x86dd;
+/// Type of ARP packets.
+pub const ARP: u16 = 0x0806;
 const TAGS: [u16; 2] = [0x8100, 0x88a8];
+
+/// Whether what is of this type begins with a VLAN tag.
+pub fn is_tag(kind: u16) -> bool {
+    TAGS.contains(&kind)
+}
 
 /// What an Ethernet header leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +37,7 @@ impl Link {
     /// Looks through the tags; `None` if the header is cut off.
     pub fn of(frame: &[u8]) -> Option<Link> {
         let mut link = Link { tags: 0, kind: be16(frame, 12)?, payload_at: HEADER };
-        while link.tags < MAX_TAGS && TAGS.contains(&link.kind) {
+        while link.tags < MAX_TAGS && is_tag(link.kind) {
             link.kind = be16(frame, link.payload_at.saturating_add(2))?;
             link.payload_at = link.payload_at.saturating_add(TAG);
             link.tags = link.tags.saturating_add(1);

@@ -2,6 +2,7 @@
 
 use crate::abi::{Command, Completion, Status, admin};
 use crate::card::{Card, Control};
+use crate::errors::Error;
 
 /// What a command that was not refused is answered with.
 pub enum Answer {
@@ -67,20 +68,15 @@ impl Card {
                     "disk {}: admin command {id} (opcode {opcode:#x}) refused: {code:#x}",
                     self.id
                 );
-                Completion::new(id, status)
+                Completion::new(id, self.note_refusal(command, status))
             }
         };
         control.admin.answer(completion);
     }
 
-    /// Abort (5.1): a command that was taken is never found in time.
-    fn abort(&self, control: &mut Control, command: &Command) -> Result<Answer, Status> {
-        const NOT_ABORTED: u32 = 1;
-        let queue = command.word(10) as u16;
-        if queue != 0 && control.queues.get(queue).is_none() {
-            return Err(Status::INVALID_FIELD);
-        }
-        Ok(Answer::Now(NOT_ABORTED))
+    fn note_refusal(&self, command: &Command, status: Status) -> Status {
+        let namespace = command.namespace();
+        self.errors.note(Error { queue: 0, command: command.id(), status, block: 0, namespace })
     }
 }
 

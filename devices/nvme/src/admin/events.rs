@@ -55,6 +55,12 @@ impl Events {
         Ok(())
     }
 
+    /// Request `id` is not to be answered any more; whether it waited.
+    pub fn take_back(&mut self, id: u16) -> bool {
+        let place = self.requests.iter().position(|request| *request == id);
+        place.and_then(|at| self.requests.remove(at)).is_some()
+    }
+
     /// The namespace has changed.
     pub fn namespace_changed(&mut self) {
         (self.changed, self.namespace) = (true, true);

@@ -88,7 +88,7 @@ fn n35_without_its_cache_every_write_is_durable() {
     driver.bench.settle();
     assert_eq!(driver.take_answer(), None, "what was written before is not durable yet");
     assert_eq!(driver.get(CACHE, 0).ok().result, 1);
-    driver.command(set_command(CACHE, 0)).status.eq(&0x006).then_some(()).unwrap();
+    driver.command(set_command(CACHE, 0)).code().eq(&0x006).then_some(()).unwrap();
     driver.bench.disk.hold(false);
     driver.bench.disk.release();
     driver.bench.settle();

@@ -1,9 +1,11 @@
 //! Identify: what controller and namespace are (NVMe base specification 1.4, 5.15).
 
+use super::aborts;
 use super::commands::Answer;
 use super::events::{LIMIT, NAMESPACE_CHANGED};
 use crate::abi::{ALL_NAMESPACES, BLOCK, Command, NAMESPACE, Status};
 use crate::card::{Card, Control};
+use crate::errors::ENTRIES;
 use crate::identity::VENDOR;
 use crate::page::Page;
 use crate::prp::{self, MAX_TRANSFER};
@@ -69,10 +71,11 @@ impl Card {
         page.put_word(92, NAMESPACE_CHANGED); // OAES
         page.put_byte(111, 1); // CNTRLTYPE: of I/O
         page.put_half(256, 1 << 8); // OACS: Doorbell Buffer Config
-        page.put_byte(258, 4); // ACL: aborts at once, less one
+        page.put_byte(258, aborts::LIMIT); // ACL
         page.put_byte(259, LIMIT); // AERL
         page.put_byte(260, 3); // FRMW: one slot, not to be written
         page.put_byte(261, 0b110); // LPA: effects, and parts of pages
+        page.put_byte(262, ENTRIES.saturating_sub(1)); // ELPE: entries of the error log, less one
         page.put_byte(264, 1); // AVSCC: vendor commands have the common form
         page.put_byte(512, 0x66); // SQES
         page.put_byte(513, 0x44); // CQES

@@ -4,6 +4,7 @@ use super::commands::Answer;
 use super::events::log;
 use crate::abi::{ALL_NAMESPACES, Command, NAMESPACE, Status, admin, io};
 use crate::card::{Card, Control};
+use crate::errors;
 use crate::page::Page;
 use crate::prp;
 
@@ -35,7 +36,7 @@ impl Card {
         let wanted = last.wrapping_add(1).wrapping_mul(4); // of 2^32 doublewords at most
         let offset = u64::from(command.word(12)) | u64::from(command.word(13)) << 32;
         let (page, len) = match id {
-            log::ERRORS => (Page::default(), 64),
+            log::ERRORS => (self.errors.page(), errors::LEN),
             HEALTH => (self.health(), 512),
             FIRMWARE => (self.firmware(), 512),
             log::NAMESPACES => (changed_namespaces(control), 4096),
@@ -69,6 +70,7 @@ impl Card {
         page.put_wide(64, total.reads.into());
         page.put_wide(80, total.writes.into());
         page.put_wide(160, total.media_errors.into());
+        page.put_wide(176, self.errors.count().into());
         page
     }
 

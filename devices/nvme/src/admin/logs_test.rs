@@ -77,6 +77,56 @@ fn n43_health_counts_what_was_moved() {
 }
 
 #[test]
+fn n77_the_time_that_limits_took_is_told_for_each() {
+    let mut driver = Driver::ready(1);
+    driver.bench.disk.set_throttled_us(5, 7_000_000);
+    let page = driver.logged(0xd0, 4096);
+    assert_eq!([56, 64, 72, 80].map(|at| double(&page, at)), [7_000_000, 5, 0, 0]);
+}
+
+fn numbers(page: &[u8]) -> Vec<u64> {
+    page.chunks(64).map(|entry| double(entry, 0)).take_while(|number| *number != 0).collect()
+}
+
+#[test]
+fn errors_are_logged_with_the_command_that_met_them() {
+    use crate::testing::driver::{MORE, command, reg, sq_doorbell};
+    let mut driver = Driver::ready(2);
+    let mut pair = driver.create_pair(1, 8);
+    let at = driver.page;
+    assert_eq!(driver.identified(1, 0)[262], 63);
+    assert_eq!(driver.logged(1, 4096), [0; 4096]);
+
+    driver.io(&mut pair, blocks(2, [at, 0], 0, 1, 0)).ok();
+    driver.bench.disk.force(Some(block::request::Outcome::Medium));
+    let failed = driver.io(&mut pair, blocks(2, [at, 0], 0x1_2345_6789, 1, 0));
+    driver.bench.disk.force(None);
+    let malformed = driver.io(&mut pair, blocks(2, [at, 0], 7, 1, 1 << 26));
+    let admin = driver.command(command(0x80, 9, [0; 2]));
+    driver.bench.write(sq_doorbell(2), 1);
+    driver.bench.settle();
+
+    let page = driver.logged(1, 4096);
+    assert_eq!(numbers(&page), [4, 3, 2, 1]);
+    let entry = |n: usize| {
+        let half = |at: usize| u16::from_le_bytes([page[n * 64 + at], page[n * 64 + at + 1]]);
+        (half(8), half(10), half(12) >> 1, double(&page, n * 64 + 16), page[n * 64 + 24])
+    };
+    assert_eq!(entry(3), (1, failed.id, failed.status, 0x1_2345_6789, 1));
+    assert_eq!(entry(2), (1, malformed.id, malformed.status, 7, 1));
+    assert_eq!(entry(1), (0, admin.id, admin.status, 0, 9));
+    let (queue, id, status, ..) = entry(0);
+    assert_eq!((queue, id, status & 0x7ff), (0xffff, 0xffff, 0x101), "of no command");
+    assert_eq!([failed, malformed, admin].map(|answer| answer.status & MORE), [MORE; 3]);
+    assert_eq!(double(&driver.logged(2, 512), 176), 4);
+
+    driver.bench.write(reg::CC, 0);
+    driver.enable();
+    assert_eq!(driver.logged(1, 4096), [0; 4096]);
+    assert_eq!(double(&driver.logged(2, 512), 176), 4, "and none is forgotten");
+}
+
+#[test]
 fn statistics_are_where_amazon_s_tools_look() {
     let mut driver = Driver::ready(1);
     let mut pair = driver.create_pair(1, 8);

@@ -90,6 +90,7 @@ impl Card {
             memory: self.memory.clone(),
             write_cache: self.write_cache.clone(),
             stats: stats.clone(),
+            errors: self.errors.clone(),
             alarm: self.alarm.clone(),
         });
         if let Some(place) = control.queues.place(id) {

@@ -20,7 +20,6 @@ pub struct Total {
     pub read_us: u64,
     pub write_us: u64,
     pub media_errors: u64,
-    pub throttled_us: u64,
     pub in_flight: u64,
     pub read_bins: [u64; BINS],
     pub write_bins: [u64; BINS],
@@ -37,7 +36,6 @@ impl Total {
             (&mut self.read_us, &counters.read_us),
             (&mut self.write_us, &counters.write_us),
             (&mut self.media_errors, &counters.media_errors),
-            (&mut self.throttled_us, &counters.throttled_us),
         ] {
             *sum = sum.wrapping_add(counter.get());
         }
@@ -63,11 +61,7 @@ impl Card {
         let total = self.total();
         let mut page = Page::default();
         page.put_word(0, self.identity.magic);
-        // Which of two limits a command waited for is not known.
-        let (over_operations, over_bytes) = match self.port.allowed().iops {
-            Some(_) => (total.throttled_us, 0),
-            None => (0, total.throttled_us),
-        };
+        let [over_bytes, over_operations] = self.port.throttled_us();
         let doubles = [
             total.reads,
             total.writes,

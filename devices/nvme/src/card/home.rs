@@ -1,10 +1,10 @@
-//! Where rings come home to from lanes.
+//! Where rings come home to from lanes, and word of commands that were taken back there.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::alarm::Alarm;
-use crate::lanes::{Homecoming, Ring};
+use crate::lanes::{Homecoming, Ring, Told};
 
 /// Rings that have left their lanes and that nobody has taken in yet.
 pub struct Home {
@@ -18,6 +18,18 @@ struct Door {
     rings: Vec<(u16, Ring)>,
     /// How many have come in all.
     arrivals: u64,
+    heard: Vec<Heard>,
+}
+
+/// What became of a command that its host wanted back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// How many resets there had been when it was asked for.
+    pub resets: u64,
+    /// Id of the command that asked for it.
+    pub command: u16,
+    /// It was taken back.
+    pub found: bool,
 }
 
 impl Home {
@@ -41,6 +53,20 @@ impl Home {
             home.knock.notify_all();
             home.alarm.call();
         })
+    }
+
+    /// Brings word of the abort that command `command` asked for, after `resets` resets.
+    pub fn message(self: &Arc<Home>, resets: u64, command: u16) -> Told {
+        let home = self.clone();
+        Box::new(move |found| {
+            home.door().heard.push(Heard { resets, command, found });
+            home.alarm.call();
+        })
+    }
+
+    /// Word that has come since the last call.
+    pub fn heard(&self) -> Vec<Heard> {
+        std::mem::take(&mut self.door().heard)
     }
 
     /// Those that are at the door, with their lanes.

@@ -120,6 +120,8 @@ impl Card {
         }
         control.admin = AdminQueue::default();
         control.events = Events::default();
+        control.aborts = 0;
+        self.errors.clear();
         control.settings = Settings::new(self.queue_count().saturating_add(1));
         control.shutdown = Shutdown::None;
         control.interrupt_mask = 0;

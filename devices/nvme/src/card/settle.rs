@@ -10,6 +10,7 @@ use super::errand::{Errand, Reason, Stage};
 use super::queues::Place;
 use super::{Card, Control, Phase, Shutdown};
 use crate::abi::{Completion, Status};
+use crate::errors::Error;
 use crate::lanes::{FlushRing, FlushState, Ring};
 
 /// The lane of the controller's own flushes.
@@ -19,6 +20,7 @@ impl Card {
     /// Does all that can be done without waiting.
     pub(super) fn settle(&self, control: &mut Control) {
         self.let_in(control);
+        self.end_aborts(control);
         loop {
             self.move_queues(control);
             self.go_on_errand(control);
@@ -107,8 +109,14 @@ impl Card {
             return;
         };
         if let Reason::CacheOff { id } = std::mem::replace(&mut errand.reason, reason) {
-            control.admin.answer(Completion::new(id, Status::INTERNAL));
+            self.fail_command(control, id, Status::INTERNAL);
         }
+    }
+
+    /// An admin command that waited for something has failed.
+    fn fail_command(&self, control: &mut Control, command: u16, status: Status) {
+        let error = Error { queue: 0, command, status, block: 0, namespace: 0 };
+        control.admin.answer(Completion::new(command, self.errors.note(error)));
     }
 
     fn go_on_errand(&self, control: &mut Control) {
@@ -151,13 +159,11 @@ impl Card {
                 }
                 control.shutdown = Shutdown::Over;
             }
-            Reason::CacheOff { id } => {
-                let status = if went_well { Status::OK } else { Status::WRITE_FAULT };
-                if went_well {
-                    self.write_cache.store(false, Ordering::Relaxed);
-                }
-                control.admin.answer(Completion::new(id, status));
+            Reason::CacheOff { id } if went_well => {
+                self.write_cache.store(false, Ordering::Relaxed);
+                control.admin.answer(Completion::new(id, Status::OK));
             }
+            Reason::CacheOff { id } => self.fail_command(control, id, Status::WRITE_FAULT),
             Reason::Gone => {}
         }
         // Queues go on.

@@ -1,6 +1,9 @@
 //! What the controller does unasked: events, and what follows when a ring came home.
 
 use super::{Card, Control, Phase};
+use crate::abi::Status;
+use crate::alarm::BadDoorbell;
+use crate::errors::Error;
 
 impl Card {
     /// Does what is due.
@@ -9,10 +12,16 @@ impl Card {
             let noted = self.alarm.take_noted();
             if let Some(bad) = noted.filter(|_| control.phase == Phase::Ready) {
                 tracing::debug!("disk {}: a doorbell was written wrong: {bad:?}", self.id);
+                let status = match bad {
+                    BadDoorbell::NoQueue => Status::QUEUE_ID,
+                    BadDoorbell::Value => Status::INVALID_FIELD,
+                };
+                self.errors.note(Error::of_controller(status));
                 control.events.bad_doorbell(bad);
             }
             if self.alarm.has_failed() && !control.failure_seen {
                 control.failure_seen = true;
+                self.errors.note(Error::of_controller(Status::INTERNAL));
                 control.events.failed();
             }
             self.tell_events(control);

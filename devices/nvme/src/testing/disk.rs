@@ -10,9 +10,11 @@ use block::port::PortControl;
 use block::request::{Operation, Outcome, Range, Request};
 use block::ring::{BlockRing, Next};
 use block::spec::{Allowed, Cache, Engine, Fault, Model};
+use block::stats::Stretches;
 use device_core::GuestRam;
+use device_core::histogram::Summary;
 
-use crate::lanes::{Homecoming, Lanes, Ring};
+use crate::lanes::{Homecoming, Lanes, Ring, Told};
 use crate::ring::Token;
 
 /// Rounds of a lane after which it cannot be sleeping for ever.
@@ -48,11 +50,14 @@ struct State {
     size: u64,
     holding: bool,
     throttled: bool,
+    throttled_us: [u64; 2],
     refusing: bool,
     forced: Option<Outcome>,
     asked: Vec<Asked>,
     allowed: Allowed,
     faults: Vec<Fault>,
+    /// Word of aborts, while it is kept.
+    words: Option<Vec<(Told, bool)>>,
 }
 
 /// The disk; clones are the same one.
@@ -70,11 +75,13 @@ impl Disk {
             size,
             holding: false,
             throttled: false,
+            throttled_us: [0; 2],
             refusing: false,
             forced: None,
             asked: Vec::new(),
             allowed: Allowed::default(),
             faults: Vec::new(),
+            words: None,
         })))
     }
 
@@ -94,6 +101,11 @@ impl Disk {
         state.lanes.iter_mut().for_each(|lane| lane.fresh = true);
     }
 
+    /// Requests have waited so many microseconds for a limit of bytes, and of requests.
+    pub fn set_throttled_us(&self, bytes: u64, requests: u64) {
+        self.state().throttled_us = [bytes, requests];
+    }
+
     /// Lanes take no rings, or do again.
     pub fn refuse(&self, on: bool) {
         self.state().refusing = on;
@@ -102,6 +114,12 @@ impl Disk {
     /// All requests end so from now on, or by themselves.
     pub fn force(&self, outcome: Option<Outcome>) {
         self.state().forced = outcome;
+    }
+
+    /// Whoever wants a command back is not answered until this is over.
+    pub fn keep_words(&self, on: bool) {
+        let kept = std::mem::replace(&mut self.state().words, on.then(Vec::new));
+        kept.into_iter().flatten().for_each(|(then, found)| then(found));
     }
 
     /// Requests that are held.
@@ -287,8 +305,19 @@ impl PortControl for Disk {
             in_flight: self.held() as u64,
             counters: Vec::new(),
             latency: Latency::default(),
+            stretches: Stretches::default(),
         }
     }
+
+    fn timings(&self) -> Stretches<Summary> {
+        Stretches::default()
+    }
+
+    fn throttled_us(&self) -> [u64; 2] {
+        self.state().throttled_us
+    }
+
+    fn sync(&self) {}
 
     fn refresh(&self) -> Result<u64, ChangeError> {
         Ok(self.size())
@@ -341,6 +370,24 @@ impl Lanes for Disk {
         if state.lanes[n].ring.is_some() {
             state.lanes[n].leaving = Some(then);
             state.send_home(n);
+        }
+    }
+
+    fn take_back_then(&self, lane: u16, id: u16, then: Told) {
+        let mut state = self.state();
+        let ring = state.lanes[usize::from(lane)].ring.as_mut();
+        // What is held counts as being with the host.
+        let found = ring.is_some_and(|ring| {
+            let found = ring.take_back(id).unwrap();
+            ring.publish().unwrap();
+            found
+        });
+        match &mut state.words {
+            Some(words) => words.push((then, found)),
+            None => {
+                drop(state);
+                then(found);
+            }
         }
     }
 

@@ -37,6 +37,8 @@ pub const SHUTDOWN: u32 = ENABLE | 1 << 14;
 
 /// Bit of a status: do not retry.
 pub const DNR: u16 = 1 << 14;
+/// Bit of a status: the error log says more.
+pub const MORE: u16 = 1 << 13;
 
 /// A completion as found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +86,7 @@ impl Answer {
     /// Of a command that must be refused so, and not be retried.
     #[track_caller]
     pub fn refused(self, code: u16) -> Answer {
-        assert_eq!(self.status, code | DNR, "status of {self:x?}, not {code:#x}");
+        assert_eq!(self.status, code | DNR | MORE, "status of {self:x?}, not {code:#x}");
         self
     }
 }
@@ -296,6 +298,13 @@ impl Driver {
         let count = (len / 4 - 1) as u32;
         self.log([page | count << 16, 0, 0, 0], [at, 0]).ok();
         self.bench.load(at, len)
+    }
+
+    /// Abort of command `id` of queue `queue`, without telling how it went.
+    pub fn submit_abort(&mut self, queue: u16, id: u16) -> u16 {
+        let mut words = command(0x08, 0, [0; 2]);
+        words[10] = u32::from(queue) | u32::from(id) << 16;
+        self.submit(words)
     }
 
     /// Get Features: doublewords 10 and 11.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
 use block::port::PortControl;
 use block::spec::{Allowed, Fault, Model};
+use block::stats::Stretches;
 use device_core::files::Files;
+use device_core::histogram::Summary;
 
 use super::Block;
 
@@ -31,6 +33,14 @@ impl DiskControl for Disk {
 
     fn inspect(&self) -> Inspection {
         self.port().inspect(Model::Virtio, self.0.is_running())
+    }
+
+    fn timings(&self) -> Stretches<Summary> {
+        self.port().timings()
+    }
+
+    fn sync(&self) {
+        self.port().sync();
     }
 
     fn refresh(&self) -> Result<u64, ChangeError> {

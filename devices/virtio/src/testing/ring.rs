@@ -202,6 +202,12 @@ impl DriverRing {
         self.kick.write(1).unwrap();
     }
 
+    /// Whether a chain was given back that was not taken.
+    pub fn has_any(&self) -> bool {
+        let at = GuestAddress(self.used + 2);
+        u16::from_le(self.memory.load(at, Ordering::Acquire).unwrap()) != self.seen
+    }
+
     /// The next chain given back: its head and the bytes written.
     pub fn take(&mut self) -> Option<(u16, u32)> {
         let at = GuestAddress(self.used + 2);

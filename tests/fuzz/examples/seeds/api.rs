@@ -15,8 +15,10 @@ pub fn all() -> Vec<Seed> {
         "partuuid":"0eaa91a0-01","cache_type":"Writeback","io_engine":"Async",
         "rate_limiter":{"ops":{"size":10,"refill_time":100}},"model":"nvme","queues":2,
         "direct":true,"serial":"vol1","allowances":{"bw":1000},"faults":["slow"]}"#;
-    let flow = r#"{"source":"192.0.2.1","destination":"192.0.2.2","protocol":"tcp","source_port":1}"#;
-    let chunked = "PUT /vm HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"sta\r\n2\r\nte\r\n0\r\n\r\n";
+    let flow =
+        r#"{"source":"192.0.2.1","destination":"192.0.2.2","protocol":"tcp","source_port":1}"#;
+    let chunked =
+        "PUT /vm HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"sta\r\n2\r\nte\r\n0\r\n\r\n";
     let seeds = [
         ("get", get("/")),
         ("version-twice", get("/version") + &get("/version")),
@@ -37,8 +39,17 @@ pub fn all() -> Vec<Seed> {
         ("action", with("PUT", "/actions", r#"{"action_type":"InstanceStart"}"#)),
         ("logger", with("PUT", "/logger", r#"{"log_path":"l","level":"Info","show_level":true}"#)),
         ("serial", with("PUT", "/serial", r#"{"console":"socket=/tmp/s"}"#)),
+        (
+            "mmds-config",
+            with("PUT", "/mmds/config", r#"{"network_interfaces":["eth0"],"version":"V2"}"#),
+        ),
+        ("mmds", with("PUT", "/mmds", r#"{"a":{"b":[1,null,"c"]}}"#)),
+        ("mmds-patch", with("PATCH", "/mmds", r#"{"a":{"b":null}}"#)),
         ("chunked", chunked.to_string()),
-        ("expect", "PUT /vm HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}".into()),
+        (
+            "expect",
+            "PUT /vm HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}".into(),
+        ),
         ("old", "GET / HTTP/1.0\r\n\r\n".into()),
         ("upgrade", "GET / HTTP/1.1\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n".into()),
         ("cut", "PUT /vm HTTP/1.1\r\nContent-Length: 99\r\n\r\n{".into()),

@@ -220,6 +220,19 @@ impl<D: Disk> Exercise<D> {
         self.put(queue, operation, sector, sectors);
     }
 
+    /// Puts this request into a queue as [`Exercise::put`] does; what it writes is of this generation.
+    pub fn put_as(
+        &mut self,
+        generation: u32,
+        queue: u16,
+        operation: Operation,
+        sector: u64,
+        sectors: u64,
+    ) -> bool {
+        self.next = generation;
+        self.put(queue, operation, sector, sectors)
+    }
+
     /// Puts this request into a queue, if there is a tag and nothing in its way. Whether that was so.
     pub fn put(&mut self, queue: u16, operation: Operation, sector: u64, sectors: u64) -> bool {
         let tags = 0..self.geometry.in_flight;

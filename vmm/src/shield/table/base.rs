@@ -14,7 +14,8 @@ use crate::shield::row::{
 };
 
 /// Threads, but not the broker.
-const THREADS: &[Kind] = &[Main, Api, Vcpu, Io, Capture, TapLane, PacketLane, DiskLane, DiskHelper];
+const THREADS: &[Kind] =
+    &[Main, Api, Vcpu, Io, Capture, TapLane, PacketLane, DiskLane, DiskHelper, Vsock, Pmem];
 const ALL: &[Kind] = &Kind::ALL;
 
 const FUTEX: &[Value] =

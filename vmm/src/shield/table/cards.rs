@@ -6,7 +6,7 @@ use libc::{
 };
 
 use super::requests;
-use crate::shield::row::Kind::{Capture, DiskLane, Io, PacketLane, TapLane};
+use crate::shield::row::Kind::{Capture, DiskLane, Io, Main, PacketLane, TapLane};
 use crate::shield::row::{ANY, Check::In, Row, row, values};
 
 #[rustfmt::skip]
@@ -21,7 +21,7 @@ pub const ROWS: &[Row] = &[
     row(SYS_timerfd_settime, ANY, &[TapLane, PacketLane, DiskLane], "waits for less than a millisecond"),
     row(SYS_epoll_ctl, ANY, &[TapLane, PacketLane, DiskLane, Io, Capture],
         "listens to a ring of the guest's that comes or goes"),
-    row(SYS_ftruncate, ANY, &[Capture], "what was half written goes, when there is no more room"),
+    row(SYS_ftruncate, ANY, &[Capture, Main], "what was half written goes, when there is no more room"),
     row(SYS_ioctl, &[In(1, requests::TAP_QUEUE)], &[TapLane], "a queue of the TAP is turned on or off"),
     row(SYS_getsockopt, &[In(1, values![SOL_PACKET]), In(2, values![PACKET_STATISTICS])], &[PacketLane],
         "frames that found no room"),

@@ -3,7 +3,7 @@
 use libc::{SYS_fcntl, SYS_ioctl, SYS_setsockopt};
 
 use super::requests;
-use crate::shield::row::Kind::{DiskLane, Io, Main, PacketLane, TapLane, Vcpu};
+use crate::shield::row::Kind::{DiskLane, Io, Main, PacketLane, Pmem, TapLane, Vcpu, Vsock};
 use crate::shield::row::{Check::In, Row, row, values};
 
 #[rustfmt::skip]
@@ -11,7 +11,7 @@ pub const ROWS: &[Row] = &[
     row(SYS_ioctl, &[In(1, requests::RUN)], &[Vcpu], "the guest runs"),
     row(SYS_ioctl, &[In(1, requests::VECTORS)], &[Vcpu, Main],
         "interrupts go where the guest routes them, and stay while it masks them"),
-    row(SYS_ioctl, &[In(1, requests::PLACES)], &[Vcpu, Io, TapLane, PacketLane, DiskLane, Main],
+    row(SYS_ioctl, &[In(1, requests::PLACES)], &[Vcpu, Io, TapLane, PacketLane, DiskLane, Vsock, Pmem, Main],
         "doorbells and memory of cards are where the guest puts them"),
     row(SYS_ioctl, &[In(1, requests::REGISTERS)], &[Vcpu], "where the guest was when KVM gave up"),
     row(SYS_ioctl, &[In(1, requests::PAUSED)], &[Vcpu], "a pause is no hang to the guest's watchdogs"),

@@ -1,26 +1,29 @@
 //! `cargo demo`: the main job, end to end: boots a stock Linux kernel and pings it.
 #![forbid(unsafe_code)]
 
+mod disk;
+
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use nix::sys::signal::Signal;
+use tests::console::Shown;
 use tests::guest::{Tool, USER_SPACE_REACHED};
 use tests::kernel::{Format, Kernel, Release};
-use tests::machine::{BOOT, Hypervisor, Machine, Model};
+use tests::machine::{BOOT, DiskModel, Hypervisor, Machine, Model};
 use tests::needs::Needs;
 use tests::net::Network;
 use tests::testbed::Testbed;
 use tests::{cargo, host, initramfs, process, programs};
 
 /// Fetch a stock Linux kernel, boot it with a network card, ping it, and power it off.
+///
+/// With --disk: make a Debian on a disk, boot it from there, log in, write a file, power it off,
+/// boot it again, and find the file.
 ///
 /// Runs under this machine's KVM if it has hardware virtualization, else in the testbed,
 /// a Linux host emulated by QEMU.
@@ -30,15 +33,59 @@ struct Arguments {
     /// Stay on the guest's console; `poweroff -f` there, or Ctrl-A X, ends it
     #[arg(long)]
     interactive: bool,
-    /// What the guest sees as its network card
-    #[arg(long, value_enum, default_value_t)]
-    model: Model,
-    /// Boot nothing: put the guest's kernel and initial file system into this folder, to boot them by hand
+    /// Boot a Debian from its disk
+    #[arg(long)]
+    disk: bool,
+    /// What the guest sees as its network card, virtio or ena; with --disk as its disk, virtio or nvme, one
+    /// after the other if neither is given
+    #[arg(long, value_enum)]
+    model: Option<Shape>,
+    /// Boot nothing: put the guest's kernel and initial file system, or with --disk its disk, into this
+    /// folder, to boot them by hand
     #[arg(long, value_name = "FOLDER", conflicts_with = "interactive")]
     files: Option<PathBuf>,
     /// The vmm binary to use, instead of building one
     #[arg(long, value_name = "FILE")]
     vmm: Option<PathBuf>,
+}
+
+/// What the guest sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Shape {
+    Virtio,
+    Ena,
+    Nvme,
+}
+
+/// What is to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Subject {
+    Card(Model),
+    Disks(Vec<DiskModel>),
+}
+
+impl Arguments {
+    fn subject(&self) -> Result<Subject> {
+        Ok(match (self.disk, self.model) {
+            (false, None | Some(Shape::Virtio)) => Subject::Card(Model::Virtio),
+            (false, Some(Shape::Ena)) => Subject::Card(Model::Ena),
+            (false, Some(Shape::Nvme)) => bail!("nvme is a model of disks: add --disk"),
+            (true, None) => Subject::Disks(vec![DiskModel::Virtio, DiskModel::Nvme]),
+            (true, Some(Shape::Virtio)) => Subject::Disks(vec![DiskModel::Virtio]),
+            (true, Some(Shape::Nvme)) => Subject::Disks(vec![DiskModel::Nvme]),
+            (true, Some(Shape::Ena)) => bail!("ena is a model of cards: leave out --disk"),
+        })
+    }
+}
+
+impl Subject {
+    /// What its demo uses, and nothing else.
+    fn needs(&self) -> Needs {
+        match self {
+            Self::Card(model) => needs(*model),
+            Self::Disks(_) => disk::needs(),
+        }
+    }
 }
 
 const RELEASE: Release = Release::Guest6_12;
@@ -73,13 +120,17 @@ fn say(line: &str) {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let subject = arguments.subject()?;
     if host::in_testbed() {
-        demo(arguments.vmm.clone().context("--vmm is missing")?, arguments)?;
+        demo(arguments.vmm.clone().context("--vmm is missing")?, &subject, arguments.interactive)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(folder) = &arguments.files {
-        needs(arguments.model).fetch()?;
-        return files(folder, arguments.model);
+        subject.needs().fetch()?;
+        return match subject {
+            Subject::Card(model) => files(folder, model),
+            Subject::Disks(_) => disk::files(folder),
+        };
     }
     let vmm = match &arguments.vmm {
         Some(path) => path.clone(),
@@ -92,23 +143,25 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         None => {
             say("running on this machine's KVM");
             ensure!(nix::unistd::geteuid().is_root(), "the demo makes a TAP; run it as root");
-            needs(arguments.model).fetch()?;
-            demo(vmm, arguments)?;
+            subject.needs().fetch()?;
+            demo(vmm, &subject, arguments.interactive)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(_) => {
             let testbed = Testbed {
                 interactive: arguments.interactive,
                 timeout: if arguments.interactive { Duration::MAX } else { LIMIT },
-                needs: needs(arguments.model),
+                needs: subject.needs(),
                 ..Testbed::default()
             };
             say(&format!("running in the {}", testbed.describe()));
             let mut command: Vec<OsString> =
                 vec![std::env::current_exe()?.into(), "--vmm".into(), vmm.into()];
             command.extend(arguments.interactive.then(|| "--interactive".into()));
-            let model = arguments.model.to_possible_value().context("a model without a name")?;
-            command.extend(["--model".into(), model.get_name().into()]);
+            command.extend(arguments.disk.then(|| "--disk".into()));
+            if let Some(model) = arguments.model.and_then(|model| model.to_possible_value()) {
+                command.extend(["--model".into(), model.get_name().into()]);
+            }
             let status = testbed.run(&command)?;
             Ok(ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)))
         }
@@ -146,42 +199,33 @@ fn files(folder: &Path, model: Model) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The console, on standard output, for as long as it is to be shown.
-#[derive(Clone, Default)]
-struct Shown(Arc<AtomicBool>);
-
-impl Shown {
-    fn end(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Write for Shown {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.0.load(Ordering::Relaxed) {
-            return Ok(bytes.len());
+fn demo(vmm: PathBuf, subject: &Subject, interactive: bool) -> Result<()> {
+    match subject {
+        Subject::Card(model) => demo_of_card(vmm, *model, interactive),
+        Subject::Disks(models) => {
+            for (nth, model) in models.iter().enumerate() {
+                let demo = disk::Demo::new(&vmm, *model)?;
+                if interactive {
+                    return demo.interactive();
+                }
+                demo.run(nth == 0)?;
+            }
+            Ok(())
         }
-        std::io::stdout().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stdout().flush()
     }
 }
 
-fn demo(vmm: PathBuf, arguments: &Arguments) -> Result<()> {
+fn demo_of_card(vmm: PathBuf, model: Model, interactive: bool) -> Result<()> {
     let kernel = Kernel::open(RELEASE)?;
     let mut network = Network::new().context("cannot make a network for the demo")?;
     let tap = network.tap(PAIRS.into(), 1500)?;
-    let machine =
-        guest(Hypervisor::Vmm(vmm), arguments.model).cpus(PAIRS).card_of(arguments.model, &tap);
+    let machine = guest(Hypervisor::Vmm(vmm), model).cpus(PAIRS).card_of(model, &tap);
     say(&format!(
-        "booting {} with {PAIRS} CPUs, 512 MiB and a {:?} card on a TAP",
+        "booting {} with {PAIRS} CPUs, 512 MiB and a {model:?} card on a TAP",
         kernel.origin(),
-        arguments.model
     ));
 
-    if arguments.interactive {
+    if interactive {
         say(&format!(
             "the host is {} and {} there; Ctrl-A X ends it",
             tap.host_ipv4, tap.host_ipv6
@@ -210,7 +254,7 @@ fn demo(vmm: PathBuf, arguments: &Arguments) -> Result<()> {
         }
     }
 
-    if arguments.model == Model::Ena {
+    if model == Model::Ena {
         let mut shell = running.shell(BOOT)?;
         shown.end();
         println!();

@@ -1,0 +1,106 @@
+//! The entropy device: no features, no configuration, one queue.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use device_core::GuestRam;
+use device_core::bus::Width;
+use device_core::device::Kit;
+use device_core::limiter::Limiter;
+use device_core::worker::{IoThread, Post};
+use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
+
+use super::requests::{EntropyCounters, Requests, Shared};
+use super::spec::EntropySpec;
+use crate::device::{LiveQueue, Notice, PlugError, VirtioDevice};
+
+const QUEUE_SIZES: [u16; 1] = [256];
+
+/// A source of random bytes.
+pub struct Entropy {
+    memory: GuestRam,
+    shared: Arc<Shared>,
+    slow: IoThread,
+    requests: Mutex<Option<Post<Requests>>>,
+}
+
+impl Entropy {
+    /// With the limits of `spec`.
+    pub fn build(spec: &EntropySpec, kit: &Kit<'_>) -> Arc<Entropy> {
+        let limiter = Limiter::new(Instant::now());
+        limiter.set(spec.limits);
+        Arc::new(Entropy {
+            memory: kit.memory.clone(),
+            shared: Arc::new(Shared { limiter, counters: EntropyCounters::default() }),
+            slow: kit.threads.slow().clone(),
+            requests: Mutex::default(),
+        })
+    }
+
+    /// What it has done.
+    pub fn counters(&self) -> &EntropyCounters {
+        &self.shared.counters
+    }
+
+    /// Returns after it has done what was ready before the call.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn settle(&self) {
+        if let Some(requests) = &*self.requests() {
+            requests.settle();
+        }
+    }
+
+    fn requests(&self) -> MutexGuard<'_, Option<Post<Requests>>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl VirtioDevice for Entropy {
+    fn id(&self) -> &str {
+        EntropySpec::ID
+    }
+
+    fn kind(&self) -> u16 {
+        VIRTIO_ID_RNG as u16
+    }
+
+    fn features(&self) -> u64 {
+        0
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &QUEUE_SIZES
+    }
+
+    fn read_config(&self, _: u64, _: Width) -> u64 {
+        0
+    }
+
+    fn plug(
+        &self,
+        features: u64,
+        queues: Vec<LiveQueue>,
+        notice: Arc<dyn Notice>,
+    ) -> Result<(), PlugError> {
+        for queue in queues {
+            let (memory, shared) = (self.memory.clone(), self.shared.clone());
+            let requests = Requests::new(queue, memory, features, shared, notice.clone())
+                .map_err(|fault| PlugError(fault.to_string()))?;
+            let post = self.slow.host(requests).map_err(|error| PlugError(error.to_string()))?;
+            *self.requests() = Some(post);
+        }
+        Ok(())
+    }
+
+    fn unplug(&self) -> Vec<LiveQueue> {
+        let post = self.requests().take();
+        let home = post.map(|post| post.recall(Requests::farewell).into_queue());
+        home.into_iter().collect()
+    }
+
+    fn reset(&self) {}
+}
+
+#[cfg(test)]
+#[path = "device_test.rs"]
+mod tests;

@@ -1,0 +1,198 @@
+//! Memory that stock kernels give back, files that are memory, and random numbers.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use tests::api::Api;
+use tests::guest::{Shell, Tool};
+use tests::host::PATIENCE;
+use tests::kernel::Release;
+use tests::machine::Hypervisor;
+use tests::process::stdout_of;
+
+use crate::scenario::{Scenario, eventually, finish, long, machine};
+
+pub fn scenarios() -> Vec<Scenario> {
+    const NAME: &str = "memory::what_a_guest_does_not_need_goes_back_and_what_it_needs_it_has";
+    match long() {
+        true => Scenario::for_each_kernel(NAME, memory),
+        false => vec![Scenario::new(format!("{NAME} [{}]", Release::Guest6_12.name()), || {
+            memory(Release::Guest6_12)
+        })],
+    }
+}
+
+const MIB: u64 = 1 << 20;
+/// Of the guest, in MiB.
+const MEMORY: u64 = 512;
+/// What the guest uses for a while, in MiB.
+const USED: u64 = 160;
+/// What is nearly all of that, as a guest's kernel keeps some.
+const NEARLY: u64 = 120;
+/// Bytes of the file that is memory.
+const PMEM: u64 = 32 * MIB;
+
+fn memory(release: Release) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (socket, file) = (folder.path().join("api"), folder.path().join("pmem"));
+    File::create(&file)?.set_len(PMEM)?;
+    let machine = machine(release)?
+        .tools(&[Tool::Memory])
+        .argument("--balloon")
+        .argument("0,oom,reporting,hinting,stats=1")
+        .argument("--pmem")
+        .argument(&file)
+        .argument("--api-sock")
+        .argument(&socket);
+    let (mut running, mut shell) = machine.boot(None)?;
+    let mut host = Host { api: Api::wait(&socket, PATIENCE)?, socket: &socket };
+
+    gives_random_bytes(&mut shell)?;
+    is_memory(&mut shell, &file).context("pmem")?;
+    tells_of_free_pages(&mut shell, &mut host).context("reporting")?;
+    tells_on_demand(&mut shell, &mut host).context("hinting")?;
+    inflates_and_deflates(&mut shell, &mut host).context("the balloon")?;
+    gives_way(&mut shell, &mut host).context("a guest short of memory")?;
+    finish(&mut running, &mut shell)
+}
+
+/// The owner of the machine.
+struct Host<'a> {
+    api: Api,
+    socket: &'a Path,
+}
+
+impl Host<'_> {
+    /// What `vmm ctl memory` says of `what`, in MiB.
+    fn mib(&self, what: &str) -> Result<u64> {
+        let Hypervisor::Vmm(program) = Hypervisor::ours()? else { bail!("another hypervisor") };
+        let mut ctl = Command::new(program);
+        ctl.arg("ctl").arg(self.socket).args(["memory", "--json"]);
+        let told: Value = serde_json::from_str(&stdout_of(&mut ctl)?)?;
+        let bytes = told.pointer(what).and_then(Value::as_u64);
+        Ok(bytes.with_context(|| format!("no {what} in {told}"))? / MIB)
+    }
+
+    fn resident(&self) -> Result<u64> {
+        self.mib("/anonymous")
+    }
+
+    fn set_balloon(&mut self, mib: u64) -> Result<()> {
+        self.api.done("PATCH", "/balloon", &json!({ "amount_mib": mib }))
+    }
+
+    fn get(&mut self, path: &str) -> Result<Value> {
+        self.api.ask("GET", path, "")?.json()
+    }
+}
+
+fn gives_random_bytes(shell: &mut Shell) -> Result<()> {
+    let source = shell.sh("cat /sys/class/misc/hw_random/rng_current")?;
+    ensure!(source.starts_with("virtio_rng"), "the guest's source is {source}");
+    let sum = "dd if=/dev/hwrng bs=4k count=64 2>/dev/null | sha256sum";
+    let (one, other) = (shell.sh(sum)?, shell.sh(sum)?);
+    ensure!(one != other, "it gives the same twice");
+    let bytes = shell.sh("dd if=/dev/hwrng bs=64k count=16 iflag=fullblock 2>/dev/null | wc -c")?;
+    ensure!(bytes == "1048576", "{bytes} bytes of a MiB came");
+    Ok(())
+}
+
+fn is_memory(shell: &mut Shell, file: &Path) -> Result<()> {
+    let sectors = shell.sh("cat /sys/block/pmem0/size")?;
+    ensure!(sectors == (PMEM / 512).to_string(), "{sectors} sectors");
+    // What is flushed is in the file.
+    shell.sh("dd if=/dev/urandom of=/tmp/part bs=64k count=16 2>/dev/null")?;
+    let sum = shell.sh("dd if=/tmp/part of=/dev/pmem0 bs=64k seek=16 conv=fsync 2>/dev/null && sha256sum </tmp/part")?;
+    let mut part = vec![0; 2 * MIB as usize];
+    File::open(file)?.read_exact(&mut part)?;
+    let own = format!("tail -c +{} $0 | head -c {MIB} | sha256sum", MIB + 1);
+    let on_host = stdout_of(Command::new("sh").args(["-c", &own]).arg(file))?;
+    ensure!(sum.trim() == on_host.trim(), "the guest has {sum}, the host {on_host}");
+    // A file system on it, mapped without a copy.
+    shell.sh(
+        "mkdir -p /mnt && mke2fs -b 4096 /dev/pmem0 >/dev/null 2>&1 && mount -t ext4 -o dax /dev/pmem0 /mnt && \
+         cp /tmp/part /mnt/a && sync && umount /mnt && mount -t ext4 -o dax /dev/pmem0 /mnt",
+    )?;
+    let again = shell.sh("sha256sum </mnt/a && umount /mnt && rm /tmp/part")?;
+    ensure!(again.trim() == sum.trim(), "of {sum} there was {again}");
+    Ok(())
+}
+
+/// The guest uses memory, and frees it again.
+fn churn(shell: &mut Shell) -> Result<()> {
+    shell.sh(&format!(
+        "dd if=/dev/zero of=/tmp/used bs=1M count={USED} 2>/dev/null && rm /tmp/used"
+    ))?;
+    Ok(())
+}
+
+fn tells_of_free_pages(shell: &mut Shell, host: &mut Host<'_>) -> Result<()> {
+    for _ in 0..if long() { 10 } else { 2 } {
+        let before = host.mib("/balloon/given_back")?;
+        churn(shell)?;
+        eventually("free pages to go back", PATIENCE, || {
+            Ok(host.mib("/balloon/given_back")? >= before + NEARLY)
+        })?;
+    }
+    let resident = host.resident()?;
+    ensure!(resident + NEARLY < MEMORY, "{resident} MiB are resident");
+    Ok(())
+}
+
+fn tells_on_demand(shell: &mut Shell, host: &mut Host<'_>) -> Result<()> {
+    churn(shell)?;
+    let answer = host.api.ask("PATCH", "/balloon/hinting/start", "")?;
+    ensure!(answer.status == 204, "{answer:?}");
+    let told = eventually("the end of hinting", PATIENCE, || {
+        let status = host.get("/balloon/hinting/status")?;
+        Ok(status["host_cmd"] == 1 && status["guest_cmd"] == 0)
+    });
+    told.with_context(|| format!("{:?}", host.get("/balloon/hinting/status")))
+}
+
+fn inflates_and_deflates(shell: &mut Shell, host: &mut Host<'_>) -> Result<()> {
+    // All of the guest's memory has been in use once.
+    churn(shell)?;
+    let before: u64 = free(shell)?;
+    host.set_balloon(200)?;
+    eventually("the balloon to be full", PATIENCE, || Ok(host.mib("/balloon/actual")? == 200))?;
+    let resident = host.resident()?;
+    ensure!(resident <= MEMORY - 200 + 16, "{resident} MiB are resident with a balloon of 200");
+    let after = free(shell)?;
+    ensure!(after + 150 < before, "the guest had {before} MiB free, and has {after}");
+
+    eventually("statistics", PATIENCE, || {
+        let told = host.get("/balloon/statistics")?;
+        Ok(told["actual_mib"] == 200 && told["free_memory"].as_u64().is_some_and(|free| free > 0))
+    })?;
+
+    host.set_balloon(0)?;
+    eventually("the balloon to be empty", PATIENCE, || Ok(host.mib("/balloon/actual")? == 0))?;
+    eventually("free memory", PATIENCE, || Ok(free(shell)? + 50 > before))
+}
+
+/// MiB that the guest's kernel has free.
+fn free(shell: &mut Shell) -> Result<u64> {
+    let line = shell.sh("grep MemFree /proc/meminfo")?;
+    let kib = line.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());
+    Ok(kib.with_context(|| line.clone())? / 1024)
+}
+
+/// With less left than it uses, the guest takes pages back and kills nobody.
+fn gives_way(shell: &mut Shell, host: &mut Host<'_>) -> Result<()> {
+    const MUCH: u64 = MEMORY - 192;
+    host.set_balloon(MUCH)?;
+    eventually("the balloon to be full", PATIENCE, || Ok(host.mib("/balloon/actual")? == MUCH))?;
+    churn(shell)?;
+    let left = host.mib("/balloon/actual")?;
+    ensure!(left < MUCH, "the balloon still has {left} MiB");
+    host.set_balloon(0)?;
+    eventually("the balloon to be empty", PATIENCE, || Ok(host.mib("/balloon/actual")? == 0))?;
+    let killed = shell.sh("dmesg | grep -c 'Out of memory: Killed' || true")?;
+    ensure!(killed == "0", "the guest killed {killed} processes");
+    Ok(())
+}

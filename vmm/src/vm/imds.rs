@@ -1,0 +1,262 @@
+//! What a machine says of itself, in the shape of EC2's instance metadata, so that what was written for an
+//! instance finds what it looks for.
+//!
+//! Versions of the tree and the names in it are those of EC2's public documentation ("Instance metadata
+//! categories").
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use arch::guid::Guid;
+use arch::smbios::{Identity, Text};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::pairs::parts;
+use crate::text_file::{self, ReadError};
+
+/// `key=value` with commas between them, each key once. A comma in a value is written twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImdsSpec {
+    /// A text that the guest's first start is told.
+    pub user_data: Option<PathBuf>,
+    /// Name of the instance; made of the machine's if not given.
+    pub instance_id: Option<String>,
+    /// The guest's name; the machine's if not given.
+    pub hostname: Option<String>,
+    /// What kind of instance it is.
+    pub instance_type: Option<String>,
+    /// What it was made from.
+    pub image_id: Option<String>,
+    /// Where it is; the zone without its last letter if not given.
+    pub region: Option<String>,
+    /// Where in the region it is.
+    pub zone: Option<String>,
+    /// Whether a guest has to show the token of a session; it has to if not given.
+    pub tokens: Option<Tokens>,
+}
+
+/// Whether a guest has to show the token of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tokens {
+    Required,
+    Optional,
+}
+
+/// Why a text says nothing of an instance.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImdsSpecError {
+    #[error("'{0}' is no key=value; write such as user-data=user.yaml,hostname=web1")]
+    Syntax(String),
+    #[error("'{0}' is not known; the keys are {KEYS}")]
+    Unknown(String),
+    #[error("{0} is given twice")]
+    Twice(String),
+    #[error("tokens: {0:?} is not known; they are required or optional")]
+    Tokens(String),
+    #[error(
+        "{key}: {value:?} is not usable; take 1 to {MOST_NAME} letters, digits, '-', '_' and '.'"
+    )]
+    Name { key: String, value: String },
+}
+
+const KEYS: &str =
+    "user-data, instance-id, hostname, instance-type, image-id, region, zone and tokens";
+const MOST_NAME: usize = 64;
+
+/// Why a machine cannot say what it is.
+#[derive(Debug, thiserror::Error)]
+pub enum ImdsError {
+    #[error("user-data {}", path.display())]
+    File { path: PathBuf, source: ReadError },
+    #[error("user-data {} is no UTF-8 text, and nothing else can be told by metadata", path.display())]
+    NoText { path: PathBuf },
+}
+
+impl FromStr for ImdsSpec {
+    type Err = ImdsSpecError;
+
+    fn from_str(text: &str) -> Result<ImdsSpec, ImdsSpecError> {
+        let mut spec = ImdsSpec::default();
+        // Nothing need be said.
+        for part in parts(text).into_iter().filter(|_| !text.is_empty()) {
+            let pair = part.split_once('=').filter(|(_, value)| !value.is_empty());
+            let (key, value) = pair.ok_or_else(|| ImdsSpecError::Syntax(part.clone()))?;
+            let twice = match key {
+                "user-data" => spec.user_data.replace(value.into()).is_some(),
+                "tokens" => {
+                    let tokens = match value {
+                        "required" => Tokens::Required,
+                        "optional" => Tokens::Optional,
+                        _ => return Err(ImdsSpecError::Tokens(value.to_string())),
+                    };
+                    spec.tokens.replace(tokens).is_some()
+                }
+                _ => {
+                    let field = match key {
+                        "instance-id" => &mut spec.instance_id,
+                        "hostname" => &mut spec.hostname,
+                        "instance-type" => &mut spec.instance_type,
+                        "image-id" => &mut spec.image_id,
+                        "region" => &mut spec.region,
+                        "zone" => &mut spec.zone,
+                        _ => return Err(ImdsSpecError::Unknown(key.to_string())),
+                    };
+                    if !is_name(value) {
+                        let (key, value) = (key.to_string(), value.to_string());
+                        return Err(ImdsSpecError::Name { key, value });
+                    }
+                    field.replace(value.to_string()).is_some()
+                }
+            };
+            if twice {
+                return Err(ImdsSpecError::Twice(key.to_string()));
+            }
+        }
+        Ok(spec)
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=MOST_NAME).contains(&text.len()) && text.bytes().all(fits)
+}
+
+/// A card, as the tree names it.
+pub struct Card {
+    /// Its name here.
+    pub id: String,
+    /// Its address.
+    pub mac: String,
+}
+
+/// Most bytes of user data, as in EC2; and how long a pipe may take to bring them.
+const MOST_USER_DATA: usize = 16 << 10;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const VENDOR: &str = "Amazon EC2";
+const USUAL_ZONE: &str = "local-1a";
+const USUAL_TYPE: &str = "vmm.guest";
+/// An account's number where there is no account.
+const NOBODY: &str = "000000000000";
+
+impl ImdsSpec {
+    /// Name of the instance of the machine `name`.
+    pub fn instance_id(&self, name: &str) -> String {
+        self.instance_id.clone().unwrap_or_else(|| named("i", &[name]))
+    }
+
+    /// What the SMBIOS of an instance says, where `said` says nothing: by that cloud-init and others know where
+    /// they are.
+    pub fn identity(&self, name: &str, said: Identity) -> Identity {
+        // Names and numbers are short and plain.
+        let text = |text: &str| Text::new(text).ok();
+        let instance_id = self.instance_id(name);
+        let uuid = uuid(&instance_id);
+        let is_said = said.uuid != Guid::default();
+        let uuid = if is_said { said.uuid } else { uuid };
+        Identity {
+            vendor: said.vendor.or_else(|| text(VENDOR)),
+            product: said.product.or_else(|| text(self.kind())),
+            version: said.version,
+            serial: said.serial.or_else(|| text(&uuid.to_string())),
+            uuid,
+            asset_tag: said.asset_tag.or_else(|| text(&instance_id)),
+        }
+    }
+
+    fn kind(&self) -> &str {
+        self.instance_type.as_deref().unwrap_or(USUAL_TYPE)
+    }
+
+    /// All that is told of the machine `name` with these cards. Fails if the user data cannot be read, or
+    /// is no text.
+    pub fn tree(&self, name: &str, cards: &[Card]) -> Result<Value, ImdsError> {
+        let text =
+            |given: &Option<String>, usual: &str| given.as_deref().unwrap_or(usual).to_string();
+        let instance_id = self.instance_id(name);
+        let hostname = text(&self.hostname, name);
+        let zone = text(&self.zone, USUAL_ZONE);
+        let region =
+            text(&self.region, zone.trim_end_matches(|last: char| last.is_ascii_lowercase()));
+        let kind = self.kind();
+        let image = self.image_id.clone().unwrap_or_else(|| named("ami", &["vmm"]));
+        let macs: Map<String, Value> = cards
+            .iter()
+            .enumerate()
+            .map(|(nth, card)| {
+                let interface = json!({
+                    "device-number": nth.to_string(),
+                    "interface-id": named("eni", &[&instance_id, &card.id]),
+                    "local-hostname": hostname,
+                    "mac": card.mac,
+                    "owner-id": NOBODY,
+                });
+                (card.mac.clone(), interface)
+            })
+            .collect();
+        let document = json!({
+            "accountId": NOBODY,
+            "architecture": "x86_64",
+            "availabilityZone": zone,
+            "imageId": image,
+            "instanceId": instance_id,
+            "instanceType": kind,
+            "region": region,
+            "version": "2017-09-30",
+        });
+        let mut meta_data = json!({
+            "ami-id": image,
+            "ami-launch-index": "0",
+            "ami-manifest-path": "(unknown)",
+            "hostname": hostname,
+            "instance-action": "none",
+            "instance-id": instance_id,
+            "instance-life-cycle": "on-demand",
+            "instance-type": kind,
+            "local-hostname": hostname,
+            "network": { "interfaces": { "macs": macs } },
+            "placement": { "availability-zone": zone, "region": region },
+            "profile": "default-hvm",
+            "reservation-id": named("r", &[&instance_id]),
+            "services": { "domain": "amazonaws.com", "partition": "aws" },
+        });
+        if let Some(first) = cards.first() {
+            meta_data["mac"] = first.mac.clone().into();
+        }
+        let mut latest = json!({
+            "meta-data": meta_data,
+            // As text: so it is asked for, and so it is signed where there is somebody to sign it.
+            "dynamic": { "instance-identity": { "document": format!("{document:#}") } },
+        });
+        if let Some(path) = &self.user_data {
+            let file = |source| ImdsError::File { path: path.clone(), source };
+            let bytes = text_file::read(path, MOST_USER_DATA, PATIENCE).map_err(file)?;
+            let text = String::from_utf8(bytes);
+            latest["user-data"] =
+                text.map_err(|_| ImdsError::NoText { path: path.clone() })?.into();
+        }
+        Ok(json!({ "latest": latest }))
+    }
+}
+
+/// Instances are known by how their UUID begins (EC2, "Identify EC2 instances").
+fn uuid(instance_id: &str) -> Guid {
+    let digest = Sha256::digest(instance_id);
+    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (one, two, three) = (&digits[..5], &digits[5..9], &digits[9..12]);
+    let (four, five) = (&digits[12..15], &digits[15..27]);
+    format!("ec2{one}-{two}-4{three}-8{four}-{five}").parse().unwrap_or_default()
+}
+
+/// A name in EC2's form, the same for the same `parts`: 17 hexadecimal digits behind a word.
+fn named(word: &str, parts: &[&str]) -> String {
+    let digest = Sha256::digest(parts.join("\n"));
+    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{word}-{}", &digits[..17])
+}
+
+#[cfg(test)]
+#[path = "imds_test.rs"]
+mod tests;
