@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_vmm_global_optspecs
-    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= pmem= balloon= entropy= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= allow-path= seccomp= boot-timer start-time-us= start-time-cpu-us= h/help V/version
+    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= pmem= balloon= entropy= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= allow-path= seccomp= boot-timer start-time-us= start-time-cpu-us= parent-cpu-time-us= h/help V/version
 end
 
 function __fish_vmm_needs_command
@@ -41,7 +41,7 @@ complete -c vmm -n "__fish_vmm_needs_command" -l metadata -d 'JSON file that the
 complete -c vmm -n "__fish_vmm_needs_command" -l mmds-size-limit -d 'Most bytes of metadata, as compact JSON' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l pmem -d 'Persistent memory, once for each: [path=]FILE, then [,ro] and [,root], [,id=ID], and limits of flushes, such as [,bw=125M] in byte/s and [,iops=10]; a comma of FILE is written twice' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l balloon -d 'Balloon: how much memory the guest is to give up, such as 256M, or 0 at first, then [,oom] to let it take some back before it runs out, [,reporting] to have its free pages all the time, [,hinting] to have them on demand, [,stats=SECONDS] to have it report about its memory' -r
-complete -c vmm -n "__fish_vmm_needs_command" -l entropy -d 'Source of entropy: off, or its limits, such as [bw=1M] in byte/s and [,iops=100]. If not given: there is one without limits' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l entropy -d 'Source of entropy: off, or its limits, such as [bw=1M] in byte/s and [,iops=100]. If not given: there is none' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l bus -d 'What devices are attached to: pci, or mmio for kernels without PCI (virtio devices only). If not given: pci, unless the kernel\'s command line has pci=off' -r -f -a "pci\t''
 mmio\t''"
 complete -c vmm -n "__fish_vmm_needs_command" -l serial -d 'Serial console: stdio, none, file=PATH (overwritten) or socket=PATH' -r
@@ -64,12 +64,14 @@ log\t''
 off\t''"
 complete -c vmm -n "__fish_vmm_needs_command" -l start-time-us -d 'When who starts this process began to, in microseconds of the monotonic clock; for metrics' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l start-time-cpu-us -d 'CPU time of this process when who starts it began to, in microseconds; for metrics' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l parent-cpu-time-us -d 'CPU time that who starts this process has used in others before, in microseconds; for metrics' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l huge-pages -d 'Back the memory with 2 MiB pages of the host\'s pool'
 complete -c vmm -n "__fish_vmm_needs_command" -l no-api -d 'Serve no API, whatever else is said'
 complete -c vmm -n "__fish_vmm_needs_command" -l boot-timer -d 'Log how long the guest took until it wrote 123 to the boot timer\'s port, 0x3f0'
 complete -c vmm -n "__fish_vmm_needs_command" -s h -l help -d 'Print help'
 complete -c vmm -n "__fish_vmm_needs_command" -s V -l version -d 'Print version'
 complete -c vmm -n "__fish_vmm_needs_command" -f -a "ctl" -d 'Drives a VMM by its API socket'
+complete -c vmm -n "__fish_vmm_needs_command" -f -a "jail" -d 'Starts a program, by default this VMM, in a jail of its own'
 complete -c vmm -n "__fish_vmm_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top help" -l json -d 'Print the API\'s JSON instead of text for people'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top help" -s h -l help -d 'Print help'
@@ -174,8 +176,25 @@ complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "events" -d 'Follow what happens, one JSON object a line'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "top" -d 'Watch rates, queues and vCPUs live'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl help" -f -a "ctl" -d 'Drives a VMM by its API socket'
-complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l id -d 'Name of the machine: letters, digits and hyphens, 64 at most' -r
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l exec-file -d 'The program. If not given: this one' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l uid -d 'User that it runs as' -r
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l gid -d 'Group that it runs as; it has no other' -r
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l chroot-base-dir -d 'Folder of all jails' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l netns -d 'Network namespace, by its handle, such as /run/netns/NAME' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l cgroup -d 'Value of a control group, such as cpu.weight=50; once for each' -r
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l cgroup-version -d 'Version of control groups, 1 or 2. If not given: that of the host\'s in which the controllers are' -r
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l parent-cgroup -d 'Control group under which the machine\'s is made. If not given: the program\'s name' -r
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l resource-limit -d 'Limit of the process: fsize=BYTES, or no-file=N, by default 2048; once for each' -r
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l new-net-ns -d 'A network namespace of its own, in which nothing is'
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l daemonize -d 'Go into the background: a session of its own, /dev/null for its standard descriptors'
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l new-pid-ns -d 'A PID namespace of its own; the PID as the host knows it is in /NAME.pid'
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l clean -d 'Remove the jail and the control groups of a machine that has ended'
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -s V -l version -d 'Print version'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl jail help" -f -a "ctl" -d 'Drives a VMM by its API socket'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl jail help" -f -a "jail" -d 'Starts a program, by default this VMM, in a jail of its own'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl jail help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "start" -d 'Start the machine that has been configured'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "pause" -d 'Stop vCPUs, disks and cards until resume'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "resume" -d 'Let a paused machine go on'

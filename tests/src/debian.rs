@@ -62,6 +62,16 @@ const PACKAGES: [&str; 26] = [
     "util-linux",
 ];
 
+/// Where cloud-init looks, and what it leaves alone, as its tools are not there.
+const CLOUD_CONFIG: &str = "\
+datasource_list: [ NoCloud, None ]
+grub_dpkg: { enabled: false }
+locale: false
+resize_rootfs: false
+ssh_deletekeys: false
+ssh_genkeytypes: []
+";
+
 /// The four stages of cloud-init.
 const CLOUD_INIT: [&str; 4] = [
     "cloud-init-local.service",
@@ -102,8 +112,7 @@ impl Edition {
         match self {
             Self::Small => Ok(()),
             Self::Cloud => {
-                let sources = "datasource_list: [ NoCloud, None ]\n";
-                root.write("etc/cloud/cloud.cfg.d/90_dpkg.cfg", 0o644, sources)?;
+                root.write("etc/cloud/cloud.cfg.d/90_dpkg.cfg", 0o644, CLOUD_CONFIG)?;
                 root.enable(&CLOUD_INIT)
             }
         }

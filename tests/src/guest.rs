@@ -41,6 +41,8 @@ pub enum Tool {
     Nvme,
     /// Our own `records` program.
     Records,
+    /// The kernel's driver of a vsock, loaded at the start, and our own `vsock` program.
+    Vsock,
     /// Our own `push-buffer` program.
     PushBuffer,
     /// Our own `traffic` program.
@@ -75,7 +77,7 @@ impl Tool {
             Self::Tcpdump => Some(("tcpdump", "tcpdump")),
             Self::Fio => Some(("fio", "fio")),
             Self::Nvme => Some(("nvme-cli", "nvme")),
-            Self::Testpmd | Self::Disks | Self::Memory | Self::Xfs => None,
+            Self::Testpmd | Self::Disks | Self::Memory | Self::Xfs | Self::Vsock => None,
             Self::Records | Self::PushBuffer | Self::Traffic | Self::Load => None,
         }
     }
@@ -98,6 +100,7 @@ impl Tool {
             Self::Memory => "memory",
             Self::Xfs => "xfs",
             Self::Records => "records",
+            Self::Vsock => "vsock",
             Self::PushBuffer => "push-buffer",
             Self::Traffic => "traffic",
             Self::Load => "load",
@@ -120,9 +123,11 @@ pub fn initramfs(release: Release, tools: &[Tool]) -> Result<Arc<[u8]>> {
     if tools.contains(&Tool::Disks) {
         modules.extend(kernel.modules_of_disks()?);
     }
-    for (tool, list) in
-        [(Tool::Memory, kernel.modules_of_memory()?), (Tool::Xfs, kernel.modules_of_xfs()?)]
-    {
+    for (tool, list) in [
+        (Tool::Memory, kernel.modules_of_memory()?),
+        (Tool::Xfs, kernel.modules_of_xfs()?),
+        (Tool::Vsock, kernel.modules_of_vsock()?),
+    ] {
         if tools.contains(&tool) {
             let loaded: BTreeSet<_> = modules.iter().map(|module| module.name.clone()).collect();
             modules.extend(list.into_iter().filter(|module| !loaded.contains(&module.name)));

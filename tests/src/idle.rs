@@ -15,6 +15,27 @@ pub fn chatty(folder: &Path) -> Result<PathBuf> {
     made(folder, "chatty", &[0x66, 0xba, 0xf8, 0x03, 0xb0, b'x', 0xee, 0xeb, 0xfd]) // out, and back
 }
 
+/// One that writes `1` to COM1 if CPUID says that it is a guest (leaf 1, ECX bit 31), else `0`, and halts.
+pub fn teller(folder: &Path) -> Result<PathBuf> {
+    const CODE: &[u8] = &[
+        0xb8, 1, 0, 0, 0, 0x31, 0xc9, 0x0f, 0xa2, // mov eax, 1; xor ecx, ecx; cpuid
+        0xc1, 0xe9, 31, 0x80, 0xc1, b'0', // shr ecx, 31; add cl, '0'
+        0x88, 0xc8, 0x66, 0xba, 0xf8, 0x03, 0xee, // mov al, cl; mov dx, 0x3f8; out
+        0xf4, 0xeb, 0xfd, // hlt, and back to it
+    ];
+    made(folder, "teller", CODE)
+}
+
+/// One that writes 123 to guest-physical 0xc0000000, as guests made for Firecracker say that they are up, and
+/// halts.
+pub fn punctual(folder: &Path) -> Result<PathBuf> {
+    const CODE: &[u8] = &[
+        0xb8, 0, 0, 0, 0xc0, 0xc6, 0x00, 123, // mov eax, 0xc0000000; mov byte [rax], 123
+        0xf4, 0xeb, 0xfd, // hlt, and back to it
+    ];
+    made(folder, "punctual", CODE)
+}
+
 /// What an [`echo`] does at a byte of COM1 instead of sending it back.
 pub enum Deed {
     /// Writes a byte to a port.

@@ -93,6 +93,14 @@ impl Release {
         }
     }
 
+    /// What is loaded besides where there is a vsock.
+    fn modules_of_vsock(self) -> &'static [&'static str] {
+        match self {
+            Self::Guest6_1 | Self::Guest6_12 => &["vmw_vsock_virtio_transport"],
+            Self::Testbed => &[],
+        }
+    }
+
     /// What is loaded besides where memory is looked at.
     fn modules_of_memory(self) -> &'static [&'static str] {
         match self {
@@ -112,11 +120,12 @@ impl Release {
     }
 
     /// Lists of what is loaded besides, by their files' names.
-    fn lists(self) -> [(&'static str, &'static [&'static str]); 3] {
+    fn lists(self) -> [(&'static str, &'static [&'static str]); 4] {
         [
             ("modules.disks", self.modules_of_disks()),
             ("modules.memory", self.modules_of_memory()),
             ("modules.xfs", self.modules_of_xfs()),
+            ("modules.vsock", self.modules_of_vsock()),
         ]
     }
 
@@ -192,6 +201,11 @@ impl Kernel {
     /// What is to be loaded after these where there is an XFS.
     pub fn modules_of_xfs(&self) -> Result<Vec<Module>> {
         self.listed("modules.xfs")
+    }
+
+    /// What is to be loaded after them where there is a vsock.
+    pub fn modules_of_vsock(&self) -> Result<Vec<Module>> {
+        self.listed("modules.vsock")
     }
 
     fn listed(&self, list: &str) -> Result<Vec<Module>> {

@@ -109,7 +109,7 @@ impl Needs {
                 Tool::Testpmd => jobs.push(Box::new(dpdk::fetch)),
                 // What we add of this machine's is stripped first.
                 Tool::Disks | Tool::Xfs => {}
-                Tool::Records | Tool::PushBuffer | Tool::Traffic | Tool::Load => {
+                Tool::Records | Tool::Vsock | Tool::PushBuffer | Tool::Traffic | Tool::Load => {
                     programs.push(programs::STRIP);
                 }
                 _ => jobs.push(Box::new(move || match tool.debian() {

@@ -49,7 +49,7 @@ pub fn write(folder: &Path, mut told: impl FnMut(u64) -> io::Result<()>) -> io::
         log.sync_data()?;
         ring.write_all_at(&record(n, SLOT), n % SLOTS * SLOT as u64)?;
         ring.sync_data()?;
-        if n % EACH == 0 {
+        if n.is_multiple_of(EACH) {
             let part = folder.join("part");
             let mut file = File::create(&part)?;
             file.write_all(&record(n, WHOLE))?;
@@ -82,7 +82,7 @@ pub fn check(folder: &Path, said: u64) -> Result<u64> {
         ensure!(bytes == bytes_expected, "record {expected:?} was synced to the ring and is lost");
     }
     ensure!(ring.len() as u64 == SLOTS * SLOT as u64, "the ring has {} bytes", ring.len());
-    let made = |n: &u64| n % EACH == 0;
+    let made = |n: &u64| n.is_multiple_of(EACH);
     for n in (1..=said).rev().filter(made).take(FILES as usize) {
         let (name, may_be) = (file_of(n), unsaid.clone().filter(made));
         let file = read(&name)?;

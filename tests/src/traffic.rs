@@ -11,10 +11,11 @@ use crate::host::PATIENCE;
 const CHUNK: usize = 64 << 10;
 
 /// A pseudo-random stream that only its seed decides (splitmix64).
-struct Stream(u64);
+pub(crate) struct Stream(pub u64);
 
 impl Stream {
-    fn fill(&mut self, chunk: &mut [u8]) {
+    /// Its next bytes, of which only the last have no whole word.
+    pub fn fill(&mut self, chunk: &mut [u8]) {
         for word in chunk.chunks_mut(8) {
             self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut z = self.0;

@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::api::{Api, Served};
+use tests::bench::resident;
 use tests::host;
 use tests::idle;
 use tests::machine::Hypervisor;
@@ -266,6 +267,27 @@ fn an_nvme_disk_is_asked_and_changed_in_the_same_way() {
         let limits = json!({ "drive_id": "data", "allowances": { "bw": 9 } });
         api.done("PATCH", "/drives/data", &limits).unwrap();
         assert_eq!(api.get("/vm/config").unwrap()["drives"][1]["allowances"], json!({ "bw": 9 }));
+    }
+}
+
+#[test]
+fn a_disk_takes_little_memory_while_nothing_is_asked_of_it() {
+    const MOST_KIB: u64 = 256;
+    const MORE: u64 = 15;
+    /// Of a machine of which nothing else is said.
+    const MEMORY_MIB: u32 = 128;
+    for model in ["virtio", "nvme"] {
+        let names: Vec<_> = (0..MORE).map(|nth| format!("more{nth}")).collect();
+        let of = |name: &String| (name.clone(), json!({ "model": model }));
+        let more: Vec<_> = names.iter().map(of).collect();
+        let more: Vec<_> =
+            more.iter().map(|(name, fields)| (name.as_str(), fields.clone())).collect();
+        let [one, many] = [&[][..], &more].map(|more| {
+            let scene = Scene::with(more);
+            resident::beside(scene.served.pid(), MEMORY_MIB).unwrap()
+        });
+        let each = many.saturating_sub(one) / MORE;
+        assert!(each <= MOST_KIB, "{model}: {each} KiB for each disk");
     }
 }
 

@@ -100,6 +100,11 @@ fn tables() -> Result<Vec<String>> {
     let written = facts::options_in(&boot.column("Option").join(" "));
     wrong.extend(facts::compare(boot, "option", &shown(&vmm, written)?, &facts::options(&usage)));
 
+    let face = page(&pages, "firecracker")?;
+    let written = facts::options_in(&face.column("Option").join(" "));
+    let there = facts::options(&help(&vmm, &["firecracker"])?);
+    wrong.extend(facts::compare(face, "option", &written, &there));
+
     let written = facts::in_cells(&boot.column("Code"));
     let written: Names =
         written.iter().flat_map(|code| code.split(' ')).map(str::to_owned).collect();
@@ -179,6 +184,12 @@ fn options() -> Result<Vec<String>> {
         all.extend(facts::options(&help(&vmm, &["ctl", "socket", &command])?));
     }
     programs.push(("vmm ctl".to_owned(), all));
+    let jail = facts::options(&help(&vmm, &["jail"])?);
+    programs.push(("vmm jail".to_owned(), jail));
+    let face = facts::options(&help(&vmm, &["firecracker"])?);
+    for name in ["firecracker", "./firecracker", "vmm firecracker"] {
+        programs.push((name.to_owned(), face.clone()));
+    }
     for (name, program) in [
         ("demo", env!("CARGO_BIN_EXE_demo")),
         ("verify", env!("CARGO_BIN_EXE_verify")),

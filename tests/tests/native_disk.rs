@@ -222,7 +222,7 @@ fn killed(guest: &Guest) -> Result<()> {
         image.wait_for(&mut vmm, 1, guest.length.limit).with_context(|| line.clone())?;
         // At any moment.
         let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-        std::thread::sleep(Duration::from_micros(u64::from(time.subsec_nanos() / 1000 % 100_000)));
+        std::thread::sleep(Duration::from_micros(u64::from(time.subsec_micros() % 100_000)));
         drop(vmm);
         let report = image.report()?.context("there was a report")?;
         ensure!(report.is_clean(), "{line}: {report:?}");

@@ -70,7 +70,16 @@ fn start(socket: &Path) -> Result<Owned> {
     };
     let mut command = Command::new(vmm);
     command.arg("--kernel").arg(guest::build()?).args(["--mem", &format!("{MEMORY_MIB}M")]);
-    command.args(["--cmdline", &format!("balloon={PAGES}"), "--bus", "mmio", "--balloon", "0"]);
+    command.args([
+        "--cmdline",
+        &format!("balloon={PAGES}"),
+        "--bus",
+        "mmio",
+        "--entropy",
+        "bw=1G",
+        "--balloon",
+        "0",
+    ]);
     command.args(["--serial", "none", "--api-sock"]).arg(socket).stdin(Stdio::null());
     Owned::spawn(&mut command)
 }

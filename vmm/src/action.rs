@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arch::template::Template;
 use devices::balloon::BalloonSpec;
 use devices::block::spec::DiskSpec;
 use devices::legacy::{ConsoleSpec, KeyboardNotReady};
@@ -37,6 +38,8 @@ use crate::words::Setting;
 pub enum Action {
     SetMachine(MachineSpec),
     PatchMachine(MachinePatch),
+    /// Changes what the guest's CPUs show.
+    SetTemplate(Template),
     SetBoot(BootSpec),
     SetSerial(ConsoleSpec),
     SetDisk(Box<DiskSpec>),
@@ -144,7 +147,7 @@ pub enum ActionError {
     #[error(transparent)]
     Log(#[from] LogError),
     #[error("{action} is not possible: {why}")]
-    NotNow { action: &'static str, why: &'static str },
+    NotNow { action: &'static str, why: &'static str, state: State },
     #[error(transparent)]
     Metrics(#[from] OutputError),
     #[error("flushing metrics is not possible: no file for them was given")]
@@ -280,6 +283,7 @@ impl Action {
     pub fn name(&self) -> &'static str {
         match self {
             Action::SetMachine(_) | Action::PatchMachine(_) => "changing CPUs or memory",
+            Action::SetTemplate(_) => "changing what CPUs show",
             Action::SetBoot(_) => "changing what to boot",
             Action::SetSerial(_) => "changing the console",
             Action::SetDisk(_) | Action::SetSeed(_) => "adding a disk",
@@ -320,6 +324,7 @@ impl Action {
         let states: &[State] = match self {
             Action::SetMachine(_)
             | Action::PatchMachine(_)
+            | Action::SetTemplate(_)
             | Action::SetBoot(_)
             | Action::SetSerial(_)
             | Action::SetDisk(_)
@@ -341,11 +346,12 @@ impl Action {
             | Action::LimitPmem(..)
             | Action::Resume
             | Action::Reset
+            | Action::PressCtrlAltDel
             | Action::FlushMetrics
             | Action::OfDisk(..)
             | Action::OfNic(..)
             | Action::ShowVsock => &[Running, Paused],
-            Action::PressPowerButton | Action::PressCtrlAltDel => &[Running],
+            Action::PressPowerButton => &[Running],
             Action::Kill
             | Action::ShowDisks(_)
             | Action::Describe
@@ -362,7 +368,7 @@ impl Action {
             Paused => "the machine is paused",
             Stopped => "the machine has stopped",
         };
-        Err(ActionError::NotNow { action: self.name(), why })
+        Err(ActionError::NotNow { action: self.name(), why, state })
     }
 }
 

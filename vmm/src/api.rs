@@ -3,6 +3,7 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod by_hand;
 pub mod connection;
+pub mod manner;
 #[cfg(test)]
 mod openapi;
 mod refusals;
@@ -10,4 +11,4 @@ pub mod routes;
 pub mod server;
 pub mod socket;
 
-pub use server::Api;
+pub use server::{Api, Service};

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use arch::boot::DEFAULT_CMDLINE;
 use arch::smbios::Identity;
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -22,11 +22,11 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::action::Action;
 use crate::dialect;
-use crate::dialect::file::{ConfigFileError, Places};
 use crate::memory::{Pages, Size};
 use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
+use crate::orders::Orders;
 use crate::shield::Mode;
 use crate::vm::config::{Config, EntropyWish};
 use crate::vm::identity::IdentitySpec;
@@ -61,6 +61,9 @@ Examples:
   Firecracker's requests or by vmm ctl:
     vmm --api-sock vm.sock
     vmm ctl vm.sock --help
+
+  As launchers of Firecracker start it; a link to vmm that is called firecracker does the same:
+    vmm firecracker --help
 
 Exit codes:
   0 the guest powered off, or the user quit    1 the VMM or the host failed
@@ -168,7 +171,7 @@ pub struct Args {
     balloon: Option<BalloonSpec>,
 
     /// Source of entropy: off, or its limits, such as [bw=1M] in byte/s and [,iops=100]. If not given: there is
-    /// one without limits
+    /// none
     #[arg(long, value_name = "SPEC", value_parser = entropy_wish)]
     entropy: Option<EntropyWish>,
 
@@ -238,6 +241,10 @@ pub struct Args {
     /// CPU time of this process when who starts it began to, in microseconds; for metrics
     #[arg(long, value_name = "US")]
     start_time_cpu_us: Option<u64>,
+
+    /// CPU time that who starts this process has used in others before, in microseconds; for metrics
+    #[arg(long, value_name = "US")]
+    parent_cpu_time_us: Option<u64>,
 }
 
 fn seccomp(name: String) -> Mode {
@@ -264,18 +271,11 @@ fn level(name: String) -> LevelFilter {
     dialect::watch::level(&name).unwrap_or(LevelFilter::WARN)
 }
 
-/// What a kernel is told if the user says nothing.
-fn default_cmdline(kernel: &BootFrom) -> String {
-    match kernel {
-        BootFrom::Kernel(_) => DEFAULT_CMDLINE.to_string(),
-        BootFrom::Disk(_) => String::new(),
-    }
-}
-
 /// Longest name of a machine.
 const MAX_INSTANCE_ID: usize = 64;
 
-fn instance_id(text: &str) -> Result<String, String> {
+/// A machine's name. Fails if it cannot be one.
+pub(crate) fn instance_id(text: &str) -> Result<String, String> {
     let fits = (1..=MAX_INSTANCE_ID).contains(&text.len());
     match fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
         true => Ok(text.to_string()),
@@ -295,14 +295,6 @@ fn name<'a>(ids: impl Iterator<Item = &'a mut String>, word: &str) -> Result<(),
         }
     }
     Ok(())
-}
-
-/// What a command line asks for, in order: by its options, then by a configuration file.
-#[derive(Debug, Default)]
-pub(crate) struct Plan {
-    pub options: Vec<Action>,
-    pub recorded: Vec<Action>,
-    pub places: Places,
 }
 
 impl Args {
@@ -330,33 +322,6 @@ impl Args {
         Ok(args)
     }
 
-    /// Where to serve the API, if at all.
-    pub(crate) fn api_socket(&self) -> Option<&Path> {
-        self.api_sock.as_deref().filter(|_| !self.no_api)
-    }
-
-    /// Where files may be opened while the guest runs, if the user has said.
-    pub(crate) fn late_places(&self) -> Vec<PathBuf> {
-        self.allow_path.clone()
-    }
-
-    /// What filters of system calls do.
-    pub(crate) fn seccomp(&self) -> Mode {
-        self.seccomp
-    }
-
-    pub(crate) fn start_times(&self) -> StartTimes {
-        StartTimes::since(self.start_time_us, self.start_time_cpu_us)
-    }
-
-    pub(crate) fn id(&self) -> &str {
-        &self.id
-    }
-
-    pub(crate) fn log(&self) -> LogSpec {
-        LogSpec { path: self.log_file.clone(), level: Some(self.log_level), ..LogSpec::default() }
-    }
-
     /// What the machine says of itself by metadata, if it does.
     fn imds(&self) -> Option<ImdsSpec> {
         self.imds.clone().or_else(|| self.profile.as_ref().map(|_| ImdsSpec::default()))
@@ -372,7 +337,7 @@ impl Args {
     }
 
     /// What there is before anything is asked of the machine.
-    pub(crate) fn config(&self) -> Config {
+    fn config(&self) -> Config {
         Config {
             machine: MachineSpec { bus: self.bus, ..MachineSpec::default() },
             bus: self.bus,
@@ -385,19 +350,36 @@ impl Args {
         }
     }
 
+    /// All that is asked for.
+    pub(crate) fn into_orders(mut self) -> Orders {
+        let log = LogSpec {
+            path: self.log_file.take(),
+            level: Some(self.log_level),
+            ..LogSpec::default()
+        };
+        Orders {
+            id: self.id.clone(),
+            log,
+            config: self.config(),
+            start_times: StartTimes::since(self.start_time_us, self.start_time_cpu_us)
+                .after(self.parent_cpu_time_us),
+            api_socket: self.api_sock.take().filter(|_| !self.no_api),
+            max_body: None,
+            seccomp: self.seccomp,
+            late_places: std::mem::take(&mut self.allow_path),
+            metadata: self.metadata.take(),
+            config_file: self.config_file.clone(),
+            actions: self.into_actions(),
+        }
+    }
+
     /// What to do first.
-    pub(crate) fn into_plan(self) -> Result<Plan, ConfigFileError> {
+    fn into_actions(self) -> Vec<Action> {
         let identity = self.identity();
         let mut actions = Vec::new();
-        if let Some(path) = self.metrics_path {
-            actions.push(Action::SetMetrics(path));
-        }
-        if let Some(path) = &self.metadata {
-            actions.push(dialect::file::metadata(path, self.mmds_size_limit)?);
-        }
-        if let Some(path) = &self.config_file {
-            let (recorded, places) = dialect::file::actions(path)?;
-            return Ok(Plan { options: actions, recorded, places });
+        actions.extend(self.metrics_path.map(Action::SetMetrics));
+        if self.config_file.is_some() {
+            return actions;
         }
         actions.push(Action::SetMachine(MachineSpec {
             cpus: self.cpus,
@@ -405,6 +387,7 @@ impl Args {
             pages: if self.huge_pages { Pages::Huge } else { Pages::Small },
             bus: self.bus,
             identity,
+            ..MachineSpec::default()
         }));
         let root = self.disk.iter().find(|disk| disk.root.is_some()).or(self.disk.first());
         let on_disk = root.map(|disk| BootFrom::Disk(disk.path.clone()));
@@ -419,36 +402,54 @@ impl Args {
         if let Some(kernel) = self.kernel.map(BootFrom::Kernel).or(on_disk) {
             let kernel_cache = self.kernel_cache.as_deref().map(KernelCache::from);
             let boot = BootSpec {
-                cmdline: self.cmdline.unwrap_or_else(|| default_cmdline(&kernel)),
+                cmdline: self.cmdline,
                 kernel,
                 initrd: self.initrd,
                 kernel_cache: kernel_cache.unwrap_or_default(),
             };
             actions.extend([Action::SetBoot(boot), Action::Start]);
         }
-        Ok(Plan { options: actions, ..Plan::default() })
+        actions
+    }
+}
+
+/// Reads a command line, of which the first word is the program's name. Fails with the code to exit with,
+/// once the user has been told why.
+pub(crate) fn orders(words: Vec<OsString>) -> Result<Orders, ExitCode> {
+    match Args::parse_from_args(words) {
+        Ok(args) => Ok(args.into_orders()),
+        Err(error) => Err(report(&error)),
     }
 }
 
 /// Prints help or version, or the error as one line; returns the exit code.
 pub(crate) fn report(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        return match error.print() {
-            // A closed stdout is the reader's choice.
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                stderr::say(&format!("vmm: error: cannot write to standard output: {error}"));
-                ExitCode::from(crate::FAILED)
-            }
-            _ => ExitCode::SUCCESS,
-        };
+        return printed("vmm", error.print());
     }
+    stderr::say(&format!("vmm: error: {}; see vmm --help", first_line(error)));
+    ExitCode::from(crate::BAD_USAGE)
+}
+
+/// The exit code of `program`, which has printed what its user asked for.
+pub(crate) fn printed(program: &str, outcome: io::Result<()>) -> ExitCode {
+    match outcome {
+        // A closed stdout is the reader's choice.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            stderr::say(&format!("{program}: error: cannot write to standard output: {error}"));
+            ExitCode::from(crate::FAILED)
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// What is wrong with a command line, on one line.
+pub(crate) fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     // The first paragraph is the error; usage and hints follow.
     let lines: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
     let line = lines.join(" ");
-    let line = line.strip_prefix("error: ").unwrap_or(&line);
-    stderr::say(&format!("vmm: error: {line}; see vmm --help"));
-    ExitCode::from(crate::BAD_USAGE)
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
 
 #[cfg(test)]

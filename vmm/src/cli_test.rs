@@ -1,5 +1,6 @@
 //! Tests of the command line.
 
+use arch::boot::DEFAULT_CMDLINE;
 use devices::net::spec::BackendSpec;
 
 use super::*;
@@ -14,46 +15,49 @@ fn error(args: &str) -> String {
 
 #[test]
 fn the_shortest_command_line_has_the_documented_defaults() {
-    let args = parse("--kernel k --mem 512M").unwrap();
-    assert_eq!(args.config().grace, Duration::from_secs(10));
-    assert_eq!(args.api_socket(), None);
-    let actions = args.into_plan().unwrap().options;
+    let orders = parse("--kernel k --mem 512M").unwrap().into_orders();
+    assert_eq!(orders.config.grace, Duration::from_secs(10));
+    assert_eq!(orders.api_socket, None);
+    let actions = orders.actions;
     let [Action::SetMachine(machine), Action::SetBoot(boot), Action::Start] = &actions[..] else {
         panic!("{actions:?}");
     };
     let memory = Size(512 << 20);
     assert_eq!(*machine, MachineSpec { memory, ..MachineSpec::default() });
-    assert_eq!(boot.cmdline, "console=ttyS0 reboot=k panic=-1");
+    // A kernel's is told where it is set.
+    assert_eq!((boot.cmdline.as_deref(), orders.config.default_cmdline), (None, DEFAULT_CMDLINE));
 }
 
 #[test]
 fn without_a_kernel_the_root_or_the_first_disk_is_booted() {
     let boot = |text: &str| {
-        let actions = parse(text).unwrap().into_plan().unwrap().options;
+        let actions = parse(text).unwrap().into_orders().actions;
         actions.into_iter().find_map(|action| match action {
             Action::SetBoot(boot) => Some((boot.kernel, boot.cmdline)),
             _ => None,
         })
     };
-    let disk = |path: &str, words: &str| Some((BootFrom::Disk(path.into()), words.to_string()));
-    assert_eq!(boot("--disk a --disk b --mem 1G"), disk("a", ""));
-    assert_eq!(boot("--disk a --disk b,root --mem 1G --cmdline single"), disk("b", "single"));
+    let disk = |path: &str, words: Option<&str>| {
+        Some((BootFrom::Disk(path.into()), words.map(str::to_string)))
+    };
+    assert_eq!(boot("--disk a --disk b --mem 1G"), disk("a", None));
+    assert_eq!(boot("--disk a --disk b,root --mem 1G --cmdline single"), disk("b", Some("single")));
     let kernel = BootFrom::Kernel("k".into());
-    assert_eq!(boot("--disk a --kernel k --mem 1G"), Some((kernel, DEFAULT_CMDLINE.to_string())));
+    assert_eq!(boot("--disk a --kernel k --mem 1G"), Some((kernel, None)));
     assert_eq!(boot("--api-sock s"), None);
     let args = parse("--disk a --mem 1G --cloud-init user-data=u").unwrap();
-    let actions = args.into_plan().unwrap().options;
+    let actions = args.into_orders().actions;
     assert!(actions.iter().any(|action| matches!(action, Action::SetSeed(_))), "{actions:?}");
 }
 
 #[test]
 fn with_an_api_the_machine_waits_until_it_is_told_what_to_boot() {
     let args = parse("--api-sock s --id vm-1 --level Warning --start-time-us 5").unwrap();
-    assert_eq!(args.api_socket(), Some(Path::new("s")));
-    assert_eq!(args.id(), "vm-1");
-    assert_eq!(args.log().level, Some(LevelFilter::WARN));
-    let actions = args.into_plan().unwrap().options;
-    assert!(matches!(&actions[..], [Action::SetMachine(_)]), "{actions:?}");
+    let orders = args.into_orders();
+    assert_eq!(orders.api_socket, Some("s".into()));
+    assert_eq!(orders.id, "vm-1");
+    assert_eq!(orders.log.level, Some(LevelFilter::WARN));
+    assert!(matches!(&orders.actions[..], [Action::SetMachine(_)]), "{orders:?}");
 }
 
 #[test]
@@ -61,7 +65,7 @@ fn a_bus_is_for_whatever_machine_comes() {
     for args in ["--kernel k --mem 1G --bus mmio", "--api-sock s --bus mmio"] {
         let args = parse(args).unwrap();
         assert_eq!(args.config().bus, Some(DeviceBus::Mmio));
-        let actions = args.into_plan().unwrap().options;
+        let actions = args.into_orders().actions;
         let Some(Action::SetMachine(machine)) = actions.first() else { panic!("{actions:?}") };
         assert_eq!(machine.bus, Some(DeviceBus::Mmio));
     }
@@ -73,7 +77,7 @@ fn a_bus_is_for_whatever_machine_comes() {
 #[test]
 fn no_api_is_served_if_that_is_said_whatever_else_is() {
     let args = parse("--api-sock s --no-api --config-file f").unwrap();
-    assert_eq!(args.api_socket(), None);
+    assert_eq!(args.into_orders().api_socket, None);
 }
 
 #[test]
@@ -91,6 +95,25 @@ fn disks_without_an_id_are_named_by_their_place() {
     let ids: Vec<_> = args.disk.iter().map(|disk| disk.id.as_str()).collect();
     assert_eq!(ids, ["disk0", "x", "disk2"]);
     assert_eq!(args.disk[1], DiskSpec { read_only: true, ..DiskSpec::on("x", "b") });
+}
+
+#[test]
+fn memory_is_given_and_taken_by_options_of_its_own() {
+    let actions = |text: &str| {
+        let args = parse(&format!("--kernel k --mem 1G {text}")).unwrap();
+        args.into_orders().actions
+    };
+    let all = actions("--pmem a --pmem b,ro,id=x --balloon 64M,oom --entropy bw=1M");
+    let [_, Action::SetPmem(a), Action::SetPmem(b), Action::SetBalloon(balloon), entropy, ..] =
+        &all[..]
+    else {
+        panic!("{all:?}");
+    };
+    assert_eq!((a.id.as_str(), b.id.as_str(), b.read_only), ("pmem0", "x", true));
+    assert_eq!((balloon.amount_mib, balloon.deflate_on_oom), (64, true));
+    assert!(matches!(entropy, Action::SetEntropy(EntropyWish::Given(_))), "{entropy:?}");
+    let off = actions("--entropy off");
+    assert!(matches!(off[1], Action::SetEntropy(EntropyWish::Off)), "{off:?}");
 }
 
 #[test]
@@ -117,6 +140,10 @@ fn what_is_wrong_is_named() {
             "--disk: disk \"x\": id: \"x\" is given twice",
         ),
         ("--disk d --config-file f", "--disk"),
+        ("--kernel k --mem 1G --balloon reporting", "no amount of memory"),
+        ("--balloon 0 --config-file f", "--balloon"),
+        ("--kernel k --mem 1G --entropy on", "write off, or bw=BYTES"),
+        ("--kernel k --mem 1G --pmem a,id=x --pmem b,id=x", "--pmem: \"x\": \"x\" is given twice"),
         ("--kernel k --mem 1G --serial paper", "--serial"),
         ("--kernel k --mem 1G --smbios maker=x", "'maker' is not known"),
         ("--kernel k --mem 1G --bus isa", "--bus"),
@@ -138,7 +165,7 @@ fn an_instance_of_a_cloud_says_so_in_its_smbios_and_by_metadata() {
     let identity = |args: &str| {
         let args = parse(&format!("--kernel k --mem 1G {args}")).unwrap();
         let imds = args.config().imds;
-        match args.into_plan().unwrap().options.into_iter().next() {
+        match args.into_orders().actions.into_iter().next() {
             Some(Action::SetMachine(machine)) => (machine.identity, imds),
             other => panic!("{other:?}"),
         }

@@ -19,10 +19,11 @@ use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber,
 use self::late::Late;
 use self::later::{HeldKeys, LastDay};
 use crate::action::{Action, ActionError, Instance, Mailbox, Outcome, Reply};
-use crate::end::{End, Ends};
+use crate::end::{End, Ends, Leave};
 use crate::observe::events::{DiskEvent, Event, Events, Ready as ReadyBy};
 use crate::observe::logger::Log;
-use crate::observe::metrics::{Figures, MetricsFile, StartTimes};
+use crate::observe::metrics::{Figures, MetricsFile, Shape, StartTimes};
+use crate::observe::requests::Requests;
 use crate::shield::Shield;
 use crate::signals::Signals;
 use crate::vm::Vm;
@@ -47,10 +48,18 @@ pub struct Controller {
     ends: Arc<Ends>,
     events: Arc<Events>,
     start_times: StartTimes,
+    manners: Manners,
     metrics: Option<MetricsFile>,
     held_keys: Option<HeldKeys>,
-    shield: Arc<Shield>,
-    late: Late,
+    walls: Walls,
+}
+
+/// What the machine and its threads are shut in by.
+pub struct Walls {
+    /// What threads shut themselves in by.
+    pub shield: Arc<Shield>,
+    /// How files are opened that are named while the guest runs.
+    pub late: Late,
 }
 
 /// What the main thread listens to.
@@ -58,6 +67,16 @@ pub struct Hearing {
     wait: Wait,
     mailbox: Option<Arc<Mailbox>>,
     signals: Signals,
+}
+
+/// What a controller tells others, and how.
+pub struct Manners {
+    /// Lines of metrics.
+    pub metrics: Shape,
+    /// What clients of the API have asked for.
+    pub requests: Arc<Requests>,
+    /// How the process ends after the machine.
+    pub leave: fn(&End) -> Leave,
 }
 
 impl Controller {
@@ -68,8 +87,8 @@ impl Controller {
         log: Log,
         events: Arc<Events>,
         start_times: StartTimes,
-        shield: Arc<Shield>,
-        late: Late,
+        manners: Manners,
+        walls: Walls,
     ) -> io::Result<Self> {
         let ends = Ends::new()?;
         let metadata = Arc::new(Store::new(config.metadata_limit));
@@ -82,10 +101,10 @@ impl Controller {
             ends,
             events,
             start_times,
+            manners,
             metrics: None,
             held_keys: None,
-            shield,
-            late,
+            walls,
         })
     }
 
@@ -101,6 +120,7 @@ impl Controller {
             Action::PatchMachine(patch) => {
                 self.config.set_machine(patch.apply(&self.config.machine))?;
             }
+            Action::SetTemplate(template) => self.config.set_template(template),
             Action::SetBoot(boot) => self.config.set_boot(boot)?,
             Action::SetSerial(serial) => self.config.serial = serial,
             Action::SetDisk(disk) => self.config.set_disk(*disk)?,
@@ -158,7 +178,7 @@ impl Controller {
 
     fn start(&mut self) -> Result<(), ActionError> {
         let spec = self.config.to_spec().ok_or(ActionError::NoKernel)?;
-        if let Some(last) = root::last_of_several(&spec.boot.cmdline) {
+        if let Some(last) = root::last_of_several(spec.boot.cmdline()) {
             tracing::warn!("the kernel's command line has more than one root=: it takes {last}");
         }
         let vm = Vm::build(&spec, &self.ends).map_err(|error| {
@@ -188,9 +208,9 @@ impl Controller {
             })));
         }
         let shut = || {
-            self.late.seal(&self.config)?;
-            vm.shut(&self.shield)?;
-            self.shield.shut_main()
+            self.walls.late.seal(&self.config)?;
+            vm.shut(&self.walls.shield)?;
+            self.walls.shield.shut_main()
         };
         if let Err(source) = shut() {
             // Threads that are shut in can neither run a guest without the others nor be let out again.
@@ -199,11 +219,14 @@ impl Controller {
         }
         vm.resume().expect("a machine that was just built can run");
         self.events.tell(&Event::Started);
+        if self.manners.metrics.at_start {
+            self.write_metrics();
+        }
         Ok(())
     }
 
     fn instance(&self) -> Instance {
-        Instance { id: self.id.clone(), state: self.state(), shield: self.shield.state() }
+        Instance { id: self.id.clone(), state: self.state(), shield: self.walls.shield.state() }
     }
 
     /// What was asked for, as far as it is still so: limits of cards and disks, images, and the balloon's amount,
@@ -264,7 +287,7 @@ impl Controller {
             DiskAsk::Inject(fault) => Some(fault),
             _ => None,
         };
-        let reply = match disk::answer(&**disk, ask, self.late.files()) {
+        let reply = match disk::answer(&**disk, ask, self.walls.late.files()) {
             Ok(reply) => reply,
             Err(source) => return Err(ActionError::Disk { id, source }),
         };
@@ -287,7 +310,7 @@ impl Controller {
         let Some(nic) = nics.find(|nic| nic.control.id() == id) else {
             return Err(ActionError::NoSuchNic(id));
         };
-        match nic.answer(ask, self.late.files()) {
+        match nic.answer(ask, self.walls.late.files()) {
             Ok(NicReply::Done) => Ok(Reply::Done),
             Ok(reply) => Ok(Reply::Nic(reply)),
             Err(source) => Err(ActionError::Nic { id, source }),
@@ -322,6 +345,8 @@ impl Controller {
 
     fn figures(&self) -> Figures {
         let mut figures = Figures::empty(self.start_times);
+        figures.requests = self.manners.requests.counts();
+        figures.deprecated_requests = self.manners.requests.deprecated();
         if let Some(vm) = &self.vm {
             vm.figures(&mut figures);
         }
@@ -331,7 +356,7 @@ impl Controller {
     fn write_metrics(&mut self) {
         let figures = self.figures();
         if let Some(metrics) = &mut self.metrics {
-            metrics.write(&figures, Instant::now());
+            metrics.write(self.manners.metrics, &figures, Instant::now());
         }
     }
 
@@ -393,8 +418,9 @@ impl Controller {
     /// Does what is asked until the machine is over, and ends it.
     ///
     /// A first signal presses the power button, and the guest has its grace to power off; a second
-    /// one, or the end of the grace, ends the machine hard. After half of it the button is pressed
-    /// again: the first press is lost on a guest that still boots, and only wakes one that sleeps.
+    /// one, or the end of the grace, ends the machine hard, as the first does without a grace. After half
+    /// of it the button is pressed again: the first press is lost on a guest that still boots, and only
+    /// wakes one that sleeps.
     pub fn serve(mut self, hearing: Hearing) -> io::Result<End> {
         let Hearing { mut wait, mailbox, signals } = hearing;
         let mut last_day = LastDay::default();
@@ -444,7 +470,7 @@ impl Controller {
     }
 
     fn heed(&mut self, number: i32, last_day: &mut LastDay) {
-        if self.vm.is_none() || last_day.began() {
+        if self.vm.is_none() || last_day.began() || self.config.grace.is_zero() {
             self.ends.report(End::Signal(number));
             return;
         }
@@ -463,7 +489,8 @@ impl Controller {
             tracing::error!("{error}");
         }
         let reason = end.to_string();
-        self.events.tell(&Event::Stopped { reason, exit_code: end.exit_code() });
+        let exit_code = (self.manners.leave)(end).code();
+        self.events.tell(&Event::Stopped { reason, exit_code });
         self.events.close();
     }
 }

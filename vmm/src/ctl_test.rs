@@ -26,6 +26,10 @@ fn commands_are_taken_with_json_before_or_behind() {
         "disk d replace",
         "disks d",
         "top --every 0",
+        "memory now",
+        "balloon 5",
+        "balloon 1K",
+        "balloon -1M",
     ] {
         assert!(parse(wrong).is_err(), "{wrong}");
     }
@@ -87,6 +91,37 @@ fn memory_is_shown_in_mib_unless_that_is_not_all_of_it() {
 }
 
 #[test]
+fn the_balloon_takes_an_amount_in_whole_mib() {
+    let size = |args: &str| match parse(args).unwrap().command {
+        Command::Balloon { size } => size.map(|size| size.0),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(size("balloon"), None);
+    assert_eq!(size("balloon 0"), Some(0));
+    assert_eq!(size("balloon 2048K --json"), Some(2));
+    assert_eq!(size("balloon 2G"), Some(2048));
+}
+
+#[test]
+fn what_memory_comes_to_is_shown_in_mib() {
+    let memory = json!({
+        "size": 512u64 << 20, "resident": 1_572_864, "anonymous": null, "swapped": 0,
+        "balloon": { "target": 1 << 20, "actual": 4096, "given_back": 0 },
+    });
+    let shown = show::memory(&memory);
+    for line in
+        ["memory of the guest  512.0 MiB", "resident             1.5 MiB", "of that anonymous    -"]
+    {
+        assert!(shown.lines().any(|given| given == line), "{line} is not in\n{shown}");
+    }
+    let balloon = show::balloon(&json!({
+        "amount_mib": 5, "stats_polling_interval_s": 1, "statistics": { "free_memory": 7 },
+    }));
+    assert!(balloon.starts_with(&format!("{:<28}5\n", "amount in MiB")), "{balloon}");
+    assert!(balloon.ends_with("\nfree_memory  7\n"), "{balloon}");
+}
+
+#[test]
 fn whatever_an_answer_lacks_is_shown_as_missing() {
     let empty = json!({});
     for show in [
@@ -100,6 +135,8 @@ fn whatever_an_answer_lacks_is_shown_as_missing() {
         show::explained,
         show::capture,
         show::latency,
+        show::memory,
+        show::balloon,
     ] {
         show(&empty);
         show(&Value::Null);

@@ -4,6 +4,8 @@
 //! in the same style is ours.
 
 pub mod balloon;
+pub mod cpu;
+pub mod deprecated;
 pub mod drives;
 pub mod entropy;
 pub mod file;

@@ -179,11 +179,21 @@ fn a_patch_changes_what_it_names_and_leaves_the_rest() {
         let text = format!(r#"{{"iface_id":"eth0",{text}}}"#);
         read::<NetworkInterfacePatch>(text.as_bytes()).unwrap().into_patch("eth0")
     };
-    let before = Allowed { bw_in: Some(1), bw_out: Some(2), pps: Some(3), conntrack: Some(4) };
+    let before = Allowed {
+        bw_in: Some(1),
+        bw_out: Some(2),
+        pps: Some(3),
+        conntrack: Some(4),
+        ..Allowed::default()
+    };
     let one = patch(r#""rx_rate_limiter":{"bandwidth":{"size":1,"refill_time":1}}"#).unwrap();
     assert_eq!(one.apply(&before), Allowed { bw_in: Some(8000), ..before });
     let off = patch(r#""tx_rate_limiter":{"bandwidth":{"size":0,"refill_time":0}}"#).unwrap();
     assert_eq!(off.apply(&before), Allowed { bw_out: None, ..before });
+    let ops = r#"{"ops":{"size":5,"refill_time":100}}"#;
+    let packets = patch(&format!(r#""rx_rate_limiter":{ops},"tx_rate_limiter":{ops}"#)).unwrap();
+    let (pps_in, pps_out) = (Some(50), Some(50));
+    assert_eq!(packets.apply(&before), Allowed { pps_in, pps_out, ..before });
     let all = patch(r#""allowances":{"pps":7}"#).unwrap();
     assert_eq!(all.apply(&before), Allowed { pps: Some(7), ..Allowed::default() });
     // Firecracker's clients send all of these, and mean nothing by them.
@@ -316,7 +326,10 @@ fn a_mistake_is_told_with_its_field_and_value() {
         assert!(error.contains(said), "{text}: {error}");
     }
     for (text, said) in [
-        (r#""tx_rate_limiter":{"ops":{"size":1,"refill_time":1}}"#, "tx_rate_limiter: ops"),
+        (
+            r#""tx_rate_limiter":{"ops":{"size":1,"refill_time":5000}}"#,
+            "tx_rate_limiter: ops is below one packet a second",
+        ),
         (
             r#""tx_rate_limiter":{"bandwidth":{"size":1,"size":2,"refill_time":1}}"#,
             "duplicate field `size`",

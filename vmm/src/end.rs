@@ -80,6 +80,25 @@ impl End {
     }
 }
 
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// It exits with this code.
+    Exit(u8),
+    /// It dies by this signal.
+    DieBy(libc::c_int),
+}
+
+impl Leave {
+    /// As a shell sees it.
+    pub fn code(self) -> u8 {
+        match self {
+            Leave::Exit(code) => code,
+            Leave::DieBy(signal) => 128 | (signal as u8 & 0x7f),
+        }
+    }
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -120,7 +139,7 @@ impl fmt::Display for End {
             End::VcpuFailed { cpu, source } => write!(f, "vCPU {cpu} cannot run: {source}"),
             End::NotShut { source } => write!(
                 f,
-                "the host did not let threads be shut in before the guest runs: {source}; --seccomp off does without filters"
+                "the host did not let threads be shut in before the guest runs: {source}; without filters (--seccomp off, or --no-seccomp of firecracker) it might"
             ),
             End::Signal(number) => {
                 let name = match *number {

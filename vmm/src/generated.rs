@@ -7,13 +7,23 @@ use clap_complete::Shell;
 
 use crate::cli::Args;
 use crate::ctl;
+use crate::face;
+use crate::jail;
 
 /// The version without the commit, which pages for many commits cannot tell.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The whole command line.
 fn command() -> clap::Command {
-    Args::command().version(VERSION).subcommand(ctl().name("ctl").bin_name("vmm ctl"))
+    let jail = jail().name("jail").bin_name("vmm jail");
+    Args::command()
+        .version(VERSION)
+        .subcommand(ctl().name("ctl").bin_name("vmm ctl"))
+        .subcommand(jail)
+}
+
+fn jail() -> clap::Command {
+    jail::command().version(VERSION)
 }
 
 fn ctl() -> clap::Command {
@@ -27,10 +37,16 @@ fn page(command: clap::Command) -> Vec<u8> {
     text
 }
 
-/// A page for each command of `vmm ctl`, and for it and `vmm`.
+/// A page for each command of `vmm ctl`, and for it, `vmm`, `vmm jail`, `jailer` and `firecracker`.
 fn pages() -> Vec<(PathBuf, Vec<u8>)> {
     let man = Path::new("man");
-    let mut pages = vec![(man.join("vmm.1"), page(command().name("vmm")))];
+    let face = face::firecracker_command().version(VERSION);
+    let mut pages = vec![
+        (man.join("vmm.1"), page(command().name("vmm"))),
+        (man.join("firecracker.1"), page(face)),
+        (man.join("jailer.1"), page(jail())),
+        (man.join("vmm-jail.1"), page(jail().name("vmm-jail"))),
+    ];
     let all = ctl();
     for part in all.get_subcommands() {
         let name: &'static str = format!("vmm-ctl-{}", part.get_name()).leak();

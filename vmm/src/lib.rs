@@ -1,7 +1,7 @@
 //! A Type-2 hypervisor on KVM.
 //!
 //! The only crate that knows KVM, vCPU threads and the user. Reading order: `cli.rs` (what can be
-//! asked), `action.rs` (all that can be done), `control.rs` (who does it), `vm/spec.rs` (the one model
+//! asked), `face.rs` (in whose words), `action.rs` (all that can be done), `control.rs` (who does it), `vm/spec.rs` (the one model
 //! of a machine), `vm/build.rs` (from wish to machine), `vcpu/run.rs` (the loop), `api/routes.rs` (the
 //! same by HTTP).
 
@@ -14,11 +14,14 @@ mod control;
 mod ctl;
 mod dialect;
 mod end;
+mod face;
 #[cfg(test)]
 mod generated;
+mod jail;
 mod kvm;
 mod memory;
 mod observe;
+mod orders;
 mod shield;
 mod signals;
 mod text_file;
@@ -30,19 +33,21 @@ mod words;
 pub use api::by_hand::answer as answer_by_hand;
 
 use std::error::Error;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use action::{ActionError, ErrorKind, Mailbox};
-use api::Api;
 use api::socket::ApiSocket;
-use cli::Args;
-use control::Controller;
+use api::{Api, Service};
 use control::late::Late;
-use end::End;
+use control::{Controller, Manners, Walls};
+use device_core::socket;
+use end::{End, Leave};
+use face::Face;
 use observe::events::Events;
 use observe::logger::Log;
+use observe::requests::Requests;
+use orders::Orders;
 use shield::broker::Broker;
 use shield::row::Kind;
 use shield::{Inherited, Shield};
@@ -56,33 +61,57 @@ const BAD_USAGE: u8 = 2;
 /// Everything, from the arguments to the exit code.
 pub fn main() -> ExitCode {
     signals::survive_file_limits();
-    let mut words = std::env::args_os();
-    if let (Some(program), Some(first)) = (words.next(), words.next())
-        && first == "ctl"
-    {
-        return ctl::main(std::iter::once(program).chain(words));
+    let mut words: Vec<_> = std::env::args_os().collect();
+    match words.get(1).and_then(|first| first.to_str()) {
+        Some("ctl") => {
+            words.remove(1);
+            return ctl::main(words);
+        }
+        Some("jail") => {
+            words.remove(1);
+            return jail::main("vmm jail", words);
+        }
+        _ => {}
     }
-    leave_clean_on_panic();
-    signals::leave_clean_when_killed();
-    let args = match Args::parse_from_args(std::env::args_os()) {
-        Ok(args) => args,
-        Err(error) => return cli::report(&error),
+    let (face, words) = face::of(words);
+    leave_clean_on_panic(face.name);
+    signals::leave_clean_when_killed(face.deadly);
+    let orders = match (face.orders)(words) {
+        Ok(orders) => orders,
+        Err(code) => return code,
     };
     let inherited = Inherited::look();
-    let log = Log::start();
-    match run(args, inherited, &log) {
+    let log = Log::start(face.log, &orders.id);
+    let ended = run(face, orders, inherited, &log);
+    // What holds on to itself in a machine goes with the process; the paths of its sockets would not.
+    socket::remove_all();
+    let leave = match ended {
         Ok(end) => {
             match end {
                 End::GuestOff | End::Quit | End::Killed => tracing::info!("{end}"),
-                _ => log.last_words(&end.to_string()),
+                _ => log.last_words(face.name, &end.to_string()),
             }
-            ExitCode::from(end.exit_code())
+            (face.leave)(&end)
         }
         Err(failure) => {
-            log.last_words(&format!("error: {}", words::one_line(None, &*failure.error)));
-            ExitCode::from(failure.code)
+            let line = words::one_line(None, &*failure.error);
+            log.last_words(face.name, &format!("error: {line}"));
+            Leave::Exit(failure.code)
         }
+    };
+    if let Some(farewell) = (face.farewell)(&leave) {
+        tracing::info!("{farewell}");
     }
+    if let Leave::DieBy(signal) = leave {
+        signals::die_by(signal);
+    }
+    ExitCode::from(leave.code())
+}
+
+/// What the `jailer` binary is: [`main`] of `vmm jail`.
+pub fn jailer() -> ExitCode {
+    signals::survive_file_limits();
+    jail::main("jailer", std::env::args_os().collect())
 }
 
 struct Failure {
@@ -90,63 +119,81 @@ struct Failure {
     code: u8,
 }
 
-fn failed(error: impl Into<Box<dyn Error>>) -> Failure {
-    Failure { error: error.into(), code: FAILED }
-}
+impl Face {
+    fn failure(&self, error: impl Into<Box<dyn Error>>) -> Failure {
+        Failure { error: error.into(), code: self.failed }
+    }
 
-/// Other arguments or files are the cure, unless the host is what failed.
-fn bad_usage(error: impl Into<Box<dyn Error>>) -> Failure {
-    let error = error.into();
-    let code = if action::is_of_host(&*error) { FAILED } else { BAD_USAGE };
-    Failure { error, code }
-}
+    /// Other arguments or files are the cure, unless the host is what failed.
+    fn misuse(&self, error: impl Into<Box<dyn Error>>) -> Failure {
+        let error = error.into();
+        let code = if action::is_of_host(&*error) { self.failed } else { self.bad_usage };
+        Failure { error, code }
+    }
 
-/// In the words of where the user said what is wrong.
-fn refused(error: &ActionError, place: impl Fn(&Setting) -> String) -> Failure {
-    let line = words::one_line(error.setting().as_ref().map(place), error);
-    match error.kind() {
-        ErrorKind::Host => failed(line),
-        _ => bad_usage(line),
+    /// In the words of where the user said what is wrong.
+    fn refused(&self, error: &ActionError, place: impl Fn(&Setting) -> String) -> Failure {
+        let line = words::one_line(error.setting().as_ref().map(place), error);
+        match error.kind() {
+            ErrorKind::Host => self.failure(line),
+            _ => self.misuse(line),
+        }
     }
 }
 
-fn run(args: Args, inherited: Inherited, log: &Log) -> Result<End, Failure> {
-    log.set(&args.log()).map_err(|error| refused(&error.into(), Setting::option))?;
-    let shield = Shield::begin(args.seccomp(), inherited).map_err(failed)?;
-    let (id, config, start_times) = (args.id().to_string(), args.config(), args.start_times());
-    let args_places = args.late_places();
-    let api_socket = args.api_socket().map(Path::to_path_buf);
+fn run(
+    face: &'static Face,
+    orders: Orders,
+    inherited: Inherited,
+    log: &Log,
+) -> Result<End, Failure> {
+    log.set(&orders.log).map_err(|error| face.refused(&error.into(), Setting::option))?;
+    let shield = Shield::begin(orders.seccomp, inherited).map_err(|error| face.failure(error))?;
     // Signals still end it while the file is on its way.
-    let plan = args.into_plan().map_err(bad_usage)?;
+    let (recorded, places) = match &orders.config_file {
+        Some(path) => {
+            dialect::file::actions(path, face.unknown).map_err(|error| face.misuse(error))?
+        }
+        None => Default::default(),
+    };
+    let most = orders.config.metadata_limit;
+    let metadata = orders.metadata.map(|path| dialect::file::metadata(&path, most)).transpose();
+    let metadata = metadata.map_err(|error| face.misuse(error))?;
     // Before any thread starts, so that only the main loop sees them.
-    let signals = Signals::block().map_err(failed)?;
+    let signals = Signals::block().map_err(|error| face.failure(error))?;
     let events = Arc::new(Events::default());
-    let mut late = Late { broker: None, places: args_places };
-    let api = match api_socket {
+    let requests = Arc::new(Requests::default());
+    let mut late = Late { broker: None, places: orders.late_places };
+    let api = match orders.api_socket {
         None => None,
         Some(path) => {
             // While there is one thread.
-            late.broker = Some(Broker::start(shield.state().seccomp).map_err(failed)?);
-            let socket = ApiSocket::bind(&path).map_err(bad_usage)?;
-            let mailbox = Mailbox::new().map_err(failed)?;
+            let broker = Broker::start(shield.state().seccomp);
+            late.broker = Some(broker.map_err(|error| face.failure(error))?);
+            let socket = ApiSocket::bind(&path).map_err(|error| face.misuse(error))?;
+            let mailbox = Mailbox::new().map_err(|error| face.failure(error))?;
+            let service =
+                Service { manner: face.api, requests: requests.clone(), max_body: orders.max_body };
             let shut = shield.clone();
             let shut = move || shut.shut(Kind::Api);
-            let api = Api::start(socket, mailbox.clone(), events.clone(), shut).map_err(failed)?;
-            Some((api, mailbox))
+            let api = Api::start(socket, mailbox.clone(), events.clone(), service, shut);
+            Some((api.map_err(|error| face.failure(error))?, mailbox))
         }
     };
-    let mut controller =
-        Controller::new(id, config, log.clone(), events, start_times, shield, late)
-            .map_err(failed)?;
+    let manners = Manners { metrics: face.metrics, requests, leave: face.leave };
+    let walls = Walls { shield, late };
+    let (id, config, times) = (orders.id, orders.config, orders.start_times);
+    let mut controller = Controller::new(id, config, log.clone(), events, times, manners, walls)
+        .map_err(|error| face.failure(error))?;
     let mailbox = api.as_ref().map(|(_, mailbox)| mailbox.clone());
-    let hearing = controller.hearing(mailbox, signals).map_err(failed)?;
-    for action in plan.options {
-        controller.act(action).map_err(|error| refused(&error, Setting::option))?;
+    let hearing = controller.hearing(mailbox, signals).map_err(|error| face.failure(error))?;
+    for action in orders.actions.into_iter().chain(metadata) {
+        controller.act(action).map_err(|error| face.refused(&error, Setting::option))?;
     }
-    for action in plan.recorded {
-        controller.act(action).map_err(|error| refused(&error, |said| plan.places.of(said)))?;
+    for action in recorded {
+        controller.act(action).map_err(|error| face.refused(&error, |said| places.of(said)))?;
     }
-    let end = controller.serve(hearing).map_err(failed)?;
+    let end = controller.serve(hearing).map_err(|error| face.failure(error))?;
     if let Some((api, _)) = api {
         api.finish();
     }
@@ -159,7 +206,7 @@ fn report(error: &dyn Error) {
 
 /// A panic of any thread ends the process; neither a raw terminal nor sockets are left behind. A thread that is
 /// shut in says it in one line: to tell more, the binary would have to be opened.
-pub(crate) fn leave_clean_on_panic() {
+pub(crate) fn leave_clean_on_panic(program: &'static str) {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         signals::tidy();
@@ -167,7 +214,7 @@ pub(crate) fn leave_clean_on_panic() {
             return default(panic);
         }
         let thread = std::thread::current();
-        let text = format!("vmm: thread {} {panic}", thread.name().unwrap_or("?"));
+        let text = format!("{program}: thread {} {panic}", thread.name().unwrap_or("?"));
         observe::stderr::say(&text.replace('\n', " "));
         std::process::abort();
     }));

@@ -54,7 +54,9 @@ pub enum Mode {
 /// Why the process cannot be shut in as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ShieldError {
-    #[error("this kernel takes no filters of system calls; start with --seccomp off to do without")]
+    #[error(
+        "this kernel takes no filters of system calls; start with --seccomp off, or --no-seccomp of firecracker, to do without"
+    )]
     NoFilters(#[source] io::Error),
     #[error("this kernel gives rights away that a process wants to be without")]
     NoPrivileges(#[source] io::Error),

@@ -21,6 +21,7 @@ pub enum Setting {
     /// The disk that the machine boots from, as long as no kernel is given.
     BootDisk,
     Cpus,
+    CpuTemplate,
     Memory,
     HugePages,
     Serial,
@@ -70,6 +71,7 @@ impl Setting {
             Setting::Imds => words("--imds", "mmds-config", ""),
             Setting::BootDisk => words("--disk", "drives", "path_on_host"),
             Setting::Cpus => words("--cpus", "machine-config", "vcpu_count"),
+            Setting::CpuTemplate => words("", "cpu-config", ""),
             Setting::Memory => words("--mem", "machine-config", "mem_size_mib"),
             Setting::HugePages => words("--huge-pages", "machine-config", "huge_pages"),
             Setting::Serial => words("--serial", "serial", ""),

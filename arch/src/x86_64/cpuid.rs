@@ -1,7 +1,7 @@
 //! From what the host's KVM supports to what one vCPU of the guest sees: rules in a table.
 //!
-//! The guest is one package whose vCPUs are cores with one thread each; the APIC id of a vCPU is its
-//! index. Leaves without a rule pass through: features, address sizes, XSAVE areas.
+//! The guest is one package whose vCPUs are cores with one thread each, or each two of them one core's
+//! threads; the APIC id of a vCPU is its index. Leaves without a rule pass through: features, address sizes, XSAVE areas.
 
 use std::arch::x86_64::__cpuid;
 
@@ -16,6 +16,8 @@ pub struct CpuFacts {
     pub index: u8,
     /// Number of vCPUs of the machine, 1 to [`MAX_CPUS`].
     pub count: u8,
+    /// Whether each two of them are the threads of one core.
+    pub smt: bool,
     /// Whether the in-kernel APIC offers the TSC deadline timer (`KVM_CAP_TSC_DEADLINE_TIMER`):
     /// KVM leaves it to its user to say so in CPUID.
     pub tsc_deadline: bool,
@@ -89,18 +91,33 @@ impl CpuFacts {
         u32::from(self.index)
     }
 
-    fn cores(&self) -> u32 {
+    fn threads(&self) -> u32 {
         u32::from(self.count)
     }
 
-    /// Bits of an APIC id that tell the cores of the package apart.
+    /// Bits of an APIC id that tell the threads of the package apart.
+    fn package_bits(&self) -> u32 {
+        self.threads().next_power_of_two().trailing_zeros()
+    }
+
+    /// Bits of an APIC id that tell the threads of one core apart.
     fn core_bits(&self) -> u32 {
-        self.cores().next_power_of_two().trailing_zeros()
+        u32::from(self.smt && self.count > 1)
+    }
+
+    /// Threads of one core.
+    fn threads_of_core(&self) -> u32 {
+        1 << self.core_bits()
     }
 
     /// Largest APIC id that the package has room for.
     fn last_id(&self) -> u32 {
-        self.cores().next_power_of_two().saturating_sub(1)
+        self.threads().next_power_of_two().saturating_sub(1)
+    }
+
+    /// Largest number of a core that the package has room for.
+    fn last_core(&self) -> u32 {
+        self.last_id() >> self.core_bits()
     }
 }
 
@@ -200,7 +217,7 @@ fn intel_caches(entry: &mut kvm_cpuid_entry2, cpu: &CpuFacts) {
     }
     let sharing = last_sharer(entry, cpu);
     entry.eax &= !(SHARING | CORES);
-    entry.eax |= ((sharing << 14) & SHARING) | ((cpu.last_id() << 26) & CORES);
+    entry.eax |= ((sharing << 14) & SHARING) | ((cpu.last_core() << 26) & CORES);
 }
 
 /// Leaf 0x8000_001D: the same in AMD's words.
@@ -217,7 +234,7 @@ fn amd_caches(entry: &mut kvm_cpuid_entry2, cpu: &CpuFacts) {
 /// How many more APIC ids there is room for behind the first that uses a cache.
 fn last_sharer(cache: &kvm_cpuid_entry2, cpu: &CpuFacts) -> u32 {
     match (cache.eax >> 5) & 0x7 {
-        0..=2 => 0,
+        0..=2 => cpu.threads_of_core().saturating_sub(1),
         _ => cpu.last_id(),
     }
 }
@@ -268,16 +285,16 @@ fn amd_features(entry: &mut kvm_cpuid_entry2, cpu: &CpuFacts) {
 }
 
 fn amd_core_count(entry: &mut kvm_cpuid_entry2, cpu: &CpuFacts) {
-    const CORES_AND_ID_SIZE: u32 = 0xF0FF;
+    const THREADS_AND_ID_SIZE: u32 = 0xF0FF;
 
-    let cores = cpu.cores().saturating_sub(1);
-    entry.ecx = (entry.ecx & !CORES_AND_ID_SIZE) | (cpu.core_bits() << 12) | cores;
+    let threads = cpu.threads().saturating_sub(1);
+    entry.ecx = (entry.ecx & !THREADS_AND_ID_SIZE) | (cpu.package_bits() << 12) | threads;
 }
 
-/// Leaf 0x8000_001E: one thread per core, one node.
+/// Leaf 0x8000_001E: core, threads of each core, and one node.
 fn amd_topology(entry: &mut kvm_cpuid_entry2, cpu: &CpuFacts) {
     entry.eax = cpu.apic_id();
-    entry.ebx = cpu.apic_id();
+    entry.ebx = cpu.apic_id() >> cpu.core_bits() | cpu.core_bits() << 8;
     entry.ecx = 0;
     entry.edx = 0;
 }
@@ -292,7 +309,8 @@ fn add_topology(entries: &mut Vec<kvm_cpuid_entry2>, cpu: &CpuFacts) {
 
     let largest = entries.iter().find(|entry| entry.function == BASIC).map_or(0, |entry| entry.eax);
     let leaves = [TOPOLOGY, TOPOLOGY_V2];
-    let levels = [(0, 1, THREAD), (cpu.core_bits(), cpu.cores(), CORE), (0, 0, 0)];
+    let thread = (cpu.core_bits(), cpu.threads_of_core(), THREAD);
+    let levels = [thread, (cpu.package_bits(), cpu.threads(), CORE), (0, 0, 0)];
     for function in leaves.into_iter().filter(|&leaf| leaf <= largest) {
         for (index, (shift, processors, kind)) in (0u32..).zip(levels) {
             entries.push(kvm_cpuid_entry2 {

@@ -74,7 +74,7 @@ fn host(leaves: &[Leaf]) -> CpuId {
 }
 
 fn guest(leaves: &[Leaf], index: u8, count: u8) -> CpuId {
-    let facts = CpuFacts { index, count, tsc_deadline: true };
+    let facts = CpuFacts { index, count, smt: false, tsc_deadline: true };
     guest_cpuid(&host(leaves), &facts).unwrap()
 }
 
@@ -116,7 +116,7 @@ fn leaf_1_names_the_cpu_and_its_siblings() {
 
 #[test]
 fn the_tsc_deadline_timer_is_there_only_if_the_apic_has_it() {
-    let facts = CpuFacts { index: 0, count: 1, tsc_deadline: false };
+    let facts = CpuFacts { index: 0, count: 1, smt: false, tsc_deadline: false };
     let cpuid = guest_cpuid(&host(INTEL), &facts).unwrap();
     assert_eq!(leaf(&cpuid, 1, 0)[2] & (1 << 24), 0);
 }
@@ -271,7 +271,7 @@ fn address_bits_are_the_hosts() {
 #[test]
 fn impossible_machines_are_refused() {
     let refused = |leaves, index, count| {
-        let facts = CpuFacts { index, count, tsc_deadline: true };
+        let facts = CpuFacts { index, count, smt: false, tsc_deadline: true };
         guest_cpuid(&host(leaves), &facts).unwrap_err()
     };
     assert_eq!(refused(AMD, 0, 0), CpuIdError::CpuCount { count: 0 });
@@ -291,10 +291,48 @@ proptest! {
         count: u8,
         tsc_deadline: bool,
     ) {
-        let facts = CpuFacts { index, count, tsc_deadline };
+        let facts = CpuFacts { index, count, smt: false, tsc_deadline };
         match guest_cpuid(&host(&leaves), &facts) {
             Ok(cpuid) => prop_assert!(cpuid.as_slice().iter().any(|entry| entry.function == 0xB || entry.function == 0)),
             Err(error) => prop_assert!(!error.to_string().is_empty()),
         }
     }
+}
+
+#[test]
+fn each_two_vcpus_are_threads_of_one_core_where_that_is_asked_for() {
+    for (leaves, cache, topology) in [(INTEL, 0x4, None), (AMD, 0x8000_001D, Some(0x8000_001E))] {
+        for index in 0..6 {
+            let facts = CpuFacts { index, count: 6, smt: true, tsc_deadline: true };
+            let guest = guest_cpuid(&host(leaves), &facts).unwrap();
+            let leaf = |function, index| {
+                let mut leaves = guest.as_slice().iter();
+                *leaves.find(|leaf| (leaf.function, leaf.index) == (function, index)).unwrap()
+            };
+            let (thread, core) = (leaf(0xB, 0), leaf(0xB, 1));
+            assert_eq!((thread.eax, thread.ebx, thread.ecx), (1, 2, 0x100));
+            assert_eq!((core.eax, core.ebx, core.ecx), (3, 6, 0x201));
+            assert_eq!([thread.edx, core.edx], [u32::from(index); 2]);
+            // Of the first level, and of the third.
+            let sharers = |part| leaf(cache, part).eax >> 14 & 0xFFF;
+            assert_eq!([sharers(0), sharers(3)], [1, 7], "leaf {cache:#x}");
+            match topology {
+                None => assert_eq!(leaf(cache, 0).eax >> 26, 3, "cores that there is room for"),
+                Some(topology) => {
+                    let leaf = leaf(topology, 0);
+                    let core = u32::from(index) / 2;
+                    assert_eq!((leaf.eax, leaf.ebx), (index.into(), core | 1 << 8));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lone_vcpu_has_a_core_of_its_own_whatever_is_asked_for() {
+    let cpuid = |smt| {
+        let facts = CpuFacts { index: 0, count: 1, smt, tsc_deadline: true };
+        guest_cpuid(&host(INTEL), &facts).unwrap()
+    };
+    assert_eq!(cpuid(true).as_slice(), cpuid(false).as_slice());
 }

@@ -65,8 +65,10 @@ impl fmt::Display for Text {
 /// What the tables say of the machine itself.
 #[derive(Clone, Copy, Debug)]
 pub struct MachineFacts {
-    /// vCPUs, which are cores of one processor.
+    /// vCPUs, which are cores of one processor, or their threads.
     pub cpus: u8,
+    /// Whether each two of them are the threads of one core.
+    pub smt: bool,
     /// Bytes of RAM, laid out as [`crate::layout`] says.
     pub ram_bytes: u64,
 }
@@ -147,7 +149,7 @@ fn tables(identity: &Identity, facts: &MachineFacts) -> Vec<u8> {
     chassis.u8(3).u8(3).u8(3).u8(2).u32(0).u8(0).u8(0).u8(0).u8(0).text("");
     add(chassis);
 
-    add(processor(facts.cpus));
+    add(processor(facts));
 
     // 7.17 Memory on the board, without error correction: one module.
     let kib = facts.ram_bytes / KIB;
@@ -170,18 +172,23 @@ fn tables(identity: &Identity, facts: &MachineFacts) -> Vec<u8> {
     all
 }
 
-/// 7.5 A processor with `cores` cores of one thread, enabled.
-fn processor(cores: u8) -> Structure {
+/// 7.5 A processor with its cores, enabled.
+fn processor(facts: &MachineFacts) -> Structure {
     const IS_64_BIT: u16 = 1 << 2;
     const IS_MULTI_CORE: u16 = 1 << 3;
+    const HAS_THREADS: u16 = 1 << 4;
     const OTHER: u8 = 1;
-    let kind = IS_64_BIT | if cores > 1 { IS_MULTI_CORE } else { 0 };
+    let threads = facts.cpus;
+    let cores = if facts.smt { threads.div_ceil(2) } else { threads };
+    let mut kind = IS_64_BIT;
+    kind |= if cores > 1 { IS_MULTI_CORE } else { 0 };
+    kind |= if cores < threads { HAS_THREADS } else { 0 };
     let mut cpu = Structure::new(4, 4);
     // What it is, CPUID tells.
     cpu.text("CPU 0").u8(3).u8(OTHER).text("").u64(0).text("").u8(0).u16(0).u16(0).u16(0);
     cpu.u8(0x41).u8(OTHER).u16(NO_HANDLE).u16(NO_HANDLE).u16(NO_HANDLE).text("").text("").text("");
-    cpu.u8(cores).u8(cores).u8(cores).u16(kind).u16(OTHER.into());
-    cpu.u16(cores.into()).u16(cores.into()).u16(cores.into());
+    cpu.u8(cores).u8(cores).u8(threads).u16(kind).u16(OTHER.into());
+    cpu.u16(cores.into()).u16(cores.into()).u16(threads.into());
     cpu
 }
 

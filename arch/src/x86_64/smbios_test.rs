@@ -74,7 +74,7 @@ fn of(all: &[Found], kind: u8) -> Vec<&Found> {
     all.iter().filter(|found| found.kind() == kind).collect()
 }
 
-const SMALL: MachineFacts = MachineFacts { cpus: 2, ram_bytes: 512 * MIB };
+const SMALL: MachineFacts = MachineFacts { cpus: 2, smt: false, ram_bytes: 512 * MIB };
 
 fn text(text: &str) -> Option<Text> {
     Some(Text::new(text).unwrap())
@@ -134,6 +134,19 @@ fn an_identity_is_said_where_guests_look_for_it() {
     assert_eq!(system.fields[8..12], [0x16, 0x19, 0x2E, 0xEC]);
     for (kind, at) in [(2, 8), (3, 8)] {
         assert_eq!(of(&all, kind)[0].text(at), "i-0123456789abcdef0");
+    }
+}
+
+#[test]
+fn each_two_cpus_are_the_threads_of_a_core_where_that_is_asked_for() {
+    for (cpus, cores, kind) in [(1, 1, 0b00100), (2, 1, 0b10100), (6, 3, 0b11100)] {
+        let facts = MachineFacts { cpus, smt: true, ..SMALL };
+        let all = found(&Identity::default(), &facts);
+        let cpu = of(&all, 4)[0];
+        assert_eq!(cpu.fields[0x23..0x26], [cores, cores, cpus]);
+        assert_eq!(cpu.number(0x26, 2), kind);
+        let counts = [0x2A, 0x2C, 0x2E].map(|at| cpu.number(at, 2));
+        assert_eq!(counts, [cores, cores, cpus].map(u64::from));
     }
 }
 
@@ -200,7 +213,7 @@ proptest! {
             vendor: next(), product: next(), version: next(), serial: next(), asset_tag: next(),
             uuid: Guid(uuid),
         };
-        let all = found(&identity, &MachineFacts { cpus, ram_bytes: mib * MIB });
+        let all = found(&identity, &MachineFacts { cpus, smt: false, ram_bytes: mib * MIB });
         let system = of(&all, 1)[0];
         let wanted = |nth: usize, default| texts[nth].as_deref().unwrap_or(default).to_owned();
         prop_assert_eq!(system.text(4), wanted(0, "vmm"));

@@ -565,7 +565,7 @@ impl<R: BlockRing> Lane<R> {
                 ring.stay_quiet();
             }
             // Whoever waits for this CPU may be the guest.
-            std::thread::yield_now();
+            self.linger.give_way();
             return Again::Now;
         }
         times.into_iter().flatten().min().map_or(Again::WhenReady, Again::At)

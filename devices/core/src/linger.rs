@@ -127,6 +127,21 @@ impl Linger {
         self.stream.rest()
     }
 
+    /// Gives this CPU to whoever waits for it, before another look.
+    pub fn give_way(&mut self) {
+        let begun = Instant::now();
+        std::thread::yield_now();
+        self.gave_way(begun.elapsed());
+    }
+
+    /// Others had this CPU for so long. Who needs it for more than a moment gets it for long, whenever a lane that looks
+    /// comes to offer it, and its guest, which was told not to kick, waits meanwhile; a lane that sleeps is woken at once.
+    fn gave_way(&mut self, took: Duration) {
+        if took >= WINDOW {
+            self.sure = [0; 2];
+        }
+    }
+
     /// Whether the lane looks again instead of sleeping.
     pub fn goes_on(&self, now: Instant) -> bool {
         self.worked.is_some_and(|(then, after)| {

@@ -137,6 +137,18 @@ fn a_few_pauses_do_not_end_it_but_many_do() {
 }
 
 #[test]
+fn nobody_is_waited_for_where_others_need_the_cpu() {
+    let mut lane = Lane::new();
+    (0..40).for_each(|_| lane.works_after(10, OUT));
+    lane.linger.gave_way(Duration::from_micros(49));
+    assert!(lane.goes_on_after(0), "a short look away is none");
+    lane.linger.gave_way(Duration::from_micros(50));
+    assert!(!lane.goes_on_after(0));
+    (0..20).for_each(|_| lane.works_after(10, OUT));
+    assert!(lane.goes_on_after(0), "until it is as sure as before");
+}
+
+#[test]
 fn who_may_not_linger_never_does() {
     let mut lane = Lane { linger: Linger::new(false), ..Lane::new() };
     for _ in 0..40 {

@@ -249,11 +249,13 @@ impl NicSpec {
         if let Some(mac) = self.mac.filter(|mac| !mac.is_valid_for_a_card()) {
             return Err(SpecError::Mac(mac));
         }
-        let Allowed { bw_in, bw_out, pps, conntrack } = self.limits;
+        let Allowed { bw_in, bw_out, pps, pps_in, pps_out, conntrack } = self.limits;
         for (key, limit) in [
             (Key::BwIn, bw_in),
             (Key::BwOut, bw_out),
             (Key::Pps, pps),
+            (Key::Pps, pps_in),
+            (Key::Pps, pps_out),
             (Key::Conntrack, conntrack.map(u64::from)),
         ] {
             if limit == Some(0) {

@@ -110,7 +110,8 @@ fn json_takes_the_same_fields_and_no_others() {
 fn limits_are_given_with_units() {
     let limits = parsed("tap=tap0,bw-in=2.5G,bw-out=500M,pps=100k,conntrack=65536").limits;
     let (bw_in, bw_out) = (Some(2_500_000_000), Some(500_000_000));
-    assert_eq!(limits, Allowed { bw_in, bw_out, pps: Some(100_000), conntrack: Some(65_536) });
+    let (pps, conntrack) = (Some(100_000), Some(65_536));
+    assert_eq!(limits, Allowed { bw_in, bw_out, pps, conntrack, ..Allowed::default() });
     assert_eq!(parsed("tap=tap0").limits, Allowed::default());
     for (text, names) in [
         ("tap=a,bw-in=0", "bw-in: 0 would let nothing through"),

@@ -122,6 +122,46 @@ fn n7_a_configuration_without_enable_is_only_kept() {
 }
 
 #[test]
+fn n8_a_controller_is_ready_as_soon_as_it_is_enabled_whatever_it_was_before() {
+    let mut driver = Driver::new(2);
+    driver.bench.enable();
+    driver.set_admin_queues();
+    driver.bench.write(reg::CC, ENABLE);
+    assert_eq!(driver.status(), READY);
+    driver.get(7, 0).ok();
+    // N91: as a kernel finds it that was started in another's place.
+    driver.create_pair(1, 16);
+    driver.request_event();
+    driver.bench.write(reg::CC, ENABLE & !1);
+    assert_eq!(driver.status(), 0);
+    driver.enable();
+    let mut pair = driver.create_pair(1, 16);
+    let page = driver.page;
+    driver.io(&mut pair, blocks(READ, [page, 0], 0, 1, 0)).ok();
+    assert_eq!(driver.take_answer(), None, "the old one's request is forgotten");
+}
+
+#[test]
+fn n17_the_status_is_never_all_ones_while_there_is_a_controller() {
+    const NO_SUBSYSTEM_RESET: u32 = !(1 << 4);
+    let (mut driver, _) = with_a_request_held();
+    let mut seen = vec![driver.status()];
+    for configuration in [SHUTDOWN, 0, ENABLE] {
+        driver.bench.write(reg::CC, configuration);
+        seen.push(driver.status());
+    }
+    driver.bench.disk.release();
+    driver.bench.write(reg::CC, 0);
+    driver.bench.write(reg::AQA, 0);
+    driver.bench.write(reg::CC, ENABLE);
+    seen.push(driver.status());
+    driver.bench.write(reg::CSTS, u32::MAX);
+    seen.push(driver.status());
+    assert_eq!(seen.last(), Some(&FATAL));
+    assert!(seen.iter().all(|status| *status & NO_SUBSYSTEM_RESET == *status && *status < 16));
+}
+
+#[test]
 fn n9_a_configuration_that_cannot_be_is_fatal_until_it_is_taken_back() {
     let mut driver = Driver::new(1);
     driver.bench.enable();

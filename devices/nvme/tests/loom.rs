@@ -127,6 +127,8 @@ fn commands_reach_the_controller(mistake: Mistake) {
             let tail = bell.shadow.index().unwrap();
             if tail != seen {
                 seen = tail;
+                // It looks by itself for a while.
+                bell.shadow.rest(seen);
             } else if bell.may_sleep(seen, mistake) {
                 bell.register.wait();
             }

@@ -2,6 +2,8 @@
 //! legacy parts.
 
 pub mod common;
+#[cfg(test)]
+mod contract;
 mod interrupts;
 pub mod mmio;
 mod notice;

@@ -16,8 +16,10 @@ mod seeds {
     pub mod net;
     pub mod nvme;
     pub mod pci;
+    pub mod plain;
     pub mod ports;
     pub mod specs;
+    pub mod vsock;
 }
 
 /// A seed: its name and its bytes.
@@ -43,6 +45,8 @@ fn main() -> std::io::Result<()> {
         ("virtio_block", seeds::block::all()),
         ("virtio_mmio", seeds::mmio::all()),
         ("virtio_net_queues", seeds::net::all()),
+        ("virtio_plain", seeds::plain::all()),
+        ("virtio_vsock", seeds::vsock::all()),
     ];
     for (target, seeds) in targets {
         let folder = corpus.join(target);

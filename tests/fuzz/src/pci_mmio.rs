@@ -13,7 +13,8 @@ use device_core::device::{Device, Kit};
 use device_core::interrupt::MsiController;
 use device_core::kick::KickBinder;
 use device_core::ram_window::RamWindows;
-use device_core::testing::{TestKicks, TestMsi, TestWindows, ram_at};
+use device_core::reclaim::Reclaim;
+use device_core::testing::{TestKicks, TestMsi, TestReclaim, TestWindows, ram_at};
 use device_core::worker::Threads;
 use pci::bus::{ECAM_SIZE, PORTS, PORTS_LEN, PciBus};
 use pci::device::{BarKind, PciDevice};
@@ -91,12 +92,14 @@ impl Machine {
         let binder: Arc<dyn KickBinder> = kicks.clone();
         let threads = Threads::by_hand().expect("an epoll");
         let windows: Arc<dyn RamWindows> = Arc::new(TestWindows::default());
+        let reclaim: Arc<dyn Reclaim> = Arc::new(TestReclaim::new(&memory, 4096));
         let kit = Kit {
             memory: &memory,
             msi: &controller,
             kicks: &binder,
             threads: &threads,
             windows: &windows,
+            reclaim: &reclaim,
             slot: None,
         };
         let (mmio, ports) = (Bus::new(), Bus::new());

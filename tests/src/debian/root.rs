@@ -178,6 +178,8 @@ impl Root<'_> {
         let mut chroot = as_root("chroot");
         chroot.arg(self.0).args(command);
         chroot.env("PATH", "/usr/sbin:/usr/bin").env("LC_ALL", "C");
+        // Nobody reads scripts of SysV's init, and what keeps order among them is not there.
+        chroot.env("SYSTEMCTL_SKIP_SYSV", "1");
         chroot
     }
 

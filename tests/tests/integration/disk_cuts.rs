@@ -90,7 +90,7 @@ fn cuts(release: Release) -> Result<()> {
         }
         // At any moment.
         let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-        sleep(Duration::from_millis(u64::from(time.subsec_nanos() / 1000 % 1500)));
+        sleep(Duration::from_millis(u64::from(time.subsec_micros() % 1500)));
         let told = cut(scene, &parts, &careless, nth % 2 == 0)?;
         for part in &mut parts {
             part.hear(&told)?;

@@ -13,7 +13,7 @@ use tests::mapped::{Mapped, Way, lacking};
 use tests::process::quiet;
 
 use crate::disk_scene::{Disk, Scene};
-use crate::scenario::{Scenario, long};
+use crate::scenario::{Scenario, eventually, long};
 
 pub fn scenarios() -> Vec<Scenario> {
     let name = "disk_faults::what_fails_is_an_error_in_the_guest_and_a_line_of_vmms";
@@ -207,14 +207,19 @@ fn truncated(scene: &mut Scene, (disk, name): Named) -> Result<()> {
     scene.fails(&read(name, 2 * kept), bad(name))?;
     says(scene, &format!("disk {}: cannot read {}", disk.id, disk.image.display()))?;
     scene.shell.sh(&format!("{} 2>/dev/null && {FLUSH} of=/dev/{name}", read(name, 0)))?;
-    let said = scene.refresh(disk)?.context("it was shrunk")?;
-    ensure!(said.contains("has shrunk"), "{said}");
     // What the guest writes is there again, and what is before it is a hole.
     let write = write(name, 2 * kept);
     scene.shell.sh(&format!("{write} 2>/dev/null && {} 2>/dev/null", read(name, 2 * kept)))?;
     ensure!(fs::metadata(&disk.image)?.len() == (2 * kept + 8) * 512, "the file has not grown");
-    file.set_len(size)?;
-    ensure!(scene.refresh(disk)?.is_none(), "it has its size again");
+    for bytes in [kept * 512, size] {
+        file.set_len(bytes)?;
+        ensure!(scene.refresh(disk)?.is_none(), "it keeps its size");
+        eventually("the new size", PATIENCE, || {
+            let sectors = scene.shell.sh(&format!("cat /sys/block/{name}/size"))?;
+            Ok(sectors.trim() == (bytes / 512).to_string())
+        })?;
+    }
+    says(scene, "has shrunk from")?;
     scene.shell.sh(&format!("dd if=/dev/{name} of=/dev/null bs=1M iflag=direct 2>/dev/null"))?;
     Ok(())
 }

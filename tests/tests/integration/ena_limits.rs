@@ -13,7 +13,7 @@ pub fn scenarios() -> Vec<Scenario> {
 
 fn allowances(release: Release) -> Result<()> {
     let mut guest = boot(release, 2, 1500, |machine| {
-        machine.card_option("bw-in=500K").card_option("bw-out=500K").card_option("pps=200")
+        machine.card_option("bw-in=500K").card_option("bw-out=500K").card_option("pps=500")
     })?;
     guest.reaches_guest()?;
     let tap = guest.tap.clone();
@@ -33,7 +33,9 @@ fn allowances(release: Release) -> Result<()> {
     let to = socket(&tap.host_ipv4, 9);
     guest.shell.sh(&format!("traffic flood {to} --size 1400 --seconds 2"))?;
     exceeded(&mut guest, "bw_out")?;
-    guest.shell.sh(&format!("traffic flood {to} --size 16 --seconds 2"))?;
+    // A burst has room for the few that a guest sends by itself; the host sends more than that.
+    let small = ["flood", &socket(&tap.guest_ipv4, 9), "--size", "16", "--seconds", "2"];
+    printed(guest.traffic(&small)?, ANSWER)?;
     exceeded(&mut guest, "pps")?;
     guest.reaches_guest()?;
     guest.finish_in_peace(1)

@@ -11,6 +11,9 @@ mod debian;
 mod disk_cuts;
 mod disk_faults;
 mod disk_scene;
+mod disk_steps;
+mod disk_tools;
+mod disk_work;
 mod disks;
 mod dpdk;
 mod early;
@@ -33,6 +36,7 @@ mod scenario;
 mod serial;
 mod sleep;
 mod stall;
+mod vsock;
 mod walk;
 
 use libtest_mimic::Arguments;
@@ -54,8 +58,10 @@ fn main() {
         disks::scenarios(),
         memory::scenarios(),
         debian::scenarios(),
+        disk_work::scenarios(),
         disk_faults::scenarios(),
         disk_cuts::scenarios(),
+        vsock::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),

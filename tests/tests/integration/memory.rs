@@ -28,7 +28,7 @@ pub fn scenarios() -> Vec<Scenario> {
 
 const MIB: u64 = 1 << 20;
 /// Of the guest, in MiB.
-const MEMORY: u64 = 512;
+const MEMORY: u32 = 512;
 /// What the guest uses for a while, in MiB.
 const USED: u64 = 160;
 /// What is nearly all of that, as a guest's kernel keeps some.
@@ -42,6 +42,9 @@ fn memory(release: Release) -> Result<()> {
     File::create(&file)?.set_len(PMEM)?;
     let machine = machine(release)?
         .tools(&[Tool::Memory])
+        .memory(MEMORY)
+        .argument("--entropy")
+        .argument("bw=1G")
         .argument("--balloon")
         .argument("0,oom,reporting,hinting,stats=1")
         .argument("--pmem")
@@ -139,7 +142,7 @@ fn tells_of_free_pages(shell: &mut Shell, host: &mut Host<'_>) -> Result<()> {
         })?;
     }
     let resident = host.resident()?;
-    ensure!(resident + NEARLY < MEMORY, "{resident} MiB are resident");
+    ensure!(resident + NEARLY < u64::from(MEMORY), "{resident} MiB are resident");
     Ok(())
 }
 
@@ -161,7 +164,10 @@ fn inflates_and_deflates(shell: &mut Shell, host: &mut Host<'_>) -> Result<()> {
     host.set_balloon(200)?;
     eventually("the balloon to be full", PATIENCE, || Ok(host.mib("/balloon/actual")? == 200))?;
     let resident = host.resident()?;
-    ensure!(resident <= MEMORY - 200 + 16, "{resident} MiB are resident with a balloon of 200");
+    ensure!(
+        resident <= u64::from(MEMORY) - 200 + 16,
+        "{resident} MiB are resident with a balloon of 200"
+    );
     let after = free(shell)?;
     ensure!(after + 150 < before, "the guest had {before} MiB free, and has {after}");
 
@@ -184,7 +190,7 @@ fn free(shell: &mut Shell) -> Result<u64> {
 
 /// With less left than it uses, the guest takes pages back and kills nobody.
 fn gives_way(shell: &mut Shell, host: &mut Host<'_>) -> Result<()> {
-    const MUCH: u64 = MEMORY - 192;
+    const MUCH: u64 = MEMORY as u64 - 192;
     host.set_balloon(MUCH)?;
     eventually("the balloon to be full", PATIENCE, || Ok(host.mib("/balloon/actual")? == MUCH))?;
     churn(shell)?;

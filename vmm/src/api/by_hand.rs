@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use super::server::Server;
+use super::server::{Server, Service};
 use crate::action::Mailbox;
+use crate::face;
 use crate::observe::events::Events;
 
 /// What a client gets who sends `bytes` and nothing more. Whatever he asks the machine for is refused.
@@ -13,7 +14,9 @@ pub fn answer(bytes: &[u8]) -> Vec<u8> {
     let run = || -> std::io::Result<Vec<u8>> {
         let mailbox = Mailbox::new()?;
         mailbox.close();
-        let server = Server::new(mailbox, Arc::new(Events::default()));
+        let manner = face::OURS.api;
+        let service = Service { manner, requests: Arc::default(), max_body: None };
+        let server = Server::new(mailbox, Arc::new(Events::default()), service);
         let (mut client, served) = UnixStream::pair()?;
         served.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

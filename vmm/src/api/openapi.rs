@@ -8,7 +8,9 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use super::routes::{self, ROUTES};
-use crate::dialect::{balloon, drives, entropy, flow, machine, mmds, network, pmem, vsock, watch};
+use crate::dialect::{
+    balloon, cpu, drives, entropy, flow, machine, mmds, network, pmem, vsock, watch,
+};
 
 /// Adds the schemas of a type and of all that it refers to.
 fn add<T: ToSchema>(all: &mut BTreeMap<String, RefOr<Schema>>) {
@@ -24,6 +26,7 @@ fn schemas() -> Value {
     add::<routes::VmPatch>(&mut all);
     add::<routes::ActionBody>(&mut all);
     add::<routes::FullConfig>(&mut all);
+    add::<cpu::CpuConfig>(&mut all);
     add::<machine::BootSource>(&mut all);
     add::<machine::MachineConfig>(&mut all);
     add::<machine::MachinePatchBody>(&mut all);

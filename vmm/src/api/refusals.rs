@@ -1,4 +1,5 @@
-//! Refused requests in the log, bounded in number and length, as any client can cause them.
+//! Requests in the log, bounded in length, and those that are refused in number too, as any client can
+//! cause them.
 
 use std::time::Instant;
 
@@ -9,6 +10,10 @@ use hyper::{Method, StatusCode, Uri};
 const METHOD: usize = 16;
 const PATH: usize = 128;
 const MESSAGE: usize = 512;
+const BODY: usize = 2048;
+
+/// Requests whose bodies are not logged.
+const SECRETS: [&str; 2] = ["/mmds", "/cpu-config"];
 
 /// All clients together share it.
 static LIMIT: LogLimit = LogLimit::new();
@@ -17,6 +22,35 @@ static LIMIT: LogLimit = LogLimit::new();
 pub fn tell(method: &Method, uri: &Uri, status: StatusCode, message: &str) {
     let asked = || format!("{} {}", shown(method.as_str(), METHOD), shown(uri.path(), PATH));
     tell_of(asked, status, message);
+}
+
+/// Logs that a client asks for something, in Firecracker's words.
+pub fn tell_request(method: &Method, uri: &Uri, body: &[u8]) {
+    let mut name = method.as_str().to_ascii_lowercase();
+    if let Some(first) = name.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    let (name, path) = (shown(&name, METHOD), shown(uri.path(), PATH));
+    // Of some a body is nobody's business.
+    let is_secret = SECRETS.iter().any(|secret| path.starts_with(secret));
+    if body.is_empty() || is_secret {
+        return tracing::info!("The API server received a {name} request on {path:?}.");
+    }
+    let body = shown(&String::from_utf8_lossy(body), BODY);
+    tracing::info!("The API server received a {name} request on {path:?} with body {body:?}.");
+}
+
+/// Logs a field of a request that the dialect will lose.
+pub fn tell_deprecated(method: &str, path: &str, field: &str) {
+    static LIMIT: LogLimit = LogLimit::new();
+    if LIMIT.admit(Instant::now()).is_some() {
+        tracing::info!("API: {method} {path}: {field} is deprecated");
+    }
+}
+
+/// Logs that it was done, in the same words.
+pub fn tell_done(status: StatusCode) {
+    tracing::info!("The request was executed successfully. Status code: {status}.");
 }
 
 /// The same where nobody knows what was asked, but by `whom` or how.

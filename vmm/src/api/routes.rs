@@ -1,4 +1,6 @@
 //! Every request there is: the table that serves them, and that the API's description is printed from.
+//!
+//! long because the table is one: a row for each request.
 
 use std::fmt;
 
@@ -6,8 +8,9 @@ use hyper::{Method, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::action::{Action, Reply};
+use crate::action::{Action, Instance, Reply};
 use crate::dialect::balloon::{self, Balloon, BalloonPatch, BalloonStatsPatch, HintingStart};
+use crate::dialect::cpu::CpuConfig;
 use crate::dialect::drives::{self, DiskFaultBody, Drive, DrivePatch};
 use crate::dialect::entropy::Entropy;
 use crate::dialect::flow::{Capture, FaultBody, Flow, Link, Measuring};
@@ -44,6 +47,10 @@ pub enum Answer {
     Text(&'static str, String),
     /// 200 and lines without end; the first tells this state.
     Events(String),
+    /// 200 with all settings.
+    Config(serde_json::Value),
+    /// 200 with name and state of the machine, and what serves it.
+    Instance(Instance),
 }
 
 /// Why there is nothing to do for a request.
@@ -77,15 +84,22 @@ pub enum Verb {
     Delete,
 }
 
-impl fmt::Display for Verb {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Verb {
+    /// As in a request.
+    pub fn name(self) -> &'static str {
+        match self {
             Verb::Get => "GET",
             Verb::Put => "PUT",
             Verb::Patch => "PATCH",
             Verb::Post => "POST",
             Verb::Delete => "DELETE",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -129,11 +143,11 @@ pub const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Get,
         path: "/version",
-        about: "Tells the version of the VMM.",
+        about: "Tells the version of Firecracker whose dialect this is, and that of the VMM.",
         body: None,
         answer: Some("Version"),
         read: |_, _| {
-            let version = json!({ "firecracker_version": VERSION, "vmm_version": VERSION });
+            let version = json!({ "firecracker_version": DIALECT, "vmm_version": VERSION });
             Ok(Asked::Show(Answer::Json(version.to_string())))
         },
         show: |_| None,
@@ -174,7 +188,7 @@ pub const ROUTES: &[Route] = &[
         answer: Some("FullConfig"),
         read: |_, _| Ok(Asked::Act(Action::ShowConfig)),
         show: |reply| match reply {
-            Reply::Config(config) => json_of(&FullConfig::from(&*config)),
+            Reply::Config(config) => full_config(&config),
             _ => None,
         },
     },
@@ -211,6 +225,18 @@ pub const ROUTES: &[Route] = &[
         read: |_, body| {
             let patch = dialect::read::<MachinePatchBody>(body)?.try_into()?;
             Ok(Asked::Act(Action::PatchMachine(patch)))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/cpu-config",
+        about: "Changes bits of CPUID and MSRs that the guest sees, before the start.",
+        body: Some("CpuConfig"),
+        answer: None,
+        read: |_, body| {
+            let template = dialect::read::<CpuConfig>(body)?.try_into()?;
+            Ok(Asked::Act(Action::SetTemplate(template)))
         },
         show: done,
     },
@@ -710,10 +736,12 @@ pub const OPENAPI: &str = include_str!("../../../resources/openapi.json");
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The version of Firecracker whose dialect this is.
+pub const DIALECT: &str = "1.16.1";
+
 /// What the dialect has and this machine does not, and why.
 const ABSENT: &[(&str, &str)] = &[
     ("/snapshot", "there are no snapshots"),
-    ("/cpu-config", "there are no CPU templates"),
     ("/hotplug", "nothing can be plugged into a machine that runs"),
 ];
 
@@ -764,15 +792,33 @@ fn done(reply: Reply) -> Option<Answer> {
 }
 
 fn instance(reply: Reply) -> Option<Answer> {
-    let Reply::Instance(instance) = reply else { return None };
-    json_of(&InstanceInfo {
-        app_name: "vmm",
-        id: instance.id,
-        state: instance.state.to_string(),
-        vmm_version: VERSION,
-        seccomp: instance.shield.seccomp,
-        landlock: instance.shield.landlock,
-    })
+    match reply {
+        Reply::Instance(instance) => Some(Answer::Instance(instance)),
+        _ => None,
+    }
+}
+
+/// What a machine has, with null or an empty list for all else that the
+/// dialect knows.
+fn full_config(config: &Config) -> Option<Answer> {
+    const KNOWN: [&str; 9] = [
+        "balloon",
+        "boot-source",
+        "cpu-config",
+        "entropy",
+        "logger",
+        "memory-hotplug",
+        "metrics",
+        "mmds-config",
+        "vsock",
+    ];
+    let mut config = serde_json::to_value(FullConfig::from(config)).ok()?;
+    let fields = config.as_object_mut()?;
+    for known in KNOWN {
+        fields.entry(known).or_insert(serde_json::Value::Null);
+    }
+    fields.entry("pmem").or_insert_with(|| json!([]));
+    Some(Answer::Config(config))
 }
 
 fn json_of(value: &impl Serialize) -> Option<Answer> {
@@ -786,6 +832,11 @@ pub struct Found {
 }
 
 impl Found {
+    /// Method and path of the row.
+    pub fn kind(&self) -> (&'static str, &'static str) {
+        (self.route.verb.name(), self.route.path)
+    }
+
     /// What the request asks for.
     pub fn read(&self, body: &[u8]) -> Result<Asked, Refused> {
         match self.route.body {
@@ -876,6 +927,21 @@ pub struct InstanceInfo {
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct HintingStop {}
+
+impl InstanceInfo {
+    /// An instance that is served by a program of this name and version.
+    pub fn new(instance: Instance, app_name: &'static str, version: &'static str) -> InstanceInfo {
+        let Instance { id, state, shield } = instance;
+        InstanceInfo {
+            app_name,
+            id,
+            state: state.to_string(),
+            vmm_version: version,
+            seccomp: shield.seccomp,
+            landlock: shield.landlock,
+        }
+    }
+}
 
 /// What to change of the machine's state.
 #[derive(Deserialize)]

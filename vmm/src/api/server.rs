@@ -12,21 +12,24 @@ use device_core::thread::{self, Running};
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SERVER};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::connection::{Patient, Unread};
+use super::manner::ApiManner;
 use super::refusals;
-use super::routes::{self, Answer, Asked, Refused};
+use super::routes::{self, Answer, Asked, Found, InstanceInfo, Refused};
 use super::socket::ApiSocket;
-use crate::action::{ActionError, Call, ErrorKind, Mailbox, Outcome};
-use crate::dialect::{self, fault};
+use crate::action::{Action, ActionError, Call, ErrorKind, Mailbox, Outcome};
+use crate::dialect::{deprecated, fault};
 use crate::observe::events::{self, Event, Events, Follower};
+use crate::observe::requests::Requests;
 
 /// What clients may use, and how long they may take.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +67,17 @@ const LIMITS: Limits = Limits {
     end_time: Duration::from_millis(500),
 };
 
+/// What a server is like, and where it counts.
+#[derive(Clone)]
+pub struct Service {
+    /// How it is to its clients.
+    pub manner: ApiManner,
+    /// What they have asked for.
+    pub requests: Arc<Requests>,
+    /// Bytes of a body at most, if not the usual.
+    pub max_body: Option<usize>,
+}
+
 /// A running server.
 pub struct Api {
     /// Dropping it ends the server.
@@ -74,15 +88,17 @@ pub struct Api {
 }
 
 impl Api {
-    /// Starts the thread `api`, which shuts itself in by `shut` and serves on `socket`. Fails if that does, or the
+    /// Starts the thread that serves on `socket`, once it has shut itself in by `shut`. Fails if that does, or the
     /// host has no thread or descriptor left.
     pub fn start(
         socket: ApiSocket,
         mailbox: Arc<Mailbox>,
         events: Arc<Events>,
+        service: Service,
         shut: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<Api> {
-        Api::start_within(LIMITS, socket, mailbox, events, shut)
+        let body = service.max_body.unwrap_or(LIMITS.body);
+        Api::start_within(Limits { body, ..LIMITS }, socket, mailbox, events, service, shut)
     }
 
     fn start_within(
@@ -90,12 +106,14 @@ impl Api {
         socket: ApiSocket,
         mailbox: Arc<Mailbox>,
         events: Arc<Events>,
+        service: Service,
         shut: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<Api> {
         let listener = socket.listener()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = watch::channel(());
-        let server = Server { limits, mailbox, events };
+        let name = service.manner.thread;
+        let server = Server { limits, mailbox, events, service };
         let (ready, begun) = mpsc::sync_channel(1);
         let body = move || {
             runtime.block_on(async {
@@ -113,7 +131,7 @@ impl Api {
                 }
             });
         };
-        let thread = thread::start("api", body)?;
+        let thread = thread::start(name, body)?;
         begun.recv().map_err(io::Error::other)??;
         Ok(Api { stop: Some(stop), thread: Some(thread), _socket: socket })
     }
@@ -136,12 +154,13 @@ pub(super) struct Server {
     limits: Limits,
     mailbox: Arc<Mailbox>,
     events: Arc<Events>,
+    service: Service,
 }
 
 impl Server {
     #[cfg(any(test, feature = "testing"))]
-    pub(super) fn new(mailbox: Arc<Mailbox>, events: Arc<Events>) -> Server {
-        Server { limits: LIMITS, mailbox, events }
+    pub(super) fn new(mailbox: Arc<Mailbox>, events: Arc<Events>, service: Service) -> Server {
+        Server { limits: LIMITS, mailbox, events, service }
     }
 
     /// Attends one client, until he goes.
@@ -215,8 +234,9 @@ impl Server {
         refusals::tell_unread("one client more", StatusCode::SERVICE_UNAVAILABLE, &message);
         let body = fault(&message);
         format!(
-            "HTTP/1.1 503 Service Unavailable\r\nServer: vmm\r\nContent-Type: application/json\r\n\
+            "HTTP/1.1 503 Service Unavailable\r\nServer: {}\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            self.service.manner.server,
             body.len()
         )
     }
@@ -247,85 +267,135 @@ impl Server {
     }
 
     async fn answer(&self, request: Request<Incoming>, unread: &Unread) -> Response<Content> {
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let answer = self.try_answer(request, unread).await;
-        match answer.and_then(|answer| self.show(answer)) {
-            Ok(response) => response,
-            Err(Fault { status, message }) => {
-                refusals::tell(&method, &uri, status, &message);
-                let mut response = respond(status, Some(fault(&message)));
-                if status == StatusCode::PAYLOAD_TOO_LARGE || status == StatusCode::REQUEST_TIMEOUT
-                {
-                    // What is left of the body is not read.
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        let manner = &self.service.manner;
+        let (mut head, body) = request.into_parts();
+        head.uri = (manner.resource)(head.uri);
+        let Parts { method, uri, .. } = head;
+        let mut is_deprecated = false;
+        let answer = self.try_answer(&method, &uri, body, unread, &mut is_deprecated).await;
+        let (status, message, closes) = match answer.and_then(|answer| self.show(answer)) {
+            Ok(mut response) => {
+                if manner.tells_requests {
+                    refusals::tell_done(response.status());
                 }
-                response
+                self.sign(&mut response, is_deprecated);
+                return response;
             }
+            Err(Trouble::Refused(refused)) => {
+                let message = (manner.refused)(method.as_str(), uri.path(), &refused);
+                (StatusCode::BAD_REQUEST, message, false)
+            }
+            Err(Trouble::Failed(error)) => {
+                let status = match error.kind() {
+                    ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::NotNow => {
+                        StatusCode::BAD_REQUEST
+                    }
+                    ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+                    ErrorKind::Host => manner.host_failed,
+                };
+                match (manner.failed)(method.as_str(), uri.path(), &error) {
+                    Some(message) => (status, message, false),
+                    None => {
+                        let mut response = respond(StatusCode::NO_CONTENT, None);
+                        self.sign(&mut response, is_deprecated);
+                        return response;
+                    }
+                }
+            }
+            Err(Trouble::Body { status, message, closes }) => (status, message, closes),
+        };
+        refusals::tell(&method, &uri, status, &message);
+        let mut response = respond(status, Some(fault(&message)));
+        self.sign(&mut response, is_deprecated);
+        if closes {
+            // What is left of the body is not read.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// Says in the head who answers, and that the request has a field which the dialect will lose.
+    fn sign(&self, response: &mut Response<Content>, is_deprecated: bool) {
+        let headers = response.headers_mut();
+        headers.insert(SERVER, HeaderValue::from_static(self.service.manner.server));
+        if is_deprecated {
+            headers.insert("Deprecation", HeaderValue::from_static("true"));
         }
     }
 
     async fn try_answer(
         &self,
-        request: Request<Incoming>,
+        method: &Method,
+        uri: &Uri,
+        body: Incoming,
         unread: &Unread,
-    ) -> Result<Answer, Fault> {
-        let (head, body) = request.into_parts();
+        is_deprecated: &mut bool,
+    ) -> Result<Answer, Trouble> {
         unread.store(!body.is_end_stream(), Ordering::Relaxed);
-        let route = routes::find(&head.method, &head.uri)?;
+        let route = routes::find(method, uri)?;
         let body = self.read(body).await?;
         unread.store(false, Ordering::Relaxed);
-        match route.read(&body)? {
+        if self.service.manner.tells_requests {
+            refusals::tell_request(method, uri, &body);
+        }
+        let (method, path) = route.kind();
+        if let Some(field) = deprecated::field(method, path, &body) {
+            *is_deprecated = true;
+            self.service.requests.add_deprecated();
+            refusals::tell_deprecated(method, path, field);
+        }
+        let answer = self.do_what(&route, &body).await;
+        self.service.requests.add(method, path, answer.is_err());
+        answer
+    }
+
+    async fn do_what(&self, route: &Found, body: &[u8]) -> Result<Answer, Trouble> {
+        match route.read(body)? {
             Asked::Show(answer) => Ok(answer),
             Asked::Act(action) => {
-                let outcome = self.act(action).await?;
-                Ok(route.show(outcome)?)
+                let reply = self.act(action).await.map_err(Trouble::Failed)?;
+                Ok(route.show(reply)?)
             }
         }
     }
 
-    async fn read(&self, body: Incoming) -> Result<Bytes, Fault> {
-        let too_large = || Fault {
-            status: StatusCode::PAYLOAD_TOO_LARGE,
+    async fn read(&self, body: Incoming) -> Result<Bytes, Trouble> {
+        let too_large = || Trouble::Body {
+            status: self.service.manner.too_large,
             message: format!("the body is larger than {} bytes", self.limits.body),
+            closes: true,
         };
         // As announced; none of it need come, and nobody is told to go on.
         if body.size_hint().lower() > self.limits.body as u64 {
             return Err(too_large());
         }
         let body = Limited::new(body, self.limits.body).collect();
-        let body = tokio::time::timeout(self.limits.body_time, body).await.map_err(|_| Fault {
-            status: StatusCode::REQUEST_TIMEOUT,
-            message: "the body took too long to come".into(),
-        })?;
+        let body =
+            tokio::time::timeout(self.limits.body_time, body).await.map_err(|_| Trouble::Body {
+                status: StatusCode::REQUEST_TIMEOUT,
+                message: "the body took too long to come".into(),
+                closes: true,
+            })?;
         body.map(|body| body.to_bytes()).map_err(|error| {
             if error.is::<LengthLimitError>() {
                 too_large()
             } else {
-                Fault { status: StatusCode::BAD_REQUEST, message: format!("bad body: {error}") }
+                let message = format!("bad body: {error}");
+                Trouble::Body { status: StatusCode::BAD_REQUEST, message, closes: false }
             }
         })
     }
 
     /// Has the main thread do it.
-    async fn act(&self, action: crate::action::Action) -> Result<crate::action::Reply, Fault> {
+    async fn act(&self, action: Action) -> Outcome {
         let (reply, outcome) = oneshot::channel::<Outcome>();
         // A client that is gone needs no answer.
         let reply = Box::new(move |outcome| drop(reply.send(outcome)));
         self.mailbox.put(Call { action, reply });
-        let outcome = outcome.await.unwrap_or(Err(ActionError::Ending));
-        outcome.map_err(|error| Fault {
-            status: match error.kind() {
-                ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::NotNow => {
-                    StatusCode::BAD_REQUEST
-                }
-                ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-                ErrorKind::Host => StatusCode::INTERNAL_SERVER_ERROR,
-            },
-            message: dialect::complaint(&error),
-        })
+        outcome.await.unwrap_or(Err(ActionError::Ending))
     }
 
-    fn show(&self, answer: Answer) -> Result<Response<Content>, Fault> {
+    fn show(&self, answer: Answer) -> Result<Response<Content>, Trouble> {
         Ok(match answer {
             Answer::Done => respond(StatusCode::NO_CONTENT, None),
             Answer::Json(text) => respond(StatusCode::OK, Some(text)),
@@ -335,10 +405,19 @@ impl Server {
                 response
             }
             Answer::Events(state) => return self.follow(state),
+            Answer::Config(config) => {
+                let config = (self.service.manner.config)(config);
+                respond(StatusCode::OK, Some(config.to_string()))
+            }
+            Answer::Instance(instance) => {
+                let ApiManner { app_name, version, .. } = self.service.manner;
+                let info = InstanceInfo::new(instance, app_name, version);
+                respond(StatusCode::OK, serde_json::to_string(&info).ok())
+            }
         })
     }
 
-    fn follow(&self, state: String) -> Result<Response<Content>, Fault> {
+    fn follow(&self, state: String) -> Result<Response<Content>, Trouble> {
         match self.events.follow(&Event::Hello { state }, self.limits.followers) {
             Some(follower) => {
                 let beat = tokio::time::interval(self.limits.beat_time);
@@ -347,23 +426,33 @@ impl Server {
                 response.headers_mut().insert(CONTENT_TYPE, kind);
                 Ok(response)
             }
-            None => Err(Fault {
+            None => Err(Trouble::Body {
                 status: StatusCode::BAD_REQUEST,
                 message: format!("{} clients follow already", self.limits.followers),
+                closes: false,
             }),
         }
     }
 }
 
 /// Why a request is not answered as its client hoped.
-struct Fault {
-    status: StatusCode,
-    message: String,
+enum Trouble {
+    /// It makes no sense.
+    Refused(Refused),
+    /// The machine did not do it.
+    Failed(ActionError),
+    /// It did not come as it should, or its answer cannot go as it should.
+    Body {
+        status: StatusCode,
+        message: String,
+        /// Whether what follows on the connection cannot be told from it.
+        closes: bool,
+    },
 }
 
-impl From<Refused> for Fault {
-    fn from(refused: Refused) -> Fault {
-        Fault { status: StatusCode::BAD_REQUEST, message: refused.to_string() }
+impl From<Refused> for Trouble {
+    fn from(refused: Refused) -> Trouble {
+        Trouble::Refused(refused)
     }
 }
 
@@ -373,7 +462,6 @@ fn respond(status: StatusCode, body: Option<String>) -> Response<Content> {
     let has_body = body.is_some();
     let mut response = Response::new(Either::Left(Full::from(body.unwrap_or_default())));
     *response.status_mut() = status;
-    response.headers_mut().insert(SERVER, HeaderValue::from_static("vmm"));
     if has_body {
         let kind = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, kind);

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::action::{Action, Instance, Reply};
+use crate::face::OURS;
 use crate::shield::Shield;
 use crate::vm::state::State;
 
@@ -38,8 +39,9 @@ impl Served {
         let folder = tempfile::tempdir().unwrap();
         let socket = ApiSocket::bind(&folder.path().join("api")).unwrap();
         let (mailbox, events) = (Mailbox::new().unwrap(), Arc::new(Events::default()));
-        let api =
-            Api::start_within(limits, socket, mailbox.clone(), events.clone(), || Ok(())).unwrap();
+        let service = Service { manner: OURS.api, requests: Arc::default(), max_body: None };
+        let (calls, told) = (mailbox.clone(), events.clone());
+        let api = Api::start_within(limits, socket, calls, told, service, || Ok(())).unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let (calls, stop) = (mailbox.clone(), over.clone());
         let main = std::thread::spawn(move || {

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use arch::template::Template;
 use devices::legacy::ConsoleSpec;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::balloon::Balloon;
+use super::cpu::{self, CpuConfig};
 use super::drives::Drive;
 use super::entropy::Entropy;
 use super::machine::{BootSource, MachineConfig};
@@ -17,7 +19,7 @@ use super::network::NetworkInterface;
 use super::pmem::Pmem;
 use super::vsock::Vsock;
 use super::watch::{Logger, Metrics, Serial};
-use super::{BodyError, bad};
+use super::{BodyError, bad, objects};
 use crate::action::Action;
 use crate::observe::logger::LogSpec;
 use crate::text_file::{self, ReadError};
@@ -40,6 +42,15 @@ pub enum ConfigFileError {
     ReadMetadata { path: PathBuf, source: ReadError },
     #[error("{}", path.display())]
     Content { path: PathBuf, source: BodyError },
+}
+
+/// What becomes of words that a file has at its top and nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// The file is of no use.
+    Refused,
+    /// The log tells that they are left out.
+    Told,
 }
 
 /// Where a file says what.
@@ -90,25 +101,22 @@ struct ConfigFile {
     entropy: Option<Entropy>,
     #[serde(default)]
     cpu_config: Option<Value>,
+    // What the dialect knows and this machine does not have: null, or an empty list.
     #[serde(default)]
     memory_hotplug: Option<Value>,
 }
 
 impl ConfigFile {
     fn check_absent(&self) -> Result<(), BodyError> {
-        for (field, value) in
-            [("cpu-config", &self.cpu_config), ("memory-hotplug", &self.memory_hotplug)]
-        {
-            let empty = value.as_ref().is_none_or(|value| match value {
-                Value::Null => true,
-                Value::Array(items) => items.is_empty(),
-                _ => false,
-            });
-            if !empty {
-                return Err(bad(field, "it does not exist here; leave it out"));
-            }
+        let empty = self.memory_hotplug.as_ref().is_none_or(|value| match value {
+            Value::Null => true,
+            Value::Array(items) => items.is_empty(),
+            _ => false,
+        });
+        match empty {
+            true => Ok(()),
+            false => Err(bad("memory-hotplug", "it does not exist here; leave it out")),
         }
-        Ok(())
     }
 
     /// Two of one id would be one to those who ask for them by it.
@@ -135,6 +143,9 @@ impl ConfigFile {
         if let Some(machine) = self.machine_config {
             let machine = MachineSpec::try_from(machine);
             actions.push(Action::SetMachine(machine.map_err(|e| e.within("machine-config"))?));
+        }
+        if let Some(template) = self.cpu_config.filter(|config| !config.is_null()) {
+            actions.push(Action::SetTemplate(cpu_template(template)?));
         }
         actions.push(Action::SetBoot(self.boot_source.into()));
         let says_serial = self.serial.is_some();
@@ -181,6 +192,16 @@ impl ConfigFile {
     }
 }
 
+/// A CPU template, or that of the file with this name.
+fn cpu_template(config: Value) -> Result<Template, BodyError> {
+    let body = match config {
+        Value::String(path) => cpu::file(Path::new(&path))?,
+        object => super::read::<CpuConfig>(object.to_string().as_bytes())
+            .map_err(|error| error.within("cpu-config"))?,
+    };
+    Template::try_from(body).map_err(|error| error.within("cpu-config"))
+}
+
 /// Refuses the second of two with one id.
 fn check_twice<'a>(
     ids: impl Iterator<Item = &'a String>,
@@ -200,11 +221,33 @@ fn check_twice<'a>(
 }
 
 /// What `path` asks for, in order, and where it says so.
-pub fn actions(path: &Path) -> Result<(Vec<Action>, Places), ConfigFileError> {
+pub fn actions(path: &Path, unknown: Unknown) -> Result<(Vec<Action>, Places), ConfigFileError> {
     let text = text_file::read(path, MAX_FILE, PATIENCE);
-    let text = text.map_err(|source| ConfigFileError::Read { path: path.into(), source })?;
+    let mut text = text.map_err(|source| ConfigFileError::Read { path: path.into(), source })?;
+    if unknown == Unknown::Told
+        && let Some(known) = without_unknown(path, &text)
+    {
+        text = known;
+    }
     let config = super::read::<ConfigFile>(&text).and_then(|config| config.into_actions(path));
     config.map_err(|source| ConfigFileError::Content { path: path.into(), source })
+}
+
+/// The text without what it has at its top and nobody knows, of which the log tells; `None` of one that has
+/// nothing such.
+fn without_unknown(path: &Path, text: &[u8]) -> Option<Vec<u8>> {
+    let known = objects::fields_of::<ConfigFile>();
+    let mut all: Map<String, Value> = serde_json::from_slice(text).ok()?;
+    let unknown: Vec<_> =
+        all.keys().filter(|key| !known.contains(&key.as_str())).cloned().collect();
+    if unknown.is_empty() {
+        return None;
+    }
+    for key in &unknown {
+        tracing::warn!("{}: {key:?} is unknown and left out", path.display());
+        all.remove(key);
+    }
+    serde_json::to_vec(&all).ok()
 }
 
 /// The metadata that `path` holds, which `most` bytes of compact JSON may hold.
@@ -218,4 +261,20 @@ pub fn metadata(path: &Path, most: usize) -> Result<Action, ConfigFileError> {
     let content =
         content.map_err(|source| ConfigFileError::Content { path: path.into(), source })?;
     Ok(Action::OfMetadata(MetadataAsk::Put(content)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_knows_is_left_out_at_the_top_alone() {
+        let text = br#"{"boot-source":{"kernel_image_path":"k"},"comment":1,"drives":[{"x":1}]}"#;
+        let known: Value =
+            serde_json::from_slice(&without_unknown(Path::new("f"), text).unwrap()).unwrap();
+        assert_eq!(known["comment"], Value::Null);
+        assert_eq!(known["drives"][0]["x"], 1);
+        assert_eq!(without_unknown(Path::new("f"), br#"{"drives":[]}"#), None);
+        assert_eq!(without_unknown(Path::new("f"), b"{"), None);
+    }
 }

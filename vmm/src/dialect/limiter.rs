@@ -12,7 +12,7 @@ pub struct RateLimiter {
     /// Tokens are bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<TokenBucket>,
-    /// Tokens are requests of a disk. Cards limit packets of both ways together: give it in `allowances`.
+    /// Tokens are requests of a disk, or packets of a card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ops: Option<TokenBucket>,
 }

@@ -1,8 +1,9 @@
 //! `/boot-source` and `/machine-config`.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 
-use arch::boot::DEFAULT_CMDLINE;
+use arch::template::Template;
 use serde::{Deserialize, Serialize};
 
 use super::smbios::Smbios;
@@ -21,7 +22,8 @@ pub struct BootSource {
     /// Host path of the initial RAM disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initrd_path: Option<String>,
-    /// Kernel command line; `console=ttyS0 reboot=k panic=-1` if not given.
+    /// Kernel command line; `console=ttyS0 reboot=k panic=-1` if not given, or what Firecracker says where
+    /// its command line is spoken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_args: Option<String>,
     /// Host folder where a bzImage is kept unpacked for the next start, or `off`: the guest unpacks it
@@ -36,7 +38,7 @@ impl From<BootSource> for BootSpec {
         BootSpec {
             kernel: BootFrom::Kernel(body.kernel_image_path.into()),
             initrd: body.initrd_path.map(Into::into),
-            cmdline: body.boot_args.unwrap_or_else(|| DEFAULT_CMDLINE.to_string()),
+            cmdline: body.boot_args,
             kernel_cache: kernel_cache.unwrap_or_default(),
         }
     }
@@ -49,7 +51,7 @@ impl BootSource {
         Some(BootSource {
             kernel_image_path: kernel.display().to_string(),
             initrd_path: boot.initrd.as_ref().map(|path| path.display().to_string()),
-            boot_args: Some(boot.cmdline.clone()),
+            boot_args: boot.cmdline.clone(),
             kernel_cache: boot.kernel_cache.said(),
         })
     }
@@ -126,13 +128,13 @@ pub struct MachineConfig {
     /// `pci=off`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bus: Option<BusName>,
-    /// Simultaneous multithreading: false, there is one thread per core.
+    /// Simultaneous multithreading: whether each two vCPUs are the threads of one core.
     #[serde(default)]
     pub smt: bool,
-    /// Whether pages that the guest writes are tracked: false, there are no snapshots.
+    /// Accepted, with a warning in the log; pages that the guest writes are not tracked.
     #[serde(default)]
     pub track_dirty_pages: bool,
-    /// `None`: the guest sees the host's CPU.
+    /// `None`: the guest sees the host's CPU. Others are given to `/cpu-config`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_template: Option<String>,
     /// What SMBIOS says that the machine is.
@@ -162,13 +164,13 @@ pub struct MachinePatchBody {
     /// What devices are attached to.
     #[serde(default)]
     pub bus: Option<BusName>,
-    /// Simultaneous multithreading: false, there is one thread per core.
+    /// Simultaneous multithreading: whether each two vCPUs are the threads of one core.
     #[serde(default)]
     pub smt: Option<bool>,
-    /// Whether pages that the guest writes are tracked: false, there are no snapshots.
+    /// Accepted, with a warning in the log; pages that the guest writes are not tracked.
     #[serde(default)]
     pub track_dirty_pages: Option<bool>,
-    /// `None`: the guest sees the host's CPU.
+    /// `None`: the guest sees the host's CPU. Others are given to `/cpu-config`.
     #[serde(default)]
     pub cpu_template: Option<String>,
     /// What SMBIOS says that the machine is, all of it.
@@ -180,7 +182,7 @@ impl TryFrom<MachineConfig> for MachineSpec {
     type Error = BodyError;
 
     fn try_from(body: MachineConfig) -> Result<MachineSpec, BodyError> {
-        check_absent(body.smt, body.track_dirty_pages, body.cpu_template.as_deref())?;
+        tell_untracked(body.track_dirty_pages);
         let memory = size(body.mem_size_mib, body.mem_size_kib)?;
         Ok(MachineSpec {
             cpus: body.vcpu_count,
@@ -188,6 +190,9 @@ impl TryFrom<MachineConfig> for MachineSpec {
             pages: body.huge_pages.into(),
             bus: body.bus.map(Into::into),
             identity: body.smbios.unwrap_or_default().try_into()?,
+            smt: body.smt,
+            track_dirty_pages: body.track_dirty_pages,
+            template: named_template(body.cpu_template.as_deref())?,
         })
     }
 }
@@ -196,12 +201,7 @@ impl TryFrom<MachinePatchBody> for MachinePatch {
     type Error = BodyError;
 
     fn try_from(body: MachinePatchBody) -> Result<MachinePatch, BodyError> {
-        let MachinePatchBody { smt, track_dirty_pages, cpu_template, .. } = &body;
-        check_absent(
-            smt.unwrap_or_default(),
-            track_dirty_pages.unwrap_or_default(),
-            cpu_template.as_deref(),
-        )?;
+        tell_untracked(body.track_dirty_pages.unwrap_or_default());
         let memory = match (body.mem_size_mib, body.mem_size_kib) {
             (Some(mib), kib) => Some(size(mib, kib)?),
             (None, None) => None,
@@ -209,15 +209,17 @@ impl TryFrom<MachinePatchBody> for MachinePatch {
                 return Err(bad("mem_size_kib", "mem_size_mib is missing beside it"));
             }
         };
-        let flags = smt.is_some() || track_dirty_pages.is_some() || cpu_template.is_some();
         let patch = MachinePatch {
             cpus: body.vcpu_count,
             memory,
             pages: body.huge_pages.map(Into::into),
             bus: body.bus.map(Into::into),
             identity: body.smbios.map(TryInto::try_into).transpose()?,
+            smt: body.smt,
+            track_dirty_pages: body.track_dirty_pages,
+            template: named_template(body.cpu_template.as_deref())?,
         };
-        if patch == MachinePatch::default() && !flags {
+        if patch == MachinePatch::default() {
             return Err(BodyError::Nothing);
         }
         Ok(patch)
@@ -236,8 +238,8 @@ impl From<&MachineSpec> for MachineConfig {
                 Pages::Huge => HugePages::TwoMiB,
             },
             bus: machine.bus.map(Into::into),
-            smt: false,
-            track_dirty_pages: false,
+            smt: machine.smt,
+            track_dirty_pages: machine.track_dirty_pages,
             cpu_template: None,
             smbios: Smbios::of(&machine.identity),
         }
@@ -258,19 +260,25 @@ fn size(mib: u64, kib: Option<u64>) -> Result<Size, BodyError> {
     }
 }
 
-/// What the dialect knows and this machine does not have.
-fn check_absent(smt: bool, dirty_pages: bool, template: Option<&str>) -> Result<(), BodyError> {
-    if smt {
-        return Err(bad("smt", "true is not possible; each vCPU is a core of its own"));
+/// Says that nobody tracks what the guest writes.
+fn tell_untracked(wished: bool) {
+    if wished {
+        tracing::warn!(
+            "track_dirty_pages: it has no effect here; pages are not tracked while a machine runs"
+        );
     }
-    if dirty_pages {
-        let why = "true is not possible; dirty pages serve snapshots, which do not exist here";
-        return Err(bad("track_dirty_pages", why));
-    }
-    match template {
-        None | Some("None") => Ok(()),
+}
+
+/// The template of this name, if one is named. Fails for one that is not here.
+fn named_template(name: Option<&str>) -> Result<Option<Arc<Template>>, BodyError> {
+    match name {
+        None => Ok(None),
+        Some("None") => Ok(Some(Arc::default())),
         Some(other) => {
-            let why = format!("{other:?} is not possible; CPU templates do not exist here");
+            let why = format!(
+                "{other:?} is not possible; there are no templates with a name here, give their bits to \
+                 /cpu-config"
+            );
             Err(bad("cpu_template", why))
         }
     }

@@ -107,6 +107,12 @@ pub struct Allowances {
     /// Packets per second, both ways together.
     #[schema(minimum = 1)]
     pps: Option<u64>,
+    /// Packets per second to the guest.
+    #[schema(minimum = 1)]
+    pps_in: Option<u64>,
+    /// Packets per second from the guest.
+    #[schema(minimum = 1)]
+    pps_out: Option<u64>,
     /// Connections at once.
     #[schema(minimum = 1)]
     conntrack: Option<u32>,
@@ -144,21 +150,34 @@ fn limit_patch(
     if let Some(allowed) = &allowances {
         check_allowances(allowed)?;
     }
+    let (rx, tx) = (rx.unwrap_or_default(), tx.unwrap_or_default());
     let given = |limit: fn(&Allowed) -> Option<u64>| allowances.as_ref().and_then(limit);
-    for (limiter, field, twin, allowance) in [
-        (rx, "rx_rate_limiter", "allowances.bw_in", given(|allowed| allowed.bw_in)),
-        (tx, "tx_rate_limiter", "allowances.bw_out", given(|allowed| allowed.bw_out)),
+    for (bucket, field, twin, allowance) in [
+        (rx.bandwidth, RX, "allowances.bw_in", given(|allowed| allowed.bw_in)),
+        (tx.bandwidth, TX, "allowances.bw_out", given(|allowed| allowed.bw_out)),
+        (rx.ops, RX, "allowances.pps_in", given(|allowed| allowed.pps_in)),
+        (tx.ops, TX, "allowances.pps_out", given(|allowed| allowed.pps_out)),
     ] {
-        if limiter.is_some_and(|limiter| limiter.bandwidth.is_some()) && allowance.is_some() {
+        if bucket.is_some() && allowance.is_some() {
             return Err(bad(field, format!("{twin} says the same; give one of them")));
         }
     }
+    let bits = |field, limiter: RateLimiter| {
+        limiter::per_second(field, "bandwidth", limiter.bandwidth, (8, "bit"))
+    };
+    let packets =
+        |field, limiter: RateLimiter| limiter::per_second(field, "ops", limiter.ops, (1, "packet"));
     Ok(LimitPatch {
         all: allowances,
-        bw_in: bits_per_second("rx_rate_limiter", rx)?,
-        bw_out: bits_per_second("tx_rate_limiter", tx)?,
+        bw_in: bits(RX, rx)?,
+        bw_out: bits(TX, tx)?,
+        pps_in: packets(RX, rx)?,
+        pps_out: packets(TX, tx)?,
     })
 }
+
+const RX: &str = "rx_rate_limiter";
+const TX: &str = "tx_rate_limiter";
 
 fn check_allowances(allowed: &Allowed) -> Result<(), BodyError> {
     let conntrack = allowed.conntrack.map(u64::from);
@@ -166,6 +185,8 @@ fn check_allowances(allowed: &Allowed) -> Result<(), BodyError> {
         ("allowances.bw_in", allowed.bw_in),
         ("allowances.bw_out", allowed.bw_out),
         ("allowances.pps", allowed.pps),
+        ("allowances.pps_in", allowed.pps_in),
+        ("allowances.pps_out", allowed.pps_out),
         ("allowances.conntrack", conntrack),
     ] {
         if limit == Some(0) {
@@ -173,20 +194,6 @@ fn check_allowances(allowed: &Allowed) -> Result<(), BodyError> {
         }
     }
     Ok(())
-}
-
-/// What the limiter's bandwidth comes to, if it has one.
-fn bits_per_second(
-    field: &'static str,
-    limiter: Option<RateLimiter>,
-) -> Result<Option<Option<u64>>, BodyError> {
-    let Some(limiter) = limiter else { return Ok(None) };
-    if limiter.ops.is_some_and(|ops| ops.limits()) {
-        let why =
-            "ops is not possible; cards limit packets of both ways together: use allowances.pps";
-        return Err(bad(field, why));
-    }
-    limiter::per_second(field, "bandwidth", limiter.bandwidth, (8, "bit"))
 }
 
 impl NetworkInterface {

@@ -26,7 +26,7 @@ pub struct Logger {
     /// Whether lines tell the source file that they come from.
     #[serde(default)]
     pub show_log_origin: Option<bool>,
-    /// Not possible here.
+    /// Only what modules log whose path begins so, such as `vmm::api`.
     #[serde(default)]
     pub module: Option<String>,
 }
@@ -48,10 +48,6 @@ impl TryFrom<Logger> for LogSpec {
     type Error = BodyError;
 
     fn try_from(body: Logger) -> Result<LogSpec, BodyError> {
-        if let Some(module) = body.module {
-            let why = format!("{module:?} is not possible; the log has no filter by module");
-            return Err(bad("module", why));
-        }
         let level = match body.level {
             None => None,
             Some(name) => Some(level(&name).ok_or_else(|| {
@@ -61,16 +57,13 @@ impl TryFrom<Logger> for LogSpec {
                 bad("level", why)
             })?),
         };
-        let spec = LogSpec {
+        Ok(LogSpec {
             path: body.log_path.map(Into::into),
             level,
             show_level: body.show_level,
             show_origin: body.show_log_origin,
-        };
-        match spec == LogSpec::default() {
-            true => Err(BodyError::Nothing),
-            false => Ok(spec),
-        }
+            module: body.module,
+        })
     }
 }
 
@@ -84,7 +77,7 @@ pub struct Metrics {
     pub metrics_path: PathBuf,
 }
 
-/// Where the serial console goes: one of the fields.
+/// Where the serial console goes: one of the fields, or standard input and output.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -111,7 +104,7 @@ impl TryFrom<Serial> for ConsoleSpec {
                     bad("console", error.to_string())
                 })
             }
-            (None, None) => Err(BodyError::Nothing),
+            (None, None) => Ok(ConsoleSpec::default()),
             (Some(_), Some(_)) => {
                 Err(bad("console", "serial_out_path is given too; give one of them"))
             }

@@ -69,7 +69,7 @@ impl Guest {
         let vm = kvm::vm::create(&kvm, &ram).unwrap();
         kvm::vcpu::install_kick_handler().unwrap();
         let vcpu = Vcpu::new(&vm, 0).unwrap();
-        let facts = arch::cpuid::CpuFacts { index: 0, count: 1, tsc_deadline: false };
+        let facts = arch::cpuid::CpuFacts { index: 0, count: 1, smt: false, tsc_deadline: false };
         let host = kvm::vm::supported_cpuid(&kvm).unwrap();
         vcpu.init(&arch::cpuid::guest_cpuid(&host, &facts).unwrap()).unwrap();
         vcpu.real_mode(CODE).unwrap();

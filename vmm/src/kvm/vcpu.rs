@@ -5,6 +5,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use arch::template::{Template, TemplateError};
 use kvm_bindings::{
     CpuId, KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN, Msrs, kvm_run,
 };
@@ -83,6 +84,23 @@ impl Vcpu {
         let mut lapic = self.fd.get_lapic()?;
         arch::regs::set_lints(&mut lapic);
         Ok(self.fd.set_lapic(&lapic)?)
+    }
+
+    /// Sets the MSRs that a template changes. Fails if KVM refuses to be asked; the inner error names one that
+    /// it does not have.
+    pub fn shape(&self, template: &Template) -> io::Result<Result<(), TemplateError>> {
+        let too_many = |_| io::Error::other("the template has more MSRs than KVM takes");
+        let entries = template.msrs_to_read();
+        let missing = |count: usize| match entries.get(count) {
+            Some(entry) => Err(TemplateError::NoMsr { index: entry.index }),
+            None => Ok(()),
+        };
+        let mut held = Msrs::from_entries(&entries).map_err(too_many)?;
+        if let Err(error) = missing(self.fd.get_msrs(&mut held)?) {
+            return Ok(Err(error));
+        }
+        let wanted = template.msrs_to_set(held.as_slice());
+        Ok(missing(self.fd.set_msrs(&Msrs::from_entries(&wanted).map_err(too_many)?)?))
     }
 
     /// Sets the registers of the boot CPU. Fails if KVM refuses.

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use device_core::output::{Fate, Lines};
+use device_core::output::{Fate, Lines, Output};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{Format, Writer};
@@ -16,6 +17,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 
+use super::bracketed;
 use super::output::{self, OutputError};
 use super::stderr;
 
@@ -29,10 +31,39 @@ pub enum LogError {
     Open(#[from] OutputError),
 }
 
+/// How a log looks, and what it does as long as nobody says otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct LogManner {
+    /// Where lines go without a file.
+    pub to: Terminal,
+    /// What is at least as grave is logged, from the start.
+    pub level: LevelFilter,
+    /// Whether that is so again after a change that names no level, and lines show as little as at first.
+    pub resets: bool,
+    /// What a line looks like.
+    pub line: LineShape,
+}
+
+/// One of a process's standard outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terminal {
+    Stdout,
+    Stderr,
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineShape {
+    /// Time, level, module and text.
+    Plain,
+    /// Firecracker's: time, then in brackets what is known of the line's origin, then text.
+    Bracketed,
+}
+
 /// What to change of the log; what is not given stays.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LogSpec {
-    /// Lines are appended to it; to stderr as long as none was given.
+    /// Lines are appended to it; to a standard output as long as none was given.
     pub path: Option<PathBuf>,
     /// What is at least as grave is logged.
     pub level: Option<LevelFilter>,
@@ -40,35 +71,47 @@ pub struct LogSpec {
     pub show_level: Option<bool>,
     /// Whether lines tell the source file that they come from.
     pub show_origin: Option<bool>,
+    /// Only what modules log whose path begins so is logged.
+    pub module: Option<String>,
 }
 
 /// A running log.
 #[derive(Clone)]
 pub struct Log {
+    manner: LogManner,
     filter: reload::Handle<Targets, Registry>,
     style: Arc<Style>,
     file: Arc<Mutex<Option<LogFile>>>,
 }
 
 impl Log {
-    /// Starts the process's log, with warnings and worse to stderr.
-    pub fn start() -> Log {
+    /// Starts the process's log, which tells that it is of the machine `id`.
+    pub fn start(manner: LogManner, id: &str) -> Log {
         stderr::begin();
-        let (filter, handle) = reload::Layer::new(targets(LevelFilter::WARN));
-        let style = Arc::new(Style { level: AtomicBool::new(true), origin: AtomicBool::default() });
-        let file = Arc::new(Mutex::new(None));
+        let (filter, handle) = reload::Layer::new(targets(manner.level, None));
+        let style = Arc::new(Style {
+            id: id.into(),
+            shape: manner.line,
+            level: AtomicBool::new(manner.line == LineShape::Plain),
+            origin: AtomicBool::default(),
+        });
+        let first = match manner.to {
+            Terminal::Stderr => None,
+            Terminal::Stdout => LogFile::stdout(),
+        };
+        let file = Arc::new(Mutex::new(first));
         let lines = tracing_subscriber::fmt::layer()
             .with_ansi(false)
             .event_format(LineStyle(style.clone()))
             .with_writer(Sink(file.clone()));
         // Fails only if a log is running already, which then goes on.
         let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
-        Log { filter: handle, style, file }
+        Log { manner, filter: handle, style, file }
     }
 
     /// Tells the user why the process ends; in the log too, if that is not where he looks anyway.
-    pub fn last_words(&self, words: &str) {
-        stderr::say(&format!("vmm: {words}"));
+    pub fn last_words(&self, program: &str, words: &str) {
+        stderr::say(&format!("{program}: {words}"));
         if self.file.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
             tracing::error!("{words}");
         }
@@ -80,14 +123,17 @@ impl Log {
             let file = LogFile { lines: output::open(path)?, path: path.clone() };
             *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
         }
-        if let Some(level) = spec.level {
+        let LogManner { level, resets, .. } = self.manner;
+        let left = resets.then_some(level);
+        if let Some(level) = spec.level.or(left).or(spec.module.as_ref().map(|_| level)) {
             // Fails only if the log is gone, and then nobody misses it.
-            let _ = self.filter.reload(targets(level));
+            let _ = self.filter.reload(targets(level, spec.module.as_deref()));
         }
+        let left = resets.then_some(false);
         for (wish, place) in
             [(spec.show_level, &self.style.level), (spec.show_origin, &self.style.origin)]
         {
-            if let Some(wish) = wish {
+            if let Some(wish) = wish.or(left) {
                 place.store(wish, Ordering::Relaxed);
             }
         }
@@ -95,13 +141,18 @@ impl Log {
     }
 }
 
-fn targets(level: LevelFilter) -> Targets {
-    Targets::new()
-        .with_default(level)
-        .with_targets(OUTSIDE_DRIVEN.iter().map(|target| (*target, LevelFilter::OFF)))
+fn targets(level: LevelFilter, module: Option<&str>) -> Targets {
+    let all = match module {
+        Some(module) => Targets::new().with_target(module, level),
+        None => Targets::new().with_default(level),
+    };
+    all.with_targets(OUTSIDE_DRIVEN.iter().map(|target| (*target, LevelFilter::OFF)))
 }
 
 struct Style {
+    /// The machine's name.
+    id: String,
+    shape: LineShape,
     level: AtomicBool,
     origin: AtomicBool,
 }
@@ -121,8 +172,13 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let origin = self.0.origin.load(Ordering::Relaxed);
+        let level = self.0.level.load(Ordering::Relaxed);
+        if self.0.shape == LineShape::Bracketed {
+            let head = bracketed::Head { id: &self.0.id, level, origin };
+            return head.format(context, writer, event);
+        }
         Format::default()
-            .with_level(self.0.level.load(Ordering::Relaxed))
+            .with_level(level)
             .with_file(origin)
             .with_line_number(origin)
             .format_event(context, writer, event)
@@ -163,6 +219,13 @@ struct LogFile {
 }
 
 impl LogFile {
+    /// None if the host has no descriptor left for it.
+    fn stdout() -> Option<LogFile> {
+        let fd = io::stdout().as_fd().try_clone_to_owned().ok()?;
+        let lines = Lines::new(Output::shared(fd).ok()?);
+        Some(LogFile { lines, path: "standard output".into() })
+    }
+
     fn write(&mut self, line: &[u8]) {
         let path = self.path.display();
         match self.lines.write(line) {

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::events::now_ms;
 use super::output::{self, OutputError};
+use super::requests;
 use super::start::cpu_time;
 
 /// Time between two lines.
@@ -34,6 +35,15 @@ pub struct StartTimes {
 }
 
 impl StartTimes {
+    /// With `us` of CPU time that others have used before this process did.
+    pub fn after(self, us: Option<u64>) -> StartTimes {
+        let more = |own: u64| own.saturating_add(us.unwrap_or_default());
+        StartTimes {
+            process_startup_time_cpu_us: self.process_startup_time_cpu_us.map(more),
+            ..self
+        }
+    }
+
     /// Both clocks' times now, since those given.
     pub fn since(wall_us: Option<u64>, cpu_us: Option<u64>) -> StartTimes {
         let passed = |now: Duration, then: u64| {
@@ -63,6 +73,12 @@ pub struct Figures {
     #[serde(rename = "utc_timestamp_ms")]
     pub at_ms: u64,
     pub api_server: StartTimes,
+    /// What clients of the API asked for.
+    #[serde(skip)]
+    pub requests: requests::Counts,
+    /// Of these, those with a field that the dialect will lose.
+    #[serde(skip)]
+    pub deprecated_requests: u64,
     pub vmm: VmmFigures,
     /// Of each vCPU, in order.
     pub vcpus: Vec<Counts>,
@@ -104,6 +120,8 @@ impl Figures {
         Figures {
             at_ms: now_ms(),
             api_server,
+            requests: requests::Counts::new(),
+            deprecated_requests: 0,
             vmm: VmmFigures::default(),
             vcpus: Vec::new(),
             block: BTreeMap::new(),
@@ -123,16 +141,35 @@ impl Figures {
     }
 }
 
+/// How a line of figures is made.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    /// The line, without its end, of figures after those of lines before. Fails if it cannot be said.
+    pub line: fn(&Figures, &mut Past) -> serde_json::Result<String>,
+    /// Whether there is a line as soon as the machine runs.
+    pub at_start: bool,
+}
+
+/// Counts of the last line by group and field, for a [`Shape`] that tells what they have grown by.
+pub type Past = BTreeMap<(String, &'static str), u64>;
+
+/// All figures as they are.
+pub fn line(figures: &Figures, _: &mut Past) -> serde_json::Result<String> {
+    serde_json::to_string(figures)
+}
+
 /// The file that figures are written to.
 pub struct MetricsFile {
     lines: Lines,
     path: PathBuf,
     due: Instant,
+    past: Past,
 }
 
 impl MetricsFile {
     pub fn open(path: &Path, now: Instant) -> Result<MetricsFile, OutputError> {
-        Ok(MetricsFile { lines: output::open(path)?, path: path.into(), due: now + PERIOD })
+        let lines = output::open(path)?;
+        Ok(MetricsFile { lines, path: path.into(), due: now + PERIOD, past: Past::new() })
     }
 
     /// When the next line is due.
@@ -141,9 +178,9 @@ impl MetricsFile {
     }
 
     /// Appends a line. What the file has no room for is lost.
-    pub fn write(&mut self, figures: &Figures, now: Instant) {
+    pub fn write(&mut self, shape: Shape, figures: &Figures, now: Instant) {
         self.due = now + PERIOD;
-        let line = match serde_json::to_string(figures) {
+        let line = match (shape.line)(figures, &mut self.past) {
             Ok(line) => line + "\n",
             Err(error) => return tracing::warn!("a line of metrics is lost: {error}"),
         };

@@ -124,6 +124,9 @@ impl Shown {
 
     /// One family for all stretches of requests' way.
     fn encode_timings(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        if self.figures.block_timings.is_empty() {
+            return Ok(());
+        }
         let about = "Time that requests of one disk took on one stretch of their way";
         let (unit, kind) = (Some(&Unit::Seconds), MetricType::Histogram);
         let mut family = out.encode_descriptor("vmm_block_latency", about, unit, kind)?;

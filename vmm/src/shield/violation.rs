@@ -25,7 +25,7 @@ pub fn remember_name() {
     let thread = std::thread::current();
     let mut called = ([0; NAME], 0);
     for (to, from) in called.0.iter_mut().zip(thread.name().unwrap_or("?").bytes()) {
-        *to = if from.is_ascii_graphic() { from } else { b'?' };
+        *to = if from.is_ascii_graphic() || from == b' ' { from } else { b'?' };
         called.1 += 1;
     }
     CALLED.set(called);

@@ -3,9 +3,10 @@
 
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
-use device_core::socket;
+use device_core::{socket, thread};
 
 use super::{is_ignored, me};
 use crate::shield::violation;
@@ -33,6 +34,11 @@ const FAULTS: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 static BEFORE: [AtomicPtr<libc::sigaction>; 2] =
     [const { AtomicPtr::new(ptr::null_mut()) }; FAULTS.len()];
 
+/// Exit codes in place of death by a signal.
+static CODES: OnceLock<&[(libc::c_int, u8)]> = OnceLock::new();
+/// The signal in whose place the process exits with a code, once all is in order; 0 without one.
+static EXITS_FOR: AtomicI32 = AtomicI32::new(0);
+
 /// The main thread, once it takes care.
 static MAIN: AtomicI32 = AtomicI32::new(0);
 /// Whether all is in order, for those who wait for it.
@@ -45,10 +51,19 @@ fn please_tidy() -> libc::c_int {
     libc::SIGRTMIN() + 1
 }
 
-/// Call it on the main thread. From here on a signal that kills the process leaves neither a raw terminal nor sockets behind. The
-/// process still ends by that signal. Those that its starter had ignored stay so. Handlers that are
-/// installed later take a signal over.
-pub fn leave_clean_when_killed() {
+/// The exit code in place of death by `signal`, if there is one: the face's, or our own of a call that a filter
+/// stopped.
+fn code_of(signal: libc::c_int) -> Option<u8> {
+    let codes = CODES.get().copied().unwrap_or_default();
+    let code = codes.iter().find(|(of, _)| *of == signal).map(|(_, code)| *code);
+    code.or(violation::is_noted().then_some(violation::EXIT_CODE))
+}
+
+/// Call it on the main thread. From here on a signal that kills the process leaves neither a raw terminal nor
+/// sockets behind. The process still ends by that signal, or with its exit code of `codes`. Those that its starter
+/// had ignored stay so. Handlers that are installed later take a signal over.
+pub fn leave_clean_when_killed(codes: &'static [(libc::c_int, u8)]) {
+    let _ = CODES.set(codes);
     MAIN.store(me::thread(), Ordering::Release);
     for (signal, before) in FAULTS.into_iter().zip(&BEFORE) {
         before.store(Box::into_raw(Box::new(install(signal))), Ordering::Release);
@@ -92,8 +107,9 @@ pub fn tidy() {
 fn tidy_here() {
     devices::legacy::restore_terminal();
     socket::remove_all();
-    if violation::is_noted() {
-        end_by_violation();
+    let exits_for = EXITS_FOR.load(Ordering::Acquire);
+    if let Some(code) = code_of(exits_for).filter(|_| exits_for != 0) {
+        exit_for(exits_for, code);
     }
     TIDY.store(1, Ordering::Release);
     let private = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
@@ -101,14 +117,18 @@ fn tidy_here() {
     unsafe { libc::syscall(libc::SYS_futex, TIDY.as_ptr(), private, libc::c_int::MAX) };
 }
 
-fn end_by_violation() -> ! {
-    print(violation::line().bytes());
-    if MAIN.load(Ordering::Acquire) != me::thread() {
+/// Says what it was, and ends the process with a code.
+fn exit_for(signal: libc::c_int, code: u8) -> ! {
+    match violation::is_noted() {
+        true => print(violation::line().bytes()),
+        false => say(signal),
+    }
+    if thread::stays() && MAIN.load(Ordering::Acquire) != me::thread() {
         // The main thread is stuck, and no other has a call to give a code by.
         me::send(me::thread(), libc::SIGKILL);
     }
     // SAFETY: ends the process, without anything that a handler may not do.
-    unsafe { libc::_exit(violation::EXIT_CODE.into()) }
+    unsafe { libc::_exit(code.into()) }
 }
 
 /// Async-signal-safe: system calls and atomics only.
@@ -126,11 +146,15 @@ extern "C" fn on_deadly(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut
         return;
     }
     // SAFETY: as above.
-    let violates = unsafe { violation::note(signal, info) };
+    unsafe { violation::note(signal, info) };
+    let exit = code_of(signal);
+    if exit.is_some() {
+        EXITS_FOR.store(signal, Ordering::Release);
+    }
     tidy();
-    if violates {
+    if let Some(code) = exit {
         // The main thread would have ended the process.
-        end_by_violation();
+        exit_for(signal, code);
     }
     let is_fault = code > 0;
     let before = FAULTS.iter().position(|&fault| fault == signal).filter(|_| is_fault);

@@ -53,8 +53,9 @@ pub struct VcpuThread {
 }
 
 impl VcpuThread {
-    /// Starts the thread `vcpuN`, parked.
+    /// Starts the thread called `name` and `index`, parked.
     pub fn spawn(
+        name: &str,
         index: u8,
         vcpu: Vcpu,
         spaces: AddressSpaces,
@@ -71,7 +72,7 @@ impl VcpuThread {
             stop: Arc::new(AtomicBool::new(false)),
         });
         let body = Body { index, control: control.clone(), spaces, on_end };
-        let thread = thread::start(&format!("vcpu{index}"), move || body.live(vcpu))?;
+        let thread = thread::start(&format!("{name}{index}"), move || body.live(vcpu))?;
         Ok(VcpuThread { control, thread: Some(thread) })
     }
 

@@ -69,7 +69,7 @@ fn guest_from(
         let _keep = (&ram, &vm);
         told.send(end).unwrap();
     });
-    (VcpuThread::spawn(0, vcpu, spaces, on_end).unwrap(), port, heard)
+    (VcpuThread::spawn("vcpu", 0, vcpu, spaces, on_end).unwrap(), port, heard)
 }
 
 /// `again: in al, 0x10; out 0x10, al; jmp again`

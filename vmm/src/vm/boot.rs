@@ -73,7 +73,7 @@ pub fn check(boot: &BootSpec) -> Result<(), BootError> {
         BootFrom::Disk(path) => drop(find(path)?),
     }
     boot.initrd.as_deref().map(Initrd::open).transpose()?;
-    Cmdline::new(&boot.cmdline)?;
+    Cmdline::new(boot.cmdline())?;
     Ok(())
 }
 
@@ -89,7 +89,7 @@ impl Opened {
     /// Opens and unpacks what `boot` names; no VM exists yet.
     pub fn of(boot: &BootSpec) -> Result<Opened, BootError> {
         let initrd = boot.initrd.as_deref().map(Initrd::open).transpose()?;
-        let cmdline = Cmdline::new(&boot.cmdline)?;
+        let cmdline = Cmdline::new(boot.cmdline())?;
         match &boot.kernel {
             BootFrom::Kernel(path) => {
                 let kernel = kernels::unpacked(Kernel::open(path)?, &boot.kernel_cache);

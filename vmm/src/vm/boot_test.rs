@@ -23,7 +23,7 @@ fn spec(disk: PathBuf) -> BootSpec {
     BootSpec {
         kernel: BootFrom::Disk(disk),
         initrd: None,
-        cmdline: String::new(),
+        cmdline: None,
         kernel_cache: KernelCache::Off,
     }
 }
@@ -50,7 +50,7 @@ fn a_disk_is_planned_like_files() {
         ],
     );
     check(&spec).unwrap();
-    let planned = plan(&BootSpec { cmdline: "single".into(), ..spec }).unwrap();
+    let planned = plan(&BootSpec { cmdline: Some("single".into()), ..spec }).unwrap();
     assert!(planned.kernel().name().starts_with("/k of partition 1 of /"));
     assert_eq!(planned.kernel().format(), arch::boot::KernelFormat::BzImage);
     assert_eq!(planned.cmdline().as_str(), "root=PARTUUID=1 ro console=ttyS0 single");

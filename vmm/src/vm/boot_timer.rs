@@ -1,4 +1,4 @@
-//! The boot timer: a port that a guest writes to when it is up, for who wants to know how long that
+//! The boot timer: a register that a guest writes to when it is up, for who wants to know how long that
 //! took.
 
 use std::sync::{Mutex, PoisonError};
@@ -8,6 +8,8 @@ use device_core::bus::{BusDevice, Width};
 
 /// Where it is: a port of floppy drives, which this machine has none of.
 pub const PORT: u64 = 0x3f0;
+/// Where it is too in a machine without PCI: the address at which guests made for Firecracker write.
+pub const ADDRESS: u64 = arch::layout::LOW_RAM_END;
 /// What says "I am up".
 const UP: u64 = 123;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arch::boot::{BootPlan, Cmdline, LoadError};
 use arch::layout::AddressRange;
+use arch::template::{Template, TemplateError};
 use device_core::GuestRam;
 use device_core::bus::Bus;
 use device_core::device::Kit;
@@ -64,6 +65,8 @@ pub enum BuildError {
     Vcpu { index: u8, source: io::Error },
     #[error(transparent)]
     CpuId(#[from] arch::cpuid::CpuIdError),
+    #[error(transparent)]
+    Template(#[from] TemplateError),
     #[error("cannot start {0}")]
     Thread(&'static str, #[source] io::Error),
     #[error(transparent)]
@@ -99,6 +102,7 @@ impl BuildError {
             | BuildError::Create(CreateError::Memory { .. }) => Some(Setting::Memory),
             BuildError::HugePages(..) => Some(Setting::HugePages),
             BuildError::Cpus { .. } => Some(Setting::Cpus),
+            BuildError::Template(_) => Some(Setting::CpuTemplate),
             BuildError::Attach(error) => Some(error.setting()),
             _ => None,
         }
@@ -113,6 +117,7 @@ impl BuildError {
                 | BuildError::Console(_)
                 | BuildError::AddressSpace { .. }
                 | BuildError::Cpus { .. }
+                | BuildError::Template(_)
         )
     }
 }
@@ -138,7 +143,7 @@ fn plan(spec: &VmSpec) -> Result<Planned, BuildError> {
 /// The command line that the kernel gets: with the devices that it may not find otherwise.
 fn announced(cmdline: Cmdline, spec: &VmSpec, bus: DeviceBus) -> Cmdline {
     match bus {
-        DeviceBus::Mmio => cmdline.with_virtio_mmio(spec.devices_on(bus).count()),
+        DeviceBus::Mmio => cmdline.with_virtio_mmio(spec.devices.len()),
         DeviceBus::Pci => {
             if cmdline.is_pci_off() && !spec.devices.is_empty() {
                 tracing::warn!(
@@ -166,6 +171,9 @@ impl Room {
         if usize::from(cpus) > most {
             return Err(BuildError::Cpus { cpus, most });
         }
+        if let Some(template) = &machine.template {
+            check_capabilities(kvm, template)?;
+        }
         let host_cpuid = kvm::vm::supported_cpuid(kvm)?;
         let bits = arch::cpuid::physical_address_bits(&host_cpuid);
         let sizes = spec.devices.iter().filter_map(|device| match device {
@@ -177,6 +185,15 @@ impl Room {
         let pmem = arch::layout::pmem(memory.0, sizes).ok_or_else(no_room)?;
         let pci_mmio64 = arch::layout::pci_mmio64(memory.0, pmem.end, bits).ok_or_else(no_room)?;
         Ok(Room { host_cpuid, pmem, pci_mmio64 })
+    }
+}
+
+/// Whether KVM can do all that a template asks for.
+fn check_capabilities(kvm: &Kvm, template: &Template) -> Result<(), TemplateError> {
+    let mut numbers = template.capabilities.iter();
+    match numbers.find(|&&number| kvm.check_extension_raw(number.into()) <= 0) {
+        Some(&number) => Err(TemplateError::NoCapability { number }),
+        None => Ok(()),
     }
 }
 
@@ -212,7 +229,7 @@ impl Vm {
         let threads = Threads::new().map_err(|e| BuildError::Thread("the thread io-0", e))?;
         let (ports, mmio) = (Bus::new(), Bus::new());
         let Planned { boot: plan, bus, reading } = plan;
-        let devices: Vec<_> = spec.devices_on(bus).collect();
+        let devices: Vec<_> = spec.devices.iter().collect();
         // Of PCI alone; virtio devices have places of their own.
         let pci_mmio64 = Some(pci_mmio64).filter(|_| bus == DeviceBus::Pci);
         let board = Board::build(&fd, &ports, &mmio, pci_mmio64, console, &threads, ends)?;
@@ -245,21 +262,26 @@ impl Vm {
         let facts = arch::acpi::BoardFacts { cpus, pci_mmio64, virtio_mmio, ..Board::FACTS };
         let rsdp = arch::acpi::write_tables(&*ram, &facts)?;
         arch::mptable::write(&*ram, cpus, virtio_mmio)?;
-        let facts = arch::smbios::MachineFacts { cpus, ram_bytes: spec.machine.memory.0 };
+        let smt = spec.machine.smt;
+        let facts = arch::smbios::MachineFacts { cpus, smt, ram_bytes: spec.machine.memory.0 };
         arch::smbios::write(&*ram, &spec.machine.identity, &facts)?;
         let entry = plan.write_parameters(&*ram, rsdp)?;
         arch::regs::write_tables(&*ram, entry.mode)?;
 
         install_kick_handler().map_err(|e| BuildError::Thread("the kick of vCPUs", e))?;
         let unmapped = Arc::new(Unmapped::default());
+        let template = spec.machine.template.clone().unwrap_or_default();
         let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
         let mut vcpus = Vec::with_capacity(cpus.into());
         let mut counters = Vec::with_capacity(cpus.into());
         for index in 0..cpus {
             let refused = |source| BuildError::Vcpu { index, source };
             let vcpu = Vcpu::new(&fd, index).map_err(refused)?;
-            let facts = arch::cpuid::CpuFacts { index, count: cpus, tsc_deadline };
-            vcpu.init(&arch::cpuid::guest_cpuid(&host_cpuid, &facts)?).map_err(refused)?;
+            let facts = arch::cpuid::CpuFacts { index, count: cpus, smt, tsc_deadline };
+            let mut cpuid = arch::cpuid::guest_cpuid(&host_cpuid, &facts)?;
+            template.shape(&mut cpuid)?;
+            vcpu.init(&cpuid).map_err(refused)?;
+            vcpu.shape(&template).map_err(refused)??;
             if index == 0 {
                 vcpu.boot(&entry).map_err(refused)?;
             }
@@ -267,11 +289,18 @@ impl Vm {
             counters.push(spaces.counters());
             let ends = ends.clone();
             let on_end = Arc::new(move |end| ends.report(end));
-            vcpus.push(VcpuThread::spawn(index, vcpu, spaces, on_end).map_err(refused)?);
+            vcpus.push(
+                VcpuThread::spawn(spec.vcpu_threads, index, vcpu, spaces, on_end)
+                    .map_err(refused)?,
+            );
         }
         let boot_timer = spec.boot_timer.then(|| Arc::new(BootTimer::new()));
         if let Some(timer) = &boot_timer {
             ports.insert(boot_timer::PORT, 1, timer.clone()).map_err(BoardError::Map)?;
+            if bus == DeviceBus::Mmio {
+                // Elsewhere cards have this address.
+                mmio.insert(boot_timer::ADDRESS, 1, timer.clone()).map_err(BoardError::Map)?;
+            }
         }
         let state = State::Configuring.after(Event::Built).unwrap_or(State::Stopped);
         Ok(Vm {

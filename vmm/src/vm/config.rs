@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, fs};
 
+use arch::boot::DEFAULT_CMDLINE;
+use arch::template::Template;
 use devices::balloon::BalloonSpec;
 use devices::block::image::{Image, Mode, OpenError};
 use devices::block::spec::{DiskSpec, Key};
@@ -64,7 +66,11 @@ pub struct Config {
     pub entropy: EntropyWish,
     /// Whether a guest can report that it is up.
     pub boot_timer: bool,
-    /// How long a guest may take to power off once asked.
+    /// What a kernel is told if nobody says what.
+    pub default_cmdline: &'static str,
+    /// What the threads of vCPUs are called, before their number.
+    pub vcpu_threads: &'static str,
+    /// How long a guest may take to power off once asked; without it nobody asks.
     pub grace: Duration,
 }
 
@@ -86,6 +92,8 @@ impl Default for Config {
             balloon: None,
             entropy: EntropyWish::Usual,
             boot_timer: false,
+            default_cmdline: DEFAULT_CMDLINE,
+            vcpu_threads: "vcpu",
             grace: Duration::from_secs(10),
         }
     }
@@ -169,13 +177,24 @@ impl Config {
             let (amount, memory) = (balloon.amount_mib, machine.memory);
             return Err(SettingError::MemoryBelowBalloon { amount, memory });
         }
-        self.machine = MachineSpec { bus: machine.bus.or(self.bus), ..machine };
+        let template = machine.template.or(self.machine.template.take());
+        self.machine = MachineSpec { bus: machine.bus.or(self.bus), template, ..machine };
         Ok(())
+    }
+
+    /// Replaces what the guest's CPUs show otherwise than they would.
+    pub fn set_template(&mut self, template: Template) {
+        self.machine.template = Some(Arc::new(template));
     }
 
     /// Opens the files, to see whether a machine could boot from them, and closes them again. Fails,
     /// with nothing changed, if it could not.
     pub fn set_boot(&mut self, boot: BootSpec) -> Result<(), BootError> {
+        let default = match &boot.kernel {
+            BootFrom::Kernel(_) => Some(self.default_cmdline.to_string()),
+            BootFrom::Disk(_) => None,
+        };
+        let boot = BootSpec { cmdline: boot.cmdline.or(default), ..boot };
         boot::check(&boot)?;
         self.boot = Some(boot);
         Ok(())
@@ -349,7 +368,7 @@ impl Config {
         Some(BootSpec {
             kernel: BootFrom::Disk(disk.path.clone()),
             initrd: None,
-            cmdline: String::new(),
+            cmdline: None,
             kernel_cache: KernelCache::default(),
         })
     }
@@ -359,17 +378,17 @@ impl Config {
         let mut boot = self.boot.clone().or_else(|| self.boot_of_disk())?;
         // What boots from a disk knows its root.
         if let BootFrom::Kernel(_) = &boot.kernel {
-            boot.cmdline = root::named(&boot.cmdline, &self.disks, &self.pmems);
+            boot.cmdline = Some(root::named(boot.cmdline(), &self.disks, &self.pmems));
         }
         let disks = self.disks.iter().cloned().map(DeviceSpec::Disk);
         let nics = self.nics.iter().cloned().map(DeviceSpec::Nic);
         let vsock = self.vsock.iter().cloned().map(DeviceSpec::Vsock);
         let pmems = self.pmems.iter().cloned().map(DeviceSpec::Pmem);
         let balloon = self.balloon.iter().cloned().map(DeviceSpec::Balloon);
-        let (entropy, extra) = match &self.entropy {
-            EntropyWish::Usual => (None, Some(EntropySpec::default())),
-            EntropyWish::Off => (None, None),
-            EntropyWish::Given(spec) => (Some(spec.clone()), None),
+        let entropy = match &self.entropy {
+            // Not unless it is asked for: beside it guests in the emulated testbed stop now and then.
+            EntropyWish::Usual | EntropyWish::Off => None,
+            EntropyWish::Given(spec) => Some(spec.clone()),
         };
         let entropy = entropy.into_iter().map(DeviceSpec::Entropy);
         Some(VmSpec {
@@ -383,8 +402,8 @@ impl Config {
                 .chain(balloon)
                 .chain(entropy)
                 .collect(),
-            extra: extra.map(DeviceSpec::Entropy),
             boot_timer: self.boot_timer,
+            vcpu_threads: self.vcpu_threads,
         })
     }
 }

@@ -1,8 +1,10 @@
 //! What a user changes of what there is; what is not given stays.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use arch::smbios::Identity;
+use arch::template::Template;
 use devices::block::spec::Allowed as DiskAllowed;
 use devices::net::stage::limiter::Allowed;
 
@@ -17,6 +19,9 @@ pub struct MachinePatch {
     pub pages: Option<Pages>,
     pub bus: Option<DeviceBus>,
     pub identity: Option<Identity>,
+    pub smt: Option<bool>,
+    pub track_dirty_pages: Option<bool>,
+    pub template: Option<Arc<Template>>,
 }
 
 impl MachinePatch {
@@ -27,6 +32,9 @@ impl MachinePatch {
             pages: self.pages.unwrap_or(machine.pages),
             bus: self.bus.or(machine.bus),
             identity: self.identity.clone().unwrap_or_else(|| machine.identity.clone()),
+            smt: self.smt.unwrap_or(machine.smt),
+            track_dirty_pages: self.track_dirty_pages.unwrap_or(machine.track_dirty_pages),
+            template: self.template.clone().or_else(|| machine.template.clone()),
         }
     }
 }
@@ -39,6 +47,8 @@ pub struct LimitPatch {
     /// The inner `None` is no limit.
     pub bw_in: Option<Option<u64>>,
     pub bw_out: Option<Option<u64>>,
+    pub pps_in: Option<Option<u64>>,
+    pub pps_out: Option<Option<u64>>,
 }
 
 impl LimitPatch {
@@ -47,6 +57,8 @@ impl LimitPatch {
         Allowed {
             bw_in: self.bw_in.unwrap_or(limits.bw_in),
             bw_out: self.bw_out.unwrap_or(limits.bw_out),
+            pps_in: self.pps_in.unwrap_or(limits.pps_in),
+            pps_out: self.pps_out.unwrap_or(limits.pps_out),
             ..limits
         }
     }

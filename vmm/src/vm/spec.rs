@@ -2,10 +2,12 @@
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use arch::boot::Cmdline;
 use arch::layout::{MAX_CPUS, VIRTIO_MMIO_GSIS};
 use arch::smbios::Identity;
+use arch::template::Template;
 use devices::block::spec::{Key as DiskKey, SpecError as DiskSpecError};
 use devices::legacy::ConsoleSpec;
 use devices::net::mac::MacAddr;
@@ -40,6 +42,12 @@ pub struct MachineSpec {
     pub bus: Option<DeviceBus>,
     /// What it says that it is.
     pub identity: Identity,
+    /// Whether each two vCPUs are the threads of one core.
+    pub smt: bool,
+    /// Whether it is wished that pages which the guest writes are tracked.
+    pub track_dirty_pages: bool,
+    /// What the guest's CPUs show otherwise than they would; if nobody says so, what was said before.
+    pub template: Option<Arc<Template>>,
 }
 
 /// One CPU and 128 MiB: what a machine has if nobody says otherwise.
@@ -51,6 +59,9 @@ impl Default for MachineSpec {
             pages: Pages::Small,
             bus: None,
             identity: Identity::default(),
+            smt: false,
+            track_dirty_pages: false,
+            template: None,
         }
     }
 }
@@ -60,6 +71,9 @@ impl MachineSpec {
     pub fn validate(&self) -> Result<(), SettingError> {
         if !(1..=MAX_CPUS).contains(&self.cpus) {
             return Err(SettingError::Cpus(self.cpus));
+        }
+        if self.smt && self.cpus > 1 && !self.cpus.is_multiple_of(2) {
+            return Err(SettingError::OddThreads(self.cpus));
         }
         let memory = self.memory;
         if memory < LEAST_MEMORY {
@@ -111,10 +125,17 @@ pub struct BootSpec {
     pub kernel: BootFrom,
     /// Any file, to be put into the guest's memory; in place of a disk's own.
     pub initrd: Option<PathBuf>,
-    /// The kernel's command line; of a disk what goes behind its own.
-    pub cmdline: String,
+    /// The kernel's command line, if one is given; of a disk what goes behind its own.
+    pub cmdline: Option<String>,
     /// Who unpacks a bzImage, and where it is kept then.
     pub kernel_cache: KernelCache,
+}
+
+impl BootSpec {
+    /// The command line as far as one is given.
+    pub fn cmdline(&self) -> &str {
+        self.cmdline.as_deref().unwrap_or_default()
+    }
 }
 
 /// All that a machine is made from.
@@ -128,10 +149,10 @@ pub struct VmSpec {
     pub serial: ConsoleSpec,
     /// Devices, in the order in which the guest finds them.
     pub devices: Vec<DeviceSpec>,
-    /// One that nobody asked for: it comes last, if the bus has room for it.
-    pub extra: Option<DeviceSpec>,
     /// Whether a guest can report that it is up.
     pub boot_timer: bool,
+    /// What the threads of vCPUs are called, before their number.
+    pub vcpu_threads: &'static str,
 }
 
 impl VmSpec {
@@ -139,16 +160,6 @@ impl VmSpec {
     pub fn bus(&self, cmdline: &Cmdline) -> DeviceBus {
         let left = if cmdline.is_pci_off() { DeviceBus::Mmio } else { DeviceBus::Pci };
         self.machine.bus.unwrap_or(left)
-    }
-
-    /// All devices of a machine with this bus.
-    pub fn devices_on(&self, bus: DeviceBus) -> impl Iterator<Item = &DeviceSpec> {
-        let most = match bus {
-            DeviceBus::Pci => MOST_DEVICES,
-            DeviceBus::Mmio => VIRTIO_MMIO_GSIS.len(),
-        };
-        let extra = self.extra.iter().filter(move |_| self.devices.len() < most);
-        self.devices.iter().chain(extra)
     }
 
     /// Whether all devices can be on `bus`. Fails with the first that cannot.
@@ -178,6 +189,8 @@ impl VmSpec {
 pub enum SettingError {
     #[error("{0} vCPUs; a machine has 1 to {MAX_CPUS}")]
     Cpus(u8),
+    #[error("{0} vCPUs are not whole cores of two threads; take 1 or an even number, or no smt")]
+    OddThreads(u8),
     #[error("{0} is too little; a machine needs at least {LEAST_MEMORY}")]
     NoMemory(Size),
     #[error("{0} is too much; a machine has at most {MOST_MEMORY}")]
@@ -251,7 +264,7 @@ impl SettingError {
         let card = |id: &String, key| Setting::Card(id.clone(), Some(key));
         let disk = |id: &String, key| Setting::Disk(id.clone(), Some(key));
         match self {
-            SettingError::Cpus(_) => Setting::Cpus,
+            SettingError::Cpus(_) | SettingError::OddThreads(_) => Setting::Cpus,
             SettingError::RootIsPmem { id, .. } => disk(id, DiskKey::Root),
             SettingError::PmemIdTwice(id)
             | SettingError::Pmem { id, .. }

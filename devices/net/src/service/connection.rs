@@ -26,8 +26,9 @@ pub struct Connection {
     pub socket: SocketHandle,
     /// It has begun and not ended.
     open: bool,
-    /// What has come and is not answered yet.
+    /// What has come and is not answered yet, of which so many bytes were looked at and are no whole head.
     head: Vec<u8>,
+    partial: usize,
     /// What is being answered, of which so many bytes are in the socket.
     answer: Vec<u8>,
     written: usize,
@@ -56,6 +57,7 @@ impl Connection {
             socket,
             open: false,
             head: Vec::new(),
+            partial: 0,
             answer: Vec::new(),
             written: 0,
             last: false,
@@ -91,12 +93,17 @@ impl Connection {
         // Each turn answers a request, of which the window holds a few hundred.
         while self.open && self.write(socket, now) {
             self.read(socket, now);
-            let (answer, len) = match request::read(&self.head) {
+            let read = match self.head.len() == self.partial {
+                true => Read::Partial,
+                false => request::read(&self.head),
+            };
+            let (answer, len) = match read {
                 Read::Whole(request, len) => {
                     self.last = request.closes;
                     (metadata.answer(&request, now), len)
                 }
                 Read::Partial => {
+                    self.partial = self.head.len();
                     // Who has said his last will not end what he began.
                     if !socket.may_recv() {
                         socket.close();
@@ -107,6 +114,7 @@ impl Connection {
                 Read::BadVersion => (self.give_up(Answer::bad_version()), self.head.len()),
             };
             self.head.drain(..len.min(self.head.len()));
+            self.partial = 0;
             counters.rx_count.add(1);
             match answer.token {
                 TokenUse::Fine => {}

@@ -22,6 +22,12 @@ pub struct Allowed {
     /// Packets per second, both ways together; a frame still to be cut counts as its segments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pps: Option<u64>,
+    /// Packets per second to the guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pps_in: Option<u64>,
+    /// Packets per second from the guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pps_out: Option<u64>,
     /// Connections that are tracked at once; further ones are not let through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conntrack: Option<u32>,
@@ -34,7 +40,7 @@ pub struct Allowances {
     pub bw_in_exceeded: u64,
     /// Packets from the guest that had to wait, or were lost, for `bw_out`.
     pub bw_out_exceeded: u64,
-    /// Packets of either way that had to wait, or were lost, for `pps`.
+    /// Packets of either way that had to wait, or were lost, for a limit on packets.
     pub pps_exceeded: u64,
     /// Packets lost since no more connections could be tracked.
     pub conntrack_exceeded: u64,
@@ -67,6 +73,8 @@ pub struct Limiter {
     bw_in: Rate,
     bw_out: Rate,
     pps: Rate,
+    pps_in: Rate,
+    pps_out: Rate,
     bw_in_exceeded: SharedCounter,
     bw_out_exceeded: SharedCounter,
     pps_exceeded: SharedCounter,
@@ -88,6 +96,8 @@ impl Limiter {
             bw_in: Rate::default(),
             bw_out: Rate::default(),
             pps: Rate::default(),
+            pps_in: Rate::default(),
+            pps_out: Rate::default(),
             bw_in_exceeded: SharedCounter::default(),
             bw_out_exceeded: SharedCounter::default(),
             pps_exceeded: SharedCounter::default(),
@@ -100,6 +110,8 @@ impl Limiter {
         self.bw_in.set(limits.bw_in);
         self.bw_out.set(limits.bw_out);
         self.pps.set(limits.pps);
+        self.pps_in.set(limits.pps_in);
+        self.pps_out.set(limits.pps_out);
         self.tracker.set(limits.conntrack);
     }
 
@@ -111,7 +123,7 @@ impl Limiter {
         }
         let ticks = self.clock.at(now);
         let bandwidth = self.bandwidth(way).wait(ticks);
-        let packets = self.pps.wait(ticks);
+        let packets = self.pps.wait(ticks).max(self.packets(way).wait(ticks));
         let longest = bandwidth.max(packets);
         if longest.is_zero() {
             return Ok(());
@@ -141,7 +153,9 @@ impl Limiter {
         }
         let ticks = self.clock.at(now);
         self.bandwidth(way).charge((len as u64).saturating_mul(8), ticks);
-        self.pps.charge(packets(meta, len), ticks);
+        let packets = packets(meta, len);
+        self.pps.charge(packets, ticks);
+        self.packets(way).charge(packets, ticks);
     }
 
     /// What went beyond the limits so far.
@@ -162,7 +176,14 @@ impl Limiter {
 
     /// Nothing is limited this way: the common case, in which the time is of no matter.
     fn is_free(&self, way: Way) -> bool {
-        self.bandwidth(way).is_free() && self.pps.is_free()
+        self.bandwidth(way).is_free() && self.pps.is_free() && self.packets(way).is_free()
+    }
+
+    fn packets(&self, way: Way) -> &Rate {
+        match way {
+            Way::In => &self.pps_in,
+            Way::Out => &self.pps_out,
+        }
     }
 
     fn bandwidth(&self, way: Way) -> &Rate {

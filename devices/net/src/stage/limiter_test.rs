@@ -102,6 +102,23 @@ fn packets_are_limited_both_ways_together_and_count_as_segments() {
 }
 
 #[test]
+fn packets_of_one_way_are_limited_apart_from_those_of_the_other() {
+    let limits = Allowed { pps_in: Some(10_000), pps_out: Some(100), ..Allowed::default() };
+    for (way, rate) in [(Way::In, 10_000), (Way::Out, 100)] {
+        let it = Fixture::with(limits);
+        let (_, frames) = it.flood(way, 3, 60, &PLAIN, 20);
+        within_a_percent(frames - rate / 100, rate * 20);
+    }
+    let it = Fixture::with(limits);
+    it.limiter.charge(Way::Out, &PLAIN, 60, it.start);
+    it.limiter.charge(Way::Out, &PLAIN, 60, it.start);
+    let wait = it.limiter.ask(Way::Out, it.start).unwrap_err();
+    it.limiter.exceeded(Way::Out, &wait);
+    assert_eq!(it.limiter.ask(Way::In, it.start), Ok(()));
+    assert_eq!(it.limiter.allowances().pps_exceeded, 1);
+}
+
+#[test]
 fn without_limits_everything_goes_and_nothing_is_counted() {
     let it = Fixture::with(Allowed::default());
     for _ in 0..1000 {
@@ -123,7 +140,8 @@ fn a_change_holds_at_once_and_forgets_old_debts() {
 
 #[test]
 fn each_excess_is_counted_for_its_reason() {
-    let limits = Allowed { bw_in: Some(1000), bw_out: Some(1000), pps: Some(1), conntrack: None };
+    let (bw_in, bw_out, pps) = (Some(1000), Some(1000), Some(1));
+    let limits = Allowed { bw_in, bw_out, pps, ..Allowed::default() };
     let it = Fixture::with(Allowed { pps: None, ..limits });
     it.limiter.charge(Way::In, &PLAIN, 1500, it.start);
     let wait = it.limiter.ask(Way::In, it.start).unwrap_err();
@@ -167,6 +185,8 @@ proptest! {
             bw_in: Some(bw_in),
             bw_out: Some(bw_out),
             pps: Some(pps),
+            pps_in: Some(pps.wrapping_add(bw_out)),
+            pps_out: Some(pps.wrapping_add(bw_in)),
             conntrack: None,
         });
         for (nanos, len, (segment, headers)) in steps {

@@ -321,6 +321,22 @@ fn n81_a_queue_that_stopped_for_want_of_room_goes_on() {
 }
 
 #[test]
+fn heads_are_written_to_memory_alone_where_nobody_waits_for_room() {
+    let (mut driver, mut pair, host) = shadowed(2);
+    let page = driver.page;
+    driver.bench.settle();
+    let mut written = 0;
+    for _ in 0..20 {
+        driver.enqueue(&mut pair, blocks(READ, [page, 0], 0, 1, 0));
+        host.tail(&mut driver, &pair);
+        driver.bench.settle();
+        driver.look(&mut pair).unwrap().ok();
+        written += u32::from(host.head(&mut driver, &pair));
+    }
+    assert_eq!(written, 1, "only before the controller has looked");
+}
+
+#[test]
 fn n82_the_admin_queue_keeps_its_registers() {
     let (mut driver, _, _) = shadowed(8);
     for _ in 0..100 {

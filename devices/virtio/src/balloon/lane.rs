@@ -14,7 +14,7 @@ use crate::live::Rest;
 use crate::ring::{Buffer, SplitRing};
 
 /// Steps of one turn: the thread has others to serve.
-const STEPS: usize = 16;
+const STEPS: usize = 4;
 /// Most bytes of free pages of one step: what the host takes back in a few milliseconds.
 const PIECE: u64 = 32 << 20;
 /// Bytes of a command of the driver.

@@ -34,7 +34,7 @@ fn after_a_pause_everything_goes_on_where_it_stopped() {
 #[test]
 fn a_list_half_done_when_a_pause_comes_is_done_again() {
     let mut test = TestBalloon::new();
-    // More than one turn does: 256 pages a step, 16 steps.
+    // More than one turn does: 256 pages a step, 4 steps.
     let bytes: Vec<u8> = (0..8192u32).flat_map(|_| 600u32.to_le_bytes()).collect();
     let list = test.guest.readable(&bytes);
     test.guest.queues[INFLATE].offer(&[list]);

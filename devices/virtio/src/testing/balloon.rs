@@ -87,7 +87,7 @@ impl TestBalloon {
     /// Kicks, and returns after turns of the balloon that are enough for any chain of a test.
     pub fn run(&mut self, queue: usize) {
         self.guest.queues[queue].force_kick();
-        (0..16).for_each(|_| self.balloon.settle());
+        (0..40).for_each(|_| self.balloon.settle());
     }
 
     /// What went back to the host since the last call, as (start, bytes).

@@ -10,15 +10,18 @@ use proptest::prelude::*;
 use virtio_queue::QueueT;
 
 use super::*;
+use crate::transport::contract::transport_contract;
 use crate::transport::test_device::{
-    ACKNOWLEDGE, DRIVER, DRIVER_OK, EVENT_IDX, FAILED, FEATURES, FEATURES_OK, INDIRECT,
-    NEEDS_RESET, Plugged, RAM_LEN, Rings, SECOND_RAM, SIZES, VERSION_1, rings,
+    ACKNOWLEDGE, DRIVER_OK, EVENT_IDX, FAILED, FEATURES, FEATURES_OK, INDIRECT, NEEDS_RESET,
+    RAM_LEN, Rings, SECOND_RAM, SIZES, VERSION_1, rings,
 };
 use crate::transport::test_slot::*;
 use Width::{B1, B2, B4, B8};
 
 const USED: u64 = 1;
 const CONFIG_CHANGED: u64 = 2;
+
+transport_contract!(Slot);
 
 #[test]
 fn the_page_says_what_is_on_it() {
@@ -132,17 +135,6 @@ fn nothing_that_was_completed_is_left_unseen() {
 }
 
 #[test]
-fn only_ready_queues_live_and_event_idx_is_as_negotiated() {
-    let mut slot = Slot::new();
-    slot.start_with(Rings { size: 16, ..rings(0) });
-    let lives = slot.device.plugged(|plugged| {
-        let queue = &plugged.queues[0];
-        (plugged.queues.len(), queue.ring.size(), queue.ring.state().event_idx_enabled)
-    });
-    assert_eq!(lives, Some((1, 16, false)));
-}
-
-#[test]
 fn a_reset_ends_everything_and_the_driver_may_begin_anew() {
     let mut slot = Slot::new();
     slot.start();
@@ -175,16 +167,6 @@ fn a_status_of_more_than_eight_bits_is_no_reset() {
 }
 
 #[test]
-fn without_version_1_there_is_no_agreement_and_no_start() {
-    let mut slot = Slot::new();
-    assert!(!slot.negotiate(FEATURES));
-    slot.set_queue(0, rings(0));
-    slot.add_status(DRIVER_OK);
-    assert_eq!(slot.status(), ACKNOWLEDGE | DRIVER);
-    assert!(!slot.device.is_plugged());
-}
-
-#[test]
 fn a_look_at_the_device_shows_what_its_driver_enabled() {
     let mut slot = Slot::new();
     assert!(!slot.card.look().is_running && slot.card.look().queues.is_empty());
@@ -194,36 +176,6 @@ fn a_look_at_the_device_shows_what_its_driver_enabled() {
     let shown: Vec<_> = look.queues.iter().map(|queue| (queue.index, queue.entries)).collect();
     assert_eq!(shown, [(0, SIZES[0]), (1, SIZES[1]), (2, SIZES[2])]);
     assert_eq!((look.queues[0].offered, look.queues[0].vector), (Some(0), None));
-}
-
-#[test]
-fn hostile_queues_need_a_reset_and_touch_nothing() {
-    let good = rings(0);
-    let end = RAM_LEN as u64;
-    for bad in [
-        Rings { size: 0, ..good },
-        Rings { size: 3, ..good },
-        Rings { size: 512, ..good },
-        Rings { size: 0xffff, ..good },
-        Rings { descriptors: good.descriptors + 8, ..good },
-        Rings { available: good.available + 1, ..good },
-        Rings { used: good.used + 2, ..good },
-        Rings { descriptors: end, ..good },
-        Rings { available: end - 0x200, ..good },
-        Rings { used: SECOND_RAM - 4, ..good },
-        Rings { descriptors: AT, ..good },
-        Rings { descriptors: !0xf, ..good },
-        Rings { used: !3, ..good },
-    ] {
-        let mut slot = Slot::new();
-        slot.start_with(bad);
-        assert_eq!(slot.status(), 15 | NEEDS_RESET, "{bad:?}");
-        assert_eq!((slot.line.pulses(), slot.take_interrupt()), (1, CONFIG_CHANGED), "{bad:?}");
-        assert!(!slot.device.is_plugged(), "{bad:?}");
-
-        slot.start();
-        assert_eq!(slot.status(), 15, "a reset mends it");
-    }
 }
 
 #[test]
@@ -326,47 +278,6 @@ fn the_device_configuration_is_the_devices_in_widths_up_to_four() {
     assert_eq!(slot.card.ignored_accesses(), 2);
     // Past the end of the page nothing is.
     assert_eq!(slot.cpu.read(AT + LEN - 2, B4), None);
-}
-
-#[test]
-fn a_device_that_refuses_its_queues_needs_a_reset() {
-    let mut slot = Slot::new();
-    slot.device.refuses.store(true, Ordering::Relaxed);
-    slot.start();
-    assert_eq!(slot.status(), 15 | NEEDS_RESET);
-    assert_eq!(slot.take_interrupt(), CONFIG_CHANGED);
-    slot.device.refuses.store(false, Ordering::Relaxed);
-    slot.start();
-    assert_eq!(slot.status(), 15);
-}
-
-#[test]
-fn a_driver_that_gives_up_gets_its_memory_back() {
-    let mut slot = Slot::new();
-    slot.start();
-    slot.add_status(FAILED);
-    assert!(!slot.device.is_plugged());
-    assert_eq!(slot.status(), 15 | FAILED);
-}
-
-#[test]
-fn stop_and_start_keep_the_cursors() {
-    let mut slot = Slot::new();
-    slot.start();
-    slot.device.plugged(|plugged| {
-        plugged.queues[1].ring.set_next_avail(17);
-        plugged.queues[1].ring.set_next_used(13);
-    });
-    slot.pause();
-    assert!(!slot.device.is_plugged());
-    assert_eq!(slot.status(), 15, "the driver does not notice");
-    slot.resume();
-    let cursors = |plugged: &mut Plugged| {
-        let ring = &plugged.queues[1].ring;
-        (ring.next_avail(), ring.next_used())
-    };
-    assert_eq!(slot.device.plugged(cursors), Some((17, 13)));
-    assert_eq!(*slot.device.resets.lock().unwrap(), 1, "only the driver's own");
 }
 
 #[test]

@@ -95,6 +95,8 @@ pub(super) struct Connection {
     pub readable: bool,
     pub writable: bool,
     pub hung_up: bool,
+    /// It is watched for room.
+    pub watches_room: bool,
     /// Directions that the guest has ended.
     pub guest_shut: u32,
     /// Directions that the host has ended.
@@ -125,6 +127,7 @@ impl Connection {
             readable: true,
             writable: true,
             hung_up: false,
+            watches_room: false,
             guest_shut: 0,
             host_shut: 0,
             end_told: false,

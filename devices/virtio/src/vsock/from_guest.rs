@@ -4,7 +4,6 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use device_core::fault::GuestFault;
-use device_core::guest_warn;
 use device_core::scatter::Scatter;
 use device_core::worker::Interest;
 
@@ -121,7 +120,9 @@ impl Switch {
     fn settle(&mut self, slot: u16, fate: Fate, now: Instant, interest: &mut Interest<'_>) {
         let answered = matches!(fate, Fate::Answered);
         match fate {
-            Fate::Stays => {}
+            Fate::Stays => {
+                self.watch_room(slot, interest);
+            }
             Fate::Aborted => self.abort(slot, interest),
             Fate::Finished | Fate::Answered => {
                 if self.table.get(slot).is_some_and(|connection| connection.phase == Phase::Asking)
@@ -208,7 +209,10 @@ impl Switch {
             Err(error) => error,
         };
         let path = self.host.path_of(port);
-        guest_warn!(self.log, "vsock: the guest cannot connect to {}: {error}", path.display());
+        // No fault of anybody: guests look whether somebody is there.
+        if self.log.admit(now).is_some() {
+            tracing::info!("vsock: the guest cannot connect to {}: {error}", path.display());
+        }
         self.counters.connections_refused.add(1);
         self.abort(slot, interest);
     }

@@ -170,7 +170,7 @@ impl OpenVsock {
         OpenVsock::on(spec, socket)
     }
 
-    /// The same socket for another address. Fails never but where `open` would.
+    /// The same socket for another address.
     pub fn with_cid(&self, cid: u32) -> OpenVsock {
         OpenVsock { spec: VsockSpec { cid, ..self.spec.clone() }, ..self.clone() }
     }

@@ -66,13 +66,32 @@ impl Switch {
         self.resets.push_back(to.reset());
     }
 
-    /// Watches a connection's stream from now on; false if the host refuses.
+    /// Watches a connection's stream from now on; false if the host refuses. For room in it only while
+    /// something waits for that: else each read of a peer would wake the worker.
     pub fn watch(&mut self, slot: u16, interest: &mut Interest<'_>) -> bool {
-        let set = EventSet::IN | EventSet::OUT | EventSet::READ_HANG_UP | EventSet::EDGE_TRIGGERED;
-        let Some(Connection { stream: Some(stream), .. }) = self.table.get(slot) else {
-            return false;
-        };
+        let Some(connection) = self.table.get(slot) else { return false };
+        let mut set = EventSet::IN | EventSet::READ_HANG_UP | EventSet::EDGE_TRIGGERED;
+        connection.watches_room = !connection.backlog.is_empty();
+        if connection.watches_room {
+            set |= EventSet::OUT;
+        }
+        let Some(stream) = &connection.stream else { return false };
         interest.watch(stream.as_fd(), slot.saturating_add(FIRST_CONNECTION), set).is_ok()
+    }
+
+    /// The same once that has changed; false if the connection is gone, since the host refuses.
+    pub fn watch_room(&mut self, slot: u16, interest: &mut Interest<'_>) -> bool {
+        let Some(connection) = self.table.get(slot) else { return false };
+        let Some(stream) = &connection.stream else { return true };
+        if connection.watches_room != connection.backlog.is_empty() {
+            return true;
+        }
+        // What has come meanwhile is told anew.
+        if interest.forget(stream.as_fd()).is_ok() && self.watch(slot, interest) {
+            return true;
+        }
+        self.abort(slot, interest);
+        false
     }
 
     /// Takes a connection out of the table and closes the host's end; the guest is told nothing.

@@ -24,6 +24,20 @@ pub(super) const CLOSING: Duration = Duration::from_secs(2);
 /// Bytes of one connection, before others have their turn.
 const SHARE: u32 = 64 << 10;
 
+/// Clients that are taken in between two looks at all else.
+const CLIENTS: usize = 64;
+
+/// Clients that are left to be taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clients {
+    /// There are none.
+    None,
+    /// There may be some.
+    More,
+    /// There are some, and the host has no descriptor for the next.
+    NoDescriptor,
+}
+
 /// What came of serving one connection.
 enum Served {
     /// There is nothing more to do for now.
@@ -46,15 +60,18 @@ pub(super) enum Round {
 }
 
 impl Switch {
-    /// Takes new clients in, as far as there is room; false if the host has no descriptor for the next.
-    pub fn accept(&mut self, now: Instant, interest: &mut Interest<'_>) -> bool {
-        while !self.is_clogged() {
+    /// Takes new clients in, some at a time; what there is left.
+    pub fn accept(&mut self, now: Instant, interest: &mut Interest<'_>) -> Clients {
+        for _ in 0..CLIENTS {
+            if self.is_clogged() {
+                break;
+            }
             let stream = match self.host.accept() {
                 Ok(Some(stream)) => stream,
-                Ok(None) => return true,
+                Ok(None) => return Clients::None,
                 Err(error) => {
                     guest_warn!(self.log, "vsock: a client cannot be taken in: {error}");
-                    return false;
+                    return Clients::NoDescriptor;
                 }
             };
             let window = self.table.window();
@@ -71,7 +88,7 @@ impl Switch {
             self.table.set_deadline(slot, now.checked_add(GREETING));
             self.table.wake(slot);
         }
-        true
+        Clients::More
     }
 
     /// Does what is due.
@@ -162,6 +179,10 @@ impl Switch {
     fn advance(&mut self, slot: u16, interest: &mut Interest<'_>) -> bool {
         let Some(connection) = self.table.get(slot) else { return false };
         connection.pass_backlog();
+        if !self.watch_room(slot, interest) {
+            return false;
+        }
+        let Some(connection) = self.table.get(slot) else { return false };
         match connection.phase {
             Phase::Greeting => self.greet(slot, interest),
             Phase::Asking if connection.hung_up => {

@@ -14,7 +14,7 @@ use device_core::worker::{Again, EventSet, Interest, Source, Worker};
 
 use super::queues::{Events, Queues, Receive, Transmit};
 use super::switch::{FIRST_CONNECTION, Switch};
-use super::to_guest::Round;
+use super::to_guest::{Clients, Round};
 use super::view::ConnectionView;
 use crate::device::{LiveQueue, Notice};
 
@@ -109,12 +109,8 @@ impl Engine {
             tx: Transmit::new(tx, memory(), negotiated).map_err(taken)?,
             events: Events::new(events, memory(), negotiated).map_err(taken)?,
         };
-        for (kick, source) in kicks(&queues) {
-            let set = EventSet::IN | EventSet::EDGE_TRIGGERED;
-            let watched = interest.watch(kick, source, set);
-            watched
-                .map_err(|error| format!("cannot watch the kicks of queue {source}: {error}"))?;
-        }
+        watch_kicks(&queues, interest)
+            .map_err(|error| format!("cannot watch the kicks of its queues: {error}"))?;
         (self.queues, self.broken, self.notice) = (Some(queues), false, Some(notice));
         if let Some(stopped) = self.stopped.take() {
             self.switch.table.put_off(Instant::now().saturating_duration_since(stopped));
@@ -180,10 +176,11 @@ impl Engine {
         if self.no_clients_before.is_some_and(|then| then <= now) {
             self.no_clients_before = None;
         }
+        let mut clients = Clients::None;
         if open && self.has_clients && self.no_clients_before.is_none() && !switch.is_clogged() {
-            let taken = switch.accept(now, interest);
-            self.has_clients = !taken || switch.is_clogged();
-            if !taken {
+            clients = switch.accept(now, interest);
+            self.has_clients = clients != Clients::None;
+            if clients == Clients::NoDescriptor {
                 self.no_clients_before = now.checked_add(NO_DESCRIPTOR);
             }
         }
@@ -219,6 +216,7 @@ impl Engine {
             // It is looked at again once the guest has taken its resets.
             (false, clogged) => !clogged,
         };
+        let more = more || clients == Clients::More && !switch.is_clogged();
         let more = match round {
             Round::Done => more,
             Round::More => true,
@@ -241,6 +239,17 @@ impl Engine {
 fn kicks(queues: &Queues) -> [(BorrowedFd<'_>, Source); 3] {
     let Queues { rx, tx, events } = queues;
     [(rx.kick(), RX_KICK), (tx.kick(), TX_KICK), (events.kick(), EVENT_KICK)]
+}
+
+/// Watches all kicks, or none if the host refuses one: it may be tried again.
+fn watch_kicks(queues: &Queues, interest: &mut Interest<'_>) -> io::Result<()> {
+    let set = EventSet::IN | EventSet::EDGE_TRIGGERED;
+    let mut all = kicks(queues).into_iter();
+    let watched = all.try_for_each(|(kick, source)| interest.watch(kick, source, set));
+    if watched.is_err() {
+        kicks(queues).into_iter().for_each(|(kick, _)| drop(interest.forget(kick)));
+    }
+    watched
 }
 
 impl Worker for Engine {

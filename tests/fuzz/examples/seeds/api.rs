@@ -15,6 +15,12 @@ pub fn all() -> Vec<Seed> {
         "partuuid":"0eaa91a0-01","cache_type":"Writeback","io_engine":"Async",
         "rate_limiter":{"ops":{"size":10,"refill_time":100}},"model":"nvme","queues":2,
         "direct":true,"serial":"vol1","allowances":{"bw":1000},"faults":["slow"]}"#;
+    let template = r#"{"kvm_capabilities":["121","!56"],
+        "cpuid_modifiers":[{"leaf":"0x7","subleaf":"0","flags":1,"modifiers":[{"register":"ebx","bitmap":"0bx_01"}]}],
+        "msr_modifiers":[{"addr":"0x10a","bitmap":"0b1"}]}"#;
+    let balloon = r#"{"amount_mib":64,"deflate_on_oom":true,"stats_polling_interval_s":1,"free_page_hinting":true,"free_page_reporting":true}"#;
+    let entropy = r#"{"rate_limiter":{"ops":{"size":1,"refill_time":1}},"enabled":true}"#;
+    let pmem = r#"{"id":"a","path_on_host":"/nowhere/p","read_only":true,"root_device":true}"#;
     let flow =
         r#"{"source":"192.0.2.1","destination":"192.0.2.2","protocol":"tcp","source_port":1}"#;
     let chunked =
@@ -30,12 +36,17 @@ pub fn all() -> Vec<Seed> {
         ("drive-fault", with("PUT", "/drives/a/faults", r#"{"fault":"swallow"}"#)),
         ("boot", with("PUT", "/boot-source", r#"{"kernel_image_path":"k","boot_args":"a=b"}"#)),
         ("machine", with("PUT", "/machine-config", r#"{"vcpu_count":2,"mem_size_mib":512}"#)),
+        ("cpu-config", with("PUT", "/cpu-config", template)),
         ("patch", with("PATCH", "/machine-config", r#"{"huge_pages":"2M","smt":false}"#)),
         ("nic", with("PUT", "/network-interfaces/eth0", nic)),
         ("nic-patch", with("PATCH", "/network-interfaces/eth0", nic)),
         ("flow", with("POST", "/network-interfaces/eth0/explain-flow", flow)),
         ("fault", with("PUT", "/network-interfaces/a/faults", r#"{"fault":{"swallow-tx":9}}"#)),
         ("link", with("PUT", "/network-interfaces/a/link", r#"{"up":false}"#)),
+        ("balloon", with("PUT", "/balloon", balloon)),
+        ("hinting", with("PATCH", "/balloon/hinting/start", r#"{"acknowledge_on_stop":false}"#)),
+        ("entropy", with("PUT", "/entropy", entropy)),
+        ("pmem", with("PUT", "/pmem/a", pmem)),
         ("action", with("PUT", "/actions", r#"{"action_type":"InstanceStart"}"#)),
         ("logger", with("PUT", "/logger", r#"{"log_path":"l","level":"Info","show_level":true}"#)),
         ("serial", with("PUT", "/serial", r#"{"console":"socket=/tmp/s"}"#)),

@@ -3,6 +3,7 @@
 use device_core::bus::Width::{B1, B4};
 use fuzz::driver::{EVENT_IDX, INDIRECT};
 use fuzz::input::Output;
+use fuzz::ring_step::RingStep;
 use fuzz::virtio_block::{Machine, SIZE, Step};
 use virtio::testing::disk::{DISCARD, F_CONFIG_WCE, FLUSH, GET_ID, IN, OUT, USUAL, WRITE_ZEROES};
 use virtio::testing::ring::{Descriptor, INDIRECT as TABLE, NEXT, WRITE};
@@ -25,7 +26,7 @@ fn drive(name: &'static str, steps: impl IntoIterator<Item = Step>) -> Seed {
 }
 
 fn start(features: u64) -> Step {
-    Step::Start { features, queues: 3 }
+    Step::Ring(RingStep::Start { features, queues: 3 })
 }
 
 fn kick(queue: u8) -> [Step; 2] {
@@ -54,7 +55,7 @@ fn host(event: u8, value: u16) -> Step {
 
 fn describe(index: u16, addr: u32, len: u32, flags: u16, next: u16) -> Step {
     let descriptor = Descriptor { addr: addr.into(), len, flags, next };
-    Step::Describe { queue: 0, index, descriptor }
+    Step::Ring(RingStep::Describe { queue: 0, index, descriptor })
 }
 
 fn entry(addr: u32, len: u32, flags: u16, next: u16) -> Vec<u8> {
@@ -155,28 +156,28 @@ fn broken_chains() -> Vec<Step> {
         ((FREE, 16, NEXT | WRITE, 1), (FREE, 16, 0, 0)),
     ] {
         let of = |index, (addr, len, flags, next)| describe(index, addr, len, flags, next);
-        then(&mut steps, [of(0, first), of(1, second), Step::Offer { queue: 0, head: 0 }]);
+        then(&mut steps, [of(0, first), of(1, second), Step::Ring(RingStep::Offer { queue: 0, head: 0 })]);
         then(&mut steps, kick(0));
     }
     steps
 }
 
 fn broken_rings() -> Vec<Step> {
-    let mut steps = vec![start(ALL), Step::SetAvailable { queue: 0, index: 400 }];
+    let mut steps = vec![start(ALL), Step::Ring(RingStep::SetAvailable { queue: 0, index: 400 })];
     then(&mut steps, kick(0));
-    then(&mut steps, [start(ALL), Step::Offer { queue: 0, head: 256 }]);
+    then(&mut steps, [start(ALL), Step::Ring(RingStep::Offer { queue: 0, head: 256 })]);
     then(&mut steps, kick(0));
     let twice = [start(ALL), host(0, 0), request(IN, 0, 512)];
     then(&mut steps, twice);
-    then(&mut steps, [Step::Offer { queue: 0, head: 0 }]);
+    then(&mut steps, [Step::Ring(RingStep::Offer { queue: 0, head: 0 })]);
     then(&mut steps, kick(0));
-    let place = Step::Place {
+    let place = Step::Ring(RingStep::Place {
         queue: 0,
         size: 16,
         descriptors: FREE,
         available: FREE + 0x400,
         used: FREE + 0x400,
-    };
+    });
     then(&mut steps, [place, start(ALL), request(IN, 0, 512)]);
     then(&mut steps, kick(0));
     steps
@@ -186,10 +187,10 @@ fn indirect() -> Vec<Step> {
     let mut table = entry(FREE, 16, NEXT, 1);
     table.extend(entry(FREE + 0x400, 512, NEXT | WRITE, 2));
     table.extend(entry(FREE + 0x800, 1, WRITE, 0));
-    let mut steps = vec![start(ALL), Step::WriteMemory { address: FREE + 0x1000, bytes: table }];
+    let mut steps = vec![start(ALL), Step::Ring(RingStep::WriteMemory { address: FREE + 0x1000, bytes: table })];
     for (len, flags) in [(48, TABLE), (32, TABLE), (47, TABLE), (0, TABLE), (48, TABLE | NEXT)] {
         then(&mut steps, [describe(0, FREE + 0x1000, len, flags, 1)]);
-        then(&mut steps, [Step::Offer { queue: 0, head: 0 }]);
+        then(&mut steps, [Step::Ring(RingStep::Offer { queue: 0, head: 0 })]);
         then(&mut steps, kick(0));
     }
     steps
@@ -204,6 +205,6 @@ fn registers() -> Vec<Step> {
     then(&mut steps, [request(OUT, 0, 512)]);
     then(&mut steps, kick(0));
     then(&mut steps, [Step::WriteRegister { offset: 0x14, width: B1, value: 0 }]);
-    then(&mut steps, [Step::SetEvent { queue: 0, flags: 1, event: 7 }]);
+    then(&mut steps, [Step::Ring(RingStep::SetEvent { queue: 0, flags: 1, event: 7 })]);
     steps
 }

@@ -3,6 +3,7 @@
 use device_core::bus::Width::{B1, B2, B4};
 use fuzz::driver::{EVENT_IDX, INDIRECT};
 use fuzz::input::Output;
+use fuzz::ring_step::RingStep;
 use fuzz::virtio_net::{CTRL, MQ, MRG_RXBUF, Machine, Step};
 use virtio::testing::nic::{GUEST_OFFLOADS, RX_OFFLOADS, TX_OFFLOADS};
 use virtio::testing::ring::{Descriptor, INDIRECT as TABLE, NEXT, WRITE};
@@ -35,7 +36,7 @@ fn drive(name: &'static str, steps: impl IntoIterator<Item = Step>) -> Seed {
 
 fn start(features: u64) -> Step {
     let queues = if features & MQ != 0 { 0x1f } else { 0x07 };
-    Step::Start { features, queues }
+    Step::Ring(RingStep::Start { features, queues })
 }
 
 fn kick(queue: u8) -> [Step; 2] {
@@ -56,7 +57,7 @@ fn bring(len: u16) -> Step {
 
 fn describe(queue: u8, index: u16, addr: u32, len: u32, flags: u16, next: u16) -> Step {
     let descriptor = Descriptor { addr: addr.into(), len, flags, next };
-    Step::Describe { queue, index, descriptor }
+    Step::Ring(RingStep::Describe { queue, index, descriptor })
 }
 
 fn command(queue: u8, class: u8, command: u8, data: &[u8]) -> Step {
@@ -64,7 +65,7 @@ fn command(queue: u8, class: u8, command: u8, data: &[u8]) -> Step {
 }
 
 fn write(address: u32, bytes: &[u8]) -> Step {
-    Step::WriteMemory { address, bytes: bytes.to_vec() }
+    Step::Ring(RingStep::WriteMemory { address, bytes: bytes.to_vec() })
 }
 
 /// A descriptor as it lies in memory.
@@ -95,7 +96,7 @@ fn with(steps: &[&[Step]]) -> Vec<Step> {
 fn transmit() -> Vec<Seed> {
     let one = |features, step: Step| with(&[&[start(features), step], &kick(TX)]);
     let raw = |steps: &[Step]| with(&[&[start(ALL)], steps, &kick(TX)]);
-    let offer = |head| Step::Offer { queue: TX, head };
+    let offer = |head| Step::Ring(RingStep::Offer { queue: TX, head });
     vec![
         drive("send", one(0, send(PLAIN, 60))),
         drive("send-largest", one(ALL, send(PLAIN, u16::MAX))),
@@ -117,7 +118,7 @@ fn transmit() -> Vec<Seed> {
                 &[start(EVENT_IDX)],
                 &[const { Step::Send { queue: TX, header: PLAIN, len: 60 } }; 40],
                 &kick(TX),
-                &[Step::SetEvent { queue: TX, flags: 0, event: 45 }],
+                &[Step::Ring(RingStep::SetEvent { queue: TX, flags: 0, event: 45 })],
                 &[const { Step::Send { queue: TX, header: PLAIN, len: 60 } }; 10],
                 &kick(TX),
             ]),
@@ -125,7 +126,7 @@ fn transmit() -> Vec<Seed> {
         drive(
             "send-without-interrupts",
             with(&[
-                &[start(0), Step::SetEvent { queue: TX, flags: 1, event: 0 }, send(PLAIN, 60)],
+                &[start(0), Step::Ring(RingStep::SetEvent { queue: TX, flags: 1, event: 0 }), send(PLAIN, 60)],
                 &kick(TX),
             ]),
         ),
@@ -183,7 +184,7 @@ fn transmit() -> Vec<Seed> {
         ),
         drive("send-next-past-the-table", raw(&[describe(TX, 0, FREE, 64, NEXT, 256), offer(0)])),
         drive("send-head-past-the-table", raw(&[offer(256)])),
-        drive("send-wild-index", raw(&[Step::SetAvailable { queue: TX, index: 300 }])),
+        drive("send-wild-index", raw(&[Step::Ring(RingStep::SetAvailable { queue: TX, index: 300 })])),
         drive(
             "send-changed-on-the-way",
             with(&[
@@ -199,13 +200,13 @@ fn transmit() -> Vec<Seed> {
         drive(
             "send-used-ring-over-available",
             with(&[
-                &[Step::Place {
+                &[Step::Ring(RingStep::Place {
                     queue: TX,
                     size: 8,
                     descriptors: 0x4000,
                     available: 0x5000,
                     used: 0x5000,
-                }],
+                })],
                 &[start(0), send(PLAIN, 60)],
                 &kick(TX),
                 &kick(TX),
@@ -278,7 +279,7 @@ fn receive() -> Vec<Seed> {
                     50],
                 &[
                     Step::Settle,
-                    Step::SetEvent { queue: RX, flags: 0, event: 60 },
+                    Step::Ring(RingStep::SetEvent { queue: RX, flags: 0, event: 60 }),
                     bring(60),
                     Step::Settle,
                 ],
@@ -296,7 +297,7 @@ fn receive() -> Vec<Seed> {
                     describe(RX, 2, 0x3_ff00, 0x100, WRITE | NEXT, 3),
                     describe(RX, 3, 0x8_0000, 1500, WRITE, 0),
                 ],
-                &[Step::Offer { queue: RX, head: 0 }],
+                &[Step::Ring(RingStep::Offer { queue: RX, head: 0 })],
                 &kick(RX),
                 &[bring(1000), Step::Settle],
             ]),
@@ -304,7 +305,7 @@ fn receive() -> Vec<Seed> {
         drive(
             "receive-into-what-is-to-be-read",
             with(&[
-                &[start(0), describe(RX, 0, FREE, 1526, 0, 0), Step::Offer { queue: RX, head: 0 }],
+                &[start(0), describe(RX, 0, FREE, 1526, 0, 0), Step::Ring(RingStep::Offer { queue: RX, head: 0 })],
                 &kick(RX),
             ]),
         ),
@@ -313,7 +314,7 @@ fn receive() -> Vec<Seed> {
             "receive-into-the-rings",
             with(&[
                 &[start(MRG_RXBUF), describe(RX, 0, 0x1000, 0x3000, WRITE, 0)],
-                &[Step::Offer { queue: RX, head: 0 }, Step::Offer { queue: RX, head: 0 }],
+                &[Step::Ring(RingStep::Offer { queue: RX, head: 0 }), Step::Ring(RingStep::Offer { queue: RX, head: 0 })],
                 &kick(RX),
                 &[bring(9000), bring(60), Step::Settle, Step::Settle],
             ]),
@@ -416,13 +417,13 @@ fn control() -> Vec<Seed> {
         ),
         drive(
             "control-no-room-for-an-answer",
-            run(&[describe(CONTROL, 0, FREE, 3, 0, 0), Step::Offer { queue: CONTROL, head: 0 }]),
+            run(&[describe(CONTROL, 0, FREE, 3, 0, 0), Step::Ring(RingStep::Offer { queue: CONTROL, head: 0 })]),
         ),
         drive(
             "control-no-command",
             run(&[
                 describe(CONTROL, 0, FREE, 1, WRITE, 0),
-                Step::Offer { queue: CONTROL, head: 0 },
+                Step::Ring(RingStep::Offer { queue: CONTROL, head: 0 }),
             ]),
         ),
         drive(
@@ -430,7 +431,7 @@ fn control() -> Vec<Seed> {
             run(&[
                 describe(CONTROL, 0, FREE, 1, WRITE | NEXT, 1),
                 describe(CONTROL, 1, FREE, 1, 0, 0),
-                Step::Offer { queue: CONTROL, head: 0 },
+                Step::Ring(RingStep::Offer { queue: CONTROL, head: 0 }),
             ]),
         ),
     ]
@@ -462,24 +463,24 @@ fn life() -> Vec<Seed> {
                 &kick(RX),
             ]),
         ),
-        drive("more-queues-than-negotiated", [Step::Start { features: CTRL, queues: 0x1f }]),
+        drive("more-queues-than-negotiated", [Step::Ring(RingStep::Start { features: CTRL, queues: 0x1f })]),
         drive(
             "small-rings",
             with(&[
-                &[Step::Place {
+                &[Step::Ring(RingStep::Place {
                     queue: TX,
                     size: 1,
                     descriptors: 0x4000,
                     available: 0x5000,
                     used: 0x6000,
-                }],
-                &[Step::Place {
+                })],
+                &[Step::Ring(RingStep::Place {
                     queue: RX,
                     size: 2,
                     descriptors: 0x8_0000,
                     available: 0x8_1000,
                     used: 0x8_2000,
-                }],
+                })],
                 &[start(MRG_RXBUF), send(PLAIN, 60), post(2, 1600)],
                 &kick(TX),
                 &kick(RX),

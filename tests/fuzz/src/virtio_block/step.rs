@@ -1,51 +1,16 @@
 //! Steps of the disk's machine, and their bytes.
 
 use device_core::bus::Width;
-use virtio::testing::ring::Descriptor;
 
 use super::QUEUES;
 use crate::input::{Input, Output, width, width_bits};
+use crate::ring_step::{OWN, RingStep, head, short_bytes};
 
 /// One thing that happens to the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Where and how large a queue is from the next `Start` on.
-    Place {
-        queue: u8,
-        size: u16,
-        descriptors: u32,
-        available: u32,
-        used: u32,
-    },
-    /// Reset to DRIVER_OK with these features, as far as offered, and the queues of this set.
-    Start {
-        features: u64,
-        queues: u8,
-    },
-    Describe {
-        queue: u8,
-        index: u16,
-        descriptor: Descriptor,
-    },
-    /// Puts a head on the available ring and shows it.
-    Offer {
-        queue: u8,
-        head: u16,
-    },
-    SetAvailable {
-        queue: u8,
-        index: u16,
-    },
-    /// What the driver says about interrupts: the flags and the event field.
-    SetEvent {
-        queue: u8,
-        flags: u16,
-        event: u16,
-    },
-    WriteMemory {
-        address: u32,
-        bytes: Vec<u8>,
-    },
+    /// What can happen to any rings.
+    Ring(RingStep),
     Kick {
         queue: u8,
     },
@@ -89,34 +54,19 @@ pub enum Step {
     },
 }
 
+impl From<RingStep> for Step {
+    fn from(step: RingStep) -> Step {
+        Step::Ring(step)
+    }
+}
+
 impl Step {
     pub(super) fn read(input: &mut Input<'_>) -> Option<Step> {
         let kind = input.u8()?;
         let high = kind >> 5;
         let queue = high % QUEUES as u8;
         Some(match kind & 0x1f {
-            0 => Step::Place {
-                queue,
-                size: input.u16()?,
-                descriptors: input.u32()?,
-                available: input.u32()?,
-                used: input.u32()?,
-            },
-            1 => Step::Start { features: input.u64()?, queues: input.u8()? },
-            2 => Step::Describe {
-                queue,
-                index: input.u16()?,
-                descriptor: Descriptor {
-                    addr: i64::from(input.u32()?.cast_signed()).cast_unsigned(),
-                    len: input.u32()?,
-                    flags: input.u16()?,
-                    next: input.u16()?,
-                },
-            },
-            3 => Step::Offer { queue, head: input.u16()? },
-            4 => Step::SetAvailable { queue, index: input.u16()? },
-            5 => Step::SetEvent { queue, flags: input.u16()?, event: input.u16()? },
-            6 => Step::WriteMemory { address: input.u32()?, bytes: short_bytes(input)? },
+            kind @ ..OWN => Step::Ring(RingStep::read(kind, queue, input)?),
             7 => Step::Kick { queue },
             8 => Step::Settle,
             9 => Step::Request {
@@ -142,32 +92,7 @@ impl Step {
 
     pub fn write(&self, output: &mut Output) {
         match self {
-            Step::Place { queue, size, descriptors, available, used } => {
-                head(output, 0, *queue).u16(*size).u32(*descriptors).u32(*available).u32(*used);
-            }
-            Step::Start { features, queues } => {
-                head(output, 1, 0).u64(*features).u8(*queues);
-            }
-            Step::Describe { queue, index, descriptor: Descriptor { addr, len, flags, next } } => {
-                head(output, 2, *queue)
-                    .u16(*index)
-                    .u32(*addr as u32)
-                    .u32(*len)
-                    .u16(*flags)
-                    .u16(*next);
-            }
-            Step::Offer { queue, head: first } => {
-                head(output, 3, *queue).u16(*first);
-            }
-            Step::SetAvailable { queue, index } => {
-                head(output, 4, *queue).u16(*index);
-            }
-            Step::SetEvent { queue, flags, event } => {
-                head(output, 5, *queue).u16(*flags).u16(*event);
-            }
-            Step::WriteMemory { address, bytes } => {
-                head(output, 6, 0).u32(*address).u8(bytes.len() as u8).bytes(bytes);
-            }
+            Step::Ring(step) => step.write(output),
             Step::Kick { queue } => {
                 head(output, 7, *queue);
             }
@@ -197,14 +122,4 @@ impl Step {
             }
         }
     }
-}
-
-/// The byte of a step's kind, with a queue or width.
-fn head(output: &mut Output, kind: u8, high: u8) -> &mut Output {
-    output.u8(kind | high << 5)
-}
-
-fn short_bytes(input: &mut Input<'_>) -> Option<Vec<u8>> {
-    let count = input.u8()?;
-    Some(input.bytes(count.into()).to_vec())
 }

@@ -1,0 +1,111 @@
+//! Requests before the start that are about disks and cards.
+
+use super::row::{Row, get, no_patch, no_put, other, put};
+
+const DRIVE: &str = "/drives/rootfs";
+const NIC: &str = "/network-interfaces/eth0";
+const JSON: &str = "An error occurred when deserializing the json body of a request: ";
+const EARLY: &str = "The requested operation is not supported before starting the microVM.";
+
+const IDS: &str = "hyphen and dot are possible in names here";
+const AT_START: &str =
+    "the host's interface is opened once, at the start, which can be tried again";
+const STRICT_FIELDS: &str = "a misspelt field is told, as everywhere in the dialect";
+
+#[rustfmt::skip]
+pub const ROWS: &[Row] = &[
+    // Disks that can be.
+    put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":false}"#),
+    get("/vm/config", r#""drive_id":"rootfs""#),
+    get("/vm/config", r#""cache_type":"Unsafe""#),
+    put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":true,"is_read_only":true}"#),
+    get("/vm/config", r#""is_root_device":true"#),
+    get("/vm/config", r#""is_read_only":true"#),
+    put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":true,"partuuid":"0eaa91a0-01"}"#),
+    get("/vm/config", r#""partuuid":"0eaa91a0-01""#),
+    put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":true,"is_read_only":null,"partuuid":null,"cache_type":null,"io_engine":null,"rate_limiter":null,"socket":null}"#),
+    put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":true,"cache_type":"Unsafe"}"#),
+    put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":true,"cache_type":"Writeback"}"#),
+    get("/vm/config", r#""cache_type":"Writeback""#),
+    put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":true,"io_engine":"Sync"}"#),
+    get("/vm/config", r#""io_engine":"Sync""#),
+    put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":true,"io_engine":"Async"}"#),
+    put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":true,"rate_limiter":{}}"#),
+    put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":true,"rate_limiter":{"bandwidth":{"size":1048576,"refill_time":100}}}"#),
+    put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":true,"rate_limiter":{"ops":{"size":100,"refill_time":1000}}}"#),
+    put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":true,"rate_limiter":{"bandwidth":null,"ops":null}}"#),
+    put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":true,"rate_limiter":{"bandwidth":{"size":1048576,"refill_time":100,"one_time_burst":5242880},"ops":{"size":100,"refill_time":1000,"one_time_burst":null}}}"#),
+    put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":true,"rate_limiter":{"bandwidth":{"size":0,"refill_time":0}}}"#),
+    put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":true,"rate_limiter":{"ops":{"size":0,"refill_time":1000}}}"#),
+    put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":true}"#),
+    put("/drives/drive_0", r#"{"drive_id":"drive_0","path_on_host":"{empty}","is_root_device":false,"is_read_only":false}"#),
+    put("/drives/odd", r#"{"drive_id":"odd","path_on_host":"{odd}","is_root_device":false}"#),
+    other(put("/drives/a-b", r#"{"drive_id":"a-b","path_on_host":"{grown}","is_root_device":false}"#), IDS),
+    other(put("/drives/a.b", r#"{"drive_id":"a.b","path_on_host":"{spare}","is_root_device":false}"#), IDS),
+    other(no_put("/drives/short", r#"{"drive_id":"short","path_on_host":"{text}","is_root_device":false}"#, "less than a sector"), "there its guest finds an empty disk"),
+    // And cannot.
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}","is_root_device":true}"#, "Drive config error: "),
+    no_put("/drives/second", r#"{"drive_id":"other","path_on_host":"{initrd}","is_root_device":false}"#, "drive_id"),
+    no_put("/drives/a%20b", r#"{"drive_id":"a%20b","path_on_host":"{initrd}","is_root_device":false}"#, "drive_id"),
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"/nowhere/d","is_root_device":false}"#, "Drive config error: "),
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"/nowhere/d","is_root_device":false}"#, "No such file or directory"),
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{dir}","is_root_device":false}"#, "Drive config error: "),
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"","is_root_device":false}"#, "path_on_host"),
+    no_put("/drives/second", r#"{"drive_id":"second","is_root_device":false}"#, "Drive config error: "),
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}"}"#, "missing field `is_root_device`"),
+    no_put("/drives/second", r#"{"path_on_host":"{initrd}","is_root_device":false}"#, "missing field `drive_id`"),
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}","is_root_device":null}"#, JSON),
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}","is_root_device":"no"}"#, JSON),
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}","is_root_device":false,"cache_type":"writeback"}"#, "unknown variant `writeback`"),
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}","is_root_device":false,"io_engine":"Auto"}"#, "unknown variant `Auto`"),
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}","is_root_device":false,"permissions":"ro"}"#, "unknown field `permissions`"),
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}","is_root_device":false,"rate_limiter":{"bytes":{}}}"#, "unknown field `bytes`"),
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}","is_root_device":false,"rate_limiter":{"ops":{"size":1}}}"#, "missing field `refill_time`"),
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}","is_root_device":false,"rate_limiter":{"ops":{"refill_time":1}}}"#, "missing field `size`"),
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}","is_root_device":false,"rate_limiter":{"ops":{"size":-1,"refill_time":1}}}"#, JSON),
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}","is_root_device":false,"rate_limiter":7}"#, JSON),
+    no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}","socket":"s","is_root_device":false}"#, "Drive config error: "),
+    other(no_put("/drives/second", r#"{"drive_id":"second","socket":"{new}","is_root_device":false}"#, "socket"), "there are no disks of other processes here"),
+    other(no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{disk}","is_root_device":false}"#, "is in use by disk"), "two who write one image destroy it"),
+    other(no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}","is_root_device":false,"rate_limiter":{"ops":{"size":1,"refill_time":1,"unit":"x"}}}"#, "unknown field `unit`"), STRICT_FIELDS),
+    other(no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}","is_root_device":false,"rate_limiter":{"ops":{"size":1,"refill_time":5000}}}"#, "below one"), "rates are whole numbers a second"),
+    // Not yet.
+    no_patch(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}"}"#, EARLY),
+    no_patch(DRIVE, r#"{"drive_id":"rootfs","rate_limiter":{}}"#, EARLY),
+    no_patch(DRIVE, r#"{"drive_id":"other","path_on_host":"{disk}"}"#, "drive_id"),
+    no_patch(DRIVE, r#"{"drive_id":"rootfs","is_read_only":true}"#, "unknown field `is_read_only`"),
+    other(get(DRIVE, r#""drive_id":"rootfs""#), "an extension: it tells all about a disk"),
+    // Cards.
+    put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0"}"#),
+    get("/vm/config", r#""host_dev_name":"tap0""#),
+    put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0","guest_mac":"06:00:AC:10:00:02"}"#),
+    get("/vm/config", r#""guest_mac":"06:00:ac:10:00:02""#),
+    put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0","guest_mac":null,"rx_rate_limiter":null,"tx_rate_limiter":null}"#),
+    put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0","rx_rate_limiter":{},"tx_rate_limiter":{}}"#),
+    put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0","rx_rate_limiter":{"bandwidth":{"size":1048576,"refill_time":100}}}"#),
+    put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0","tx_rate_limiter":{"bandwidth":{"size":1048576,"refill_time":100,"one_time_burst":99}}}"#),
+    put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0","tx_rate_limiter":{"ops":{"size":100,"refill_time":100}}}"#),
+    put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0","rx_rate_limiter":{"ops":{"size":100,"refill_time":100,"one_time_burst":0}}}"#),
+    put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0","rx_rate_limiter":{"bandwidth":{"size":0,"refill_time":0},"ops":{"size":0,"refill_time":0}}}"#),
+    put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0","mtu":1500}"#),
+    put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0","guest_mac":"06:00:ac:10:00:02"}"#),
+    put("/network-interfaces/1", r#"{"iface_id":"1","host_dev_name":"tap1"}"#),
+    other(put("/network-interfaces/my-net", r#"{"iface_id":"my-net","host_dev_name":"tap2"}"#), IDS),
+    other(put("/network-interfaces/late", r#"{"iface_id":"late","host_dev_name":"not-there"}"#), AT_START),
+    no_put(NIC, r#"{"iface_id":"eth1","host_dev_name":"tap0"}"#, "iface_id"),
+    no_put(NIC, r#"{"iface_id":"eth0"}"#, "host_dev_name"),
+    no_put(NIC, r#"{"host_dev_name":"tap0"}"#, "missing field `iface_id`"),
+    no_put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0","guest_mac":"06:00"}"#, "guest_mac"),
+    no_put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0","guest_mac":"gg:00:00:00:00:01"}"#, "guest_mac"),
+    no_put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0","allow_mmds_requests":true}"#, "unknown field `allow_mmds_requests`"),
+    no_put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0","rx_rate_limiter":{"packets":{}}}"#, "unknown field `packets`"),
+    no_put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0","mtu":70000}"#, JSON),
+    no_put(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap0","mtu":20}"#, "Network config error: "),
+    no_put(NIC, r#"{"iface_id":"eth0","host_dev_name":""}"#, "Network config error: "),
+    no_put("/network-interfaces/eth2", r#"{"iface_id":"eth2","host_dev_name":"tap9","guest_mac":"06:00:ac:10:00:02"}"#, "Network config error: "),
+    no_put("/network-interfaces/eth2", r#"{"iface_id":"eth2","host_dev_name":"tap0"}"#, "Network config error: "),
+    no_put("/network-interfaces/a%20b", r#"{"iface_id":"a%20b","host_dev_name":"t"}"#, "iface_id"),
+    no_patch(NIC, r#"{"iface_id":"eth0","rx_rate_limiter":{}}"#, EARLY),
+    no_patch(NIC, r#"{"iface_id":"eth1"}"#, "iface_id"),
+    no_patch(NIC, r#"{"iface_id":"eth0","host_dev_name":"tap1"}"#, "unknown field `host_dev_name`"),
+];

@@ -1,0 +1,7 @@
+//! Entry of the `jailer` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vmm::jailer()
+}

@@ -1,0 +1,79 @@
+//! The flags: Firecracker's jailer's, and a few more.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+const NOTES: &str = "\
+The program runs with the root DIR/NAME/ID/root, where NAME is that of its file, under the name /NAME and
+with --id ID before the arguments that follow --. What it needs is put there before, and is named there as
+the program sees it.
+
+Exit codes: those of the program, which takes this one's place; 1 if there is no jail, 2 for wrong
+arguments; with --daemonize or --new-pid-ns 0 once the program runs.";
+
+/// Starts a program, by default this VMM, in a jail of its own.
+#[derive(Debug, Parser)]
+#[command(name = "jailer", version = env!("VMM_VERSION"), after_help = NOTES)]
+pub struct Args {
+    /// Name of the machine: letters, digits and hyphens, 64 at most
+    #[arg(long, value_name = "ID")]
+    pub id: String,
+
+    /// The program. If not given: this one
+    #[arg(long, value_name = "FILE")]
+    pub exec_file: Option<PathBuf>,
+
+    /// User that it runs as
+    #[arg(long, value_name = "N", required_unless_present = "clean")]
+    pub uid: Option<u32>,
+
+    /// Group that it runs as; it has no other
+    #[arg(long, value_name = "N", required_unless_present = "clean")]
+    pub gid: Option<u32>,
+
+    /// Folder of all jails
+    #[arg(long, value_name = "DIR", default_value = "/srv/jailer")]
+    pub chroot_base_dir: PathBuf,
+
+    /// Network namespace, by its handle, such as /run/netns/NAME
+    #[arg(long, value_name = "FILE")]
+    pub netns: Option<PathBuf>,
+
+    /// A network namespace of its own, in which nothing is
+    #[arg(long, conflicts_with = "netns")]
+    pub new_net_ns: bool,
+
+    /// Go into the background: a session of its own, /dev/null for its standard descriptors
+    #[arg(long)]
+    pub daemonize: bool,
+
+    /// A PID namespace of its own; the PID as the host knows it is in /NAME.pid
+    #[arg(long)]
+    pub new_pid_ns: bool,
+
+    /// Value of a control group, such as cpu.weight=50; once for each
+    #[arg(long, value_name = "FILE=VALUE")]
+    pub cgroup: Vec<String>,
+
+    /// Version of control groups, 1 or 2. If not given: that of the host's in which the controllers are
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub cgroup_version: Option<u8>,
+
+    /// Control group under which the machine's is made. If not given: the program's name
+    #[arg(long, value_name = "PATH")]
+    pub parent_cgroup: Option<String>,
+
+    /// Limit of the process: fsize=BYTES, or no-file=N, by default 2048; once for each
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub resource_limit: Vec<String>,
+
+    /// Remove the jail and the control groups of a machine that has ended
+    #[arg(long)]
+    pub clean: bool,
+
+    /// Arguments of the program
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub extra: Vec<OsString>,
+}

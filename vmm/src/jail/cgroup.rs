@@ -1,0 +1,197 @@
+//! Control groups: the machine's own, with its limits written before it is in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use super::error::{JailError, Step};
+use super::plan::{CgroupPlan, CgroupValue, Plan};
+
+/// What version 1's cpuset does not give to a new group by itself.
+const INHERITED: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
+
+/// Where the host has its hierarchies.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Hierarchies {
+    /// Of version 1, by the options that name controllers.
+    first: Vec<(PathBuf, Vec<String>)>,
+    /// Of version 2.
+    second: Option<PathBuf>,
+}
+
+impl Hierarchies {
+    /// Of the text of `/proc/mounts`.
+    fn of(mounts: &str) -> Hierarchies {
+        let mut found = Hierarchies::default();
+        for line in mounts.lines() {
+            let mut words = line.split(' ').skip(1);
+            let (Some(place), Some(kind), Some(options)) =
+                (words.next(), words.next(), words.next())
+            else {
+                continue;
+            };
+            match kind {
+                "cgroup" => found
+                    .first
+                    .push((place.into(), options.split(',').map(str::to_string).collect())),
+                "cgroup2" => {
+                    found.second.get_or_insert(place.into());
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn first_of(&self, controller: &str) -> Option<&Path> {
+        let has = |options: &Vec<String>| options.iter().any(|option| option == controller);
+        self.first.iter().find(|(_, options)| has(options)).map(|(place, _)| place.as_path())
+    }
+}
+
+fn hierarchies() -> Result<Hierarchies, JailError> {
+    let mounts = fs::read_to_string("/proc/mounts").step(|| "cannot read /proc/mounts".into())?;
+    Ok(Hierarchies::of(&mounts))
+}
+
+fn controllers(of: &Path) -> Vec<String> {
+    let list = fs::read_to_string(of.join("cgroup.controllers")).unwrap_or_default();
+    list.split_whitespace().map(str::to_string).collect()
+}
+
+fn write(path: &Path, value: &str) -> Result<(), JailError> {
+    fs::write(path, value).step(|| format!("cannot write {value:?} to {}", path.display()))
+}
+
+fn make(path: &Path) -> Result<(), JailError> {
+    fs::create_dir_all(path).step(|| format!("cannot make the control group {}", path.display()))
+}
+
+/// One hierarchy's part: the group, and the values that are its.
+struct Group<'a> {
+    /// The hierarchy's own folder.
+    top: PathBuf,
+    parent: PathBuf,
+    path: PathBuf,
+    values: Vec<&'a CgroupValue>,
+}
+
+fn groups<'a>(plan: &'a Plan, found: &Hierarchies) -> Result<(u8, Vec<Group<'a>>), JailError> {
+    let CgroupPlan { version, parent, values, .. } = &plan.cgroup;
+    let by_second = |value: &CgroupValue| {
+        let second = found.second.as_deref();
+        second.is_some_and(|top| controllers(top).iter().any(|name| name == value.controller()))
+    };
+    let version = version.unwrap_or_else(|| if values.iter().all(by_second) { 2 } else { 1 });
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for value in values {
+        let top = match version {
+            2 => found.second.as_deref().filter(|_| by_second(value)),
+            _ => found.first_of(value.controller()),
+        };
+        let top = top.ok_or_else(|| {
+            JailError::refused(format!(
+                "--cgroup {}={}: the host has no controller {:?} of version {version}",
+                value.file,
+                value.value,
+                value.controller()
+            ))
+        })?;
+        match groups.iter_mut().find(|group| group.top == top) {
+            Some(group) => group.values.push(value),
+            None => {
+                let parent = top.join(parent);
+                let path = parent.join(&plan.id);
+                groups.push(Group { top: top.into(), parent, path, values: vec![value] });
+            }
+        }
+    }
+    Ok((version, groups))
+}
+
+/// Makes the machine's groups and goes into them.
+pub fn enter(plan: &Plan) -> Result<(), JailError> {
+    if plan.cgroup.values.is_empty() {
+        return enter_parent(&plan.cgroup);
+    }
+    let (version, groups) = groups(plan, &hierarchies()?)?;
+    for group in groups {
+        match version {
+            2 => group.delegate()?,
+            _ => group.inherit()?,
+        }
+        for value in &group.values {
+            write(&group.path.join(&value.file), &value.value)?;
+        }
+        let members = if version == 2 { "cgroup.procs" } else { "tasks" };
+        write(&group.path.join(members), &process::id().to_string())?;
+    }
+    Ok(())
+}
+
+/// Without values a parent of version 2 that was named, and is there, is what the machine goes into.
+fn enter_parent(plan: &CgroupPlan) -> Result<(), JailError> {
+    if !plan.parent_said || plan.version == Some(1) {
+        return Ok(());
+    }
+    match hierarchies()?.second.map(|top| top.join(&plan.parent)) {
+        Some(parent) if parent.is_dir() => {
+            write(&parent.join("cgroup.procs"), &process::id().to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Group<'_> {
+    /// Version 2: each group above says that the ones below it have the controllers.
+    fn delegate(&self) -> Result<(), JailError> {
+        make(&self.path)?;
+        let mut above: Vec<_> =
+            self.parent.ancestors().take_while(|path| path.starts_with(&self.top)).collect();
+        above.reverse();
+        for value in &self.values {
+            let controller = value.controller();
+            for path in &above {
+                write(&path.join("cgroup.subtree_control"), &format!("+{controller}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Version 1: what a new group of cpuset lacks is as in the one above it.
+    fn inherit(&self) -> Result<(), JailError> {
+        make(&self.path)?;
+        let mut down: Vec<_> = self.path.ancestors().take_while(|path| *path != self.top).collect();
+        down.reverse();
+        for path in down {
+            for file in INHERITED {
+                let (own, above) = (path.join(file), path.parent().map(|above| above.join(file)));
+                let (Ok(has), Some(above)) = (fs::read_to_string(&own), above) else { continue };
+                if has.trim().is_empty()
+                    && let Ok(value) = fs::read_to_string(above)
+                {
+                    write(&own, value.trim())?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes the machine's groups, wherever they are.
+pub fn remove(plan: &Plan) -> Result<(), JailError> {
+    let found = hierarchies()?;
+    let tops = found.first.iter().map(|(top, _)| top).chain(&found.second);
+    for top in tops {
+        let group = top.join(&plan.cgroup.parent).join(&plan.id);
+        if group.is_dir() {
+            fs::remove_dir(&group)
+                .step(|| format!("cannot remove the control group {}", group.display()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "cgroup_test.rs"]
+mod tests;

@@ -1,0 +1,113 @@
+//! What is in a jail: folders, and devices for KVM, TAPs, random numbers, and page faults that are handled outside of the kernel.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
+
+use rustix::fs::{
+    FileType, Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, makedev, mknodat, openat,
+};
+use rustix::io::Errno;
+use rustix::mount::mount_bind;
+
+use super::error::{JailError, Step};
+use super::plan::Plan;
+use super::tree::{Folder, ITS_OWN, Jail, give};
+
+/// Only the program reads and writes them.
+const MODE: u32 = 0o600;
+/// Miscellaneous character devices (Documentation/admin-guide/devices.txt).
+const MISC: u32 = 10;
+
+/// A node.
+struct Device {
+    name: &'static str,
+    /// As the host names it.
+    path: &'static str,
+    number: (u32, u32),
+    /// The program can do without.
+    optional: bool,
+}
+
+/// Puts folders and devices into the jail, as Firecracker's jailer does, and nothing else.
+pub fn furnish(jail: &Jail, plan: &Plan) -> Result<(), JailError> {
+    jail.root.give(plan)?;
+    let dev = &jail.root.folder(OsStr::new("dev"), ITS_OWN)?;
+    dev.give(plan)?;
+    let net = &dev.folder(OsStr::new("net"), ITS_OWN)?;
+    net.give(plan)?;
+    jail.root.folder(OsStr::new("run"), ITS_OWN)?.give(plan)?;
+    let device = |name, path, number, optional| Device { name, path, number, optional };
+    device("tun", "/dev/net/tun", (MISC, 200), false).bring(net, plan)?;
+    device("kvm", "/dev/kvm", (MISC, 232), false).bring(dev, plan)?;
+    device("urandom", "/dev/urandom", (1, 9), true).bring(dev, plan)?;
+    match fs::read_to_string("/proc/misc").ok().and_then(|list| minor(&list, "userfaultfd")) {
+        Some(minor) => {
+            device("userfaultfd", "/dev/userfaultfd", (MISC, minor), true).bring(dev, plan)
+        }
+        None => Ok(()),
+    }
+}
+
+/// The minor number of a device in the text of `/proc/misc`.
+fn minor(list: &str, device: &str) -> Option<u32> {
+    let mut lines = list.lines().filter_map(|line| line.trim().split_once(' '));
+    lines.find(|(_, name)| name.trim() == device).and_then(|(minor, _)| minor.parse().ok())
+}
+
+impl Device {
+    fn bring(&self, to: &Folder, plan: &Plan) -> Result<(), JailError> {
+        match self.make(to, plan) {
+            Err(_) if self.optional => Ok(()),
+            result => result,
+        }
+    }
+
+    fn make(&self, to: &Folder, plan: &Plan) -> Result<(), JailError> {
+        let path = to.path_of(self.name);
+        let (major, minor) = self.number;
+        let number = makedev(major, minor);
+        let what = || format!("cannot make the device {}", path.display());
+        let is_nodev = fstatvfs(to).step(what)?.f_flag.contains(StatVfsMountFlags::NODEV);
+        let made = match is_nodev {
+            true => Err(Errno::PERM),
+            false => {
+                mknodat(to, self.name, FileType::CharacterDevice, Mode::from_raw_mode(MODE), number)
+            }
+        };
+        match made {
+            Ok(()) | Err(Errno::EXIST) => {}
+            // Where no node can be made, or used, there may be the host's.
+            Err(Errno::PERM) => return self.borrow(to),
+            Err(error) => return Err(error).step(what),
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let node = openat(to, self.name, flags, Mode::empty()).step(what)?;
+        let facts = fstat(&node).step(what)?;
+        let is_it = FileType::from_raw_mode(facts.st_mode) == FileType::CharacterDevice;
+        if !is_it || facts.st_rdev != number {
+            return Err(JailError::refused(format!(
+                "{} is there and is not the device {major}:{minor}; remove it",
+                path.display()
+            )));
+        }
+        give(node.as_fd(), plan, MODE, &path)
+    }
+
+    /// Shows the host's own node in the jail, with the owner and permissions that it has there.
+    fn borrow(&self, to: &Folder) -> Result<(), JailError> {
+        let path = to.path_of(self.name);
+        let what = || format!("cannot show {} as {}", self.path, path.display());
+        match to.create(OsStr::new(self.name)) {
+            Ok(_) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error).step(what),
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let place = openat(to, self.name, flags, Mode::empty()).step(what)?;
+        mount_bind(self.path, format!("/proc/self/fd/{}", place.as_raw_fd())).step(what)
+    }
+}
+
+#[cfg(test)]
+#[path = "devices_test.rs"]
+mod tests;

@@ -1,0 +1,216 @@
+//! What will be done, decided before anything is.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use super::args::Args;
+use super::error::{JailError, Step};
+
+/// Descriptors that the program may have, if nothing else is said.
+const DESCRIPTORS: u64 = 2048;
+const MOST_ID: usize = 64;
+
+/// A jail, as asked for and checked.
+#[derive(Debug)]
+pub struct Plan {
+    /// Name of the machine.
+    pub id: String,
+    /// The program's file, with no link in its path.
+    pub program: PathBuf,
+    /// Its name there and in the jail.
+    pub name: OsString,
+    /// Folder of all jails.
+    pub base: PathBuf,
+    /// User and group of the program.
+    pub uid: u32,
+    pub gid: u32,
+    /// Whose network it has.
+    pub network: Network,
+    pub daemonize: bool,
+    pub new_pid_ns: bool,
+    pub cgroup: CgroupPlan,
+    pub limits: Limits,
+    /// The jail is to be removed.
+    pub clean: bool,
+    /// Arguments of the program.
+    pub extra: Vec<OsString>,
+}
+
+/// The network namespace.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Network {
+    /// That of who starts the jail.
+    Callers,
+    /// The one behind this handle.
+    Handle(PathBuf),
+    /// A new one.
+    New,
+}
+
+/// The control group.
+#[derive(Debug)]
+pub struct CgroupPlan {
+    /// 1 or 2, if it was said.
+    pub version: Option<u8>,
+    /// Under the hierarchy's root, relative.
+    pub parent: PathBuf,
+    /// It was said, and is not the program's name.
+    pub parent_said: bool,
+    pub values: Vec<CgroupValue>,
+}
+
+/// A file of a control group and what is to be written to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CgroupValue {
+    pub file: String,
+    pub value: String,
+}
+
+impl CgroupValue {
+    /// Of `FILE=VALUE`. Fails with the reason.
+    fn parse(text: &str) -> Result<CgroupValue, &'static str> {
+        let (file, value) =
+            text.split_once('=').ok_or("it is FILE=VALUE, such as cpu.weight=50")?;
+        if file.is_empty() || value.is_empty() || value.contains('=') {
+            return Err("it is FILE=VALUE, such as cpu.weight=50, with one =");
+        }
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_');
+        if !file.chars().all(is_name) || file.contains("..") || !file.contains('.') {
+            return Err("FILE is a controller's file, such as cpu.weight, and no path");
+        }
+        if value.contains('\n') {
+            return Err("VALUE is one line");
+        }
+        Ok(CgroupValue { file: file.to_string(), value: value.to_string() })
+    }
+
+    /// Whose file it is.
+    pub fn controller(&self) -> &str {
+        self.file.split('.').next().unwrap_or_default()
+    }
+}
+
+/// Limits of the process, soft and hard.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Descriptors.
+    pub no_file: u64,
+    /// Bytes of each file it writes.
+    pub fsize: Option<u64>,
+}
+
+impl Limits {
+    fn parse(texts: &[String]) -> Result<Limits, JailError> {
+        let mut limits = Limits { no_file: DESCRIPTORS, fsize: None };
+        for text in texts {
+            let refused = |why: &str| JailError::refused(format!("--resource-limit {text}: {why}"));
+            let (name, value) = text
+                .split_once('=')
+                .ok_or_else(|| refused("it is NAME=VALUE, such as no-file=4096"))?;
+            let value = value.parse().map_err(|_| refused("the value is a number"))?;
+            match name {
+                "no-file" => limits.no_file = value,
+                "fsize" => limits.fsize = Some(value),
+                _ => return Err(refused("there are no-file and fsize")),
+            }
+        }
+        Ok(limits)
+    }
+}
+
+impl Plan {
+    /// Of what was asked for. Fails if that cannot be, or a file named is not there.
+    pub fn new(args: Args) -> Result<Plan, JailError> {
+        check_id(&args.id)?;
+        let asked = match args.exec_file {
+            Some(file) => file,
+            None => env::current_exe().step(|| "cannot find this program's file".into())?,
+        };
+        let program = fs::canonicalize(&asked)
+            .step(|| format!("--exec-file {}: it cannot be found", asked.display()))?;
+        if !program.is_file() {
+            return Err(JailError::refused(format!(
+                "--exec-file {}: it is no file",
+                asked.display()
+            )));
+        }
+        let name = program.file_name().unwrap_or_default().to_os_string();
+        let base = fs::canonicalize(&args.chroot_base_dir).step(|| {
+            format!("--chroot-base-dir {}: it cannot be found", args.chroot_base_dir.display())
+        })?;
+        let parent = match &args.parent_cgroup {
+            Some(parent) => relative(parent)
+                .ok_or_else(|| JailError::refused(format!(
+                    "--parent-cgroup {parent}: it is a relative path without . and .., such as machines/ci"
+                )))?,
+            None => PathBuf::from(&name),
+        };
+        let values = args.cgroup.iter().map(|text| {
+            CgroupValue::parse(text)
+                .map_err(|why| JailError::refused(format!("--cgroup {text}: {why}")))
+        });
+        Ok(Plan {
+            id: args.id,
+            program,
+            name,
+            base,
+            uid: args.uid.unwrap_or_default(),
+            gid: args.gid.unwrap_or_default(),
+            network: match (args.netns, args.new_net_ns) {
+                (Some(handle), _) => Network::Handle(handle),
+                (None, true) => Network::New,
+                (None, false) => Network::Callers,
+            },
+            daemonize: args.daemonize,
+            new_pid_ns: args.new_pid_ns,
+            cgroup: CgroupPlan {
+                version: args.cgroup_version,
+                parent,
+                parent_said: args.parent_cgroup.is_some(),
+                values: values.collect::<Result<_, _>>()?,
+            },
+            limits: Limits::parse(&args.resource_limit)?,
+            clean: args.clean,
+            extra: args.extra,
+        })
+    }
+
+    /// The folder that is the machine's.
+    pub fn home(&self) -> PathBuf {
+        self.base.join(&self.name).join(&self.id)
+    }
+
+    /// Name of the file with the PID.
+    pub fn pid_file(&self) -> OsString {
+        let mut name = self.name.clone();
+        name.push(".pid");
+        name
+    }
+}
+
+fn check_id(id: &str) -> Result<(), JailError> {
+    let is_right = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if id.is_empty() || id.len() > MOST_ID || !id.chars().all(is_right) {
+        return Err(JailError::refused(format!(
+            "--id {id:?}: it is 1 to {MOST_ID} letters, digits and hyphens"
+        )));
+    }
+    Ok(())
+}
+
+/// A path that leads down only.
+fn relative(path: &str) -> Option<PathBuf> {
+    let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    // Components hide a `.` within a path.
+    let has_dots =
+        Path::new(path).as_os_str().as_bytes().split(|c| *c == b'/').any(|part| part == b".");
+    let path = Path::new(path);
+    (path != Path::new("") && !has_dots && path.components().all(is_plain)).then(|| path.into())
+}
+
+#[cfg(test)]
+#[path = "plan_test.rs"]
+mod tests;
