@@ -9,7 +9,7 @@ mod scene;
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
 
 use nix::sys::signal::Signal;
@@ -20,7 +20,7 @@ use tests::process::Owned;
 use scene::{Scene, end, send, wait_until};
 
 /// Kinds of threads, and one of each.
-const THREADS: [(&str, &str); 9] = [
+const THREADS: [(&str, &str); 11] = [
     ("main", "main"),
     ("api", "api"),
     ("vcpu", "vcpu0"),
@@ -30,6 +30,8 @@ const THREADS: [(&str, &str); 9] = [
     ("packet-lane", "net-eth1-0"),
     ("disk-lane", "disk-disk0-0"),
     ("disk-helper", "disk-disk1-w"),
+    ("vsock", "vsock-0"),
+    ("pmem", "pmem0-0"),
 ];
 
 static INTRUDER: LazyLock<PathBuf> = LazyLock::new(|| cargo::intruder().unwrap());
@@ -49,8 +51,8 @@ impl House {
         for end in ["veth0", "veth1"] {
             network.ip(&["link", "set", end, "up"]).unwrap();
         }
-        for image in ["image0", "image1"] {
-            File::create(scene.path(image)).unwrap().set_len(1 << 20).unwrap();
+        for image in ["image0", "image1", "memory"] {
+            File::create(scene.path(image)).unwrap().set_len(2 << 20).unwrap();
         }
         House { scene, network }
     }
@@ -61,6 +63,8 @@ impl House {
         command.args(["--kernel", "idle", "--mem", "64M", "--serial", "none", "--grace", "0"]);
         command.args(["--api-sock", "api", "--net", "tap=tap0", "--net", "dev=veth0"]);
         command.args(["--disk", "image0,engine=uring", "--disk", "image1,engine=threads"]);
+        command.args(["--pmem", "memory", "--vsock", "cid=3,path=vsock", "--balloon", "0"]);
+        command.args(["--entropy", "bw=1M"]);
         command.args(more).env("VMM_INTRUDE", format!("{kind}:{deed}"));
         command.current_dir(self.scene.0.path()).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(self.scene.path("errors")).unwrap());
@@ -96,6 +100,9 @@ fn every_call_of_an_intruder_is_refused_on_every_thread() {
             .filter(|line| !line.ends_with(": over"))
             // It is the one to end by whatever signal.
             .filter(|line| kind != "main" || !line.starts_with("intruder: handler: "))
+            // What the guest has it for.
+            .filter(|line| kind != "vsock" || !line.starts_with("intruder: socket: "))
+            .filter(|line| kind != "vsock" || !line.starts_with("intruder: connect: "))
             .partition(|line| line.ends_with(": refused"));
         assert!(refused.len() > 40, "{kind}: {said}");
         assert!(others.is_empty(), "{kind}: {others:?}");
@@ -130,6 +137,61 @@ fn threads_that_fail_end_the_vmm_as_they_would_without_filters() {
             assert!(said.contains(word), "{kind} {deed}: {said}");
             assert!(deed != "panic" || said.contains(thread), "{kind} {deed}: {said}");
         }
+    }
+}
+
+/// As Firecracker's launchers know it, also from threads that have no call to exit by.
+#[test]
+fn the_face_of_firecracker_has_its_own_codes_for_the_same_ends() {
+    let house = House::new();
+    let machine = r#"{
+        "boot-source": { "kernel_image_path": "idle" },
+        "machine-config": { "vcpu_count": 1, "mem_size_mib": 64 },
+        "drives": []
+    }"#;
+    std::fs::write(house.scene.path("machine.json"), machine).unwrap();
+    for (kind, thread) in [("main", "main"), ("api", "fc_api"), ("vcpu", "fc_vcpu 0")] {
+        for (deed, code, words) in [
+            ("exec", 148, format!("thread {thread} was stopped: it made system call 59 (execve)")),
+            ("fault", 150, "killed by signal 11".to_string()),
+        ] {
+            let mut command = Command::new(&*INTRUDER);
+            command.args(["firecracker", "--api-sock", "api", "--config-file", "machine.json"]);
+            command.env("VMM_INTRUDE", format!("{kind}:{deed}"));
+            command.current_dir(house.scene.0.path()).stdin(Stdio::null()).stdout(Stdio::null());
+            command.stderr(File::create(house.scene.path("errors")).unwrap());
+            let status = end(Owned::spawn(&mut command).unwrap());
+            let said = house.scene.read("errors");
+            assert_eq!(status.code(), Some(code), "{kind} {deed}: {said}");
+            assert!(said.contains(&words), "{kind} {deed}: {said}");
+            assert!(!house.scene.path("api").exists(), "{kind} {deed} leaves its socket");
+        }
+    }
+}
+
+/// Nothing of the machine is forgotten, whatever it has.
+#[test]
+fn all_threads_are_under_a_filter_and_so_is_the_broker() {
+    let house = House::new();
+    let mut process = house.start("none", "none", &[]);
+    drop(house.scene.running());
+    let tasks = PathBuf::from(format!("/proc/{}/task", process.child().id()));
+    let mut names = Vec::new();
+    for task in std::fs::read_dir(&tasks).unwrap() {
+        let task = task.unwrap().path();
+        let children = std::fs::read_to_string(task.join("children")).unwrap_or_default();
+        let children = children.split_whitespace().map(|pid| PathBuf::from("/proc").join(pid));
+        for task in children.chain([task.clone()]) {
+            let status = std::fs::read_to_string(task.join("status")).unwrap();
+            let name = status.lines().next().unwrap().replace("Name:\t", "");
+            assert!(status.contains("NoNewPrivs:\t1\n"), "{name}: {status}");
+            assert!(status.contains("Seccomp:\t2\n"), "{name}: {status}");
+            names.push(name);
+        }
+    }
+    let all = THREADS.iter().map(|(_, name)| *name).filter(|name| *name != "main");
+    for wanted in all.chain(["broker"]) {
+        assert!(names.iter().any(|name| name.starts_with(wanted)), "{wanted}: {names:?}");
     }
 }
 

@@ -96,8 +96,8 @@ impl Shield {
         let (landlock, rules) = match rules {
             Ok((abi, rules)) => (Some(abi), Some(rules)),
             Err(error) => {
-                tracing::info!(
-                    "threads are not kept from paths: this kernel has no Landlock: {error}"
+                tracing::warn!(
+                    "threads are kept from paths by filters alone: this kernel has no Landlock: {error}"
                 );
                 (None, None)
             }

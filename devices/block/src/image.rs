@@ -189,7 +189,12 @@ impl Image {
         let failed = |source| OpenError::Open { path: path.clone(), source };
         // What it is must be known before it is opened for good: opening a tape or a terminal can do
         // something, and a pipe can wait.
-        let there = files.open(&path, libc::O_PATH | libc::O_CLOEXEC).map_err(failed)?;
+        let there = match files.open(&path, libc::O_PATH | libc::O_CLOEXEC) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                return Err(OpenError::Kind { path });
+            }
+            there => there.map_err(failed)?,
+        };
         let kind = there.metadata().map_err(failed)?.file_type();
         if !kind.is_file() && !kind.is_block_device() {
             return Err(OpenError::Kind { path });

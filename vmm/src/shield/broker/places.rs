@@ -114,10 +114,19 @@ impl Places {
     /// Where `path` leads, if that is in one of the places.
     pub fn find(&self, path: &Path) -> Result<Found, NotFound> {
         let found = locate(path)?;
-        match self.holds(&found)? {
-            true => Ok(found),
-            false => Err(NotFound::Outside),
+        if self.holds(&found)? {
+            return Ok(found);
         }
+        // Who names a place itself is told what is wrong with it.
+        match folder(path).and_then(|folder| self.is_place(&folder)) {
+            Ok(true) => Err(NotFound::Host(Errno::ISDIR)),
+            _ => Err(NotFound::Outside),
+        }
+    }
+
+    fn is_place(&self, folder: &OwnedFd) -> Result<bool, Errno> {
+        let asked = identity(folder)?;
+        Ok(self.0.iter().any(|place| place.only.is_none() && place.folder == asked))
     }
 
     /// Goes up from the folder until it is one of ours, or the root.
