@@ -2,6 +2,8 @@
 //! guest would that had taken it over. Needs KVM, and root for a TAP and an interface.
 #![forbid(unsafe_code)]
 
+#[path = "shield/requests.rs"]
+mod requests;
 #[path = "outputs/scene.rs"]
 #[expect(dead_code, reason = "other tests have terminals and pipes")]
 mod scene;

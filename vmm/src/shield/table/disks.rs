@@ -18,6 +18,7 @@ pub const ROWS: &[Row] = &[
     row(SYS_preadv2, ANY, &[DiskHelper], "reads of the image"),
     row(SYS_pwritev2, ANY, &[DiskHelper], "writes to the image"),
     row(SYS_fdatasync, ANY, &[DiskHelper], "flushes"),
+    row(SYS_fdatasync, ANY, &[Main], "images of a machine that pauses are whole"),
     row(SYS_fallocate, ANY, &[DiskHelper], "discards and zeroes in a file"),
     row(SYS_ioctl, &[In(1, requests::BLOCKS)], &[DiskHelper], "discards and zeroes on a block device"),
     row(SYS_io_uring_register, &[In(1, RING_FILES)], &[DiskLane], "an image takes the place of another, or goes"),
