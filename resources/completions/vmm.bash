@@ -287,7 +287,7 @@ _vmm() {
 
     case "${cmd}" in
         vmm)
-            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --boot-timer --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl jail help"
+            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --seccomp --boot-timer --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl jail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -399,6 +399,14 @@ _vmm() {
                     ;;
                 --metrics-path)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seccomp)
+                    COMPREPLY=($(compgen -W "kill log off" -- "${cur}"))
                     return 0
                     ;;
                 --start-time-us)
