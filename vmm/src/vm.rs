@@ -8,6 +8,7 @@ pub mod boot_timer;
 pub mod build;
 pub mod config;
 pub mod disk;
+pub mod hotplug;
 pub mod identity;
 pub mod imds;
 pub mod kernels;
@@ -29,7 +30,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use device_core::GuestRam;
-use device_core::worker::Threads;
 use devices::balloon::Balloon;
 use devices::block::control::DiskControl;
 use devices::legacy::KeyboardNotReady;
@@ -42,7 +42,7 @@ use crate::observe;
 use crate::observe::metrics::{Figures, VcpuCounters, VmmFigures};
 use crate::vcpu::run::Unmapped;
 use crate::vcpu::thread::VcpuThread;
-use attach::Registry;
+use attach::{Registry, Supplies};
 use board::Board;
 use boot_timer::BootTimer;
 use nic::Nic;
@@ -61,7 +61,7 @@ pub struct Vm {
     unmapped: Arc<Unmapped>,
     /// CPU time spent on reading the boot files, until the machine runs for the first time.
     reading: Option<Duration>,
-    _threads: Threads,
+    supplies: Supplies,
     /// Closing it would take all irqfds away, even while vCPUs run.
     _fd: Arc<VmFd>,
     _ram: GuestRam,
