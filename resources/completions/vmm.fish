@@ -124,9 +124,9 @@ complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from disk" -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from devices" -l json -d 'Print the API\'s JSON instead of text for people'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from devices" -s h -l help -d 'Print help'
-complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from plug" -l net -d 'A network card, as for vmm run --net' -r
-complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from plug" -l disk -d 'A disk, as for vmm run --disk' -r
-complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from plug" -l pmem -d 'Persistent memory, as for vmm run --pmem' -r
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from plug" -l net -d 'A network card, as for vmm --net' -r
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from plug" -l disk -d 'A disk, as for vmm --disk' -r
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from plug" -l pmem -d 'Persistent memory, as for vmm --pmem' -r
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from plug" -l json -d 'Print the API\'s JSON instead of text for people'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from plug" -s h -l help -d 'Print help'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from unplug" -l kind -d 'What it is, if there are two of this id' -r -f -a "net\t''

@@ -18,8 +18,15 @@ use crate::scenario::{Scenario, eventually, finish, long, machine, network};
 
 pub fn scenarios() -> Vec<Scenario> {
     const NAME: &str = "hotplug::cards_come_into_a_guest_that_runs_and_leave_it";
+    const DEAF: &str = "hotplug::a_guest_that_does_not_let_go_keeps_its_card";
     match long() {
-        true => Scenario::for_each_kernel(NAME, hotplug),
+        true => [
+            Scenario::for_each_kernel(NAME, hotplug),
+            Scenario::for_each_kernel(DEAF, a_guest_without_hotplug),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         false => vec![Scenario::new(format!("{NAME} [{}]", Release::Guest6_12.name()), || {
             hotplug(Release::Guest6_12)
         })],
@@ -67,6 +74,7 @@ fn hotplug(release: Release) -> Result<()> {
         .argument("--api-sock")
         .argument(&host.socket);
     let (mut running, mut shell) = machine.boot(Some(&host.network))?;
+    let before = held_by(running.pid())?;
     let load = long().then(|| begin_load(&mut shell)).transpose()?;
 
     for round in 0..if long() { LONG_ROUNDS } else { ROUNDS } {
@@ -84,16 +92,61 @@ fn hotplug(release: Release) -> Result<()> {
     let paths = fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
     let held: Vec<_> = paths.filter(|path| path.starts_with(folder.path())).collect();
     ensure!(held.is_empty(), "vmm still holds {held:?}");
+    // The guest's eject returns before the host has let go of all.
+    eventually("what it had before", PATIENCE, || Ok(held_by(running.pid())? == before))
+        .with_context(|| format!("vmm had {before:?}, and has {:?}", held_by(running.pid())))?;
     if load.is_some() {
-        shell.sh("kill %1; wait")?;
+        shell.sh("kill $(cat /tmp/load.pid)")?;
     }
     finish(&mut running, &mut shell)
 }
 
+/// Descriptors and threads of a process.
+fn held_by(pid: u32) -> Result<[usize; 2]> {
+    let count =
+        |folder: &str| anyhow::Ok(std::fs::read_dir(format!("/proc/{pid}/{folder}"))?.count());
+    Ok([count("fd")?, count("task")?])
+}
+
 /// Keeps a CPU and the guest's memory busy.
 fn begin_load(shell: &mut Shell) -> Result<()> {
-    shell.sh("while :; do dd if=/dev/urandom of=/tmp/load bs=64k count=16 2>/dev/null; done &")?;
+    let work = "while :; do dd if=/dev/urandom of=/tmp/load bs=64k count=16 2>/dev/null; done";
+    shell.sh(&format!("( {work} ) & echo $! >/tmp/load.pid"))?;
     Ok(())
+}
+
+/// A kernel that hears of no slots: its owner finds cards, and lets them go.
+fn a_guest_without_hotplug(release: Release) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let disk = folder.path().join("disk.raw");
+    File::create(&disk)?.set_len(32 * MIB)?;
+    let Hypervisor::Vmm(vmm) = Hypervisor::ours()? else { bail!("another hypervisor") };
+    let host = Host { vmm, socket: folder.path().join("api"), network: network()? };
+    let machine = machine(release)?
+        .tools(&[Tool::Disks])
+        .parameter("acpiphp.disable=1")
+        .argument("--api-sock")
+        .argument(&host.socket);
+    let (mut running, mut shell) = machine.boot(Some(&host.network))?;
+    host.ctl(&["plug", "--disk", &disk.display().to_string()])?;
+    shell.sh("echo 1 >/sys/bus/pci/rescan")?;
+    appears(&mut shell, "/sys/block/vda")?;
+
+    let why = host.ctl(&["unplug", "disk0"]).map_err(|error| format!("{error:#}"));
+    let why = why.err().context("it was unplugged without the guest")?;
+    ensure!(
+        why.contains("drives/disk0: the guest has not let go of it within 10 s, and it stays"),
+        "{why}"
+    );
+    shell.sh("dd if=/dev/vda of=/dev/null bs=64k count=16 2>/dev/null")?;
+    let devices = host.devices()?;
+    ensure!(devices[0]["state"] == "plugged", "{devices}");
+
+    // Nobody there uses it any more.
+    shell.sh("echo 1 >$(readlink -f /sys/block/vda/device/..)/remove")?;
+    host.ctl(&["unplug", "disk0"])?;
+    is_gone(&mut shell, "/sys/block/vda")?;
+    finish(&mut running, &mut shell)
 }
 
 /// Waits until the guest's kernel has found a device by itself.

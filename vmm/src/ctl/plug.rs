@@ -19,13 +19,13 @@ use crate::vm::pmem::PmemArgument;
 #[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct Plug {
-    /// A network card, as for vmm run --net
+    /// A network card, as for vmm --net
     #[arg(long, value_name = "CARD")]
     net: Option<NicSpec>,
-    /// A disk, as for vmm run --disk
+    /// A disk, as for vmm --disk
     #[arg(long, value_name = "DISK")]
     disk: Option<DiskSpec>,
-    /// Persistent memory, as for vmm run --pmem
+    /// Persistent memory, as for vmm --pmem
     #[arg(long, value_name = "PMEM")]
     pmem: Option<PmemArgument>,
 }
