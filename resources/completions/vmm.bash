@@ -37,6 +37,9 @@ _vmm() {
             vmm__subcmd__ctl,ctrl-alt-del)
                 cmd="vmm__subcmd__ctl__subcmd__ctrl__subcmd__alt__subcmd__del"
                 ;;
+            vmm__subcmd__ctl,devices)
+                cmd="vmm__subcmd__ctl__subcmd__devices"
+                ;;
             vmm__subcmd__ctl,disk)
                 cmd="vmm__subcmd__ctl__subcmd__disk"
                 ;;
@@ -73,6 +76,9 @@ _vmm() {
             vmm__subcmd__ctl,pause)
                 cmd="vmm__subcmd__ctl__subcmd__pause"
                 ;;
+            vmm__subcmd__ctl,plug)
+                cmd="vmm__subcmd__ctl__subcmd__plug"
+                ;;
             vmm__subcmd__ctl,power-button)
                 cmd="vmm__subcmd__ctl__subcmd__power__subcmd__button"
                 ;;
@@ -90,6 +96,9 @@ _vmm() {
                 ;;
             vmm__subcmd__ctl,top)
                 cmd="vmm__subcmd__ctl__subcmd__top"
+                ;;
+            vmm__subcmd__ctl,unplug)
+                cmd="vmm__subcmd__ctl__subcmd__unplug"
                 ;;
             vmm__subcmd__ctl,vsock)
                 cmd="vmm__subcmd__ctl__subcmd__vsock"
@@ -130,6 +139,9 @@ _vmm() {
             vmm__subcmd__ctl__subcmd__help,ctrl-alt-del)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__ctrl__subcmd__alt__subcmd__del"
                 ;;
+            vmm__subcmd__ctl__subcmd__help,devices)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__devices"
+                ;;
             vmm__subcmd__ctl__subcmd__help,disk)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__disk"
                 ;;
@@ -166,6 +178,9 @@ _vmm() {
             vmm__subcmd__ctl__subcmd__help,pause)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__pause"
                 ;;
+            vmm__subcmd__ctl__subcmd__help,plug)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__plug"
+                ;;
             vmm__subcmd__ctl__subcmd__help,power-button)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__power__subcmd__button"
                 ;;
@@ -183,6 +198,9 @@ _vmm() {
                 ;;
             vmm__subcmd__ctl__subcmd__help,top)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__top"
+                ;;
+            vmm__subcmd__ctl__subcmd__help,unplug)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__unplug"
                 ;;
             vmm__subcmd__ctl__subcmd__help,vsock)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__vsock"
@@ -217,6 +235,9 @@ _vmm() {
             vmm__subcmd__help__subcmd__ctl,ctrl-alt-del)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__ctrl__subcmd__alt__subcmd__del"
                 ;;
+            vmm__subcmd__help__subcmd__ctl,devices)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__devices"
+                ;;
             vmm__subcmd__help__subcmd__ctl,disk)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__disk"
                 ;;
@@ -250,6 +271,9 @@ _vmm() {
             vmm__subcmd__help__subcmd__ctl,pause)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__pause"
                 ;;
+            vmm__subcmd__help__subcmd__ctl,plug)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__plug"
+                ;;
             vmm__subcmd__help__subcmd__ctl,power-button)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__power__subcmd__button"
                 ;;
@@ -267,6 +291,9 @@ _vmm() {
                 ;;
             vmm__subcmd__help__subcmd__ctl,top)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__top"
+                ;;
+            vmm__subcmd__help__subcmd__ctl,unplug)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__unplug"
                 ;;
             vmm__subcmd__help__subcmd__ctl,vsock)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__vsock"
@@ -429,7 +456,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl)
-            opts="-h -V --json --help --version start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
+            opts="-h -V --json --help --version start pause resume power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -497,6 +524,20 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__ctrl__subcmd__alt__subcmd__del)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__devices)
             opts="-h --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -679,7 +720,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__help)
-            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
+            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -735,6 +776,20 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__help__subcmd__ctrl__subcmd__alt__subcmd__del)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__devices)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -958,6 +1013,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__plug)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__help__subcmd__power__subcmd__button)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -1029,6 +1098,20 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__help__subcmd__top)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__unplug)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1154,6 +1237,32 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__plug)
+            opts="-h --net --disk --pmem --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --net)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --disk)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pmem)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__power__subcmd__button)
             opts="-h --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1242,6 +1351,24 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__unplug)
+            opts="-h --kind --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --kind)
+                    COMPREPLY=($(compgen -W "net disk pmem" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__vsock)
             opts="-h --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1271,7 +1398,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl)
-            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top"
+            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1327,6 +1454,20 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl__subcmd__ctrl__subcmd__alt__subcmd__del)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__devices)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1536,6 +1677,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__plug)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__help__subcmd__ctl__subcmd__power__subcmd__button)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -1607,6 +1762,20 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl__subcmd__top)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__unplug)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

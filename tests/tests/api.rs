@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -126,7 +126,10 @@ const ROWS: &[Row] = &[
     Row("PUT", "/network-interfaces/taken", r#"{"iface_id":"taken","host_dev_name":"tap-of-first"}"#, "host_dev_name: tap tap-of-first belongs to card \"first\""),
     Row("PUT", "/drives", "{}", "PUT is not possible on /drives; GET is"),
     Row("GET", DRIVE, "", "there is no disk \"rootfs\""),
-    Row("DELETE", DRIVE, "", "DELETE is not possible on /drives/rootfs; PUT or PATCH or GET is"),
+    Row("DELETE", DRIVE, "", "unplugging is not possible: the machine is not started"),
+    Row("DELETE", "/pmem/a", "{}", "a DELETE has no body"),
+    Row("GET", "/devices", "", "showing devices is not possible: the machine is not started"),
+    Row("DELETE", "/devices", "", "DELETE is not possible on /devices; GET is"),
     Row("PUT", DRIVE, "{}", "missing field `drive_id`"),
     Row("PUT", DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{good}"}"#, "missing field `is_root_device`"),
     Row("PUT", DRIVE, r#"{"drive_id":"b","path_on_host":"{good}","is_root_device":true}"#, "drive_id: \"b\" is not the id in the path, \"rootfs\""),
@@ -236,7 +239,10 @@ fn timely() -> Vec<(&'static str, &'static str, Value, [bool; 3])> {
         ("PUT", "/serial", json!({ "console": "none" }), [false, true, true]),
         ("PUT", "/logger", json!({ "level": "Warning" }), [false, true, true]),
         ("PUT", "/metrics", json!({ "metrics_path": "/dev/null" }), [false, true, true]),
-        ("PUT", "/network-interfaces/late", json!({ "iface_id": "late", "host_dev_name": "t" }), [false, true, true]),
+        ("PUT", "/drives/late", json!({ "drive_id": "late", "path_on_host": "/bin/true", "is_read_only": true, "is_root_device": false }), [false, false, false]),
+        ("PUT", "/network-interfaces/late", json!({ "iface_id": "late", "host_fds": [999] }), [false, true, true]),
+        ("DELETE", "/drives/other", Value::Null, [true, true, true]),
+        ("GET", "/devices", Value::Null, [true, false, false]),
         ("PUT", DRIVE, json!({ "drive_id": "rootfs", "path_on_host": "/bin/true", "is_read_only": true, "is_root_device": true }), [false, true, true]),
         ("PATCH", "/drives/other", json!({ "drive_id": "other", "path_on_host": "/bin/true" }), [true, true, true]),
         ("GET", "/drives/other", Value::Null, [true, true, true]),
@@ -506,4 +512,51 @@ fn people_drive_it_by_vmm_ctl() {
     assert_eq!(ctl(&["kill"]).0, Some(0));
     assert_eq!(scene.served.end().unwrap().code(), Some(0));
     assert!(ctl(&["info"]).2.contains("is a VMM running with --api-sock?"));
+}
+
+#[test]
+fn devices_come_and_go_and_followers_hear_of_it() {
+    let scene = Scene::running();
+    let (mut api, mut events) = (scene.api(), scene.api().follow("/events").unwrap());
+    let mut next = || events.next().unwrap().unwrap();
+    assert_eq!(next()["state"], "Running");
+    let image = scene.folder.path().join("late.raw");
+    fs::write(&image, [0; 4096]).unwrap();
+    let drive = json!({ "drive_id": "late", "path_on_host": image, "is_root_device": false });
+    api.done("PUT", "/drives/late", &drive).unwrap();
+    let told = next();
+    assert_eq!((&told["event"], &told["device"]), (&json!("plugged"), &json!("drives/late")));
+    let place = json!([{ "device": "drives/late", "slot": told["slot"], "state": "plugged" }]);
+    assert_eq!(api.get("/devices").unwrap(), place);
+
+    // While the guest has its time, others are answered.
+    let ctl = |arguments: &[&str]| {
+        let socket = scene.folder.path().join("api");
+        vmm().arg("ctl").arg(socket).args(arguments).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let leaving = ctl(&["unplug", "late"]);
+    assert_eq!(next()["event"], "unplug_asked");
+    assert_eq!(api.get("/devices").unwrap()[0]["state"], "awaiting_consent");
+    let twice = api.ask("DELETE", "/drives/late", "").unwrap().fault().unwrap();
+    assert_eq!(twice, "drives/late: it is being unplugged already");
+    assert_eq!(next()["event"], "unplugged");
+    assert!(leaving.wait_with_output().unwrap().status.success());
+    assert_eq!(api.get("/devices").unwrap(), json!([]));
+
+    for (arguments, said) in [
+        (
+            &["unplug", "late"][..],
+            "the machine has no disk, network card or persistent memory \"late\"",
+        ),
+        (&["unplug", "late", "--kind", "disk"], "drives/late: there is no such device"),
+        (&["plug"], "--net <CARD>"),
+        (&["plug", "--net", "tap=a", "--disk", "b"], "cannot be used with"),
+        (&["plug", "--disk", "/nowhere/late"], "path_on_host: cannot open /nowhere/late"),
+        (&["plug", "--net", "speed=1"], "unknown key \"speed\""),
+        (&["plug", "--pmem", "x,rw"], "\"rw\" is unknown"),
+    ] {
+        let output = ctl(arguments).wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(said), "{arguments:?}: {error}");
+    }
 }

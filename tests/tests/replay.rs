@@ -53,6 +53,13 @@ fn while_a_machine_runs_and_is_paused_each_request_is_answered_as_its_row_says()
 }
 
 #[test]
+fn what_comes_into_a_machine_with_pci_and_leaves_it_is_answered_as_its_row_says() {
+    let scene = Scene::new();
+    let served = scene.started(&["--enable-pci"]);
+    scene.play(&served, running::PLUGGED);
+}
+
+#[test]
 fn each_command_line_ends_as_its_row_says() {
     command::play(&Scene::new());
 }
@@ -60,7 +67,8 @@ fn each_command_line_ends_as_its_row_says() {
 /// What is promised of the table itself.
 #[test]
 fn there_are_three_hundred_rows_and_each_that_differs_says_why() {
-    let rows: Vec<Row> = [before(), running(), later::all()].concat();
+    let plugged = running::PLUGGED.to_vec();
+    let rows: Vec<Row> = [before(), running(), plugged, later::all()].concat();
     let count = rows.len() + command::ROWS.len() + files::ROWS.len() + ends::ROWS.len();
     assert!(count >= 300, "{count} rows");
     let whys = rows.iter().filter_map(|row| row.why);

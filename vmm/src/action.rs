@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arch::template::Template;
+use devices::Kind;
 use devices::balloon::BalloonSpec;
 use devices::block::spec::DiskSpec;
 use devices::legacy::{ConsoleSpec, KeyboardNotReady};
@@ -23,6 +25,7 @@ use crate::vm::balloon::{BalloonAsk, BalloonError, BalloonReply};
 use crate::vm::build::{BootError, BuildError};
 use crate::vm::config::{Config, DiskRefused, EntropyWish, ImageRefused, VsockRefused};
 use crate::vm::disk::{DiskAsk, DiskError, DiskReply, DiskView};
+use crate::vm::hotplug::{DeviceView, PlugError, UnplugError};
 use crate::vm::memory_report::MemoryReport;
 use crate::vm::metadata::{MetadataAsk, MetadataError, MetadataSpec};
 use crate::vm::nic::{NicAsk, NicError, NicReply};
@@ -79,12 +82,16 @@ pub enum Action {
     OfMetadata(MetadataAsk),
     /// Changes the limits of the persistent memory of this id.
     LimitPmem(String, PmemPatch),
+    /// Takes a disk, a card or persistent memory out of a machine that lives; done when the guest has let it go.
+    Unplug(Kind, String),
     /// Something to do or to tell for the balloon.
     OfBalloon(BalloonAsk),
     /// Name and state.
     Describe,
     /// All settings.
     ShowConfig,
+    /// All devices of the machine that lives.
+    ShowDevices,
     /// Figures of machine and VMM.
     ShowFigures,
     /// What the machine's memory comes to on the host.
@@ -99,6 +106,7 @@ pub enum Reply {
     Config(Box<Config>),
     Disks(Vec<DiskView>),
     Disk(DiskReply),
+    Devices(Vec<DeviceView>),
     Nic(NicReply),
     Vsock(Box<VsockView>),
     Metadata(serde_json::Value),
@@ -174,10 +182,36 @@ pub enum ActionError {
     Metadata(#[from] MetadataError),
     #[error("there is no persistent memory {0:?}")]
     NoSuchPmem(String),
+    /// It is about this device.
+    #[error(transparent)]
+    Plug(#[from] Box<Refusal<PlugError>>),
+    #[error(transparent)]
+    Unplug(#[from] Box<Refusal<UnplugError>>),
     #[error("balloon")]
     Balloon(#[from] BalloonError),
     #[error("the VMM is ending")]
     Ending,
+}
+
+/// Why something was not done with a device, and with which.
+#[derive(Debug)]
+pub struct Refusal<E> {
+    pub kind: Kind,
+    pub id: String,
+    pub why: E,
+}
+
+/// The reason; who tells it knows what he calls the device.
+impl<E: fmt::Display> fmt::Display for Refusal<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.fmt(f)
+    }
+}
+
+impl<E: Error> Error for Refusal<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.why.source()
+    }
 }
 
 impl ActionError {
@@ -192,6 +226,8 @@ impl ActionError {
             ActionError::Metrics(_) => Some(Setting::MetricsFile),
             ActionError::Vsock(_) => Some(Setting::Vsock(Some(vsock::Key::Path))),
             ActionError::Build(error) => error.setting(),
+            ActionError::Plug(refusal) => Some(Setting::of_device(refusal.kind, &refusal.id)),
+            ActionError::Unplug(refusal) => Some(Setting::of_device(refusal.kind, &refusal.id)),
             ActionError::Metadata(MetadataError::Imds(_) | MetadataError::ImdsTooLarge) => {
                 Some(Setting::Imds)
             }
@@ -212,7 +248,12 @@ impl ActionError {
             | ActionError::Seed(_)
             | ActionError::Vsock(_)
             | ActionError::Disk { .. }
-            | ActionError::Nic { .. } => ErrorKind::Invalid,
+            | ActionError::Nic { .. }
+            | ActionError::Plug(_) => ErrorKind::Invalid,
+            ActionError::Unplug(refusal) => match refusal.why {
+                UnplugError::NoSuch => ErrorKind::NotFound,
+                _ => ErrorKind::NotNow,
+            },
             ActionError::NoSuchDisk(_)
             | ActionError::NoSuchNic(_)
             | ActionError::NoSuchPmem(_)
@@ -313,6 +354,8 @@ impl Action {
             Action::OfBalloon(_) => "working with the balloon",
             Action::Describe => "describing the machine",
             Action::ShowConfig => "showing the configuration",
+            Action::Unplug(..) => "unplugging",
+            Action::ShowDevices => "showing devices",
             Action::ShowFigures => "showing figures",
             Action::ShowMemory => "showing memory",
         }
@@ -327,20 +370,19 @@ impl Action {
             | Action::SetTemplate(_)
             | Action::SetBoot(_)
             | Action::SetSerial(_)
-            | Action::SetDisk(_)
             | Action::SetSeed(_)
-            | Action::SetNic(_)
             | Action::SetVsock(_)
             | Action::SetMetadata(_)
-            | Action::SetPmem(_)
             | Action::SetBalloon(_)
             | Action::SetEntropy(_)
             | Action::SetLog(_)
             | Action::SetMetrics(_)
             | Action::Start => &[Configuring],
-            Action::OfBalloon(BalloonAsk::Describe) | Action::ShowMemory => {
-                &[Configuring, Running, Paused]
-            }
+            Action::SetDisk(_)
+            | Action::SetNic(_)
+            | Action::SetPmem(_)
+            | Action::OfBalloon(BalloonAsk::Describe)
+            | Action::ShowMemory => &[Configuring, Running, Paused],
             Action::Pause
             | Action::OfBalloon(_)
             | Action::LimitPmem(..)
@@ -350,6 +392,8 @@ impl Action {
             | Action::FlushMetrics
             | Action::OfDisk(..)
             | Action::OfNic(..)
+            | Action::Unplug(..)
+            | Action::ShowDevices
             | Action::ShowVsock => &[Running, Paused],
             Action::PressPowerButton => &[Running],
             Action::Kill

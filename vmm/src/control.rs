@@ -3,6 +3,7 @@
 
 pub mod late;
 mod later;
+mod unplug;
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -14,11 +15,13 @@ use devices::balloon::{BalloonEvent, PAGES_PER_MIB};
 use devices::block::spec::DiskSpec;
 use devices::legacy::KeyboardNotReady;
 use devices::net::service::store::{Store, StoreError};
+use devices::{DeviceSpec, Kind};
 use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
 
 use self::late::Late;
 use self::later::{HeldKeys, LastDay};
-use crate::action::{Action, ActionError, Instance, Mailbox, Outcome, Reply};
+use self::unplug::{Asked, PATIENCE, Unplugs};
+use crate::action::{Action, ActionError, Call, Instance, Mailbox, Outcome, Refusal, Reply};
 use crate::end::{End, Ends, Leave};
 use crate::observe::events::{DiskEvent, Event, Events, Ready as ReadyBy};
 use crate::observe::logger::Log;
@@ -30,12 +33,14 @@ use crate::vm::Vm;
 use crate::vm::balloon::{self, BalloonAsk, BalloonError, BalloonReply};
 use crate::vm::config::Config;
 use crate::vm::disk::{self, DiskAsk, DiskReply, DiskView};
+use crate::vm::hotplug::{PlugError, UnplugError};
 use crate::vm::memory_report::MemoryReport;
 use crate::vm::metadata::{self, MetadataAsk, MetadataError};
-use crate::vm::nic::{NicAsk, NicReply};
+use crate::vm::nic::{Nic, NicAsk, NicReply};
 use crate::vm::patch::DiskPatch;
 use crate::vm::root;
 use crate::vm::state::State;
+use crate::words::Setting;
 
 /// The one who handles actions: asks whether the state allows it, acts, answers.
 pub struct Controller {
@@ -52,6 +57,7 @@ pub struct Controller {
     metrics: Option<MetricsFile>,
     held_keys: Option<HeldKeys>,
     walls: Walls,
+    unplugs: Unplugs,
 }
 
 /// What the machine and its threads are shut in by.
@@ -105,6 +111,7 @@ impl Controller {
             metrics: None,
             held_keys: None,
             walls,
+            unplugs: Unplugs::default(),
         })
     }
 
@@ -123,12 +130,12 @@ impl Controller {
             Action::SetTemplate(template) => self.config.set_template(template),
             Action::SetBoot(boot) => self.config.set_boot(boot)?,
             Action::SetSerial(serial) => self.config.serial = serial,
-            Action::SetDisk(disk) => self.config.set_disk(*disk)?,
+            Action::SetDisk(disk) => self.add(DeviceSpec::Disk(*disk))?,
             Action::SetSeed(seed) => self.config.set_seed(seed.disk(&self.id)?)?,
-            Action::SetNic(nic) => self.config.set_nic(*nic)?,
+            Action::SetNic(nic) => self.add(DeviceSpec::Nic(*nic))?,
             Action::SetVsock(vsock) => self.config.set_vsock(vsock)?,
             Action::SetMetadata(spec) => self.config.set_metadata(spec)?,
-            Action::SetPmem(pmem) => self.config.set_pmem(*pmem)?,
+            Action::SetPmem(pmem) => self.add(DeviceSpec::Pmem(*pmem))?,
             Action::LimitPmem(id, patch) => {
                 let mut pmems = self.vm.iter().flat_map(Vm::pmems);
                 let pmem = pmems.find(|pmem| pmem.name() == id);
@@ -167,6 +174,16 @@ impl Controller {
                 let balloon = self.vm.as_ref().and_then(Vm::balloon);
                 return Ok(Reply::Memory(MemoryReport::now(self.config.machine.memory, balloon)));
             }
+            Action::Unplug(kind, id) => {
+                if let Some(asked) = self.begin_unplug(kind, &id)? {
+                    // Who calls so is told no more.
+                    self.unplugs.begin(asked, Instant::now(), Box::new(drop));
+                }
+            }
+            Action::ShowDevices => {
+                let devices = self.vm.as_ref().map(Vm::devices).unwrap_or_default();
+                return Ok(Reply::Devices(devices));
+            }
             Action::Describe => return Ok(Reply::Instance(self.instance())),
             Action::ShowFigures => {
                 return Ok(Reply::Figures(self.instance(), Box::new(self.figures())));
@@ -189,10 +206,7 @@ impl Controller {
         let Config { metadata, imds, .. } = &self.config;
         metadata::serve(&self.id, metadata.as_ref(), imds.as_ref(), &self.metadata, vm.nics())?;
         let vm = self.vm.insert(vm);
-        for nic in vm.nics() {
-            let (id, events) = (nic.control.id().to_string(), self.events.clone());
-            nic.control.set_listener(Some(Box::new(move |event| events.tell_of_nic(&id, &event))));
-        }
+        vm.nics().iter().for_each(|nic| tell_of(nic, &self.events));
         let started = Instant::now();
         if let Some(vsock) = vm.vsock() {
             let ready = ready(self.events.clone(), ReadyBy::Vsock, started);
@@ -223,6 +237,114 @@ impl Controller {
             self.write_metrics();
         }
         Ok(())
+    }
+
+    /// Adds a device to what is asked for, or plugs it into the machine that lives.
+    fn add(&mut self, spec: DeviceSpec) -> Result<(), ActionError> {
+        match self.vm {
+            None => set(&mut self.config, spec),
+            Some(_) => self.plug(spec),
+        }
+    }
+
+    fn plug(&mut self, spec: DeviceSpec) -> Result<(), ActionError> {
+        let (kind, id) = (spec.kind(), spec.id().to_string());
+        let refused = |why| {
+            let (kind, id) = (spec.kind(), spec.id().to_string());
+            ActionError::Plug(Box::new(Refusal { kind, id, why }))
+        };
+        let mut config = self.live_config();
+        let Some(vm) = &mut self.vm else { return Ok(()) };
+        if config.has_device(kind, &id) {
+            return Err(refused(PlugError::IdInUse));
+        }
+        if !vm.can_plug() {
+            return Err(refused(PlugError::NoPci));
+        }
+        if is_root(&spec) {
+            return Err(refused(PlugError::Root));
+        }
+        set(&mut config, spec.clone())?;
+        vm.plug(&spec).map_err(|error| refused(error.into()))?;
+        self.config = config;
+        if kind == Kind::Nic
+            && let Some(nic) = vm.nics().last()
+        {
+            tell_of(nic, &self.events);
+        }
+        let (device, slot) = (Setting::of_device(kind, &id).field(), vm.slot(kind, &id));
+        self.events.tell(&Event::Plugged { device, slot });
+        Ok(())
+    }
+
+    /// Asks the guest for a device, in the slot that this gives; nothing where there was no need to ask, and it is gone.
+    fn begin_unplug(&mut self, kind: Kind, id: &str) -> Result<Option<Asked>, ActionError> {
+        let refused =
+            |why| ActionError::Unplug(Box::new(Refusal { kind, id: id.to_string(), why }));
+        Action::Unplug(kind, id.to_string()).allowed_in(self.state())?;
+        let is_root = self.config.has_root(kind, id);
+        let Some(vm) = &mut self.vm else { return Err(refused(UnplugError::NoSuch)) };
+        if !vm.can_plug() {
+            return Err(refused(UnplugError::NoPci));
+        }
+        let slot = vm.slot(kind, id).ok_or_else(|| refused(UnplugError::NoSuch))?;
+        if is_root {
+            return Err(refused(UnplugError::Root));
+        }
+        if self.unplugs.has(slot) {
+            return Err(refused(UnplugError::Twice));
+        }
+        let is_in_use = vm.is_in_use(slot);
+        if vm.state() == State::Paused {
+            if is_in_use {
+                return Err(refused(UnplugError::Paused));
+            }
+            vm.take(slot);
+            self.unplugged(kind, id);
+            return Ok(None);
+        }
+        vm.ask_for(slot);
+        let device = Setting::of_device(kind, id).field();
+        self.events.tell(&Event::UnplugAsked { device, slot });
+        Ok(Some(Asked { kind, id: id.to_string(), slot, is_in_use }))
+    }
+
+    /// Lets go of what the guest has let go, and of waiting where its time is up.
+    fn settle_unplugs(&mut self) {
+        let Some(vm) = &mut self.vm else { return };
+        let ejected = vm.take_ejected();
+        let mut gone: Vec<_> =
+            ejected.into_iter().filter_map(|slot| self.unplugs.end(slot)).collect();
+        let mut kept = Vec::new();
+        while let Some(unplug) = self.unplugs.overdue(Instant::now()) {
+            let slot = unplug.device.slot;
+            if !vm.withdraw(slot) {
+                // It lets go at this moment, and its vCPU tells when it has.
+                self.unplugs.await_end(unplug);
+            } else if vm.is_in_use(slot) {
+                kept.push(unplug);
+            } else {
+                vm.take(slot);
+                gone.push(unplug);
+            }
+        }
+        for unplug in gone {
+            self.unplugged(unplug.device.kind, &unplug.device.id);
+            unplug.answer(Ok(Reply::Done));
+        }
+        for unplug in kept {
+            let (kind, id) = (unplug.device.kind, unplug.device.id.clone());
+            let device = Setting::of_device(kind, &id).field();
+            self.events.tell(&Event::UnplugRefused { device });
+            let why = UnplugError::Kept { seconds: PATIENCE.as_secs() };
+            unplug.answer(Err(ActionError::Unplug(Box::new(Refusal { kind, id, why }))));
+        }
+    }
+
+    /// A device is gone, with all that it held.
+    fn unplugged(&mut self, kind: Kind, id: &str) {
+        self.config.remove_device(kind, id);
+        self.events.tell(&Event::Unplugged { device: Setting::of_device(kind, id).field() });
     }
 
     fn instance(&self) -> Instance {
@@ -430,8 +552,11 @@ impl Controller {
             }
             let due = self.metrics.as_ref().map(MetricsFile::due);
             let keys = self.held_keys.as_ref().map(HeldKeys::due);
-            wait.until(last_day.deadline().into_iter().chain(due).chain(keys).min())?;
+            let unplugs = self.unplugs.due();
+            let dues = last_day.deadline().into_iter().chain(due).chain(keys).chain(unplugs);
+            wait.until(dues.min())?;
             self.try_held_keys();
+            self.settle_unplugs();
             if due.is_some_and(|due| due <= Instant::now()) {
                 self.write_metrics();
             }
@@ -452,14 +577,23 @@ impl Controller {
             }
             if let Some(mailbox) = &mailbox {
                 let _ = mailbox.event().read();
-                for call in mailbox.take() {
-                    (call.reply)(self.act(call.action));
-                }
+                mailbox.take().into_iter().for_each(|call| self.answer(call));
             }
         };
         self.finish(&end);
         mailbox.iter().for_each(|mailbox| mailbox.close());
         Ok(end)
+    }
+
+    /// Does what a call asks for. What the guest has to agree to is answered later.
+    fn answer(&mut self, call: Call) {
+        let Call { action, reply } = call;
+        let Action::Unplug(kind, id) = action else { return reply(self.act(action)) };
+        match self.begin_unplug(kind, &id) {
+            Ok(Some(asked)) => self.unplugs.begin(asked, Instant::now(), reply),
+            Ok(None) => reply(Ok(Reply::Done)),
+            Err(error) => reply(Err(error)),
+        }
     }
 
     /// Stops with the terminal as its shell expects it.
@@ -482,6 +616,7 @@ impl Controller {
     }
 
     fn finish(&mut self, end: &End) {
+        self.unplugs.give_up();
         self.write_metrics();
         if let Some(vm) = self.vm.take()
             && let Err(error) = vm.stop(end.event())
@@ -492,6 +627,32 @@ impl Controller {
         let exit_code = (self.manners.leave)(end).code();
         self.events.tell(&Event::Stopped { reason, exit_code });
         self.events.close();
+    }
+}
+
+/// Has followers hear of what happens to a card.
+fn tell_of(nic: &Nic, events: &Arc<Events>) {
+    let (id, events) = (nic.control.id().to_string(), events.clone());
+    nic.control.set_listener(Some(Box::new(move |event| events.tell_of_nic(&id, &event))));
+}
+
+/// Adds a disk, a card or persistent memory to what is asked for.
+fn set(config: &mut Config, spec: DeviceSpec) -> Result<(), ActionError> {
+    match spec {
+        DeviceSpec::Disk(disk) => config.set_disk(disk)?,
+        DeviceSpec::Nic(nic) => config.set_nic(nic)?,
+        DeviceSpec::Pmem(pmem) => config.set_pmem(pmem)?,
+        // Nobody asks for one of these so.
+        DeviceSpec::Vsock(_) | DeviceSpec::Balloon(_) | DeviceSpec::Entropy(_) => {}
+    }
+    Ok(())
+}
+
+fn is_root(spec: &DeviceSpec) -> bool {
+    match spec {
+        DeviceSpec::Disk(disk) => disk.root.is_some(),
+        DeviceSpec::Pmem(pmem) => pmem.root,
+        _ => false,
     }
 }
 

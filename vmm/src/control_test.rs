@@ -2,12 +2,14 @@
 
 use std::fs;
 
+use devices::pmem::PmemSpec;
+
 use super::*;
 use crate::face::OURS;
 use crate::memory::Size;
 use crate::vm::kernels::KernelCache;
 use crate::vm::samples::disks;
-use crate::vm::spec::{BootFrom, BootSpec, MachineSpec};
+use crate::vm::spec::{BootFrom, BootSpec, DeviceBus, MachineSpec};
 
 fn controller() -> Controller {
     let events = Arc::new(Events::default());
@@ -53,7 +55,7 @@ fn later_actions() -> [Action; 5] {
     [Pause, Resume, PressPowerButton, PressCtrlAltDel, Reset]
 }
 
-fn setting_actions() -> [Action; 5] {
+fn setting_actions() -> [Action; 4] {
     [
         Action::SetMachine(MachineSpec::default()),
         Action::SetBoot(BootSpec {
@@ -63,7 +65,6 @@ fn setting_actions() -> [Action; 5] {
             kernel_cache: KernelCache::Off,
         }),
         Action::SetSerial(devices::legacy::ConsoleSpec::None),
-        Action::SetNic(Box::new("tap=a,id=x".parse().unwrap())),
         Action::SetLog(Default::default()),
     ]
 }
@@ -182,4 +183,149 @@ fn mappings() -> impl Iterator<Item = u64> {
         address(end)?.checked_sub(address(start)?)
     });
     sizes.collect::<Vec<_>>().into_iter()
+}
+
+/// A controller whose machine, on a bus, runs and does nothing.
+fn started(folder: &std::path::Path, bus: DeviceBus) -> Controller {
+    let mut controller = controller();
+    for action in [
+        Action::SetSerial(devices::legacy::ConsoleSpec::None),
+        Action::SetMachine(MachineSpec { bus: Some(bus), ..MachineSpec::default() }),
+        Action::SetBoot(endless_kernel(folder)),
+        Action::SetDisk(Box::new(disk(folder, "boot,root"))),
+        Action::Start,
+    ] {
+        controller.act(action).unwrap();
+    }
+    controller
+}
+
+/// A disk of the folder, by its id and what follows it.
+fn disk(folder: &std::path::Path, text: &str) -> DiskSpec {
+    let (id, rest) = text.split_once(',').unwrap_or((text, "engine=threads"));
+    let path = folder.join(format!("{id}.raw"));
+    fs::File::create(&path).unwrap().set_len(1 << 20).unwrap();
+    format!("path={},id={id},{rest}", path.display()).parse().unwrap()
+}
+
+fn pmem(folder: &std::path::Path, id: &str) -> PmemSpec {
+    let path = folder.join(format!("{id}.pmem"));
+    fs::File::create(&path).unwrap().set_len(4 << 20).unwrap();
+    PmemSpec { id: id.into(), path, ..PmemSpec::default() }
+}
+
+fn devices_of(controller: &mut Controller) -> Vec<(String, Option<u8>)> {
+    match controller.act(Action::ShowDevices) {
+        Ok(Reply::Devices(devices)) => {
+            devices.into_iter().map(|view| (view.device, view.slot)).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refusal(controller: &mut Controller, action: Action) -> String {
+    let error = controller.act(action).unwrap_err();
+    crate::words::one_line(error.setting().map(|setting| setting.field()), &error)
+}
+
+fn end(mut controller: Controller) {
+    controller.act(Action::Kill).unwrap();
+    let end = controller.ends.take().unwrap();
+    controller.finish(&end);
+}
+
+#[test]
+fn devices_come_into_a_machine_that_lives_and_leave_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut controller = started(folder, DeviceBus::Pci);
+    controller.act(Action::Pause).unwrap();
+    let held = |path: &std::path::Path| {
+        let fds = fs::read_dir("/proc/self/fd").unwrap();
+        fds.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok()).any(|held| held == path)
+    };
+    let boot = ("drives/boot".to_string(), Some(1));
+    for round in 0..20 {
+        controller.act(Action::SetDisk(Box::new(disk(folder, "v")))).unwrap();
+        controller.act(Action::SetDisk(Box::new(disk(folder, "n,model=nvme")))).unwrap();
+        controller.act(Action::SetPmem(Box::new(pmem(folder, "p")))).unwrap();
+        let places = ["drives/v", "drives/n", "pmem/p"].map(str::to_string);
+        let places = places.into_iter().zip([2, 3, 4].map(Some));
+        let wanted: Vec<_> = std::iter::once(boot.clone()).chain(places).collect();
+        assert_eq!(devices_of(&mut controller), wanted, "round {round}");
+        assert_eq!(controller.live_config().disks.len(), 3);
+        // In a machine that rests, and whose guest has no driver, there is nobody to ask.
+        for (kind, id) in [(Kind::Disk, "v"), (Kind::Disk, "n"), (Kind::Pmem, "p")] {
+            controller.act(Action::Unplug(kind, id.into())).unwrap();
+        }
+        assert_eq!(devices_of(&mut controller), std::slice::from_ref(&boot), "round {round}");
+        for file in ["v.raw", "n.raw", "p.pmem"] {
+            assert!(!held(&folder.join(file)), "{file} is still open");
+        }
+    }
+    assert_eq!(controller.live_config().disks.len(), 1);
+    controller.act(Action::Resume).unwrap();
+    end(controller);
+}
+
+#[test]
+fn a_guest_that_does_not_use_a_device_is_given_notice_and_no_veto() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut controller = started(folder.path(), DeviceBus::Pci);
+    controller.act(Action::SetDisk(Box::new(disk(folder.path(), "v")))).unwrap();
+    controller.act(Action::Unplug(Kind::Disk, "v".into())).unwrap();
+    assert_eq!(devices_of(&mut controller).len(), 2, "the guest has some time");
+    let why = refusal(&mut controller, Action::Unplug(Kind::Disk, "v".into()));
+    assert_eq!(why, "drives/v: it is being unplugged already");
+    let asked = controller.act(Action::ShowDevices).unwrap();
+    assert!(format!("{asked:?}").contains("AwaitingConsent"));
+    while let Some(due) = controller.unplugs.due() {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        controller.settle_unplugs();
+    }
+    assert_eq!(devices_of(&mut controller).len(), 1);
+    end(controller);
+}
+
+#[test]
+fn what_cannot_be_plugged_or_unplugged_is_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut controller = started(folder, DeviceBus::Pci);
+    let plug = |text| Action::SetDisk(Box::new(disk(folder, text)));
+    let mut missing = disk(folder, "m");
+    missing.path = "/nowhere/disk".into();
+    let nic = |text: &str| Action::SetNic(Box::new(text.parse().unwrap()));
+    for (action, said) in [
+        (
+            plug("boot"),
+            "drives/boot: another one has this id; unplug that first, or take another id",
+        ),
+        (plug("r,root"), "drives/r: the machine has booted"),
+        (Action::SetDisk(Box::new(missing)), "path_on_host: cannot open /nowhere/disk"),
+        (nic("fd=999,id=x"), "network-interfaces/x: "),
+        (Action::Unplug(Kind::Disk, "none".into()), "drives/none: there is no such device"),
+        (
+            Action::Unplug(Kind::Nic, "boot".into()),
+            "network-interfaces/boot: there is no such device",
+        ),
+        (
+            Action::Unplug(Kind::Disk, "boot".into()),
+            "drives/boot: it has the guest's root file system",
+        ),
+    ] {
+        let why = refusal(&mut controller, action);
+        assert!(why.starts_with(said) && !why.contains('\n'), "{why}");
+    }
+    assert_eq!(devices_of(&mut controller).len(), 1);
+    assert_eq!((controller.config.disks.len(), controller.config.nics.len()), (1, 0));
+    end(controller);
+
+    let other = tempfile::tempdir().unwrap();
+    let mut controller = started(other.path(), DeviceBus::Mmio);
+    for action in [plug("v"), Action::Unplug(Kind::Disk, "boot".into())] {
+        let why = refusal(&mut controller, action);
+        assert!(why.contains("PCI is not enabled in this machine"), "{why}");
+    }
+    end(controller);
 }

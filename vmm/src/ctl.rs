@@ -2,6 +2,7 @@
 
 mod client;
 mod connect;
+mod plug;
 mod show;
 mod top;
 
@@ -61,6 +62,17 @@ enum Command {
         id: String,
         #[command(subcommand)]
         change: Option<DiskChange>,
+    },
+    /// List all devices, their PCI slots, and whether the guest is asked to let one go
+    Devices,
+    /// Plug a network card, a disk or persistent memory into a machine that runs
+    Plug(Box<plug::Plug>),
+    /// Take a network card, a disk or persistent memory out of a machine that runs, once the guest lets it go
+    Unplug {
+        id: String,
+        /// What it is, if there are two of this id
+        #[arg(long, value_enum)]
+        kind: Option<plug::Kind>,
     },
     /// List network cards, or show one
     Nics {
@@ -262,6 +274,14 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                 None => client.remove(&resource)?,
             }
         }
+        Command::Devices => {
+            tell(&mut out, args.json, &client.get("/devices")?, show::devices)?;
+        }
+        Command::Plug(what) => {
+            let id = plug::plug(&mut client, what)?;
+            writeln!(out, "{id}").map_err(OutputError)?;
+        }
+        Command::Unplug { id, kind } => plug::unplug(&mut client, id, *kind)?,
         Command::Nics { id: None } => {
             let nics = nics(&mut client)?;
             tell(&mut out, args.json, &nics, show::nics)?;

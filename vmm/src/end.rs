@@ -179,7 +179,7 @@ fn no_hardware(f: &mut fmt::Formatter<'_>, hardware: bool) -> fmt::Result {
 /// Where any thread reports that the machine is over. The first report counts.
 pub struct Ends {
     first: Mutex<Option<End>>,
-    /// Readable after a report.
+    /// Readable after a report or a nudge.
     pub(crate) event: EventFd,
 }
 
@@ -194,6 +194,12 @@ impl Ends {
     pub fn report(&self, end: End) {
         self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(end);
         // It can fail only if full, and then it is readable.
+        let _ = self.event.write(1);
+    }
+
+    /// Something happened that who waits for the end wants to look at, and no end.
+    pub fn nudge(&self) {
+        // As above.
         let _ = self.event.write(1);
     }
 

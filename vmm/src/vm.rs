@@ -8,6 +8,7 @@ pub mod boot_timer;
 pub mod build;
 pub mod config;
 pub mod disk;
+pub mod hotplug;
 pub mod identity;
 pub mod imds;
 pub mod kernels;
@@ -31,7 +32,6 @@ use std::time::Duration;
 
 use device_core::GuestRam;
 use device_core::thread::Shut;
-use device_core::worker::Threads;
 use devices::balloon::Balloon;
 use devices::block::control::DiskControl;
 use devices::legacy::KeyboardNotReady;
@@ -46,7 +46,7 @@ use crate::shield::Shield;
 use crate::shield::row::Kind;
 use crate::vcpu::run::Unmapped;
 use crate::vcpu::thread::VcpuThread;
-use attach::Registry;
+use attach::{Registry, Supplies};
 use board::Board;
 use boot_timer::BootTimer;
 use nic::Nic;
@@ -65,7 +65,7 @@ pub struct Vm {
     unmapped: Arc<Unmapped>,
     /// CPU time spent on reading the boot files, until the machine runs for the first time.
     reading: Option<Duration>,
-    threads: Threads,
+    supplies: Supplies,
     /// Closing it would take all irqfds away, even while vCPUs run.
     _fd: Arc<VmFd>,
     _ram: GuestRam,
@@ -81,7 +81,7 @@ impl Vm {
     pub fn shut(&self, shield: &Arc<Shield>) -> io::Result<()> {
         let of_devices = shield.clone();
         let how: Shut = Arc::new(move |duty| of_devices.shut(duty.into()));
-        self.threads.shut(&how)?;
+        self.supplies.threads.shut(&how)?;
         for vcpu in &self.vcpus {
             let shield = shield.clone();
             vcpu.shut(move || shield.shut(Kind::Vcpu))?;

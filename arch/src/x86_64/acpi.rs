@@ -1,9 +1,11 @@
 //! ACPI tables from plain facts: what hardware is there, how to reset it and how to power it off.
 //!
 //! The machine is *hardware-reduced* in ACPI's sense: no SCI, no PM timer, no fixed event registers.
-//! Power-off and reset are one port write each; the power button is an interrupt of the generic event
-//! device. There is no PCI interrupt routing: PCI functions have MSI-X only. A machine without PCI has its
+//! Power-off and reset are one port write each; the power button, and cards that come or go, are interrupts of the
+//! generic event device. There is no PCI interrupt routing: PCI functions have MSI-X only. A machine without PCI has its
 //! virtio devices here, each with its registers and its line.
+
+mod hotplug;
 
 use acpi_tables::fadt::{FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
@@ -18,11 +20,11 @@ use acpi_tables::{Aml, AmlSink, aml};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError};
 
 use crate::layout::{
-    ACPI_TABLES, AddressRange, COM1_GSI, COM1_PORT, COM1_PORTS, GED_GSI, I8042_COMMAND_PORT,
-    I8042_DATA_PORT, I8042_KEYBOARD_GSI, IOAPIC, IOAPIC_ID, LAPIC, PCI_BUSES, PCI_CONFIG_PORT,
-    PCI_CONFIG_PORTS, PCI_ECAM, PCI_MMIO32, RESET_PORT, RESET_VALUE, RTC_PORT, RTC_PORTS,
-    SLEEP_CONTROL_PORT, SLEEP_STATUS_PORT, SLEEP_TYPE_S5, VIRTIO_MMIO_SIZE, VirtioMmioSlot,
-    virtio_mmio_slots,
+    ACPI_TABLES, AddressRange, COM1_GSI, COM1_PORT, COM1_PORTS, GED_GSI, HOTPLUG_GSI,
+    I8042_COMMAND_PORT, I8042_DATA_PORT, I8042_KEYBOARD_GSI, IOAPIC, IOAPIC_ID, LAPIC, PCI_BUSES,
+    PCI_CONFIG_PORT, PCI_CONFIG_PORTS, PCI_ECAM, PCI_MMIO32, RESET_PORT, RESET_VALUE, RTC_PORT,
+    RTC_PORTS, SLEEP_CONTROL_PORT, SLEEP_STATUS_PORT, SLEEP_TYPE_S5, VIRTIO_MMIO_SIZE,
+    VirtioMmioSlot, virtio_mmio_slots,
 };
 
 /// What is on this board and not the same on every board; the rest is in [`crate::layout`].
@@ -181,7 +183,7 @@ fn dsdt(facts: &BoardFacts) -> Sdt {
         pci_root(mmio64, &mut body);
         configuration_space(&mut body);
     }
-    power_button(&mut body);
+    events(facts.pci_mmio64.is_some(), &mut body);
     if facts.serial {
         serial(&mut body);
     }
@@ -220,6 +222,8 @@ fn pci_root(mmio64: AddressRange, body: &mut Vec<u8>) {
     let resources = aml::ResourceTemplate::new(vec![&buses, &config_ports, &mmio32, &mmio64]);
     let mut capabilities = Vec::new();
     operating_system_capabilities(&mut capabilities);
+    let mut slots = Vec::new();
+    hotplug::slots(&mut slots);
     device(
         "\\_SB_.PCI0",
         vec![
@@ -230,6 +234,7 @@ fn pci_root(mmio64: AddressRange, body: &mut Vec<u8>) {
             &aml::Name::new("_BBN".into(), &aml::ZERO),
             &aml::Name::new("_CRS".into(), &resources),
             &Encoded(capabilities),
+            &Encoded(slots),
         ],
         body,
     );
@@ -306,28 +311,36 @@ fn configuration_space(body: &mut Vec<u8>) {
     );
 }
 
-/// The power button and the generic event device whose interrupt is its press.
-fn power_button(body: &mut Vec<u8>) {
+/// The power button, and the generic event device whose interrupts are its press and, with PCI, what happens to
+/// slots.
+fn events(has_pci: bool, body: &mut Vec<u8>) {
     const BUTTON_PRESSED: u8 = 0x80;
 
     device("\\_SB_.PWRB", vec![&hid("PNP0C0C")], body);
 
-    let line = aml::Interrupt::new(true, true, false, false, GED_GSI);
+    let line = |gsi| aml::Interrupt::new(true, true, false, false, gsi);
+    let (press_line, slots_line) = (line(GED_GSI), line(HOTPLUG_GSI));
     let button = aml::Path::new("\\_SB_.PWRB");
     let press = aml::Notify::new(&button, &BUTTON_PRESSED);
-    let is_our_line = aml::Equal::new(&aml::Arg(0), &GED_GSI);
+    let scan =
+        aml::MethodCall::new(format!("\\_SB_.PCI0.{}", hotplug::SCAN).as_str().into(), vec![]);
+    let is_press = aml::Equal::new(&aml::Arg(0), &GED_GSI);
+    let is_slots = aml::Equal::new(&aml::Arg(0), &HOTPLUG_GSI);
+    let on_press = aml::If::new(&is_press, vec![&press]);
+    let on_slots = aml::If::new(&is_slots, vec![&scan]);
+    let mut lines: Vec<&dyn Aml> = vec![&press_line];
+    let mut handlers: Vec<&dyn Aml> = vec![&on_press];
+    if has_pci {
+        lines.push(&slots_line);
+        handlers.push(&on_slots);
+    }
     device(
         "\\_SB_.GED_",
         vec![
             &aml::Name::new("_HID".into(), &"ACPI0013"),
             &aml::Name::new("_UID".into(), &aml::ZERO),
-            &aml::Name::new("_CRS".into(), &aml::ResourceTemplate::new(vec![&line])),
-            &aml::Method::new(
-                "_EVT".into(),
-                1,
-                true,
-                vec![&aml::If::new(&is_our_line, vec![&press])],
-            ),
+            &aml::Name::new("_CRS".into(), &aml::ResourceTemplate::new(lines)),
+            &aml::Method::new("_EVT".into(), 1, true, handlers),
         ],
         body,
     );

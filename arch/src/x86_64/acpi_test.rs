@@ -182,12 +182,30 @@ fn the_host_bridge_announces_its_windows() {
 #[test]
 fn interrupts_are_edge_triggered_on_their_lines() {
     let dsdt = find(&FACTS, b"DSDT");
-    for (device, line) in [("COM1", COM1_GSI), ("GED_", GED_GSI), ("KBD_", I8042_KEYBOARD_GSI)] {
+    let lines = [
+        ("COM1", COM1_GSI),
+        ("GED_", GED_GSI),
+        ("GED_", HOTPLUG_GSI),
+        ("KBD_", I8042_KEYBOARD_GSI),
+    ];
+    for (device, line) in lines {
         let found = devices(&dsdt[36..]).into_iter().find(|(name, _)| name == device);
         let mut descriptor = vec![0x89, 6, 0, 0b0011, 1];
         descriptor.extend(line.to_le_bytes());
         assert!(contains(found.unwrap().1, &descriptor), "{device}");
     }
+}
+
+#[test]
+fn news_of_slots_are_scanned_for_where_there_is_pci() {
+    let scans = |facts: &BoardFacts| {
+        let dsdt = find(facts, b"DSDT");
+        let found = devices(&dsdt[36..]);
+        let (_, events) = found.iter().find(|(name, _)| name == "GED_").unwrap();
+        contains(events, &[b"\\\x2F\x03_SB_PCI0SCAN".as_slice()].concat())
+    };
+    assert!(scans(&FACTS));
+    assert!(!scans(&BoardFacts { pci_mmio64: None, ..FACTS }));
 }
 
 #[test]

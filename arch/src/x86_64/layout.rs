@@ -150,6 +150,17 @@ pub const SLEEP_INTO_S5: u8 = (SLEEP_TYPE_S5 << 2) | (1 << 5);
 /// Edge-triggered line of the generic event device: one pulse is one press of the power button.
 pub const GED_GSI: u32 = 5;
 
+/// First port of the registers of PCI hot-plug, 12 bytes: slots that have got a card, slots whose card is asked for,
+/// and slots that the guest lets go, each a double word with a bit for each slot.
+pub const HOTPLUG_PORT: u16 = 0x610;
+/// Ports of these registers.
+pub const HOTPLUG_PORTS: u8 = 12;
+/// Edge-triggered line of the generic event device: one pulse says that these registers have news. There are virtio
+/// devices on it in a machine without PCI, which has no such registers.
+pub const HOTPLUG_GSI: u32 = 9;
+/// Device numbers of the PCI bus.
+pub const PCI_SLOTS: u8 = 32;
+
 /// GSIs that belong to no fixed device; MSI routes are free to start here.
 pub const FIRST_MSI_GSI: u32 = IOAPIC_PINS;
 
@@ -216,6 +227,15 @@ pub fn pmem(ram_bytes: u64, sizes: impl IntoIterator<Item = u64>) -> Option<Addr
         room.start = next_pmem(&room, size)?.end;
     }
     Some(AddressRange::new(start, room.start))
+}
+
+/// The room for persistent memory, and what a machine leaves behind it for more while it runs: a quarter of the
+/// addresses above it, within `address_bits`, 256 GiB at most.
+pub fn with_spare_pmem(room: AddressRange, address_bits: u8) -> AddressRange {
+    const MOST: u64 = 256 * GIB;
+    let limit = 1u64.checked_shl(u32::from(address_bits)).unwrap_or(u64::MAX);
+    let spare = (limit.saturating_sub(room.end) / 4).min(MOST);
+    AddressRange::new(room.start, room.end.saturating_add(spare & !(GIB - 1)))
 }
 
 /// Where the next piece of persistent memory, of `size` bytes, goes in what is left of the room for it. `None` if it

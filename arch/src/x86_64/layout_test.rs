@@ -92,3 +92,14 @@ fn persistent_memory_lies_in_whole_sections_between_ram_and_the_64_bit_window() 
     assert_eq!(pmem(GIB, [u64::MAX]), None);
     assert_eq!(pmem(u64::MAX, [MIB]), None);
 }
+
+#[test]
+fn spare_room_for_persistent_memory_leaves_most_addresses_to_pci() {
+    let room = pmem(GIB, [2 * MIB]).unwrap();
+    let spare = |bits| with_spare_pmem(room, bits).end - room.end;
+    assert_eq!((spare(46), spare(39), spare(36), spare(32)), (256 * GIB, 126 * GIB, 14 * GIB, 0));
+    for bits in [36, 39, 46, 52] {
+        let room = with_spare_pmem(room, bits);
+        assert!(pci_mmio64(GIB, room.end, bits).unwrap().len() >= 30 * GIB, "{bits}");
+    }
+}

@@ -179,6 +179,13 @@ impl BusView {
         }
     }
 
+    /// Lets go of its copy of the map until the next access: what is taken off the bus meanwhile is held by nobody here.
+    pub fn forget(&mut self) {
+        self.map = Arc::default();
+        // No bus changes so often.
+        self.generation = u64::MAX;
+    }
+
     fn find(&mut self, addr: u64, width: Width) -> Option<&Range> {
         self.refresh();
         let last = addr.checked_add(width.bytes() - 1)?;

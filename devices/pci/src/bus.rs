@@ -12,6 +12,8 @@ use crate::windows::{Unassigned, Windows};
 
 /// Devices on one bus; each is function 0.
 pub const SLOTS: u8 = 32;
+/// Slot of the host bridge.
+const HOST_BRIDGE: u8 = 0;
 /// Bytes of the ECAM region of one bus (PCI Express Base 4.0, 7.2.2).
 pub const ECAM_SIZE: u64 = 1 << 20;
 /// First of the ports of configuration mechanism 1 (PCI Local Bus 3.0, 3.2.2.3.2).
@@ -49,14 +51,15 @@ pub enum AttachError {
 pub struct PciBus {
     mmio: Arc<Bus>,
     windows: Windows,
-    slots: RwLock<Vec<Slot>>,
+    slots: RwLock<[Option<Slot>; SLOTS as usize]>,
     unassigned: Mutex<Unassigned>,
 }
 
 #[derive(Clone)]
 struct Slot {
-    function: Arc<PciFunction>,
-    /// Where the BARs are when a guest starts.
+    /// None in a slot whose card is gone, and which is not free yet.
+    function: Option<Arc<PciFunction>>,
+    /// Where the BARs are when a guest starts; nowhere if the card came later.
     assigned: Vec<(u8, u64)>,
 }
 
@@ -74,34 +77,70 @@ impl PciBus {
         Ok(bus)
     }
 
-    /// Puts a card into the next slot and gives its BARs addresses; returns the slot. Fails if no slot
-    /// or address space is left, or if the card describes no possible function.
+    /// Puts a card into the first free slot and gives its BARs addresses, as firmware does; returns the slot. Fails
+    /// if no slot or address space is left, or if the card describes no possible function.
     pub fn attach(&self, device: Arc<dyn PciDevice>) -> Result<u8, AttachError> {
+        self.put(device, |id, bars| self.assign(id, bars))
+    }
+
+    /// Puts a card into the first free slot of a bus whose guest runs, which will give its BARs addresses; returns the
+    /// slot. Fails if no slot is left, or if the card describes no possible function.
+    pub fn plug(&self, device: Arc<dyn PciDevice>) -> Result<u8, AttachError> {
+        self.put(device, |_, _| Ok(Vec::new()))
+    }
+
+    fn put(
+        &self,
+        device: Arc<dyn PciDevice>,
+        assign: impl FnOnce(&str, &[BarSpec]) -> Result<Vec<(u8, u64)>, AttachError>,
+    ) -> Result<u8, AttachError> {
         let id = device.id().to_owned();
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        let slot = u8::try_from(slots.len())
-            .ok()
-            .filter(|&slot| slot < SLOTS)
+        let (slot, place) = (0..SLOTS)
+            .zip(slots.iter_mut())
+            .find(|(_, place)| place.is_none())
             .ok_or_else(|| AttachError::NoSlot { id: id.clone() })?;
         let function = PciFunction::new(device, self.mmio.clone(), self.windows.clone())?;
-        let assigned = self.assign(&id, function.bars())?;
-        let new = Slot { function: Arc::new(function), assigned };
-        new.power_on();
-        slots.push(new);
+        let assigned = assign(&id, function.bars())?;
+        place.insert(Slot { function: Some(Arc::new(function)), assigned }).power_on();
         Ok(slot)
+    }
+
+    /// Takes the card out of a slot, which nobody gets before [`PciBus::free`]. On return the card does no DMA, sends
+    /// no interrupt, and is nowhere in the guest's address space; rings are home. The host bridge stays.
+    pub fn vacate(&self, slot: u8) {
+        let taken = {
+            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+            let place = slots.get_mut(usize::from(slot)).filter(|_| slot != HOST_BRIDGE);
+            place.and_then(Option::as_mut).and_then(|slot| slot.function.take())
+        };
+        // Without the lock: a card may wait for its host.
+        if let Some(function) = taken {
+            function.remove();
+        }
+    }
+
+    /// A vacated slot may have another card.
+    pub fn free(&self, slot: u8) {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = slots.get_mut(usize::from(slot)) {
+            place.take_if(|slot| slot.function.is_none());
+        }
     }
 
     /// The function in a slot.
     pub fn function(&self, slot: u8) -> Option<Arc<PciFunction>> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        slots.get(usize::from(slot)).map(|slot| slot.function.clone())
+        slots.get(usize::from(slot))?.as_ref()?.function.clone()
     }
 
     /// Resets every function and its card, and gives the BARs their first addresses again.
     pub fn reset(&self) {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner).clone();
-        for slot in slots {
-            slot.function.reset();
+        for slot in slots.into_iter().flatten() {
+            if let Some(function) = &slot.function {
+                function.reset();
+            }
             slot.power_on();
         }
     }
@@ -140,8 +179,9 @@ impl PciBus {
 
 impl Slot {
     fn power_on(&self) {
+        let Some(function) = &self.function else { return };
         for &(bar, address) in &self.assigned {
-            self.function.assign(bar, address);
+            function.assign(bar, address);
         }
     }
 }

@@ -84,6 +84,8 @@ struct InForce {
     placed: Vec<Option<u64>>,
     bus_master: bool,
     msix: MsixControl,
+    /// It is out of its slot: who still writes to it writes to nothing.
+    removed: bool,
 }
 
 impl PciFunction {
@@ -157,6 +159,19 @@ impl PciFunction {
         self.place_bars(&mut in_force);
     }
 
+    /// Whether the guest lets it do DMA, as all drivers do and nobody else.
+    pub fn is_bus_master(&self) -> bool {
+        self.turn().bus_master
+    }
+
+    /// Takes it off the bus for good: as [`PciFunction::reset`], and nothing that the guest writes changes it any
+    /// more. Afterwards the card does no DMA, sends no interrupt, and is nowhere in the guest's address space.
+    pub fn remove(&self) {
+        let mut in_force = self.turn();
+        in_force.removed = true;
+        self.reset_in_turn(&mut in_force);
+    }
+
     /// A read of configuration space. Accesses that are not aligned to their width, or not within
     /// the 4 KiB, read all ones.
     pub fn read_config(&self, offset: u16, width: Width) -> u64 {
@@ -182,6 +197,9 @@ impl PciFunction {
             return;
         }
         let mut in_force = self.turn();
+        if in_force.removed {
+            return;
+        }
         let reset = {
             let mut config = self.config();
             config.write(offset, width, value);

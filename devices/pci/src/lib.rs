@@ -18,6 +18,7 @@ mod config;
 pub mod device;
 pub mod function;
 mod host_bridge;
+pub mod hotplug;
 mod msix;
 #[cfg(test)]
 mod test_card;

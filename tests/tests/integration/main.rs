@@ -23,6 +23,7 @@ mod ena_faults;
 mod ena_limits;
 mod ena_queues;
 mod ends;
+mod hotplug;
 mod keyboard;
 mod manual;
 mod memory;
@@ -70,6 +71,7 @@ fn main() {
         dpdk::scenarios(),
         stall::scenarios(),
         ends::scenarios(),
+        hotplug::scenarios(),
         early::scenarios(),
         options::scenarios(),
         metadata::scenarios(),

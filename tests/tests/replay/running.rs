@@ -25,8 +25,13 @@ pub const ROWS: &[Row] = &[
     no_put("/metrics", r#"{"metrics_path":"{new}"}"#, LATE),
     no_put("/serial", r#"{"serial_out_path":"{new}"}"#, LATE),
     no_put("/actions", r#"{"action_type":"InstanceStart"}"#, LATE),
-    no_put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":false}"#, "fault_message"),
-    no_put("/network-interfaces/eth9", r#"{"iface_id":"eth9","host_dev_name":"t"}"#, "fault_message"),
+    // Nothing is plugged into a machine without PCI.
+    no_put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":false}"#, "Device ID in use"),
+    no_put("/drives/late", r#"{"drive_id":"late","path_on_host":"{grown}","is_root_device":false}"#, "PCI is not enabled"),
+    no_put("/network-interfaces/eth9", r#"{"iface_id":"eth9","host_dev_name":"t"}"#, "PCI is not enabled"),
+    no_put("/pmem/late", r#"{"id":"late","path_on_host":"{grown}"}"#, "PCI is not enabled"),
+    same("DELETE", DRIVE, "", 400, "PCI is not enabled"),
+    other(get("/devices", r#"{"device":"drives/rootfs","slot":null,"state":"plugged"}"#), EXTENSION),
     // Disks.
     patch(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{grown}"}"#),
     get("/vm/config", "{grown}"),
@@ -64,6 +69,37 @@ pub const ROWS: &[Row] = &[
     patch("/vm", r#"{"state":"Resumed"}"#),
     no_patch("/vm", r#"{"state":"Not started"}"#, JSON),
     patch("/vm", r#"{"state":"Paused"}"#),
+];
+
+const SLOW: &str = "a guest that does not use the device is told of it for a second";
+
+/// While a machine with PCI runs, whose guest does nothing.
+#[rustfmt::skip]
+pub const PLUGGED: &[Row] = &[
+    no_put(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}","is_root_device":false}"#, "Device ID in use"),
+    put("/drives/late", r#"{"drive_id":"late","path_on_host":"{grown}","is_root_device":false}"#),
+    no_put("/drives/late", r#"{"drive_id":"late","path_on_host":"{grown}","is_root_device":false}"#, "Device ID in use"),
+    get("/vm/config", r#""drive_id":"late""#),
+    no_put("/drives/root", r#"{"drive_id":"root","path_on_host":"{spare}","is_root_device":true}"#, "A root block device already exists!"),
+    no_put("/drives/gone", r#"{"drive_id":"gone","path_on_host":"/nowhere/d","is_root_device":false}"#, "Drive config error: "),
+    other(no_put("/drives/same", r#"{"drive_id":"same","path_on_host":"{grown}","is_root_device":false}"#, "Drive config error: "), "two drives that write one image are refused"),
+    put("/pmem/late", r#"{"id":"late","path_on_host":"{memory}"}"#),
+    no_put("/pmem/late", r#"{"id":"late","path_on_host":"{memory}"}"#, "Device ID in use"),
+    no_put("/pmem/root", r#"{"id":"root","path_on_host":"{spare}","root_device":true}"#, "A root pmem device already exist"),
+    get("/vm/config", r#""id":"late""#),
+    no_put("/network-interfaces/none", r#"{"iface_id":"none","host_dev_name":"sixteen-letters-"}"#, "Network config error: "),
+    patch("/drives/late", r#"{"drive_id":"late","rate_limiter":{"ops":{"size":2000,"refill_time":1000}}}"#),
+    other(get("/devices", r#"{"device":"pmem/late","slot":4,"state":"plugged"}"#), EXTENSION),
+    same("DELETE", "/drives/none", "", 400, "Device not found"),
+    same("DELETE", "/network-interfaces/late", "", 400, "Device not found"),
+    same("DELETE", "/drives/late", "{}", 400, "DELETE request cannot have a body."),
+    other(same("DELETE", "/drives/late", "", 204, ""), SLOW),
+    same("DELETE", "/drives/late", "", 400, "Device not found"),
+    patch("/vm", r#"{"state":"Paused"}"#),
+    same("DELETE", "/pmem/late", "", 204, ""),
+    put("/drives/again", r#"{"drive_id":"again","path_on_host":"{grown}","is_root_device":false,"is_read_only":true}"#),
+    patch("/vm", r#"{"state":"Resumed"}"#),
+    other(get("/devices", r#"{"device":"drives/again","slot":3,"state":"plugged"}"#), EXTENSION),
 ];
 
 #[rustfmt::skip]

@@ -34,9 +34,14 @@ impl Scene {
         idle::echo(folder.path(), &[(b'r', RESET), (b'p', POWER_OFF), (b'f', Deed::Fault)])
             .unwrap();
         let scene = Scene { folder };
-        for (name, len) in
-            [("disk", 1 << 20), ("grown", 2 << 20), ("odd", 1000), ("empty", 0), ("spare", 512)]
-        {
+        for (name, len) in [
+            ("disk", 1 << 20),
+            ("grown", 2 << 20),
+            ("odd", 1000),
+            ("empty", 0),
+            ("spare", 512),
+            ("memory", 2 << 20),
+        ] {
             File::create(scene.path(name)).unwrap().set_len(len).unwrap();
         }
         fs::write(scene.path("text"), "no kernel\n").unwrap();
@@ -66,6 +71,7 @@ impl Scene {
             "odd",
             "empty",
             "spare",
+            "memory",
             "text",
             "initrd",
             "dir",

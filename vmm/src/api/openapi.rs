@@ -11,6 +11,7 @@ use super::routes::{self, ROUTES};
 use crate::dialect::{
     balloon, cpu, drives, entropy, flow, machine, mmds, network, pmem, vsock, watch,
 };
+use crate::vm::hotplug;
 
 /// Adds the schemas of a type and of all that it refers to.
 fn add<T: ToSchema>(all: &mut BTreeMap<String, RefOr<Schema>>) {
@@ -41,6 +42,7 @@ fn schemas() -> Value {
     add::<balloon::HintingStart>(&mut all);
     add::<routes::HintingStop>(&mut all);
     add::<entropy::Entropy>(&mut all);
+    add::<hotplug::DeviceView>(&mut all);
     add::<network::NetworkInterface>(&mut all);
     add::<network::NetworkInterfacePatch>(&mut all);
     add::<vsock::Vsock>(&mut all);
@@ -102,6 +104,8 @@ fn schemas() -> Value {
     all["DiskInspection"] = disk;
     let each = json!({ "$ref": "#/components/schemas/DiskInspection" });
     all["DiskInspections"] = json!({ "type": "array", "items": each });
+    let each = json!({ "$ref": "#/components/schemas/DeviceView" });
+    all["Devices"] = json!({ "type": "array", "items": each });
     all["DiskSize"] = shown(&[("size", "integer", "Bytes that the guest sees now.")]);
     all["Inspection"] = shown(&[
         ("id", "string", "The card's name."),

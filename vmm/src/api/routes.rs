@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use devices::Kind;
 use hyper::{Method, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -261,7 +262,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Put,
         path: "/drives/{id}",
-        about: "Adds a disk, or replaces the one with this id, before the start. The image must be there.",
+        about: "Adds a disk, or replaces the one with this id, before the start; later plugs one in. The image must be there.",
         body: Some("Drive"),
         answer: None,
         read: |id, body| {
@@ -280,6 +281,15 @@ pub const ROUTES: &[Route] = &[
             let patch = dialect::read::<DrivePatch>(body)?.into_patch(id)?;
             of_disk(id, DiskAsk::Change(patch))
         },
+        show: done,
+    },
+    Route {
+        verb: Verb::Delete,
+        path: "/drives/{id}",
+        about: "Unplugs a disk from a machine that is started: the guest is asked, and this is answered when the disk is gone.",
+        body: None,
+        answer: None,
+        read: |id, _| unplug(Kind::Disk, id),
         show: done,
     },
     Route {
@@ -321,7 +331,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Put,
         path: "/network-interfaces/{id}",
-        about: "Adds a network card, or replaces the one with this id, before the start.",
+        about: "Adds a network card, or replaces the one with this id, before the start; later plugs one in.",
         body: Some("NetworkInterface"),
         answer: None,
         read: |id, body| {
@@ -340,6 +350,15 @@ pub const ROUTES: &[Route] = &[
             let patch = dialect::read::<NetworkInterfacePatch>(body)?.into_patch(id)?;
             of_nic(id, NicAsk::Limit(Box::new(patch)))
         },
+        show: done,
+    },
+    Route {
+        verb: Verb::Delete,
+        path: "/network-interfaces/{id}",
+        about: "Unplugs a network card from a machine that is started: the guest is asked, and this is answered when the card is gone.",
+        body: None,
+        answer: None,
+        read: |id, _| unplug(Kind::Nic, id),
         show: done,
     },
     Route {
@@ -468,7 +487,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Put,
         path: "/pmem/{id}",
-        about: "Adds persistent memory, or replaces that with this id, before the start. The file must be there.",
+        about: "Adds persistent memory, or replaces that with this id, before the start; later plugs some in. The file must be there.",
         body: Some("Pmem"),
         answer: None,
         read: |id, body| {
@@ -506,6 +525,27 @@ pub const ROUTES: &[Route] = &[
             Ok(Asked::Act(Action::LimitPmem(id.to_string(), patch)))
         },
         show: done,
+    },
+    Route {
+        verb: Verb::Delete,
+        path: "/pmem/{id}",
+        about: "Unplugs persistent memory from a machine that is started: the guest is asked, and this is answered when it is gone.",
+        body: None,
+        answer: None,
+        read: |id, _| unplug(Kind::Pmem, id),
+        show: done,
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/devices",
+        about: "Tells all devices of a machine that is started, their PCI slots, and whether the guest is asked to let one go.",
+        body: None,
+        answer: Some("Devices"),
+        read: |_, _| Ok(Asked::Act(Action::ShowDevices)),
+        show: |reply| match reply {
+            Reply::Devices(devices) => json_of(&devices),
+            _ => None,
+        },
     },
     Route {
         verb: Verb::Put,
@@ -742,8 +782,12 @@ pub const DIALECT: &str = "1.16.1";
 /// What the dialect has and this machine does not, and why.
 const ABSENT: &[(&str, &str)] = &[
     ("/snapshot", "there are no snapshots"),
-    ("/hotplug", "nothing can be plugged into a machine that runs"),
+    ("/hotplug", "memory cannot be plugged into a machine that runs"),
 ];
+
+fn unplug(kind: Kind, id: &str) -> Result<Asked, Refused> {
+    Ok(Asked::Act(Action::Unplug(kind, id.to_string())))
+}
 
 fn of_disk(id: &str, ask: DiskAsk) -> Result<Asked, Refused> {
     Ok(Asked::Act(Action::OfDisk(id.to_string(), Box::new(ask))))

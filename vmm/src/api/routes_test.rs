@@ -36,7 +36,11 @@ fn what_is_not_there_is_refused_with_what_is() {
         ("GET", "/?a=b", "/ takes no query"),
         ("PUT", "/balloon/a", "there is no resource /balloon/a"),
         ("PUT", "/drives", "PUT is not possible on /drives; GET is"),
-        ("DELETE", "/drives/a", "DELETE is not possible on /drives/a; PUT or PATCH or GET is"),
+        (
+            "POST",
+            "/drives/a",
+            "POST is not possible on /drives/a; PUT or PATCH or DELETE or GET is",
+        ),
         (
             "PUT",
             "/snapshot/create",

@@ -136,6 +136,19 @@ pub fn disks(disks: &Value) -> String {
     table(&rows)
 }
 
+pub fn devices(devices: &Value) -> String {
+    let mut rows = vec![row(&["device", "slot", "state"])];
+    for device in items(devices) {
+        let state = match device["state"].as_str() {
+            Some("awaiting_consent") => "awaits the guest's consent to go",
+            Some(state) => state,
+            None => "",
+        };
+        rows.push(vec![cell(&device["device"]), cell(&device["slot"]), state.to_string()]);
+    }
+    table(&rows)
+}
+
 pub fn disk(disk: &Value) -> String {
     let (size, access) = (size(&disk["size"]).into(), access(&disk["is_read_only"]).into());
     let faults: Vec<_> = items(&disk["faults"]).iter().map(cell).collect();

@@ -1,9 +1,12 @@
 //! Refusals of the API in Firecracker's words, as far as its clients and tests look for them, with our
 //! reason in or behind them.
 
+use devices::Kind;
+
 use crate::action::ActionError;
 use crate::api::routes::Refused;
 use crate::dialect;
+use crate::vm::hotplug::{PlugError, UnplugError};
 use crate::vm::state::State;
 
 /// What stands before a reason, by method and first part of the path.
@@ -85,6 +88,21 @@ pub fn failed(method: &str, path: &str, error: &ActionError) -> Option<String> {
                 "Start microvm error: Cannot start microvm without kernel configuration. ({why})"
             )
         }
+        ActionError::Plug(refusal) => match &refusal.why {
+            PlugError::IdInUse => format!("Device ID in use ({why})"),
+            PlugError::NoPci => format!("PCI is not enabled ({why})"),
+            PlugError::Root => {
+                let what = if refusal.kind == Kind::Pmem { "pmem" } else { "block" };
+                format!("{}A root {what} device already exists! ({why})", area(method, path))
+            }
+            PlugError::Attach(_) => format!("{}{why}", area(method, path)),
+        },
+        ActionError::Unplug(refusal) => match &refusal.why {
+            UnplugError::NoPci => format!("PCI is not enabled ({why})"),
+            UnplugError::NoSuch => format!("Device not found ({why})"),
+            UnplugError::Root => format!("Cannot unplug root device ({why})"),
+            UnplugError::Paused | UnplugError::Twice | UnplugError::Kept { .. } => why,
+        },
         ActionError::NoSuchDisk(_) | ActionError::NoSuchNic(_) => {
             format!("{}Device not found ({why})", area(method, path))
         }

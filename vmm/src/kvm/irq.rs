@@ -60,33 +60,48 @@ struct Routing {
     table: Mutex<Table>,
 }
 
+#[derive(Default)]
 struct Table {
-    next_gsi: u32,
+    /// GSIs that are given out: the first of each set, and their number.
+    sets: BTreeMap<u32, u32>,
     msi: BTreeMap<u32, MsiMessage>,
+}
+
+impl Table {
+    /// Takes the lowest `count` GSIs in a row that nobody has; the first of them.
+    fn take(&mut self, count: u32) -> Option<u32> {
+        let mut first = FIRST_MSI_GSI;
+        for (&taken, &len) in &self.sets {
+            if taken - first >= count {
+                break;
+            }
+            first = taken + len;
+        }
+        let end = first.checked_add(count)?;
+        (end <= MAX_GSI).then(|| {
+            self.sets.insert(first, count);
+            first
+        })
+    }
 }
 
 impl Msi {
     /// No vectors given out; GSIs count from the first behind the pins.
     pub fn new(vm: Arc<VmFd>) -> Msi {
-        let table = Table { next_gsi: FIRST_MSI_GSI, msi: BTreeMap::new() };
-        Msi(Arc::new(Routing { vm, table: Mutex::new(table) }))
+        Msi(Arc::new(Routing { vm, table: Mutex::default() }))
     }
 }
 
 impl MsiController for Msi {
     fn allocate(&self, count: u16) -> io::Result<Arc<dyn MsiSet>> {
-        let mut table = self.0.lock();
-        let first = table.next_gsi;
-        let end = first + u32::from(count);
-        if end > MAX_GSI {
-            return Err(io::Error::other("the VM has no interrupt routes left"));
-        }
-        let vectors = (first..end)
-            .map(|gsi| Ok(Arc::new(Vector { event: new_event()?, gsi })))
-            .collect::<io::Result<Vec<_>>>()?;
-        table.next_gsi = end;
+        let events = (0..count).map(|_| new_event()).collect::<io::Result<Vec<_>>>()?;
+        // A set of none would not have a number of its own.
+        let first = self.0.lock().take(u32::from(count).max(1));
+        let first = first.ok_or_else(|| io::Error::other("the VM has no interrupt routes left"))?;
+        let vectors =
+            (first..).zip(events).map(|(gsi, event)| Arc::new(Vector { event, gsi })).collect();
         let attached = Mutex::new(vec![false; count.into()]);
-        Ok(Arc::new(Set { routing: self.0.clone(), vectors, attached }))
+        Ok(Arc::new(Set { routing: self.0.clone(), first, vectors, attached }))
     }
 }
 
@@ -166,8 +181,10 @@ impl MsiVector for Vector {
     }
 }
 
+/// Vectors of one card; their GSIs are free again once it is dropped.
 struct Set {
     routing: Arc<Routing>,
+    first: u32,
     vectors: Vec<Arc<Vector>>,
     attached: Mutex<Vec<bool>>,
 }
@@ -211,6 +228,21 @@ impl MsiSet for Set {
     fn target(&self, index: u16) -> Option<MsiMessage> {
         let gsi = self.vectors.get(usize::from(index))?.gsi;
         self.routing.lock().msi.get(&gsi).copied()
+    }
+}
+
+impl Drop for Set {
+    fn drop(&mut self) {
+        let off: Vec<_> = (0..self.count()).map(|index| Route { index, to: None }).collect();
+        if let Err(error) = self.route(&off) {
+            tracing::error!("cannot take back a card's interrupts: {error}");
+            // Nobody else may get them.
+            return;
+        }
+        let mut table = self.routing.lock();
+        let count = table.sets.remove(&self.first).unwrap_or_default();
+        // KVM forgets them with the next table; nothing fires to them.
+        table.msi.retain(|gsi, _| !(self.first..self.first + count).contains(gsi));
     }
 }
 

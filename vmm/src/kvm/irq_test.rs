@@ -62,3 +62,35 @@ fn vectors_run_out_with_an_error() {
     assert!(msi.allocate(u16::MAX).is_err());
     assert!(msi.allocate(8).is_ok());
 }
+
+#[test]
+fn vectors_of_a_card_that_went_are_given_to_the_next() {
+    let kvm = kvm::probe::open().expect("this test needs /dev/kvm");
+    let ram = crate::memory::map(1 << 20, crate::memory::Pages::Small).unwrap();
+    let msi = Msi::new(kvm::vm::create(&kvm, &ram).unwrap());
+    let _first = msi.allocate(2).unwrap();
+    for round in 0..10 {
+        let set = msi.allocate(20).unwrap();
+        assert_eq!(set.target(0), None, "round {round}: a route of the one before");
+        set.route(&[to(0, round)]).unwrap();
+        assert!(set.target(0).is_some());
+        assert_eq!(msi.0.lock().sets.keys().last(), Some(&(FIRST_MSI_GSI + 2)));
+    }
+    assert_eq!(msi.0.lock().sets.len(), 1);
+}
+
+#[test]
+fn numbers_are_given_from_the_lowest_gap_that_is_wide_enough() {
+    let mut table = Table::default();
+    let first = FIRST_MSI_GSI;
+    assert_eq!(
+        (table.take(3), table.take(5), table.take(1)),
+        (Some(first), Some(first + 3), Some(first + 8))
+    );
+    table.sets.remove(&(first + 3));
+    assert_eq!(table.take(6), Some(first + 9));
+    assert_eq!((table.take(4), table.take(1)), (Some(first + 3), Some(first + 7)));
+    assert_eq!(table.take(MAX_GSI), None);
+    assert_eq!(table.take(MAX_GSI - first - 15), Some(first + 15));
+    assert_eq!(table.take(1), None);
+}

@@ -73,4 +73,24 @@ fn a_file_that_there_is_no_address_space_for_is_refused_and_a_smaller_one_is_not
     let window = windows.map_file(&file(1 << 30), 1 << 30, false).unwrap();
     assert!(windows.map_file(&file(1), 1, false).is_err(), "it is full");
     drop(window);
+    assert!(windows.map_file(&file(1), 1, false).is_ok(), "it is empty again");
+}
+
+#[test]
+fn slots_and_places_of_what_went_are_used_again() {
+    let (windows, _ram) = windows();
+    let map = || windows.map_file(&file(2 << 20), 2 << 20, false).unwrap();
+    let mut files: Vec<_> = (0..3).map(|_| map()).collect();
+    let places: Vec<_> = files.iter().map(|file| file.address()).collect();
+    for nth in [1, 0, 2, 1] {
+        drop(files.remove(nth));
+        files.insert(nth, map());
+        assert_eq!(files.iter().map(|file| file.address()).collect::<Vec<_>>(), places);
+    }
+    let slots = || lock(&windows.taken).next_slot;
+    let before = slots();
+    for _ in 0..100 {
+        windows.allocate(0x1000).unwrap().place(Some(FREE)).unwrap();
+    }
+    assert!(slots() <= before + 1);
 }

@@ -45,6 +45,24 @@ pub enum Event {
     BalloonReached {
         amount_mib: u32,
     },
+    /// A device came into the machine that runs: its kind and id, such as `drives/data`.
+    Plugged {
+        device: String,
+        slot: Option<u8>,
+    },
+    /// The guest is asked to let a device go.
+    UnplugAsked {
+        device: String,
+        slot: u8,
+    },
+    /// It did not do so in time, and the device stays.
+    UnplugRefused {
+        device: String,
+    },
+    /// A device is gone.
+    Unplugged {
+        device: String,
+    },
     /// The machine is over.
     Stopped {
         reason: String,

@@ -36,6 +36,12 @@ impl AddressSpaces {
         AddressSpaces { ports: ports.view(), mmio: mmio.view(), unmapped, counters }
     }
 
+    /// Holds no device until the next access.
+    pub fn forget(&mut self) {
+        self.ports.forget();
+        self.mmio.forget();
+    }
+
     /// What the vCPU leaves the guest for.
     pub fn counters(&self) -> Arc<VcpuCounters> {
         self.counters.clone()

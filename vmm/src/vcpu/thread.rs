@@ -152,8 +152,10 @@ impl Body {
         }
     }
 
-    /// Parks until the owner wants the guest to run; false when it wants the thread to end.
-    fn wait_to_run(&self) -> bool {
+    /// Parks until the owner wants the guest to run; false when it wants the thread to end. Whoever is parked holds
+    /// no device.
+    fn wait_to_run(&mut self) -> bool {
+        self.spaces.forget();
         let mut modes = self.control.lock();
         modes.now = Mode::Parked;
         self.control.changed.notify_all();

@@ -4,7 +4,13 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use device_core::GuestRam;
 use device_core::device::{Device, Kit};
+use device_core::interrupt::MsiController;
+use device_core::kick::KickBinder;
+use device_core::ram_window::RamWindows;
+use device_core::reclaim::Reclaim;
+use device_core::worker::Threads;
 use devices::balloon::Balloon;
 use devices::block::control::DiskControl;
 use devices::entropy::Entropy;
@@ -61,10 +67,52 @@ impl Error for AttachError {
     }
 }
 
+/// What devices are built with, for as long as the machine lives.
+pub struct Supplies {
+    pub memory: GuestRam,
+    pub msi: Arc<dyn MsiController>,
+    pub kicks: Arc<dyn KickBinder>,
+    pub windows: Arc<dyn RamWindows>,
+    pub reclaim: Arc<dyn Reclaim>,
+    pub threads: Threads,
+}
+
+impl Supplies {
+    fn kit(&self) -> Kit<'_> {
+        let Supplies { memory, msi, kicks, windows, reclaim, threads } = self;
+        Kit { memory, msi, kicks, windows, reclaim, threads, slot: None }
+    }
+}
+
+/// When a device comes into its machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// While that is built: the guest finds it as firmware would leave it.
+    Boot,
+    /// While that lives: the guest is told, and gives it addresses.
+    Plugged,
+}
+
+/// A device in its place.
+struct Attached {
+    kind: Kind,
+    device: Arc<dyn Device>,
+    /// Of the PCI bus.
+    slot: Option<u8>,
+}
+
+/// What is left of a device that was in a machine; all that it holds is let go with it.
+pub struct Detached {
+    _device: Attached,
+    _nics: Vec<Nic>,
+    _disks: Vec<Arc<dyn DiskControl>>,
+    _pmems: Vec<Arc<Pmem>>,
+}
+
 /// The devices of a machine, in order of their attachment.
 #[derive(Default)]
 pub struct Registry {
-    devices: Vec<(Kind, Arc<dyn Device>)>,
+    devices: Vec<Attached>,
     nics: Vec<Nic>,
     disks: Vec<Arc<dyn DiskControl>>,
     vsock: Option<Arc<dyn VsockControl>>,
@@ -78,39 +126,44 @@ impl Registry {
     pub fn attach(
         &mut self,
         spec: &DeviceSpec,
-        kit: &Kit<'_>,
+        supplies: &Supplies,
         board: &Board,
         cpus: u8,
-    ) -> Result<(), AttachError> {
-        let attached = self.try_attach(spec, kit, board, cpus);
+        arrival: Arrival,
+    ) -> Result<&Arc<dyn Device>, AttachError> {
+        let attached = self.try_attach(spec, supplies, board, cpus, arrival);
         attached.map_err(|why| AttachError { kind: spec.kind(), id: spec.id().to_string(), why })
     }
 
     fn try_attach(
         &mut self,
         spec: &DeviceSpec,
-        kit: &Kit<'_>,
+        supplies: &Supplies,
         board: &Board,
         cpus: u8,
-    ) -> Result<(), Why> {
+        arrival: Arrival,
+    ) -> Result<&Arc<dyn Device>, Why> {
         let kind = spec.kind();
-        if self.devices.iter().any(|(known, device)| *known == kind && device.id() == spec.id()) {
+        if self.find(kind, spec.id()).is_some() {
             return Err(Why::SameId);
         }
         let slot = match &board.slots {
             Slots::Pci(_) => None,
             Slots::Mmio(slots) => Some(slots.take(self.devices.len())?),
         };
-        let built = spec.build(&Kit { slot: slot.as_ref(), ..*kit }, cpus)?;
-        let msi = match (built.place, &board.slots, &slot) {
-            (Place::Pci(card), Slots::Pci(bus), _) => {
+        let built = spec.build(&Kit { slot: slot.as_ref(), ..supplies.kit() }, cpus)?;
+        let (msi, slot) = match (built.place, &board.slots, &slot) {
+            (Place::Pci(card), Slots::Pci(slots), _) => {
                 let msi = card.msix().cloned();
-                bus.attach(card)?;
-                msi
+                let slot = match arrival {
+                    Arrival::Boot => slots.bus().attach(card)?,
+                    Arrival::Plugged => slots.plug(card)?,
+                };
+                (msi, Some(slot))
             }
             (Place::Mmio(registers), Slots::Mmio(slots), Some(slot)) => {
                 slots.insert(slot, registers)?;
-                None
+                (None, None)
             }
             _ => return Err(Why::NoBus),
         };
@@ -120,13 +173,40 @@ impl Registry {
         self.pmems.extend(built.pmem);
         self.balloon = self.balloon.take().or(built.balloon);
         self.entropy = self.entropy.take().or(built.entropy);
-        self.devices.push((kind, built.device));
-        Ok(())
+        self.devices.push(Attached { kind, device: built.device, slot });
+        self.devices.last().map(|last| &last.device).ok_or(Why::NoBus)
+    }
+
+    fn find(&self, kind: Kind, id: &str) -> Option<&Attached> {
+        self.devices.iter().find(|known| known.kind == kind && known.device.id() == id)
+    }
+
+    /// Forgets the device whose card was in `slot`, which is off the bus already. What it holds goes when the result
+    /// does, and no vCPU may be in an access to it then.
+    pub fn detach(&mut self, slot: u8) -> Option<Detached> {
+        let at = self.devices.iter().position(|known| known.slot == Some(slot))?;
+        let gone = self.devices.remove(at);
+        let (kind, id) = (gone.kind, gone.device.id().to_string());
+        let of = |wanted, its: &str| kind == wanted && its == id;
+        let nics = self.nics.extract_if(.., |nic| of(Kind::Nic, nic.control.id())).collect();
+        let disks = self.disks.extract_if(.., |disk| of(Kind::Disk, disk.id())).collect();
+        let pmems = self.pmems.extract_if(.., |pmem| of(Kind::Pmem, pmem.name())).collect();
+        Some(Detached { _device: gone, _nics: nics, _disks: disks, _pmems: pmems })
+    }
+
+    /// The slot of the PCI bus that the device is in, if it is there and in one.
+    pub fn slot(&self, kind: Kind, id: &str) -> Option<u8> {
+        self.find(kind, id)?.slot
+    }
+
+    /// Kind, id and slot of each, in order of attachment.
+    pub fn places(&self) -> impl Iterator<Item = (Kind, &str, Option<u8>)> {
+        self.devices.iter().map(|known| (known.kind, known.device.id(), known.slot))
     }
 
     /// All devices, in order of attachment.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<dyn Device>> {
-        self.devices.iter().map(|(_, device)| device)
+        self.devices.iter().map(|known| &known.device)
     }
 
     /// The network cards among them.

@@ -14,6 +14,7 @@ use devices::legacy::{
 };
 use kvm_ioctls::VmFd;
 use pci::bus::PciBus;
+use pci::hotplug::{self, HotPlug};
 use pci::windows::Windows;
 
 use super::slots::{MmioSlots, Slots};
@@ -108,7 +109,11 @@ impl Board {
                 let pci = PciBus::new(mmio.clone(), windows)?;
                 mmio.insert(layout::PCI_ECAM.start, layout::PCI_ECAM.len(), pci.ecam())?;
                 let pci_ports = pci.ports(reset);
-                (Slots::Pci(pci), pci_ports)
+                let ends = ends.clone();
+                let hotplug =
+                    HotPlug::new(pci, line(layout::HOTPLUG_GSI)?, Box::new(move || ends.nudge()));
+                ports.insert(layout::HOTPLUG_PORT.into(), hotplug::LEN, hotplug.clone())?;
+                (Slots::Pci(hotplug), pci_ports)
             }
             None => (Slots::Mmio(MmioSlots::new(vm.clone(), mmio.clone())), reset),
         };

@@ -9,14 +9,13 @@ use arch::layout::AddressRange;
 use arch::template::{Template, TemplateError};
 use device_core::GuestRam;
 use device_core::bus::Bus;
-use device_core::device::Kit;
 use device_core::worker::Threads;
 use devices::DeviceSpec;
 use devices::legacy::{OpenConsole, OpenConsoleError};
 use kvm_bindings::CpuId;
 use kvm_ioctls::{Cap, Kvm};
 
-use super::attach::AttachError;
+use super::attach::{Arrival, AttachError, Supplies};
 use super::board::{Board, BoardError};
 pub use super::boot::BootError;
 use super::boot::Opened;
@@ -183,6 +182,7 @@ impl Room {
         let memory = machine.memory;
         let no_room = || BuildError::AddressSpace { memory, bits };
         let pmem = arch::layout::pmem(memory.0, sizes).ok_or_else(no_room)?;
+        let pmem = arch::layout::with_spare_pmem(pmem, bits);
         let pci_mmio64 = arch::layout::pci_mmio64(memory.0, pmem.end, bits).ok_or_else(no_room)?;
         Ok(Room { host_cpuid, pmem, pci_mmio64 })
     }
@@ -234,25 +234,17 @@ impl Vm {
         let pci_mmio64 = Some(pci_mmio64).filter(|_| bus == DeviceBus::Pci);
         let board = Board::build(&fd, &ports, &mmio, pci_mmio64, console, &threads, ends)?;
 
-        let msi: Arc<dyn device_core::interrupt::MsiController> =
-            Arc::new(irq::Msi::new(fd.clone()));
-        let kicks: Arc<dyn device_core::kick::KickBinder> = Arc::new(kick::Kicks(fd.clone()));
-        let mut registry = Registry::default();
-        let windows: Arc<dyn device_core::ram_window::RamWindows> =
-            Arc::new(window::Windows::new(fd.clone(), &ram, pmem));
-        let reclaim: Arc<dyn device_core::reclaim::Reclaim> =
-            Arc::new(Reclaimer::new(&ram, spec.machine.pages));
-        let kit = Kit {
-            memory: &ram,
-            msi: &msi,
-            kicks: &kicks,
-            windows: &windows,
-            reclaim: &reclaim,
-            threads: &threads,
-            slot: None,
+        let supplies = Supplies {
+            memory: ram.clone(),
+            msi: Arc::new(irq::Msi::new(fd.clone())),
+            kicks: Arc::new(kick::Kicks(fd.clone())),
+            windows: Arc::new(window::Windows::new(fd.clone(), &ram, pmem)),
+            reclaim: Arc::new(Reclaimer::new(&ram, spec.machine.pages)),
+            threads,
         };
+        let mut registry = Registry::default();
         for device in &devices {
-            registry.attach(device, &kit, &board, cpus)?;
+            registry.attach(device, &supplies, &board, cpus, Arrival::Boot)?;
         }
 
         let before = cpu_time();
@@ -313,7 +305,7 @@ impl Vm {
             boot_timer,
             unmapped,
             reading: Some(reading),
-            threads,
+            supplies,
             _fd: fd,
             _ram: ram,
         })

@@ -331,6 +331,49 @@ impl Config {
         Ok(())
     }
 
+    /// Whether there is a disk, a card or persistent memory of this id.
+    pub fn has_device(&self, kind: Kind, id: &str) -> bool {
+        match kind {
+            Kind::Disk => self.disks.iter().any(|disk| disk.id == id),
+            Kind::Nic => self.nics.iter().any(|nic| nic.id == id),
+            Kind::Pmem => self.pmems.iter().any(|pmem| pmem.id == id),
+            Kind::Vsock | Kind::Balloon | Kind::Entropy => false,
+        }
+    }
+
+    /// Whether the guest has its root file system there, as far as that was said here: the machine cannot be without.
+    pub fn has_root(&self, kind: Kind, id: &str) -> bool {
+        match kind {
+            Kind::Disk => {
+                let boots =
+                    || self.boot.is_none() && self.first_disk().is_some_and(|disk| disk.id == id);
+                let mut disks = self.disks.iter().filter(|disk| disk.id == id);
+                disks.any(|disk| disk.root.is_some() || boots())
+            }
+            Kind::Pmem => self.pmems.iter().any(|pmem| pmem.id == id && pmem.root),
+            _ => false,
+        }
+    }
+
+    /// Forgets a disk, a card or persistent memory.
+    pub fn remove_device(&mut self, kind: Kind, id: &str) {
+        match kind {
+            Kind::Disk => {
+                self.disks.retain(|disk| disk.id != id);
+                self.seed.take_if(|_| id == SEED_ID);
+            }
+            Kind::Nic => {
+                self.nics.retain(|nic| nic.id != id);
+                if let Some(metadata) = &mut self.metadata {
+                    metadata.cards.retain(|card| card != id);
+                }
+                self.metadata.take_if(|metadata| metadata.cards.is_empty());
+            }
+            Kind::Pmem => self.pmems.retain(|pmem| pmem.id != id),
+            Kind::Vsock | Kind::Balloon | Kind::Entropy => {}
+        }
+    }
+
     /// Whether the disk `id` could have the image at `path` beside the others. Fails if another has it.
     pub fn check_replaced(&self, id: &str, path: &Path) -> Result<(), SettingError> {
         let Some(disk) = self.disks.iter().find(|disk| disk.id == id) else { return Ok(()) };
@@ -362,9 +405,13 @@ impl Config {
         Ok(())
     }
 
+    fn first_disk(&self) -> Option<&DiskSpec> {
+        self.disks.iter().find(|disk| disk.id != SEED_ID)
+    }
+
     /// What a machine boots if nobody names a kernel: what is on its root, or its first disk.
     fn boot_of_disk(&self) -> Option<BootSpec> {
-        let disk = self.disks.iter().find(|disk| disk.id != SEED_ID)?;
+        let disk = self.first_disk()?;
         Some(BootSpec {
             kernel: BootFrom::Disk(disk.path.clone()),
             initrd: None,

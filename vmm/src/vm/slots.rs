@@ -7,14 +7,14 @@ use arch::layout::{VIRTIO_MMIO_SIZE, virtio_mmio_slots};
 use device_core::bus::{Bus, BusDevice, BusError};
 use device_core::device::MmioSlot;
 use kvm_ioctls::VmFd;
-use pci::bus::PciBus;
+use pci::hotplug::HotPlug;
 
 use crate::kvm::irq::Line;
 
 /// The one bus that a machine has for devices.
 pub enum Slots {
-    /// Each device takes the next.
-    Pci(Arc<PciBus>),
+    /// Each device takes the first that is free.
+    Pci(Arc<HotPlug>),
     /// Each device is built for its own.
     Mmio(MmioSlots),
 }
