@@ -13,6 +13,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tests::cargo;
@@ -61,7 +62,11 @@ impl House {
 
     /// A machine with an intruder that does `deed` on the threads of `kind`.
     fn start(&self, kind: &str, deed: &str, more: &[&str]) -> Owned {
-        let mut command = self.network.command(&*INTRUDER);
+        self.start_by(self.network.command(&*INTRUDER), kind, deed, more)
+    }
+
+    /// The same, by a command of which these are the last arguments.
+    fn start_by(&self, mut command: Command, kind: &str, deed: &str, more: &[&str]) -> Owned {
         command.args(["--kernel", "idle", "--mem", "64M", "--serial", "none", "--grace", "0"]);
         command.args(["--api-sock", "api", "--net", "tap=tap0", "--net", "dev=veth0"]);
         command.args(["--disk", "image0,engine=uring", "--disk", "image1,engine=threads"]);
@@ -82,9 +87,14 @@ impl House {
 
     /// What was said when the deed was done, and the machine goes on.
     fn goes_on(&self, kind: &str, deed: &str, more: &[&str]) -> String {
-        let process = self.start(kind, deed, more);
+        let mut process = self.start(kind, deed, more);
         let over = format!("intruder: {deed}: over");
-        wait_until(&format!("{kind} {deed}"), || self.scene.read("errors").contains(&over));
+        wait_until(&format!("{kind} {deed}"), || {
+            let said = self.scene.read("errors");
+            let ended = process.wait(Duration::ZERO).unwrap();
+            assert_eq!(ended, None, "{kind} {deed}: {said}");
+            said.contains(&over)
+        });
         drop(self.scene.running());
         send(&process, Signal::SIGINT);
         assert_eq!(end(process).code(), Some(130), "{kind} {deed}: {}", self.scene.read("errors"));
@@ -138,6 +148,30 @@ fn threads_that_fail_end_the_vmm_as_they_would_without_filters() {
             assert_eq!(status.signal(), Some(signal as i32), "{kind} {deed}: {status} {said}");
             assert!(said.contains(word), "{kind} {deed}: {said}");
             assert!(deed != "panic" || said.contains(thread), "{kind} {deed}: {said}");
+        }
+    }
+}
+
+/// No signal that the first process of a namespace sends to itself ends it.
+#[test]
+fn a_vmm_that_is_first_in_its_namespace_ends_as_well() {
+    let house = House::new();
+    for kind in ["main", "api", "vcpu", "disk-lane"] {
+        for (deed, code, word) in [
+            ("panic", 134, "an intruder"),
+            ("no-memory", 134, "memory allocation"),
+            ("stack", 134, "overflowed its stack"),
+            ("fault", 139, ""),
+            ("exec", 6, "(execve)"),
+        ] {
+            let mut command = house.network.command("unshare");
+            command.args(["--pid", "--fork", "--kill-child"]).arg(&*INTRUDER);
+            let status = end(house.start_by(command, kind, deed, &[]));
+            let said = house.scene.read("errors");
+            let ended = status.code().or(status.signal().map(|signal| 128 + signal));
+            assert_eq!(ended, Some(code), "{kind} {deed}: {status} {said}");
+            assert!(said.contains(word), "{kind} {deed}: {said}");
+            assert!(!house.scene.path("api").exists(), "{kind} {deed} leaves its socket");
         }
     }
 }

@@ -36,13 +36,15 @@ static BEFORE: [AtomicPtr<libc::sigaction>; 2] =
 
 /// Exit codes in place of death by a signal.
 static CODES: OnceLock<&[(libc::c_int, u8)]> = OnceLock::new();
-/// The signal in whose place the process exits with a code, once all is in order; 0 without one.
-static EXITS_FOR: AtomicI32 = AtomicI32::new(0);
+/// The signal in whose place the process exits once all is in order, and above its 8 bits the code; 0 without one.
+static EXIT: AtomicI32 = AtomicI32::new(0);
 
 /// The main thread, once it takes care.
 static MAIN: AtomicI32 = AtomicI32::new(0);
 /// Whether all is in order, for those who wait for it.
 static TIDY: AtomicU32 = AtomicU32::new(0);
+/// What nobody wakes: the process ends first.
+static NEVER: AtomicU32 = AtomicU32::new(0);
 /// How long a thread waits for the main thread, which may be stuck in the host.
 const PATIENCE: libc::timespec = libc::timespec { tv_sec: 1, tv_nsec: 0 };
 
@@ -52,11 +54,14 @@ fn please_tidy() -> libc::c_int {
 }
 
 /// The exit code in place of death by `signal`, if there is one: the face's, or our own of a call that a filter
-/// stopped.
-fn code_of(signal: libc::c_int) -> Option<u8> {
+/// stopped. The first process of a namespace dies by a fault, but by no signal that it sends to itself: it exits with
+/// the code by which a shell tells of one.
+fn code_of(signal: libc::c_int, is_fault: bool) -> Option<u8> {
     let codes = CODES.get().copied().unwrap_or_default();
     let code = codes.iter().find(|(of, _)| *of == signal).map(|(_, code)| *code);
+    let first = !is_fault && me::process() == 1;
     code.or(violation::is_noted().then_some(violation::EXIT_CODE))
+        .or(first.then_some(128 | (signal as u8 & 0x7f)))
 }
 
 /// Call it on the main thread. From here on a signal that kills the process leaves neither a raw terminal nor
@@ -98,18 +103,23 @@ pub fn tidy() {
         return;
     }
     me::send(main, please_tidy());
-    let (tidy, private) = (TIDY.as_ptr(), libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG);
+    let word = match EXIT.load(Ordering::Acquire) {
+        0 => &TIDY,
+        // All may have been in order before.
+        _ => &NEVER,
+    };
+    let (word, private) = (word.as_ptr(), libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG);
     // SAFETY: the word and the time live for ever; who is woken early is content with what was done till then.
-    unsafe { libc::syscall(libc::SYS_futex, tidy, private, 0, ptr::from_ref(&PATIENCE)) };
+    unsafe { libc::syscall(libc::SYS_futex, word, private, 0, ptr::from_ref(&PATIENCE)) };
 }
 
 /// The same on the main thread. If a filter stopped a thread, the process ends here.
 fn tidy_here() {
     devices::legacy::restore_terminal();
     socket::remove_all();
-    let exits_for = EXITS_FOR.load(Ordering::Acquire);
-    if let Some(code) = code_of(exits_for).filter(|_| exits_for != 0) {
-        exit_for(exits_for, code);
+    let exit = EXIT.load(Ordering::Acquire);
+    if exit != 0 {
+        exit_for(exit & 0xff, (exit >> 8) as u8);
     }
     TIDY.store(1, Ordering::Release);
     let private = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
@@ -121,6 +131,8 @@ fn tidy_here() {
 fn exit_for(signal: libc::c_int, code: u8) -> ! {
     match violation::is_noted() {
         true => print(violation::line().bytes()),
+        // Who aborts has said why.
+        false if signal == libc::SIGABRT => {}
         false => say(signal),
     }
     if thread::stays() && MAIN.load(Ordering::Acquire) != me::thread() {
@@ -147,16 +159,8 @@ extern "C" fn on_deadly(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut
     }
     // SAFETY: as above.
     unsafe { violation::note(signal, info) };
-    let exit = code_of(signal);
-    if exit.is_some() {
-        EXITS_FOR.store(signal, Ordering::Release);
-    }
-    tidy();
-    if let Some(code) = exit {
-        // The main thread would have ended the process.
-        exit_for(signal, code);
-    }
     let is_fault = code > 0;
+    exit_or_tidy(signal, is_fault);
     let before = FAULTS.iter().position(|&fault| fault == signal).filter(|_| is_fault);
     if let Some(before) = before.and_then(|at| BEFORE.get(at)) {
         // SAFETY: null or never freed.
@@ -168,13 +172,40 @@ extern "C" fn on_deadly(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut
         }
     }
     if signal != libc::SIGABRT {
-        // Who aborts has said why.
         say(signal);
     }
+    // It is blocked until this handler returns, and kills then.
+    die_by(signal);
+}
+
+/// Ends the process if it is to exit with a code in place of death by `signal`; else brings all into order.
+fn exit_or_tidy(signal: libc::c_int, is_fault: bool) {
+    let exit = code_of(signal, is_fault);
+    if let Some(code) = exit {
+        EXIT.store(signal | libc::c_int::from(code) << 8, Ordering::Release);
+    }
+    tidy();
+    if let Some(code) = exit {
+        // The main thread would have ended the process.
+        exit_for(signal, code);
+    }
+}
+
+fn die_by(signal: libc::c_int) {
     // SAFETY: no memory is involved.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
-    // It is blocked until this handler returns, and kills then.
     me::send(me::thread(), signal);
+}
+
+/// Ends the process by SIGABRT, of which nobody is told any more: there may be no room left on the stack for one more
+/// handler. Async-signal-safe.
+pub fn abort() -> ! {
+    exit_or_tidy(libc::SIGABRT, false);
+    die_by(libc::SIGABRT);
+    // Only where that is blocked.
+    me::send(me::thread(), libc::SIGKILL);
+    // SAFETY: ends the process, or the filter does that stops it.
+    unsafe { libc::_exit(128 | libc::SIGABRT) }
 }
 
 /// Says which signal it was.
