@@ -176,15 +176,23 @@ struct Scene {
 
 impl Scene {
     fn new() -> Scene {
+        Scene::with(&[])
+    }
+
+    fn with(arguments: &[&str]) -> Scene {
         let folder = tempfile::tempdir().unwrap();
-        let served = serve(&folder.path().join("api"));
+        let served = serve(&folder.path().join("api"), arguments);
         Scene { folder, served }
     }
 
     /// One whose machine runs, and does nothing.
     fn running() -> Scene {
+        Scene::running_with(&[])
+    }
+
+    fn running_with(arguments: &[&str]) -> Scene {
         host::need_kvm();
-        let scene = Scene::new();
+        let scene = Scene::with(arguments);
         let kernel = idle::kernel(scene.folder.path()).unwrap();
         let mut api = scene.api();
         api.done("PUT", BOOT, &json!({ "kernel_image_path": kernel })).unwrap();
@@ -201,8 +209,10 @@ impl Scene {
     }
 }
 
-fn serve(socket: &Path) -> Served {
-    Served::start(vmm().args(["--serial", "none", "--id", "test"]), socket).unwrap()
+fn serve(socket: &Path, arguments: &[&str]) -> Served {
+    let mut command = vmm();
+    command.args(["--serial", "none", "--id", "test"]).args(arguments);
+    Served::start(&mut command, socket).unwrap()
 }
 
 #[test]
@@ -277,7 +287,8 @@ fn each_request_has_its_time() {
     for (at, state) in ["Not started", "Running", "Paused"].into_iter().enumerate() {
         for (method, path, body, refused) in timely() {
             // A machine for each, as what is done in time may change it.
-            let scene = if at == 0 { Scene::new() } else { Scene::running() };
+            let free = ["--seccomp", "off"];
+            let scene = if at == 0 { Scene::with(&free) } else { Scene::running_with(&free) };
             let mut api = scene.api();
             if state == "Paused" {
                 api.done("PATCH", "/vm", &json!({ "state": "Paused" })).unwrap();
@@ -337,7 +348,7 @@ fn a_socket_is_its_owners_and_that_of_a_killed_vmm_is_replaced() {
     scene.signal(Signal::SIGKILL);
     assert_eq!(scene.served.end().unwrap().signal(), Some(9));
     assert!(socket.exists());
-    let again = serve(&socket);
+    let again = serve(&socket, &[]);
     assert_eq!(again.api().unwrap().get("/").unwrap()["id"], "test");
 
     let file = scene.folder.path().join("file");
@@ -401,7 +412,7 @@ fn a_vsocks_socket_listens_from_its_request_on_and_is_gone_on_every_way_out_but_
     scene.served.end().unwrap();
     assert!(left.exists());
     let socket = scene.folder.path().join("again");
-    serve(&socket).api().unwrap().done("PUT", "/vsock", &body).unwrap();
+    serve(&socket, &[]).api().unwrap().done("PUT", "/vsock", &body).unwrap();
 }
 
 #[test]
@@ -515,8 +526,20 @@ fn people_drive_it_by_vmm_ctl() {
 }
 
 #[test]
-fn devices_come_and_go_and_followers_hear_of_it() {
+fn a_machine_that_is_shut_in_says_what_lets_devices_come() {
     let scene = Scene::running();
+    let image = scene.folder.path().join("late.raw");
+    fs::write(&image, [0; 4096]).unwrap();
+    let drive = json!({ "drive_id": "late", "path_on_host": image, "is_root_device": false });
+    let answer = scene.api().ask("PUT", "/drives/late", &drive.to_string()).unwrap();
+    let message = answer.fault().unwrap();
+    assert!(message.contains("--seccomp off"), "{message}");
+    assert_eq!(scene.api().get("/devices").unwrap(), json!([]));
+}
+
+#[test]
+fn devices_come_and_go_and_followers_hear_of_it() {
+    let scene = Scene::running_with(&["--seccomp", "off"]);
     let (mut api, mut events) = (scene.api(), scene.api().follow("/events").unwrap());
     let mut next = || events.next().unwrap().unwrap();
     assert_eq!(next()["state"], "Running");

@@ -264,8 +264,15 @@ impl Controller {
         if is_root(&spec) {
             return Err(refused(PlugError::Root));
         }
+        if !self.walls.shield.leaves_main() {
+            return Err(refused(PlugError::ShutIn));
+        }
         set(&mut config, spec.clone())?;
         vm.plug(&spec).map_err(|error| refused(error.into()))?;
+        if let Err(source) = vm.shut_devices(&self.walls.shield) {
+            self.ends.report(End::NotShut { source });
+            return Ok(());
+        }
         self.config = config;
         if kind == Kind::Nic
             && let Some(nic) = vm.nics().last()
@@ -290,6 +297,9 @@ impl Controller {
         let slot = vm.slot(kind, id).ok_or_else(|| refused(UnplugError::NoSuch))?;
         if is_root {
             return Err(refused(UnplugError::Root));
+        }
+        if !self.walls.shield.leaves_main() {
+            return Err(refused(UnplugError::ShutIn));
         }
         if self.unplugs.has(slot) {
             return Err(refused(UnplugError::Twice));

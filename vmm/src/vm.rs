@@ -79,9 +79,7 @@ impl Vm {
 
     /// Has each thread of the machine shut itself in. Fails if the host refuses; then the machine must not run.
     pub fn shut(&self, shield: &Arc<Shield>) -> io::Result<()> {
-        let of_devices = shield.clone();
-        let how: Shut = Arc::new(move |duty| of_devices.shut(duty.into()));
-        self.supplies.threads.shut(&how)?;
+        self.shut_devices(shield)?;
         for vcpu in &self.vcpus {
             let shield = shield.clone();
             vcpu.shut(move || shield.shut(Kind::Vcpu))?;
@@ -89,6 +87,13 @@ impl Vm {
         memory::resident::begin();
         memory::forget_start();
         Ok(())
+    }
+
+    /// Has the threads of devices that came since the last time shut themselves in. Fails as [`Vm::shut`] does.
+    pub fn shut_devices(&self, shield: &Arc<Shield>) -> io::Result<()> {
+        let shield = shield.clone();
+        let how: Shut = Arc::new(move |duty| shield.shut(duty.into()));
+        self.supplies.threads.shut(&how)
     }
 
     /// Lets devices and vCPUs go on where they stopped. Devices are born started. Fails in a state that

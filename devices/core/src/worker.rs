@@ -213,6 +213,7 @@ type Shutter = Box<dyn Fn(&Shut) -> io::Result<()> + Send + Sync>;
 pub struct Threads {
     slow: IoThread,
     capture: IoThread,
+    /// Of threads that were started and are not shut in yet.
     shutters: Mutex<Vec<Shutter>>,
     start_fast: fn(&str) -> io::Result<IoThread>,
     fast_limit: usize,
@@ -289,10 +290,11 @@ impl Threads {
         self.shutters().push(Box::new(shutter));
     }
 
-    /// Has each thread shut itself in, before the guest runs. Fails if the host refuses; then some may be shut
-    /// in, and the machine must not run.
+    /// Has each thread that was started since the last time shut itself in, before the guest can reach it. Fails if
+    /// the host refuses; then some may be shut in, and the machine must not run.
     pub fn shut(&self, how: &Shut) -> io::Result<()> {
-        self.shutters().iter().try_for_each(|shutter| shutter(how))
+        let new = std::mem::take(&mut *self.shutters());
+        new.iter().try_for_each(|shutter| shutter(how))
     }
 
     fn shutters(&self) -> MutexGuard<'_, Vec<Shutter>> {

@@ -72,7 +72,10 @@ fn hotplug(release: Release) -> Result<()> {
         .cpus(2)
         .tools(&[Tool::Disks, Tool::Memory])
         .argument("--api-sock")
-        .argument(&host.socket);
+        .argument(&host.socket)
+        // The main thread opens and builds what comes.
+        .argument("--seccomp")
+        .argument("off");
     let (mut running, mut shell) = machine.boot(Some(&host.network))?;
     let before = held_by(running.pid())?;
     let load = long().then(|| begin_load(&mut shell)).transpose()?;
@@ -126,7 +129,10 @@ fn a_guest_without_hotplug(release: Release) -> Result<()> {
         .tools(&[Tool::Disks])
         .parameter("acpiphp.disable=1")
         .argument("--api-sock")
-        .argument(&host.socket);
+        .argument(&host.socket)
+        // The main thread opens and builds what comes.
+        .argument("--seccomp")
+        .argument("off");
     let (mut running, mut shell) = machine.boot(Some(&host.network))?;
     host.ctl(&["plug", "--disk", &disk.display().to_string()])?;
     shell.sh("echo 1 >/sys/bus/pci/rescan")?;

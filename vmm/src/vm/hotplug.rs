@@ -44,6 +44,11 @@ pub enum PlugError {
          before the start, or start the machine with PCI"
     )]
     NoPci,
+    #[error(
+        "the main thread is shut in, and cannot open what only comes now; give the device before the start, or start \
+         with --seccomp off, or --no-seccomp of firecracker"
+    )]
+    ShutIn,
     #[error("another one has this id; unplug that first, or take another id")]
     IdInUse,
     #[error(
@@ -59,6 +64,11 @@ pub enum PlugError {
 pub enum UnplugError {
     #[error("PCI is not enabled in this machine, and its devices cannot be unplugged")]
     NoPci,
+    #[error(
+        "the main thread is shut in, and cannot take it apart; stop the machine instead, or start it with \
+         --seccomp off, or --no-seccomp of firecracker"
+    )]
+    ShutIn,
     #[error("there is no such device")]
     NoSuch,
     #[error("it has the guest's root file system; stop the machine instead")]
