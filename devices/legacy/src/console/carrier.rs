@@ -365,6 +365,10 @@ impl Carrier {
             let Some(client) = self.host.socket.as_ref().and_then(accept) else {
                 return Again::WhenReady;
             };
+            // The one before may have gone since, which no event has told yet.
+            if self.host.screen.as_ref().is_some_and(has_hung_up) {
+                self.drop_screen(interest);
+            }
             let result = if self.host.screen.is_some() {
                 turn_away(client)
             } else {
