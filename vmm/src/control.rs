@@ -17,7 +17,7 @@ use devices::net::service::store::{Store, StoreError};
 use devices::{DeviceSpec, Kind};
 use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
 
-use self::later::{HeldKeys, LastDay};
+use self::later::{HeldKeys, LastDay, Reminder};
 use self::unplug::{Asked, PATIENCE, Unplugs};
 use crate::action::{Action, ActionError, Call, Instance, Mailbox, Outcome, Refusal, Reply};
 use crate::end::{End, Ends, Leave};
@@ -54,6 +54,7 @@ pub struct Controller {
     metrics: Option<MetricsFile>,
     held_keys: Option<HeldKeys>,
     unplugs: Unplugs,
+    reminder: Option<Reminder>,
 }
 
 /// What a controller tells others, and how.
@@ -91,6 +92,7 @@ impl Controller {
             metrics: None,
             held_keys: None,
             unplugs: Unplugs::default(),
+            reminder: None,
         })
     }
 
@@ -236,6 +238,7 @@ impl Controller {
         set(&mut config, spec.clone())?;
         vm.plug(&spec).map_err(|error| refused(error.into()))?;
         self.config = config;
+        self.reminder = Some(Reminder::since(Instant::now()));
         if kind == Kind::Nic
             && let Some(nic) = vm.nics().last()
         {
@@ -273,6 +276,7 @@ impl Controller {
             return Ok(None);
         }
         vm.ask_for(slot);
+        self.reminder = Some(Reminder::since(Instant::now()));
         let device = Setting::of_device(kind, id).field();
         self.events.tell(&Event::UnplugAsked { device, slot });
         Ok(Some(Asked { kind, id: id.to_string(), slot, is_in_use }))
@@ -307,6 +311,13 @@ impl Controller {
             self.events.tell(&Event::UnplugRefused { device });
             let why = UnplugError::Kept { seconds: PATIENCE.as_secs() };
             unplug.answer(Err(ActionError::Unplug(Box::new(Refusal { kind, id, why }))));
+        }
+    }
+
+    fn remind(&mut self) {
+        let (Some(reminder), Some(vm)) = (&mut self.reminder, &self.vm) else { return };
+        if reminder.is_due(Instant::now()) && !vm.remind() {
+            self.reminder = None;
         }
     }
 
@@ -515,10 +526,18 @@ impl Controller {
             let due = self.metrics.as_ref().map(MetricsFile::due);
             let keys = self.held_keys.as_ref().map(HeldKeys::due);
             let unplugs = self.unplugs.due();
-            let dues = last_day.deadline().into_iter().chain(due).chain(keys).chain(unplugs);
+            let reminder = self.reminder.as_ref().and_then(Reminder::due);
+            let dues = last_day
+                .deadline()
+                .into_iter()
+                .chain(due)
+                .chain(keys)
+                .chain(unplugs)
+                .chain(reminder);
             wait.until(dues.min())?;
             self.try_held_keys();
             self.settle_unplugs();
+            self.remind();
             if due.is_some_and(|due| due <= Instant::now()) {
                 self.write_metrics();
             }
