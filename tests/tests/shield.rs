@@ -243,7 +243,7 @@ fn a_line_of_the_log_and_memory_trip_no_filter() {
 
 /// Where the kernel has it.
 #[test]
-fn without_filters_no_thread_has_a_path_either() {
+fn without_filters_no_thread_but_main_has_a_path_either() {
     let house = House::new();
     let mut probe = house.start("none", "none", &[]);
     let landlock = house.scene.running().get("/").unwrap()["landlock"].clone();
@@ -252,7 +252,8 @@ fn without_filters_no_thread_has_a_path_either() {
     if landlock.is_null() {
         return;
     }
-    for (kind, _) in THREADS {
+    // Main opens what comes later.
+    for (kind, _) in THREADS.into_iter().filter(|(kind, _)| *kind != "main") {
         for deed in ["open", "create"] {
             let said = house.goes_on(kind, deed, &["--seccomp", "off"]);
             let refused = format!("intruder: {deed}: error {}", nix::errno::Errno::EACCES as i32);

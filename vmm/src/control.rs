@@ -19,7 +19,7 @@ use devices::{DeviceSpec, Kind};
 use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
 
 use self::late::Late;
-use self::later::{HeldKeys, LastDay};
+use self::later::{HeldKeys, LastDay, Reminder};
 use self::unplug::{Asked, PATIENCE, Unplugs};
 use crate::action::{Action, ActionError, Call, Instance, Mailbox, Outcome, Refusal, Reply};
 use crate::end::{End, Ends, Leave};
@@ -58,6 +58,7 @@ pub struct Controller {
     held_keys: Option<HeldKeys>,
     walls: Walls,
     unplugs: Unplugs,
+    reminder: Option<Reminder>,
 }
 
 /// What the machine and its threads are shut in by.
@@ -112,6 +113,7 @@ impl Controller {
             held_keys: None,
             walls,
             unplugs: Unplugs::default(),
+            reminder: None,
         })
     }
 
@@ -274,6 +276,7 @@ impl Controller {
             return Ok(());
         }
         self.config = config;
+        self.reminder = Some(Reminder::since(Instant::now()));
         if kind == Kind::Nic
             && let Some(nic) = vm.nics().last()
         {
@@ -314,6 +317,7 @@ impl Controller {
             return Ok(None);
         }
         vm.ask_for(slot);
+        self.reminder = Some(Reminder::since(Instant::now()));
         let device = Setting::of_device(kind, id).field();
         self.events.tell(&Event::UnplugAsked { device, slot });
         Ok(Some(Asked { kind, id: id.to_string(), slot, is_in_use }))
@@ -348,6 +352,13 @@ impl Controller {
             self.events.tell(&Event::UnplugRefused { device });
             let why = UnplugError::Kept { seconds: PATIENCE.as_secs() };
             unplug.answer(Err(ActionError::Unplug(Box::new(Refusal { kind, id, why }))));
+        }
+    }
+
+    fn remind(&mut self) {
+        let (Some(reminder), Some(vm)) = (&mut self.reminder, &self.vm) else { return };
+        if reminder.is_due(Instant::now()) && !vm.remind() {
+            self.reminder = None;
         }
     }
 
@@ -563,10 +574,18 @@ impl Controller {
             let due = self.metrics.as_ref().map(MetricsFile::due);
             let keys = self.held_keys.as_ref().map(HeldKeys::due);
             let unplugs = self.unplugs.due();
-            let dues = last_day.deadline().into_iter().chain(due).chain(keys).chain(unplugs);
+            let reminder = self.reminder.as_ref().and_then(Reminder::due);
+            let dues = last_day
+                .deadline()
+                .into_iter()
+                .chain(due)
+                .chain(keys)
+                .chain(unplugs)
+                .chain(reminder);
             wait.until(dues.min())?;
             self.try_held_keys();
             self.settle_unplugs();
+            self.remind();
             if due.is_some_and(|due| due <= Instant::now()) {
                 self.write_metrics();
             }

@@ -78,3 +78,19 @@ fn a_view_sees_ranges_come_and_go() {
     bus.insert(0x1000, 0x10, Arc::new(Echo::default())).unwrap();
     assert_eq!(view.read(0x1004, Width::B1), Some(4));
 }
+
+#[test]
+fn a_view_that_forgets_holds_no_device_and_finds_those_that_are_left() {
+    let bus = Bus::new();
+    let gone: Arc<dyn BusDevice> = Arc::new(Echo::default());
+    bus.insert(0x100, 0x10, gone.clone()).unwrap();
+    bus.insert(0x200, 0x10, Arc::new(Echo::default())).unwrap();
+    let mut view = bus.view();
+    assert!(view.read(0x100, Width::B1).is_some());
+    bus.remove(0x100);
+    assert_eq!(Arc::strong_count(&gone), 2, "the view still has it");
+    view.forget();
+    assert_eq!(Arc::strong_count(&gone), 1);
+    assert!(view.read(0x100, Width::B1).is_none());
+    assert!(view.read(0x200, Width::B1).is_some());
+}

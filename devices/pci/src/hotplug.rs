@@ -127,6 +127,17 @@ impl HotPlug {
         ejected
     }
 
+    /// Tells the guest again what it has not heard: one that still boots misses what it is told before its driver of
+    /// events is there. False if it has heard all.
+    pub fn remind(&self) -> bool {
+        let bits = self.bits_now();
+        let is_unheard = bits.up | bits.down != 0;
+        if is_unheard {
+            self.line.pulse();
+        }
+        is_unheard
+    }
+
     /// What the guest has been told and may do.
     pub fn bits_now(&self) -> SlotBits {
         *self.bits()

@@ -91,6 +91,21 @@ fn a_plugged_card_is_told_once_and_has_no_address_until_the_guest_gives_it_one()
 }
 
 #[test]
+fn a_guest_is_reminded_until_it_has_heard() {
+    let mut machine = machine();
+    let (slot, _) = machine.plug("early");
+    assert!(machine.slots.remind() && machine.slots.remind());
+    assert_eq!(machine.line.pulses(), 3);
+    assert_eq!(machine.register(UP), 1 << slot);
+    assert!(!machine.slots.remind());
+    machine.slots.ask(slot);
+    assert!(machine.slots.remind());
+    machine.slots.take(slot);
+    assert!(!machine.slots.remind(), "there is nothing left to hear of");
+    assert_eq!(machine.line.pulses(), 5);
+}
+
+#[test]
 fn a_card_that_the_guest_lets_go_is_gone_before_the_write_returns() {
     let mut machine = machine();
     let (slot, card) = machine.plug("going");

@@ -10,7 +10,7 @@ use tests::api::Api;
 use tests::guest::{Shell, Tool};
 use tests::host::PATIENCE;
 use tests::kernel::Release;
-use tests::machine::Hypervisor;
+use tests::machine::{BOOT, Hypervisor};
 use tests::net::{Network, Tap};
 use tests::process::stdout_of;
 
@@ -76,7 +76,14 @@ fn hotplug(release: Release) -> Result<()> {
         // The main thread opens and builds what comes.
         .argument("--seccomp")
         .argument("off");
-    let (mut running, mut shell) = machine.boot(Some(&host.network))?;
+    let mut running = machine.start(Some(&host.network))?;
+    // One that comes while the guest boots is found too.
+    drop(Api::wait(&host.socket, PATIENCE)?);
+    host.ctl(&["plug", "--disk", &disk.display().to_string()])?;
+    let mut shell = running.shell(BOOT)?;
+    appears(&mut shell, "/sys/block/vda").context("a disk that came early")?;
+    host.ctl(&["unplug", "disk0"])?;
+    is_gone(&mut shell, "/sys/block/vda")?;
     let before = held_by(running.pid())?;
     let load = long().then(|| begin_load(&mut shell)).transpose()?;
 
@@ -183,6 +190,9 @@ fn a_disk(host: &Host, shell: &mut Shell, image: &Path, model: &str, name: &str)
     let own = format!("tail -c +{} $0 | head -c {MIB} | sha256sum", MIB + 1);
     let on_host = stdout_of(Command::new("sh").args(["-c", &own]).arg(image))?;
     ensure!(sum.trim() == on_host.trim(), "the guest has {sum}, the host {on_host}");
+    // It goes while it is read, which ends with it.
+    let read = format!("while dd if=/dev/{name} of=/dev/null bs=64k 2>/dev/null; do :; done");
+    shell.sh(&format!("( {read} ) & "))?;
     host.ctl(&["unplug", "disk0"])?;
     is_gone(shell, &format!("/sys/block/{name}"))
 }
@@ -201,6 +211,9 @@ fn a_card(host: &Host, shell: &mut Shell, tap: &Tap, model: &str, driver: &str) 
     let ping = format!("ping -c 1 -W 5 {} >/dev/null", tap.host_ipv4);
     eventually("an answer to ping", PATIENCE, || Ok(shell.sh(&ping).is_ok()))?;
     ensure!(host.network.statistic(tap, "tx_packets")? > 0, "nothing came from the host");
+    // Likewise.
+    let ask = format!("while ping -c 1 -W 5 {}; do :; done", tap.host_ipv4);
+    shell.sh(&format!("( {ask} ) >/dev/null 2>&1 & "))?;
     host.ctl(&["unplug", "net0"])?;
     is_gone(shell, "/sys/class/net/eth0")
 }

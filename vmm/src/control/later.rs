@@ -41,6 +41,38 @@ impl HeldKeys {
     }
 }
 
+/// A guest that still boots misses what it is told of its slots, and is told again.
+pub struct Reminder {
+    due: Option<Instant>,
+    left: u8,
+}
+
+impl Reminder {
+    const PERIOD: Duration = Duration::from_millis(500);
+    /// A guest that has heard nothing after so many has no ears.
+    const MOST: u8 = 120;
+
+    /// What was told for the first time at `now`.
+    pub fn since(now: Instant) -> Reminder {
+        Reminder { due: now.checked_add(Self::PERIOD), left: Self::MOST }
+    }
+
+    /// When to tell again; not any more after many times.
+    pub fn due(&self) -> Option<Instant> {
+        self.due.filter(|_| self.left > 0)
+    }
+
+    /// Whether to tell again now.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        if self.due().is_none_or(|due| now < due) {
+            return false;
+        }
+        self.due = now.checked_add(Self::PERIOD);
+        self.left -= 1;
+        true
+    }
+}
+
 /// What a guest has left to live after a signal.
 #[derive(Default)]
 pub struct LastDay {
@@ -96,6 +128,20 @@ mod tests {
         assert_eq!(day.deadline(), Some(at(10)));
         assert!(day.is_over(at(9)).is_none());
         assert!(matches!(day.is_over(at(10)), Some(End::Signal(15))));
+    }
+
+    #[test]
+    fn a_guest_is_reminded_at_times_and_not_for_ever() {
+        let begun = Instant::now();
+        let mut reminder = Reminder::since(begun);
+        assert!(!reminder.is_due(begun));
+        for nth in 1..=u32::from(Reminder::MOST) {
+            let due = reminder.due().unwrap();
+            assert_eq!(due, begun + Reminder::PERIOD * nth);
+            assert!(reminder.is_due(due) && !reminder.is_due(due));
+        }
+        assert_eq!(reminder.due(), None);
+        assert!(!reminder.is_due(begun + Duration::from_secs(3600)));
     }
 
     #[test]

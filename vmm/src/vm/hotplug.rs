@@ -128,6 +128,11 @@ impl Vm {
         }
     }
 
+    /// Tells the guest again of cards that came or are asked for. False if it has heard of all.
+    pub fn remind(&self) -> bool {
+        self.hot_plug().is_some_and(HotPlug::remind)
+    }
+
     /// The card in `slot` stays after all. False if the guest let go of it before.
     pub fn withdraw(&self, slot: u8) -> bool {
         self.hot_plug().is_none_or(|slots| slots.withdraw(slot))
