@@ -22,6 +22,7 @@ mod kvm;
 mod memory;
 mod observe;
 mod orders;
+mod ready;
 mod signals;
 mod text_file;
 mod vcpu;
@@ -46,6 +47,7 @@ use observe::events::Events;
 use observe::logger::Log;
 use observe::requests::Requests;
 use orders::Orders;
+use ready::Ready;
 use signals::Signals;
 use words::Setting;
 
@@ -78,8 +80,15 @@ pub fn main() -> ExitCode {
         Ok(orders) => orders,
         Err(code) => return code,
     };
+    let ready = match Ready::take(&orders.ready) {
+        Ok(ready) => ready,
+        Err(error) => {
+            report(&error);
+            return ExitCode::from(face.bad_usage);
+        }
+    };
     let log = Log::start(face.log, &orders.id);
-    let ended = run(face, orders, &log);
+    let ended = run(face, orders, ready, &log);
     // What holds on to itself in a machine goes with the process; the paths of its sockets would not.
     socket::remove_all();
     let leave = match ended {
@@ -132,7 +141,7 @@ impl Face {
     }
 }
 
-fn run(face: &'static Face, orders: Orders, log: &Log) -> Result<End, Failure> {
+fn run(face: &'static Face, orders: Orders, ready: Ready, log: &Log) -> Result<End, Failure> {
     log.set(&orders.log).map_err(|error| face.refused(&error.into(), Setting::option))?;
     // Signals still end it while the file is on its way.
     let (recorded, places) = match &orders.config_file {
@@ -169,6 +178,7 @@ fn run(face: &'static Face, orders: Orders, log: &Log) -> Result<End, Failure> {
     for action in recorded {
         controller.act(action).map_err(|error| face.refused(&error, |said| places.of(said)))?;
     }
+    ready.tell();
     let mailbox = api.as_ref().map(|(_, mailbox)| mailbox.clone());
     let end = controller.serve(mailbox, signals).map_err(|error| face.failure(error))?;
     if let Some((api, _)) = api {

@@ -225,6 +225,7 @@ impl Args {
                 .after(self.parent_cpu_time_us),
             api_socket: Some(self.api_sock).filter(|_| !self.no_api),
             max_body: self.http_api_max_payload_size,
+            ready: Vec::new(),
             actions,
             metadata: self.metadata,
             config_file: self.config_file,
