@@ -11,6 +11,7 @@
 mod args;
 mod cgroup;
 mod clean;
+mod core_scheduling;
 mod devices;
 mod error;
 mod handed;
@@ -102,6 +103,7 @@ fn build(plan: &Plan, times: StartTimes) -> Result<ExitCode, JailError> {
         }
         Role::Inmate { parent_cpu, keeper } => {
             let ready = manager.ready(plan)?;
+            core_scheduling::begin(plan)?;
             identity::drop_all(plan)?;
             process::end_with(keeper.as_ref())?;
             Err(process::exec(plan, &program, &ready, times, parent_cpu))

@@ -1,8 +1,9 @@
 //! Where the tests of jails play: a folder of jails, and what can be known of who is in one.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -31,17 +32,26 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 
 /// A folder of jails, with names for one of them.
 pub struct Scene {
-    pub base: TempDir,
+    pub base: Arc<TempDir>,
     pub id: &'static str,
 }
 
 impl Scene {
     pub fn new() -> Scene {
-        Scene { base: tempfile::tempdir().unwrap(), id: "one" }
+        Scene { base: Arc::new(tempfile::tempdir().unwrap()), id: "one" }
+    }
+
+    /// Another jail in the same folder.
+    pub fn sibling(&self, id: &str) -> Scene {
+        Scene { base: self.base.clone(), id: id.to_owned().leak() }
     }
 
     pub fn home(&self) -> PathBuf {
-        self.base.path().join(vmm().file_name().unwrap()).join(self.id)
+        self.home_of(&vmm())
+    }
+
+    pub fn home_of(&self, program: &Path) -> PathBuf {
+        self.base.path().join(program.file_name().unwrap()).join(self.id)
     }
 
     pub fn root(&self) -> PathBuf {
@@ -60,6 +70,11 @@ impl Scene {
         command.args(["--", "--api-sock", "/run/vm.sock"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
+    }
+
+    /// The same of another program.
+    pub fn command_of(&self, program: &Path, flags: &[&str]) -> Command {
+        self.command(&[flags, &["--exec-file", program.to_str().unwrap()]].concat())
     }
 
     pub fn start(&self, flags: &[&str]) -> Owned {
@@ -85,9 +100,14 @@ impl Scene {
     }
 
     pub fn clean(&self) -> Output {
+        self.clean_with(&vmm(), &[])
+    }
+
+    /// Of a program's jail, with more flags.
+    pub fn clean_with(&self, program: &Path, flags: &[&str]) -> Output {
         let mut command = Command::new(vmm());
-        command.args(["jail", "--clean", "--id", self.id, "--chroot-base-dir"]);
-        command.arg(self.base.path()).output().unwrap()
+        command.args(["jail", "--clean", "--id", self.id, "--exec-file"]).arg(program);
+        command.arg("--chroot-base-dir").arg(self.base.path()).args(flags).output().unwrap()
     }
 
     pub fn pid(&self) -> u32 {

@@ -96,6 +96,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME=VALUE")]
     pub resource_limit: Vec<String>,
 
+    /// Let no other program's threads run on a core while one of this program's does
+    #[arg(long)]
+    pub core_scheduling: bool,
+
     /// Remove the jail and the control groups of a machine that has ended
     #[arg(long)]
     pub clean: bool,

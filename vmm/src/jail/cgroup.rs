@@ -4,12 +4,18 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::error::{JailError, Step};
 use super::occupant::Occupancy;
 use super::plan::{CgroupPlan, CgroupValue, Plan};
+
+/// Longest time that a group whose processes have ended is not empty, and how often it is looked at.
+const MOMENT: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// What version 1's cpuset does not give to a new group by itself.
 const INHERITED: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
@@ -258,16 +264,32 @@ pub fn remove(plan: &Plan, known: &[PathBuf]) -> Result<(), JailError> {
     let tops = found.first.iter().map(|(top, _)| top).chain(&found.second);
     let said = tops.map(|top| top.join(&plan.cgroup.parent).join(&plan.id));
     for group in known.iter().cloned().chain(said) {
-        match fs::remove_dir(&group) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
+        // What the program has left behind in it, where the kernel can do that.
+        let _ = fs::write(group.join("cgroup.kill"), "1");
+        match remove_when_empty(&group) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error)
                     .step(|| format!("cannot remove the control group {}", group.display()));
             }
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// A process is in its group for a moment after it has been waited for; version 1 tells nobody of its end.
+fn remove_when_empty(group: &Path) -> io::Result<()> {
+    let begin = Instant::now();
+    loop {
+        match fs::remove_dir(group) {
+            Err(error)
+                if error.kind() == io::ErrorKind::ResourceBusy && begin.elapsed() < MOMENT =>
+            {
+                thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, ftruncate, openat};
+use rustix::fs::{
+    AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, ftruncate, openat, statat,
+};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
@@ -19,8 +21,12 @@ use super::tree::Folder;
 const NAME: &str = "occupant";
 /// Longest text of it that is read.
 const LONGEST: u64 = 64 << 10;
-/// Field of `/proc/PID/stat` behind the name: when the process began, in ticks since the host did (proc_pid_stat(5)).
+/// Fields of `/proc/PID/stat` behind the name (proc_pid_stat(5)): threads, and when the process began, in ticks since the
+/// host did.
+const THREADS: usize = 17;
 const BEGAN: usize = 19;
+/// Of a process that waits for being reaped; its first thread may be dead before others are.
+const DEAD: [&str; 2] = ["Z", "X"];
 
 /// A process, told from later ones with its PID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +148,7 @@ impl Occupancy {
     }
 }
 
-/// When a process began; nothing if there is none.
+/// When a process began; nothing if there is none, or nothing of it runs.
 fn began(proc: &OwnedFd, pid: i32) -> Result<Option<u64>, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let mut file = match openat(proc, format!("{pid}/stat"), flags, Mode::empty()) {
@@ -161,13 +167,23 @@ fn began(proc: &OwnedFd, pid: i32) -> Result<Option<u64>, Errno> {
 fn parse_began(stat: &str) -> Option<u64> {
     // A name may have anything in it.
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(BEGAN)?.parse().ok()
+    let fields: Vec<_> = fields.split_whitespace().collect();
+    let threads: u32 = fields.get(THREADS)?.parse().ok()?;
+    if DEAD.contains(fields.first()?) && threads <= 1 {
+        return None;
+    }
+    fields.get(BEGAN)?.parse().ok()
+}
+
+fn is_shown(proc: &OwnedFd, pid: i32) -> bool {
+    statat(proc, format!("{pid}"), AtFlags::empty()).is_ok()
 }
 
 fn is_there(proc: &OwnedFd, process: Process) -> bool {
     match began(proc, process.pid) {
         Ok(Some(began)) => began == process.began,
-        // It is there, and hidden (proc(5), hidepid): then the PID is all that is known.
+        Ok(None) if is_shown(proc, process.pid) => false,
+        // It may be there, and hidden (proc(5), hidepid): then the PID is all that is known.
         Ok(None) | Err(_) => {
             let pid = Pid::from_raw(process.pid);
             pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(Errno::SRCH)))

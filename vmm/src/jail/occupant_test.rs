@@ -15,11 +15,15 @@ fn a_record_is_read_as_it_was_written() {
 
 #[test]
 fn a_process_began_when_its_status_says_whatever_its_name_is() {
-    let fields: Vec<_> = (3..=52).map(|field| field.to_string()).collect();
-    let stat = |name: &str| format!("77 ({name}) {}", fields.join(" "));
+    let fields: Vec<_> = (4..=52).map(|field| field.to_string()).collect();
+    let stat = |name: &str| format!("77 ({name}) S {}", fields.join(" "));
     assert_eq!(parse_began(&stat("vmm")), Some(22));
     assert_eq!(parse_began(&stat("a) R 1 2 (b")), Some(22));
     assert_eq!(parse_began("77 (vmm) R 1"), None);
+    // Dead, but for threads behind the first.
+    let dead = stat("vmm").replace(") S", ") Z");
+    assert_eq!(parse_began(&dead), Some(22));
+    assert_eq!(parse_began(&dead.replace(" 20 ", " 1 ")), None);
     assert_eq!(parse_began(""), None);
 }
 

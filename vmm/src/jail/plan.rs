@@ -49,6 +49,8 @@ pub struct Plan {
     pub keeps: bool,
     pub cgroup: CgroupPlan,
     pub limits: Limits,
+    /// Nobody else is on a core while the program is.
+    pub core_scheduling: bool,
     /// The jail is to be removed.
     pub clean: bool,
     /// Arguments of the program.
@@ -250,6 +252,7 @@ impl Plan {
                 values: values.collect::<Result<_, _>>()?,
             },
             limits: Limits::parse(&args.resource_limit)?,
+            core_scheduling: args.core_scheduling,
             clean: args.clean,
             extra: args.extra,
         })

@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use nix::unistd::{ForkResult, fexecve, fork};
+use nix::unistd::{ForkResult, fexecve, fork, getsid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
-    Resource, Rlimit, Signal, getpid, getsid, set_parent_process_death_signal, setrlimit, setsid,
+    Resource, Rlimit, Signal, getpid, set_parent_process_death_signal, setrlimit, setsid,
 };
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -73,7 +73,7 @@ pub enum Role {
     /// It stays until its child has ended.
     Keeper {
         /// What it passes on.
-        heard: Heard,
+        heard: Box<Heard>,
         child: i32,
         /// Its end is seen at the other end.
         tell: OwnedFd,
@@ -116,7 +116,8 @@ pub fn part(
     }
     let what = || "cannot make a PID namespace".to_string();
     let heard = plan.keeps.then(Heard::begin).transpose()?;
-    let leads_session = getsid(None).is_ok_and(|session| session == getpid());
+    // Whose session began before any namespace has one of PID 0.
+    let leads_session = getsid(None).is_ok_and(|session| session == nix::unistd::getpid());
     // SAFETY: descriptors stay shared with nobody.
     unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.step(what)?;
     parent_cpu = parent_cpu.saturating_add(clock(ClockId::ProcessCPUTime));
@@ -131,7 +132,7 @@ pub fn part(
             return Ok(Role::Done);
         };
         rustix::io::write(&tell, &[1]).step(what)?;
-        return Ok(Role::Keeper { heard, child, tell });
+        return Ok(Role::Keeper { heard: Box::new(heard), child, tell });
     }
     drop(tell);
     if rustix::io::read(&told, &mut [0; 1]).step(what)? == 0 {
