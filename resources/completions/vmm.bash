@@ -287,7 +287,7 @@ _vmm() {
 
     case "${cmd}" in
         vmm)
-            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --boot-timer --ready-fd --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl jail help"
+            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --seccomp --boot-timer --ready-fd --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl jail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -399,6 +399,14 @@ _vmm() {
                     ;;
                 --metrics-path)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seccomp)
+                    COMPREPLY=($(compgen -W "kill log off" -- "${cur}"))
                     return 0
                     ;;
                 --ready-fd)
@@ -1659,7 +1667,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__jail)
-            opts="-h -V --id --exec-file --uid --gid --rootless --chroot-base-dir --netns --new-net-ns --tap --fd --ready-fd --daemonize --new-pid-ns --cgroup --cgroup-version --parent-cgroup --resource-limit --clean --help --version"
+            opts="-h -V --id --exec-file --uid --gid --rootless --chroot-base-dir --netns --new-net-ns --tap --fd --ready-fd --daemonize --new-pid-ns --cgroup --cgroup-version --parent-cgroup --resource-limit --core-scheduling --clean --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

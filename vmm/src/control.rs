@@ -1,6 +1,7 @@
 //! The main thread: does what is asked of the machine, waits for whatever ends it, and says why it
 //! ended.
 
+pub mod late;
 mod later;
 
 use std::io;
@@ -15,6 +16,7 @@ use devices::legacy::KeyboardNotReady;
 use devices::net::service::store::{Store, StoreError};
 use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
 
+use self::late::Late;
 use self::later::{HeldKeys, LastDay};
 use crate::action::{Action, ActionError, Instance, Mailbox, Outcome, Reply};
 use crate::end::{End, Ends, Leave};
@@ -22,6 +24,7 @@ use crate::observe::events::{DiskEvent, Event, Events, Ready as ReadyBy};
 use crate::observe::logger::Log;
 use crate::observe::metrics::{Figures, MetricsFile, Shape, StartTimes};
 use crate::observe::requests::Requests;
+use crate::shield::Shield;
 use crate::signals::Signals;
 use crate::vm::Vm;
 use crate::vm::balloon::{self, BalloonAsk, BalloonError, BalloonReply};
@@ -48,6 +51,22 @@ pub struct Controller {
     manners: Manners,
     metrics: Option<MetricsFile>,
     held_keys: Option<HeldKeys>,
+    walls: Walls,
+}
+
+/// What the machine and its threads are shut in by.
+pub struct Walls {
+    /// What threads shut themselves in by.
+    pub shield: Arc<Shield>,
+    /// How files are opened that are named while the guest runs.
+    pub late: Late,
+}
+
+/// What the main thread listens to.
+pub struct Hearing {
+    wait: Wait,
+    mailbox: Option<Arc<Mailbox>>,
+    signals: Signals,
 }
 
 /// What a controller tells others, and how.
@@ -69,6 +88,7 @@ impl Controller {
         events: Arc<Events>,
         start_times: StartTimes,
         manners: Manners,
+        walls: Walls,
     ) -> io::Result<Self> {
         let ends = Ends::new()?;
         let metadata = Arc::new(Store::new(config.metadata_limit));
@@ -84,6 +104,7 @@ impl Controller {
             manners,
             metrics: None,
             held_keys: None,
+            walls,
         })
     }
 
@@ -186,6 +207,16 @@ impl Controller {
                 events.tell(&Event::BalloonReached { amount_mib: pages / PAGES_PER_MIB });
             })));
         }
+        let shut = || {
+            self.walls.late.seal(&self.config)?;
+            vm.shut(&self.walls.shield)?;
+            self.walls.shield.shut_main()
+        };
+        if let Err(source) = shut() {
+            // Threads that are shut in can neither run a guest without the others nor be let out again.
+            self.ends.report(End::NotShut { source });
+            return Ok(());
+        }
         vm.resume().expect("a machine that was just built can run");
         self.events.tell(&Event::Started);
         if self.manners.metrics.at_start {
@@ -195,7 +226,7 @@ impl Controller {
     }
 
     fn instance(&self) -> Instance {
-        Instance { id: self.id.clone(), state: self.state() }
+        Instance { id: self.id.clone(), state: self.state(), shield: self.walls.shield.state() }
     }
 
     /// What was asked for, as far as it is still so: limits of cards and disks, images, and the balloon's amount,
@@ -256,7 +287,7 @@ impl Controller {
             DiskAsk::Inject(fault) => Some(fault),
             _ => None,
         };
-        let reply = match disk::answer(&**disk, ask) {
+        let reply = match disk::answer(&**disk, ask, self.walls.late.files()) {
             Ok(reply) => reply,
             Err(source) => return Err(ActionError::Disk { id, source }),
         };
@@ -279,7 +310,7 @@ impl Controller {
         let Some(nic) = nics.find(|nic| nic.control.id() == id) else {
             return Err(ActionError::NoSuchNic(id));
         };
-        match nic.answer(ask) {
+        match nic.answer(ask, self.walls.late.files()) {
             Ok(NicReply::Done) => Ok(Reply::Done),
             Ok(reply) => Ok(Reply::Nic(reply)),
             Err(source) => Err(ActionError::Nic { id, source }),
@@ -375,16 +406,23 @@ impl Controller {
         }
     }
 
+    /// Begins to listen to `signals`, to `mailbox`, and to the machine's end. Fails if the host has no descriptor
+    /// left.
+    pub fn hearing(&self, mailbox: Option<Arc<Mailbox>>, signals: Signals) -> io::Result<Hearing> {
+        let mail = mailbox.as_ref().map(|mailbox| mailbox.event().as_raw_fd());
+        let fds = [self.ends.event.as_raw_fd(), signals.as_raw_fd()].into_iter().chain(mail);
+        let wait = Wait::on(fds.collect())?;
+        Ok(Hearing { wait, mailbox, signals })
+    }
+
     /// Does what is asked until the machine is over, and ends it.
     ///
     /// A first signal presses the power button, and the guest has its grace to power off; a second
     /// one, or the end of the grace, ends the machine hard, as the first does without a grace. After half
     /// of it the button is pressed again: the first press is lost on a guest that still boots, and only
     /// wakes one that sleeps.
-    pub fn serve(mut self, mailbox: Option<Arc<Mailbox>>, signals: Signals) -> io::Result<End> {
-        let mail = mailbox.as_ref().map(|mailbox| mailbox.event().as_raw_fd());
-        let fds = [self.ends.event.as_raw_fd(), signals.as_raw_fd()].into_iter().chain(mail);
-        let mut wait = Wait::on(fds.collect())?;
+    pub fn serve(mut self, hearing: Hearing) -> io::Result<End> {
+        let Hearing { mut wait, mailbox, signals } = hearing;
         let mut last_day = LastDay::default();
         let end = loop {
             if let Some(end) = self.ends.take().or_else(|| last_day.is_over(Instant::now())) {

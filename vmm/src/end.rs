@@ -46,6 +46,10 @@ pub enum End {
     },
     /// A signal, and the guest did not power off in time.
     Signal(i32),
+    /// Threads could not be shut in before the guest ran.
+    NotShut {
+        source: io::Error,
+    },
 }
 
 impl End {
@@ -58,7 +62,8 @@ impl End {
             End::TripleFault { .. }
             | End::InternalError { .. }
             | End::FailedEntry { .. }
-            | End::VcpuFailed { .. } => Event::Fault,
+            | End::VcpuFailed { .. }
+            | End::NotShut { .. } => Event::Fault,
         }
     }
 
@@ -66,7 +71,7 @@ impl End {
     pub fn exit_code(&self) -> u8 {
         match self {
             End::GuestOff | End::Quit | End::Killed => 0,
-            End::VcpuFailed { .. } => 1,
+            End::VcpuFailed { .. } | End::NotShut { .. } => 1,
             End::GuestReset | End::ResetByUser => 3,
             End::TripleFault { .. } => 4,
             End::InternalError { .. } | End::FailedEntry { .. } => 5,
@@ -132,6 +137,10 @@ impl fmt::Display for End {
                 no_hardware(f, *hardware)
             }
             End::VcpuFailed { cpu, source } => write!(f, "vCPU {cpu} cannot run: {source}"),
+            End::NotShut { source } => write!(
+                f,
+                "the host did not let threads be shut in before the guest runs: {source}; without filters (--seccomp off, or --no-seccomp of firecracker) it might"
+            ),
             End::Signal(number) => {
                 let name = match *number {
                     libc::SIGHUP => "SIGHUP",

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::action::Action;
 use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
+use crate::shield::Mode;
 use crate::vm::config::Config;
 
 /// All of it.
@@ -25,6 +26,10 @@ pub struct Orders {
     pub max_body: Option<usize>,
     /// Descriptors by which somebody waits for all of this to be done.
     pub ready: Vec<RawFd>,
+    /// What filters of system calls do.
+    pub seccomp: Mode,
+    /// Where files may be opened while the guest runs, if the user has said.
+    pub late_places: Vec<PathBuf>,
     /// What to do first, in order.
     pub actions: Vec<Action>,
     /// File that fills the metadata service's store.

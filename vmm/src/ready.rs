@@ -4,7 +4,7 @@
 //! service manager (sd_notify(3)).
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -29,7 +29,8 @@ pub struct NotHanded(RawFd);
 #[derive(Debug)]
 pub struct Ready {
     descriptors: Vec<File>,
-    manager: Option<OsString>,
+    /// Connected to, as long as its path can be.
+    manager: Option<io::Result<UnixDatagram>>,
 }
 
 impl Ready {
@@ -45,7 +46,8 @@ impl Ready {
             // SAFETY: it is open, and as nothing was opened since, and it is taken once, nobody else here owns it.
             taken.push(File::from(unsafe { OwnedFd::from_raw_fd(fd) }));
         }
-        Ok(Ready { descriptors: taken, manager: env::var_os(NOTIFY_SOCKET) })
+        let manager = env::var_os(NOTIFY_SOCKET).map(|path| connect(path.as_bytes()));
+        Ok(Ready { descriptors: taken, manager })
     }
 
     /// Tells all of them, once. Who cannot be told is left to himself: the machine runs.
@@ -57,23 +59,24 @@ impl Ready {
                 );
             }
         }
-        if let Some(path) = self.manager
-            && let Err(error) = tell_manager(path.as_bytes())
-        {
-            tracing::warn!(
-                "${NOTIFY_SOCKET} {} cannot be told that this is ready: {error}",
-                path.display()
-            );
+        let told = self.manager.transpose().and_then(|manager| match manager {
+            Some(manager) => manager.send(READY).map(drop),
+            None => Ok(()),
+        });
+        if let Err(error) = told {
+            tracing::warn!("${NOTIFY_SOCKET} cannot be told that this is ready: {error}");
         }
     }
 }
 
-fn tell_manager(path: &[u8]) -> io::Result<()> {
+fn connect(path: &[u8]) -> io::Result<UnixDatagram> {
     let address = match path.strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,
-        None => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(path))?,
+        None => SocketAddr::from_pathname(OsStr::from_bytes(path))?,
     };
-    UnixDatagram::unbound()?.send_to_addr(READY, &address).map(drop)
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&address)?;
+    Ok(socket)
 }
 
 /// Whether it is open for writing; from now on no exec keeps it.

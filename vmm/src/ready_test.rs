@@ -26,7 +26,7 @@ fn a_socket_hears_it_by_its_path_and_by_an_abstract_name() {
     for (socket, manager) in
         [(by_path, path.into_os_string()), (by_name, format!("@{name}").into())]
     {
-        Ready { descriptors: Vec::new(), manager: Some(manager) }.tell();
+        Ready { descriptors: Vec::new(), manager: Some(connect(manager.as_bytes())) }.tell();
         let mut said = [0; 64];
         let len = socket.recv(&mut said).unwrap();
         assert_eq!(&said[..len], READY);
@@ -51,5 +51,5 @@ fn who_has_gone_does_not_stop_the_machine() {
     let (hears, tells) = io::pipe().unwrap();
     drop(hears);
     let ready = Ready::take(&[tells.into_raw_fd()]).unwrap();
-    Ready { manager: Some("/nowhere/notify".into()), ..ready }.tell();
+    Ready { manager: Some(connect(b"/nowhere/notify")), ..ready }.tell();
 }

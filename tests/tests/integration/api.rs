@@ -51,6 +51,8 @@ pub const NIC: &str = "/network-interfaces/eth0";
 pub struct Served {
     pub wired: Wired,
     pub api: Api,
+    /// Of the API's socket, where files may be opened by then.
+    pub folder: PathBuf,
 }
 
 /// Starts a machine; gives its API's socket.
@@ -71,7 +73,8 @@ impl Served {
         let api = Api::wait(&socket, BOOT)?;
         let wired = Wired { shell, running, tap, network };
         wired.reaches_guest()?;
-        Ok(Self { wired, api })
+        let folder = socket.parent().context("the socket is in no folder")?.to_owned();
+        Ok(Self { wired, api, folder })
     }
 
     /// Frames of one direction that each queue pair of the card has moved.
@@ -188,7 +191,7 @@ fn keeps_a_limit(served: &mut Served) -> Result<()> {
     const RATE: u32 = 100_000;
     let to = socket(&served.wired.tap.guest_ipv4, 9);
     let flood = served.wired.traffic(&["flood", &to, "--size", "1400", "--seconds", "20"])?;
-    let bucket = json!({ "size": RATE, "refill_time": 1000 });
+    let bucket = json!({ "size": RATE / 10, "refill_time": 100 });
     let patch = json!({ "iface_id": "eth0", "rx_rate_limiter": { "bandwidth": bucket } });
     served.api.done("PATCH", NIC, &patch)?;
     // What the limit let through at once is over by then.

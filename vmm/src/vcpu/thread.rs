@@ -3,10 +3,9 @@
 use std::io;
 use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
-use device_core::worker::STACK;
+use device_core::thread::{self, Running};
 
 use crate::end::End;
 use crate::kvm::probe;
@@ -20,9 +19,13 @@ enum Mode {
     Gone,
 }
 
+/// Something that the thread does while it is parked.
+type Errand = Box<dyn FnOnce() + Send>;
+
 struct Modes {
     wanted: Mode,
     now: Mode,
+    errand: Option<Errand>,
     /// The guest ended on this vCPU and cannot be entered again.
     over: bool,
 }
@@ -46,7 +49,7 @@ pub type OnEnd = Arc<dyn Fn(End) + Send + Sync>;
 /// The owner's handle on a vCPU; the thread ends when it is dropped.
 pub struct VcpuThread {
     control: Arc<Control>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Running>,
 }
 
 impl VcpuThread {
@@ -59,16 +62,31 @@ impl VcpuThread {
         on_end: OnEnd,
     ) -> io::Result<VcpuThread> {
         let control = Arc::new(Control {
-            modes: Mutex::new(Modes { wanted: Mode::Parked, now: Mode::Parked, over: false }),
+            modes: Mutex::new(Modes {
+                wanted: Mode::Parked,
+                now: Mode::Parked,
+                errand: None,
+                over: false,
+            }),
             changed: Condvar::new(),
             stop: Arc::new(AtomicBool::new(false)),
         });
         let body = Body { index, control: control.clone(), spaces, on_end };
-        let thread = std::thread::Builder::new()
-            .name(format!("{name}{index}"))
-            .stack_size(STACK)
-            .spawn(move || body.live(vcpu))?;
+        let thread = thread::start(&format!("{name}{index}"), move || body.live(vcpu))?;
         Ok(VcpuThread { control, thread: Some(thread) })
+    }
+
+    /// Has the thread shut itself in by `how`, while it is parked, and waits for that. Fails if `how` does.
+    pub fn shut(&self, how: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+        let (tell, heard) = mpsc::sync_channel(1);
+        let errand = move || {
+            // The one who is told waits below.
+            let _ = tell.send(how());
+        };
+        self.control.lock().errand = Some(Box::new(errand));
+        self.control.changed.notify_all();
+        let gone = || io::Error::other("the thread is gone");
+        heard.recv().unwrap_or_else(|_| Err(gone()))
     }
 
     /// Lets the guest run.
@@ -94,7 +112,7 @@ impl VcpuThread {
         self.control.stop.store(true, Ordering::Release); // pairs with the look in `run`
         if let Some(thread) = &self.thread {
             // SAFETY: the thread is not joined yet, so its id is valid.
-            unsafe { libc::pthread_kill(thread.as_pthread_t() as _, kick_signal()) };
+            unsafe { libc::pthread_kill(thread.handle().as_pthread_t() as _, kick_signal()) };
         }
     }
 
@@ -108,8 +126,7 @@ impl Drop for VcpuThread {
     fn drop(&mut self) {
         self.leave_guest(Mode::Gone);
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread has been reported by the panic hook.
-            let _ = thread.join();
+            thread.finish();
         }
     }
 }
@@ -140,15 +157,22 @@ impl Body {
         let mut modes = self.control.lock();
         modes.now = Mode::Parked;
         self.control.changed.notify_all();
-        let mut modes = self
-            .control
-            .changed
-            .wait_while(modes, |modes| match modes.wanted {
-                Mode::Parked => true,
-                Mode::Running => modes.over,
-                Mode::Gone => false,
-            })
-            .unwrap_or_else(PoisonError::into_inner);
+        loop {
+            modes = self
+                .control
+                .changed
+                .wait_while(modes, |modes| match modes.wanted {
+                    _ if modes.errand.is_some() => false,
+                    Mode::Parked => true,
+                    Mode::Running => modes.over,
+                    Mode::Gone => false,
+                })
+                .unwrap_or_else(PoisonError::into_inner);
+            let Some(errand) = modes.errand.take() else { break };
+            drop(modes);
+            errand();
+            modes = self.control.lock();
+        }
         modes.now = modes.wanted;
         modes.now == Mode::Running
     }

@@ -313,7 +313,7 @@ impl Vm {
             boot_timer,
             unmapped,
             reading: Some(reading),
-            _threads: threads,
+            threads,
             _fd: fd,
             _ram: ram,
         })
