@@ -314,7 +314,7 @@ _vmm() {
 
     case "${cmd}" in
         vmm)
-            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --seccomp --boot-timer --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl jail help"
+            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --seccomp --boot-timer --ready-fd --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl jail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -434,6 +434,10 @@ _vmm() {
                     ;;
                 --seccomp)
                     COMPREPLY=($(compgen -W "kill log off" -- "${cur}"))
+                    return 0
+                    ;;
+                --ready-fd)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --start-time-us)
@@ -1832,7 +1836,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__jail)
-            opts="-h -V --id --exec-file --uid --gid --chroot-base-dir --netns --new-net-ns --daemonize --new-pid-ns --cgroup --cgroup-version --parent-cgroup --resource-limit --clean --help --version"
+            opts="-h -V --id --exec-file --uid --gid --rootless --chroot-base-dir --netns --new-net-ns --tap --fd --ready-fd --daemonize --new-pid-ns --cgroup --cgroup-version --parent-cgroup --resource-limit --core-scheduling --clean --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1859,6 +1863,18 @@ _vmm() {
                     return 0
                     ;;
                 --netns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tap)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fd)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ready-fd)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_vmm_global_optspecs
-    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= pmem= balloon= entropy= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= allow-path= seccomp= boot-timer start-time-us= start-time-cpu-us= parent-cpu-time-us= h/help V/version
+    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= pmem= balloon= entropy= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= allow-path= seccomp= boot-timer ready-fd= start-time-us= start-time-cpu-us= parent-cpu-time-us= h/help V/version
 end
 
 function __fish_vmm_needs_command
@@ -62,6 +62,7 @@ complete -c vmm -n "__fish_vmm_needs_command" -l allow-path -d 'Folder with all 
 complete -c vmm -n "__fish_vmm_needs_command" -l seccomp -d 'What becomes of a system call that the VMM never makes: kill ends it (exit code 6) before the call is made, log lets it pass into the kernel\'s log, off does without filters' -r -f -a "kill\t''
 log\t''
 off\t''"
+complete -c vmm -n "__fish_vmm_needs_command" -l ready-fd -d 'Descriptor, once for each, to write `READY=1` and a newline to once the machine runs, or the API listens; the socket $NOTIFY_SOCKET is told as well' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l start-time-us -d 'When who starts this process began to, in microseconds of the monotonic clock; for metrics' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l start-time-cpu-us -d 'CPU time of this process when who starts it began to, in microseconds; for metrics' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l parent-cpu-time-us -d 'CPU time that who starts this process has used in others before, in microseconds; for metrics' -r
@@ -200,13 +201,18 @@ complete -c vmm -n "__fish_vmm_using_subcommand jail" -l uid -d 'User that it ru
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l gid -d 'Group that it runs as; it has no other' -r
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l chroot-base-dir -d 'Folder of all jails' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l netns -d 'Network namespace, by its handle, such as /run/netns/NAME' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l tap -d 'TAP to make in the network namespace of its own, for the program\'s user: NAME[,queues=N][,mtu=N]; once for each' -r
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l fd -d 'Descriptor that the program is handed, such as an open TAP; once for each. All others are closed, but the standard ones' -r
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l ready-fd -d 'Descriptor that the program is handed to say by that it is ready, by --ready-fd, which it must know; so is the socket $NOTIFY_SOCKET, if the program is this VMM' -r
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l cgroup -d 'Value of a control group, such as cpu.weight=50; once for each' -r
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l cgroup-version -d 'Version of control groups, 1 or 2. If not given: that of the host\'s in which the controllers are' -r
-complete -c vmm -n "__fish_vmm_using_subcommand jail" -l parent-cgroup -d 'Control group under which the machine\'s is made. If not given: the program\'s name' -r
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l parent-cgroup -d 'Control group under which the machine\'s is made. If not given: the program\'s name; with --rootless the one that it is started in, which has to be delegated' -r
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l resource-limit -d 'Limit of the process: fsize=BYTES, or no-file=N, by default 2048; once for each' -r
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l rootless -d 'Build the jail in a user namespace, as somebody else than root who may open /dev/kvm. The program runs as that user, and in a PID namespace; who starts the jail stays until it has ended, unless --new-pid-ns or --daemonize says otherwise'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l new-net-ns -d 'A network namespace of its own, in which nothing is'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l daemonize -d 'Go into the background: a session of its own, /dev/null for its standard descriptors'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l new-pid-ns -d 'A PID namespace of its own; the PID as the host knows it is in /NAME.pid'
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l core-scheduling -d 'Let no other program\'s threads run on a core while one of this program\'s does'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l clean -d 'Remove the jail and the control groups of a machine that has ended'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -s h -l help -d 'Print help'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -s V -l version -d 'Print version'

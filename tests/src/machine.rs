@@ -437,7 +437,8 @@ pub struct Running {
 }
 
 impl Running {
-    fn spawn(mut command: Command, folder: tempfile::TempDir) -> Result<Running> {
+    /// Starts what runs a machine with its console as its standard input and output; the folder goes with it.
+    pub fn spawn(mut command: Command, folder: tempfile::TempDir) -> Result<Running> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let begun = Instant::now();
         let mut process = Owned::spawn(&mut command)?;

@@ -28,6 +28,8 @@ pub const MKE2FS: Program = Program { name: "mke2fs", package: "e2fsprogs" };
 pub const SFDISK: Program = Program { name: "sfdisk", package: "fdisk" };
 pub const MKFS_VFAT: Program = Program { name: "mkfs.vfat", package: "dosfstools" };
 pub const MCOPY: Program = Program { name: "mcopy", package: "mtools" };
+pub const SETPRIV: Program = Program { name: "setpriv", package: "util-linux" };
+pub const NSENTER: Program = Program { name: "nsenter", package: "util-linux" };
 /// What [`crate::disk_image`] makes disks by.
 pub const OF_DISKS: [Program; 4] = [MKE2FS, SFDISK, MKFS_VFAT, MCOPY];
 pub const XFS_REPAIR: Program = Program { name: "xfs_repair", package: "xfsprogs" };

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -234,6 +235,11 @@ pub struct Args {
     #[arg(long)]
     boot_timer: bool,
 
+    /// Descriptor, once for each, to write `READY=1` and a newline to once the machine runs, or the API listens;
+    /// the socket $NOTIFY_SOCKET is told as well
+    #[arg(long, value_name = "N")]
+    ready_fd: Vec<RawFd>,
+
     /// When who starts this process began to, in microseconds of the monotonic clock; for metrics
     #[arg(long, value_name = "US")]
     start_time_us: Option<u64>,
@@ -365,6 +371,7 @@ impl Args {
                 .after(self.parent_cpu_time_us),
             api_socket: self.api_sock.take().filter(|_| !self.no_api),
             max_body: None,
+            ready: std::mem::take(&mut self.ready_fd),
             seccomp: self.seccomp,
             late_places: std::mem::take(&mut self.allow_path),
             metadata: self.metadata.take(),

@@ -2,7 +2,7 @@
 //! and manner of starting what runs in it.
 //!
 //! ```text
-//! args ──► Plan (pure) ──► tree ── cgroup ── walls ── devices ── process ── identity ──► exec
+//! args ──► Plan (pure) ──► tree ── occupant ── cgroup ── userns ── walls ── devices ── process ── identity ──► exec
 //! ```
 //! It is single-threaded from its first instruction to the exec, so that what it gives up it gives up for
 //! all of it. Each step that fails ends it with one line that names the step: there is no weaker way to go
@@ -11,13 +11,19 @@
 mod args;
 mod cgroup;
 mod clean;
+mod core_scheduling;
 mod devices;
 mod error;
+mod handed;
 mod identity;
+mod keeper;
 mod libraries;
+mod occupant;
 mod plan;
 mod process;
+mod taps;
 mod tree;
+mod userns;
 mod walls;
 
 use std::ffi::OsString;
@@ -30,7 +36,9 @@ use crate::observe::stderr;
 use args::Args;
 pub use args::NAME;
 use error::JailError;
-use plan::Plan;
+use handed::Manager;
+use occupant::Occupancy;
+use plan::{Caller, Plan};
 use process::{Role, StartTimes};
 
 /// The jail could not be built, or what is to run in it not be started.
@@ -40,21 +48,16 @@ const FAILED: u8 = 1;
 /// called in what it says.
 pub fn main(name: &'static str, words: Vec<OsString>) -> ExitCode {
     let times = StartTimes::now();
-    if let Err(error) = process::close_inherited() {
-        return failed(name, &error);
-    }
     let args = match Args::try_parse_from(words) {
         Ok(args) => args,
         Err(error) => return cli::report(&error),
     };
-    let result = Plan::new(args).and_then(|plan| match plan.clean {
-        true => clean::clean(&plan),
+    let plan = handed::close_others(&args).and_then(|()| Plan::new(args, Caller::now()));
+    let result = plan.and_then(|plan| match plan.clean {
+        true => clean::clean(&plan).map(|()| ExitCode::SUCCESS),
         false => build(&plan, times),
     });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(name, &error),
-    }
+    result.unwrap_or_else(|error| failed(name, &error))
 }
 
 /// The command line.
@@ -68,23 +71,42 @@ fn failed(name: &str, error: &JailError) -> ExitCode {
     ExitCode::from(FAILED)
 }
 
-/// Builds the jail and becomes what runs in it; returns where another process does.
-fn build(plan: &Plan, times: StartTimes) -> Result<(), JailError> {
-    // Before anything is done: somebody may be in it.
-    tree::Jail::open(plan)?;
+/// Builds the jail and becomes what runs in it; returns, with the exit code, where another process does.
+fn build(plan: &Plan, times: StartTimes) -> Result<ExitCode, JailError> {
+    devices::check_kvm(plan)?;
+    let jail = tree::Jail::open(plan)?;
+    // Before anything else is done: somebody may be in it.
+    let mut occupancy = Occupancy::take(&jail.home)?;
+    drop(jail);
     let program = tree::open_program(plan)?;
     let libraries = libraries::of_program(plan)?;
+    let manager = Manager::connect(plan)?;
     walls::join_network(plan)?;
     process::set_limits(plan)?;
-    cgroup::enter(plan)?;
+    cgroup::enter(plan, &mut occupancy)?;
     let null = process::open_null(plan)?;
+    userns::enter(plan)?;
     walls::part(plan)?;
+    taps::make(plan)?;
     // Anew: what was opened before lies in the host's mounts, where nothing can be mounted from here.
     let jail = tree::Jail::open(plan)?;
     devices::furnish(&jail, plan)?;
     libraries::show(&libraries, &jail)?;
     walls::move_in(&jail)?;
-    let Role::Inmate { parent_cpu } = process::part(plan, &jail, null)? else { return Ok(()) };
-    identity::drop_all(plan)?;
-    Err(process::exec(plan, &program, times, parent_cpu))
+    match process::part(plan, &jail, &mut occupancy, &manager, null)? {
+        Role::Done => Ok(ExitCode::SUCCESS),
+        Role::Keeper { heard, child, tell: _tell } => {
+            drop((occupancy, manager));
+            handed::close_handed(plan)?;
+            identity::drop_all(plan)?;
+            keeper::keep(&heard, child)
+        }
+        Role::Inmate { parent_cpu, keeper } => {
+            let ready = manager.ready(plan)?;
+            core_scheduling::begin(plan)?;
+            identity::drop_all(plan)?;
+            process::end_with(keeper.as_ref())?;
+            Err(process::exec(plan, &program, &ready, times, parent_cpu))
+        }
+    }
 }

@@ -22,6 +22,7 @@ mod kvm;
 mod memory;
 mod observe;
 mod orders;
+mod ready;
 mod shield;
 mod signals;
 mod text_file;
@@ -48,6 +49,7 @@ use observe::events::Events;
 use observe::logger::Log;
 use observe::requests::Requests;
 use orders::Orders;
+use ready::Ready;
 use shield::broker::Broker;
 use shield::row::Kind;
 use shield::{Inherited, Shield};
@@ -83,9 +85,16 @@ pub fn main() -> ExitCode {
         Ok(orders) => orders,
         Err(code) => return code,
     };
+    let ready = match Ready::take(&orders.ready) {
+        Ok(ready) => ready,
+        Err(error) => {
+            report(&error);
+            return ExitCode::from(face.bad_usage);
+        }
+    };
     let inherited = Inherited::look();
     let log = Log::start(face.log, &orders.id);
-    let ended = run(face, orders, inherited, &log);
+    let ended = run(face, orders, ready, inherited, &log);
     // What holds on to itself in a machine goes with the process; the paths of its sockets would not.
     socket::remove_all();
     let leave = match ended {
@@ -141,6 +150,7 @@ impl Face {
 fn run(
     face: &'static Face,
     orders: Orders,
+    ready: Ready,
     inherited: Inherited,
     log: &Log,
 ) -> Result<End, Failure> {
@@ -190,6 +200,7 @@ fn run(
     for action in recorded {
         controller.act(action).map_err(|error| face.refused(&error, |said| places.of(said)))?;
     }
+    ready.tell();
     let end = controller.serve(hearing).map_err(|error| face.failure(error))?;
     if let Some((api, _)) = api {
         api.finish();

@@ -1,5 +1,6 @@
 //! What a command line asks for, in whichever face's words it was said.
 
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use crate::action::Action;
@@ -23,6 +24,8 @@ pub struct Orders {
     pub api_socket: Option<PathBuf>,
     /// Bytes of a request's body at most; what the API is used to if not given.
     pub max_body: Option<usize>,
+    /// Descriptors by which somebody waits for all of this to be done.
+    pub ready: Vec<RawFd>,
     /// What filters of system calls do.
     pub seccomp: Mode,
     /// Where files may be opened while the guest runs, if the user has said.

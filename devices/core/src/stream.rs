@@ -105,7 +105,7 @@ fn gather(
     skip: usize,
 ) {
     let places = pieces.iter_mut().zip(memory.iovecs(skip));
-    message.msg_iovlen = places.map(|(place, piece)| *place = piece).count();
+    message.msg_iovlen = places.map(|(place, piece)| *place = piece).count() as _; // musl has an int
     message.msg_iov = pieces.as_mut_ptr();
 }
 

@@ -284,7 +284,7 @@ impl NicSpec {
 }
 
 /// Whether an interface of the host may have that name (Linux, dev_valid_name).
-fn is_iface_name(name: &str) -> bool {
+pub fn is_iface_name(name: &str) -> bool {
     let bad = |c: char| c.is_whitespace() || c.is_control() || "/:%".contains(c);
     let dots = name == "." || name == "..";
     (1..=MAX_IFACE).contains(&name.len()) && !dots && !name.chars().any(bad)

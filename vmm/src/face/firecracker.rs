@@ -230,6 +230,7 @@ impl Args {
                 .after(self.parent_cpu_time_us),
             api_socket: Some(self.api_sock).filter(|_| !self.no_api),
             max_body: self.http_api_max_payload_size,
+            ready: Vec::new(),
             seccomp: if self.no_seccomp { Mode::Off } else { Mode::default() },
             late_places: self.allow_path,
             actions,

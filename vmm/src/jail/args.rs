@@ -1,9 +1,12 @@
 //! The flags: Firecracker's jailer's, and a few more.
 
 use std::ffi::OsString;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use clap::Parser;
+
+use super::taps::TapSpec;
 
 const NOTES: &str = "\
 The program runs with the root DIR/NAME/ID/root, where NAME is that of its file, under the name /NAME and
@@ -29,12 +32,18 @@ pub struct Args {
     pub exec_file: Option<PathBuf>,
 
     /// User that it runs as
-    #[arg(long, value_name = "N", required_unless_present = "clean")]
+    #[arg(long, value_name = "N", required_unless_present_any = ["clean", "rootless"])]
     pub uid: Option<u32>,
 
     /// Group that it runs as; it has no other
-    #[arg(long, value_name = "N", required_unless_present = "clean")]
+    #[arg(long, value_name = "N", required_unless_present_any = ["clean", "rootless"])]
     pub gid: Option<u32>,
+
+    /// Build the jail in a user namespace, as somebody else than root who may open /dev/kvm. The program runs as that
+    /// user, and in a PID namespace; who starts the jail stays until it has ended, unless --new-pid-ns or --daemonize
+    /// says otherwise
+    #[arg(long)]
+    pub rootless: bool,
 
     /// Folder of all jails
     #[arg(long, value_name = "DIR", default_value = "/srv/jailer")]
@@ -47,6 +56,20 @@ pub struct Args {
     /// A network namespace of its own, in which nothing is
     #[arg(long, conflicts_with = "netns")]
     pub new_net_ns: bool,
+
+    /// TAP to make in the network namespace of its own, for the program's user: NAME[,queues=N][,mtu=N]; once for each
+    #[arg(long, value_name = "SPEC", requires = "new_net_ns")]
+    pub tap: Vec<TapSpec>,
+
+    /// Descriptor that the program is handed, such as an open TAP; once for each. All others are closed, but the
+    /// standard ones
+    #[arg(long, value_name = "N")]
+    pub fd: Vec<RawFd>,
+
+    /// Descriptor that the program is handed to say by that it is ready, by --ready-fd, which it must know; so is
+    /// the socket $NOTIFY_SOCKET, if the program is this VMM
+    #[arg(long, value_name = "N")]
+    pub ready_fd: Vec<RawFd>,
 
     /// Go into the background: a session of its own, /dev/null for its standard descriptors
     #[arg(long)]
@@ -64,13 +87,18 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=2))]
     pub cgroup_version: Option<u8>,
 
-    /// Control group under which the machine's is made. If not given: the program's name
+    /// Control group under which the machine's is made. If not given: the program's name; with --rootless the one that
+    /// it is started in, which has to be delegated
     #[arg(long, value_name = "PATH")]
     pub parent_cgroup: Option<String>,
 
     /// Limit of the process: fsize=BYTES, or no-file=N, by default 2048; once for each
     #[arg(long, value_name = "NAME=VALUE")]
     pub resource_limit: Vec<String>,
+
+    /// Let no other program's threads run on a core while one of this program's does
+    #[arg(long)]
+    pub core_scheduling: bool,
 
     /// Remove the jail and the control groups of a machine that has ended
     #[arg(long)]

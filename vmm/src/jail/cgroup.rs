@@ -1,11 +1,21 @@
 //! Control groups: the machine's own, with its limits written before it is in it.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::error::{JailError, Step};
+use super::occupant::Occupancy;
 use super::plan::{CgroupPlan, CgroupValue, Plan};
+
+/// Longest time that a group whose processes have ended is not empty, and how often it is looked at.
+const MOMENT: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// What version 1's cpuset does not give to a new group by itself.
 const INHERITED: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
@@ -83,6 +93,16 @@ fn groups<'a>(plan: &'a Plan, found: &Hierarchies) -> Result<(u8, Vec<Group<'a>>
         second.is_some_and(|top| controllers(top).iter().any(|name| name == value.controller()))
     };
     let version = version.unwrap_or_else(|| if values.iter().all(by_second) { 2 } else { 1 });
+    if plan.rootless && version == 1 {
+        return Err(JailError::refused(
+            "--cgroup: with --rootless only control groups of version 2 can be had, as others cannot be delegated; this host \
+             does not have these controllers in it",
+        ));
+    }
+    let own = match plan.rootless && !plan.cgroup.parent_said {
+        true => own_group()?,
+        false => parent.clone(),
+    };
     let mut groups: Vec<Group<'_>> = Vec::new();
     for value in values {
         let top = match version {
@@ -100,7 +120,7 @@ fn groups<'a>(plan: &'a Plan, found: &Hierarchies) -> Result<(u8, Vec<Group<'a>>
         match groups.iter_mut().find(|group| group.top == top) {
             Some(group) => group.values.push(value),
             None => {
-                let parent = top.join(parent);
+                let parent = top.join(&own);
                 let path = parent.join(&plan.id);
                 groups.push(Group { top: top.into(), parent, path, values: vec![value] });
             }
@@ -109,15 +129,45 @@ fn groups<'a>(plan: &'a Plan, found: &Hierarchies) -> Result<(u8, Vec<Group<'a>>
     Ok((version, groups))
 }
 
-/// Makes the machine's groups and goes into them.
-pub fn enter(plan: &Plan) -> Result<(), JailError> {
+/// The group of version 2 that this process is in, relative.
+fn own_group() -> Result<PathBuf, JailError> {
+    let what = "/proc/self/cgroup";
+    let list = fs::read_to_string(what).step(|| format!("cannot read {what}"))?;
+    let path = list.lines().find_map(|line| line.strip_prefix("0::/"));
+    path.map(PathBuf::from)
+        .ok_or_else(|| JailError::refused("--cgroup: the host has no control groups of version 2"))
+}
+
+/// What somebody has let this user do there: make groups, and put processes into them.
+fn check_delegated(parent: &Path) -> Result<(), JailError> {
+    let may =
+        [parent.to_path_buf(), parent.join("cgroup.procs"), parent.join("cgroup.subtree_control")];
+    for path in may {
+        accessat(CWD, &path, Access::WRITE_OK, AtFlags::EACCESS).step(|| {
+            format!(
+                "the control group {} is not delegated: cannot write {}; start it by systemd-run --user --scope -p \
+                 Delegate=yes, or name one by --parent-cgroup",
+                parent.display(),
+                path.display()
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes the machine's groups and goes into them; `occupancy` keeps what was made.
+pub fn enter(plan: &Plan, occupancy: &mut Occupancy) -> Result<(), JailError> {
     if plan.cgroup.values.is_empty() {
-        return enter_parent(&plan.cgroup);
+        return enter_parent(plan);
     }
     let (version, groups) = groups(plan, &hierarchies()?)?;
     for group in groups {
+        if plan.rootless {
+            check_delegated(&group.parent)?;
+        }
+        occupancy.add_group(&group.path)?;
         match version {
-            2 => group.delegate()?,
+            2 => group.delegate(plan)?,
             _ => group.inherit()?,
         }
         for value in &group.values {
@@ -130,12 +180,16 @@ pub fn enter(plan: &Plan) -> Result<(), JailError> {
 }
 
 /// Without values a parent of version 2 that was named, and is there, is what the machine goes into.
-fn enter_parent(plan: &CgroupPlan) -> Result<(), JailError> {
-    if !plan.parent_said || plan.version == Some(1) {
+fn enter_parent(plan: &Plan) -> Result<(), JailError> {
+    let CgroupPlan { version, parent, parent_said, .. } = &plan.cgroup;
+    if !parent_said || *version == Some(1) {
         return Ok(());
     }
-    match hierarchies()?.second.map(|top| top.join(&plan.parent)) {
+    match hierarchies()?.second.map(|top| top.join(parent)) {
         Some(parent) if parent.is_dir() => {
+            if plan.rootless {
+                check_delegated(&parent)?;
+            }
             write(&parent.join("cgroup.procs"), &process::id().to_string())
         }
         _ => Ok(()),
@@ -144,18 +198,44 @@ fn enter_parent(plan: &CgroupPlan) -> Result<(), JailError> {
 
 impl Group<'_> {
     /// Version 2: each group above says that the ones below it have the controllers.
-    fn delegate(&self) -> Result<(), JailError> {
+    fn delegate(&self, plan: &Plan) -> Result<(), JailError> {
         make(&self.path)?;
+        if plan.rootless {
+            return self.delegate_own();
+        }
         let mut above: Vec<_> =
             self.parent.ancestors().take_while(|path| path.starts_with(&self.top)).collect();
         above.reverse();
-        for value in &self.values {
-            let controller = value.controller();
-            for path in &above {
-                write(&path.join("cgroup.subtree_control"), &format!("+{controller}"))?;
-            }
+        above.into_iter().try_for_each(|path| self.enable(path))
+    }
+
+    /// The same from where it is this user's. A group with processes gives no controllers to those below it, so this
+    /// process goes out of the way; others cannot be in it.
+    fn delegate_own(&self) -> Result<(), JailError> {
+        if self.enable(&self.parent).is_ok() {
+            return Ok(());
         }
-        Ok(())
+        let aside = self.parent.join(format!("{}.start", process::id()));
+        make(&aside)?;
+        let moved = write(&aside.join("cgroup.procs"), &process::id().to_string());
+        let enabled = moved
+            .and_then(|()| self.enable(&self.parent))
+            .and_then(|()| write(&self.path.join("cgroup.procs"), &process::id().to_string()));
+        // If it did not work this process is still in it, and leaves it to who cleans up behind a scope.
+        let _ = fs::remove_dir(&aside);
+        enabled.map_err(|error| {
+            JailError::refused(format!(
+                "{error}: the control group must be delegated, and have no other process in it: start it by systemd-run \
+                 --user --scope -p Delegate=yes"
+            ))
+        })
+    }
+
+    /// Gives the controllers of the values to the groups below `path`.
+    fn enable(&self, path: &Path) -> Result<(), JailError> {
+        self.values.iter().try_for_each(|value| {
+            write(&path.join("cgroup.subtree_control"), &format!("+{}", value.controller()))
+        })
     }
 
     /// Version 1: what a new group of cpuset lacks is as in the one above it.
@@ -178,18 +258,38 @@ impl Group<'_> {
     }
 }
 
-/// Removes the machine's groups, wherever they are.
-pub fn remove(plan: &Plan) -> Result<(), JailError> {
+/// Removes the machine's groups: those that are `known`, and those that the plan says, wherever they are.
+pub fn remove(plan: &Plan, known: &[PathBuf]) -> Result<(), JailError> {
     let found = hierarchies()?;
     let tops = found.first.iter().map(|(top, _)| top).chain(&found.second);
-    for top in tops {
-        let group = top.join(&plan.cgroup.parent).join(&plan.id);
-        if group.is_dir() {
-            fs::remove_dir(&group)
-                .step(|| format!("cannot remove the control group {}", group.display()))?;
+    let said = tops.map(|top| top.join(&plan.cgroup.parent).join(&plan.id));
+    for group in known.iter().cloned().chain(said) {
+        // What the program has left behind in it, where the kernel can do that.
+        let _ = fs::write(group.join("cgroup.kill"), "1");
+        match remove_when_empty(&group) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error)
+                    .step(|| format!("cannot remove the control group {}", group.display()));
+            }
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// A process is in its group for a moment after it has been waited for; version 1 tells nobody of its end.
+fn remove_when_empty(group: &Path) -> io::Result<()> {
+    let begin = Instant::now();
+    loop {
+        match fs::remove_dir(group) {
+            Err(error)
+                if error.kind() == io::ErrorKind::ResourceBusy && begin.elapsed() < MOMENT =>
+            {
+                thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
 }
 
 #[cfg(test)]

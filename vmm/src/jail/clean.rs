@@ -5,6 +5,7 @@ use std::io;
 
 use super::cgroup;
 use super::error::{JailError, Step};
+use super::occupant::Occupancy;
 use super::plan::Plan;
 use super::tree::Jail;
 
@@ -14,11 +15,13 @@ pub fn clean(plan: &Plan) -> Result<(), JailError> {
     match fs::symlink_metadata(&home) {
         Ok(_) => {
             // Folders above are nobody else's, and what is removed is never followed.
-            Jail::open(plan)?;
-            fs::remove_dir_all(&home).step(|| format!("cannot remove {}", home.display()))?;
+            let jail = Jail::open(plan)?;
+            // Held until all of it is gone.
+            let occupancy = Occupancy::take(&jail.home)?;
+            cgroup::remove(plan, occupancy.groups())?;
+            fs::remove_dir_all(&home).step(|| format!("cannot remove {}", home.display()))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).step(|| format!("cannot look at {}", home.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => cgroup::remove(plan, &[]),
+        Err(error) => Err(error).step(|| format!("cannot look at {}", home.display())),
     }
-    cgroup::remove(plan)
 }

@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    FileType, Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, makedev, mknodat, openat,
+    Access, AtFlags, CWD, FileType, Mode, OFlags, StatVfsMountFlags, accessat, fstat, fstatvfs,
+    makedev, mknodat, openat,
 };
 use rustix::io::Errno;
 use rustix::mount::mount_bind;
@@ -38,7 +39,8 @@ pub fn furnish(jail: &Jail, plan: &Plan) -> Result<(), JailError> {
     net.give(plan)?;
     jail.root.folder(OsStr::new("run"), ITS_OWN)?.give(plan)?;
     let device = |name, path, number, optional| Device { name, path, number, optional };
-    device("tun", "/dev/net/tun", (MISC, 200), false).bring(net, plan)?;
+    // A node can be made of what the host has not loaded yet, but not shown.
+    device("tun", "/dev/net/tun", (MISC, 200), plan.rootless).bring(net, plan)?;
     device("kvm", "/dev/kvm", (MISC, 232), false).bring(dev, plan)?;
     device("urandom", "/dev/urandom", (1, 9), true).bring(dev, plan)?;
     match fs::read_to_string("/proc/misc").ok().and_then(|list| minor(&list, "userfaultfd")) {
@@ -55,6 +57,20 @@ fn minor(list: &str, device: &str) -> Option<u32> {
     lines.find(|(_, name)| name.trim() == device).and_then(|(minor, _)| minor.parse().ok())
 }
 
+/// Fails if this user, who is nobody else in the jail, may not use KVM: to say so once the program runs would be late.
+pub fn check_kvm(plan: &Plan) -> Result<(), JailError> {
+    if !plan.rootless {
+        return Ok(());
+    }
+    accessat(CWD, "/dev/kvm", Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS).step(|| {
+        format!(
+            "--rootless: user {} may not open /dev/kvm; root can let him by usermod -aG kvm USER, or setfacl -m u:{}:rw \
+             /dev/kvm",
+            plan.uid, plan.uid
+        )
+    })
+}
+
 impl Device {
     fn bring(&self, to: &Folder, plan: &Plan) -> Result<(), JailError> {
         match self.make(to, plan) {
@@ -68,8 +84,10 @@ impl Device {
         let (major, minor) = self.number;
         let number = makedev(major, minor);
         let what = || format!("cannot make the device {}", path.display());
-        let is_nodev = fstatvfs(to).step(what)?.f_flag.contains(StatVfsMountFlags::NODEV);
-        let made = match is_nodev {
+        // In a user namespace nobody makes devices.
+        let cannot =
+            plan.rootless || fstatvfs(to).step(what)?.f_flag.contains(StatVfsMountFlags::NODEV);
+        let made = match cannot {
             true => Err(Errno::PERM),
             false => {
                 mknodat(to, self.name, FileType::CharacterDevice, Mode::from_raw_mode(MODE), number)
@@ -83,9 +101,7 @@ impl Device {
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let node = openat(to, self.name, flags, Mode::empty()).step(what)?;
-        let facts = fstat(&node).step(what)?;
-        let is_it = FileType::from_raw_mode(facts.st_mode) == FileType::CharacterDevice;
-        if !is_it || facts.st_rdev != number {
+        if !self.is_it(node.as_fd()).step(what)? {
             return Err(JailError::refused(format!(
                 "{} is there and is not the device {major}:{minor}; remove it",
                 path.display()
@@ -94,17 +110,32 @@ impl Device {
         give(node.as_fd(), plan, MODE, &path)
     }
 
+    fn is_it(&self, node: BorrowedFd<'_>) -> Result<bool, Errno> {
+        let facts = fstat(node)?;
+        let is_device = FileType::from_raw_mode(facts.st_mode) == FileType::CharacterDevice;
+        Ok(is_device && facts.st_rdev == makedev(self.number.0, self.number.1))
+    }
+
     /// Shows the host's own node in the jail, with the owner and permissions that it has there.
     fn borrow(&self, to: &Folder) -> Result<(), JailError> {
         let path = to.path_of(self.name);
         let what = || format!("cannot show {} as {}", self.path, path.display());
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let node = openat(CWD, self.path, flags, Mode::empty()).step(what)?;
+        if !self.is_it(node.as_fd()).step(what)? {
+            let (major, minor) = self.number;
+            return Err(JailError::refused(format!(
+                "{} is not the device {major}:{minor}",
+                self.path
+            )));
+        }
         match to.create(OsStr::new(self.name)) {
             Ok(_) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error).step(what),
         }
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let place = openat(to, self.name, flags, Mode::empty()).step(what)?;
-        mount_bind(self.path, format!("/proc/self/fd/{}", place.as_raw_fd())).step(what)
+        let name = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+        mount_bind(name(&node), name(&place)).step(what)
     }
 }
 

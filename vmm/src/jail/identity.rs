@@ -23,7 +23,11 @@ pub fn drop_all(plan: &Plan) -> Result<(), JailError> {
         }
     }
     clear_ambient_capability_set().step(what)?;
-    set_thread_groups(&[]).step(|| "cannot give up groups".into())?;
+    // A user namespace of somebody else than root lets nobody change groups; none of them is known in it, and
+    // what they let in to elsewhere is not in the jail.
+    if !plan.rootless {
+        set_thread_groups(&[]).step(|| "cannot give up groups".into())?;
+    }
     set_thread_res_gid(gid, gid, gid).step(|| format!("--gid {gid}: it cannot be had"))?;
     set_thread_res_uid(uid, uid, uid).step(|| format!("--uid {uid}: it cannot be had"))?;
     let none = CapabilitySet::empty();

@@ -3,11 +3,15 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::process::{getegid, geteuid};
+
 use super::args::{Args, NAME};
 use super::error::{JailError, Step};
+use super::taps::TapSpec;
 
 /// Descriptors that the program may have, if nothing else is said.
 const DESCRIPTORS: u64 = 2048;
@@ -24,15 +28,29 @@ pub struct Plan {
     pub name: OsString,
     /// Folder of all jails.
     pub base: PathBuf,
+    /// The program is this VMM.
+    pub is_vmm: bool,
     /// User and group of the program.
     pub uid: u32,
     pub gid: u32,
+    /// All is done in a user namespace of who is not root.
+    pub rootless: bool,
     /// Whose network it has.
     pub network: Network,
+    /// TAPs to make in it.
+    pub taps: Vec<TapSpec>,
+    /// Descriptors that the program is handed.
+    pub handed: Vec<RawFd>,
+    /// Those of them that it says by that it is ready.
+    pub ready: Vec<RawFd>,
     pub daemonize: bool,
     pub new_pid_ns: bool,
+    /// Who starts the jail stays until the program has ended.
+    pub keeps: bool,
     pub cgroup: CgroupPlan,
     pub limits: Limits,
+    /// Nobody else is on a core while the program is.
+    pub core_scheduling: bool,
     /// The jail is to be removed.
     pub clean: bool,
     /// Arguments of the program.
@@ -121,10 +139,59 @@ impl Limits {
     }
 }
 
+/// Who starts a jail.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl Caller {
+    /// This process.
+    pub fn now() -> Caller {
+        Caller { uid: geteuid().as_raw(), gid: getegid().as_raw() }
+    }
+
+    /// The user and the group that the program gets. Fails if the caller cannot have it run as these.
+    fn inmate(self, args: &Args) -> Result<(u32, u32), JailError> {
+        let is_root = self.uid == 0;
+        match (args.rootless, is_root) {
+            (false, false) if !args.clean => {
+                return Err(JailError::refused(
+                    "this takes root; other users who may open /dev/kvm build jails by --rootless",
+                ));
+            }
+            (true, true) => {
+                return Err(JailError::refused(
+                    "--rootless: root would be root in the jail; leave it out, and say --uid and --gid",
+                ));
+            }
+            (false, _) => return Ok((args.uid.unwrap_or_default(), args.gid.unwrap_or_default())),
+            (true, false) => {}
+        }
+        for (flag, asked, own) in [("--uid", args.uid, self.uid), ("--gid", args.gid, self.gid)] {
+            if let Some(asked) = asked.filter(|asked| *asked != own) {
+                return Err(JailError::refused(format!(
+                    "{flag} {asked}: with --rootless it is that of who starts the jail, {own}"
+                )));
+            }
+        }
+        if let Some(netns) = &args.netns {
+            return Err(JailError::refused(format!(
+                "--netns {}: to join a network namespace takes root; with --rootless there are --new-net-ns with --tap, \
+                 and --fd for TAPs that somebody else has opened",
+                netns.display()
+            )));
+        }
+        Ok((self.uid, self.gid))
+    }
+}
+
 impl Plan {
-    /// Of what was asked for. Fails if that cannot be, or a file named is not there.
-    pub fn new(args: Args) -> Result<Plan, JailError> {
+    /// Of what `caller` has asked for. Fails if that cannot be, or a file named is not there.
+    pub fn new(args: Args, caller: Caller) -> Result<Plan, JailError> {
         check_id(&args.id)?;
+        let (uid, gid) = caller.inmate(&args)?;
         let is_this = args.exec_file.is_none();
         let asked = match args.exec_file {
             Some(file) => file,
@@ -162,15 +229,22 @@ impl Plan {
             program,
             name,
             base,
-            uid: args.uid.unwrap_or_default(),
-            gid: args.gid.unwrap_or_default(),
+            is_vmm: is_this,
+            uid,
+            gid,
+            rootless: args.rootless,
             network: match (args.netns, args.new_net_ns) {
                 (Some(handle), _) => Network::Handle(handle),
                 (None, true) => Network::New,
                 (None, false) => Network::Callers,
             },
+            taps: args.tap,
+            handed: args.fd.iter().chain(&args.ready_fd).copied().collect(),
+            ready: args.ready_fd,
             daemonize: args.daemonize,
-            new_pid_ns: args.new_pid_ns,
+            // Without one it could signal all that its user runs.
+            new_pid_ns: args.new_pid_ns || args.rootless,
+            keeps: args.rootless && !args.new_pid_ns && !args.daemonize,
             cgroup: CgroupPlan {
                 version: args.cgroup_version,
                 parent,
@@ -178,6 +252,7 @@ impl Plan {
                 values: values.collect::<Result<_, _>>()?,
             },
             limits: Limits::parse(&args.resource_limit)?,
+            core_scheduling: args.core_scheduling,
             clean: args.clean,
             extra: args.extra,
         })

@@ -4,11 +4,18 @@ use clap::Parser;
 
 use super::*;
 
+const ROOT: Caller = Caller { uid: 0, gid: 0 };
+const USER: Caller = Caller { uid: 1000, gid: 1001 };
+
 fn plan(words: &[&str]) -> Result<Plan, String> {
+    plan_of(ROOT, words)
+}
+
+fn plan_of(caller: Caller, words: &[&str]) -> Result<Plan, String> {
     let always = ["jailer", "--exec-file", "/proc/self/exe", "--chroot-base-dir", "/tmp"];
     let args =
         Args::try_parse_from(always.iter().chain(words)).map_err(|error| error.to_string())?;
-    Plan::new(args).map_err(|error| error.to_string())
+    Plan::new(args, caller).map_err(|error| error.to_string())
 }
 
 const WHO: [&str; 6] = ["--id", "a-1", "--uid", "1000", "--gid", "1001"];
@@ -89,7 +96,9 @@ fn limits_are_numbers_of_what_there_is() {
 fn what_is_not_there_is_told_by_its_flag() {
     let args = |exec: &str, base: &str| {
         let words = ["jailer", "--exec-file", exec, "--chroot-base-dir", base];
-        Plan::new(Args::try_parse_from(words.iter().chain(&WHO)).unwrap()).unwrap_err().to_string()
+        Plan::new(Args::try_parse_from(words.iter().chain(&WHO)).unwrap(), ROOT)
+            .unwrap_err()
+            .to_string()
     };
     assert!(args("/nowhere", "/tmp").starts_with("--exec-file /nowhere: "));
     assert!(args("/tmp", "/tmp").starts_with("--exec-file /tmp: "));
@@ -103,4 +112,32 @@ fn who_it_runs_as_has_to_be_said() {
     let missing = plan(&["--id", "a"]).unwrap_err();
     assert!(missing.contains("--uid") && missing.contains("--gid"), "{missing}");
     assert!(plan(&["--id", "a", "--clean"]).unwrap().clean);
+}
+
+#[test]
+fn who_is_not_root_builds_jails_for_himself_in_a_pid_namespace() {
+    let plan = |words: &[&str]| plan_of(USER, &[&["--id", "a"], words].concat());
+    let own = plan(&["--rootless"]).unwrap();
+    assert_eq!((own.uid, own.gid), (1000, 1001));
+    assert!(own.rootless && own.new_pid_ns && own.keeps);
+    for flag in ["--new-pid-ns", "--daemonize"] {
+        let own = plan(&["--rootless", flag, "--uid", "1000", "--gid", "1001"]).unwrap();
+        assert!(own.new_pid_ns && !own.keeps, "{flag}");
+    }
+    assert!(plan(&["--rootless", "--uid", "0"]).unwrap_err().starts_with("--uid 0: "));
+    assert!(plan(&["--rootless", "--gid", "7"]).unwrap_err().starts_with("--gid 7: "));
+    assert!(plan(&["--rootless", "--netns", "/x"]).unwrap_err().starts_with("--netns /x: "));
+    assert!(plan(&["--uid", "1000", "--gid", "1001"]).unwrap_err().contains("--rootless"));
+    assert!(plan(&["--clean"]).unwrap().clean);
+    assert!(plan_of(ROOT, &["--id", "a", "--rootless"]).unwrap_err().starts_with("--rootless: "));
+    assert!(!with(&[]).unwrap().keeps);
+}
+
+#[test]
+fn what_the_program_is_handed_is_named() {
+    let given = with(&["--fd", "5", "--ready-fd", "4", "--fd", "7"]).unwrap();
+    assert_eq!(given.handed, [5, 7, 4]);
+    assert_eq!(given.ready, [4]);
+    assert!(with(&["--tap", "tap0"]).unwrap_err().contains("--new-net-ns"));
+    assert_eq!(with(&["--new-net-ns", "--tap", "tap0"]).unwrap().taps.len(), 1);
 }

@@ -2,31 +2,25 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use nix::unistd::{ForkResult, fexecve, fork};
-use rustix::process::{Resource, Rlimit, getpid, getsid, setrlimit, setsid};
+use nix::unistd::{ForkResult, fexecve, fork, getsid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{
+    Resource, Rlimit, Signal, getpid, set_parent_process_death_signal, setrlimit, setsid,
+};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::error::{JailError, Step};
+use super::handed::Manager;
+use super::keeper::Heard;
+use super::occupant::Occupancy;
 use super::plan::Plan;
 use super::tree::Jail;
-
-/// Closes descriptors that the caller left open, but the standard ones.
-pub fn close_inherited() -> Result<(), JailError> {
-    // SAFETY: nothing has opened a descriptor in this process yet, so none of them has an owner here.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
-    match result {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-    .step(|| "cannot close what was handed over".into())
-}
 
 /// When this process began, as the program is told.
 #[derive(Clone, Copy, Debug)]
@@ -73,13 +67,29 @@ pub enum Role {
     Inmate {
         /// Time of the processor that others took for it before.
         parent_cpu: Duration,
+        /// It ends with who keeps it, who holds the other end of this.
+        keeper: Option<OwnedFd>,
+    },
+    /// It stays until its child has ended.
+    Keeper {
+        /// What it passes on.
+        heard: Box<Heard>,
+        child: i32,
+        /// Its end is seen at the other end.
+        tell: OwnedFd,
     },
     /// It has nothing more to do.
     Done,
 }
 
-/// Goes into the background and into a PID namespace, as asked; and writes the PID of who stays.
-pub fn part(plan: &Plan, jail: &Jail, null: Option<File>) -> Result<Role, JailError> {
+/// Goes into the background and into a PID namespace, as asked; and writes the PID of who stays, and tells `manager`.
+pub fn part(
+    plan: &Plan,
+    jail: &Jail,
+    occupancy: &mut Occupancy,
+    manager: &Manager,
+    null: Option<File>,
+) -> Result<Role, JailError> {
     let mut parent_cpu = Duration::ZERO;
     if let Some(null) = null {
         let what = || "cannot go into the background".to_string();
@@ -99,30 +109,44 @@ pub fn part(plan: &Plan, jail: &Jail, null: Option<File>) -> Result<Role, JailEr
             .step(what)?;
     }
     if !plan.new_pid_ns {
-        jail.write_pid(plan, getpid().as_raw_nonzero().get())?;
-        return Ok(Role::Inmate { parent_cpu });
+        let pid = getpid().as_raw_nonzero().get();
+        occupancy.is_of(pid)?;
+        jail.write_pid(plan, pid)?;
+        return Ok(Role::Inmate { parent_cpu, keeper: None });
     }
-    let what = || "--new-pid-ns: cannot make the namespace".to_string();
-    let leads_session = getsid(None).is_ok_and(|session| session == getpid());
+    let what = || "cannot make a PID namespace".to_string();
+    let heard = plan.keeps.then(Heard::begin).transpose()?;
+    // Whose session began before any namespace has one of PID 0.
+    let leads_session = getsid(None).is_ok_and(|session| session == nix::unistd::getpid());
     // SAFETY: descriptors stay shared with nobody.
     unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.step(what)?;
     parent_cpu = parent_cpu.saturating_add(clock(ClockId::ProcessCPUTime));
     // The child waits for its PID's being written, so that who finds it running finds the file.
     let (told, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step(what)?;
     if let Some(child) = split().step(what)? {
+        occupancy.is_of(child)?;
         jail.write_pid(plan, child)?;
+        let Some(heard) = heard else {
+            manager.follow(child)?;
+            rustix::io::write(&tell, &[1]).step(what)?;
+            return Ok(Role::Done);
+        };
         rustix::io::write(&tell, &[1]).step(what)?;
-        return Ok(Role::Done);
+        return Ok(Role::Keeper { heard: Box::new(heard), child, tell });
     }
     drop(tell);
     if rustix::io::read(&told, &mut [0; 1]).step(what)? == 0 {
         return Err(JailError::refused("the PID could not be written"));
     }
+    if let Some(heard) = &heard {
+        heard.end()?;
+        return Ok(Role::Inmate { parent_cpu, keeper: Some(told) });
+    }
     if leads_session {
         // Its end would hang up on us.
         setsid().step(what)?;
     }
-    Ok(Role::Inmate { parent_cpu })
+    Ok(Role::Inmate { parent_cpu, keeper: None })
 }
 
 /// Forks; the child's PID for the parent.
@@ -134,8 +158,27 @@ fn split() -> Result<Option<i32>, nix::Error> {
     }
 }
 
-/// Becomes the program; returns only why not.
-pub fn exec(plan: &Plan, program: &OwnedFd, times: StartTimes, parent_cpu: Duration) -> JailError {
+/// Ends the program, which is executed next, with its keeper. Fails if that has ended already.
+pub fn end_with(keeper: Option<&OwnedFd>) -> Result<(), JailError> {
+    let Some(keeper) = keeper else { return Ok(()) };
+    let what = || "cannot be told of the keeper's end".to_string();
+    set_parent_process_death_signal(Some(Signal::KILL)).step(what)?;
+    let mut ends = [PollFd::new(keeper, PollFlags::empty())];
+    poll(&mut ends, Some(&Timespec::default())).step(what)?;
+    match ends.iter().any(|end| end.revents().contains(PollFlags::HUP)) {
+        true => Err(JailError::refused("who started the jail has ended")),
+        false => Ok(()),
+    }
+}
+
+/// Becomes the program, which says that it is ready by the descriptors `ready`; returns only why not.
+pub fn exec(
+    plan: &Plan,
+    program: &OwnedFd,
+    ready: &[RawFd],
+    times: StartTimes,
+    parent_cpu: Duration,
+) -> JailError {
     let mut name = b"/".to_vec();
     name.extend_from_slice(plan.name.as_bytes());
     // A child's clock begins anew.
@@ -149,6 +192,9 @@ pub fn exec(plan: &Plan, program: &OwnedFd, times: StartTimes, parent_cpu: Durat
     for (flag, time) in marks {
         words.push(flag.into());
         words.push(time.as_micros().to_string().into_bytes());
+    }
+    for fd in ready {
+        words.extend([b"--ready-fd".to_vec(), fd.to_string().into_bytes()]);
     }
     words.extend(plan.extra.iter().map(|word| word.as_bytes().to_vec()));
     let words: Result<Vec<_>, _> = words.into_iter().map(CString::new).collect();

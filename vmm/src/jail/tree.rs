@@ -2,13 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, RawMode, ResolveFlags, Stat, Uid, chmod, chownat,
-    fstat, mkdirat, open, openat2, stat, unlinkat,
+    fstat, mkdirat, open, openat2, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -24,8 +24,6 @@ const ABOVE: RawMode = 0o755;
 const OPEN_TO_OTHERS: RawMode = 0o022;
 /// Only owners rename what is in it.
 const STICKY: RawMode = 0o1000;
-/// Longest text in a file with a PID.
-const LONGEST_PID: u64 = 16;
 
 /// A folder and what it is called.
 pub struct Folder {
@@ -72,6 +70,11 @@ impl Folder {
         )))
     }
 
+    /// Where it is, for people.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where something in it is, for people.
     pub fn path_of(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.path.join(name.as_ref())
@@ -103,6 +106,13 @@ impl Folder {
         give(self.as_fd(), plan, ITS_OWN, &self.path)
     }
 
+    /// The file `name` in it, made if it is missing, for reading and writing.
+    pub fn open_or_create(&self, name: &OsStr) -> Result<File, Errno> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o600);
+        openat2(&self.fd, name, flags, mode, beneath()).map(File::from)
+    }
+
     /// A new file in it, which must not be there yet.
     pub fn create(&self, name: &OsStr) -> Result<File, Errno> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -130,12 +140,14 @@ fn give_as_it_is(fd: BorrowedFd<'_>, plan: &Plan, path: &Path) -> Result<(), Jai
 
 /// A jail's folders.
 pub struct Jail {
+    /// What is ours alone.
+    pub home: Folder,
     /// Its root.
     pub root: Folder,
 }
 
 impl Jail {
-    /// Finds or makes them. Fails if a program runs in the jail, or somebody else could change its folders.
+    /// Finds or makes them. Fails if somebody else could change them.
     pub fn open(plan: &Plan) -> Result<Jail, JailError> {
         let base = Folder::of_operator(&plan.base)?;
         let home = base.our_folder(&plan.name)?.our_folder(OsStr::new(&plan.id))?;
@@ -149,40 +161,7 @@ impl Jail {
                 plan.uid
             )));
         }
-        let jail = Jail { root };
-        if let Some(pid) = jail.inmate(plan)? {
-            return Err(JailError::refused(format!(
-                "{} is in use: process {pid} runs in it; choose another --id",
-                plan.home().display()
-            )));
-        }
-        Ok(jail)
-    }
-
-    /// Who runs in it, if anybody does.
-    pub fn inmate(&self, plan: &Plan) -> Result<Option<i32>, JailError> {
-        let name = plan.pid_file();
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat2(&self.root, &name, flags, Mode::empty(), beneath()) {
-            Ok(file) => File::from(file),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => {
-                return Err(error).step(|| {
-                    format!("{} is no file of the jail", self.root.path_of(&name).display())
-                });
-            }
-        };
-        let mut text = String::new();
-        // The program may have written anything to it.
-        if file.take(LONGEST_PID).read_to_string(&mut text).is_err() {
-            return Ok(None);
-        }
-        let Ok(pid) = text.trim().parse::<u32>() else { return Ok(None) };
-        // A PID can have come to somebody else, whose root is another.
-        let (Ok(its), ours) = (stat(format!("/proc/{pid}/root")), self.root.facts()?) else {
-            return Ok(None);
-        };
-        Ok(((its.st_dev, its.st_ino) == (ours.st_dev, ours.st_ino)).then_some(pid as i32))
+        Ok(Jail { home, root })
     }
 
     /// Writes the PID, in place of one that is of nobody any more.

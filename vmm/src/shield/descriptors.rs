@@ -36,7 +36,9 @@ impl Inherited {
     }
 }
 
+/// Whether it is open, and can have come by an exec: what is closed by one was opened, or taken over, here.
 fn is_open(fd: RawFd) -> bool {
     // SAFETY: no memory is involved.
-    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    flags >= 0 && flags & libc::FD_CLOEXEC == 0
 }

@@ -112,7 +112,7 @@ impl VcpuThread {
         self.control.stop.store(true, Ordering::Release); // pairs with the look in `run`
         if let Some(thread) = &self.thread {
             // SAFETY: the thread is not joined yet, so its id is valid.
-            unsafe { libc::pthread_kill(thread.handle().as_pthread_t(), kick_signal()) };
+            unsafe { libc::pthread_kill(thread.handle().as_pthread_t() as _, kick_signal()) };
         }
     }
 

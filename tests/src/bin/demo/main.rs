@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod disk;
+mod rootless;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ use tests::{cargo, host, initramfs, process, programs};
 /// With --disk: make a Debian on a disk, boot it from there, log in, write a file, power it off,
 /// boot it again, and find the file.
 ///
+/// With --rootless: boot it in a jail of somebody who is not root.
+///
 /// Runs under this machine's KVM if it has hardware virtualization, else in the testbed,
 /// a Linux host emulated by QEMU.
 #[derive(Parser)]
@@ -36,6 +39,9 @@ struct Arguments {
     /// Boot a Debian from its disk
     #[arg(long)]
     disk: bool,
+    /// Boot in a jail of somebody who is not root
+    #[arg(long, conflicts_with_all = ["disk", "interactive", "model", "files"])]
+    rootless: bool,
     /// What the guest sees as its network card, virtio or ena; with --disk as its disk, virtio or nvme, one
     /// after the other if neither is given
     #[arg(long, value_enum)]
@@ -62,10 +68,14 @@ enum Shape {
 enum Subject {
     Card(Model),
     Disks(Vec<DiskModel>),
+    Rootless,
 }
 
 impl Arguments {
     fn subject(&self) -> Result<Subject> {
+        if self.rootless {
+            return Ok(Subject::Rootless);
+        }
         Ok(match (self.disk, self.model) {
             (false, None | Some(Shape::Virtio)) => Subject::Card(Model::Virtio),
             (false, Some(Shape::Ena)) => Subject::Card(Model::Ena),
@@ -84,6 +94,7 @@ impl Subject {
         match self {
             Self::Card(model) => needs(*model),
             Self::Disks(_) => disk::needs(),
+            Self::Rootless => rootless::needs(),
         }
     }
 }
@@ -130,6 +141,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         return match subject {
             Subject::Card(model) => files(folder, model),
             Subject::Disks(_) => disk::files(folder),
+            Subject::Rootless => bail!("--rootless boots: leave out --files"),
         };
     }
     let vmm = match &arguments.vmm {
@@ -142,7 +154,10 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     match host::no_hardware_kvm() {
         None => {
             say("running on this machine's KVM");
-            ensure!(nix::unistd::geteuid().is_root(), "the demo makes a TAP; run it as root");
+            ensure!(
+                subject == Subject::Rootless || nix::unistd::geteuid().is_root(),
+                "the demo makes a TAP; run it as root"
+            );
             subject.needs().fetch()?;
             demo(vmm, &subject, arguments.interactive)?;
             Ok(ExitCode::SUCCESS)
@@ -159,6 +174,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
                 vec![std::env::current_exe()?.into(), "--vmm".into(), vmm.into()];
             command.extend(arguments.interactive.then(|| "--interactive".into()));
             command.extend(arguments.disk.then(|| "--disk".into()));
+            command.extend(arguments.rootless.then(|| "--rootless".into()));
             if let Some(model) = arguments.model.and_then(|model| model.to_possible_value()) {
                 command.extend(["--model".into(), model.get_name().into()]);
             }
@@ -202,6 +218,7 @@ fn files(folder: &Path, model: Model) -> Result<ExitCode> {
 fn demo(vmm: PathBuf, subject: &Subject, interactive: bool) -> Result<()> {
     match subject {
         Subject::Card(model) => demo_of_card(vmm, *model, interactive),
+        Subject::Rootless => rootless::run(&vmm),
         Subject::Disks(models) => {
             for (nth, model) in models.iter().enumerate() {
                 let demo = disk::Demo::new(&vmm, *model)?;

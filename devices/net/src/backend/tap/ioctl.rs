@@ -45,6 +45,21 @@ pub fn set_interface(tap: &File, name: &str, flags: c_int) -> io::Result<()> {
     check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETIFF, &raw mut request) }).map(drop)
 }
 
+/// Lets only the user `uid`, and who may administrate the network, attach to the interface.
+pub fn set_owner(tap: &File, uid: u32) -> io::Result<()> {
+    // SAFETY: the argument is a number, passed by value.
+    let result =
+        unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETOWNER, libc::c_ulong::from(uid)) };
+    check(result).map(drop)
+}
+
+/// Lets the interface be there without a descriptor.
+pub fn set_persistent(tap: &File) -> io::Result<()> {
+    // SAFETY: the argument is a number, passed by value.
+    let result = unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETPERSIST, 1 as libc::c_ulong) };
+    check(result).map(drop)
+}
+
 /// What `tap` is attached to.
 pub fn interface(tap: &File) -> io::Result<Interface> {
     let mut request = request("");

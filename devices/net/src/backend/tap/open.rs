@@ -108,6 +108,12 @@ pub enum OpenTapError {
         /// What the host said.
         source: io::Error,
     },
+    /// There is one of that name already.
+    #[error("there is an interface {name} already; choose another name")]
+    There {
+        /// Name of the interface.
+        name: String,
+    },
     /// Any other failure of the host.
     #[error("cannot set up tap {name}: {what} failed")]
     Other {
@@ -153,6 +159,23 @@ pub fn open_by_name(name: &str, queues: u16, mtu: Option<u16>) -> Result<Opened,
         Some(_) => {}
     }
     finish(name, files, &interfaces, mtu)
+}
+
+/// Makes the TAP `name`, with several queues if `queues` is more than 1, for the user `owner`; it is up, and is there
+/// until it is deleted or its network namespace goes. `mtu` is in bytes. Fails if there is an interface of that name, or the
+/// caller may not make one.
+pub fn make(name: &str, queues: u16, owner: u32, mtu: Option<u16>) -> Result<(), OpenTapError> {
+    let other = |what| move |source| OpenTapError::Other { name: name.to_string(), what, source };
+    let interfaces = Interfaces::open().map_err(other("opening a socket"))?;
+    if interfaces.flags(name).map_err(other("asking for its flags"))?.is_some() {
+        return Err(OpenTapError::There { name: name.to_string() });
+    }
+    let tap = attach_first(name, queues, false)?;
+    ioctl::set_owner(&tap, owner).map_err(other("setting its owner"))?;
+    settle_mtu(name, &interfaces, mtu)?;
+    let flags = interfaces.flags(name).map_err(other("asking for its flags"))?;
+    interfaces.bring_up(name, flags.unwrap_or_default()).map_err(other("bringing it up"))?;
+    ioctl::set_persistent(&tap).map_err(other("keeping it"))
 }
 
 /// Takes copies of the open descriptors `fds`, each a queue of one TAP. `mtu` is in bytes; without one
