@@ -4,6 +4,8 @@
 //! back from a file that anybody may have written: [`Snapshot::load`] runs the checks that the guest's own
 //! accesses run, and refuses by the name of the part and the field.
 
+pub mod blob;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
