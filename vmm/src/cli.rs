@@ -247,9 +247,10 @@ fn entropy_wish(text: &str) -> Result<EntropyWish, entropy::ParseSpecError> {
 }
 
 /// Ours, and Firecracker's.
-const LEVELS: [&str; 7] = ["off", "error", "warn", "warning", "info", "debug", "trace"];
+pub(crate) const LEVELS: [&str; 7] = ["off", "error", "warn", "warning", "info", "debug", "trace"];
 
-fn level(name: String) -> LevelFilter {
+/// The level of this name, which is among [`LEVELS`].
+pub(crate) fn level(name: String) -> LevelFilter {
     dialect::watch::level(&name).unwrap_or(LevelFilter::WARN)
 }
 

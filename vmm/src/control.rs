@@ -2,6 +2,7 @@
 //! ended.
 
 mod later;
+mod snapshots;
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -127,6 +128,8 @@ impl Controller {
                 self.write_metrics();
             }
             Action::Start => self.start()?,
+            Action::CreateSnapshot(spec) => self.create_snapshot(&spec)?,
+            Action::LoadSnapshot(spec) => self.load_snapshot(*spec)?,
             Action::Pause => self.pause(),
             Action::Resume => self.resume(),
             Action::PressPowerButton => self.press_power_button(),
@@ -165,6 +168,17 @@ impl Controller {
             self.ends.take();
             ActionError::Build(Box::new(error))
         })?;
+        let vm = self.adopt(vm)?;
+        vm.resume().expect("a machine that was just built can run");
+        self.events.tell(&Event::Started);
+        if self.manners.metrics.at_start {
+            self.write_metrics();
+        }
+        Ok(())
+    }
+
+    /// Makes a machine that was just built ours: it is told of, and heard.
+    fn adopt(&mut self, vm: Vm) -> Result<&mut Vm, ActionError> {
         let Config { metadata, imds, .. } = &self.config;
         metadata::serve(&self.id, metadata.as_ref(), imds.as_ref(), &self.metadata, vm.nics())?;
         let vm = self.vm.insert(vm);
@@ -186,12 +200,7 @@ impl Controller {
                 events.tell(&Event::BalloonReached { amount_mib: pages / PAGES_PER_MIB });
             })));
         }
-        vm.resume().expect("a machine that was just built can run");
-        self.events.tell(&Event::Started);
-        if self.manners.metrics.at_start {
-            self.write_metrics();
-        }
-        Ok(())
+        Ok(vm)
     }
 
     fn instance(&self) -> Instance {

@@ -22,7 +22,9 @@ mod kvm;
 mod memory;
 mod observe;
 mod orders;
+mod restore;
 mod signals;
+mod snapshot;
 mod text_file;
 mod vcpu;
 mod vm;
@@ -35,7 +37,7 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use action::{ActionError, ErrorKind, Mailbox};
+use action::{Action, ActionError, ErrorKind, Mailbox};
 use api::socket::ApiSocket;
 use api::{Api, Service};
 use control::{Controller, Manners};
@@ -61,6 +63,10 @@ pub fn main() -> ExitCode {
         Some("ctl") => {
             words.remove(1);
             return ctl::main(words);
+        }
+        Some("snapshot") => {
+            words.remove(1);
+            return snapshot::show::main(words, cli::report);
         }
         Some("jail") => {
             words.remove(1);
@@ -167,7 +173,12 @@ fn run(face: &'static Face, orders: Orders, log: &Log) -> Result<End, Failure> {
     let mut controller = Controller::new(id, config, log.clone(), events, times, manners)
         .map_err(|error| face.failure(error))?;
     for action in orders.actions.into_iter().chain(metadata) {
-        controller.act(action).map_err(|error| face.refused(&error, Setting::option))?;
+        let is_load = matches!(action, Action::LoadSnapshot(_));
+        controller.act(action).map_err(|error| {
+            let refused = face.refused(&error, Setting::option);
+            let code = if is_load { (face.leave)(&End::NotLoaded).code() } else { refused.code };
+            Failure { code, ..refused }
+        })?;
     }
     for action in recorded {
         controller.act(action).map_err(|error| face.refused(&error, |said| places.of(said)))?;

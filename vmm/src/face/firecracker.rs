@@ -218,6 +218,7 @@ impl Args {
                     .or(self.http_api_max_payload_size)
                     .unwrap_or(USUAL_LIMIT),
                 boot_timer: self.boot_timer,
+                clock_advances: false,
                 grace: Duration::ZERO,
                 ..Config::default()
             },
@@ -262,6 +263,7 @@ pub fn leave(end: &End) -> Leave {
         | End::InternalError { .. }
         | End::FailedEntry { .. }
         | End::VcpuFailed { .. } => Leave::Exit(1),
+        End::NotLoaded => Leave::Exit(BAD_CONFIGURATION),
         End::Signal(libc::SIGHUP) => Leave::Exit(HUNG_UP),
         End::Signal(signal) => Leave::DieBy(*signal),
     }

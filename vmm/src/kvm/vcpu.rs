@@ -12,6 +12,8 @@ use kvm_bindings::{
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
+use super::vcpu_state::{self, HostFacts, VcpuState, VcpuStateError};
+
 /// Where a vCPU begins after a reset.
 const RESET_VECTOR: u64 = 0xfff0;
 
@@ -110,6 +112,14 @@ impl Vcpu {
         Ok(self.fd.set_regs(&arch::regs::general(entry))?)
     }
 
+    /// Becomes what `state` says, instead of being set up. Fails if this host has less than the one that it comes
+    /// from, or KVM refuses.
+    pub fn load(&self, state: &VcpuState, host: &HostFacts) -> Result<(), VcpuStateError> {
+        vcpu_state::load(&self.fd, state, host)?;
+        excuse_pause(&self.fd);
+        Ok(())
+    }
+
     /// Starts in real mode with all segments at 0, for the tests of this crate.
     #[cfg(test)]
     pub fn real_mode(&self, rip: u64) -> io::Result<()> {
@@ -201,8 +211,12 @@ impl BoundVcpu {
     /// Tells the guest, if it has a paravirtual clock, that time went on while it did not: its
     /// watchdogs then do not take the pause for a hang.
     pub fn excuse_pause(&self) {
-        // Refused if the guest has no such clock.
-        let _ = self.fd.kvmclock_ctrl();
+        excuse_pause(&self.fd);
+    }
+
+    /// Reads its state, once it has settled. Fails if KVM refuses.
+    pub fn save(&self, host: &HostFacts) -> Result<VcpuState, VcpuStateError> {
+        vcpu_state::save(&self.fd, host)
     }
 
     fn rip(&self) -> u64 {
@@ -227,6 +241,11 @@ impl BoundVcpu {
         }
         Exit::InternalError { suberror: internal.suberror, rip, instruction }
     }
+}
+
+fn excuse_pause(fd: &VcpuFd) {
+    // Refused if the guest has no such clock.
+    let _ = fd.kvmclock_ctrl();
 }
 
 /// Bytes of one item and of all items of a port access (`rep outs` moves several in one exit).

@@ -45,6 +45,16 @@ pub enum Event {
     BalloonReached {
         amount_mib: u32,
     },
+    /// A snapshot of the machine was written.
+    SnapshotCreated {
+        snapshot_path: String,
+        took_us: u64,
+    },
+    /// The machine was made from a snapshot; it is paused.
+    SnapshotLoaded {
+        snapshot_path: String,
+        took_us: u64,
+    },
     /// The machine is over.
     Stopped {
         reason: String,

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -10,7 +11,7 @@ use device_core::worker::STACK;
 
 use crate::end::End;
 use crate::kvm::probe;
-use crate::kvm::vcpu::{Exit, Vcpu, kick_signal};
+use crate::kvm::vcpu::{BoundVcpu, Exit, Vcpu, kick_signal};
 use crate::vcpu::run::{self, AddressSpaces};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +21,16 @@ enum Mode {
     Gone,
 }
 
+/// Something to do with a vCPU that rests.
+type Job = Box<dyn FnOnce(&BoundVcpu) + Send>;
+
 struct Modes {
     wanted: Mode,
     now: Mode,
     /// The guest ended on this vCPU and cannot be entered again.
     over: bool,
+    /// What is to be done as soon as the thread is parked.
+    job: Option<Job>,
 }
 
 struct Control {
@@ -59,7 +65,12 @@ impl VcpuThread {
         on_end: OnEnd,
     ) -> io::Result<VcpuThread> {
         let control = Arc::new(Control {
-            modes: Mutex::new(Modes { wanted: Mode::Parked, now: Mode::Parked, over: false }),
+            modes: Mutex::new(Modes {
+                wanted: Mode::Parked,
+                now: Mode::Parked,
+                over: false,
+                job: None,
+            }),
             changed: Condvar::new(),
             stop: Arc::new(AtomicBool::new(false)),
         });
@@ -87,6 +98,21 @@ impl VcpuThread {
         let modes = self.control.lock();
         let running = |modes: &mut Modes| modes.now == Mode::Running;
         drop(self.control.changed.wait_while(modes, running));
+    }
+
+    /// Has the thread do `job` with its vCPU, one at a time, which is parked and stays so. The answer comes when it
+    /// is done, and never from a thread that is gone.
+    pub fn ask<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&BoundVcpu) -> R + Send + 'static,
+    ) -> Receiver<R> {
+        let (answer, answers) = mpsc::sync_channel(1);
+        self.control.lock().job = Some(Box::new(move |vcpu| {
+            // Who asked may have lost interest.
+            let _ = answer.send(job(vcpu));
+        }));
+        self.control.changed.notify_all();
+        answers
     }
 
     fn leave_guest(&self, wanted: Mode) {
@@ -124,7 +150,7 @@ struct Body {
 impl Body {
     fn live(mut self, vcpu: Vcpu) {
         let mut vcpu = vcpu.bind();
-        while self.wait_to_run() {
+        while self.wait_to_run(&vcpu) {
             let end = match run::run(&mut vcpu, &mut self.spaces, &self.control.stop) {
                 Ok(None) => continue,
                 Ok(Some(exit)) => self.end_of(exit),
@@ -135,20 +161,26 @@ impl Body {
         }
     }
 
-    /// Parks until the owner wants the guest to run; false when it wants the thread to end.
-    fn wait_to_run(&self) -> bool {
+    /// Parks until the owner wants the guest to run, and does what he asks for meanwhile; false when he wants the
+    /// thread to end.
+    fn wait_to_run(&self, vcpu: &BoundVcpu) -> bool {
         let mut modes = self.control.lock();
         modes.now = Mode::Parked;
         self.control.changed.notify_all();
-        let mut modes = self
-            .control
-            .changed
-            .wait_while(modes, |modes| match modes.wanted {
-                Mode::Parked => true,
-                Mode::Running => modes.over,
-                Mode::Gone => false,
-            })
-            .unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(job) = modes.job.take() {
+                drop(modes);
+                job(vcpu);
+                modes = self.control.lock();
+                continue;
+            }
+            match modes.wanted {
+                Mode::Parked => {}
+                Mode::Running if modes.over => {}
+                Mode::Running | Mode::Gone => break,
+            }
+            modes = self.control.changed.wait(modes).unwrap_or_else(PoisonError::into_inner);
+        }
         modes.now = modes.wanted;
         modes.now == Mode::Running
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arch::acpi::BoardFacts;
 use arch::layout::{self, AddressRange};
 use device_core::bus::{Bus, BusDevice, BusError};
+use device_core::snapshot::{LoadError, SaveError};
 use device_core::worker::Threads;
 use devices::legacy::{
     Absent, BoardEvents, Console, I8042, OpenConsole, PowerButton, PowerFacts, PowerRegisters,
@@ -16,9 +17,10 @@ use kvm_ioctls::VmFd;
 use pci::bus::PciBus;
 use pci::windows::Windows;
 
+use super::saved::PartState;
 use super::slots::{MmioSlots, Slots};
 use crate::end::{End, Ends};
-use crate::kvm::irq::Line;
+use crate::kvm::irq::Lines;
 
 /// First of the power registers; the others count from it.
 const POWER_PORTS: u16 = layout::SLEEP_CONTROL_PORT;
@@ -40,6 +42,9 @@ const I8042_PORTS_LEN: u64 = 5;
 /// What stock kernels look for at each boot and need not find: COM2 to COM4, the POST diagnostic port,
 /// DMA page registers.
 const KNOWN_ABSENT: &[(u64, u64)] = &[(0x2e8, 8), (0x2f8, 8), (0x3e8, 8), (0x80, 16)];
+
+/// What of it has a state, in the order in which it is saved and loaded.
+pub const PARTS: [&str; 0] = [];
 
 /// Why the board could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +69,8 @@ pub struct Board {
     pub keyboard: Arc<I8042>,
     /// The host side of the serial port.
     pub console: Console,
+    /// Interrupt lines of all that.
+    pub lines: Lines,
 }
 
 impl Board {
@@ -87,7 +94,8 @@ impl Board {
         threads: &Threads,
         ends: &Arc<Ends>,
     ) -> Result<Board, BoardError> {
-        let line = |gsi| Line::new(vm, gsi).map_err(|source| BoardError::Line { gsi, source });
+        let lines = Lines::new(vm.clone());
+        let line = |gsi| lines.line(gsi).map_err(|source| BoardError::Line { gsi, source });
         let events: Arc<dyn BoardEvents> = Arc::new(Report(ends.clone()));
 
         let com1 = Arc::new(Serial::new(line(layout::COM1_GSI)?, console.line()));
@@ -110,7 +118,7 @@ impl Board {
                 let pci_ports = pci.ports(reset);
                 (Slots::Pci(pci), pci_ports)
             }
-            None => (Slots::Mmio(MmioSlots::new(vm.clone(), mmio.clone())), reset),
+            None => (Slots::Mmio(MmioSlots::new(lines.clone(), mmio.clone())), reset),
         };
 
         let on_ports: [(u16, u64, Arc<dyn BusDevice>); 5] = [
@@ -127,7 +135,18 @@ impl Board {
             ports.insert(port, len, Arc::new(Absent))?;
         }
         let power_button = PowerButton::new(line(layout::GED_GSI)?);
-        Ok(Board { slots, power_button, keyboard, console })
+        Ok(Board { slots, power_button, keyboard, console, lines })
+    }
+
+    /// The states of its parts, by their names in [`PARTS`]. Fails with the name of one that has none.
+    pub fn save(&self) -> Result<Vec<PartState>, (&'static str, SaveError)> {
+        Ok(Vec::new())
+    }
+
+    /// Gives its parts their states, which are there in the order of [`PARTS`]. Fails with the name of one that
+    /// refuses.
+    pub fn load(&self, _states: &[PartState]) -> Result<(), (&'static str, LoadError)> {
+        Ok(())
     }
 
     /// Brings the console's last bytes out, and its terminal and socket into order.
