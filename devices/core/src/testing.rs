@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod mutants;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -21,6 +23,7 @@ use crate::reclaim::{Reclaim, ReclaimError};
 use crate::worker::Threads;
 
 pub use crate::kick::borrow;
+pub use mutants::mutants;
 
 /// Bytes of a page, usually.
 const PAGE: u64 = 4096;

@@ -1,5 +1,7 @@
 //! The slots of bus 0, reached through ECAM and through the ports at 0xcf8.
 
+pub mod saved;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -51,6 +53,8 @@ pub struct PciBus {
     windows: Windows,
     slots: RwLock<Vec<Slot>>,
     unassigned: Mutex<Unassigned>,
+    /// What the address port of configuration mechanism 1 holds.
+    address: AtomicU32,
 }
 
 #[derive(Clone)]
@@ -69,6 +73,7 @@ impl PciBus {
             unassigned: Mutex::new(Unassigned::new(windows.clone())),
             windows,
             slots: RwLock::default(),
+            address: AtomicU32::new(0),
         });
         bus.attach(Arc::new(HostBridge))?;
         Ok(bus)
@@ -114,7 +119,7 @@ impl PciBus {
     /// The ports of configuration mechanism 1, [`PORTS_LEN`] of them at [`PORTS`]. Single bytes of
     /// the address port are not PCI's: they go to `beneath`, with the same offsets.
     pub fn ports(self: &Arc<PciBus>, beneath: Arc<dyn BusDevice>) -> Arc<dyn BusDevice> {
-        Arc::new(ConfigPorts { bus: self.clone(), address: AtomicU32::new(0), beneath })
+        Arc::new(ConfigPorts { bus: self.clone(), beneath })
     }
 
     /// Takes an address for each BAR, the largest first, so that less is lost to alignment.
@@ -183,7 +188,6 @@ impl BusDevice for Ecam {
 /// The address port at 0 and the data port at 4.
 struct ConfigPorts {
     bus: Arc<PciBus>,
-    address: AtomicU32,
     beneath: Arc<dyn BusDevice>,
 }
 
@@ -196,7 +200,7 @@ impl ConfigPorts {
     /// What the data port shows at `offset`, if anything is there.
     fn find(&self, offset: u64, width: Width) -> Option<(Arc<PciFunction>, u16)> {
         let within = offset.checked_sub(DATA_PORT)?;
-        let address = self.address.load(Ordering::Relaxed);
+        let address = self.bus.address.load(Ordering::Relaxed);
         let bus = address >> 16 & 0xff;
         if address & ADDRESS_ENABLE == 0 || bus != 0 || width == Width::B8 {
             return None;
@@ -211,7 +215,7 @@ impl BusDevice for ConfigPorts {
         match self.find(offset, width) {
             Some((function, register)) => function.read_config(register, width),
             None if offset == 0 && width == Width::B4 => {
-                self.address.load(Ordering::Relaxed).into()
+                self.bus.address.load(Ordering::Relaxed).into()
             }
             None if offset < DATA_PORT && width == Width::B1 => self.beneath.read(offset, width),
             None => width.mask(),
@@ -221,7 +225,7 @@ impl BusDevice for ConfigPorts {
     fn write(&self, offset: u64, width: Width, value: u64) {
         if offset == 0 && width == Width::B4 {
             let address = u32::try_from(value).unwrap_or_default() & ADDRESS_BITS;
-            self.address.store(address, Ordering::Relaxed);
+            self.bus.address.store(address, Ordering::Relaxed);
         } else if offset < DATA_PORT && width == Width::B1 {
             self.beneath.write(offset, width, value);
         } else if let Some((function, register)) = self.find(offset, width) {
