@@ -27,6 +27,7 @@ mod page;
 mod quiet;
 mod registers;
 pub mod ring;
+mod saved;
 mod stamp;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

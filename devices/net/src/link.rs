@@ -44,7 +44,7 @@ impl Link {
     }
 
     /// Frames are to be thrown away, both ways.
-    pub(crate) fn is_pulled(&self) -> bool {
+    pub fn is_pulled(&self) -> bool {
         self.pulled.load(Ordering::Acquire) // pairs with `pull`
     }
 

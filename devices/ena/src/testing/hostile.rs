@@ -169,6 +169,7 @@ impl Guest {
                 3 => bench
                     .mask_vector(u16::from(choices.byte() % 3), choices.byte().is_multiple_of(2)),
                 4 => look_on(bench, choices),
+                5 => bench.replace(),
                 _ => bench.restore(),
             },
             18 => {
