@@ -68,7 +68,7 @@ impl Guest {
         ram.write_slice(LOOP, GuestAddress(CODE)).unwrap();
         let vm = kvm::vm::create(&kvm, &ram).unwrap();
         kvm::vcpu::install_kick_handler().unwrap();
-        let vcpu = Vcpu::new(&vm, 0).unwrap();
+        let mut vcpu = Vcpu::new(&vm, 0).unwrap();
         let facts = arch::cpuid::CpuFacts { index: 0, count: 1, smt: false, tsc_deadline: false };
         let host = kvm::vm::supported_cpuid(&kvm).unwrap();
         vcpu.init(&arch::cpuid::guest_cpuid(&host, &facts).unwrap()).unwrap();

@@ -63,17 +63,20 @@ pub enum Exit {
 /// A vCPU, owned by its thread.
 pub struct Vcpu {
     fd: VcpuFd,
+    /// What it was given; empty until then.
+    cpuid: Option<CpuId>,
 }
 
 impl Vcpu {
     /// vCPU number `index`. Fails if KVM refuses.
     pub fn new(vm: &VmFd, index: u8) -> io::Result<Vcpu> {
-        Ok(Vcpu { fd: vm.create_vcpu(index.into())? })
+        Ok(Vcpu { fd: vm.create_vcpu(index.into())?, cpuid: None })
     }
 
     /// Sets what every vCPU starts with. Fails if KVM refuses.
-    pub fn init(&self, cpuid: &CpuId) -> io::Result<()> {
+    pub fn init(&mut self, cpuid: &CpuId) -> io::Result<()> {
         self.fd.set_cpuid2(cpuid)?;
+        self.cpuid = Some(cpuid.clone());
         let entries = arch::msr::boot_msrs();
         let msrs = Msrs::from_entries(&entries)
             .map_err(|_| io::Error::other("the list of boot MSRs is too long"))?;
@@ -114,7 +117,8 @@ impl Vcpu {
 
     /// Becomes what `state` says, instead of being set up. Fails if this host has less than the one that it comes
     /// from, or KVM refuses.
-    pub fn load(&self, state: &VcpuState, host: &HostFacts) -> Result<(), VcpuStateError> {
+    pub fn load(&mut self, state: &VcpuState, host: &HostFacts) -> Result<(), VcpuStateError> {
+        self.cpuid = Some(vcpu_state::cpuid_of(state)?);
         vcpu_state::load(&self.fd, state, host)?;
         excuse_pause(&self.fd);
         Ok(())
@@ -134,13 +138,14 @@ impl Vcpu {
     /// the guest, or keeps it from entering.
     pub fn bind(mut self) -> BoundVcpu {
         RUN.set(self.fd.get_kvm_run());
-        BoundVcpu { fd: self.fd, _not_send: PhantomData }
+        BoundVcpu { fd: self.fd, cpuid: self.cpuid, _not_send: PhantomData }
     }
 }
 
 /// A vCPU on its thread.
 pub struct BoundVcpu {
     fd: VcpuFd,
+    cpuid: Option<CpuId>,
     /// The thread-local pointer to the run page belongs to this thread.
     _not_send: PhantomData<*const ()>,
 }
@@ -216,7 +221,10 @@ impl BoundVcpu {
 
     /// Reads its state, once it has settled. Fails if KVM refuses.
     pub fn save(&self, host: &HostFacts) -> Result<VcpuState, VcpuStateError> {
-        vcpu_state::save(&self.fd, host)
+        match &self.cpuid {
+            Some(cpuid) => vcpu_state::save(&self.fd, cpuid, host),
+            None => Err(VcpuStateError::Unset),
+        }
     }
 
     fn rip(&self) -> u64 {

@@ -6,8 +6,8 @@ use std::io;
 use arch::msr::{IA32_TIME_STAMP_COUNTER, IA32_TSC_DEADLINE};
 use device_core::snapshot::blob;
 use kvm_bindings::{
-    CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, Xsave, kvm_cpuid_entry2, kvm_debugregs, kvm_lapic_state,
-    kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs,
+    CpuId, Msrs, Xsave, kvm_cpuid_entry2, kvm_debugregs, kvm_lapic_state, kvm_mp_state,
+    kvm_msr_entry, kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs,
 };
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,8 @@ pub enum VcpuStateError {
          a host like the one it comes from"
     )]
     Clock { found: u32, own: u32 },
+    #[error("it was never set up")]
+    Unset,
     #[error("it has {0} leaves of CPUID, more than KVM takes")]
     Leaves(usize),
 }
@@ -110,8 +112,10 @@ impl HostFacts {
     }
 }
 
-/// Reads the state of a vCPU that has settled: no access of it waits for its answer. Fails if KVM refuses.
-pub fn save(fd: &VcpuFd, host: &HostFacts) -> Result<VcpuState> {
+/// Reads the state of a vCPU that has settled: no access of it waits for its answer. `cpuid` is what it was given;
+/// KVM makes what it changes of it from the rest, and where the host has no virtualization in hardware tells the
+/// host's instead. Fails if KVM refuses.
+pub fn save(fd: &VcpuFd, cpuid: &CpuId, host: &HostFacts) -> Result<VcpuState> {
     // First, as it does what an interrupt that starts the vCPU asked for, which changes registers.
     let mp_state = fd.get_mp_state().map_err(refused("to tell whether it runs"))?.mp_state;
     let regs = fd.get_regs().map_err(refused("to tell its registers"))?;
@@ -121,10 +125,7 @@ pub fn save(fd: &VcpuFd, host: &HostFacts) -> Result<VcpuState> {
     let debug = fd.get_debug_regs().map_err(refused("to tell its debug registers"))?;
     let lapic = fd.get_lapic().map_err(refused("to tell its local APIC"))?;
     let tsc_khz = fd.get_tsc_khz().ok();
-    let cpuid = fd.get_cpuid2(KVM_MAX_CPUID_ENTRIES).map_err(refused("to tell its CPUID"))?;
-    // Some kernels do not say how many they wrote.
-    let mut cpuid: Vec<_> = cpuid.as_slice().iter().copied().map(Raw).collect();
-    while cpuid.pop_if(|entry| entry.0 == kvm_cpuid_entry2::default()).is_some() {}
+    let cpuid = cpuid.as_slice().iter().copied().map(Raw).collect();
     let msrs = read_msrs(fd, &host.msrs)?;
     let events = fd.get_vcpu_events().map_err(refused("to tell its events"))?;
     Ok(VcpuState {
@@ -145,9 +146,7 @@ pub fn save(fd: &VcpuFd, host: &HostFacts) -> Result<VcpuState> {
 /// Makes a vCPU that has never run what `state` says. Fails if this host has less than the one it comes from.
 pub fn load(fd: &VcpuFd, state: &VcpuState, host: &HostFacts) -> Result<()> {
     // MSRs, control registers and the size of vectors are judged by it.
-    let cpuid: Vec<_> = state.cpuid.iter().map(|entry| entry.0).collect();
-    let cpuid = CpuId::from_entries(&cpuid).map_err(|_| VcpuStateError::Leaves(cpuid.len()))?;
-    fd.set_cpuid2(&cpuid).map_err(refused("its CPUID"))?;
+    fd.set_cpuid2(&cpuid_of(state)?).map_err(refused("its CPUID"))?;
     set_clock(fd, state.tsc_khz)?;
     let mp_state = kvm_mp_state { mp_state: state.mp_state };
     fd.set_mp_state(mp_state).map_err(refused("whether it runs"))?;
@@ -165,6 +164,12 @@ pub fn load(fd: &VcpuFd, state: &VcpuState, host: &HostFacts) -> Result<()> {
     let mut events = state.events.0;
     events.flags &= EVENT_FLAGS;
     fd.set_vcpu_events(&events).map_err(refused("its events"))
+}
+
+/// What a vCPU of this state says that it is. Fails if that is more than KVM takes.
+pub fn cpuid_of(state: &VcpuState) -> Result<CpuId> {
+    let leaves: Vec<_> = state.cpuid.iter().map(|leaf| leaf.0).collect();
+    CpuId::from_entries(&leaves).map_err(|_| VcpuStateError::Leaves(leaves.len()))
 }
 
 fn read_xsave(fd: &VcpuFd, size: usize) -> Result<Vec<u8>> {

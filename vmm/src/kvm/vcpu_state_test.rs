@@ -19,9 +19,12 @@ fn vcpus() -> ([(Arc<VmFd>, VcpuFd); 2], HostFacts) {
     let both = [make(), make()];
     let lenient = !kvm::probe::has_hardware_virtualization();
     let host = HostFacts::of(&kvm, &both[0].0, lenient).unwrap();
-    let cpuid = kvm::vm::supported_cpuid(&kvm).unwrap();
-    both[0].1.set_cpuid2(&cpuid).unwrap();
+    both[0].1.set_cpuid2(&cpuid()).unwrap();
     (both, host)
+}
+
+fn cpuid() -> CpuId {
+    kvm::vm::supported_cpuid(&kvm::probe::open().unwrap()).unwrap()
 }
 
 #[test]
@@ -32,11 +35,11 @@ fn a_state_comes_back_as_it_was_by_way_of_its_text() {
     let mut debug = one.get_debug_regs().unwrap();
     debug.db[0] = 0x5000;
     one.set_debug_regs(&debug).unwrap();
-    let state = save(&one, &host).unwrap();
+    let state = save(&one, &cpuid(), &host).unwrap();
     let text = serde_json::to_string(&state).unwrap();
     let read: VcpuState = serde_json::from_str(&text).unwrap();
     load(&other, &read, &host).unwrap();
-    let again = save(&other, &host).unwrap();
+    let again = save(&other, &cpuid(), &host).unwrap();
 
     assert_eq!((again.regs.0, again.debug_registers.0.db[0]), (regs, 0x5000));
     assert_eq!(again.xsave, state.xsave);
@@ -57,7 +60,7 @@ fn a_state_comes_back_as_it_was_by_way_of_its_text() {
 fn a_floating_point_state_of_another_size_is_refused_with_both_sizes() {
     let ([(_vm, one), (_other_vm, other)], host) = vcpus();
     for len in [0, 4095, host.xsave + 4] {
-        let state = VcpuState { xsave: vec![0; len], ..save(&one, &host).unwrap() };
+        let state = VcpuState { xsave: vec![0; len], ..save(&one, &cpuid(), &host).unwrap() };
         let error = load(&other, &state, &host).unwrap_err().to_string();
         assert!(error.contains(&format!("has {len} bytes")), "{error}");
         assert!(error.contains(&host.xsave.to_string()), "{error}");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arch::acpi::BoardFacts;
 use arch::layout::{self, AddressRange};
 use device_core::bus::{Bus, BusDevice, BusError};
-use device_core::snapshot::{LoadError, SaveError};
+use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
 use device_core::worker::Threads;
 use devices::legacy::{
     Absent, BoardEvents, Console, I8042, OpenConsole, PowerButton, PowerFacts, PowerRegisters,
@@ -43,9 +43,6 @@ const I8042_PORTS_LEN: u64 = 5;
 /// DMA page registers.
 const KNOWN_ABSENT: &[(u64, u64)] = &[(0x2e8, 8), (0x2f8, 8), (0x3e8, 8), (0x80, 16)];
 
-/// What of it has a state, in the order in which it is saved and loaded.
-pub const PARTS: [&str; 0] = [];
-
 /// Why the board could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BoardError {
@@ -71,6 +68,24 @@ pub struct Board {
     pub console: Console,
     /// Interrupt lines of all that.
     pub lines: Lines,
+    serial: Arc<Serial>,
+    clock: Arc<Rtc>,
+}
+
+/// A part that has a state.
+trait Part {
+    fn save(&self) -> Result<Saved, SaveError>;
+    fn load(&self, saved: &Saved) -> Result<(), LoadError>;
+}
+
+impl<T: Snapshot> Part for T {
+    fn save(&self) -> Result<Saved, SaveError> {
+        self.to_saved()
+    }
+
+    fn load(&self, saved: &Saved) -> Result<(), LoadError> {
+        self.load_saved(saved)
+    }
 }
 
 impl Board {
@@ -121,10 +136,11 @@ impl Board {
             None => (Slots::Mmio(MmioSlots::new(lines.clone(), mmio.clone())), reset),
         };
 
+        let clock = Arc::new(Rtc::new());
         let on_ports: [(u16, u64, Arc<dyn BusDevice>); 5] = [
-            (layout::COM1_PORT, layout::COM1_PORTS.into(), com1),
+            (layout::COM1_PORT, layout::COM1_PORTS.into(), com1.clone()),
             (layout::I8042_DATA_PORT, I8042_PORTS_LEN, keyboard.clone()),
-            (layout::RTC_PORT, layout::RTC_PORTS.into(), Arc::new(Rtc::new())),
+            (layout::RTC_PORT, layout::RTC_PORTS.into(), clock.clone()),
             (POWER_PORTS, POWER_PORTS_LEN, Arc::new(power)),
             (layout::PCI_CONFIG_PORT, layout::PCI_CONFIG_PORTS.into(), pci_ports),
         ];
@@ -135,18 +151,45 @@ impl Board {
             ports.insert(port, len, Arc::new(Absent))?;
         }
         let power_button = PowerButton::new(line(layout::GED_GSI)?);
-        Ok(Board { slots, power_button, keyboard, console, lines })
+        Ok(Board { slots, power_button, keyboard, console, lines, serial: com1, clock })
     }
 
-    /// The states of its parts, by their names in [`PARTS`]. Fails with the name of one that has none.
+    /// What of it has a state, by its name, in the order in which it is saved and loaded: the bus comes before the
+    /// cards on it.
+    fn parts(&self) -> Vec<(&'static str, &dyn Part)> {
+        let mut parts: Vec<(&str, &dyn Part)> = Vec::new();
+        if let Slots::Pci(bus) = &self.slots {
+            parts.push(("pci", &**bus));
+        }
+        parts.extend([
+            ("com1", &*self.serial as &dyn Part),
+            ("keyboard", &*self.keyboard),
+            ("clock", &*self.clock),
+        ]);
+        parts
+    }
+
+    /// The names of its parts, in the order of their states.
+    pub fn part_names(&self) -> Vec<String> {
+        self.parts().iter().map(|(name, _)| name.to_string()).collect()
+    }
+
+    /// The states of its parts. Fails with the name of one that has none.
     pub fn save(&self) -> Result<Vec<PartState>, (&'static str, SaveError)> {
-        Ok(Vec::new())
+        let state = |(name, part): (&'static str, &dyn Part)| {
+            let saved = part.save().map_err(|error| (name, error))?;
+            Ok(PartState { id: name.to_string(), saved })
+        };
+        self.parts().into_iter().map(state).collect()
     }
 
-    /// Gives its parts their states, which are there in the order of [`PARTS`]. Fails with the name of one that
-    /// refuses.
-    pub fn load(&self, _states: &[PartState]) -> Result<(), (&'static str, LoadError)> {
-        Ok(())
+    /// Gives its parts their states, behind the interrupt controllers and before the devices. Fails with the name of
+    /// one that refuses.
+    pub fn load(&self, states: &[PartState]) -> Result<(), (&'static str, LoadError)> {
+        let mut parts = self.parts().into_iter().zip(states);
+        parts.try_for_each(|((name, part), state)| {
+            part.load(&state.saved).map_err(|error| (name, error))
+        })
     }
 
     /// Brings the console's last bytes out, and its terminal and socket into order.

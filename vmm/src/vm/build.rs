@@ -405,7 +405,7 @@ fn boot(base: Base, spec: &VmSpec, plan: Planned, ends: &Arc<Ends>) -> Result<Vm
     let mut vcpus = Vec::with_capacity(cpus.into());
     for index in 0..cpus {
         let refused = |source| BuildError::Vcpu { index, source };
-        let vcpu = Vcpu::new(&base.fd, index).map_err(refused)?;
+        let mut vcpu = Vcpu::new(&base.fd, index).map_err(refused)?;
         let facts = arch::cpuid::CpuFacts { index, count: cpus, smt, tsc_deadline };
         let mut cpuid = arch::cpuid::guest_cpuid(&base.room.host_cpuid, &facts)?;
         template.shape(&mut cpuid)?;

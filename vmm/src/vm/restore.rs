@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use device_core::snapshot::LoadError;
 
+use super::Vm;
 use super::build::{Base, BuildError, Ground};
-use super::saved::MachineState;
+use super::saved::{MachineState, PartState};
 use super::spec::{DeviceBus, VmSpec};
-use super::{Vm, board};
 use crate::end::Ends;
 use crate::kvm::vcpu::Vcpu;
 use crate::kvm::vcpu_state::VcpuStateError;
@@ -95,7 +95,7 @@ fn finish(
         vcpus.push(Vcpu::new(&base.fd, index).map_err(source)?);
     }
     // All are there before the first has its state: they belong together.
-    for (index, (vcpu, state)) in (0..).zip(vcpus.iter().zip(&state.vcpus)) {
+    for (index, (vcpu, state)) in (0..).zip(vcpus.iter_mut().zip(&state.vcpus)) {
         vcpu.load(state, &base.host).map_err(|source| RestoreError::Vcpu { index, source })?;
     }
     vm_state::load(&base.fd, &state.kvm, advance)?;
@@ -104,20 +104,18 @@ fn finish(
     let devices: Vec<_> = base.registry.iter().collect();
     let ids: Vec<_> = devices.iter().map(|device| device.id().to_string()).collect();
     check_parts(&state.devices, &ids)?;
-    for (device, part) in devices.into_iter().zip(&state.devices) {
-        device.stop();
-        let id = part.id.clone();
-        device.load(&part.saved).map_err(|source| RestoreError::Load { id, source })?;
+    check_parts(&state.board, &base.board.part_names())?;
+    devices.iter().rev().for_each(|device| device.stop());
+    let refused = |id: &str, source| RestoreError::Load { id: id.to_string(), source };
+    base.board.load(&state.board).map_err(|(id, source)| refused(id, source))?;
+    for (device, part) in devices.iter().zip(&state.devices) {
+        device.load(&part.saved).map_err(|source| refused(&part.id, source))?;
     }
-    check_parts(&state.board, &board::PARTS.map(str::to_string))?;
-    base.board
-        .load(&state.board)
-        .map_err(|(id, source)| RestoreError::Load { id: id.to_string(), source })?;
     Ok(base.finish(spec, vcpus, None, ends)?)
 }
 
 /// Whether the states are those of these parts, in their order.
-fn check_parts(states: &[super::saved::PartState], wanted: &[String]) -> Result<(), RestoreError> {
+fn check_parts(states: &[PartState], wanted: &[String]) -> Result<(), RestoreError> {
     const NOTHING: &str = "nothing";
     for at in 0..states.len().max(wanted.len()) {
         let found = states.get(at).map_or(NOTHING, |part| &part.id);
