@@ -22,6 +22,43 @@ pub struct Saved {
     pub state: Value,
 }
 
+impl Saved {
+    /// The `state` of a `kind` in its form `version`. Fails if there is no JSON for it.
+    pub fn new(
+        kind: &'static str,
+        version: u16,
+        state: &impl Serialize,
+    ) -> Result<Saved, SaveError> {
+        let state = serde_json::to_value(state)
+            .map_err(|error| SaveError::Now(format!("the state of the {kind} {error}")))?;
+        Ok(Saved { kind: kind.to_string(), version, state })
+    }
+
+    /// The state of a `kind` in its form `version`; `upgrade` brings an older one to the form after it. Fails if it
+    /// is another kind's, newer, or not of its form.
+    pub fn read<T: DeserializeOwned>(
+        &self,
+        kind: &'static str,
+        version: u16,
+        upgrade: impl FnMut(u16, Value) -> Value,
+    ) -> Result<T, LoadError> {
+        if self.kind != kind {
+            return Err(LoadError::Kind { wanted: kind, found: self.kind.clone() });
+        }
+        if self.version > version {
+            return Err(LoadError::Newer { kind, found: self.version, known: version });
+        }
+        let mut upgrade = upgrade;
+        let olds = self.version..version;
+        let state = olds.fold(self.state.clone(), |state, from| upgrade(from, state));
+        serde_json::from_value(state).map_err(|why| LoadError::Form {
+            kind,
+            version: self.version,
+            why,
+        })
+    }
+}
+
 /// Why a part's state cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
@@ -111,9 +148,7 @@ pub trait Snapshot {
 
     /// The state as it goes into a file.
     fn to_saved(&self) -> Result<Saved, SaveError> {
-        let state = serde_json::to_value(self.save())
-            .map_err(|error| SaveError::Now(format!("the state of the {} {error}", Self::KIND)))?;
-        Ok(Saved { kind: Self::KIND.to_string(), version: Self::VERSION, state })
+        Saved::new(Self::KIND, Self::VERSION, &self.save())
     }
 
     /// [`Snapshot::load`] of what a file holds, of this version or an older one.
@@ -123,20 +158,7 @@ pub trait Snapshot {
 
     /// The state that a file holds, in today's form.
     fn read(saved: &Saved) -> Result<Self::State, LoadError> {
-        let kind = Self::KIND;
-        if saved.kind != kind {
-            return Err(LoadError::Kind { wanted: kind, found: saved.kind.clone() });
-        }
-        if saved.version > Self::VERSION {
-            return Err(LoadError::Newer { kind, found: saved.version, known: Self::VERSION });
-        }
-        let olds = saved.version..Self::VERSION;
-        let state = olds.fold(saved.state.clone(), |state, from| Self::upgrade(from, state));
-        serde_json::from_value(state).map_err(|why| LoadError::Form {
-            kind,
-            version: saved.version,
-            why,
-        })
+        saved.read(Self::KIND, Self::VERSION, Self::upgrade)
     }
 }
 

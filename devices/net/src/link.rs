@@ -43,7 +43,7 @@ impl Link {
         self.lost.load(Ordering::Acquire) // pairs with `lose`
     }
 
-    /// Frames are to be thrown away, both ways.
+    /// The cable is out: frames are to be thrown away, both ways.
     pub fn is_pulled(&self) -> bool {
         self.pulled.load(Ordering::Acquire) // pairs with `pull`
     }

@@ -1,0 +1,1 @@
+//! Tests of a device that goes on in another process.
