@@ -25,6 +25,12 @@ _vmm() {
             vmm,jail)
                 cmd="vmm__subcmd__jail"
                 ;;
+            vmm,restore)
+                cmd="vmm__subcmd__restore"
+                ;;
+            vmm,snapshot)
+                cmd="vmm__subcmd__snapshot"
+                ;;
             vmm__subcmd__ctl,balloon)
                 cmd="vmm__subcmd__ctl__subcmd__balloon"
                 ;;
@@ -84,6 +90,9 @@ _vmm() {
                 ;;
             vmm__subcmd__ctl,rss)
                 cmd="vmm__subcmd__ctl__subcmd__rss"
+                ;;
+            vmm__subcmd__ctl,snapshot)
+                cmd="vmm__subcmd__ctl__subcmd__snapshot"
                 ;;
             vmm__subcmd__ctl,start)
                 cmd="vmm__subcmd__ctl__subcmd__start"
@@ -178,6 +187,9 @@ _vmm() {
             vmm__subcmd__ctl__subcmd__help,rss)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__rss"
                 ;;
+            vmm__subcmd__ctl__subcmd__help,snapshot)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__snapshot"
+                ;;
             vmm__subcmd__ctl__subcmd__help,start)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__start"
                 ;;
@@ -204,6 +216,12 @@ _vmm() {
                 ;;
             vmm__subcmd__help,jail)
                 cmd="vmm__subcmd__help__subcmd__jail"
+                ;;
+            vmm__subcmd__help,restore)
+                cmd="vmm__subcmd__help__subcmd__restore"
+                ;;
+            vmm__subcmd__help,snapshot)
+                cmd="vmm__subcmd__help__subcmd__snapshot"
                 ;;
             vmm__subcmd__help__subcmd__ctl,balloon)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__balloon"
@@ -262,6 +280,9 @@ _vmm() {
             vmm__subcmd__help__subcmd__ctl,rss)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__rss"
                 ;;
+            vmm__subcmd__help__subcmd__ctl,snapshot)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__snapshot"
+                ;;
             vmm__subcmd__help__subcmd__ctl,start)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__start"
                 ;;
@@ -280,6 +301,30 @@ _vmm() {
             vmm__subcmd__help__subcmd__ctl__subcmd__disk,resize)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__disk__subcmd__resize"
                 ;;
+            vmm__subcmd__help__subcmd__snapshot,check)
+                cmd="vmm__subcmd__help__subcmd__snapshot__subcmd__check"
+                ;;
+            vmm__subcmd__help__subcmd__snapshot,show)
+                cmd="vmm__subcmd__help__subcmd__snapshot__subcmd__show"
+                ;;
+            vmm__subcmd__snapshot,check)
+                cmd="vmm__subcmd__snapshot__subcmd__check"
+                ;;
+            vmm__subcmd__snapshot,help)
+                cmd="vmm__subcmd__snapshot__subcmd__help"
+                ;;
+            vmm__subcmd__snapshot,show)
+                cmd="vmm__subcmd__snapshot__subcmd__show"
+                ;;
+            vmm__subcmd__snapshot__subcmd__help,check)
+                cmd="vmm__subcmd__snapshot__subcmd__help__subcmd__check"
+                ;;
+            vmm__subcmd__snapshot__subcmd__help,help)
+                cmd="vmm__subcmd__snapshot__subcmd__help__subcmd__help"
+                ;;
+            vmm__subcmd__snapshot__subcmd__help,show)
+                cmd="vmm__subcmd__snapshot__subcmd__help__subcmd__show"
+                ;;
             *)
                 ;;
         esac
@@ -287,7 +332,7 @@ _vmm() {
 
     case "${cmd}" in
         vmm)
-            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --boot-timer --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl jail help"
+            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --boot-timer --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl restore snapshot jail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -421,7 +466,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl)
-            opts="-h -V --json --help --version start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
+            opts="-h -V --json --help --version start pause resume snapshot power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -671,7 +716,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__help)
-            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
+            opts="start pause resume snapshot power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1006,6 +1051,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__snapshot)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__help__subcmd__start)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -1202,6 +1261,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__snapshot)
+            opts="-h --stay-paused --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__start)
             opts="-h --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1249,7 +1322,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help)
-            opts="ctl jail help"
+            opts="ctl restore snapshot jail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1263,7 +1336,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl)
-            opts="start pause resume power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top"
+            opts="start pause resume snapshot power-button ctrl-alt-del reset kill info disks disk nics rss explain-flow capture latency vsock connect memory balloon metrics events top"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1584,6 +1657,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__snapshot)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__help__subcmd__ctl__subcmd__start)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -1654,6 +1741,62 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__help__subcmd__restore)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__snapshot)
+            opts="show check"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__snapshot__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__snapshot__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__jail)
             opts="-h -V --id --exec-file --uid --gid --chroot-base-dir --netns --new-net-ns --daemonize --new-pid-ns --cgroup --cgroup-version --parent-cgroup --resource-limit --clean --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1701,6 +1844,166 @@ _vmm() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__restore)
+            opts="-h -V --memory --net --disk --vsock --paused --freeze-clock --serial --grace --log-level --log-file --api-sock --id --metrics-path --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --net)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --disk)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vsock)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --serial)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --grace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "off error warn warning info debug trace" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --api-sock)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__snapshot)
+            opts="-h -V --help --version show check help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__snapshot__subcmd__check)
+            opts="-h --memory --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__snapshot__subcmd__help)
+            opts="show check help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__snapshot__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__snapshot__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__snapshot__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__snapshot__subcmd__show)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;
