@@ -32,6 +32,8 @@ mod words;
 
 #[cfg(feature = "testing")]
 pub use api::by_hand::answer as answer_by_hand;
+#[cfg(feature = "testing")]
+pub use snapshot::by_hand::read as read_snapshot_by_hand;
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -18,6 +18,7 @@ mod seeds {
     pub mod pci;
     pub mod plain;
     pub mod ports;
+    pub mod snapshots;
     pub mod specs;
     pub mod vsock;
 }
@@ -41,6 +42,7 @@ fn main() -> std::io::Result<()> {
         ("nvme_commands", seeds::nvme::commands()),
         ("nvme_registers", seeds::nvme::registers()),
         ("pci_mmio", seeds::pci::all()),
+        ("snapshot_state", seeds::snapshots::all()),
         ("specs", seeds::specs::all()),
         ("virtio_block", seeds::block::all()),
         ("virtio_mmio", seeds::mmio::all()),

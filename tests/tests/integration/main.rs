@@ -35,6 +35,7 @@ mod queues;
 mod scenario;
 mod serial;
 mod sleep;
+mod snapshot;
 mod stall;
 mod vsock;
 mod walk;
@@ -62,6 +63,7 @@ fn main() {
         disk_faults::scenarios(),
         disk_cuts::scenarios(),
         vsock::scenarios(),
+        snapshot::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),

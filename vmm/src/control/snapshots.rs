@@ -71,7 +71,7 @@ impl Controller {
         let vm = vm.map_err(|source| {
             // What parts of it reported is no end of a machine.
             self.ends.take();
-            LoadError::Restore { path: spec.state.clone(), source }
+            LoadError::Restore { path: spec.state.clone(), source: Box::new(source) }
         })?;
         self.adopt(vm)?;
         let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);

@@ -155,7 +155,10 @@ pub fn load(fd: &VcpuFd, state: &VcpuState, host: &HostFacts) -> Result<()> {
     // Has the APIC's mode, by which the page below is read.
     fd.set_sregs(&state.sregs.0).map_err(refused("its control registers"))?;
     write_xsave(fd, &state.xsave, host.xsave)?;
-    fd.set_xcrs(&state.xcrs.0).map_err(refused("its extended control registers"))?;
+    // A CPU without XSAVE has none, and does not take none.
+    if state.xcrs.0.nr_xcrs > 0 {
+        fd.set_xcrs(&state.xcrs.0).map_err(refused("its extended control registers"))?;
+    }
     fd.set_debug_regs(&state.debug_registers.0).map_err(refused("its debug registers"))?;
     fd.set_lapic(&state.lapic.0).map_err(refused("its local APIC"))?;
     let (first, last) = msrs_to_set(&state.msrs);

@@ -73,5 +73,5 @@ pub enum LoadError {
     #[error("the snapshot names nothing that was booted")]
     NoBoot,
     #[error("snapshot {}", path.display())]
-    Restore { path: PathBuf, source: RestoreError },
+    Restore { path: PathBuf, source: Box<RestoreError> },
 }

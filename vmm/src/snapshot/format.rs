@@ -154,6 +154,24 @@ pub fn unseal(text: Vec<u8>) -> Result<Sealed, ReadError> {
     Ok(Sealed { format: format as u32, head: head as usize, text })
 }
 
+/// The bytes of a file with lengths and digest as they should be for what is in it.
+#[cfg(any(test, feature = "testing"))]
+pub fn sealed_again(mut text: Vec<u8>) -> Vec<u8> {
+    if text.len() >= FRAME {
+        let body = u64::try_from(text.len() - FRAME).unwrap_or_default();
+        let head = text.get(12..16).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+        let head = u64::from(head.unwrap_or_default()).min(body);
+        text.splice(..8, MAGIC);
+        text.splice(12..16, (head as u32).to_le_bytes());
+        text.splice(16..24, (body - head).to_le_bytes());
+        let (frame, rest) = text.split_at(FRAME);
+        let digest = Sha256::new().chain_update(frame.split_at(PREFIX).0).chain_update(rest);
+        let digest = digest.finalize();
+        text.splice(PREFIX..FRAME, digest);
+    }
+    text
+}
+
 impl Sealed {
     /// What the snapshot is, whatever its format. Fails if it is not even that.
     pub fn head(&self) -> Result<Head, ReadError> {

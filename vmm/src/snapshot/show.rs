@@ -140,7 +140,8 @@ fn show(path: &Path, json: bool) -> Result<String, Box<dyn Error>> {
         }
         Err(source) => return Err(LoadError::Read { path, source }.into()),
     }
-    Ok(text)
+    // Anybody may have written it.
+    Ok(text.replace(|c: char| c.is_control() && c != '\n', "?"))
 }
 
 fn check(path: &Path, memory: Option<&Path>) -> Result<String, Box<dyn Error>> {
