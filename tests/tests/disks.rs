@@ -205,10 +205,13 @@ fn limits_change_as_they_are_said_and_are_shown_as_they_are() {
     let mut api = scene.api();
     let bucket = |size: u64| json!({ "size": size, "refill_time": 100 });
     for (fields, limits) in [
-        (json!({ "rate_limiter": { "bandwidth": bucket(1000) } }), json!({ "bw": 10_000 })),
-        (json!({ "rate_limiter": {} }), json!({ "bw": 10_000 })),
-        (json!({ "rate_limiter": { "ops": bucket(50) } }), json!({ "bw": 10_000, "iops": 500 })),
-        (json!({ "rate_limiter": { "bandwidth": bucket(0) } }), json!({ "iops": 500 })),
+        (json!({ "rate_limiter": { "bandwidth": bucket(1000) } }), json!({ "bw": bucket(1000) })),
+        (json!({ "rate_limiter": {} }), json!({ "bw": bucket(1000) })),
+        (
+            json!({ "rate_limiter": { "ops": bucket(50) } }),
+            json!({ "bw": bucket(1000), "iops": bucket(50) }),
+        ),
+        (json!({ "rate_limiter": { "bandwidth": bucket(0) } }), json!({ "iops": bucket(50) })),
         (json!({ "allowances": { "bw": 7 } }), json!({ "bw": 7 })),
         (json!({ "allowances": {} }), json!({})),
     ] {

@@ -371,11 +371,25 @@ fn control_groups_have_their_values_and_go_when_cleaned() {
 #[test]
 fn the_same_flags_make_a_jail_by_the_name_of_jailer() {
     let scene = Scene::new();
-    let mut jailer = Command::new(vmm().with_file_name("jailer"));
+    let link = scene.base.path().join("jailer");
+    symlink(vmm(), &link).unwrap();
+    let mut jailer = Command::new(link);
     jailer.args(["--id", "one", "--exec-file"]).arg(vmm()).arg("--chroot-base-dir");
     jailer.arg(scene.base.path()).args(["--uid", "4711", "--gid", "4712"]);
     jailer.args(["--", "--api-sock", "/run/vm.sock"]);
     let program = Owned::spawn(&mut jailer).unwrap();
     assert_eq!(scene.api().get("/").unwrap()["id"], "one");
     assert_eq!(status(program.pid(), "Uid"), ["4711"; 4]);
+}
+
+#[test]
+fn a_copy_that_is_called_jailer_puts_a_vmm_into_the_jail() {
+    let scene = Scene::new();
+    let copy = scene.base.path().join("jailer");
+    fs::copy(vmm(), &copy).unwrap();
+    let mut jailer = Command::new(copy);
+    jailer.args(["--id", "one", "--uid", "4711", "--gid", "4712", "--chroot-base-dir"]);
+    jailer.arg(scene.base.path()).args(["--", "--api-sock", "/run/vm.sock"]);
+    let _program = Owned::spawn(&mut jailer).unwrap();
+    assert_eq!(scene.api().get("/").unwrap()["app_name"], "vmm");
 }

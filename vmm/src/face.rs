@@ -121,11 +121,15 @@ pub static FIRECRACKER: Face = Face {
     farewell: firecracker::farewell,
 };
 
+/// Whether a program was started by this name, wherever it or a link to it lies.
+pub fn is_called(program: &OsStr, name: &str) -> bool {
+    Path::new(program).file_name().is_some_and(|last| last == name)
+}
+
 /// The face that a command line speaks to, and the command line as that face reads it: the program's name
 /// decides, or its first argument.
 pub fn of(mut args: Vec<OsString>) -> (&'static Face, Vec<OsString>) {
-    let name = |program: &OsString| Path::new(program).file_name().map(OsStr::to_owned);
-    if args.first().and_then(name).is_some_and(|name| name == FIRECRACKER.name) {
+    if args.first().is_some_and(|program| is_called(program, FIRECRACKER.name)) {
         return (&FIRECRACKER, args);
     }
     if args.get(1).is_some_and(|first| first == FIRECRACKER.name) {

@@ -1,4 +1,4 @@
-//! `vmm jail`, and a binary named `jailer`: a machine in a jail of its own, by Firecracker's flags, order
+//! `vmm jail`, and vmm by the name of `jailer`: a machine in a jail of its own, by Firecracker's flags, order
 //! and manner of starting what runs in it.
 //!
 //! ```text
@@ -28,6 +28,7 @@ use clap::Parser;
 use crate::cli;
 use crate::observe::stderr;
 use args::Args;
+pub use args::NAME;
 use error::JailError;
 use plan::Plan;
 use process::{Role, StartTimes};

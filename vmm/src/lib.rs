@@ -61,6 +61,9 @@ const BAD_USAGE: u8 = 2;
 pub fn main() -> ExitCode {
     signals::survive_file_limits();
     let mut words: Vec<_> = std::env::args_os().collect();
+    if words.first().is_some_and(|program| face::is_called(program, jail::NAME)) {
+        return jail::main(jail::NAME, words);
+    }
     match words.get(1).and_then(|first| first.to_str()) {
         Some("ctl") => {
             words.remove(1);
@@ -108,12 +111,6 @@ pub fn main() -> ExitCode {
         signals::die_by(signal);
     }
     ExitCode::from(leave.code())
-}
-
-/// What the `jailer` binary is: [`main`] of `vmm jail`.
-pub fn jailer() -> ExitCode {
-    signals::survive_file_limits();
-    jail::main("jailer", std::env::args_os().collect())
 }
 
 struct Failure {

@@ -9,6 +9,7 @@ use crate::request::Outcome::{Aborted, Differs, Done, Medium, NoSpace, OutOfRang
 use crate::spec::{Allowed, DiskSpec, Fault};
 use crate::task::Call;
 use crate::testing::{Bench, Guest, SIZE, pattern};
+use device_core::rate::Quota;
 
 const AT: u64 = 0x1_0000;
 const DURABLE: Call = Call::Write { durable: true };
@@ -549,7 +550,7 @@ fn a_ring_that_is_broken_is_told_so_after_what_was_in_flight() {
 /// B60: what has to wait is in the ring, and is charged once.
 #[test]
 fn a_request_beyond_the_limit_waits_in_the_ring() {
-    let limits = Allowed { iops: Some(1), bw: None };
+    let limits = Allowed { iops: Quota::per_second(1), bw: None };
     let bench = Bench::new(&DiskSpec { limits, ..spec() });
     for _ in 0..3 {
         bench.guest.transfer(Operation::Read, 0, AT, 512);
@@ -573,8 +574,16 @@ fn a_request_beyond_the_limit_waits_in_the_ring() {
 fn the_time_that_a_request_waits_for_a_limit_is_counted() {
     use crate::port::PortControl;
     for (limits, waited, other) in [
-        (Allowed { iops: Some(100), bw: None }, "throttled_iops_us", "throttled_bw_us"),
-        (Allowed { iops: None, bw: Some(51_200) }, "throttled_bw_us", "throttled_iops_us"),
+        (
+            Allowed { iops: Quota::per_second(100), bw: None },
+            "throttled_iops_us",
+            "throttled_bw_us",
+        ),
+        (
+            Allowed { iops: None, bw: Quota::per_second(51_200) },
+            "throttled_bw_us",
+            "throttled_iops_us",
+        ),
     ] {
         let bench = Bench::new(&DiskSpec { limits, ..spec() });
         let mut ended = 0;
@@ -631,7 +640,7 @@ fn each_stretch_of_a_request_s_way_is_timed() {
 #[test]
 fn limits_that_are_lifted_let_go_at_once() {
     use crate::port::PortControl;
-    let limits = Allowed { bw: Some(512), iops: None };
+    let limits = Allowed { bw: Quota::per_second(512), iops: None };
     let bench = Bench::new(&DiskSpec { limits, ..spec() });
     for _ in 0..2 {
         bench.guest.transfer(Operation::Read, 0, AT, 1 << 20);

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use device_core::rate::Quota;
 use device_core::testing::{TestMachine, ram};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -388,7 +389,7 @@ fn a_port_tells_what_it_is() {
         serial: Some("a serial".to_string()),
         engine: Kind::Threads,
         faults: vec![Fault::Slow],
-        limits: Allowed { bw: Some(1 << 30), iops: None },
+        limits: Allowed { bw: Quota::per_second(1 << 30), iops: None },
         ..DiskSpec::on("a-disk-with-a-rather-long-name", &path)
     };
     let port = DiskPort::<TestRing>::open(&spec, 3, &machine.kit()).unwrap();

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use device_core::device::{MAX_ID, is_usable_id};
 use device_core::limiter::Limits;
+use device_core::rate::Quota;
 use serde::{Deserialize, Serialize};
 
 pub use parse::ParseSpecError;
@@ -111,12 +112,12 @@ pub enum Engine {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Allowed {
-    /// Bytes per second, both ways together.
+    /// Bytes, both ways together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bw: Option<u64>,
-    /// Requests per second, of all kinds together.
+    pub bw: Option<Quota>,
+    /// Requests, of all kinds together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub iops: Option<u64>,
+    pub iops: Option<Quota>,
 }
 
 impl From<Allowed> for Limits {
@@ -221,9 +222,6 @@ pub enum SpecError {
     /// Not what a controller can say.
     #[error("{0:?} is not usable; take 1 to {MAX_SERIAL} printable ASCII characters")]
     Serial(String),
-    /// A limit of 0.
-    #[error("0 would let nothing through; leave it out for no limit")]
-    ZeroLimit(Key),
     /// A fault that only an NVMe controller has.
     #[error("only a disk of model nvme or nvme-instance has it")]
     OnlyNvme,
@@ -238,7 +236,6 @@ impl SpecError {
             SpecError::PartUuid(_) => Key::PartUuid,
             SpecError::Queues(_) => Key::Queues,
             SpecError::Serial(_) => Key::Serial,
-            SpecError::ZeroLimit(key) => *key,
             SpecError::OnlyNvme => Key::Fault,
         }
     }
@@ -291,11 +288,6 @@ impl DiskSpec {
             let printable = |c: char| c.is_ascii_graphic() || c == ' ';
             if serial.is_empty() || serial.len() > MAX_SERIAL || !serial.chars().all(printable) {
                 return Err(SpecError::Serial(serial.clone()));
-            }
-        }
-        for (key, limit) in [(Key::Bw, self.limits.bw), (Key::Iops, self.limits.iops)] {
-            if limit == Some(0) {
-                return Err(SpecError::ZeroLimit(key));
             }
         }
         let only_nvme = |fault: &Fault| matches!(fault, Fault::Vanish | Fault::Fatal);

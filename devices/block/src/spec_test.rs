@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::*;
+use device_core::rate::Quota;
 
 fn parsed(text: &str) -> DiskSpec {
     text.parse().unwrap()
@@ -51,7 +52,7 @@ fn the_long_form_says_everything() {
         direct: true,
         engine: Engine::Threads,
         serial: Some("vol0123".into()),
-        limits: Allowed { bw: Some(125_000_000), iops: Some(3000) },
+        limits: Allowed { bw: Quota::per_second(125_000_000), iops: Quota::per_second(3000) },
         faults: vec![Fault::Slow, Fault::Vanish],
         ..DiskSpec::on("data", "disk.raw")
     };
@@ -116,8 +117,8 @@ fn every_complaint_names_its_field() {
         ("a,serial=123456789012345678901", "serial: \"123456789012345678901\""),
         ("a,serial=ümlaut", "serial: \"ümlaut\""),
         ("a,serial=a\tb", "serial: \"a\\tb\""),
-        ("a,bw=0", "bw: 0 would let nothing through"),
-        ("a,iops=0.0k", "iops: 0 would let nothing through"),
+        ("a,bw=0", "bw=0: 0 would let nothing through"),
+        ("a,iops=0.0k", "iops=0.0k: 0 would let nothing through"),
         ("a,bw=fast", "bw=fast: write a number and perhaps k"),
         ("a,bw=-1", "bw=-1: write a number"),
         ("a,iops=1.5", "iops=1.5: write a number"),
@@ -159,7 +160,7 @@ fn a_word_is_the_same_here_and_in_json() {
 fn json_takes_the_same_fields_and_no_others() {
     let spec = DiskSpec {
         root: Some(Root::Partition("1-2".into())),
-        limits: Allowed { bw: Some(1), iops: None },
+        limits: Allowed { bw: Quota::per_second(1), iops: None },
         faults: vec![Fault::Error],
         ..DiskSpec::on("a", "d")
     };

@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
-use crate::rate::{Clock, Rate};
+use crate::rate::{Clock, Quota, Rate};
 
-/// Numbers per second; what is not given is not limited.
+/// What is not given is not limited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes per second.
-    pub bytes: Option<u64>,
-    /// Operations per second, whatever their size.
-    pub operations: Option<u64>,
+    /// Bytes.
+    pub bytes: Option<Quota>,
+    /// Operations, whatever their size.
+    pub operations: Option<Quota>,
 }
 
 /// One of the limits.

@@ -1,5 +1,7 @@
 //! Numbers per second, as people write them.
 
+use crate::rate::{self, Quota};
+
 /// Why a text is no number per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RateError {
@@ -9,6 +11,14 @@ pub enum RateError {
     /// It has more than 64 bits.
     #[error("it is too large")]
     TooLarge,
+    /// It is a limit that lets nothing through.
+    #[error("{}", rate::NOTHING)]
+    Zero,
+}
+
+/// The limit that `text` is. Fails as [`parse`] does, and for 0.
+pub fn quota(text: &str) -> Result<Quota, RateError> {
+    Quota::per_second(parse(text)?).ok_or(RateError::Zero)
 }
 
 /// The number of `text`, which may have a decimal point and a unit of thousands: `500M`, `2.5G`. Fails if it is

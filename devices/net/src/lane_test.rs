@@ -3,6 +3,7 @@
 use std::io::{Read, Seek};
 use std::time::Duration;
 
+use device_core::rate::Quota;
 use device_core::worker::IoThread;
 
 use super::progress::PATIENCE;
@@ -45,7 +46,11 @@ fn a_tee_sees_what_is_sent_and_what_is_delivered_whole() {
 #[test]
 fn a_new_ring_does_not_inherit_the_patience_of_the_old_one() {
     let mut it = Fixture::with_frames(2);
-    it.lane.path.pipeline.limiter.set(&Allowed { bw_out: Some(8), ..Allowed::default() });
+    it.lane
+        .path
+        .pipeline
+        .limiter
+        .set(&Allowed { bw_out: Quota::per_second(8), ..Allowed::default() });
     let now = Instant::now();
     assert_eq!(it.lane.pump_tx(now), Progress::Wait(now + PATIENCE));
     let thread = device_core::worker::IoThread::by_hand().unwrap();

@@ -7,6 +7,7 @@ use std::fmt;
 use std::os::fd::RawFd;
 
 use device_core::device::{MAX_ID, is_usable_id};
+use device_core::rate;
 use serde::{Deserialize, Serialize};
 
 use crate::mac::MacAddr;
@@ -185,8 +186,8 @@ pub enum SpecError {
     #[error("{0} is not possible; an ena card has {min} to {max}", min = ENA_MTU_RANGE.start(), max = ENA_MTU_RANGE.end())]
     EnaMtu(u16),
     /// A limit of 0.
-    #[error("0 would let nothing through; leave it out for no limit")]
-    ZeroLimit(Key),
+    #[error("{}", rate::NOTHING)]
+    NoConnections,
     /// Something that only an ENA card has, of another model.
     #[error("only a card of model ena has it")]
     OnlyEna(Key),
@@ -203,7 +204,8 @@ impl SpecError {
             SpecError::Mac(_) => Key::Mac,
             SpecError::Queues(_) => Key::Queues,
             SpecError::Mtu(_) | SpecError::EnaMtu(_) => Key::Mtu,
-            SpecError::ZeroLimit(key) | SpecError::OnlyEna(key) => *key,
+            SpecError::NoConnections => Key::Conntrack,
+            SpecError::OnlyEna(key) => *key,
         }
     }
 }
@@ -249,18 +251,8 @@ impl NicSpec {
         if let Some(mac) = self.mac.filter(|mac| !mac.is_valid_for_a_card()) {
             return Err(SpecError::Mac(mac));
         }
-        let Allowed { bw_in, bw_out, pps, pps_in, pps_out, conntrack } = self.limits;
-        for (key, limit) in [
-            (Key::BwIn, bw_in),
-            (Key::BwOut, bw_out),
-            (Key::Pps, pps),
-            (Key::Pps, pps_in),
-            (Key::Pps, pps_out),
-            (Key::Conntrack, conntrack.map(u64::from)),
-        ] {
-            if limit == Some(0) {
-                return Err(SpecError::ZeroLimit(key));
-            }
+        if self.limits.conntrack == Some(0) {
+            return Err(SpecError::NoConnections);
         }
         if self.model != Model::Ena {
             let only_ena = [(Key::Fault, !self.faults.is_empty()), (Key::Llq, self.llq.is_some())];

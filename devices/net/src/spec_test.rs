@@ -1,5 +1,7 @@
 //! Tests of what a user may say about a card.
 
+use device_core::rate::Quota;
+
 use super::*;
 
 fn parsed(text: &str) -> NicSpec {
@@ -109,13 +111,13 @@ fn json_takes_the_same_fields_and_no_others() {
 #[test]
 fn limits_are_given_with_units() {
     let limits = parsed("tap=tap0,bw-in=2.5G,bw-out=500M,pps=100k,conntrack=65536").limits;
-    let (bw_in, bw_out) = (Some(2_500_000_000), Some(500_000_000));
-    let (pps, conntrack) = (Some(100_000), Some(65_536));
+    let (bw_in, bw_out) = (Quota::per_second(2_500_000_000), Quota::per_second(500_000_000));
+    let (pps, conntrack) = (Quota::per_second(100_000), Some(65_536));
     assert_eq!(limits, Allowed { bw_in, bw_out, pps, conntrack, ..Allowed::default() });
     assert_eq!(parsed("tap=tap0").limits, Allowed::default());
     for (text, names) in [
-        ("tap=a,bw-in=0", "bw-in: 0 would let nothing through"),
-        ("tap=a,pps=0.0k", "pps: 0 would let nothing through"),
+        ("tap=a,bw-in=0", "bw-in=0: 0 would let nothing through"),
+        ("tap=a,pps=0.0k", "pps=0.0k: 0 would let nothing through"),
         ("tap=a,conntrack=4294967296", "conntrack=4294967296: it is too large"),
         ("tap=a,bw-in=", "such as 2.5G"),
         ("tap=a,bw-in=G", "such as 2.5G"),
@@ -130,7 +132,7 @@ fn limits_are_given_with_units() {
         let complaint = complaint(text);
         assert!(complaint.contains(names), "{text}: {complaint}");
     }
-    assert_eq!(parsed("tap=a,bw-in=1.500k").limits.bw_in, Some(1500));
+    assert_eq!(parsed("tap=a,bw-in=1.500k").limits.bw_in, Quota::per_second(1500));
 }
 
 #[test]

@@ -104,6 +104,7 @@ impl PciBus {
 
     /// Resets every function and its card, and gives the BARs their first addresses again.
     pub fn reset(&self) {
+        self.address.store(0, Ordering::Relaxed);
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner).clone();
         for slot in slots {
             slot.function.reset();

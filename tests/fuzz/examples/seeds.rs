@@ -20,6 +20,7 @@ mod seeds {
     pub mod ports;
     pub mod snapshots;
     pub mod specs;
+    pub mod states;
     pub mod vsock;
 }
 
@@ -31,6 +32,7 @@ fn main() -> std::io::Result<()> {
     let targets = [
         ("api_requests", seeds::api::all()),
         ("boot_disk", seeds::disks::all()),
+        ("device_states", seeds::states::all()),
         ("ena_card", seeds::ena::card()),
         ("ena_commands", seeds::ena::commands()),
         ("ena_registers", seeds::ena::registers()),

@@ -188,7 +188,7 @@ fn keeps_a_limit(served: &mut Served) -> Result<()> {
     const RATE: u32 = 100_000;
     let to = socket(&served.wired.tap.guest_ipv4, 9);
     let flood = served.wired.traffic(&["flood", &to, "--size", "1400", "--seconds", "20"])?;
-    let bucket = json!({ "size": RATE, "refill_time": 1000 });
+    let bucket = json!({ "size": RATE / 10, "refill_time": 100 });
     let patch = json!({ "iface_id": "eth0", "rx_rate_limiter": { "bandwidth": bucket } });
     served.api.done("PATCH", NIC, &patch)?;
     // What the limit let through at once is over by then.

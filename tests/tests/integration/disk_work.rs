@@ -203,7 +203,7 @@ fn limited(scene: &mut Scene, named: &[Named]) -> Result<()> {
     const BYTES: u64 = 400_000;
     const REQUESTS: u64 = 40;
     let span = Duration::from_secs(if long() { 20 } else { 4 });
-    let bucket = |size: u64| json!({ "size": size, "refill_time": 1000 });
+    let bucket = |rate: u64| json!({ "size": rate / 10, "refill_time": 100 });
     let limits = |kind: &str, size: u64| json!({ "rate_limiter": { kind: bucket(size) } });
     let pair = [&named[0], &named[2]];
     // More than may go, at any time.

@@ -68,7 +68,6 @@ pub const ROWS: &[Row] = &[
     other(no_put("/drives/second", r#"{"drive_id":"second","socket":"{new}","is_root_device":false}"#, "socket"), "there are no disks of other processes here"),
     other(no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{disk}","is_root_device":false}"#, "is in use by disk"), "two who write one image destroy it"),
     other(no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}","is_root_device":false,"rate_limiter":{"ops":{"size":1,"refill_time":1,"unit":"x"}}}"#, "unknown field `unit`"), STRICT_FIELDS),
-    other(no_put("/drives/second", r#"{"drive_id":"second","path_on_host":"{initrd}","is_root_device":false,"rate_limiter":{"ops":{"size":1,"refill_time":5000}}}"#, "below one"), "rates are whole numbers a second"),
     // Not yet.
     no_patch(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{disk}"}"#, EARLY),
     no_patch(DRIVE, r#"{"drive_id":"rootfs","rate_limiter":{}}"#, EARLY),

@@ -339,7 +339,7 @@ pub const ROUTES: &[Route] = &[
         answer: None,
         read: |id, body| {
             let patch = dialect::read::<NetworkInterfacePatch>(body)?.into_patch(id)?;
-            of_nic(id, NicAsk::Limit(patch))
+            of_nic(id, NicAsk::Limit(Box::new(patch)))
         },
         show: done,
     },

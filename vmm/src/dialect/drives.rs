@@ -4,6 +4,8 @@ use devices::block::spec::{Allowed, Cache, DiskSpec, Engine, Fault, Model, Root}
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+#[cfg(test)]
+use super::limiter::QuotaSchema;
 use super::limiter::{self, RateLimiter};
 use super::{BodyError, bad, check_id};
 use crate::vm::disk::DiskView;
@@ -189,12 +191,10 @@ pub enum DiskFault {
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "describes Allowed, which another crate reads")]
 pub struct DiskAllowances {
-    /// Bytes per second, both ways together.
-    #[schema(minimum = 1)]
-    bw: Option<u64>,
-    /// Requests per second, of all kinds together.
-    #[schema(minimum = 1)]
-    iops: Option<u64>,
+    /// Bytes, both ways together.
+    bw: Option<QuotaSchema>,
+    /// Requests, of all kinds together.
+    iops: Option<QuotaSchema>,
 }
 
 /// What a limiter and allowances together say to change, checked against each other.
@@ -208,17 +208,14 @@ fn limit_patch(
         (buckets.bandwidth, "allowances.bw", allowances.and_then(|allowed| allowed.bw)),
         (buckets.ops, "allowances.iops", allowances.and_then(|allowed| allowed.iops)),
     ] {
-        if limit == Some(0) {
-            return Err(bad(field, "0 would let nothing through; leave it out for no limit"));
-        }
         if bucket.is_some() && limit.is_some() {
             return Err(bad(FIELD, format!("{field} says the same; give one of them")));
         }
     }
     Ok(DiskLimitPatch {
         all: allowances,
-        bw: limiter::per_second(FIELD, "bandwidth", buckets.bandwidth, (1, "byte"))?,
-        iops: limiter::per_second(FIELD, "ops", buckets.ops, (1, "request"))?,
+        bw: limiter::quota(FIELD, "bandwidth", buckets.bandwidth, 1)?,
+        iops: limiter::quota(FIELD, "ops", buckets.ops, 1)?,
     })
 }
 

@@ -1,10 +1,11 @@
 //! `/entropy`.
 
 use device_core::limiter::Limits;
+use device_core::rate::Quota;
 use devices::entropy::EntropySpec;
 use serde::{Deserialize, Serialize};
 
-use super::limiter::{RateLimiter, TokenBucket, per_second};
+use super::limiter::{RateLimiter, TokenBucket, quota};
 use super::{BodyError, bad};
 use crate::vm::config::EntropyWish;
 
@@ -33,19 +34,17 @@ impl TryFrom<Entropy> for EntropyWish {
             return Ok(EntropyWish::Off);
         }
         let buckets = body.rate_limiter.unwrap_or_default();
-        let bytes = per_second(FIELD, "bandwidth", buckets.bandwidth, (1, "byte"))?;
-        let operations = per_second(FIELD, "ops", buckets.ops, (1, "request"))?;
+        let bytes = quota(FIELD, "bandwidth", buckets.bandwidth, 1)?;
+        let operations = quota(FIELD, "ops", buckets.ops, 1)?;
         let limits = Limits { bytes: bytes.flatten(), operations: operations.flatten() };
         Ok(EntropyWish::Given(EntropySpec { limits }))
     }
 }
 
 impl Entropy {
-    /// As somebody would say it, if he said something; limits as what passes in a second.
+    /// As somebody would say it, if he said something.
     pub fn of(wish: &EntropyWish) -> Option<Entropy> {
-        let bucket = |rate: Option<u64>| {
-            rate.map(|size| TokenBucket { size, refill_time: 1000, one_time_burst: None })
-        };
+        let bucket = |quota: Option<Quota>| quota.map(|quota| TokenBucket::of(quota, 1));
         Some(match wish {
             EntropyWish::Off => Entropy { rate_limiter: None, enabled: Some(false) },
             EntropyWish::Usual => return None,

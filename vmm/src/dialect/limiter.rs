@@ -1,5 +1,8 @@
-//! Rate limiters: token buckets, as the rates that they come to.
+//! Rate limiters: token buckets.
 
+use std::num::NonZeroU64;
+
+use device_core::rate::{Bucket, Quota};
 use serde::{Deserialize, Serialize};
 
 use super::{BodyError, bad};
@@ -17,7 +20,7 @@ pub struct RateLimiter {
     pub ops: Option<TokenBucket>,
 }
 
-/// A rate: `size` tokens each `refill_time`. No limit if one of them is 0.
+/// A bucket, full at first, of `size` tokens that come in `refill_time`. No limit if one of them is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -25,35 +28,63 @@ pub struct TokenBucket {
     pub size: u64,
     /// Milliseconds.
     pub refill_time: u64,
-    /// Accepted; what may go at once is always what the rate gives in 10 ms.
+    /// Tokens besides that are taken first and never come again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub one_time_burst: Option<u64>,
 }
 
 impl TokenBucket {
-    /// Whether it limits anything.
-    pub fn limits(&self) -> bool {
-        self.size != 0 && self.refill_time != 0
+    /// The bucket of which one token is so many `units` of `quota`; one that fills in a second, where it is only known
+    /// what passes in one.
+    pub fn of(quota: Quota, units: u64) -> TokenBucket {
+        let bucket = match quota {
+            Quota::Bucket(bucket) => bucket,
+            Quota::Steady(size) => Bucket { size, refill_time: SECOND, one_time_burst: 0 },
+        };
+        let once = Some(bucket.one_time_burst).filter(|once| *once > 0);
+        let (size, time) = (bucket.size.get(), bucket.refill_time.get());
+        let (size, refill_time) = match size.is_multiple_of(units) {
+            true => (size.checked_div(units).unwrap_or(size), time),
+            // As many tokens as units, in so many times the time.
+            false => (size, time.saturating_mul(units)),
+        };
+        TokenBucket {
+            size,
+            refill_time,
+            one_time_burst: once.and_then(|once| once.checked_div(units)),
+        }
     }
 }
 
-/// What the bucket called `name`, if it is given, comes to in a second, each of its tokens being so many `units`;
-/// the inner `None` is no limit. Fails if that is no number from 1 to 2^64.
-pub fn per_second(
+const SECOND: NonZeroU64 = NonZeroU64::new(1000).unwrap();
+
+/// What the bucket called `name`, if it is given, lets through, each of its tokens being so many `units`;
+/// the inner `None` is no limit. Fails if that are more units than a number holds.
+pub fn quota(
     field: &'static str,
     name: &str,
     bucket: Option<TokenBucket>,
-    units: (u64, &str),
-) -> Result<Option<Option<u64>>, BodyError> {
-    let Some(bucket) = bucket else { return Ok(None) };
-    if !bucket.limits() {
-        return Ok(Some(None));
-    }
-    let (units, unit) = units;
-    let rate = u128::from(bucket.size) * u128::from(units) * 1000 / u128::from(bucket.refill_time);
-    match u64::try_from(rate) {
-        Ok(0) => Err(bad(field, format!("{name} is below one {unit} a second"))),
-        Ok(rate) => Ok(Some(Some(rate))),
-        Err(_) => Err(bad(field, format!("{name} is too large"))),
-    }
+    units: u64,
+) -> Result<Option<Option<Quota>>, BodyError> {
+    let Some(TokenBucket { size, refill_time, one_time_burst }) = bucket else { return Ok(None) };
+    let too_large = || bad(field, format!("{name} is too large"));
+    let of_tokens = |tokens: u64| tokens.checked_mul(units).ok_or_else(too_large);
+    let (size, once) = (of_tokens(size)?, of_tokens(one_time_burst.unwrap_or_default())?);
+    let (size, refill_time) = (NonZeroU64::new(size), NonZeroU64::new(refill_time));
+    Ok(Some(size.zip(refill_time).map(|(size, refill_time)| {
+        Quota::Bucket(Bucket { size, refill_time, one_time_burst: once })
+    })))
+}
+
+/// A limit: a number per second, evenly, or a bucket.
+#[cfg(test)]
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(untagged)]
+#[schema(as = Quota)]
+#[expect(dead_code, reason = "describes Quota, which another crate reads")]
+pub enum QuotaSchema {
+    /// So many a second; what that gives in 10 ms may go at once.
+    Steady(u64),
+    /// A bucket of which a token is one of what is limited.
+    Bucket(TokenBucket),
 }

@@ -2,11 +2,14 @@
 
 use std::os::fd::RawFd;
 
+use device_core::rate::{NOTHING, Quota};
 use devices::net::mac::MacAddr;
 use devices::net::spec::{BackendSpec, Model, NicSpec, Rehearsal};
 use devices::net::stage::limiter::Allowed;
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+use super::limiter::QuotaSchema;
 use super::limiter::{self, RateLimiter};
 use super::{BodyError, bad, check_id};
 use crate::vm::patch::LimitPatch;
@@ -98,21 +101,16 @@ pub struct NetworkInterfacePatch {
 #[schema(as = Allowances)]
 #[expect(dead_code, reason = "describes Allowed, which another crate reads")]
 pub struct Allowances {
-    /// Bits per second to the guest.
-    #[schema(minimum = 1)]
-    bw_in: Option<u64>,
-    /// Bits per second from the guest.
-    #[schema(minimum = 1)]
-    bw_out: Option<u64>,
-    /// Packets per second, both ways together.
-    #[schema(minimum = 1)]
-    pps: Option<u64>,
-    /// Packets per second to the guest.
-    #[schema(minimum = 1)]
-    pps_in: Option<u64>,
-    /// Packets per second from the guest.
-    #[schema(minimum = 1)]
-    pps_out: Option<u64>,
+    /// Bits to the guest.
+    bw_in: Option<QuotaSchema>,
+    /// Bits from the guest.
+    bw_out: Option<QuotaSchema>,
+    /// Packets, both ways together.
+    pps: Option<QuotaSchema>,
+    /// Packets to the guest.
+    pps_in: Option<QuotaSchema>,
+    /// Packets from the guest.
+    pps_out: Option<QuotaSchema>,
     /// Connections at once.
     #[schema(minimum = 1)]
     conntrack: Option<u32>,
@@ -147,11 +145,11 @@ fn limit_patch(
     tx: Option<RateLimiter>,
     allowances: Option<Allowed>,
 ) -> Result<LimitPatch, BodyError> {
-    if let Some(allowed) = &allowances {
-        check_allowances(allowed)?;
+    if allowances.is_some_and(|allowed| allowed.conntrack == Some(0)) {
+        return Err(bad("allowances.conntrack", NOTHING));
     }
     let (rx, tx) = (rx.unwrap_or_default(), tx.unwrap_or_default());
-    let given = |limit: fn(&Allowed) -> Option<u64>| allowances.as_ref().and_then(limit);
+    let given = |limit: fn(&Allowed) -> Option<Quota>| allowances.as_ref().and_then(limit);
     for (bucket, field, twin, allowance) in [
         (rx.bandwidth, RX, "allowances.bw_in", given(|allowed| allowed.bw_in)),
         (tx.bandwidth, TX, "allowances.bw_out", given(|allowed| allowed.bw_out)),
@@ -162,11 +160,9 @@ fn limit_patch(
             return Err(bad(field, format!("{twin} says the same; give one of them")));
         }
     }
-    let bits = |field, limiter: RateLimiter| {
-        limiter::per_second(field, "bandwidth", limiter.bandwidth, (8, "bit"))
-    };
-    let packets =
-        |field, limiter: RateLimiter| limiter::per_second(field, "ops", limiter.ops, (1, "packet"));
+    let bits =
+        |field, limiter: RateLimiter| limiter::quota(field, "bandwidth", limiter.bandwidth, 8);
+    let packets = |field, limiter: RateLimiter| limiter::quota(field, "ops", limiter.ops, 1);
     Ok(LimitPatch {
         all: allowances,
         bw_in: bits(RX, rx)?,
@@ -178,23 +174,6 @@ fn limit_patch(
 
 const RX: &str = "rx_rate_limiter";
 const TX: &str = "tx_rate_limiter";
-
-fn check_allowances(allowed: &Allowed) -> Result<(), BodyError> {
-    let conntrack = allowed.conntrack.map(u64::from);
-    for (field, limit) in [
-        ("allowances.bw_in", allowed.bw_in),
-        ("allowances.bw_out", allowed.bw_out),
-        ("allowances.pps", allowed.pps),
-        ("allowances.pps_in", allowed.pps_in),
-        ("allowances.pps_out", allowed.pps_out),
-        ("allowances.conntrack", conntrack),
-    ] {
-        if limit == Some(0) {
-            return Err(bad(field, "0 would let nothing through; leave it out for no limit"));
-        }
-    }
-    Ok(())
-}
 
 impl NetworkInterface {
     /// The card that was asked for under `path_id`.

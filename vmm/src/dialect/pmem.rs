@@ -1,10 +1,11 @@
 //! `/pmem/{id}`: files as memory of the guest.
 
 use device_core::limiter::Limits;
+use device_core::rate::Quota;
 use devices::pmem::PmemSpec;
 use serde::{Deserialize, Serialize};
 
-use super::limiter::{RateLimiter, TokenBucket, per_second};
+use super::limiter::{RateLimiter, TokenBucket, quota};
 use super::{BodyError, check_id};
 use crate::vm::pmem::PmemPatch;
 
@@ -47,8 +48,8 @@ fn patch(limiter: Option<RateLimiter>) -> Result<PmemPatch, BodyError> {
     const FIELD: &str = "rate_limiter";
     let buckets = limiter.unwrap_or_default();
     Ok(PmemPatch {
-        bytes: per_second(FIELD, "bandwidth", buckets.bandwidth, (1, "byte"))?,
-        operations: per_second(FIELD, "ops", buckets.ops, (1, "flush"))?,
+        bytes: quota(FIELD, "bandwidth", buckets.bandwidth, 1)?,
+        operations: quota(FIELD, "ops", buckets.ops, 1)?,
     })
 }
 
@@ -67,12 +68,9 @@ impl Pmem {
     }
 }
 
-/// Limits as what passes in a second.
 impl From<&PmemSpec> for Pmem {
     fn from(spec: &PmemSpec) -> Pmem {
-        let bucket = |rate: Option<u64>| {
-            rate.map(|size| TokenBucket { size, refill_time: 1000, one_time_burst: None })
-        };
+        let bucket = |quota: Option<Quota>| quota.map(|quota| TokenBucket::of(quota, 1));
         let limiter = RateLimiter {
             bandwidth: bucket(spec.limits.bytes),
             ops: bucket(spec.limits.operations),

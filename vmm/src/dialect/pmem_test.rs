@@ -14,11 +14,14 @@ fn a_body_of_the_dialect_becomes_memory_of_ours_and_back() {
     let text = r#"{"id":"p0","path_on_host":"f"}"#;
     assert_eq!(spec(text), Ok(ours("f,id=p0")));
     let text = r#"{"id":"p0","path_on_host":"f","root_device":true,"read_only":true,
-        "rate_limiter":{"bandwidth":{"size":100,"refill_time":100},"ops":{"size":5,"refill_time":1000}}}"#;
-    let all = ours("f,id=p0,root,ro,bw=1000,iops=5");
-    assert_eq!(spec(text), Ok(all.clone()));
-    let shown = serde_json::to_string(&Pmem::from(&all)).unwrap();
-    assert_eq!(spec(&shown), Ok(all));
+        "rate_limiter":{"bandwidth":{"size":100,"refill_time":100,"one_time_burst":7},
+            "ops":{"size":5,"refill_time":1000}}}"#;
+    let all = spec(text).unwrap();
+    let without_limits = PmemSpec { limits: Limits::default(), ..all.clone() };
+    assert_eq!(without_limits, ours("f,id=p0,root,ro"));
+    let shown = serde_json::to_value(Pmem::from(&all)).unwrap();
+    assert_eq!(shown["rate_limiter"]["bandwidth"]["one_time_burst"], 7);
+    assert_eq!(spec(&shown.to_string()), Ok(all));
 }
 
 #[test]

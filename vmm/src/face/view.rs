@@ -1,6 +1,9 @@
 //! The machine's settings as Firecracker shows them: limits as token buckets, and null for what is not set.
 
+use device_core::rate::Quota;
 use serde_json::{Map, Value, json};
+
+use crate::dialect::limiter::TokenBucket;
 
 /// What a drive always shows.
 const OF_DRIVE: [&str; 9] = [
@@ -51,22 +54,16 @@ pub fn config(mut config: Value) -> Value {
 /// Moves two of a device's own limits into one of Firecracker's.
 fn as_buckets(device: &mut Map<String, Value>, (limiter, bandwidth, ops): &Limiter) {
     let Some(own) = device.get_mut("allowances").and_then(Value::as_object_mut) else { return };
-    let mut bucket = |(name, units): (&str, u64)| own.remove(name)?.as_u64().map(|n| of(n, units));
+    let mut bucket = |(name, units): (&str, u64)| {
+        let quota = serde_json::from_value::<Quota>(own.remove(name)?).ok()?;
+        let TokenBucket { size, refill_time, one_time_burst } = TokenBucket::of(quota, units);
+        Some(json!({ "size": size, "one_time_burst": one_time_burst, "refill_time": refill_time }))
+    };
     let (bandwidth, ops) = (bucket(*bandwidth), bucket(*ops));
     if bandwidth.is_some() || ops.is_some() {
         let buckets = json!({ "bandwidth": bandwidth, "ops": ops });
         device.insert((*limiter).into(), buckets);
     }
-}
-
-/// The bucket of a rate of `count` a second, of which so many `units` are a token.
-fn of(count: u64, units: u64) -> Value {
-    let (size, refill_time) = match count.is_multiple_of(units) {
-        true => (count / units, 1000),
-        // As many tokens as units, in so many times a second.
-        false => (count, 1000 * units),
-    };
-    json!({ "size": size, "one_time_burst": null, "refill_time": refill_time })
 }
 
 #[cfg(test)]
@@ -78,7 +75,8 @@ mod tests {
         let shown = config(json!({
             "drives": [
                 { "drive_id": "a", "allowances": { "bw": 5, "iops": 7 } },
-                { "drive_id": "b", "allowances": { "iops": 9 } },
+                { "drive_id": "b", "allowances": { "iops":
+                    { "size": 9, "refill_time": 100, "one_time_burst": 4 } } },
                 { "drive_id": "c", "serial": "x" },
             ],
             "network-interfaces": [
@@ -92,7 +90,11 @@ mod tests {
         let both = json!({ "bandwidth": bucket(5, 1000), "ops": bucket(7, 1000) });
         assert_eq!(drives[0]["rate_limiter"], both);
         assert_eq!(drives[0].get("allowances"), None);
-        assert_eq!(drives[1]["rate_limiter"], json!({ "bandwidth": null, "ops": bucket(9, 1000) }));
+        assert_eq!(
+            drives[1]["rate_limiter"],
+            json!({ "bandwidth": null, "ops":
+            { "size": 9, "one_time_burst": 4, "refill_time": 100 } })
+        );
         assert_eq!((&drives[2]["rate_limiter"], &drives[2]["serial"]), (&Value::Null, &json!("x")));
         assert_eq!(drives[2].as_object().unwrap().len(), OF_DRIVE.len() + 1);
         let cards = &shown["network-interfaces"];

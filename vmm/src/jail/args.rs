@@ -13,9 +13,12 @@ the program sees it.
 Exit codes: those of the program, which takes this one's place; 1 if there is no jail, 2 for wrong
 arguments; with --daemonize or --new-pid-ns 0 once the program runs.";
 
+/// What the program is called by those who know Firecracker's.
+pub const NAME: &str = "jailer";
+
 /// Starts a program, by default this VMM, in a jail of its own.
 #[derive(Debug, Parser)]
-#[command(name = "jailer", version = env!("VMM_VERSION"), after_help = NOTES)]
+#[command(name = NAME, version = env!("VMM_VERSION"), after_help = NOTES)]
 pub struct Args {
     /// Name of the machine: letters, digits and hyphens, 64 at most
     #[arg(long, value_name = "ID")]

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use super::args::Args;
+use super::args::{Args, NAME};
 use super::error::{JailError, Step};
 
 /// Descriptors that the program may have, if nothing else is said.
@@ -125,6 +125,7 @@ impl Plan {
     /// Of what was asked for. Fails if that cannot be, or a file named is not there.
     pub fn new(args: Args) -> Result<Plan, JailError> {
         check_id(&args.id)?;
+        let is_this = args.exec_file.is_none();
         let asked = match args.exec_file {
             Some(file) => file,
             None => env::current_exe().step(|| "cannot find this program's file".into())?,
@@ -137,7 +138,11 @@ impl Plan {
                 asked.display()
             )));
         }
-        let name = program.file_name().unwrap_or_default().to_os_string();
+        let name = match program.file_name().unwrap_or_default() {
+            // It would build another jail.
+            jailer if is_this && jailer == NAME => "vmm".into(),
+            name => name.to_os_string(),
+        };
         let base = fs::canonicalize(&args.chroot_base_dir).step(|| {
             format!("--chroot-base-dir {}: it cannot be found", args.chroot_base_dir.display())
         })?;

@@ -33,7 +33,7 @@ pub enum NicAsk {
     Inspect,
     Rss,
     Explain(FlowKey),
-    Limit(LimitPatch),
+    Limit(Box<LimitPatch>),
     SetLink(bool),
     Inject(Fault),
     ClearFaults,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arch::smbios::Identity;
 use arch::template::Template;
+use device_core::rate::Quota;
 use devices::block::spec::Allowed as DiskAllowed;
 use devices::net::stage::limiter::Allowed;
 
@@ -45,10 +46,10 @@ pub struct LimitPatch {
     /// Replaces them all, before the others.
     pub all: Option<Allowed>,
     /// The inner `None` is no limit.
-    pub bw_in: Option<Option<u64>>,
-    pub bw_out: Option<Option<u64>>,
-    pub pps_in: Option<Option<u64>>,
-    pub pps_out: Option<Option<u64>>,
+    pub bw_in: Option<Option<Quota>>,
+    pub bw_out: Option<Option<Quota>>,
+    pub pps_in: Option<Option<Quota>>,
+    pub pps_out: Option<Option<Quota>>,
 }
 
 impl LimitPatch {
@@ -78,8 +79,8 @@ pub struct DiskLimitPatch {
     /// Replaces them all, before the others.
     pub all: Option<DiskAllowed>,
     /// The inner `None` is no limit.
-    pub bw: Option<Option<u64>>,
-    pub iops: Option<Option<u64>>,
+    pub bw: Option<Option<Quota>>,
+    pub iops: Option<Option<Quota>>,
 }
 
 impl DiskLimitPatch {

@@ -5,6 +5,7 @@ use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
+use device_core::rate::Quota;
 use devices::limiter::Limits;
 use devices::per_second;
 use devices::pmem::{GRANULE, PmemSpec};
@@ -48,19 +49,15 @@ impl std::str::FromStr for PmemArgument {
                 return Err(PmemArgumentError::Twice(key.to_string()));
             }
             seen.push(key.to_string());
-            let rate = || match per_second::parse(value) {
-                Ok(0) => Err("0 would let nothing through; leave it out for no limit".to_string()),
-                Ok(rate) => Ok(Some(rate)),
-                Err(why) => Err(why.to_string()),
-            };
+            let quota = || per_second::quota(value).map(Some).map_err(|why| why.to_string());
             let bad = |why| PmemArgumentError::Value { key: key.to_string(), why };
             match (key, value) {
                 ("path", path) if !path.is_empty() => spec.path = path.into(),
                 ("id", id) => spec.id = id.to_string(),
                 ("ro", "") => spec.read_only = true,
                 ("root", "") => spec.root = true,
-                ("bw", _) => spec.limits.bytes = rate().map_err(bad)?,
-                ("iops", _) => spec.limits.operations = rate().map_err(bad)?,
+                ("bw", _) => spec.limits.bytes = quota().map_err(bad)?,
+                ("iops", _) => spec.limits.operations = quota().map_err(bad)?,
                 _ => return Err(PmemArgumentError::Unknown(part)),
             }
         }
@@ -74,8 +71,8 @@ impl std::str::FromStr for PmemArgument {
 /// What to change of the limits of persistent memory; the inner `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PmemPatch {
-    pub bytes: Option<Option<u64>>,
-    pub operations: Option<Option<u64>>,
+    pub bytes: Option<Option<Quota>>,
+    pub operations: Option<Option<Quota>>,
 }
 
 impl PmemPatch {
@@ -119,7 +116,8 @@ mod tests {
         let plain = PmemSpec { path: "a,b".into(), ..PmemSpec::default() };
         assert_eq!(spec("a,,b"), plain);
         assert_eq!(spec("id=x,path=a,,b"), PmemSpec { id: "x".into(), ..plain.clone() });
-        let limits = Limits { bytes: Some(1_000_000), operations: Some(5) };
+        let limits =
+            Limits { bytes: Quota::per_second(1_000_000), operations: Quota::per_second(5) };
         let all = PmemSpec { read_only: true, root: true, limits, ..plain };
         assert_eq!(spec("a,,b,ro,root,bw=1M,iops=5"), all);
     }
@@ -154,9 +152,9 @@ mod tests {
 
     #[test]
     fn a_patch_changes_what_it_names() {
-        let limits = Limits { bytes: Some(1), operations: Some(2) };
+        let limits = Limits { bytes: Quota::per_second(1), operations: Quota::per_second(2) };
         assert_eq!(PmemPatch::default().apply(limits), limits);
         let patch = PmemPatch { bytes: Some(None), operations: None };
-        assert_eq!(patch.apply(limits), Limits { bytes: None, operations: Some(2) });
+        assert_eq!(patch.apply(limits), Limits { bytes: None, operations: Quota::per_second(2) });
     }
 }

@@ -7,6 +7,7 @@ use crate::request::Operation;
 use crate::request::Outcome::{Aborted, Done};
 use crate::spec::{Allowed, DiskSpec, Fault};
 use crate::testing::Bench;
+use device_core::rate::Quota;
 
 const AT: u64 = 0x1_0000;
 
@@ -30,7 +31,7 @@ fn what_is_with_the_host_is_not_taken_back() {
 
 #[test]
 fn what_waits_in_the_ring_is_taken_back_at_once() {
-    let limits = Allowed { iops: Some(1), bw: None };
+    let limits = Allowed { iops: Quota::per_second(1), bw: None };
     let bench = Bench::new(&DiskSpec { limits, ..spec() });
     for _ in 0..3 {
         bench.guest.transfer(Operation::Read, 0, AT, 512);
@@ -126,7 +127,7 @@ fn a_slow_request_is_taken_back_and_a_swallowed_one_is_not() {
 
 #[test]
 fn who_wants_a_request_back_is_told_when_its_end_is_seen() {
-    let limits = Allowed { iops: Some(1), bw: None };
+    let limits = Allowed { iops: Quota::per_second(1), bw: None };
     let bench = Bench::new(&DiskSpec { limits, ..spec() });
     for _ in 0..3 {
         bench.guest.flush();

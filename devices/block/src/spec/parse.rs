@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use device_core::rate::Quota;
+
 use super::{Allowed, Cache, DiskSpec, Engine, Fault, Key, Model, Root};
 
 /// Why a text describes no disk.
@@ -140,8 +142,8 @@ impl Given {
             Key::Direct => put(key, &mut self.direct, on_or_off(key, &value)?),
             Key::Engine => put(key, &mut self.engine, one_of(key, &value, ENGINES)?),
             Key::Serial => put(key, &mut self.serial, value),
-            Key::Bw => put(key, &mut self.limits.bw, rate(key, &value)?),
-            Key::Iops => put(key, &mut self.limits.iops, rate(key, &value)?),
+            Key::Bw => put(key, &mut self.limits.bw, quota(key, &value)?),
+            Key::Iops => put(key, &mut self.limits.iops, quota(key, &value)?),
             Key::Fault => {
                 self.faults.push(one_of(key, &value, FAULTS)?);
                 Ok(())
@@ -200,7 +202,7 @@ fn one_of<T: Copy>(key: Key, value: &str, known: &[(&str, T)]) -> Result<T, Pars
     }
 }
 
-/// A number per second.
-fn rate(key: Key, value: &str) -> Result<u64, ParseSpecError> {
-    device_core::per_second::parse(value).map_err(|why| bad(key, value, &why.to_string()))
+/// A limit.
+fn quota(key: Key, value: &str) -> Result<Quota, ParseSpecError> {
+    device_core::per_second::quota(value).map_err(|why| bad(key, value, &why.to_string()))
 }

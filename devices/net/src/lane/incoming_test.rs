@@ -2,6 +2,7 @@
 
 use std::io;
 
+use device_core::rate::Quota;
 use device_core::testing::ram;
 use device_core::worker::{EventSet, Worker};
 
@@ -207,7 +208,7 @@ fn a_limit_leaves_frames_in_the_backend_until_their_time() {
     let mut it = Fixture::with_frames(0);
     it.rx().posted.extend([2048; 4]);
     let limiter = it.lane.path.pipeline.limiter.clone();
-    limiter.set(&Allowed { bw_in: Some(60 * 8 * 10), ..Allowed::default() });
+    limiter.set(&Allowed { bw_in: Quota::per_second(60 * 8 * 10), ..Allowed::default() });
     for _ in 0..3 {
         it.stage.bring(vec![0xff; 60]);
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use device_core::rate::Quota;
 use device_core::worker::{EventSet, Worker};
 
 use super::*;
@@ -85,7 +86,7 @@ fn a_limit_holds_frames_back_until_their_time_and_counts_each_once() {
     let mut it = Fixture::with_frames(3);
     // One packet per 100 ms; the first may go at once.
     let limiter = it.lane.path.pipeline.limiter.clone();
-    limiter.set(&Allowed { pps: Some(10), ..Allowed::default() });
+    limiter.set(&Allowed { pps: Quota::per_second(10), ..Allowed::default() });
     let now = Instant::now();
     let Progress::Wait(until) = it.lane.pump_tx(now) else { panic!("it must wait") };
     assert_eq!(it.stage.take_sent().len(), 1);
@@ -104,7 +105,7 @@ fn a_limit_holds_frames_back_until_their_time_and_counts_each_once() {
 fn a_frame_held_back_for_a_second_is_given_up_and_its_buffer_comes_back() {
     let mut it = Fixture::with_frames(2);
     let limiter = it.lane.path.pipeline.limiter.clone();
-    limiter.set(&Allowed { bw_out: Some(8), ..Allowed::default() });
+    limiter.set(&Allowed { bw_out: Quota::per_second(8), ..Allowed::default() });
     let now = Instant::now();
     let Progress::Wait(until) = it.lane.pump_tx(now) else { panic!("it must wait") };
     assert_eq!(until, now + PATIENCE);
@@ -117,7 +118,11 @@ fn a_frame_held_back_for_a_second_is_given_up_and_its_buffer_comes_back() {
 fn a_limit_gives_no_turn_for_each_frame() {
     let mut it = Fixture::with_frames(200);
     // A frame each 100 us, of which 10 ms' worth go at once.
-    it.lane.path.pipeline.limiter.set(&Allowed { pps: Some(10_000), ..Allowed::default() });
+    it.lane
+        .path
+        .pipeline
+        .limiter
+        .set(&Allowed { pps: Quota::per_second(10_000), ..Allowed::default() });
     let now = Instant::now();
     let Progress::Wait(until) = it.lane.pump_tx(now) else { panic!("it must wait") };
     assert!(until >= now + Duration::from_millis(1));

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Seek};
 
+use device_core::rate::Quota;
 use device_core::worker::IoThread;
 
 use super::*;
@@ -114,7 +115,7 @@ fn a_guest_gets_answers_whatever_the_host_does() {
     assert!(matches!(it.lane.pump_rx(now), Progress::Wait(_)));
     let path = &mut it.lane.path;
     path.pipeline.limiter.set(&Allowed {
-        bw_out: Some(8),
+        bw_out: Quota::per_second(8),
         conntrack: Some(1),
         ..Allowed::default()
     });
@@ -126,7 +127,11 @@ fn a_guest_gets_answers_whatever_the_host_does() {
 #[test]
 fn answers_are_limited_as_all_that_comes() {
     let mut it = served::<false>();
-    it.lane.path.pipeline.limiter.set(&Allowed { bw_in: Some(80_000), ..Allowed::default() });
+    it.lane
+        .path
+        .pipeline
+        .limiter
+        .set(&Allowed { bw_in: Quota::per_second(80_000), ..Allowed::default() });
     it.lane.limits_changed();
     let mut comes = 0;
     for port in 0..20 {

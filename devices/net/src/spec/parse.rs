@@ -4,6 +4,8 @@ use std::fmt;
 use std::os::fd::RawFd;
 use std::str::FromStr;
 
+use device_core::rate::Quota;
+
 use super::{BackendSpec, Key, Model, NicSpec, Rehearsal};
 use crate::mac::MacAddr;
 use crate::stage::limiter::Allowed;
@@ -72,11 +74,11 @@ impl FromStr for NicSpec {
                 Key::Queues => put(key, &mut given.queues, parse(Key::Queues, value)?)?,
                 Key::Mtu => put(key, &mut given.mtu, parse(Key::Mtu, value)?)?,
                 Key::Id => put(key, &mut given.id, value.to_string())?,
-                Key::BwIn => put(key, &mut given.limits.bw_in, rate(key, value)?)?,
-                Key::BwOut => put(key, &mut given.limits.bw_out, rate(key, value)?)?,
-                Key::Pps => put(key, &mut given.limits.pps, rate(key, value)?)?,
+                Key::BwIn => put(key, &mut given.limits.bw_in, quota(key, value)?)?,
+                Key::BwOut => put(key, &mut given.limits.bw_out, quota(key, value)?)?,
+                Key::Pps => put(key, &mut given.limits.pps, quota(key, value)?)?,
                 Key::Conntrack => {
-                    let most = u32::try_from(rate(key, value)?);
+                    let most = u32::try_from(number(key, value)?);
                     let most = most.map_err(|_| bad(key, value, "it is too large"))?;
                     put(key, &mut given.limits.conntrack, most)?;
                 }
@@ -148,7 +150,11 @@ fn bad(key: Key, value: &str, why: &str) -> ParseSpecError {
     ParseSpecError::Value { key, value: value.to_string(), why: why.to_string() }
 }
 
-fn rate(key: Key, value: &str) -> Result<u64, ParseSpecError> {
+fn quota(key: Key, value: &str) -> Result<Quota, ParseSpecError> {
+    device_core::per_second::quota(value).map_err(|why| bad(key, value, &why.to_string()))
+}
+
+fn number(key: Key, value: &str) -> Result<u64, ParseSpecError> {
     device_core::per_second::parse(value).map_err(|why| bad(key, value, &why.to_string()))
 }
 

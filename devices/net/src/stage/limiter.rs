@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use device_core::counters::SharedCounter;
-use device_core::rate::{Clock, Rate};
+use device_core::rate::{Clock, Quota, Rate};
 use serde::{Deserialize, Serialize};
 
 use super::tracking::Tracker;
@@ -13,21 +13,21 @@ use crate::frame::FrameMeta;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Allowed {
-    /// Bits per second to the guest.
+    /// Bits to the guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bw_in: Option<u64>,
-    /// Bits per second from the guest.
+    pub bw_in: Option<Quota>,
+    /// Bits from the guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bw_out: Option<u64>,
-    /// Packets per second, both ways together; a frame still to be cut counts as its segments.
+    pub bw_out: Option<Quota>,
+    /// Packets, both ways together; a frame still to be cut counts as its segments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pps: Option<u64>,
-    /// Packets per second to the guest.
+    pub pps: Option<Quota>,
+    /// Packets to the guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pps_in: Option<u64>,
-    /// Packets per second from the guest.
+    pub pps_in: Option<Quota>,
+    /// Packets from the guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pps_out: Option<u64>,
+    pub pps_out: Option<Quota>,
     /// Connections that are tracked at once; further ones are not let through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conntrack: Option<u32>,

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::frame::{Gso, GsoKind};
+use device_core::rate::Quota;
 
 const PLAIN: FrameMeta = FrameMeta { csum: crate::frame::Csum::Unknown, gso: None, hash: None };
 
@@ -74,8 +75,8 @@ fn bandwidth_is_met_within_a_percent_by_any_number_of_lanes() {
         for lanes in [1, 7] {
             for way in [Way::In, Way::Out] {
                 let it = Fixture::with(Allowed {
-                    bw_in: Some(rate),
-                    bw_out: Some(rate),
+                    bw_in: Quota::per_second(rate),
+                    bw_out: Quota::per_second(rate),
                     ..Allowed::default()
                 });
                 // The burst at the beginning is allowed on top.
@@ -88,14 +89,14 @@ fn bandwidth_is_met_within_a_percent_by_any_number_of_lanes() {
 
 #[test]
 fn packets_are_limited_both_ways_together_and_count_as_segments() {
-    let it = Fixture::with(Allowed { pps: Some(10_000), ..Allowed::default() });
+    let it = Fixture::with(Allowed { pps: Quota::per_second(10_000), ..Allowed::default() });
     let (_, frames) = it.flood(Way::In, 3, 60, &PLAIN, 20);
     within_a_percent(frames - 100, 200_000);
     let soon = it.start + Duration::from_secs(20);
     it.limiter.charge(Way::In, &PLAIN, 60, soon);
     assert!(it.limiter.ask(Way::Out, soon).is_err(), "what came in leaves none to go out");
 
-    let it = Fixture::with(Allowed { pps: Some(10_000), ..Allowed::default() });
+    let it = Fixture::with(Allowed { pps: Quota::per_second(10_000), ..Allowed::default() });
     let gso = Some(Gso { kind: GsoKind::Tcp4, ecn: false, segment: 1448, headers: 54 });
     let (_, frames) = it.flood(Way::Out, 2, 54 + 1448 * 10, &FrameMeta { gso, ..PLAIN }, 20);
     within_a_percent(frames * 10 - 100, 200_000);
@@ -103,7 +104,11 @@ fn packets_are_limited_both_ways_together_and_count_as_segments() {
 
 #[test]
 fn packets_of_one_way_are_limited_apart_from_those_of_the_other() {
-    let limits = Allowed { pps_in: Some(10_000), pps_out: Some(100), ..Allowed::default() };
+    let limits = Allowed {
+        pps_in: Quota::per_second(10_000),
+        pps_out: Quota::per_second(100),
+        ..Allowed::default()
+    };
     for (way, rate) in [(Way::In, 10_000), (Way::Out, 100)] {
         let it = Fixture::with(limits);
         let (_, frames) = it.flood(way, 3, 60, &PLAIN, 20);
@@ -130,17 +135,18 @@ fn without_limits_everything_goes_and_nothing_is_counted() {
 
 #[test]
 fn a_change_holds_at_once_and_forgets_old_debts() {
-    let it = Fixture::with(Allowed { bw_out: Some(8), ..Allowed::default() });
+    let it = Fixture::with(Allowed { bw_out: Quota::per_second(8), ..Allowed::default() });
     it.limiter.charge(Way::Out, &PLAIN, 1514, it.start);
     let wait = it.limiter.ask(Way::Out, it.start).unwrap_err();
     assert_eq!(wait.until - it.start, Duration::from_millis(1_514_000 - 10));
-    it.limiter.set(&Allowed { bw_out: Some(1_000_000_000), ..Allowed::default() });
+    it.limiter.set(&Allowed { bw_out: Quota::per_second(1_000_000_000), ..Allowed::default() });
     assert_eq!(it.limiter.ask(Way::Out, it.start), Ok(()));
 }
 
 #[test]
 fn each_excess_is_counted_for_its_reason() {
-    let (bw_in, bw_out, pps) = (Some(1000), Some(1000), Some(1));
+    let (bw_in, pps) = (Quota::per_second(1000), Quota::per_second(1));
+    let bw_out = bw_in;
     let limits = Allowed { bw_in, bw_out, pps, ..Allowed::default() };
     let it = Fixture::with(Allowed { pps: None, ..limits });
     it.limiter.charge(Way::In, &PLAIN, 1500, it.start);
@@ -158,7 +164,10 @@ fn each_excess_is_counted_for_its_reason() {
 
 #[test]
 fn lanes_of_several_threads_share_one_limit() {
-    let it = Arc::new(Fixture::with(Allowed { pps: Some(1_000_000), ..Allowed::default() }));
+    let it = Arc::new(Fixture::with(Allowed {
+        pps: Quota::per_second(1_000_000),
+        ..Allowed::default()
+    }));
     let threads: Vec<_> = (0..4)
         .map(|_| {
             let it = it.clone();
@@ -182,11 +191,11 @@ proptest! {
     ) {
         let (bw_in, bw_out, pps) = rates;
         let it = Fixture::with(Allowed {
-            bw_in: Some(bw_in),
-            bw_out: Some(bw_out),
-            pps: Some(pps),
-            pps_in: Some(pps.wrapping_add(bw_out)),
-            pps_out: Some(pps.wrapping_add(bw_in)),
+            bw_in: Quota::per_second(bw_in),
+            bw_out: Quota::per_second(bw_out),
+            pps: Quota::per_second(pps),
+            pps_in: Quota::per_second(pps.wrapping_add(bw_out)),
+            pps_out: Quota::per_second(pps.wrapping_add(bw_in)),
             conntrack: None,
         });
         for (nanos, len, (segment, headers)) in steps {

@@ -6,6 +6,7 @@ use block::request::Outcome;
 use block::spec::{Allowed, Fault};
 use device_core::bus::Width;
 use device_core::device::Device;
+use device_core::rate::Quota;
 
 use super::bench::{Bench, DISK, MEMORY};
 use super::driver::{Driver, ENABLE, Pair, READY, blocks, command, cq_doorbell, reg, sq_doorbell};
@@ -283,7 +284,7 @@ fn look_on(bench: &Bench, choices: &mut Choices<'_>) {
     let faults = [Fault::Vanish, Fault::Fatal, Fault::Slow, Fault::Error];
     match choices.byte() % 4 {
         0 => assert_eq!(bench.card.inspect().id, "data"),
-        1 => bench.card.limit(&Allowed { iops: Some(9), ..Allowed::default() }),
+        1 => bench.card.limit(&Allowed { iops: Quota::per_second(9), ..Allowed::default() }),
         _ => bench.card.inject(choices.one(&faults)).unwrap(),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::mpsc::channel;
 use block::control::DiskControl;
 use block::spec::{Allowed, DiskSpec, Fault};
 use device_core::bus::Width;
+use device_core::rate::Quota;
 
 use super::inspect::Disk;
 use crate::device::VirtioDevice;
@@ -98,7 +99,7 @@ fn b59_after_a_pause_the_rest_is_done() {
     let at = disk.buffer(300 * 512);
     disk.write(at, &pattern(300 * 512, 2));
     // More than are taken at once, of which some wait in the ring.
-    let limits = Allowed { iops: Some(1), bw: None };
+    let limits = Allowed { iops: Quota::per_second(1), bw: None };
     let control = Disk::new(disk.block.clone());
     control.limit(&limits);
     for nth in 0..20 {

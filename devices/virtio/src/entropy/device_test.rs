@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use device_core::limiter::Limits;
+use device_core::rate::Quota;
 use proptest::prelude::*;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 
@@ -135,7 +136,7 @@ fn a_ring_that_cannot_be_is_given_up_and_the_driver_is_told() {
 
 #[test]
 fn limits_make_it_wait_and_lose_nothing() {
-    let (mut guest, entropy) = plugged(Limits { bytes: None, operations: Some(1) });
+    let (mut guest, entropy) = plugged(Limits { bytes: None, operations: Quota::per_second(1) });
     let at = guest.buffer(128);
     guest.queues[0].offer(&[writable(at, 64)]);
     guest.queues[0].offer(&[writable(at + 64, 64)]);
@@ -149,7 +150,7 @@ fn limits_make_it_wait_and_lose_nothing() {
 
 #[test]
 fn a_limit_of_bytes_counts_what_was_given() {
-    let (mut guest, entropy) = plugged(Limits { bytes: Some(6400), operations: None });
+    let (mut guest, entropy) = plugged(Limits { bytes: Quota::per_second(6400), operations: None });
     let at = guest.buffer(6400);
     guest.queues[0].offer(&[writable(at, 6400)]);
     guest.queues[0].offer(&[writable(at, 64)]);
@@ -161,7 +162,7 @@ fn a_limit_of_bytes_counts_what_was_given() {
 
 #[test]
 fn after_a_pause_it_goes_on_where_it_stopped() {
-    let (mut guest, entropy) = plugged(Limits { bytes: None, operations: Some(1) });
+    let (mut guest, entropy) = plugged(Limits { bytes: None, operations: Quota::per_second(1) });
     let at = guest.buffer(256);
     for nth in 0..4 {
         guest.queues[0].offer(&[writable(at + nth * 64, 64)]);
@@ -213,4 +214,23 @@ proptest! {
             prop_assert!(behind.iter().all(|byte| *byte == 0), "bytes behind the buffer were written");
         }
     }
+}
+
+#[test]
+fn requests_go_on_in_another_process_where_they_stopped() {
+    let (mut guest, old) = plugged(Limits::default());
+    let at = guest.buffer(64);
+    guest.queues[0].offer(&[writable(at, 64)]);
+    assert_eq!(run(&mut guest, &old), [64]);
+    let queues = old.unplug();
+    let at = guest.buffer(64);
+    guest.queues[0].offer(&[writable(at, 64)]);
+    guest.queues[0].kick();
+    let new = Entropy::build(&EntropySpec { limits: Limits::default() }, &guest.machine.kit());
+    let saved = VirtioDevice::save(&*old).unwrap();
+    VirtioDevice::load(&*new, INDIRECT, &saved).unwrap();
+    assert!(VirtioDevice::load(&*new, 0, &Saved { kind: "other".into(), ..saved }).is_err());
+    new.plug(INDIRECT, queues, guest.notice.clone()).unwrap();
+    assert_eq!(run(&mut guest, &new), [64]);
+    assert_ne!(guest.read(at, 64), [0; 64]);
 }

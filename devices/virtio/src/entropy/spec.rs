@@ -55,10 +55,7 @@ impl FromStr for EntropySpec {
                 _ => return Err(unknown()),
             };
             let bad = |why: String| ParseSpecError::Value { key, value: value.to_string(), why };
-            let rate = per_second::parse(value).map_err(|why| bad(why.to_string()))?;
-            if rate == 0 {
-                return Err(bad("0 would let nothing through; leave it out for no limit".into()));
-            }
+            let rate = per_second::quota(value).map_err(|why| bad(why.to_string()))?;
             if place.replace(rate).is_some() {
                 return Err(ParseSpecError::Twice(key));
             }
@@ -69,14 +66,20 @@ impl FromStr for EntropySpec {
 
 #[cfg(test)]
 mod tests {
+    use device_core::rate::Quota;
+
     use super::*;
 
     #[test]
     fn limits_are_numbers_per_second() {
         let limits = |text: &str| text.parse::<EntropySpec>().map(|spec| spec.limits);
-        let both = Limits { bytes: Some(1_500_000), operations: Some(100) };
+        let both =
+            Limits { bytes: Quota::per_second(1_500_000), operations: Quota::per_second(100) };
         assert_eq!(limits("bw=1.5M,iops=100"), Ok(both));
-        assert_eq!(limits("iops=1k"), Ok(Limits { bytes: None, operations: Some(1000) }));
+        assert_eq!(
+            limits("iops=1k"),
+            Ok(Limits { bytes: None, operations: Quota::per_second(1000) })
+        );
     }
 
     #[test]

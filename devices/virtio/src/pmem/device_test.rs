@@ -6,6 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::testing::guest::{END, GAP, TestGuest};
 use crate::testing::ring::{readable, writable};
+use device_core::rate::Quota;
 
 const MIB: u64 = 1 << 20;
 
@@ -165,7 +166,7 @@ fn requests_that_make_no_sense_come_back() {
 #[test]
 fn limits_make_flushes_wait_and_can_be_changed() {
     let (_folder, path) = file(2 * MIB);
-    let limits = Limits { bytes: Some(1), operations: None };
+    let limits = Limits { bytes: Quota::per_second(1), operations: None };
     let (mut guest, pmem) = plugged(&PmemSpec { limits, ..spec(&path) });
     assert_eq!(pmem.limits(), limits);
     offer(&mut guest, 0);

@@ -87,7 +87,7 @@ impl Transport {
         self.bulletin.restore(state.generation, state.needs_reset);
         self.device.load(life.registers.agreed_features(), &state.device)?;
         life.queues = self.restored(kind, life, state.live)?;
-        life.comes_back = true;
+        life.comes_back = matches!(life.queues, Queues::Home(_));
         Ok(())
     }
 
