@@ -29,6 +29,7 @@ mod page;
 mod prp;
 mod registers;
 pub mod ring;
+mod saved;
 mod shadow;
 mod stats;
 mod sync;

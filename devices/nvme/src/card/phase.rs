@@ -27,7 +27,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// The host enabled the controller in a way in which it cannot work.
 #[derive(Debug, thiserror::Error)]
-enum CannotEnable {
+pub(super) enum CannotEnable {
     #[error("configuration {0:#x} asks for what there is not")]
     Configuration(u32),
     #[error("an admin queue has less than two entries")]
@@ -83,7 +83,10 @@ impl Card {
         }
     }
 
-    fn admin_queues(&self, control: &Control) -> Result<(AdminQueue, CqConfig), CannotEnable> {
+    pub(super) fn admin_queues(
+        &self,
+        control: &Control,
+    ) -> Result<(AdminQueue, CqConfig), CannotEnable> {
         if !control.configuration.is_possible() {
             return Err(CannotEnable::Configuration(control.configuration.0));
         }
@@ -102,7 +105,7 @@ impl Card {
             return Err(CannotEnable::Memory);
         }
         let admin = AdminQueue::new(sq, sq_size, &self.memory);
-        Ok((admin, CqConfig { base: cq, size: cq_size, vector: self.msi.vector(0) }))
+        Ok((admin, CqConfig { base: cq, size: cq_size, vector: self.vector(0) }))
     }
 
     /// The controller forgets all but its admin queues' places. Once this returns nothing is told to the
@@ -152,7 +155,7 @@ impl Card {
         true
     }
 
-    fn clear_failure(&self, control: &mut Control) {
+    pub(super) fn clear_failure(&self, control: &mut Control) {
         self.alarm.clear();
         control.failure_seen = false;
     }

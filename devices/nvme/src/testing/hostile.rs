@@ -104,13 +104,14 @@ impl Guest {
             },
             11 => bench.disk.release(),
             12 => match choices.byte() % 8 {
-                which @ 0..=2 => {
+                which @ (0..=2 | 7) => {
                     // Nobody waits for what this thread holds.
                     bench.disk.hold(false);
                     bench.disk.release();
                     match which {
                         0 => bench.set_bus_master(false),
                         1 => bench.function_reset(),
+                        7 => bench.replace(),
                         _ => {
                             bench.card.stop();
                             bench.settle();
