@@ -38,5 +38,7 @@ pub mod testing;
 
 #[cfg(test)]
 mod hostile_test;
+#[cfg(test)]
+mod saved_test;
 
 pub use device::{BuildError, Nvme};

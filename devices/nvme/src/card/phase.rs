@@ -68,7 +68,12 @@ impl Card {
         }
         // Failures and doorbells of before do not count.
         self.clear_failure(control);
-        match self.admin_queues(control) {
+        let configuration = control.configuration;
+        let queues = match configuration.is_possible() {
+            true => self.admin_queues(control),
+            false => Err(CannotEnable::Configuration(configuration.0)),
+        };
+        match queues {
             Ok((admin, completions)) => {
                 control.admin = admin;
                 if let Some(queue) = self.completions.first() {
@@ -83,13 +88,11 @@ impl Card {
         }
     }
 
+    /// The admin queues where registers say. Fails if they cannot be there.
     pub(super) fn admin_queues(
         &self,
         control: &Control,
     ) -> Result<(AdminQueue, CqConfig), CannotEnable> {
-        if !control.configuration.is_possible() {
-            return Err(CannotEnable::Configuration(control.configuration.0));
-        }
         let entries = |bits: u32| match bits & 0xfff {
             0 => Err(CannotEnable::Size),
             bits => Ok((bits as u16).saturating_add(1)),
