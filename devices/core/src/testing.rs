@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod mutants;
+mod mutate;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,6 +25,7 @@ use crate::worker::Threads;
 
 pub use crate::kick::borrow;
 pub use mutants::mutants;
+pub use mutate::mutate;
 
 /// Bytes of a page, usually.
 const PAGE: u64 = 4096;

@@ -34,6 +34,8 @@ pub mod testing;
 
 #[cfg(test)]
 mod hostile_test;
+#[cfg(test)]
+mod saved_test;
 
 pub use admin::events::Hints;
 pub use device::{BuildError, Ena};

@@ -8,6 +8,7 @@ use std::path::Path;
 mod seeds {
     pub mod api;
     pub mod block;
+    pub mod card_states;
     pub mod disks;
     pub mod ena;
     pub mod kernels;
@@ -37,12 +38,14 @@ fn main() -> std::io::Result<()> {
         ("ena_commands", seeds::ena::commands()),
         ("ena_registers", seeds::ena::registers()),
         ("ena_rings", seeds::ena::rings()),
+        ("ena_states", seeds::card_states::of(&seeds::ena::card())),
         ("kernel_loaders", seeds::kernels::all()),
         ("legacy_ports", seeds::ports::all()),
         ("metadata", seeds::metadata::all()),
         ("nvme_card", seeds::nvme::card()),
         ("nvme_commands", seeds::nvme::commands()),
         ("nvme_registers", seeds::nvme::registers()),
+        ("nvme_states", seeds::card_states::of(&seeds::nvme::card())),
         ("pci_mmio", seeds::pci::all()),
         ("snapshot_state", seeds::snapshots::all()),
         ("specs", seeds::specs::all()),

@@ -233,7 +233,6 @@ impl Card {
             (None, Some(_)) => return Err(bad("window", "the card has no low-latency queues")),
             (Some(_), None) => return Err(bad("window", "the card has low-latency queues")),
         };
-        clear(memory);
         for piece in pieces {
             if memory.write_slice(&piece.bytes, GuestAddress(piece.at)).is_err() {
                 let (at, len) = (piece.at, piece.bytes.len());
@@ -343,11 +342,4 @@ fn pieces(memory: &GuestRam) -> Vec<Piece> {
         bytes.iter().any(|byte| *byte != 0).then_some(Piece { at, bytes })
     };
     starts(memory).filter_map(piece).collect()
-}
-
-fn clear(memory: &GuestRam) {
-    for Piece { at, bytes } in pieces(memory) {
-        // It has just been read.
-        drop(memory.write_slice(&vec![0; bytes.len()], GuestAddress(at)));
-    }
 }
