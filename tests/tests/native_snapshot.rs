@@ -231,8 +231,9 @@ fn stays(scene: &Scene) -> Result<()> {
     }
     // The file that it would be mapped from changes its place, and not its content.
     drop(machine);
-    let mut machine = scene.restore(&folder)?;
+    // It goes on from before what was heard last.
     let mut listener = Listener::new(Link::open(TAP)?)?;
+    let mut machine = scene.restore(&folder)?;
     listener.hear_many(FRAMES, LIMIT)?;
     machine.pause()?;
     machine.save(&folder)?;
