@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_vmm_global_optspecs
-    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= pmem= balloon= entropy= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= boot-timer start-time-us= start-time-cpu-us= parent-cpu-time-us= h/help V/version
+    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= pmem= balloon= entropy= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= allow-path= seccomp= boot-timer start-time-us= start-time-cpu-us= parent-cpu-time-us= h/help V/version
 end
 
 function __fish_vmm_needs_command
@@ -58,6 +58,10 @@ complete -c vmm -n "__fish_vmm_needs_command" -l api-sock -d 'Serve the API on t
 complete -c vmm -n "__fish_vmm_needs_command" -l config-file -d 'Take the machine from this JSON file, in Firecracker\'s layout, and start it' -r -F
 complete -c vmm -n "__fish_vmm_needs_command" -l id -d 'Name of the machine: letters, digits and \'-\'' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l metrics-path -d 'Append a JSON line of metrics to this file each minute, on demand, and at the end' -r -F
+complete -c vmm -n "__fish_vmm_needs_command" -l allow-path -d 'Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as often as there are some: images that take a disk\'s place, captures. If not given: folders of the disks\' images and of the process\'s sockets' -r -F
+complete -c vmm -n "__fish_vmm_needs_command" -l seccomp -d 'What becomes of a system call that the VMM never makes: kill ends it (exit code 6) before the call is made, log lets it pass into the kernel\'s log, off does without filters' -r -f -a "kill\t''
+log\t''
+off\t''"
 complete -c vmm -n "__fish_vmm_needs_command" -l start-time-us -d 'When who starts this process began to, in microseconds of the monotonic clock; for metrics' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l start-time-cpu-us -d 'CPU time of this process when who starts it began to, in microseconds; for metrics' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l parent-cpu-time-us -d 'CPU time that who starts this process has used in others before, in microseconds; for metrics' -r

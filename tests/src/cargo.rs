@@ -65,6 +65,12 @@ pub fn vmm() -> Result<PathBuf> {
     build(&["build", "--release", "--package", "vmm", "--bin", "vmm"], "bin", "vmm")
 }
 
+/// The vmm with an intruder in it: a debug build.
+pub fn intruder() -> Result<PathBuf> {
+    let name = "vmm-intruder";
+    build(&["build", "--package", "vmm", "--features", "intruder", "--bin", name], "bin", name)
+}
+
 /// An example of a package, built as vmm is.
 pub fn example(package: &str, name: &str) -> Result<PathBuf> {
     build(&["build", "--release", "--package", package, "--example", name], "example", name)

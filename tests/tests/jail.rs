@@ -186,6 +186,45 @@ fn a_machine_runs_in_a_jail() {
     assert_eq!(program.wait(PATIENCE).unwrap().unwrap().code(), Some(0));
 }
 
+/// As anywhere, and with the one image that it may take by then.
+#[test]
+fn a_machine_in_a_jail_shuts_itself_in_there() {
+    tests::host::need_kvm();
+    let outside = Scene::new();
+    let _outside = outside.start(&[]);
+    let walls = |api: &mut Api| {
+        let about = api.get("/").unwrap();
+        (about["seccomp"].clone(), about["landlock"].clone())
+    };
+    let scene = Scene::new();
+    let ended = scene.command(&["--new-pid-ns"]).stderr(Stdio::null()).status().unwrap();
+    assert_eq!(ended.code(), Some(0));
+    let (mut api, pid) = (scene.api(), scene.pid());
+    assert_eq!(walls(&mut api), walls(&mut outside.api()));
+    idle::kernel(&scene.root()).unwrap();
+    for image in ["disk", "other"] {
+        fs::write(scene.root().join(image), [0; 4096]).unwrap();
+        chown(scene.root().join(image), Some(UID), None).unwrap();
+    }
+    let disk = |path: &str| json!({ "drive_id": "a", "path_on_host": path });
+    let root = json!({ "drive_id": "a", "path_on_host": "/disk", "is_root_device": false });
+    api.done("PUT", "/drives/a", &root).unwrap();
+    api.done("PUT", "/boot-source", &json!({ "kernel_image_path": "/idle" })).unwrap();
+    api.act("InstanceStart").unwrap();
+    for task in fs::read_dir(proc(pid, "task")).unwrap() {
+        let task = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        assert!(task.contains("Seccomp:\t2\n"), "{task}");
+    }
+    api.done("PATCH", "/drives/a", &disk("/other")).unwrap();
+    for (path, why) in [("/dev/kvm", "neither a regular file"), ("/etc/passwd", "No such file")] {
+        let answer = api.ask("PATCH", "/drives/a", &disk(path).to_string()).unwrap();
+        assert_eq!(answer.status, 400);
+        assert!(answer.fault().unwrap().contains(why), "{answer:?}");
+    }
+    api.act("Kill").unwrap();
+    wait_until("its end", || !proc(pid, "root").exists());
+}
+
 #[test]
 fn a_jail_is_one_programs_and_is_taken_again_when_that_has_ended() {
     let scene = Scene::new();

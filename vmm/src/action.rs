@@ -18,6 +18,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use crate::observe::logger::{LogError, LogSpec};
 use crate::observe::metrics::Figures;
 use crate::observe::output::OutputError;
+use crate::shield;
 use crate::snapshot::error::{CreateError, LoadError};
 use crate::snapshot::spec::{CreateSpec, LoadSpec};
 use crate::vm::balloon::{BalloonAsk, BalloonError, BalloonReply};
@@ -119,6 +120,8 @@ pub struct Instance {
     pub id: String,
     /// What it is doing.
     pub state: State,
+    /// What shuts its threads in.
+    pub shield: shield::State,
 }
 
 /// Whose fault it is that something was not done; decides HTTP status and exit code.

@@ -27,6 +27,7 @@ use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
 use crate::orders::Orders;
+use crate::shield::Mode;
 use crate::vm::config::{Config, EntropyWish};
 use crate::vm::identity::IdentitySpec;
 use crate::vm::imds::ImdsSpec;
@@ -68,6 +69,7 @@ Exit codes:
   0 the guest powered off, or the user quit    1 the VMM or the host failed
   2 wrong arguments or input files             3 the guest reset itself
   4 triple fault of the guest                  5 KVM internal error
+  6 the VMM was stopped (--seccomp): a bug, or a guest that broke in
   130, 143 stopped by SIGINT, SIGTERM after the guest's grace";
 
 /// Boots a Linux kernel in a virtual machine.
@@ -216,6 +218,18 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     metrics_path: Option<PathBuf>,
 
+    /// Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as often as
+    /// there are some: images that take a disk's place, captures. If not given: folders of the disks' images and of
+    /// the process's sockets
+    #[arg(long, value_name = "PATH")]
+    allow_path: Vec<PathBuf>,
+
+    /// What becomes of a system call that the VMM never makes: kill ends it (exit code 6) before the call is made,
+    /// log lets it pass into the kernel's log, off does without filters
+    #[arg(long, value_name = "MODE", default_value = "kill",
+        value_parser = PossibleValuesParser::new(Mode::NAMES).map(seccomp))]
+    seccomp: Mode,
+
     /// Log how long the guest took until it wrote 123 to the boot timer's port, 0x3f0
     #[arg(long)]
     boot_timer: bool,
@@ -231,6 +245,10 @@ pub struct Args {
     /// CPU time that who starts this process has used in others before, in microseconds; for metrics
     #[arg(long, value_name = "US")]
     parent_cpu_time_us: Option<u64>,
+}
+
+fn seccomp(name: String) -> Mode {
+    Mode::of_name(&name).unwrap_or_default()
 }
 
 const BUSES: [&str; 2] = ["pci", "mmio"];
@@ -348,6 +366,8 @@ impl Args {
                 .after(self.parent_cpu_time_us),
             api_socket: self.api_sock.take().filter(|_| !self.no_api),
             max_body: None,
+            seccomp: self.seccomp,
+            late_places: std::mem::take(&mut self.allow_path),
             metadata: self.metadata.take(),
             config_file: self.config_file.clone(),
             actions: self.into_actions(),

@@ -1,6 +1,7 @@
 //! The main thread: does what is asked of the machine, waits for whatever ends it, and says why it
 //! ended.
 
+pub mod late;
 mod later;
 mod snapshots;
 
@@ -16,6 +17,7 @@ use devices::legacy::KeyboardNotReady;
 use devices::net::service::store::{Store, StoreError};
 use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
 
+use self::late::Late;
 use self::later::{HeldKeys, LastDay};
 use crate::action::{Action, ActionError, Instance, Mailbox, Outcome, Reply};
 use crate::end::{End, Ends, Leave};
@@ -23,6 +25,7 @@ use crate::observe::events::{DiskEvent, Event, Events, Ready as ReadyBy};
 use crate::observe::logger::Log;
 use crate::observe::metrics::{Figures, MetricsFile, Shape, StartTimes};
 use crate::observe::requests::Requests;
+use crate::shield::Shield;
 use crate::signals::Signals;
 use crate::vm::Vm;
 use crate::vm::balloon::{self, BalloonAsk, BalloonError, BalloonReply};
@@ -49,6 +52,22 @@ pub struct Controller {
     manners: Manners,
     metrics: Option<MetricsFile>,
     held_keys: Option<HeldKeys>,
+    walls: Walls,
+}
+
+/// What the machine and its threads are shut in by.
+pub struct Walls {
+    /// What threads shut themselves in by.
+    pub shield: Arc<Shield>,
+    /// How files are opened that are named while the guest runs.
+    pub late: Late,
+}
+
+/// What the main thread listens to.
+pub struct Hearing {
+    wait: Wait,
+    mailbox: Option<Arc<Mailbox>>,
+    signals: Signals,
 }
 
 /// What a controller tells others, and how.
@@ -70,6 +89,7 @@ impl Controller {
         events: Arc<Events>,
         start_times: StartTimes,
         manners: Manners,
+        walls: Walls,
     ) -> io::Result<Self> {
         let ends = Ends::new()?;
         let metadata = Arc::new(Store::new(config.metadata_limit));
@@ -85,6 +105,7 @@ impl Controller {
             manners,
             metrics: None,
             held_keys: None,
+            walls,
         })
     }
 
@@ -168,8 +189,13 @@ impl Controller {
             self.ends.take();
             ActionError::Build(Box::new(error))
         })?;
-        let vm = self.adopt(vm)?;
-        vm.resume().expect("a machine that was just built can run");
+        self.adopt(vm)?;
+        if !self.shut_in() {
+            return Ok(());
+        }
+        if let Some(vm) = &mut self.vm {
+            vm.resume().expect("a machine that was just built can run");
+        }
         self.events.tell(&Event::Started);
         if self.manners.metrics.at_start {
             self.write_metrics();
@@ -178,7 +204,7 @@ impl Controller {
     }
 
     /// Makes a machine that was just built ours: it is told of, and heard.
-    fn adopt(&mut self, vm: Vm) -> Result<&mut Vm, ActionError> {
+    fn adopt(&mut self, vm: Vm) -> Result<(), ActionError> {
         let Config { metadata, imds, .. } = &self.config;
         metadata::serve(&self.id, metadata.as_ref(), imds.as_ref(), &self.metadata, vm.nics())?;
         let vm = self.vm.insert(vm);
@@ -200,11 +226,29 @@ impl Controller {
                 events.tell(&Event::BalloonReached { amount_mib: pages / PAGES_PER_MIB });
             })));
         }
-        Ok(vm)
+        Ok(())
+    }
+
+    /// Shuts all threads in, before the guest runs. Whether that is done; if not, the machine ends.
+    fn shut_in(&mut self) -> bool {
+        let Some(vm) = &self.vm else { return false };
+        let shut = || {
+            self.walls.late.seal(&self.config)?;
+            vm.shut(&self.walls.shield)?;
+            self.walls.shield.shut_main()
+        };
+        match shut() {
+            Ok(()) => true,
+            Err(source) => {
+                // Threads that are shut in can neither run a guest without the others nor be let out again.
+                self.ends.report(End::NotShut { source });
+                false
+            }
+        }
     }
 
     fn instance(&self) -> Instance {
-        Instance { id: self.id.clone(), state: self.state() }
+        Instance { id: self.id.clone(), state: self.state(), shield: self.walls.shield.state() }
     }
 
     /// What was asked for, as far as it is still so: limits of cards and disks, images, and the balloon's amount,
@@ -265,7 +309,7 @@ impl Controller {
             DiskAsk::Inject(fault) => Some(fault),
             _ => None,
         };
-        let reply = match disk::answer(&**disk, ask) {
+        let reply = match disk::answer(&**disk, ask, self.walls.late.files()) {
             Ok(reply) => reply,
             Err(source) => return Err(ActionError::Disk { id, source }),
         };
@@ -288,7 +332,7 @@ impl Controller {
         let Some(nic) = nics.find(|nic| nic.control.id() == id) else {
             return Err(ActionError::NoSuchNic(id));
         };
-        match nic.answer(ask) {
+        match nic.answer(ask, self.walls.late.files()) {
             Ok(NicReply::Done) => Ok(Reply::Done),
             Ok(reply) => Ok(Reply::Nic(reply)),
             Err(source) => Err(ActionError::Nic { id, source }),
@@ -384,16 +428,23 @@ impl Controller {
         }
     }
 
+    /// Begins to listen to `signals`, to `mailbox`, and to the machine's end. Fails if the host has no descriptor
+    /// left.
+    pub fn hearing(&self, mailbox: Option<Arc<Mailbox>>, signals: Signals) -> io::Result<Hearing> {
+        let mail = mailbox.as_ref().map(|mailbox| mailbox.event().as_raw_fd());
+        let fds = [self.ends.event.as_raw_fd(), signals.as_raw_fd()].into_iter().chain(mail);
+        let wait = Wait::on(fds.collect())?;
+        Ok(Hearing { wait, mailbox, signals })
+    }
+
     /// Does what is asked until the machine is over, and ends it.
     ///
     /// A first signal presses the power button, and the guest has its grace to power off; a second
     /// one, or the end of the grace, ends the machine hard, as the first does without a grace. After half
     /// of it the button is pressed again: the first press is lost on a guest that still boots, and only
     /// wakes one that sleeps.
-    pub fn serve(mut self, mailbox: Option<Arc<Mailbox>>, signals: Signals) -> io::Result<End> {
-        let mail = mailbox.as_ref().map(|mailbox| mailbox.event().as_raw_fd());
-        let fds = [self.ends.event.as_raw_fd(), signals.as_raw_fd()].into_iter().chain(mail);
-        let mut wait = Wait::on(fds.collect())?;
+    pub fn serve(mut self, hearing: Hearing) -> io::Result<End> {
+        let Hearing { mut wait, mailbox, signals } = hearing;
         let mut last_day = LastDay::default();
         let end = loop {
             if let Some(end) = self.ends.take().or_else(|| last_day.is_over(Instant::now())) {

@@ -14,7 +14,8 @@ fn controller() -> Controller {
     let log = Log::start(OURS.log, "test");
     let (times, requests) = (StartTimes::default(), Arc::default());
     let manners = Manners { metrics: OURS.metrics, requests, leave: OURS.leave };
-    Controller::new("test".into(), Config::default(), log, events, times, manners).unwrap()
+    let walls = Walls { shield: Shield::none(), late: Late::default() };
+    Controller::new("test".into(), Config::default(), log, events, times, manners, walls).unwrap()
 }
 
 /// A 64-bit ELF whose only code is `jmp $`, entered by Linux's protocol.

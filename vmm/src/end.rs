@@ -48,6 +48,10 @@ pub enum End {
     NotLoaded,
     /// A signal, and the guest did not power off in time.
     Signal(i32),
+    /// Threads could not be shut in before the guest ran.
+    NotShut {
+        source: io::Error,
+    },
 }
 
 impl End {
@@ -62,7 +66,8 @@ impl End {
             End::TripleFault { .. }
             | End::InternalError { .. }
             | End::FailedEntry { .. }
-            | End::VcpuFailed { .. } => Event::Fault,
+            | End::VcpuFailed { .. }
+            | End::NotShut { .. } => Event::Fault,
         }
     }
 
@@ -70,11 +75,11 @@ impl End {
     pub fn exit_code(&self) -> u8 {
         match self {
             End::GuestOff | End::Quit | End::Killed => 0,
-            End::VcpuFailed { .. } => 1,
+            End::VcpuFailed { .. } | End::NotShut { .. } => 1,
             End::GuestReset | End::ResetByUser => 3,
             End::TripleFault { .. } => 4,
             End::InternalError { .. } | End::FailedEntry { .. } => 5,
-            End::NotLoaded => 6,
+            End::NotLoaded => 7,
             End::Signal(number) => 128 + (*number as u8 & 0x7f),
         }
     }
@@ -138,6 +143,10 @@ impl fmt::Display for End {
                 no_hardware(f, *hardware)
             }
             End::VcpuFailed { cpu, source } => write!(f, "vCPU {cpu} cannot run: {source}"),
+            End::NotShut { source } => write!(
+                f,
+                "the host did not let threads be shut in before the guest runs: {source}; without filters (--seccomp off, or --no-seccomp of firecracker) it might"
+            ),
             End::Signal(number) => {
                 let name = match *number {
                     libc::SIGHUP => "SIGHUP",

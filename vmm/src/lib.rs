@@ -23,6 +23,7 @@ mod memory;
 mod observe;
 mod orders;
 mod restore;
+mod shield;
 mod signals;
 mod snapshot;
 mod text_file;
@@ -42,7 +43,8 @@ use std::sync::Arc;
 use action::{Action, ActionError, ErrorKind, Mailbox};
 use api::socket::ApiSocket;
 use api::{Api, Service};
-use control::{Controller, Manners};
+use control::late::Late;
+use control::{Controller, Manners, Walls};
 use device_core::socket;
 use end::{End, Leave};
 use face::Face;
@@ -50,6 +52,9 @@ use observe::events::Events;
 use observe::logger::Log;
 use observe::requests::Requests;
 use orders::Orders;
+use shield::broker::Broker;
+use shield::row::Kind;
+use shield::{Inherited, Shield};
 use signals::Signals;
 use words::Setting;
 
@@ -80,14 +85,15 @@ pub fn main() -> ExitCode {
         _ => {}
     }
     let (face, words) = face::of(words);
-    restore_terminal_on_panic();
+    leave_clean_on_panic(face.name);
     signals::leave_clean_when_killed(face.deadly);
     let orders = match (face.orders)(words) {
         Ok(orders) => orders,
         Err(code) => return code,
     };
+    let inherited = Inherited::look();
     let log = Log::start(face.log, &orders.id);
-    let ended = run(face, orders, &log);
+    let ended = run(face, orders, inherited, &log);
     // What holds on to itself in a machine goes with the process; the paths of its sockets would not.
     socket::remove_all();
     let leave = match ended {
@@ -140,8 +146,14 @@ impl Face {
     }
 }
 
-fn run(face: &'static Face, orders: Orders, log: &Log) -> Result<End, Failure> {
+fn run(
+    face: &'static Face,
+    orders: Orders,
+    inherited: Inherited,
+    log: &Log,
+) -> Result<End, Failure> {
     log.set(&orders.log).map_err(|error| face.refused(&error.into(), Setting::option))?;
+    let shield = Shield::begin(orders.seccomp, inherited).map_err(|error| face.failure(error))?;
     // Signals still end it while the file is on its way.
     let (recorded, places) = match &orders.config_file {
         Some(path) => {
@@ -156,21 +168,30 @@ fn run(face: &'static Face, orders: Orders, log: &Log) -> Result<End, Failure> {
     let signals = Signals::block().map_err(|error| face.failure(error))?;
     let events = Arc::new(Events::default());
     let requests = Arc::new(Requests::default());
+    let mut late = Late { broker: None, places: orders.late_places };
     let api = match orders.api_socket {
         None => None,
         Some(path) => {
+            // While there is one thread.
+            let broker = Broker::start(shield.state().seccomp);
+            late.broker = Some(broker.map_err(|error| face.failure(error))?);
             let socket = ApiSocket::bind(&path).map_err(|error| face.misuse(error))?;
             let mailbox = Mailbox::new().map_err(|error| face.failure(error))?;
             let service =
                 Service { manner: face.api, requests: requests.clone(), max_body: orders.max_body };
-            let api = Api::start(socket, mailbox.clone(), events.clone(), service);
+            let shut = shield.clone();
+            let shut = move || shut.shut(Kind::Api);
+            let api = Api::start(socket, mailbox.clone(), events.clone(), service, shut);
             Some((api.map_err(|error| face.failure(error))?, mailbox))
         }
     };
     let manners = Manners { metrics: face.metrics, requests, leave: face.leave };
+    let walls = Walls { shield, late };
     let (id, config, times) = (orders.id, orders.config, orders.start_times);
-    let mut controller = Controller::new(id, config, log.clone(), events, times, manners)
+    let mut controller = Controller::new(id, config, log.clone(), events, times, manners, walls)
         .map_err(|error| face.failure(error))?;
+    let mailbox = api.as_ref().map(|(_, mailbox)| mailbox.clone());
+    let hearing = controller.hearing(mailbox, signals).map_err(|error| face.failure(error))?;
     for action in orders.actions.into_iter().chain(metadata) {
         let is_load = matches!(action, Action::LoadSnapshot(_));
         controller.act(action).map_err(|error| {
@@ -182,8 +203,7 @@ fn run(face: &'static Face, orders: Orders, log: &Log) -> Result<End, Failure> {
     for action in recorded {
         controller.act(action).map_err(|error| face.refused(&error, |said| places.of(said)))?;
     }
-    let mailbox = api.as_ref().map(|(_, mailbox)| mailbox.clone());
-    let end = controller.serve(mailbox, signals).map_err(|error| face.failure(error))?;
+    let end = controller.serve(hearing).map_err(|error| face.failure(error))?;
     if let Some((api, _)) = api {
         api.finish();
     }
@@ -194,11 +214,18 @@ fn report(error: &dyn Error) {
     observe::stderr::say(&format!("vmm: error: {}", words::one_line(None, error)));
 }
 
-/// A panic of any thread ends the process; the user's terminal must not stay raw.
-pub(crate) fn restore_terminal_on_panic() {
+/// A panic of any thread ends the process; neither a raw terminal nor sockets are left behind. A thread that is
+/// shut in says it in one line: to tell more, the binary would have to be opened.
+pub(crate) fn leave_clean_on_panic(program: &'static str) {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        devices::legacy::restore_terminal();
-        default(panic);
+        signals::tidy();
+        if !device_core::thread::stays() {
+            return default(panic);
+        }
+        let thread = std::thread::current();
+        let text = format!("{program}: thread {} {panic}", thread.name().unwrap_or("?"));
+        observe::stderr::say(&text.replace('\n', " "));
+        std::process::abort();
     }));
 }

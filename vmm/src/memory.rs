@@ -87,6 +87,7 @@ pub fn map(bytes: u64, pages: Pages) -> io::Result<GuestRam> {
                 Pages::Small => map_aligned(len)?,
                 Pages::Huge => map_from_pool(len)?,
             };
+            leave_out_of_dumps(&mapping);
             GuestRegionMmap::new(mapping, start).ok_or(io::ErrorKind::InvalidInput.into())
         })
         .collect::<io::Result<Vec<_>>>()?;
@@ -108,6 +109,12 @@ pub fn forget_start() {
     // SAFETY: the pages are mapped from the program's file and are never written, so that they read
     // the same when they come back.
     unsafe { libc::madvise(start.cast_mut().cast(), len, libc::MADV_DONTNEED) };
+}
+
+/// A dump of the process's memory is to be small, and to have nothing of the guest in it.
+pub fn leave_out_of_dumps(memory: &MmapRegion) {
+    // SAFETY: advice on a mapping, which keeps its content. Every kernel takes it.
+    unsafe { libc::madvise(memory.as_ptr().cast(), memory.size(), libc::MADV_DONTDUMP) };
 }
 
 const PAGE: usize = 4096;

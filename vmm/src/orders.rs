@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::action::Action;
 use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
+use crate::shield::Mode;
 use crate::vm::config::Config;
 
 /// All of it.
@@ -22,6 +23,10 @@ pub struct Orders {
     pub api_socket: Option<PathBuf>,
     /// Bytes of a request's body at most; what the API is used to if not given.
     pub max_body: Option<usize>,
+    /// What filters of system calls do.
+    pub seccomp: Mode,
+    /// Where files may be opened while the guest runs, if the user has said.
+    pub late_places: Vec<PathBuf>,
     /// What to do first, in order.
     pub actions: Vec<Action>,
     /// File that fills the metadata service's store.

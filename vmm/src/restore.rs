@@ -16,6 +16,7 @@ use crate::cli::{self, LEVELS, instance_id, level};
 use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::orders::Orders;
+use crate::shield::Mode;
 use crate::snapshot::show;
 use crate::snapshot::spec::LoadSpec;
 use crate::vm::config::Config;
@@ -142,6 +143,8 @@ impl Args {
             start_times: StartTimes::since(None, None),
             api_socket: self.api_sock,
             max_body: None,
+            seccomp: Mode::default(),
+            late_places: Vec::new(),
             actions: actions.collect(),
             metadata: None,
             config_file: None,

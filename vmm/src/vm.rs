@@ -29,10 +29,12 @@ pub mod spec;
 pub mod state;
 
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use device_core::GuestRam;
+use device_core::thread::Shut;
 use device_core::worker::Threads;
 use devices::balloon::Balloon;
 use devices::block::control::DiskControl;
@@ -45,6 +47,8 @@ use crate::kvm::vcpu_state::HostFacts;
 use crate::memory;
 use crate::observe;
 use crate::observe::metrics::{Figures, VcpuCounters, VmmFigures};
+use crate::shield::Shield;
+use crate::shield::row::Kind;
 use crate::vcpu::run::Unmapped;
 use crate::vcpu::thread::VcpuThread;
 use attach::Registry;
@@ -72,7 +76,7 @@ pub struct Vm {
     host: HostFacts,
     /// What the memory is mapped from, if it is that of a file.
     file: Option<File>,
-    _threads: Threads,
+    threads: Threads,
     /// Closing it would take all irqfds away, even while vCPUs run.
     fd: Arc<VmFd>,
     ram: GuestRam,
@@ -84,15 +88,26 @@ impl Vm {
         self.state
     }
 
+    /// Has each thread of the machine shut itself in. Fails if the host refuses; then the machine must not run.
+    pub fn shut(&self, shield: &Arc<Shield>) -> io::Result<()> {
+        let of_devices = shield.clone();
+        let how: Shut = Arc::new(move |duty| of_devices.shut(duty.into()));
+        self.threads.shut(&how)?;
+        for vcpu in &self.vcpus {
+            let shield = shield.clone();
+            vcpu.shut(move || shield.shut(Kind::Vcpu))?;
+        }
+        memory::resident::begin();
+        memory::forget_start();
+        Ok(())
+    }
+
     /// Lets devices and vCPUs go on where they stopped. Devices are born started. Fails in a state that
     /// does not allow it.
     pub fn resume(&mut self) -> Result<(), NotAllowed> {
         let after = self.state.after(Event::Resume)?;
         match self.reading.take() {
-            Some(reading) => {
-                memory::forget_start();
-                observe::start::report(reading);
-            }
+            Some(reading) => observe::start::report(reading),
             None => self.registry.iter().for_each(|device| device.start()),
         }
         self.vcpus.iter().for_each(VcpuThread::resume);

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+use device_core::files::Files;
 use device_core::histogram::Summary;
 use serde::{Serialize, Serializer};
 
@@ -29,9 +30,9 @@ pub trait DiskControl: Send + Sync {
     /// Looks at the image's size again, and tells the guest if it has changed. Says what it is now, in bytes.
     fn refresh(&self) -> Result<u64, ChangeError>;
 
-    /// Takes the image at `path` in the old one's place, once requests in flight have ended, and tells the
-    /// guest. Fails, with the old one in place, if it is not to be had.
-    fn replace(&self, path: &Path) -> Result<(), ChangeError>;
+    /// Takes the image at `path`, which `files` opens, in the old one's place, once requests in flight have ended,
+    /// and tells the guest. Fails, with the old one in place, if it is not to be had.
+    fn replace(&self, path: &Path, files: &dyn Files) -> Result<(), ChangeError>;
 
     /// What the disk may do at most.
     fn allowed(&self) -> Allowed;

@@ -6,13 +6,15 @@ mod host;
 mod lock;
 mod medium;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+
+use device_core::files::{Files, Own};
 
 use crate::request::SECTOR;
 
@@ -135,7 +137,7 @@ pub struct Image {
 impl Image {
     /// Opens the image at `path` and takes its lock. Fails if it is not there, is no raw image, or is in use.
     pub fn open(path: &Path, mode: Mode) -> Result<Image, OpenError> {
-        let image = Image::open_unlocked(path, mode)?;
+        let image = Image::open_unlocked(path, mode, &Own)?;
         image.lock()?;
         Ok(image)
     }
@@ -177,26 +179,37 @@ impl Image {
         }
     }
 
-    /// Opens it without its lock, which is to be taken before the image is used.
-    pub(crate) fn open_unlocked(path: &Path, mode: Mode) -> Result<Image, OpenError> {
+    /// Opens it by `files`, without its lock, which is to be taken before the image is used.
+    pub(crate) fn open_unlocked(
+        path: &Path,
+        mode: Mode,
+        files: &dyn Files,
+    ) -> Result<Image, OpenError> {
         let path = path.to_path_buf();
         let failed = |source| OpenError::Open { path: path.clone(), source };
         // What it is must be known before it is opened for good: opening a tape or a terminal can do
         // something, and a pipe can wait.
-        let kind = std::fs::metadata(&path).map_err(failed)?.file_type();
+        let there = match files.open(&path, libc::O_PATH | libc::O_CLOEXEC) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                return Err(OpenError::Kind { path });
+            }
+            there => there.map_err(failed)?,
+        };
+        let kind = there.metadata().map_err(failed)?.file_type();
         if !kind.is_file() && !kind.is_block_device() {
             return Err(OpenError::Kind { path });
         }
         let is_device = kind.is_block_device();
         let open = |direct: bool, exclusive: bool| {
-            let mut flags = libc::O_CLOEXEC | libc::O_NOCTTY;
+            let access = if mode.read_only { libc::O_RDONLY } else { libc::O_RDWR };
+            let mut flags = libc::O_CLOEXEC | libc::O_NOCTTY | access;
             if direct {
                 flags |= libc::O_DIRECT;
             }
             if exclusive {
                 flags |= libc::O_EXCL;
             }
-            OpenOptions::new().read(true).write(!mode.read_only).custom_flags(flags).open(&path)
+            files.open(&path, flags)
         };
         let exclusive = is_device && !mode.read_only;
         let cached = open(false, exclusive).map_err(|source| match source.raw_os_error() {

@@ -1,6 +1,6 @@
 //! Tests of what is taken as an image and what is not.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::symlink;
 

@@ -14,7 +14,8 @@ use std::time::Instant;
 use device_core::GuestRam;
 use device_core::device::Kit;
 use device_core::limiter::Limiter;
-use device_core::worker::Post;
+use device_core::thread::Duty;
+use device_core::worker::{self, Post};
 
 use crate::engine::Engine;
 #[cfg(any(test, feature = "testing"))]
@@ -86,7 +87,7 @@ impl<R: BlockRing> DiskPort<R> {
         spec.validate()?;
         let mode = Mode { read_only: spec.read_only, direct: spec.direct };
         let image = Arc::new(Image::open(&spec.path, mode)?);
-        let (engine, engines) = engines(spec, &image, lanes.max(1))?;
+        let (engine, engines) = engines(spec, &image, lanes.max(1), kit.threads)?;
         DiskPort::build(spec, image, engine, engines, kit)
             .map_err(|source| OpenError::Threads { id: spec.id.clone(), source })
     }
@@ -116,7 +117,7 @@ impl<R: BlockRing> DiskPort<R> {
         kit: &Kit<'_>,
     ) -> io::Result<DiskPort<R>> {
         let count = u16::try_from(engines.len()).unwrap_or(u16::MAX);
-        let threads = kit.threads.fast(&format!("disk-{}", spec.id), count)?;
+        let threads = kit.threads.fast(&format!("disk-{}", spec.id), Duty::DiskLane, count)?;
         let shared = Arc::new(Shared {
             id: spec.id.clone(),
             cache: spec.cache,
@@ -254,11 +255,12 @@ fn engines(
     spec: &DiskSpec,
     image: &Arc<Image>,
     lanes: u16,
+    threads: &worker::Threads,
 ) -> Result<(Wanted, Vec<Box<dyn Engine>>), OpenError> {
     let name = format!("disk-{}", spec.id);
     let no_threads = |source| OpenError::Threads { id: spec.id.clone(), source };
     if spec.engine != Wanted::Threads {
-        match rings(&name, image, lanes) {
+        match rings(&name, image, lanes, threads) {
             Ok(engines) => return Ok((Wanted::Uring, engines)),
             Err(source) if spec.engine == Wanted::Uring => {
                 return Err(OpenError::NoUring { id: spec.id.clone(), source });
@@ -268,7 +270,7 @@ fn engines(
             }
         }
     }
-    let crew = Arc::new(Crew::new(&name, lanes).map_err(no_threads)?);
+    let crew = Arc::new(Crew::new(&name, lanes, threads).map_err(no_threads)?);
     let engine = |_| {
         let engine = Threads::new(crew.clone(), image.clone())?;
         Ok(Box::new(engine) as Box<dyn Engine>)
@@ -277,10 +279,15 @@ fn engines(
     Ok((Wanted::Threads, engines))
 }
 
-fn rings(name: &str, image: &Arc<Image>, lanes: u16) -> io::Result<Vec<Box<dyn Engine>>> {
+fn rings(
+    name: &str,
+    image: &Arc<Image>,
+    lanes: u16,
+    threads: &worker::Threads,
+) -> io::Result<Vec<Box<dyn Engine>>> {
     let is_device = matches!(image.medium(), Medium::Device { .. });
     let needs_helper = is_device && !image.mode().read_only;
-    let helper = needs_helper.then(|| Crew::helper(name)).transpose()?.map(Arc::new);
+    let helper = needs_helper.then(|| Crew::helper(name, threads)).transpose()?.map(Arc::new);
     let engine = |_| {
         let engine = Uring::new(image.clone(), helper.clone())?;
         Ok(Box::new(engine) as Box<dyn Engine>)

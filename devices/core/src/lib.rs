@@ -11,6 +11,7 @@ pub mod counters;
 pub mod device;
 pub mod doorbell;
 pub mod fault;
+pub mod files;
 pub mod guest_log;
 pub mod histogram;
 pub mod interrupt;
@@ -43,6 +44,7 @@ mod sync;
 #[cfg(any(test, feature = "testing"))]
 #[allow(unsafe_code)] // polls an eventfd
 pub mod testing;
+pub mod thread;
 #[allow(unsafe_code)] // names and connects sockets
 mod unix;
 #[allow(unsafe_code)] // takes turns at those words

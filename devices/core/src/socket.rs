@@ -1,7 +1,7 @@
 //! A listening Unix socket at a path: private, in place of a stale one and of nothing else, and gone
 //! on every way out.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
@@ -234,6 +234,24 @@ fn forget(identity: Identity) {
             place.store(ptr::null_mut(), Ordering::Release);
         }
     }
+}
+
+/// Folders that sockets of this process are in, each once.
+pub fn folders() -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    for place in &KEPT {
+        // SAFETY: null, or from `remember` and never freed.
+        let Some(kept) = (unsafe { place.load(Ordering::Acquire).as_ref() }) else { continue };
+        let path = Path::new(OsStr::from_bytes(kept.path.to_bytes()));
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        if folders.iter().all(|known| known != folder) {
+            folders.push(folder.to_path_buf());
+        }
+    }
+    folders
 }
 
 /// Removes the sockets of this process from their paths. For ends that skip destructors, such as a

@@ -16,19 +16,16 @@ use std::any::Any;
 use std::io;
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use mailbox::Mailbox;
 use set::WorkerSet;
 use task::Poller;
 
+use crate::thread::{self, Duty, Running, Shut};
+
 pub use task::{Again, Interest, Source, Worker};
 pub use vmm_sys_util::epoll::EventSet;
-
-/// Stack of a thread of the machine. With 2 MiB, Rust's default, it may lie just so that the host
-/// puts a huge page under it.
-pub const STACK: usize = 512 << 10;
 
 /// A thread that hosts workers; ends when the last handle and post are gone.
 #[derive(Clone)]
@@ -39,7 +36,13 @@ pub struct IoThread {
 
 struct End {
     mailbox: Arc<Mailbox>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<Running>>,
+}
+
+impl End {
+    fn is_thread(&self) -> bool {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
 }
 
 impl Drop for End {
@@ -48,10 +51,9 @@ impl Drop for End {
         self.mailbox.ring();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
-            && thread.thread().id() != std::thread::current().id()
+            && thread.handle().thread().id() != std::thread::current().id()
         {
-            // A panic of the thread has been reported by the panic hook.
-            let _ = thread.join();
+            thread.finish();
         }
     }
 }
@@ -92,9 +94,19 @@ impl IoThread {
         mailbox: Arc<Mailbox>,
         body: impl FnOnce() + Send + 'static,
     ) -> io::Result<IoThread> {
-        let thread = thread::Builder::new().name(name.to_string()).stack_size(STACK).spawn(body)?;
+        let thread = thread::start(name, body)?;
         let end = End { mailbox: mailbox.clone(), thread: Mutex::new(Some(thread)) };
         Ok(IoThread { mailbox, _end: Arc::new(end) })
+    }
+
+    /// What shuts the thread in, for `duty`; nothing does if it is no thread, or has ended.
+    fn shutter(&self, duty: Duty) -> Shutter {
+        let end = Arc::downgrade(&self._end);
+        Box::new(move |how| {
+            let Some(end) = end.upgrade().filter(|end| end.is_thread()) else { return Ok(()) };
+            let how = how.clone();
+            call(&end.mailbox, move |_, _| how(duty))
+        })
     }
 
     /// Hands `worker` over; returns once its `begin` has run. Fails if that does.
@@ -194,10 +206,14 @@ impl<W: Worker> Post<W> {
     }
 }
 
+/// Has one thread, or several of a kind, shut themselves in, and waits for it.
+type Shutter = Box<dyn Fn(&Shut) -> io::Result<()> + Send + Sync>;
+
 /// The I/O threads of one machine, all made while it is built.
 pub struct Threads {
     slow: IoThread,
     capture: IoThread,
+    shutters: Mutex<Vec<Shutter>>,
     start_fast: fn(&str) -> io::Result<IoThread>,
     fast_limit: usize,
     may_spin: bool,
@@ -208,9 +224,12 @@ impl Threads {
     /// Fails if the host has no threads or descriptors left.
     pub fn new() -> io::Result<Threads> {
         let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let (slow, capture) = (IoThread::slow("io-0")?, IoThread::slow("capture")?);
+        let shutters = vec![slow.shutter(Duty::Io), capture.shutter(Duty::Capture)];
         Ok(Threads {
-            slow: IoThread::slow("io-0")?,
-            capture: IoThread::slow("capture")?,
+            slow,
+            capture,
+            shutters: Mutex::new(shutters),
             start_fast: IoThread::fast,
             fast_limit: cpus.saturating_sub(1).max(1),
             may_spin: cpus > 1,
@@ -223,7 +242,14 @@ impl Threads {
     pub fn by_hand() -> io::Result<Threads> {
         let (slow, capture) = (IoThread::by_hand()?, IoThread::by_hand()?);
         let start_fast = |_: &str| IoThread::by_hand();
-        Ok(Threads { slow, capture, start_fast, fast_limit: usize::MAX, may_spin: false })
+        Ok(Threads {
+            slow,
+            capture,
+            shutters: Mutex::default(),
+            start_fast,
+            fast_limit: usize::MAX,
+            may_spin: false,
+        })
     }
 
     /// Whether a worker may keep its fast thread busy with looking: it is one, and others have CPUs besides.
@@ -249,9 +275,28 @@ impl Threads {
 
     /// Starts the threads of a device with `lanes` lanes, named `NAME-K`; lane `i` belongs on
     /// thread `i` modulo their number. Fails if the host has no threads or descriptors left.
-    pub fn fast(&self, name: &str, lanes: u16) -> io::Result<Vec<IoThread>> {
+    pub fn fast(&self, name: &str, duty: Duty, lanes: u16) -> io::Result<Vec<IoThread>> {
         let count = usize::from(lanes).clamp(1, self.fast_limit);
-        (0..count).map(|k| (self.start_fast)(&format!("{name}-{k}"))).collect()
+        let threads = (0..count).map(|k| (self.start_fast)(&format!("{name}-{k}")));
+        let threads = threads.collect::<io::Result<Vec<_>>>()?;
+        self.shutters().extend(threads.iter().map(|thread| thread.shutter(duty)));
+        Ok(threads)
+    }
+
+    /// Besides the threads of here, `shutter` is to be called when the machine is shut in: it has a thread of
+    /// its device call what it is given, and waits for that.
+    pub fn on_shut(&self, shutter: impl Fn(&Shut) -> io::Result<()> + Send + Sync + 'static) {
+        self.shutters().push(Box::new(shutter));
+    }
+
+    /// Has each thread shut itself in, before the guest runs. Fails if the host refuses; then some may be shut
+    /// in, and the machine must not run.
+    pub fn shut(&self, how: &Shut) -> io::Result<()> {
+        self.shutters().iter().try_for_each(|shutter| shutter(how))
+    }
+
+    fn shutters(&self) -> MutexGuard<'_, Vec<Shutter>> {
+        self.shutters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

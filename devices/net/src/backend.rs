@@ -20,11 +20,12 @@ pub mod tap;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use device_core::scatter::Scatter;
+use device_core::thread::Duty;
 use device_core::worker::EventSet;
 
 use crate::frame::{Offloads, RxFrame, TxFrame};
 use crate::rss::{Hasher, Steering};
-use device_core::scatter::Scatter;
 
 /// What a backend can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,10 @@ pub struct Room<'a> {
 
 /// One queue of a backend, owned by one lane.
 pub trait NetQueue: Send + 'static {
+    /// First call on the lane's thread: makes what belongs to that thread. Nothing can be made there later, when
+    /// the thread is shut in.
+    fn begin(&mut self) {}
+
     /// Sends one frame, head and body, whole, or keeps it until [`NetQueue::flush`]. An error says what is to
     /// become of it. Until the flush the body's memory is read.
     fn send(&mut self, frame: &TxFrame) -> Result<(), QueueError>;
@@ -140,6 +145,11 @@ pub trait NetBackend: Send + 'static {
 
     /// What it can do; the same at all times.
     fn limits(&self) -> Limits;
+
+    /// What the threads of its lanes do: by that they may make the calls that its queues need.
+    fn duty(&self) -> Duty {
+        Duty::TapLane
+    }
 
     /// From now on the guest can take these offloads in received frames. Fails if the host refuses.
     fn accept(&mut self, rx: Offloads) -> io::Result<()>;

@@ -246,6 +246,7 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
 
 impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
     fn begin(&mut self, interest: &mut Interest<'_>) -> io::Result<()> {
+        self.path.queue.begin();
         for (fd, set) in self.path.queue.watches() {
             interest.watch(fd, BACKEND, set | EventSet::EDGE_TRIGGERED)?;
             self.watched = true;

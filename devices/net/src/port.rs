@@ -151,7 +151,7 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         kit: &Kit<'_>,
     ) -> io::Result<NetPort<T, R>> {
         let count = u16::try_from(queues.len()).unwrap_or(u16::MAX);
-        let threads = kit.threads.fast(&format!("net-{id}"), count)?;
+        let threads = kit.threads.fast(&format!("net-{id}"), backend.duty(), count)?;
         let memory = kit.memory.clone();
         let (sorter, queues) = if count > 1 && !backend.steers() {
             sorter::wrap(queues, memory.clone())

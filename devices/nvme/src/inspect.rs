@@ -5,6 +5,7 @@ use std::path::Path;
 use block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
 use block::spec::{Allowed, Fault};
 use block::stats::Stretches;
+use device_core::files::Files;
 use device_core::histogram::Summary;
 
 use crate::card::{Card, Phase};
@@ -71,8 +72,8 @@ impl DiskControl for Nvme {
         Ok(size)
     }
 
-    fn replace(&self, path: &Path) -> Result<(), ChangeError> {
-        self.card().port.replace(path)?;
+    fn replace(&self, path: &Path, files: &dyn Files) -> Result<(), ChangeError> {
+        self.card().port.replace(path, files)?;
         self.card().look_at_size();
         Ok(())
     }

@@ -51,6 +51,8 @@ pub const NIC: &str = "/network-interfaces/eth0";
 pub struct Served {
     pub wired: Wired,
     pub api: Api,
+    /// Of the API's socket, where files may be opened by then.
+    pub folder: PathBuf,
 }
 
 /// Starts a machine; gives its API's socket.
@@ -71,7 +73,8 @@ impl Served {
         let api = Api::wait(&socket, BOOT)?;
         let wired = Wired { shell, running, tap, network };
         wired.reaches_guest()?;
-        Ok(Self { wired, api })
+        let folder = socket.parent().context("the socket is in no folder")?.to_owned();
+        Ok(Self { wired, api, folder })
     }
 
     /// Frames of one direction that each queue pair of the card has moved.

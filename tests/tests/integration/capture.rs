@@ -23,8 +23,7 @@ const WHOLE: u64 = 100_000;
 /// A card of more than one queue is captured, and times its frames.
 pub fn has_each_frame(served: &mut Served) -> Result<()> {
     let tap = served.wired.tap.clone();
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("frames.pcapng");
+    let path = served.folder.join("frames.pcapng");
     let capture = format!("{NIC}/capture");
     let explained = PORTS.map(|port| explain(served, &tap, port)).collect::<Result<Vec<_>>>()?;
     served.api.done("PUT", &format!("{NIC}/latency"), &json!({ "on": true }))?;

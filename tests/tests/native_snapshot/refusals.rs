@@ -21,7 +21,7 @@ pub const TESTS: [(&str, Test); 2] = [
 ];
 
 /// Exit codes of a load that failed, of either face.
-const NOT_LOADED: i32 = 6;
+const NOT_LOADED: i32 = 7;
 const OF_FIRECRACKER: i32 = 152;
 
 fn unwritten(scene: &Scene) -> Result<()> {

@@ -1,7 +1,7 @@
 //! What a guest and its user do by a console, and how a machine ends by either: no Linux is needed for that.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
@@ -119,6 +119,10 @@ fn a_socket_is_a_console_that_can_be_left_and_taken_again() {
         stream.write_all(word.as_bytes()).unwrap();
         let heard = Console::collect("the socket", stream.try_clone().unwrap());
         heard.wait_for(0, word, PATIENCE).unwrap();
+        let mut said = String::new();
+        let mut other = UnixStream::connect(scene.path("console")).unwrap();
+        other.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "the console is in use by another client\r\n");
         // The one who collects has a handle on it too.
         stream.shutdown(Shutdown::Both).unwrap();
     }

@@ -24,6 +24,7 @@ use crate::dialect::vsock::Vsock;
 use crate::dialect::watch::{Logger, Metrics, Serial};
 use crate::dialect::{self, BodyError};
 use crate::observe::openmetrics;
+use crate::shield;
 use crate::vm::balloon::BalloonAsk;
 use crate::vm::config::Config;
 use crate::vm::disk::DiskAsk;
@@ -920,6 +921,10 @@ pub struct InstanceInfo {
     /// `Not started`, `Running` or `Paused`.
     state: String,
     vmm_version: &'static str,
+    /// What becomes of a system call that the VMM never makes: it ends the VMM, is logged by the kernel, or is made.
+    seccomp: shield::Mode,
+    /// Version of Landlock by which no path is open to the threads of a guest that runs; null where the kernel has none.
+    landlock: Option<u8>,
 }
 
 /// Nothing is to be said.
@@ -930,8 +935,15 @@ pub struct HintingStop {}
 impl InstanceInfo {
     /// An instance that is served by a program of this name and version.
     pub fn new(instance: Instance, app_name: &'static str, version: &'static str) -> InstanceInfo {
-        let Instance { id, state } = instance;
-        InstanceInfo { app_name, id, state: state.to_string(), vmm_version: version }
+        let Instance { id, state, shield } = instance;
+        InstanceInfo {
+            app_name,
+            id,
+            state: state.to_string(),
+            vmm_version: version,
+            seccomp: shield.seccomp,
+            landlock: shield.landlock,
+        }
     }
 }
 

@@ -3,13 +3,12 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use device_core::worker::STACK;
+use device_core::thread::{self, Running};
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SERVER};
@@ -83,21 +82,23 @@ pub struct Service {
 pub struct Api {
     /// Dropping it ends the server.
     stop: Option<watch::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Running>,
     /// Removed when the server is gone.
     _socket: ApiSocket,
 }
 
 impl Api {
-    /// Starts the thread that serves on `socket`.
+    /// Starts the thread that serves on `socket`, once it has shut itself in by `shut`. Fails if that does, or the
+    /// host has no thread or descriptor left.
     pub fn start(
         socket: ApiSocket,
         mailbox: Arc<Mailbox>,
         events: Arc<Events>,
         service: Service,
+        shut: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<Api> {
         let body = service.max_body.unwrap_or(LIMITS.body);
-        Api::start_within(Limits { body, ..LIMITS }, socket, mailbox, events, service)
+        Api::start_within(Limits { body, ..LIMITS }, socket, mailbox, events, service, shut)
     }
 
     fn start_within(
@@ -106,23 +107,33 @@ impl Api {
         mailbox: Arc<Mailbox>,
         events: Arc<Events>,
         service: Service,
+        shut: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<Api> {
         let listener = socket.listener()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = watch::channel(());
-        let name = service.manner.thread.into();
+        let name = service.manner.thread;
         let server = Server { limits, mailbox, events, service };
+        let (ready, begun) = mpsc::sync_channel(1);
         let body = move || {
             runtime.block_on(async {
-                match UnixListener::from_std(listener) {
-                    Ok(listener) => server.serve(listener, stopped).await,
-                    Err(error) => tracing::error!("the API cannot serve: {error}"),
+                let listener = UnixListener::from_std(listener).and_then(|listener| {
+                    shut()?;
+                    Ok(listener)
+                });
+                match listener {
+                    Ok(listener) => {
+                        // The one who is told waits below.
+                        let _ = ready.send(Ok(()));
+                        server.serve(listener, stopped).await;
+                    }
+                    Err(error) => drop(ready.send(Err(error))),
                 }
             });
         };
-        let thread = std::thread::Builder::new().name(name).stack_size(STACK);
-        let thread = Some(thread.spawn(body)?);
-        Ok(Api { stop: Some(stop), thread, _socket: socket })
+        let thread = thread::start(name, body)?;
+        begun.recv().map_err(io::Error::other)??;
+        Ok(Api { stop: Some(stop), thread: Some(thread), _socket: socket })
     }
 
     /// As dropping, in words: answers on their way are sent, and the socket is removed.
@@ -133,8 +144,7 @@ impl Drop for Api {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread has been reported by the panic hook.
-            let _ = thread.join();
+            thread.finish();
         }
     }
 }

@@ -3,11 +3,13 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream as Client;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::*;
 use crate::action::{Action, Instance, Reply};
 use crate::face::OURS;
+use crate::shield::Shield;
 use crate::vm::state::State;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -38,8 +40,8 @@ impl Served {
         let socket = ApiSocket::bind(&folder.path().join("api")).unwrap();
         let (mailbox, events) = (Mailbox::new().unwrap(), Arc::new(Events::default()));
         let service = Service { manner: OURS.api, requests: Arc::default(), max_body: None };
-        let api = Api::start_within(limits, socket, mailbox.clone(), events.clone(), service);
-        let api = api.unwrap();
+        let (calls, told) = (mailbox.clone(), events.clone());
+        let api = Api::start_within(limits, socket, calls, told, service, || Ok(())).unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let (calls, stop) = (mailbox.clone(), over.clone());
         let main = std::thread::spawn(move || {
@@ -84,7 +86,8 @@ fn answer(action: &Action) -> Outcome {
     match action {
         Action::Describe => {
             let state = State::Configuring;
-            Ok(Reply::Instance(Instance { id: "test".into(), state }))
+            let shield = Shield::none().state();
+            Ok(Reply::Instance(Instance { id: "test".into(), state, shield }))
         }
         Action::Kill => Ok(Reply::Done),
         _ => Err(ActionError::NoKernel),

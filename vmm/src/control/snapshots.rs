@@ -59,7 +59,8 @@ impl Controller {
     fn try_load(&mut self, spec: LoadSpec) -> Result<(), ActionError> {
         let begun = Instant::now();
         let body = store::open(&spec.state)?;
-        let (actions, boot) = file::of_snapshot(body.config).map_err(LoadError::Config)?;
+        let (actions, boot) =
+            file::of_snapshot(body.config).map_err(|error| LoadError::Config(error.to_string()))?;
         for action in differing(actions, &spec)? {
             self.act(action)?;
         }
@@ -74,6 +75,9 @@ impl Controller {
             LoadError::Restore { path: spec.state.clone(), source: Box::new(source) }
         })?;
         self.adopt(vm)?;
+        if !self.shut_in() {
+            return Ok(());
+        }
         let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let snapshot_path = spec.state.display().to_string();
         tracing::info!("snapshot {snapshot_path} is loaded: {took_us} us");

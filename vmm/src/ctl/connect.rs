@@ -40,7 +40,7 @@ pub fn run(client: &mut Client, port: u32) -> Result<(), Box<dyn Error>> {
     let vsock = client.get("/vsock")?;
     let path = Path::new(vsock["socket"].as_str().unwrap_or_default());
     let stream = connect(path, port)?;
-    crate::restore_terminal_on_panic();
+    crate::leave_clean_on_panic("vmm ctl");
     signals::leave_clean_when_killed(&[]);
     let signals = Signals::block()?;
     let terminal = match io::stdin().is_terminal() {

@@ -63,6 +63,8 @@ pub fn info(info: &Value) -> String {
         ("id", &info["id"]),
         ("state", &info["state"]),
         ("version", &info["vmm_version"]),
+        ("seccomp", &info["seccomp"]),
+        ("Landlock", &info["landlock"]),
         ("kernel", &boot["kernel_image_path"]),
         ("initrd", &boot["initrd_path"]),
         ("command line", &boot["boot_args"]),

@@ -18,6 +18,7 @@ use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
 use crate::orders::Orders;
+use crate::shield::Mode;
 use crate::snapshot::format::{self, FORMAT};
 use crate::vm::config::Config;
 use crate::vm::spec::{DeviceBus, MachineSpec};
@@ -116,6 +117,10 @@ struct Args {
     /// Run without filters of system calls
     #[arg(long)]
     no_seccomp: bool,
+
+    /// Folder with all beneath it, or one file, that files named while the guest runs may be opened in; ours alone
+    #[arg(long, value_name = "PATH")]
+    allow_path: Vec<PathBuf>,
 
     /// When who starts this process began to, in microseconds of the monotonic clock; for metrics
     #[arg(long, value_name = "US")]
@@ -244,6 +249,8 @@ impl Args {
                 .after(self.parent_cpu_time_us),
             api_socket: Some(self.api_sock).filter(|_| !self.no_api),
             max_body: self.http_api_max_payload_size,
+            seccomp: if self.no_seccomp { Mode::Off } else { Mode::default() },
+            late_places: self.allow_path,
             actions,
             metadata: self.metadata,
             config_file: self.config_file,
@@ -255,7 +262,7 @@ impl Args {
         let absent = [(
             "--seccomp-filter",
             self.seccomp_filter.is_some(),
-            "files of filters cannot be read; leave it out",
+            "filters are built in, for the threads of this program, and no others can be used; leave it out",
         )];
         match absent.into_iter().find(|(_, is_given, _)| *is_given) {
             Some((flag, _, why)) => {
@@ -275,7 +282,8 @@ pub fn leave(end: &End) -> Leave {
         End::TripleFault { .. }
         | End::InternalError { .. }
         | End::FailedEntry { .. }
-        | End::VcpuFailed { .. } => Leave::Exit(1),
+        | End::VcpuFailed { .. }
+        | End::NotShut { .. } => Leave::Exit(1),
         End::NotLoaded => Leave::Exit(BAD_CONFIGURATION),
         End::Signal(libc::SIGHUP) => Leave::Exit(HUNG_UP),
         End::Signal(signal) => Leave::DieBy(*signal),

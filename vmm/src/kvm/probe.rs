@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use kvm_ioctls::{Cap, Kvm};
 
@@ -42,6 +43,8 @@ pub enum ProbeError {
 
 /// Opens KVM and checks that it has all we need.
 pub fn open() -> Result<Kvm, ProbeError> {
+    // A thread that is to tell it later can open nothing then.
+    has_hardware_virtualization();
     let kvm = Kvm::new().map_err(|error| match error.errno() {
         libc::ENOENT | libc::ENODEV | libc::ENXIO => ProbeError::Missing,
         libc::EACCES | libc::EPERM => ProbeError::Permission,
@@ -60,10 +63,14 @@ pub fn open() -> Result<Kvm, ProbeError> {
 /// Whether this host virtualizes in hardware. Where it does not (`kvm_pvm`), ring 0 of a guest is
 /// emulated, slowly and not completely.
 pub fn has_hardware_virtualization() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| !Path::new("/sys/module/kvm_pvm").exists() || has_cpu_flag())
+}
+
+fn has_cpu_flag() -> bool {
     let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let in_cpu = flags
+    flags
         .lines()
         .find(|line| line.starts_with("flags"))
-        .is_some_and(|line| line.split_whitespace().any(|flag| flag == "vmx" || flag == "svm"));
-    in_cpu || !Path::new("/sys/module/kvm_pvm").exists()
+        .is_some_and(|line| line.split_whitespace().any(|flag| flag == "vmx" || flag == "svm"))
 }

@@ -13,6 +13,7 @@ use kvm_ioctls::VmFd;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use crate::memory::file::FileMapping;
+use crate::memory::leave_out_of_dumps;
 
 /// Gives out windows of one VM, each in a slot of its own behind those of RAM.
 pub struct Windows {
@@ -34,6 +35,7 @@ impl RamWindows for Windows {
     fn allocate(&self, bytes: u64) -> io::Result<Arc<dyn RamWindow>> {
         let len = usize::try_from(bytes).map_err(io::Error::other)?;
         let memory = Ram::from_ranges(&[(GuestAddress(0), len)]).map_err(io::Error::other)?;
+        memory.iter().for_each(|region| leave_out_of_dumps(region));
         Ok(Arc::new(Window {
             vm: self.vm.clone(),
             slot: self.next_slot.fetch_add(1, Ordering::Relaxed),

@@ -1,6 +1,9 @@
 //! What the host has in memory for this process.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::LazyLock;
 
 /// In bytes, as the kernel counts them; guest memory is by far the most of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,9 +16,22 @@ pub struct Resident {
     pub swapped: u64,
 }
 
+/// Opened once: a thread that is shut in has no paths.
+static STATUS: LazyLock<io::Result<File>> = LazyLock::new(|| File::open("/proc/self/status"));
+/// More than the kernel tells.
+const MOST: usize = 8 << 10;
+
+/// Makes it possible to look when no file can be opened any more.
+pub fn begin() {
+    LazyLock::force(&STATUS);
+}
+
 /// Looks. Fails where there is no `/proc`.
 pub fn now() -> io::Result<Resident> {
-    Ok(parse(&std::fs::read_to_string("/proc/self/status")?))
+    let status = STATUS.as_ref().map_err(|error| io::Error::from(error.kind()))?;
+    let mut text = [0; MOST];
+    let len = status.read_at(&mut text, 0)?;
+    Ok(parse(&String::from_utf8_lossy(text.get(..len).unwrap_or_default())))
 }
 
 /// Reads `/proc/PID/status` (Linux `Documentation/filesystems/proc.rst`); what it does not tell is 0.

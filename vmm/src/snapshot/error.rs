@@ -66,8 +66,8 @@ pub enum LoadError {
     MemoryLength { path: PathBuf, found: u64, wanted: u64 },
     #[error("memory {}: it is not the one of this snapshot, or damaged at {at:#x}", path.display())]
     OtherMemory { path: PathBuf, at: u64 },
-    #[error("the snapshot's configuration")]
-    Config(#[source] crate::dialect::BodyError),
+    #[error("the snapshot's configuration: {0}")]
+    Config(String),
     #[error("the snapshot has no {kind} {id:?}")]
     Unknown { kind: &'static str, id: String },
     #[error("the snapshot names nothing that was booted")]

@@ -5,9 +5,8 @@ use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
-use device_core::worker::STACK;
+use device_core::thread::{self, Running};
 
 use crate::end::End;
 use crate::kvm::probe;
@@ -52,7 +51,7 @@ pub type OnEnd = Arc<dyn Fn(End) + Send + Sync>;
 /// The owner's handle on a vCPU; the thread ends when it is dropped.
 pub struct VcpuThread {
     control: Arc<Control>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Running>,
 }
 
 impl VcpuThread {
@@ -75,11 +74,15 @@ impl VcpuThread {
             stop: Arc::new(AtomicBool::new(false)),
         });
         let body = Body { index, control: control.clone(), spaces, on_end };
-        let thread = std::thread::Builder::new()
-            .name(format!("{name}{index}"))
-            .stack_size(STACK)
-            .spawn(move || body.live(vcpu))?;
+        let thread = thread::start(&format!("{name}{index}"), move || body.live(vcpu))?;
         Ok(VcpuThread { control, thread: Some(thread) })
+    }
+
+    /// Has the thread shut itself in by `how`, while it is parked, and waits for that. Fails if `how` does.
+    pub fn shut(&self, how: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+        let heard = self.ask(move |_| how());
+        let gone = || io::Error::other("the thread is gone");
+        heard.recv().unwrap_or_else(|_| Err(gone()))
     }
 
     /// Lets the guest run.
@@ -120,7 +123,7 @@ impl VcpuThread {
         self.control.stop.store(true, Ordering::Release); // pairs with the look in `run`
         if let Some(thread) = &self.thread {
             // SAFETY: the thread is not joined yet, so its id is valid.
-            unsafe { libc::pthread_kill(thread.as_pthread_t(), kick_signal()) };
+            unsafe { libc::pthread_kill(thread.handle().as_pthread_t(), kick_signal()) };
         }
     }
 
@@ -134,8 +137,7 @@ impl Drop for VcpuThread {
     fn drop(&mut self) {
         self.leave_guest(Mode::Gone);
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread has been reported by the panic hook.
-            let _ = thread.join();
+            thread.finish();
         }
     }
 }

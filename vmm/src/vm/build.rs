@@ -374,7 +374,7 @@ impl Base {
             bus: self.bus,
             host: self.host,
             file: self.file,
-            _threads: self.threads,
+            threads: self.threads,
             fd: self.fd,
             ram: self.ram,
         })

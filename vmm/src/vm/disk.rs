@@ -1,5 +1,6 @@
 //! What can be asked of a disk while its machine lives.
 
+use device_core::files::Files;
 use devices::block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
 use devices::block::spec::{DiskSpec, Fault};
 use serde::Serialize;
@@ -43,13 +44,17 @@ pub enum DiskError {
     Fault(#[from] NoSuchFault),
 }
 
-/// Asks the disk. Fails if it cannot do it.
-pub fn answer(disk: &dyn DiskControl, ask: DiskAsk) -> Result<DiskReply, DiskError> {
+/// Asks the disk, for which `files` opens images. Fails if it cannot do it.
+pub fn answer(
+    disk: &dyn DiskControl,
+    ask: DiskAsk,
+    files: &dyn Files,
+) -> Result<DiskReply, DiskError> {
     match ask {
         DiskAsk::Refresh => return Ok(DiskReply::Size { size: disk.refresh()? }),
         DiskAsk::Change(patch) => {
             if let Some(path) = &patch.path {
-                disk.replace(path)?;
+                disk.replace(path, files)?;
             }
             disk.limit(&patch.limits.apply(&disk.allowed()));
         }

@@ -1,11 +1,11 @@
 //! What can be asked of a network card while its machine lives.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use device_core::files::Files;
 use device_core::interrupt::{MsiMessage, MsiSet};
 use devices::net::control::capture::{CaptureError, CaptureSpec, CaptureState};
 use devices::net::control::inspect::{Inspection, RssState};
@@ -91,8 +91,8 @@ pub enum NicError {
 }
 
 impl Nic {
-    /// Asks the card. Fails if it has no answer.
-    pub fn answer(&self, ask: NicAsk) -> Result<NicReply, NicError> {
+    /// Asks the card, for which `files` makes captures. Fails if it has no answer.
+    pub fn answer(&self, ask: NicAsk, files: &dyn Files) -> Result<NicReply, NicError> {
         let card = &self.control;
         match ask {
             NicAsk::Inspect => Ok(NicReply::Inspection(Box::new(card.inspect()))),
@@ -120,7 +120,7 @@ impl Nic {
                 card.clear_faults();
                 Ok(NicReply::Done)
             }
-            NicAsk::StartCapture(path, spec) => self.start_capture(&path, &spec),
+            NicAsk::StartCapture(path, spec) => self.start_capture(&path, &spec, files),
             NicAsk::StopCapture => capture(card.stop_capture()),
             NicAsk::Capture => capture(card.capture()),
             NicAsk::MeasureLatency(on) => {
@@ -134,14 +134,19 @@ impl Nic {
         }
     }
 
-    fn start_capture(&self, path: &Path, spec: &CaptureSpec) -> Result<NicReply, NicError> {
+    fn start_capture(
+        &self,
+        path: &Path,
+        spec: &CaptureSpec,
+        files: &dyn Files,
+    ) -> Result<NicReply, NicError> {
         let pairs = u16::try_from(self.control.inspect().pairs.len()).unwrap_or(u16::MAX);
         // Before the file is made.
         spec.validate(pairs)?;
-        let file = create(path)?;
+        let file = create(path, files)?;
         if let Err(error) = self.control.start_capture(file, spec) {
-            // Ours, and empty.
-            let _ = std::fs::remove_file(path);
+            // Ours, and empty. Nothing more can be done for it.
+            let _ = files.remove_new(path);
             return Err(error.into());
         }
         Ok(NicReply::Done)
@@ -157,9 +162,9 @@ fn capture(state: Option<CaptureState>) -> Result<NicReply, NicError> {
 }
 
 /// Makes a file that was not there.
-fn create(path: &Path) -> Result<File, NicError> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.map_err(|source| match source.kind() {
+fn create(path: &Path, files: &dyn Files) -> Result<File, NicError> {
+    let new = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
+    files.open(path, new).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => NicError::CaptureExists { path: path.into() },
         _ => NicError::CaptureFile { path: path.into(), source },
     })
@@ -185,6 +190,8 @@ fn vcpus_of(message: MsiMessage, cpus: u8) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use device_core::files::Own;
+
     use super::*;
 
     #[test]
@@ -201,6 +208,7 @@ mod tests {
     fn a_capture_never_takes_the_place_of_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kernel");
+        let create = |path: &Path| super::create(path, &Own);
         create(&path).unwrap();
         std::fs::write(&path, "precious").unwrap();
         assert!(matches!(create(&path), Err(NicError::CaptureExists { .. })));

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use device_core::kick::borrow;
-use device_core::worker::STACK;
+use device_core::thread::{self, Duty, Shut};
+use device_core::worker;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::calls::carry_out;
@@ -38,12 +38,34 @@ struct Queue {
 struct Work {
     tasks: VecDeque<Job>,
     ends: bool,
+    /// How each thread is to shut itself in, and where it says that it has.
+    shut: Option<(Shut, mpsc::Sender<io::Result<()>>)>,
+}
+
+/// What a thread does next.
+enum Next {
+    Carry(Job),
+    ShutIn(Shut, mpsc::Sender<io::Result<()>>),
+    End,
 }
 
 struct Job {
     task: Box<Task>,
     image: Arc<Image>,
     home: Arc<Home>,
+}
+
+impl Job {
+    fn carry_out(self) {
+        let Job { task, image, home } = self;
+        let result = carry_out(&task, &image);
+        // Whoever sees the task may be about to open the image anew.
+        drop(image);
+        home.done.lock().unwrap_or_else(PoisonError::into_inner).push((task, result));
+        home.arrived.notify_all();
+        // Cannot fail but by overflow, and then it is readable already.
+        let _ = home.bell.write(1);
+    }
 }
 
 /// Where tasks of one lane come back.
@@ -56,22 +78,26 @@ struct Home {
 impl Crew {
     /// Starts [`PER_LANE`] threads for each lane, named `NAME-wK`, but no more than 16. Fails if the host has
     /// none left.
-    pub fn new(name: &str, lanes: u16) -> io::Result<Crew> {
-        Crew::of(name, usize::from(lanes).saturating_mul(PER_LANE).clamp(1, MOST))
+    pub fn new(name: &str, lanes: u16, threads: &worker::Threads) -> io::Result<Crew> {
+        Crew::of(name, usize::from(lanes).saturating_mul(PER_LANE).clamp(1, MOST), threads)
     }
 
     /// A single one, for calls that io_uring does not have.
-    pub fn helper(name: &str) -> io::Result<Crew> {
-        Crew::of(name, 1)
+    pub fn helper(name: &str, threads: &worker::Threads) -> io::Result<Crew> {
+        Crew::of(name, 1, threads)
     }
 
-    fn of(name: &str, count: usize) -> io::Result<Crew> {
+    fn of(name: &str, count: usize, threads: &worker::Threads) -> io::Result<Crew> {
         let crew = Crew { queue: Arc::default() };
         for nth in 0..count {
             let queue = crew.queue.clone();
-            let thread = thread::Builder::new().name(format!("{name}-w{nth}")).stack_size(STACK);
-            thread.spawn(move || queue.serve())?;
+            thread::start(&format!("{name}-w{nth}"), move || queue.serve())?;
         }
+        let queue = Arc::downgrade(&crew.queue);
+        threads.on_shut(move |how| match queue.upgrade() {
+            Some(queue) => queue.shut(how, count),
+            None => Ok(()),
+        });
         Ok(crew)
     }
 }
@@ -89,25 +115,39 @@ impl Queue {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has all `count` threads shut themselves in. Fails if one cannot.
+    fn shut(&self, how: &Shut, count: usize) -> io::Result<()> {
+        let (tell, heard) = mpsc::channel();
+        self.work().shut = Some((how.clone(), tell));
+        self.more.notify_all();
+        heard.into_iter().take(count).collect()
+    }
+
     /// What a thread does until there is no more work and never will be.
     fn serve(&self) {
-        while let Some(Job { task, image, home }) = self.next() {
-            let result = carry_out(&task, &image);
-            // Whoever sees the task may be about to open the image anew.
-            drop(image);
-            home.done.lock().unwrap_or_else(PoisonError::into_inner).push((task, result));
-            home.arrived.notify_all();
-            // Cannot fail but by overflow, and then it is readable already.
-            let _ = home.bell.write(1);
+        let mut is_shut = false;
+        loop {
+            match self.next(is_shut) {
+                Next::Carry(job) => job.carry_out(),
+                Next::ShutIn(how, tell) => {
+                    is_shut = true;
+                    // Who is told waits for all.
+                    let _ = tell.send(how(Duty::DiskHelper));
+                }
+                Next::End => return,
+            }
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self, is_shut: bool) -> Next {
         let mut work = self.work();
         loop {
+            if let Some((how, tell)) = work.shut.as_ref().filter(|_| !is_shut) {
+                return Next::ShutIn(how.clone(), tell.clone());
+            }
             match work.tasks.pop_front() {
-                Some(job) => return Some(job),
-                None if work.ends => return None,
+                Some(job) => return Next::Carry(job),
+                None if work.ends => return Next::End,
                 None => work = self.more.wait(work).unwrap_or_else(PoisonError::into_inner),
             }
         }

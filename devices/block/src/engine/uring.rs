@@ -1,7 +1,7 @@
 //! The engine on io_uring: one ring for each lane, one system call for each batch.
 //!
-//! A ring's operations are no system calls, so what filters those does not see them; where the kernel can
-//! restrict a ring (5.10), it takes the few operations named here, on the image only.
+//! A ring's operations are no system calls, so what filters those does not see them. So a ring is restricted
+//! (5.10): it takes the few operations named here, on the image only.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -47,13 +47,11 @@ enum Rung {
     Deferred,
     /// When it enters the kernel anyway (5.19).
     Cooperative,
-    /// When the kernel likes; but the ring is restricted (5.10).
+    /// When the kernel likes (5.10).
     Restricted,
-    /// Nothing but a ring (5.6).
-    Bare,
 }
 
-const LADDER: [Rung; 4] = [Rung::Deferred, Rung::Cooperative, Rung::Restricted, Rung::Bare];
+const LADDER: [Rung; 3] = [Rung::Deferred, Rung::Cooperative, Rung::Restricted];
 
 /// A place for a task that is away.
 struct Slot {
@@ -65,7 +63,6 @@ struct Slot {
 /// A ring, and the tasks that are at the kernel.
 pub struct Uring {
     ring: IoUring,
-    rung: Rung,
     /// Written by the kernel for each completion, also one that it puts off: a ring that does so does not show
     /// it to who polls the ring itself.
     bell: EventFd,
@@ -99,7 +96,7 @@ impl Uring {
         let ring = set_up(rung, &image, &bell)?;
         let helper = helper.map(|crew| Threads::new(crew, image.clone())).transpose()?;
         let (slots, free) = (Vec::new(), Vec::new());
-        Ok(Uring { ring, rung, bell, image, helper, slots, free, away: 0 })
+        Ok(Uring { ring, bell, image, helper, slots, free, away: 0 })
     }
 
     /// What the kernel is asked for a task; `None` if that is the helper's to do.
@@ -204,10 +201,7 @@ fn fallocate(task: &Task, mode: i32) -> Entry {
 
 fn set_up(rung: Rung, image: &Image, bell: &EventFd) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
-    builder.setup_clamp().setup_cqsize(ENTRIES.saturating_mul(2));
-    if rung != Rung::Bare {
-        builder.setup_r_disabled();
-    }
+    builder.setup_clamp().setup_cqsize(ENTRIES.saturating_mul(2)).setup_r_disabled();
     match rung {
         Rung::Deferred => {
             builder.setup_submit_all().setup_single_issuer();
@@ -216,7 +210,7 @@ fn set_up(rung: Rung, image: &Image, bell: &EventFd) -> io::Result<IoUring> {
         Rung::Cooperative => {
             builder.setup_submit_all().setup_coop_taskrun().setup_taskrun_flag();
         }
-        Rung::Restricted | Rung::Bare => {}
+        Rung::Restricted => {}
     }
     let ring: IoUring = builder.build(ENTRIES)?;
     let submitter = ring.submitter();
@@ -229,13 +223,11 @@ fn set_up(rung: Rung, image: &Image, bell: &EventFd) -> io::Result<IoUring> {
     submitter.register_eventfd(bell.as_raw_fd())?;
     // Kernels before 5.15 have no such limit.
     let _ = submitter.register_iowq_max_workers(&mut WORKERS.clone());
-    if rung != Rung::Bare {
-        let files = [UNREGISTER_FILES, REGISTER_FILES_UPDATE].map(Restriction::register_op);
-        let mut restrictions: Vec<_> = OPERATIONS.map(Restriction::sqe_op).into();
-        restrictions.extend(files);
-        restrictions.push(Restriction::sqe_flags_required(Flags::FIXED_FILE.bits()));
-        submitter.register_restrictions(&mut restrictions)?;
-    }
+    let files = [UNREGISTER_FILES, REGISTER_FILES_UPDATE].map(Restriction::register_op);
+    let mut restrictions: Vec<_> = OPERATIONS.map(Restriction::sqe_op).into();
+    restrictions.extend(files);
+    restrictions.push(Restriction::sqe_flags_required(Flags::FIXED_FILE.bits()));
+    submitter.register_restrictions(&mut restrictions)?;
     Ok(ring)
 }
 
@@ -247,11 +239,8 @@ fn files(image: &Image) -> [RawFd; 2] {
 
 impl Engine for Uring {
     fn begin(&mut self) -> io::Result<()> {
-        match self.rung {
-            Rung::Bare => Ok(()),
-            // Who enables a ring of a single issuer is that issuer.
-            _ => self.ring.submitter().register_enable_rings(),
-        }
+        // Who enables a ring of a single issuer is that issuer.
+        self.ring.submitter().register_enable_rings()
     }
 
     fn start(&mut self, task: Box<Task>) {

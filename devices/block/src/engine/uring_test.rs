@@ -11,10 +11,10 @@ use super::*;
 use crate::testing::pattern;
 
 /// All that this kernel has; none where it has no io_uring for us.
-fn rings(image: &Arc<Image>) -> Vec<Uring> {
-    let rings = LADDER.into_iter().filter_map(|rung| Uring::at(rung, image.clone(), None).ok());
-    let mut rings: Vec<_> = rings.collect();
-    rings.iter_mut().for_each(|ring| ring.begin().unwrap());
+fn rings(image: &Arc<Image>) -> Vec<(Rung, Uring)> {
+    let made = |rung| Some((rung, Uring::at(rung, image.clone(), None).ok()?));
+    let mut rings: Vec<_> = LADDER.into_iter().filter_map(made).collect();
+    rings.iter_mut().for_each(|(_, ring)| ring.begin().unwrap());
     rings
 }
 
@@ -37,7 +37,7 @@ fn one(ring: &mut Uring, task: Box<Task>) -> Done {
 #[test]
 fn each_rung_carries_all_calls() {
     let image = Arc::new(Image::in_memory(1 << 20, false, None));
-    for (mut ring, seed) in rings(&image).into_iter().zip(1..) {
+    for ((rung, mut ring), seed) in rings(&image).into_iter().zip(1..) {
         let memory = ram(1 << 16);
         memory.write_slice(&pattern(4096, seed), GuestAddress(0)).unwrap();
         let mut task = Box::new(Task::new(memory.clone()));
@@ -62,7 +62,7 @@ fn each_rung_carries_all_calls() {
                 _ => task.aim(call, offset, 4096),
             }
             let (back, result) = one(&mut ring, task);
-            assert_eq!(result, wanted, "{:?}: {call:?}", ring.rung);
+            assert_eq!(result, wanted, "{rung:?}: {call:?}");
             task = back;
         }
         let mut bytes = vec![0; 4096];
@@ -76,7 +76,7 @@ fn each_rung_carries_all_calls() {
 #[test]
 fn as_many_tasks_as_may_be_away_are_at_the_kernel_at_once() {
     let image = Arc::new(Image::in_memory(1 << 20, false, None));
-    for mut ring in rings(&image) {
+    for (_, mut ring) in rings(&image) {
         let memory = ram(1 << 20);
         for round in 0..3 {
             for nth in 0..MAX_IN_FLIGHT as u64 {
@@ -102,9 +102,9 @@ fn as_many_tasks_as_may_be_away_are_at_the_kernel_at_once() {
 }
 
 #[test]
-fn a_restricted_ring_takes_nothing_but_what_disks_need() {
+fn a_ring_takes_nothing_but_what_disks_need() {
     let image = Arc::new(Image::in_memory(1 << 20, false, None));
-    for mut ring in rings(&image).into_iter().filter(|ring| ring.rung != Rung::Bare) {
+    for (rung, mut ring) in rings(&image) {
         let mut byte = [0u8; 1];
         let other = opcode::Read::new(FILE, byte.as_mut_ptr(), 1).build();
         let iovec = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
@@ -115,7 +115,7 @@ fn a_restricted_ring_takes_nothing_but_what_disks_need() {
             unsafe { ring.ring.submission().push(&entry).unwrap() };
             ring.ring.submit_and_wait(1).unwrap();
             let completion = ring.ring.completion().next().unwrap();
-            assert_eq!(completion.result(), -libc::EACCES, "{:?}", ring.rung);
+            assert_eq!(completion.result(), -libc::EACCES, "{rung:?}");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, PoisonError};
 
+use device_core::files::Files;
 use device_core::histogram::{Histogram, Summary};
 use device_core::worker::Post;
 
@@ -30,7 +31,7 @@ pub trait PortControl: Send + Sync {
     /// Looks at the image's size again.
     fn refresh(&self) -> Result<u64, ChangeError>;
     /// Takes another image.
-    fn replace(&self, path: &Path) -> Result<(), ChangeError>;
+    fn replace(&self, path: &Path, files: &dyn Files) -> Result<(), ChangeError>;
     /// What it may do at most.
     fn allowed(&self) -> Allowed;
     /// Replaces all limits.
@@ -120,7 +121,7 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
         self.look_at(&image)
     }
 
-    fn replace(&self, path: &Path) -> Result<(), ChangeError> {
+    fn replace(&self, path: &Path, files: &dyn Files) -> Result<(), ChangeError> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.image().clone();
         if old.is_claimed_at(path) {
@@ -131,7 +132,7 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
         }
         let said = |error: crate::image::OpenError| ChangeError::of(&error);
         let mode = Mode { read_only: self.mode.read_only, direct: self.mode.direct };
-        let new = Arc::new(Image::open_unlocked(path, mode).map_err(said)?);
+        let new = Arc::new(Image::open_unlocked(path, mode, files).map_err(said)?);
         let name = path.display();
         if new.mode() != mode {
             return Err(ChangeError(format!("{name} cannot be written, and the guest's disk can")));

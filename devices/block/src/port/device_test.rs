@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use device_core::files::Own;
 use device_core::testing::{TestMachine, ram};
 use tempfile::TempDir;
 use vm_memory::{Bytes, GuestAddress};
@@ -168,7 +169,7 @@ fn a_file_gives_way_to_a_device_and_a_device_to_a_file() {
             let file = folder.path().join("file");
             File::create(&file).unwrap().set_len(SIZE / 2).unwrap();
             let disk = open(&file, engine, direct).unwrap();
-            disk.port.replace(&device.path).unwrap();
+            disk.port.replace(&device.path, &Own).unwrap();
             let facts = disk.port.facts();
             assert_eq!((facts.size, facts.logical), (SIZE, 512), "it is the guest's disk still");
             let mut model = pattern(65536, 4);
@@ -186,7 +187,7 @@ fn a_file_gives_way_to_a_device_and_a_device_to_a_file() {
             disk.guest.flush();
             assert_eq!(disk.one(), Done);
 
-            disk.port.replace(&file).unwrap();
+            disk.port.replace(&file, &Own).unwrap();
             assert_eq!(disk.port.facts().size, SIZE / 2);
             disk.holds(0, &[0; 4096]);
             open(&device.path, engine, direct).map(drop).unwrap();
@@ -206,7 +207,7 @@ fn a_device_takes_its_own_place_though_it_cannot_be_opened_twice() {
     image.lose(&std::io::Error::from_raw_os_error(libc::EIO));
     disk.guest.flush();
     assert_eq!(disk.one(), Medium);
-    disk.port.replace(&device.path).unwrap();
+    disk.port.replace(&device.path, &Own).unwrap();
     disk.guest.flush();
     assert_eq!(disk.one(), Done);
     disk.holds(0, &pattern(512, 1));

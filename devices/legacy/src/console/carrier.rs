@@ -1,14 +1,14 @@
 //! The worker that carries bytes between a serial line and its host side.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use device_core::output::Output;
-use device_core::ready::has_hung_up;
+use device_core::ready::{self, has_hung_up};
 use device_core::socket::ListeningSocket;
 use device_core::worker::{Again, EventSet, Interest, Source as Event, Worker};
 use tracing::{debug, info, warn};
@@ -192,8 +192,9 @@ impl Carrier {
         }
         self.drop_source(interest);
         self.drop_screen(interest);
-        if let Some(socket) = self.host.socket.take() {
-            forget(interest, &socket);
+        // It is removed by who drops the carrier: this thread may be shut in, without a path.
+        if let Some(socket) = &self.host.socket {
+            forget(interest, socket);
         }
         forget(interest, &self.line.bell());
         self.raw_mode = None;
@@ -448,8 +449,7 @@ fn accept(socket: &ListeningSocket) -> Option<UnixStream> {
 }
 
 fn turn_away(client: UnixStream) -> io::Result<()> {
-    client.set_nonblocking(true)?;
-    (&client).write_all(b"the console is in use by another client\r\n")
+    ready::send_now(client.as_fd(), b"the console is in use by another client\r\n").map(drop)
 }
 
 fn watch(

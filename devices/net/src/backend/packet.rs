@@ -15,6 +15,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use device_core::thread::Duty;
+
 use crate::backend::{Limits, NetBackend};
 use crate::frame::Offloads;
 
@@ -43,6 +45,10 @@ impl NetBackend for Packet {
 
     fn limits(&self) -> Limits {
         self.limits
+    }
+
+    fn duty(&self) -> Duty {
+        Duty::PacketLane
     }
 
     /// Others are done before a frame is handed over.

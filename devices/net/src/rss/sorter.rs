@@ -295,6 +295,11 @@ impl Sorted {
 }
 
 impl NetQueue for Sorted {
+    fn begin(&mut self) {
+        self.own.begin();
+        self.shared.begin();
+    }
+
     fn send(&mut self, frame: &TxFrame) -> Result<(), QueueError> {
         if self.sorted { self.shared.send(frame) } else { self.own.send(frame) }
     }

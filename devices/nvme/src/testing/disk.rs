@@ -12,6 +12,7 @@ use block::ring::{BlockRing, Next};
 use block::spec::{Allowed, Cache, Engine, Fault, Model};
 use block::stats::Stretches;
 use device_core::GuestRam;
+use device_core::files::Files;
 use device_core::histogram::Summary;
 
 use crate::lanes::{Homecoming, Lanes, Ring, Told};
@@ -323,7 +324,7 @@ impl PortControl for Disk {
         Ok(self.size())
     }
 
-    fn replace(&self, path: &Path) -> Result<(), ChangeError> {
+    fn replace(&self, path: &Path, _: &dyn Files) -> Result<(), ChangeError> {
         Err(ChangeError(format!("{} is not to be had", path.display())))
     }
 

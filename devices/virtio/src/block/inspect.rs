@@ -7,6 +7,7 @@ use block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
 use block::port::PortControl;
 use block::spec::{Allowed, Fault, Model};
 use block::stats::Stretches;
+use device_core::files::Files;
 use device_core::histogram::Summary;
 
 use super::Block;
@@ -46,8 +47,8 @@ impl DiskControl for Disk {
         self.port().refresh()
     }
 
-    fn replace(&self, path: &Path) -> Result<(), ChangeError> {
-        self.port().replace(path)
+    fn replace(&self, path: &Path, files: &dyn Files) -> Result<(), ChangeError> {
+        self.port().replace(path, files)
     }
 
     fn allowed(&self) -> Allowed {

@@ -14,6 +14,7 @@ use device_core::device::Kit;
 use device_core::limiter::{Limiter, Limits};
 use device_core::ram_window::FileWindow;
 use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
+use device_core::thread::Duty;
 use device_core::worker::{IoThread, Post};
 use virtio_bindings::virtio_ids::VIRTIO_ID_PMEM;
 
@@ -87,7 +88,7 @@ impl Pmem {
         let window = kit.windows.map_file(image.file(), size, spec.read_only);
         let path = spec.path.clone();
         let window = window.map_err(|source| BuildError::Map { path, source })?;
-        let threads = kit.threads.fast(&spec.id, 1).map_err(BuildError::Thread)?;
+        let threads = kit.threads.fast(&spec.id, Duty::Pmem, 1).map_err(BuildError::Thread)?;
         let none = || BuildError::Thread(io::ErrorKind::Other.into());
         let thread = threads.into_iter().next().ok_or_else(none)?;
         let limiter = Limiter::new(Instant::now());

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use device_core::bus::Width;
 use device_core::device::Kit;
 use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
+use device_core::thread::Duty;
 use device_core::worker::Post;
 use virtio_bindings::virtio_ids::VIRTIO_ID_VSOCK;
 
@@ -36,9 +37,10 @@ pub struct BuildError(#[from] io::Error);
 
 /// A virtio-vsock device.
 pub struct Vsock {
-    open: OpenVsock,
     counters: Arc<Counters>,
     post: Post<Engine>,
+    /// Dropped behind what is on the thread: that may be shut in, and have no path to remove the socket by.
+    open: OpenVsock,
 }
 
 impl Vsock {
@@ -48,7 +50,7 @@ impl Vsock {
         let counters = Arc::new(Counters::default());
         let switch = Switch::new(Host::new(open.clone()), counters.clone());
         let engine = Engine::new(switch, kit.memory.clone(), kit.threads.may_spin());
-        let threads = kit.threads.fast(ID, 1)?;
+        let threads = kit.threads.fast(ID, Duty::Vsock, 1)?;
         let thread = threads.first().ok_or_else(|| io::Error::other("no thread was made"))?;
         if open.spec().cid == 0 {
             tracing::warn!("vsock: the guest's CID is 0, which is reserved: take 3 or more");

@@ -82,10 +82,12 @@ fn message(pieces: &mut [iovec]) -> msghdr {
 /// # Safety
 /// The pieces are to be memory that may be read during the call.
 pub unsafe fn send(socket: &Socket, pieces: &mut [iovec]) -> io::Result<()> {
-    let message = message(pieces);
+    // By the same call as many: a lane has no other.
+    let mut message = mmsghdr { msg_hdr: message(pieces), msg_len: 0 };
     loop {
-        // SAFETY: as the caller promises; the call only reads.
-        let sent = unsafe { libc::sendmsg(socket.as_fd().as_raw_fd(), &raw const message, 0) };
+        let fd = socket.as_fd().as_raw_fd();
+        // SAFETY: as the caller promises; of the message itself only the length is written.
+        let sent = unsafe { libc::sendmmsg(fd, &raw mut message, 1, 0) };
         if sent >= 0 {
             return Ok(());
         }

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
+use io_uring::register::Restriction;
 use io_uring::{IoUring, opcode, types};
 use libc::iovec;
 
@@ -20,6 +21,9 @@ pub struct Batch {
     frames: Collected<{ vnet_hdr::LEN }>,
 }
 
+/// All that the ring can be asked for: what filters system calls does not see its operations.
+const OPERATIONS: [u8; 2] = [opcode::Write::CODE, opcode::Writev::CODE];
+
 impl Batch {
     /// A ring for the calling thread only. Fails where the kernel has no io_uring as we
     /// need it (Linux 6.1), or forbids it.
@@ -27,8 +31,12 @@ impl Batch {
         let ring: IoUring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            .setup_r_disabled()
             .dontfork()
             .build(FRAMES as u32)?;
+        let mut restrictions = OPERATIONS.map(Restriction::sqe_op);
+        ring.submitter().register_restrictions(&mut restrictions)?;
+        ring.submitter().register_enable_rings()?;
         Ok(Batch { ring, frames: Collected::new() })
     }
 

@@ -32,9 +32,8 @@ pub struct Queue {
 
 /// Whether frames are collected.
 enum Batching {
-    /// It is tried with the first frame, since a ring belongs to the thread that made it.
-    Untried,
-    /// The kernel would not, or has room for a few frames only, so that one may be refused and the next not.
+    /// The kernel would not, or has room for a few frames only, so that one may be refused and the next not. Or
+    /// the queue has not begun: a ring belongs to the thread that made it.
     Off,
     On(Box<Batch>),
 }
@@ -47,17 +46,14 @@ impl Queue {
     /// block.
     pub fn new(file: File, steered: bool) -> Queue {
         let iovecs = Vec::with_capacity(MAX_IOVECS);
-        Queue { file, steered, iovecs, batching: Batching::Untried, refused: Refused::default() }
+        Queue { file, steered, iovecs, batching: Batching::Off, refused: Refused::default() }
     }
 
     /// The frames that are collected, if they are.
     fn batch(&mut self) -> Option<&mut Batch> {
-        if matches!(self.batching, Batching::Untried) {
-            self.batching = self.try_batching();
-        }
         match &mut self.batching {
             Batching::On(batch) => Some(batch),
-            Batching::Untried | Batching::Off => None,
+            Batching::Off => None,
         }
     }
 
@@ -104,6 +100,10 @@ impl Queue {
 }
 
 impl NetQueue for Queue {
+    fn begin(&mut self) {
+        self.batching = self.try_batching();
+    }
+
     fn send(&mut self, frame: &TxFrame) -> Result<(), QueueError> {
         match self.batch().map(|batch| (batch.push(frame), batch.is_full())) {
             Some((true, false)) => {}

@@ -1,0 +1,76 @@
+//! Files that are named while the guest runs, and who opens them then.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use device_core::files::{Files, Own};
+use device_core::socket;
+
+use crate::shield::broker::Broker;
+use crate::vm::config::Config;
+
+/// How such files are opened.
+#[derive(Default)]
+pub struct Late {
+    /// `None` where nobody can name one.
+    pub broker: Option<Broker>,
+    /// Where the user lets it open files; if nowhere, then beside what the configuration names.
+    pub places: Vec<PathBuf>,
+}
+
+impl Late {
+    /// Who opens them.
+    pub fn files(&self) -> &dyn Files {
+        match &self.broker {
+            Some(broker) => broker,
+            None => &Own,
+        }
+    }
+
+    /// Tells the broker its places, for good. Fails if one is not there, or the host refuses.
+    pub fn seal(&self, config: &Config) -> io::Result<()> {
+        let Some(broker) = &self.broker else { return Ok(()) };
+        if !self.places.is_empty() {
+            return broker.seal(&self.places);
+        }
+        let mut places = socket::folders();
+        for place in config.disks.iter().filter_map(|disk| place_of(&disk.path)) {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        broker.seal(&places)
+    }
+}
+
+/// The folder of an image, and of a block device only itself: others in its folder are the host's. `None` for what is
+/// in memory.
+fn place_of(image: &Path) -> Option<PathBuf> {
+    let about = fs::metadata(image).ok()?;
+    if about.file_type().is_block_device() {
+        return Some(image.to_path_buf());
+    }
+    match image.parent() {
+        Some(folder) if folder.starts_with("/proc") => None,
+        Some(folder) if folder != Path::new("") => Some(folder.to_path_buf()),
+        _ => Some(PathBuf::from(".")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_may_be_changed_for_their_neighbours_and_devices_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("image");
+        fs::write(&image, "text").unwrap();
+        assert_eq!(place_of(&image).as_deref(), Some(folder.path()));
+        assert_eq!(place_of(Path::new("Cargo.toml")).as_deref(), Some(Path::new(".")));
+        assert_eq!(place_of(&folder.path().join("nothing")), None);
+        assert_eq!(place_of(Path::new("/proc/self/fd/0")), None);
+    }
+}

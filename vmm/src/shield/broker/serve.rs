@@ -1,0 +1,186 @@
+//! The broker's process: one question after another, until nobody asks any more.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use libc::{SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_LOG};
+use rustix::fs::{FileType, OFlags, fstat};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
+    sendmsg,
+};
+
+use super::super::row::Kind;
+use super::super::{Mode, filter, install, landlock, table};
+use super::places::{Found, NotFound, Places};
+use super::words::{Answer, Ask};
+
+/// All that files may be opened with.
+const FLAGS: OFlags = OFlags::from_bits_retain(
+    (libc::O_ACCMODE
+        | libc::O_CREAT
+        | libc::O_EXCL
+        | libc::O_DIRECT
+        | libc::O_NOCTTY
+        | libc::O_NONBLOCK
+        | libc::O_CLOEXEC
+        | libc::O_PATH) as u32,
+);
+
+/// Serves until the other end of `socket` is closed.
+pub fn serve(socket: OwnedFd, mode: Mode) -> ! {
+    forget_all_but(socket.as_fd());
+    let mut broker = Broker { places: Places::default(), mode, sealed: false, made: None };
+    let mut bytes = [0; Ask::MOST];
+    while let Some(len) = hear(socket.as_fd(), &mut bytes) {
+        let outcome = match bytes.get(..len).and_then(Ask::of) {
+            Some(ask) => broker.answer(ask),
+            None => Err(NotFound::Host(Errno::INVAL)),
+        };
+        if say(socket.as_fd(), outcome).is_err() {
+            break;
+        }
+    }
+    // SAFETY: ends the process; what its parent wants done at its end is the parent's.
+    unsafe { libc::_exit(0) }
+}
+
+/// Nothing that the parent has open, and nothing that it does at signals: those that end a process end this one, but
+/// for those of a terminal, which are the parent's to heed.
+fn forget_all_but(socket: BorrowedFd<'_>) {
+    let fd = socket.as_raw_fd().unsigned_abs();
+    // SAFETY: nothing here uses what is closed, and no handler is installed.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 0, fd.saturating_sub(1), 0);
+        libc::syscall(libc::SYS_close_range, fd.saturating_add(1), u32::MAX, 0);
+        for signal in 1..=libc::SIGRTMAX() {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM, libc::SIGTSTP] {
+            libc::signal(signal, libc::SIG_IGN);
+        }
+        libc::prctl(libc::PR_SET_NAME, c"broker".as_ptr());
+    }
+}
+
+/// Waits for a question; `None` when there will be none.
+fn hear(socket: BorrowedFd<'_>, into: &mut [u8]) -> Option<usize> {
+    loop {
+        let mut no_files = RecvAncillaryBuffer::default();
+        let mut bytes = [IoSliceMut::new(into)];
+        match recvmsg(socket, &mut bytes, &mut no_files, RecvFlags::empty()) {
+            Err(Errno::INTR) => {}
+            got => return got.ok().map(|got| got.bytes).filter(|len| *len > 0),
+        }
+    }
+}
+
+fn say(socket: BorrowedFd<'_>, outcome: Result<Option<OwnedFd>, NotFound>) -> Result<(), Errno> {
+    let (answer, file) = match outcome {
+        Ok(file) => (Answer::Done, file),
+        Err(NotFound::Host(errno)) => (Answer::Refused(errno.raw_os_error()), None),
+        Err(NotFound::Outside) => (Answer::Outside, None),
+    };
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let files = file.as_ref().map(AsFd::as_fd);
+    if files.is_some() {
+        control.push(SendAncillaryMessage::ScmRights(files.as_slice()));
+    }
+    sendmsg(socket, &[IoSlice::new(&answer.bytes())], &mut control, SendFlags::NOSIGNAL).map(drop)
+}
+
+struct Broker {
+    places: Places,
+    mode: Mode,
+    sealed: bool,
+    /// What was made last.
+    made: Option<Found>,
+}
+
+impl Broker {
+    fn answer(&mut self, ask: Ask<'_>) -> Result<Option<OwnedFd>, NotFound> {
+        match ask {
+            Ask::Allow(path) if !self.sealed => self.places.add(path)?,
+            Ask::Seal if !self.sealed => self.seal()?,
+            Ask::Open(path, flags) if self.sealed => {
+                return self.open(path, OFlags::from_bits_retain(flags as u32)).map(Some);
+            }
+            Ask::Remove(path) if self.sealed => self.remove(path)?,
+            _ => return Err(NotFound::Host(Errno::PERM)),
+        }
+        Ok(None)
+    }
+
+    /// Shuts the process in to its places.
+    fn seal(&mut self) -> Result<(), Errno> {
+        let host = |error: std::io::Error| {
+            error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
+        };
+        if let Ok(abi) = landlock::version() {
+            use landlock::{IOCTL_DEV, MAKE_REG, READ_FILE, REMOVE_FILE, TRUNCATE, WRITE_FILE};
+            let mut rules = landlock::Rules::new(abi).map_err(host)?;
+            for (place, is_folder) in self.places.iter() {
+                let mut rights = READ_FILE | WRITE_FILE | TRUNCATE | IOCTL_DEV;
+                if is_folder {
+                    rights |= MAKE_REG | REMOVE_FILE;
+                }
+                rules.grant(place.as_fd(), rights).map_err(host)?;
+            }
+            rules.restrict().map_err(host)?;
+        }
+        self.sealed = true;
+        let refusal = match self.mode {
+            // Nobody is here who could say more.
+            Mode::Kill => SECCOMP_RET_KILL_PROCESS,
+            Mode::Log => SECCOMP_RET_LOG,
+            Mode::Off => return Ok(()),
+        };
+        let mut program =
+            filter::program(table::rows_of_build(), Kind::Broker, std::process::id(), refusal);
+        install::filter(&mut program, true).map_err(host)
+    }
+
+    /// Opens what is at `path`: files and block devices, and of others only a handle that nothing can be read by.
+    fn open(&mut self, path: &Path, flags: OFlags) -> Result<OwnedFd, NotFound> {
+        if !FLAGS.contains(flags) {
+            return Err(NotFound::Host(Errno::INVAL));
+        }
+        let found = self.places.find(path)?;
+        if flags.contains(OFlags::CREATE) {
+            if !flags.contains(OFlags::EXCL) {
+                return Err(NotFound::Host(Errno::INVAL));
+            }
+            let file = found.open(flags)?;
+            self.made = Some(found);
+            return Ok(file);
+        }
+        let handle = found.open(OFlags::PATH)?;
+        if flags.contains(OFlags::PATH) {
+            return Ok(handle);
+        }
+        // Opening a tape or a terminal can do something, and a pipe can wait.
+        is_storage(&handle)?;
+        let file = found.open(flags | OFlags::NOCTTY)?;
+        is_storage(&file)?;
+        Ok(file)
+    }
+
+    fn remove(&mut self, path: &Path) -> Result<(), NotFound> {
+        let found = self.places.find(path)?;
+        match self.made.take() {
+            Some(made) if made.is_same_as(&found)? => Ok(found.remove()?),
+            _ => Err(NotFound::Host(Errno::PERM)),
+        }
+    }
+}
+
+fn is_storage(file: &OwnedFd) -> Result<(), Errno> {
+    match FileType::from_raw_mode(fstat(file)?.st_mode) {
+        FileType::RegularFile | FileType::BlockDevice => Ok(()),
+        _ => Err(Errno::ACCESS),
+    }
+}

@@ -1,0 +1,78 @@
+//! The broker as a process: what it opens, and what it does not, however it is asked.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+const NEW: i32 = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
+
+/// Sealed to a folder; tests have more than one thread, but none holds what the broker uses.
+fn broker(mode: Mode) -> (tempfile::TempDir, Broker) {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(mode).unwrap();
+    broker.seal(&[folder.path().to_path_buf()]).unwrap();
+    (folder, broker)
+}
+
+#[test]
+fn files_come_from_the_places_and_from_nowhere_else() {
+    for mode in [Mode::Kill, Mode::Off] {
+        let (folder, broker) = broker(mode);
+        let path = folder.path().join("image");
+        fs::write(&path, "text").unwrap();
+        let file = broker.open(&path, libc::O_RDONLY).unwrap();
+        assert_eq!(std::io::read_to_string(file).unwrap(), "text");
+        let error = broker.open(Path::new("/etc/passwd"), libc::O_RDONLY).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(folder.path().to_str().unwrap()), "{text}");
+        assert!(text.contains("--allow-path"), "{text}");
+        let missing = broker.open(&folder.path().join("nothing"), libc::O_RDONLY).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+}
+
+#[test]
+fn a_file_is_made_once_and_removed_only_by_its_maker() {
+    let (folder, broker) = broker(Mode::Kill);
+    let (path, other) = (folder.path().join("capture"), folder.path().join("other"));
+    fs::write(&other, "precious").unwrap();
+    broker.open(&path, NEW).unwrap().write_all(b"frames").unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(broker.open(&path, NEW).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    assert!(broker.remove_new(&other).is_err());
+    broker.open(&folder.path().join("capture2"), NEW).unwrap();
+    assert!(broker.remove_new(&path).is_err(), "it is not the last one");
+    broker.open(&folder.path().join("capture3"), NEW).unwrap();
+    broker.remove_new(&folder.path().join("capture3")).unwrap();
+    assert!(!folder.path().join("capture3").exists() && other.exists() && path.exists());
+}
+
+#[test]
+fn what_could_do_harm_when_it_is_opened_is_only_looked_at() {
+    let (folder, broker) = broker(Mode::Kill);
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
+    assert!(broker.open(&pipe, libc::O_PATH).unwrap().metadata().is_ok());
+    assert!(broker.open(&pipe, libc::O_RDONLY).is_err());
+    for flags in [libc::O_TRUNC, libc::O_APPEND, libc::O_CREAT, libc::O_TMPFILE, libc::O_SYNC] {
+        let path = folder.path().join("new");
+        assert!(broker.open(&path, libc::O_RDWR | flags).is_err(), "{flags:#o}");
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn places_are_given_once() {
+    let (folder, broker) = broker(Mode::Kill);
+    assert!(broker.ask(&Ask::Allow(Path::new("/etc"))).is_err());
+    assert!(broker.ask(&Ask::Seal).is_err());
+    assert!(broker.open(Path::new("/etc/passwd"), libc::O_RDONLY).is_err());
+    drop(folder);
+    let unsealed = Broker::start(Mode::Kill).unwrap();
+    assert!(unsealed.open(Path::new("/etc/passwd"), libc::O_RDONLY).is_err());
+    let nowhere = unsealed.seal(&[PathBuf::from("/no/where")]).unwrap_err();
+    assert!(nowhere.to_string().contains("/no/where"), "{nowhere}");
+}

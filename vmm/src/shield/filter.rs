@@ -1,0 +1,118 @@
+//! From the table to the program that the kernel runs at each system call (linux/seccomp.h, linux/filter.h).
+//!
+//! Calls are looked for in the table's order, so that those with arguments to be checked come where the table has
+//! them: first those of the data path. The others the kernel (5.11) knows by heart after it has read the program.
+
+use libc::{
+    BPF_ABS, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW,
+    sock_filter,
+};
+
+use super::row::{Check, Kind, Row};
+
+/// `AUDIT_ARCH_X86_64` (linux/audit.h).
+const ARCH: u32 = 0xc000_003e;
+/// Numbers from here on are of the x32 ABI.
+const X32: u32 = 0x4000_0000;
+/// Places in `struct seccomp_data`.
+const AT_CALL: u32 = 0;
+const AT_ARCH: u32 = 4;
+const AT_ARGS: u32 = 16;
+
+fn op(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code: code as u16, jt, jf, k }
+}
+
+fn load(at: u32) -> sock_filter {
+    op(BPF_LD | BPF_W | BPF_ABS, at, 0, 0)
+}
+
+/// Jumps over `then` or `other` instructions.
+fn if_equal(value: u32, then: u8, other: u8) -> sock_filter {
+    op(BPF_JMP | BPF_JEQ | BPF_K, value, then, other)
+}
+
+fn answer(action: u32) -> sock_filter {
+    op(BPF_RET | BPF_K, action, 0, 0)
+}
+
+/// The program for threads of `kind` in the process `pid`: what `table` does not allow gets the answer `refusal`.
+pub fn program<'a>(
+    table: impl Iterator<Item = &'a Row>,
+    kind: Kind,
+    pid: u32,
+    refusal: u32,
+) -> Vec<sock_filter> {
+    let mut calls: Vec<(u32, Vec<&Row>)> = Vec::new();
+    for row in table.filter(|row| row.kinds.contains(&kind)) {
+        match calls.iter_mut().find(|(call, _)| *call == row.call) {
+            Some((_, rows)) => rows.push(row),
+            None => calls.push((row.call, vec![row])),
+        }
+    }
+    let mut program = vec![
+        load(AT_ARCH),
+        if_equal(ARCH, 1, 0),
+        answer(refusal),
+        load(AT_CALL),
+        op(BPF_JMP | BPF_JGE | BPF_K, X32, 0, 1),
+        answer(refusal),
+    ];
+    for (call, rows) in calls {
+        let body = body(&rows, pid, refusal);
+        program.push(if_equal(call, 1, 0));
+        program.push(op(BPF_JMP | BPF_JA, body.len() as u32, 0, 0)); // far below the kernel's limit
+        program.extend(body);
+    }
+    program.push(answer(refusal));
+    program
+}
+
+/// Answers for one call, in any case.
+fn body(rows: &[&Row], pid: u32, refusal: u32) -> Vec<sock_filter> {
+    let mut body = Vec::new();
+    for row in rows {
+        if row.checks.is_empty() {
+            body.push(answer(SECCOMP_RET_ALLOW));
+            return body;
+        }
+        let mut steps = Vec::new();
+        for check in row.checks.iter().rev() {
+            // What comes behind it, if it does not hold: the rest of this row, with its answer.
+            let rest = steps.len() as u8 + 1;
+            let mut check = steps_of(check, pid, rest);
+            check.extend(steps);
+            steps = check;
+        }
+        body.extend(steps);
+        body.push(answer(SECCOMP_RET_ALLOW));
+    }
+    body.push(answer(refusal));
+    body
+}
+
+/// Goes on behind itself if the check holds, and jumps over `rest` more instructions if not.
+fn steps_of(check: &Check, pid: u32, rest: u8) -> Vec<sock_filter> {
+    let low = |arg: u8| load(AT_ARGS + 8 * u32::from(arg));
+    match *check {
+        Check::In(arg, values) => {
+            let mut steps = vec![low(arg)];
+            for (nth, (value, _)) in (1..).zip(values) {
+                let left = values.len() as u8 - nth;
+                steps.push(if_equal(*value, left, if left == 0 { rest } else { 0 }));
+            }
+            steps
+        }
+        Check::OwnProcess(arg) => vec![low(arg), if_equal(pid, 0, rest)],
+        Check::Null(arg) => vec![
+            low(arg),
+            if_equal(0, 0, rest + 2),
+            load(AT_ARGS + 8 * u32::from(arg) + 4),
+            if_equal(0, 0, rest),
+        ],
+    }
+}
+
+#[cfg(test)]
+#[path = "filter_test.rs"]
+mod tests;

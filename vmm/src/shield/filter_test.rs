@@ -1,0 +1,165 @@
+//! Programs run by an interpreter of our own, on calls that are allowed and on their neighbours.
+
+use libc::{SECCOMP_RET_TRAP, seccomp_data};
+
+use super::*;
+use crate::shield::row::{ANY, row};
+use crate::shield::table;
+
+const PID: u32 = 4711;
+
+/// What the kernel would answer (`Documentation/networking/filter.rst`), for the instructions in use.
+fn run(program: &[sock_filter], data: &seccomp_data) -> u32 {
+    let word = |at: u32| match at {
+        AT_CALL => data.nr as u32,
+        AT_ARCH => data.arch,
+        at => (data.args[(at as usize - 16) / 8] >> (8 * (at % 8))) as u32,
+    };
+    let (mut at, mut a) = (0, 0);
+    loop {
+        let op = program[at];
+        at += 1;
+        let jump = |holds: bool| usize::from(if holds { op.jt } else { op.jf });
+        match u32::from(op.code) {
+            code if code == BPF_LD | BPF_W | BPF_ABS => a = word(op.k),
+            code if code == BPF_JMP | BPF_JEQ | BPF_K => at += jump(a == op.k),
+            code if code == BPF_JMP | BPF_JGE | BPF_K => at += jump(a >= op.k),
+            code if code == BPF_JMP | BPF_JA => at += op.k as usize,
+            code if code == BPF_RET | BPF_K => return op.k,
+            other => panic!("no such instruction: {other:#x}"),
+        }
+    }
+}
+
+fn call(nr: libc::c_long, args: [u64; 6]) -> seccomp_data {
+    seccomp_data { nr: nr as i32, arch: ARCH, instruction_pointer: 0, args }
+}
+
+fn allows(program: &[sock_filter], call: &seccomp_data) -> bool {
+    match run(program, call) {
+        SECCOMP_RET_ALLOW => true,
+        SECCOMP_RET_TRAP => false,
+        other => panic!("the answer {other:#x}"),
+    }
+}
+
+fn of(rows: &[Row], kind: Kind) -> Vec<sock_filter> {
+    program(rows.iter(), kind, PID, SECCOMP_RET_TRAP)
+}
+
+const ONE_OR_TWO: &[super::super::row::Value] = &[(1, "ONE"), (2, "TWO")];
+
+#[test]
+fn a_call_is_allowed_to_those_it_is_for_and_with_any_of_its_rows() {
+    let rows = [
+        row(libc::SYS_read, ANY, &[Kind::Api], ""),
+        row(libc::SYS_ioctl, &[Check::In(1, ONE_OR_TWO)], &[Kind::Api], ""),
+        row(libc::SYS_ioctl, &[Check::OwnProcess(0), Check::Null(2)], &[Kind::Api], ""),
+        row(libc::SYS_ioctl, ANY, &[Kind::Main], ""),
+    ];
+    let api = of(&rows, Kind::Api);
+    assert!(allows(&api, &call(libc::SYS_read, [9; 6])));
+    assert!(!allows(&api, &call(libc::SYS_write, [9; 6])));
+    let ioctl = |args| allows(&api, &call(libc::SYS_ioctl, args));
+    assert!(ioctl([9, 1, 9, 9, 9, 9]) && ioctl([9, 2, 9, 9, 9, 9]));
+    assert!(ioctl([9, 2 | 7 << 32, 9, 9, 9, 9]), "the kernel cuts it as well");
+    assert!(!ioctl([9, 3, 0, 9, 9, 9]));
+    let pid = u64::from(PID);
+    assert!(ioctl([pid, 9, 0, 9, 9, 9]));
+    assert!(!ioctl([pid + 1, 9, 0, 9, 9, 9]) && !ioctl([pid, 9, 1, 9, 9, 9]));
+    assert!(!ioctl([pid, 9, 1 << 32, 9, 9, 9]), "all of a pointer is looked at");
+    assert!(!allows(&of(&rows, Kind::Io), &call(libc::SYS_read, [9; 6])));
+}
+
+#[test]
+fn other_machine_interfaces_are_refused_whatever_the_number() {
+    let rows = [row(libc::SYS_read, ANY, &[Kind::Api], "")];
+    let api = of(&rows, Kind::Api);
+    let of_i386 = seccomp_data { arch: 0x4000_0003, ..call(libc::SYS_read, [0; 6]) };
+    assert!(!allows(&api, &of_i386));
+    assert!(!allows(&api, &call(libc::SYS_read | i64::from(X32), [0; 6])));
+    assert!(!allows(&api, &call(-1, [0; 6])));
+}
+
+/// Arguments for which `checks` hold.
+fn fitting(checks: &[Check]) -> [u64; 6] {
+    let mut args = [0xdead_beef_dead_beef; 6];
+    for check in checks {
+        match *check {
+            Check::In(arg, values) => args[usize::from(arg)] = u64::from(values[0].0),
+            Check::OwnProcess(arg) => args[usize::from(arg)] = PID.into(),
+            Check::Null(arg) => args[usize::from(arg)] = 0,
+        }
+    }
+    args
+}
+
+#[test]
+fn each_row_of_the_table_lets_its_call_through_and_not_its_neighbours() {
+    for kind in Kind::ALL {
+        let program = program(table::rows(), kind, PID, SECCOMP_RET_TRAP);
+        assert!(program.len() < 4096, "the kernel takes no more");
+        for row in table::rows().filter(|row| row.kinds.contains(&kind)) {
+            let args = fitting(row.checks);
+            let nr = i64::from(row.call);
+            assert!(allows(&program, &call(nr, args)), "{kind:?} {row:?}");
+            let same = |other: &&Row| other.call == row.call && other.kinds.contains(&kind);
+            if table::rows().filter(same).any(|other| other.checks.is_empty()) {
+                continue; // it has no neighbours
+            }
+            for check in row.checks {
+                let (Check::In(arg, _) | Check::OwnProcess(arg) | Check::Null(arg)) = *check;
+                let mut args = args;
+                args[usize::from(arg)] = 0x7eaf_0bad_7eaf_0bad;
+                assert!(!allows(&program, &call(nr, args)), "{kind:?} {row:?} argument {arg}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_no_thread_has_use_for_is_refused_to_all() {
+    for kind in Kind::ALL {
+        let program = program(table::rows(), kind, PID, SECCOMP_RET_TRAP);
+        for nr in [
+            libc::SYS_execve,
+            libc::SYS_execveat,
+            libc::SYS_fork,
+            libc::SYS_clone,
+            libc::SYS_clone3,
+            libc::SYS_ptrace,
+            libc::SYS_process_vm_readv,
+            libc::SYS_mount,
+            libc::SYS_unshare,
+            libc::SYS_setns,
+            libc::SYS_kill,
+            libc::SYS_open,
+            libc::SYS_openat,
+            libc::SYS_open_by_handle_at,
+            libc::SYS_socket,
+            libc::SYS_connect,
+            libc::SYS_bind,
+            libc::SYS_bpf,
+            libc::SYS_io_uring_setup,
+            libc::SYS_mprotect,
+            libc::SYS_prctl,
+            libc::SYS_seccomp,
+            libc::SYS_keyctl,
+            libc::SYS_pidfd_getfd,
+            libc::SYS_userfaultfd,
+        ] {
+            // By its names: it is what the device is for.
+            if kind == Kind::Vsock && nr == libc::SYS_connect {
+                continue;
+            }
+            assert!(!allows(&program, &call(nr, [0; 6])), "{kind:?} {nr}");
+        }
+        let map = |protection| {
+            let anonymous = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+            call(libc::SYS_mmap, [0, 4096, protection, anonymous, u64::MAX, 0])
+        };
+        assert!(allows(&program, &map(3)), "{kind:?}");
+        assert!(!allows(&program, &map(7)), "{kind:?}: executable");
+        assert!(!allows(&program, &map(5)), "{kind:?}: executable");
+    }
+}

@@ -1,0 +1,114 @@
+//! The manual's tables of system calls, printed from the table itself, and how many each thread may make.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+use super::names;
+use super::row::{Check, Kind, Row};
+use super::table::rows;
+
+const BEGIN: &str = "<!-- calls: printed from vmm/src/shield/table.rs -->\n";
+const END: &str = "<!-- end of calls -->\n";
+
+fn name(row: &Row) -> &'static str {
+    names::name(row.call).expect("each call has a name")
+}
+
+/// Different calls that threads of a kind may make.
+fn calls(kind: Kind) -> BTreeSet<u32> {
+    rows().filter(|row| row.kinds.contains(&kind)).map(|row| row.call).collect()
+}
+
+fn condition(check: &Check) -> String {
+    match check {
+        Check::In(arg, values) => {
+            let names: Vec<_> = values.iter().map(|(_, name)| format!("`{name}`")).collect();
+            format!("argument {} is {}", arg + 1, names.join(" or "))
+        }
+        Check::OwnProcess(arg) => format!("argument {} is this process", arg + 1),
+        Check::Null(arg) => format!("argument {} is null", arg + 1),
+    }
+}
+
+fn who(kinds: &[Kind]) -> String {
+    let all_but = |some: &[Kind]| {
+        let missing: Vec<_> = Kind::ALL.iter().filter(|kind| !kinds.contains(kind)).collect();
+        missing.len() == some.len() && some.iter().all(|kind| missing.contains(&kind))
+    };
+    if all_but(&[]) {
+        return "all".into();
+    }
+    if all_but(&[Kind::Broker]) {
+        return "all threads".into();
+    }
+    let mut names: Vec<_> = kinds.iter().collect();
+    names.sort();
+    names.into_iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
+}
+
+fn page() -> String {
+    let mut text = String::from("| Thread | Calls |\n|---|---|\n");
+    for kind in Kind::ALL {
+        writeln!(text, "| {} | {} |", kind.name(), calls(kind).len()).expect("memory");
+    }
+    text.push_str("\n| Call | If | Who | For |\n|---|---|---|---|\n");
+    let mut rows: Vec<_> = rows().collect();
+    // Stable: alternatives stay in their order.
+    rows.sort_by_key(|row| name(row));
+    for row in rows {
+        let checks: Vec<_> = row.checks.iter().map(condition).collect();
+        let (name, checks, who) = (name(row), checks.join(", "), who(row.kinds));
+        writeln!(text, "| `{name}` | {checks} | {who} | {} |", row.why).expect("memory");
+    }
+    text
+}
+
+/// Prints them again with `UPDATE_GENERATED=1` in the environment.
+#[test]
+fn the_manual_has_the_table_that_is_built_into_filters() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../resources/manual/security.md");
+    let there = std::fs::read_to_string(&path).expect("the page is there");
+    let (before, rest) = there.split_once(BEGIN).expect("it says where the tables begin");
+    let (_, after) = rest.split_once(END).expect("it says where they end");
+    let wanted = format!("{before}{BEGIN}\n{}\n{END}{after}", page());
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        std::fs::write(&path, wanted).expect("the source tree can be written");
+        return;
+    }
+    assert!(there == wanted, "{} is old; UPDATE_GENERATED=1 renews it", path.display());
+}
+
+/// A row more is a decision: this is where it is seen. Fewer are welcome.
+#[test]
+fn no_thread_may_make_more_calls_than_it_has_been_counted_to_need() {
+    for (kind, most) in [
+        (Kind::Main, 36),
+        (Kind::Api, 21),
+        (Kind::Vcpu, 18),
+        (Kind::Io, 25),
+        (Kind::Capture, 17),
+        (Kind::TapLane, 22),
+        (Kind::PacketLane, 22),
+        (Kind::DiskLane, 22),
+        (Kind::DiskHelper, 20),
+        (Kind::Vsock, 28),
+        (Kind::Pmem, 22),
+        (Kind::Broker, 12),
+    ] {
+        let calls = calls(kind);
+        assert!(calls.len() <= most, "{}: {} calls", kind.name(), calls.len());
+    }
+}
+
+#[test]
+fn no_row_is_there_twice_and_each_says_what_it_is_for() {
+    let mut seen = BTreeSet::new();
+    for row in rows() {
+        assert!(!row.kinds.is_empty() && !row.why.is_empty(), "{row:?}");
+        for kind in row.kinds {
+            let alike = format!("{} {:?} {kind:?}", row.call, row.checks);
+            assert!(seen.insert(alike.clone()), "{alike}");
+        }
+    }
+}

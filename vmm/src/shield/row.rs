@@ -1,0 +1,135 @@
+//! What a row of the table of system calls is made of.
+
+use device_core::thread::Duty;
+
+/// A kind of thread, by what it does; the broker is a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Does what is asked of the machine.
+    Main,
+    /// Serves the API.
+    Api,
+    /// Runs a vCPU.
+    Vcpu,
+    /// Slow devices.
+    Io,
+    /// Writes captures.
+    Capture,
+    /// Moves frames from and to a TAP.
+    TapLane,
+    /// The same for an interface.
+    PacketLane,
+    /// Serves a disk's queue.
+    DiskLane,
+    /// Waits for the host in a disk lane's place.
+    DiskHelper,
+    /// Carries what guest and host say by sockets.
+    Vsock,
+    /// Flushes a file that is memory of the guest.
+    Pmem,
+    /// Opens what is named while the guest runs.
+    Broker,
+}
+
+impl Kind {
+    /// All kinds, in the order in which people read of them.
+    pub const ALL: [Kind; 12] = [
+        Kind::Main,
+        Kind::Api,
+        Kind::Vcpu,
+        Kind::Io,
+        Kind::Capture,
+        Kind::TapLane,
+        Kind::PacketLane,
+        Kind::DiskLane,
+        Kind::DiskHelper,
+        Kind::Vsock,
+        Kind::Pmem,
+        Kind::Broker,
+    ];
+
+    /// What people call it.
+    #[cfg_attr(
+        not(any(test, feature = "intruder")),
+        expect(dead_code, reason = "read by who prints the manual's page")
+    )]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Main => "main",
+            Kind::Api => "api",
+            Kind::Vcpu => "vcpu",
+            Kind::Io => "io",
+            Kind::Capture => "capture",
+            Kind::TapLane => "tap lane",
+            Kind::PacketLane => "packet lane",
+            Kind::DiskLane => "disk lane",
+            Kind::DiskHelper => "disk helper",
+            Kind::Vsock => "vsock",
+            Kind::Pmem => "pmem",
+            Kind::Broker => "broker",
+        }
+    }
+}
+
+impl From<Duty> for Kind {
+    fn from(duty: Duty) -> Kind {
+        match duty {
+            Duty::Io => Kind::Io,
+            Duty::Capture => Kind::Capture,
+            Duty::TapLane => Kind::TapLane,
+            Duty::PacketLane => Kind::PacketLane,
+            Duty::DiskLane => Kind::DiskLane,
+            Duty::DiskHelper => Kind::DiskHelper,
+            Duty::Vsock => Kind::Vsock,
+            Duty::Pmem => Kind::Pmem,
+        }
+    }
+}
+
+/// A value of an argument, and its name.
+pub type Value = (u32, &'static str);
+
+/// What an argument, counted from 0, must be like. Of all but [`Check::Null`] the low 32 bits are looked at: the
+/// kernel takes no more of them.
+#[derive(Clone, Copy, Debug)]
+pub enum Check {
+    /// One of these.
+    In(u8, &'static [Value]),
+    /// The number of this process.
+    OwnProcess(u8),
+    /// 0, all 64 bits.
+    Null(u8),
+}
+
+/// A call that some threads may make, if all of `checks` hold. Rows of one call are alternatives.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Its number.
+    pub call: u32,
+    /// What its arguments must be like.
+    pub checks: &'static [Check],
+    /// Who may make it.
+    pub kinds: &'static [Kind],
+    /// What for, as the manual says it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by who prints the manual's page"))]
+    pub why: &'static str,
+}
+
+/// A row; `call` is one of `libc`'s `SYS_...`.
+pub const fn row(
+    call: libc::c_long,
+    checks: &'static [Check],
+    kinds: &'static [Kind],
+    why: &'static str,
+) -> Row {
+    Row { call: call as u32, checks, kinds, why }
+}
+
+/// Whatever the arguments.
+pub const ANY: &[Check] = &[];
+
+/// Values with the names that `libc` has for them.
+macro_rules! values {
+    ($($name:ident),* $(,)?) => { &[$((libc::$name as u32, stringify!($name))),*] };
+}
+pub(super) use values;

@@ -1,0 +1,54 @@
+//! Calls that any thread may come to: locks, memory, a line of the log, and the end after a fault.
+
+use libc::{
+    SYS_brk, SYS_clock_gettime, SYS_close, SYS_exit_group, SYS_fcntl, SYS_futex, SYS_getpid,
+    SYS_gettid, SYS_mmap, SYS_mremap, SYS_munmap, SYS_poll, SYS_read, SYS_rt_sigaction,
+    SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sendto, SYS_tgkill, SYS_write,
+};
+
+use crate::shield::row::Kind::{self, *};
+use crate::shield::row::{
+    ANY,
+    Check::{In, Null, OwnProcess},
+    Row, Value, row, values,
+};
+
+/// Threads, but not the broker.
+const THREADS: &[Kind] =
+    &[Main, Api, Vcpu, Io, Capture, TapLane, PacketLane, DiskLane, DiskHelper, Vsock, Pmem];
+const ALL: &[Kind] = &Kind::ALL;
+
+const FUTEX: &[Value] =
+    &[(129, "FUTEX_WAKE_PRIVATE"), (137, "FUTEX_WAIT_BITSET_PRIVATE"), (128, "FUTEX_WAIT_PRIVATE")];
+const READ_WRITE: &[Value] = &[(3, "PROT_READ|PROT_WRITE")];
+const ANONYMOUS: &[Value] = &[(0x22, "MAP_PRIVATE|MAP_ANONYMOUS")];
+const MAY_MOVE: &[Value] = values![MREMAP_MAYMOVE];
+const NOW: &[Value] = &[(0x4040, "MSG_DONTWAIT|MSG_NOSIGNAL")];
+const FAULTS: &[Value] = values![SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE, SIGTRAP];
+
+/// Of debug builds.
+pub const CHECKED: &[Row] =
+    &[row(SYS_fcntl, &[In(1, values![F_GETFD])], ALL, "whether what is closed was open")];
+
+#[rustfmt::skip]
+pub const ROWS: &[Row] = &[
+    row(SYS_futex, &[In(1, FUTEX)], THREADS, "locks, and waiting for other threads"),
+    row(SYS_write, ANY, THREADS, "wakes others by eventfds; a console, a capture, a line of the log"),
+    row(SYS_read, ANY, THREADS, "takes what an eventfd has; keys"),
+    row(SYS_poll, ANY, THREADS, "whether a line can be written, or a vector is pending"),
+    row(SYS_sendto, &[In(3, NOW), Null(4)], THREADS, "a line of the log to a socket; a question to the broker"),
+    row(SYS_close, ANY, ALL, "descriptors that are no longer used"),
+    row(SYS_brk, ANY, ALL, "memory"),
+    row(SYS_mmap, &[In(2, READ_WRITE), In(3, ANONYMOUS)], ALL, "memory, never executable"),
+    row(SYS_munmap, ANY, ALL, "memory that is given back"),
+    row(SYS_mremap, &[In(3, MAY_MOVE)], ALL, "memory that grows"),
+    row(SYS_clock_gettime, ANY, THREADS, "the time, where the host's clock needs a call"),
+    row(SYS_rt_sigreturn, ANY, THREADS, "goes on after a signal"),
+    row(SYS_rt_sigaction, &[In(0, FAULTS)], THREADS, "ends after a fault"),
+    row(SYS_tgkill, &[OwnProcess(0)], THREADS, "ends after a fault; a kick of a vCPU"),
+    row(SYS_rt_sigaction, ANY, &[Main], "ends by a signal that was sent, as if nobody had taken it"),
+    row(SYS_rt_sigprocmask, ANY, &[Main], "a kick of a vCPU; the process is stopped"),
+    row(SYS_gettid, ANY, &[Main], "the process is stopped"),
+    row(SYS_getpid, ANY, &[Main], "a kick of a vCPU; the process is stopped"),
+    row(SYS_exit_group, ANY, &[Main, Broker], "the end"),
+];

@@ -1,0 +1,21 @@
+//! Calls of devices of memory: balloon, entropy, files as memory of the guest.
+
+use libc::{
+    SYS_epoll_ctl, SYS_epoll_wait, SYS_fcntl, SYS_fdatasync, SYS_getrandom, SYS_madvise,
+    SYS_sched_yield, SYS_timerfd_settime,
+};
+
+use crate::shield::row::Kind::{Io, Main, Pmem};
+use crate::shield::row::{ANY, Check::In, Row, row, values};
+
+#[rustfmt::skip]
+pub const ROWS: &[Row] = &[
+    row(SYS_epoll_wait, ANY, &[Pmem], "waits for work"),
+    row(SYS_epoll_ctl, ANY, &[Pmem], "listens to a ring of the guest's that comes or goes"),
+    row(SYS_sched_yield, ANY, &[Pmem], "others go first while it waits for more"),
+    row(SYS_timerfd_settime, ANY, &[Pmem], "waits for less than a millisecond"),
+    row(SYS_fdatasync, ANY, &[Pmem], "flushes"),
+    row(SYS_fcntl, &[In(1, values![F_OFD_SETLK])], &[Pmem], "the lock on a file is released"),
+    row(SYS_getrandom, ANY, &[Io], "random bytes for the guest"),
+    row(SYS_madvise, &[In(2, values![MADV_DONTNEED])], &[Io, Main], "memory that the guest gives back"),
+];
