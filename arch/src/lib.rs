@@ -22,4 +22,6 @@ pub mod seed;
 mod x86_64;
 
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::{acpi, cpuid, layout, memory_map, mptable, msr, regs, smbios, template};
+pub use x86_64::{
+    acpi, cpu_needs, cpuid, layout, memory_map, mptable, msr, regs, smbios, template,
+};

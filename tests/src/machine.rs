@@ -458,6 +458,11 @@ impl Running {
         })
     }
 
+    /// Starts a machine by a command of ours, with its serial line on pipes.
+    pub fn of(command: Command) -> Result<Running> {
+        Running::spawn(command, tempfile::tempdir().context("cannot make a temporary folder")?)
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }

@@ -22,3 +22,4 @@ pub mod round_trip;
 pub mod sample;
 pub mod table;
 pub mod wire;
+pub mod witness;

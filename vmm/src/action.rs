@@ -21,6 +21,8 @@ use crate::observe::logger::{LogError, LogSpec};
 use crate::observe::metrics::Figures;
 use crate::observe::output::OutputError;
 use crate::shield;
+use crate::snapshot::error::{CreateError, LoadError};
+use crate::snapshot::spec::{CreateSpec, LoadSpec};
 use crate::vm::balloon::{BalloonAsk, BalloonError, BalloonReply};
 use crate::vm::build::{BootError, BuildError};
 use crate::vm::config::{Config, DiskRefused, EntropyWish, ImageRefused, VsockRefused};
@@ -60,6 +62,10 @@ pub enum Action {
     SetMetrics(PathBuf),
     /// Builds the machine and lets it run.
     Start,
+    /// Writes the machine's state and memory to files.
+    CreateSnapshot(CreateSpec),
+    /// Makes the machine from such files.
+    LoadSnapshot(Box<LoadSpec>),
     Pause,
     Resume,
     PressPowerButton,
@@ -189,6 +195,14 @@ pub enum ActionError {
     Unplug(#[from] Box<Refusal<UnplugError>>),
     #[error("balloon")]
     Balloon(#[from] BalloonError),
+    #[error(transparent)]
+    Create(Box<CreateError>),
+    #[error(transparent)]
+    Load(Box<LoadError>),
+    #[error(
+        "loading a snapshot is not possible: a machine has been configured; load it first of all"
+    )]
+    NotFresh,
     #[error("the VMM is ending")]
     Ending,
 }
@@ -262,7 +276,9 @@ impl ActionError {
             ActionError::Metadata(MetadataError::TooLarge(_)) => ErrorKind::TooLarge,
             ActionError::Metadata(MetadataError::Random(_)) => ErrorKind::Host,
             ActionError::Metadata(_) | ActionError::Balloon(_) => ErrorKind::Invalid,
+            ActionError::Create(_) | ActionError::Load(_) => ErrorKind::Invalid,
             ActionError::NotNow { .. }
+            | ActionError::NotFresh
             | ActionError::NoMetrics
             | ActionError::NoKernel
             | ActionError::Keyboard(_)
@@ -309,6 +325,18 @@ impl From<DiskRefused> for ActionError {
     }
 }
 
+impl From<CreateError> for ActionError {
+    fn from(error: CreateError) -> ActionError {
+        ActionError::Create(Box::new(error))
+    }
+}
+
+impl From<LoadError> for ActionError {
+    fn from(error: LoadError) -> ActionError {
+        ActionError::Load(Box::new(error))
+    }
+}
+
 /// The reasons for which a vsock is refused are those of settings, and those of its socket.
 impl From<VsockRefused> for ActionError {
     fn from(refused: VsockRefused) -> ActionError {
@@ -339,6 +367,8 @@ impl Action {
             Action::SetMetrics(_) => "changing the file for metrics",
             Action::FlushMetrics => "flushing metrics",
             Action::Start => "starting",
+            Action::CreateSnapshot(_) => "writing a snapshot",
+            Action::LoadSnapshot(_) => "loading a snapshot",
             Action::Pause => "pausing",
             Action::Resume => "resuming",
             Action::PressPowerButton => "pressing the power button",
@@ -377,7 +407,9 @@ impl Action {
             | Action::SetEntropy(_)
             | Action::SetLog(_)
             | Action::SetMetrics(_)
+            | Action::LoadSnapshot(_)
             | Action::Start => &[Configuring],
+            Action::CreateSnapshot(_) => &[Paused],
             Action::SetDisk(_)
             | Action::SetNic(_)
             | Action::SetPmem(_)

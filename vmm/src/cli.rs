@@ -253,7 +253,8 @@ pub struct Args {
     parent_cpu_time_us: Option<u64>,
 }
 
-fn seccomp(name: String) -> Mode {
+/// The mode of a name that clap has found among the modes'.
+pub fn seccomp(name: String) -> Mode {
     Mode::of_name(&name).unwrap_or_default()
 }
 
@@ -271,9 +272,10 @@ fn entropy_wish(text: &str) -> Result<EntropyWish, entropy::ParseSpecError> {
 }
 
 /// Ours, and Firecracker's.
-const LEVELS: [&str; 7] = ["off", "error", "warn", "warning", "info", "debug", "trace"];
+pub(crate) const LEVELS: [&str; 7] = ["off", "error", "warn", "warning", "info", "debug", "trace"];
 
-fn level(name: String) -> LevelFilter {
+/// The level of this name, which is among [`LEVELS`].
+pub(crate) fn level(name: String) -> LevelFilter {
     dialect::watch::level(&name).unwrap_or(LevelFilter::WARN)
 }
 

@@ -3,6 +3,7 @@
 
 pub mod late;
 mod later;
+mod snapshots;
 mod unplug;
 
 use std::io;
@@ -157,6 +158,8 @@ impl Controller {
                 self.write_metrics();
             }
             Action::Start => self.start()?,
+            Action::CreateSnapshot(spec) => self.create_snapshot(&spec)?,
+            Action::LoadSnapshot(spec) => self.load_snapshot(*spec)?,
             Action::Pause => self.pause(),
             Action::Resume => self.resume(),
             Action::PressPowerButton => self.press_power_button(),
@@ -205,6 +208,22 @@ impl Controller {
             self.ends.take();
             ActionError::Build(Box::new(error))
         })?;
+        self.adopt(vm)?;
+        if !self.shut_in() {
+            return Ok(());
+        }
+        if let Some(vm) = &mut self.vm {
+            vm.resume().expect("a machine that was just built can run");
+        }
+        self.events.tell(&Event::Started);
+        if self.manners.metrics.at_start {
+            self.write_metrics();
+        }
+        Ok(())
+    }
+
+    /// Makes a machine that was just built ours: it is told of, and heard.
+    fn adopt(&mut self, vm: Vm) -> Result<(), ActionError> {
         let Config { metadata, imds, .. } = &self.config;
         metadata::serve(&self.id, metadata.as_ref(), imds.as_ref(), &self.metadata, vm.nics())?;
         let vm = self.vm.insert(vm);
@@ -223,22 +242,25 @@ impl Controller {
                 events.tell(&Event::BalloonReached { amount_mib: pages / PAGES_PER_MIB });
             })));
         }
+        Ok(())
+    }
+
+    /// Shuts all threads in, before the guest runs. Whether that is done; if not, the machine ends.
+    fn shut_in(&mut self) -> bool {
+        let Some(vm) = &self.vm else { return false };
         let shut = || {
             self.walls.late.seal(&self.config)?;
             vm.shut(&self.walls.shield)?;
             self.walls.shield.shut_main()
         };
-        if let Err(source) = shut() {
-            // Threads that are shut in can neither run a guest without the others nor be let out again.
-            self.ends.report(End::NotShut { source });
-            return Ok(());
+        match shut() {
+            Ok(()) => true,
+            Err(source) => {
+                // Threads that are shut in can neither run a guest without the others nor be let out again.
+                self.ends.report(End::NotShut { source });
+                false
+            }
         }
-        vm.resume().expect("a machine that was just built can run");
-        self.events.tell(&Event::Started);
-        if self.manners.metrics.at_start {
-            self.write_metrics();
-        }
-        Ok(())
     }
 
     /// Adds a device to what is asked for, or plugs it into the machine that lives.

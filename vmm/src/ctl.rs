@@ -18,6 +18,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::memory::{Size, SizeError};
+use crate::snapshot::spec::{MEMORY, STATE};
 use client::{Client, ClientError, OutputError, disk_path, nic_path};
 
 /// Drives a VMM by its API socket.
@@ -45,6 +46,16 @@ enum Command {
     Pause,
     /// Let a paused machine go on
     Resume,
+    /// Write a snapshot of the machine into a folder, from which vmm restore lets it go on; the machine is paused
+    /// meanwhile
+    Snapshot {
+        /// The folder, which is made if it is not there; an older snapshot in it is replaced
+        #[arg(value_parser = clap::value_parser!(PathBuf))]
+        folder: PathBuf,
+        /// Leave the machine paused
+        #[arg(long)]
+        stay_paused: bool,
+    },
     /// Press the guest's power button
     PowerButton,
     /// Press Ctrl-Alt-Del on the guest's keyboard
@@ -246,6 +257,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         Command::Kill => client.put("/actions", &act("Kill"))?,
         Command::Pause => client.patch("/vm", &json!({ "state": "Paused" }))?,
         Command::Resume => client.patch("/vm", &json!({ "state": "Resumed" }))?,
+        Command::Snapshot { folder, stay_paused } => snapshot(&mut client, folder, *stay_paused)?,
         Command::Info => {
             let mut info = client.get("/")?;
             info["config"] = client.get("/vm/config")?;
@@ -356,6 +368,23 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     }
     out.flush().map_err(OutputError)?;
     Ok(())
+}
+
+/// Writes a snapshot of a machine that runs, or is paused already.
+fn snapshot(client: &mut Client, folder: &Path, stay_paused: bool) -> Result<(), Box<dyn Error>> {
+    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let runs = client.get("/vm")?["state"] == "Running";
+    if runs {
+        client.patch("/vm", &json!({ "state": "Paused" }))?;
+    }
+    let (state, memory) = (absolute(&folder.join(STATE))?, absolute(&folder.join(MEMORY))?);
+    let body = json!({ "snapshot_path": state, "mem_file_path": memory });
+    let done = client.put("/snapshot/create", &body);
+    // Whatever came of it.
+    if runs && (!stay_paused || done.is_err()) {
+        client.patch("/vm", &json!({ "state": "Resumed" }))?;
+    }
+    Ok(done?)
 }
 
 /// All cards of the machine, as the API shows each.

@@ -30,6 +30,7 @@ fn commands_are_taken_with_json_before_or_behind() {
         "balloon 5",
         "balloon 1K",
         "balloon -1M",
+        "snapshot",
     ] {
         assert!(parse(wrong).is_err(), "{wrong}");
     }

@@ -10,6 +10,7 @@ pub mod drives;
 pub mod entropy;
 pub mod file;
 pub mod flow;
+pub mod full;
 pub mod limiter;
 pub mod machine;
 pub mod mmds;
@@ -17,6 +18,7 @@ pub mod network;
 mod objects;
 pub mod pmem;
 pub mod smbios;
+pub mod snapshot;
 pub mod vsock;
 pub mod watch;
 

@@ -44,6 +44,8 @@ pub enum End {
         cpu: u8,
         source: io::Error,
     },
+    /// There is no machine, as its snapshot could not be loaded.
+    NotLoaded,
     /// A signal, and the guest did not power off in time.
     Signal(i32),
     /// Threads could not be shut in before the guest ran.
@@ -58,7 +60,9 @@ impl End {
         match self {
             End::GuestOff => Event::GuestOff,
             End::GuestReset => Event::GuestReset,
-            End::Quit | End::Killed | End::ResetByUser | End::Signal(_) => Event::Stop,
+            End::Quit | End::Killed | End::ResetByUser | End::NotLoaded | End::Signal(_) => {
+                Event::Stop
+            }
             End::TripleFault { .. }
             | End::InternalError { .. }
             | End::FailedEntry { .. }
@@ -75,6 +79,7 @@ impl End {
             End::GuestReset | End::ResetByUser => 3,
             End::TripleFault { .. } => 4,
             End::InternalError { .. } | End::FailedEntry { .. } => 5,
+            End::NotLoaded => 7,
             End::Signal(number) => 128 + (*number as u8 & 0x7f),
         }
     }
@@ -105,6 +110,7 @@ impl fmt::Display for End {
             End::GuestOff => write!(f, "the guest powered off"),
             End::Quit => write!(f, "stopped from the console"),
             End::Killed => write!(f, "killed by the API"),
+            End::NotLoaded => write!(f, "the snapshot was not loaded"),
             End::ResetByUser => write!(f, "reset by the API"),
             End::GuestReset => write!(
                 f,

@@ -23,6 +23,7 @@ use crate::end::{End, Leave};
 use crate::observe::logger::{LineShape, LogManner, Terminal};
 use crate::observe::metrics::{self as figures, Shape};
 use crate::orders::Orders;
+use crate::restore;
 
 #[cfg(test)]
 pub use firecracker::command as firecracker_command;
@@ -56,7 +57,10 @@ pub struct Face {
 /// Our own.
 pub static OURS: Face = Face {
     name: "vmm",
-    orders: cli::orders,
+    orders: |words| match words.get(1) {
+        Some(first) if first == "restore" => restore::orders(without_second(words)),
+        _ => cli::orders(words),
+    },
     log: LogManner {
         to: Terminal::Stderr,
         level: LevelFilter::WARN,
@@ -133,6 +137,11 @@ pub fn of(mut args: Vec<OsString>) -> (&'static Face, Vec<OsString>) {
         return (&FIRECRACKER, args);
     }
     (&OURS, args)
+}
+
+fn without_second(mut words: Vec<OsString>) -> Vec<OsString> {
+    words.remove(1);
+    words
 }
 
 /// Firecracker takes `/vm/` for `/vm`.

@@ -9,6 +9,8 @@ use crate::cli::Args;
 use crate::ctl;
 use crate::face;
 use crate::jail;
+use crate::restore;
+use crate::snapshot::show;
 
 /// The version without the commit, which pages for many commits cannot tell.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -19,7 +21,17 @@ fn command() -> clap::Command {
     Args::command()
         .version(VERSION)
         .subcommand(ctl().name("ctl").bin_name("vmm ctl"))
+        .subcommand(restore().name("restore").bin_name("vmm restore"))
+        .subcommand(snapshot().name("snapshot").bin_name("vmm snapshot"))
         .subcommand(jail)
+}
+
+fn restore() -> clap::Command {
+    restore::command().version(VERSION)
+}
+
+fn snapshot() -> clap::Command {
+    show::command().version(VERSION)
 }
 
 fn jail() -> clap::Command {
@@ -37,7 +49,7 @@ fn page(command: clap::Command) -> Vec<u8> {
     text
 }
 
-/// A page for each command of `vmm ctl`, and for it, `vmm`, `vmm jail`, `jailer` and `firecracker`.
+/// A page for each command of `vmm ctl`, and for it, `vmm`, `vmm restore`, `vmm snapshot`, `vmm jail`, `jailer` and `firecracker`.
 fn pages() -> Vec<(PathBuf, Vec<u8>)> {
     let man = Path::new("man");
     let face = face::firecracker_command().version(VERSION);
@@ -45,6 +57,8 @@ fn pages() -> Vec<(PathBuf, Vec<u8>)> {
         (man.join("vmm.1"), page(command().name("vmm"))),
         (man.join("firecracker.1"), page(face)),
         (man.join("jailer.1"), page(jail())),
+        (man.join("vmm-restore.1"), page(restore().name("vmm-restore"))),
+        (man.join("vmm-snapshot.1"), page(snapshot().name("vmm-snapshot"))),
         (man.join("vmm-jail.1"), page(jail().name("vmm-jail"))),
     ];
     let all = ctl();

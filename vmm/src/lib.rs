@@ -23,8 +23,10 @@ mod memory;
 mod observe;
 mod orders;
 mod ready;
+mod restore;
 mod shield;
 mod signals;
+mod snapshot;
 mod text_file;
 mod vcpu;
 mod vm;
@@ -32,12 +34,14 @@ mod words;
 
 #[cfg(feature = "testing")]
 pub use api::by_hand::answer as answer_by_hand;
+#[cfg(feature = "testing")]
+pub use snapshot::by_hand::read as read_snapshot_by_hand;
 
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use action::{ActionError, ErrorKind, Mailbox};
+use action::{Action, ActionError, ErrorKind, Mailbox};
 use api::socket::ApiSocket;
 use api::{Api, Service};
 use control::late::Late;
@@ -71,6 +75,10 @@ pub fn main() -> ExitCode {
         Some("ctl") => {
             words.remove(1);
             return ctl::main(words);
+        }
+        Some("snapshot") => {
+            words.remove(1);
+            return snapshot::show::main(words, cli::report);
         }
         Some("jail") => {
             words.remove(1);
@@ -195,7 +203,12 @@ fn run(
     let mailbox = api.as_ref().map(|(_, mailbox)| mailbox.clone());
     let hearing = controller.hearing(mailbox, signals).map_err(|error| face.failure(error))?;
     for action in orders.actions.into_iter().chain(metadata) {
-        controller.act(action).map_err(|error| face.refused(&error, Setting::option))?;
+        let is_load = matches!(action, Action::LoadSnapshot(_));
+        controller.act(action).map_err(|error| {
+            let refused = face.refused(&error, Setting::option);
+            let code = if is_load { (face.leave)(&End::NotLoaded).code() } else { refused.code };
+            Failure { code, ..refused }
+        })?;
     }
     for action in recorded {
         controller.act(action).map_err(|error| face.refused(&error, |said| places.of(said)))?;

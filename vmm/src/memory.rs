@@ -3,6 +3,8 @@
 pub mod file;
 pub mod reclaim;
 pub mod resident;
+pub mod restored;
+pub mod touched;
 
 use std::fmt;
 use std::io;

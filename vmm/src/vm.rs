@@ -18,14 +18,18 @@ pub mod nic;
 mod pairs;
 pub mod patch;
 pub mod pmem;
+pub mod restore;
 pub mod root;
 #[cfg(test)]
 pub mod samples;
+pub mod save;
+pub mod saved;
 pub mod seed;
 pub mod slots;
 pub mod spec;
 pub mod state;
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +43,7 @@ use devices::pmem::Pmem;
 use devices::vsock::VsockControl;
 use kvm_ioctls::VmFd;
 
+use crate::kvm::vcpu_state::HostFacts;
 use crate::memory;
 use crate::observe;
 use crate::observe::metrics::{Figures, VcpuCounters, VmmFigures};
@@ -50,6 +55,7 @@ use attach::{Registry, Supplies};
 use board::Board;
 use boot_timer::BootTimer;
 use nic::Nic;
+use spec::DeviceBus;
 use state::{Event, NotAllowed, State};
 
 /// A machine. Fields are dropped in order: vCPUs stop before what they access goes.
@@ -66,9 +72,14 @@ pub struct Vm {
     /// CPU time spent on reading the boot files, until the machine runs for the first time.
     reading: Option<Duration>,
     supplies: Supplies,
+    bus: DeviceBus,
+    /// What KVM has of each vCPU.
+    host: HostFacts,
+    /// What the memory is mapped from, if it is that of a file.
+    file: Option<File>,
     /// Closing it would take all irqfds away, even while vCPUs run.
-    _fd: Arc<VmFd>,
-    _ram: GuestRam,
+    fd: Arc<VmFd>,
+    ram: GuestRam,
 }
 
 impl Vm {

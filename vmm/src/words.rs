@@ -215,7 +215,8 @@ pub fn one_line(place: Option<String>, error: &dyn Error) -> String {
         line.push_str(&format!(": {cause}"));
         source = cause.source();
     }
-    line
+    // Names in it may come from a file that anybody wrote: they are no lines of their own, and command no terminal.
+    line.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 #[cfg(test)]

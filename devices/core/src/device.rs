@@ -7,6 +7,7 @@ use crate::interrupt::{IrqLine, MsiController};
 use crate::kick::KickBinder;
 use crate::ram_window::RamWindows;
 use crate::reclaim::Reclaim;
+use crate::snapshot::{LoadError, SaveError, Saved};
 use crate::worker::Threads;
 
 /// A part of the machine that can be stopped and started.
@@ -25,6 +26,17 @@ pub trait Device: Send + Sync {
 
     /// As after power-on.
     fn reset(&self);
+
+    /// Takes its state. Only while stopped.
+    fn save(&self) -> Result<Saved, SaveError> {
+        Err(SaveError::Kind("device"))
+    }
+
+    /// Becomes what `saved` says. Only while stopped, and as after power-on; if it fails, the machine
+    /// must never run.
+    fn load(&self, saved: &Saved) -> Result<(), LoadError> {
+        Err(LoadError::Kind { wanted: "device", found: saved.kind.clone() })
+    }
 }
 
 /// Longest id of a device; it becomes part of a thread's name.

@@ -4,6 +4,8 @@
 //! completed while the vector was masked must fire right then. No completion is left behind:
 //! `tests/loom.rs` tries all interleavings, for one worker and for two on one vector.
 
+use serde::{Deserialize, Serialize};
+
 use crate::sync::{AtomicU8, Ordering};
 
 /// Sends the interrupt.
@@ -16,6 +18,19 @@ pub trait Fire {
 const ARMED: u8 = 1;
 /// Raised while masked; the next unmask fires.
 const PENDING: u8 = 2;
+
+/// What a gate is at, where nobody uses it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateState {
+    /// Nothing is raised, and nothing wanted.
+    #[default]
+    Masked,
+    /// The next raise fires.
+    Armed,
+    /// Something was raised that the next unmask fires.
+    Pending,
+}
 
 /// The state of one vector, between the workers that raise it and the vCPUs that unmask it.
 ///
@@ -64,6 +79,25 @@ impl<F: Fire> IrqGate<F> {
     /// As born, for a new owner.
     pub fn reset(&self) {
         self.turn(|_| 0);
+    }
+
+    /// What it is at.
+    pub fn state(&self) -> GateState {
+        match self.state.load(Ordering::Acquire) {
+            ARMED => GateState::Armed,
+            PENDING => GateState::Pending,
+            _ => GateState::Masked,
+        }
+    }
+
+    /// As it was when [`IrqGate::state`] said so; nothing fires.
+    pub fn set_state(&self, state: GateState) {
+        let state = match state {
+            GateState::Masked => 0,
+            GateState::Armed => ARMED,
+            GateState::Pending => PENDING,
+        };
+        self.turn(|_| state);
     }
 
     /// Replaces the state; returns the one before. AcqRel: who takes a state over sees what was

@@ -33,6 +33,7 @@ pub mod reclaim;
 pub mod registers;
 #[allow(unsafe_code)] // volatile copies and iovecs of checked ranges
 pub mod scatter;
+pub mod snapshot;
 #[allow(unsafe_code)]
 // makes a socket that is private before it has a path, removes it in signal handlers
 pub mod socket;

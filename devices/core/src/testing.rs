@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod mutants;
+mod mutate;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -21,6 +24,8 @@ use crate::reclaim::{Reclaim, ReclaimError};
 use crate::worker::Threads;
 
 pub use crate::kick::borrow;
+pub use mutants::mutants;
+pub use mutate::mutate;
 
 /// Bytes of a page, usually.
 const PAGE: u64 = 4096;

@@ -9,6 +9,7 @@
 
 mod access;
 pub mod queues;
+mod saved;
 pub mod settings;
 pub mod totals;
 mod upkeep;
@@ -30,6 +31,7 @@ use net::port::NetPort;
 use net::spec::NicSpec;
 use net::stage::filter::ReceiveFilter;
 use net::stage::segment;
+use serde::{Deserialize, Serialize};
 
 use crate::admin::events::{EventQueue, Hints};
 use crate::admin::queue::AdminQueue;
@@ -66,6 +68,8 @@ pub struct Card {
 pub struct Control {
     /// The machine runs, and the guest lets the card do DMA.
     started: bool,
+    /// Since when it rests, if it does.
+    stopped_at: Option<Instant>,
     bus_master: bool,
     resetting: bool,
     reset_finished: bool,
@@ -86,13 +90,16 @@ pub struct Control {
     pub(crate) queues: Queues,
     /// The packet path's counters at the last reset.
     pub(crate) base: Totals,
+    /// What went beyond limits before the process began; see [`Allowances::exceeded`].
+    exceeded_before: [u64; 5],
     pub(crate) resets: u64,
     pub(crate) last_reset: Option<ResetReason>,
     pub(crate) plan: Plan,
 }
 
 /// Ring addresses as written, until a CAPS register takes them.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Bases {
     commands: u64,
     answers: u64,
@@ -103,6 +110,7 @@ impl Control {
     fn new(spec: &NicSpec, port: &NetPort<Tx, Rx>, max_mtu: u16) -> Control {
         Control {
             started: true,
+            stopped_at: None,
             bus_master: false,
             resetting: false,
             reset_finished: false,
@@ -119,6 +127,7 @@ impl Control {
             settings: Settings::new(max_mtu),
             queues: Queues::new(port.lanes()),
             base: Totals::of(port),
+            exceeded_before: [0; 5],
             resets: 0,
             last_reset: None,
             plan: Plan::new(&spec.faults),
@@ -236,8 +245,9 @@ impl Card {
         self.activate_lanes(control);
     }
 
-    pub(crate) fn allowances(&self) -> Allowances {
-        self.port.allowances().into()
+    /// Since the machine was first built.
+    pub(crate) fn allowances(&self, control: &Control) -> Allowances {
+        Allowances::from(self.port.allowances()).plus(control.exceeded_before)
     }
 
     /// DEV_CTL asks for a reset: everything stops before the guest can see it begun (2.4).
@@ -299,7 +309,12 @@ impl Card {
             control.started = started;
             self.settle(control);
             if started {
+                control.stopped_at = None;
                 control.events.resumed(now);
+            } else {
+                control.stopped_at.get_or_insert(now);
+                // Before anybody looks at interrupts: one may be due.
+                self.doorbells.drain();
             }
         });
         self.alarm.call();

@@ -7,6 +7,7 @@ use std::time::Instant;
 use device_core::bus::Width;
 use device_core::device::{Device, Kit};
 use device_core::interrupt::MsiSet;
+use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
 use device_core::worker::Post;
 use net::port::{NetPort, OpenError};
 use net::spec::NicSpec;
@@ -122,6 +123,18 @@ impl Device for Ena {
 
     fn reset(&self) {
         self.card.power_on(Instant::now());
+    }
+
+    fn save(&self) -> Result<Saved, SaveError> {
+        if self.card.is_at_rest() {
+            self.card.to_saved()
+        } else {
+            Err(SaveError::Now(format!("network card {} is at work", self.card.id)))
+        }
+    }
+
+    fn load(&self, saved: &Saved) -> Result<(), LoadError> {
+        self.card.load_saved(saved)
     }
 }
 

@@ -73,6 +73,23 @@ impl Doorbells {
         self.vectors.get(usize::from(number.checked_sub(1)?))
     }
 
+    /// All vectors, from 1 on.
+    pub fn vectors(&self) -> &[Arc<Vector>] {
+        &self.vectors
+    }
+
+    /// Takes in all that was written to memory; no ring is on a lane, and no vCPU runs.
+    pub fn drain(&self) {
+        self.pages.iter().for_each(|page| page.look());
+        for bell in &self.rx {
+            let _ = bell.tail();
+        }
+        for vector in &self.vectors {
+            // Whether it interrupted is of no matter: nobody waits.
+            let _ = vector.look();
+        }
+    }
+
     /// The guest has BAR 0 at `at` now.
     pub fn mapped(&self, at: Option<u64>) {
         self.quiet.mapped(at.and_then(|at| at.checked_add(QUIET)));

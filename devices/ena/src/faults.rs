@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use net::spec::{Fault, Rehearsal};
+use serde::{Deserialize, Serialize};
+
+use crate::saved::nanoseconds;
 
 /// Faults planned before the machine ran, each for once. Time begins when the driver has brought
 /// the card up for the first time, since the reset of its probe would undo what was wrong before.
@@ -45,6 +48,43 @@ impl Plan {
     }
 }
 
+/// How far a plan is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanState {
+    /// Faults that have been.
+    pub done: usize,
+    /// How long time has run, in nanoseconds, if it has begun.
+    pub age_ns: Option<u64>,
+}
+
+impl Plan {
+    /// How far it is at `now`.
+    pub fn save(&self, now: Instant) -> PlanState {
+        let age = |since| nanoseconds(now.saturating_duration_since(since));
+        PlanState { done: self.next, age_ns: self.since.map(age) }
+    }
+
+    /// Goes on from there at `now`; whether that can be. The plan itself is the user's.
+    pub fn load(&mut self, state: &PlanState, now: Instant) -> bool {
+        self.next = state.done.min(self.faults.len());
+        self.since = state.age_ns.and_then(|age| now.checked_sub(Duration::from_nanos(age)));
+        self.since.is_some() == state.age_ns.is_some()
+    }
+}
+
+/// Faults that wait for their occasion, by how often they do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MischiefState {
+    /// Admin commands that stay without answer.
+    pub unanswered: u32,
+    /// Transmit completions that do not come.
+    pub swallowed: u32,
+    /// Transmit completions that name no packet.
+    pub wrong_ids: u32,
+}
+
 /// Faults that wait for their occasion, on any thread.
 #[derive(Debug, Default)]
 pub struct Mischief {
@@ -67,6 +107,23 @@ impl Mischief {
     /// The next `completions` transmit completions name a request id that no packet has.
     pub fn invent_ids(&self, completions: u32) {
         self.wrong_ids.store(completions, Ordering::Relaxed);
+    }
+
+    /// What waits.
+    pub fn save(&self) -> MischiefState {
+        let waiting = |fault: &AtomicU32| fault.load(Ordering::Relaxed);
+        MischiefState {
+            unanswered: waiting(&self.unanswered),
+            swallowed: waiting(&self.swallowed),
+            wrong_ids: waiting(&self.wrong_ids),
+        }
+    }
+
+    /// This waits from now on.
+    pub fn load(&self, state: &MischiefState) {
+        self.leave_unanswered(state.unanswered);
+        self.swallow(state.swallowed);
+        self.invent_ids(state.wrong_ids);
     }
 
     /// Back to good behaviour.

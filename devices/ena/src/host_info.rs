@@ -3,14 +3,18 @@
 use std::fmt;
 
 use device_core::GuestRam;
+use serde::{Deserialize, Serialize};
 use vm_memory::{Bytes, GuestAddress};
 
 /// Bytes that are read of the page.
 const LEN: usize = 196;
+/// Most of them that are the operating system's release.
+const RELEASE: usize = 128;
 
 /// The host information page (`ena_admin_host_info` of Linux
 /// `drivers/net/ethernet/amazon/ena/ena_admin_defs.h`), as it was when the driver announced it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HostInfo {
     /// Number of the operating system (`ena_admin_os_type`).
     pub os: u32,
@@ -47,6 +51,12 @@ impl HostInfo {
             cpus: word(188) as u16,
             features: word(192),
         })
+    }
+
+    /// Whether [`HostInfo::read`] can have made it.
+    pub fn is_possible(&self) -> bool {
+        self.release.len() <= RELEASE
+            && self.release.bytes().all(|byte| matches!(byte, b' '..=b'~'))
     }
 
     fn os_name(&self) -> &'static str {

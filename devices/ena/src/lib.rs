@@ -27,12 +27,15 @@ mod page;
 mod quiet;
 mod registers;
 pub mod ring;
+mod saved;
 mod stamp;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 #[cfg(test)]
 mod hostile_test;
+#[cfg(test)]
+mod saved_test;
 
 pub use admin::events::Hints;
 pub use device::{BuildError, Ena};

@@ -118,6 +118,12 @@ impl RxDoorbell {
         self.register.is_open()
     }
 
+    /// A queue is where it was: this was rung for it, and nothing since.
+    pub fn note(&self, tail: u16) {
+        self.register.take();
+        self.bell.note(tail.into());
+    }
+
     /// A queue is made anew: what was rung for the old one does not count.
     pub fn reset(&self) {
         self.register.take();

@@ -25,11 +25,13 @@ pub use crate::page::Page;
 pub use crate::quiet::RxDoorbell;
 pub use crate::stamp::Stamp;
 pub use completion::CqConfig;
-pub use interrupt::{DELAY_UNIT_US, Vector};
+pub use interrupt::{DELAY_UNIT_US, Vector, VectorState};
 pub use llq::{LlqPolicy, Stride};
+pub use rx::saved::RxState;
 pub use rx::{Rx, RxConfig};
 pub use shared::{BadRing, Direction, FaultSink, MAX_BUFFERS, MAX_DEPTH, SqDoorbell};
 pub use source::Placement;
+pub use tx::saved::TxState;
 pub use tx::{Tx, TxConfig};
 
 #[cfg(test)]

@@ -9,12 +9,15 @@
 //! those four; it answers its driver's probe at once, as a driver that gets no answer waits for half
 //! a second at each step of its own.
 
+pub mod saved;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use device_core::bus::{BusDevice, Width};
 use device_core::interrupt::IrqLine;
+use serde::{Deserialize, Serialize};
 
 use crate::ports::{read_bytes, write_bytes};
 use crate::power::BoardEvents;
@@ -140,16 +143,20 @@ impl BusDevice for I8042 {
 }
 
 /// Who gets the next byte written to the data port.
-#[derive(Clone, Copy)]
-enum Next {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Next {
+    /// The keyboard.
     Keyboard,
     /// A cell of the controller's RAM; cell 0 is the configuration byte.
     Ram(u8),
+    /// The lines of the controller.
     OutputPort,
     /// Comes back as if the keyboard had sent it.
     KeyboardBuffer,
     /// Comes back as a controller's answer, without the mouse flag: there is no mouse port.
     Loopback,
+    /// It is lost.
     Nobody,
 }
 
@@ -316,11 +323,14 @@ impl Core {
 }
 
 /// What a driver has told its keyboard.
-#[derive(Clone, Copy)]
-enum Told {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// Nothing since its reset.
     Nothing,
     /// It has asked what the keyboard is, and goes on asking: keys would be wrong answers, or nobody's.
     ToWait,
+    /// It has asked for keys.
     ToScan,
 }
 

@@ -5,6 +5,7 @@
 //! periodic and update interrupts are never delivered, and status C says so.
 
 mod civil;
+pub mod saved;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,6 +15,8 @@ use device_core::bus::{BusDevice, Width};
 use crate::ports::{read_bytes, write_bytes};
 use civil::Civil;
 
+/// How many there are.
+const CELLS: usize = 128;
 const SECONDS: u8 = 0x00;
 const MINUTES: u8 = 0x02;
 const HOURS: u8 = 0x04;
@@ -95,7 +98,7 @@ impl BusDevice for Rtc {
 struct Core {
     index: u8,
     /// All 128 cells. Those of the time are in use only while status B has SET.
-    ram: [u8; 128],
+    ram: [u8; CELLS],
     /// What the guest's clock is ahead of the host's, in seconds.
     ahead: i64,
     /// The moment that the registers show, and the host's time at which it was taken.
@@ -104,7 +107,7 @@ struct Core {
 
 impl Core {
     fn new() -> Core {
-        let mut core = Core { index: 0, ram: [0; 128], ahead: 0, shown: None };
+        let mut core = Core { index: 0, ram: [0; CELLS], ahead: 0, shown: None };
         core.put(STATUS_A, A_DEFAULT);
         core.put(STATUS_B, B_24_HOURS);
         core.put(STATUS_D, D_VALID);

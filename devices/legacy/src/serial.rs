@@ -1,5 +1,7 @@
 //! The 16550 serial port: eight byte-wide registers between guest and console.
 
+pub mod saved;
+
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;

@@ -43,8 +43,8 @@ impl Link {
         self.lost.load(Ordering::Acquire) // pairs with `lose`
     }
 
-    /// Frames are to be thrown away, both ways.
-    pub(crate) fn is_pulled(&self) -> bool {
+    /// The cable is out: frames are to be thrown away, both ways.
+    pub fn is_pulled(&self) -> bool {
         self.pulled.load(Ordering::Acquire) // pairs with `pull`
     }
 

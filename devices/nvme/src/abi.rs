@@ -2,6 +2,8 @@
 //!
 //! A command is read once as `[u64; 8]` and judged afterwards. Numbers are little-endian.
 
+use serde::{Deserialize, Serialize};
+
 /// Bytes of a submission queue's entry.
 pub const SQE: u64 = 64;
 /// Bytes of a completion queue's entry.
@@ -59,7 +61,7 @@ pub mod io {
 
 /// What became of a command: status code type and code, and whether a retry is of no use (figure 124),
 /// as in a completion's status field without its phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status(pub u16);
 
 /// Do not retry.
@@ -116,6 +118,11 @@ impl Status {
     pub const READ_ERROR: Status = Status(0x281 | DNR);
     /// A comparison found other bytes.
     pub const DIFFERS: Status = Status(0x285 | DNR);
+
+    /// Whether it has no more bits than there are: the phase is beside them.
+    pub fn is_possible(self) -> bool {
+        self.0 >> 15 == 0
+    }
 
     /// Status code type and code, without what goes with them.
     pub fn code(self) -> u16 {
@@ -177,7 +184,8 @@ impl Command {
 }
 
 /// An entry of a completion queue, but for what depends on where it goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Completion {
     /// Id of the command.
     pub id: u16,

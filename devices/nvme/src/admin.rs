@@ -10,6 +10,6 @@ mod features;
 mod identify;
 mod logs;
 pub mod queue;
-mod queues;
+pub mod queues;
 pub mod settings;
-mod statistics;
+pub mod statistics;

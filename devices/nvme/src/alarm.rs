@@ -61,6 +61,20 @@ impl Alarm {
         }
     }
 
+    /// All bits of [`Alarm::noted`].
+    pub const DOORBELLS: u8 = 1 << BadDoorbell::NoQueue as u8 | 1 << BadDoorbell::Value as u8;
+
+    /// What was noted and nobody has taken: a bit for each kind of [`BadDoorbell`].
+    pub fn noted(&self) -> u8 {
+        self.doorbells.load(Ordering::Relaxed)
+    }
+
+    /// This was.
+    pub fn note_again(&self, noted: u8) {
+        self.doorbells.store(noted, Ordering::Relaxed);
+        self.call();
+    }
+
     /// The controller was reset.
     pub fn clear(&self) {
         self.failed.store(false, Ordering::Release); // pairs with `has_failed`

@@ -13,6 +13,7 @@ mod errand;
 pub mod home;
 mod phase;
 pub mod queues;
+mod saved;
 mod settle;
 mod upkeep;
 
@@ -28,12 +29,13 @@ use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
 use device_core::interrupt::MsiSet;
 use device_core::kick::KickBinder;
+use serde::{Deserialize, Serialize};
 
 use crate::admin::events::Events;
 use crate::admin::queue::AdminQueue;
 use crate::admin::settings::Settings;
 use crate::alarm::Alarm;
-use crate::completion::CompletionQueue;
+use crate::completion::{CompletionQueue, Vector};
 use crate::doorbells::SqBells;
 use crate::errors::ErrorLog;
 use crate::identity::Identity;
@@ -94,7 +96,8 @@ pub(crate) enum Phase {
 }
 
 /// How far a shutdown is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Shutdown {
     /// Nobody asked for one.
     #[default]
@@ -134,6 +137,8 @@ pub struct Control {
     /// Bytes of the disk, as the host was told.
     pub(crate) size: u64,
     pub(crate) resets: u64,
+    /// What requests waited for limits before the process began; see [`PortControl::throttled_us`].
+    throttled_before: [u64; 2],
 }
 
 impl Control {
@@ -159,6 +164,7 @@ impl Control {
             doorbell_pages: None,
             size,
             resets: 0,
+            throttled_before: [0; 2],
         }
     }
 }
@@ -215,6 +221,11 @@ impl Card {
     /// I/O queues of either kind that there can be.
     pub(crate) fn queue_count(&self) -> u16 {
         self.lanes.count()
+    }
+
+    /// The interrupt `number`, if there is one.
+    pub(crate) fn vector(&self, number: u16) -> Option<Vector> {
+        self.msi.vector(number).map(|msi| Vector { number, msi })
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {

@@ -1,5 +1,7 @@
 //! Completion queues: any number of rings post to one, each a batch at a time.
 
+pub mod saved;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +26,16 @@ pub struct CqConfig {
     /// Entries, 2 at least.
     pub size: u16,
     /// `None`: the host polls.
-    pub vector: Option<Arc<dyn MsiVector>>,
+    pub vector: Option<Vector>,
+}
+
+/// An interrupt of the controller's.
+#[derive(Clone)]
+pub struct Vector {
+    /// Its number.
+    pub number: u16,
+    /// The interrupt itself.
+    pub msi: Arc<dyn MsiVector>,
 }
 
 /// A completion queue; as old as the controller, and closed while the host has made none of its number.
@@ -47,6 +58,7 @@ pub struct CompletionQueue {
 }
 
 struct Open {
+    base: u64,
     entries: Span,
     size: u16,
     /// The next entry.
@@ -54,7 +66,7 @@ struct Open {
     phase: bool,
     /// As last looked at.
     head: u16,
-    vector: Option<Arc<dyn MsiVector>>,
+    vector: Option<Vector>,
 }
 
 /// Entries from `from` on up to `to` of a ring of `size`; all are less than that, or the result is of no use.
@@ -105,7 +117,7 @@ impl CompletionQueue {
         let len = u64::from(size).wrapping_mul(CQE) as usize;
         let entries = Span::new(self.memory.clone(), base, len);
         let mut open = self.open_part();
-        *open = Some(Open { entries, size, tail: 0, phase: true, head: 0, vector });
+        *open = Some(Open { base, entries, size, tail: 0, phase: true, head: 0, vector });
         self.head.store(0, Ordering::Relaxed);
         self.show(size, 0);
     }
@@ -220,7 +232,7 @@ impl CompletionQueue {
         self.show(open.size, open.tail);
         match &open.vector {
             Some(vector) if count > 0 => {
-                vector.fire();
+                vector.msi.fire();
                 Ok(true)
             }
             _ => Ok(false),

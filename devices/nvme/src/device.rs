@@ -8,6 +8,7 @@ use block::spec::{DiskSpec, MAX_QUEUES};
 use device_core::bus::Width;
 use device_core::device::{Device, Kit};
 use device_core::interrupt::MsiSet;
+use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
 use device_core::worker::Post;
 use pci::device::{BarKind, BarSpec, Identity, PciDevice};
 
@@ -109,6 +110,17 @@ impl Device for Nvme {
 
     fn reset(&self) {
         self.card.power_on();
+    }
+
+    fn save(&self) -> Result<Saved, SaveError> {
+        match self.card.is_busy() {
+            None => self.card.to_saved(),
+            Some(why) => Err(SaveError::Now(format!("disk {} {why}", self.card.id))),
+        }
+    }
+
+    fn load(&self, saved: &Saved) -> Result<(), LoadError> {
+        self.card.load_saved(saved)
     }
 }
 

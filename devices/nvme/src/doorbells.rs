@@ -38,6 +38,17 @@ impl SqBell {
         self.size.store(size, Ordering::Relaxed);
     }
 
+    /// What was written to the register last.
+    pub fn told(&self) -> u16 {
+        self.bell.tail() as u16
+    }
+
+    /// This was; whether the queue has such an entry.
+    pub fn tell(&self, tail: u16) -> bool {
+        self.bell.note(tail.into());
+        tail < self.size.load(Ordering::Relaxed)
+    }
+
     /// There is no queue any more.
     pub fn close(&self) {
         self.size.store(0, Ordering::Relaxed);

@@ -1,7 +1,11 @@
 //! The log of errors (NVMe base specification 1.4, 5.14.1.1): what failed last, the latest first.
 
+pub mod saved;
+
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
 
 use crate::abi::Status;
 use crate::page::Page;
@@ -16,7 +20,8 @@ pub const LEN: u64 = ENTRIES as u64 * ENTRY as u64;
 const NONE: u16 = u16::MAX;
 
 /// Something that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Error {
     /// Submission queue of the command.
     pub queue: u16,

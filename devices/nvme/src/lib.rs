@@ -29,6 +29,7 @@ mod page;
 mod prp;
 mod registers;
 pub mod ring;
+mod saved;
 mod shadow;
 mod stats;
 mod sync;
@@ -37,5 +38,7 @@ pub mod testing;
 
 #[cfg(test)]
 mod hostile_test;
+#[cfg(test)]
+mod saved_test;
 
 pub use device::{BuildError, Nvme};

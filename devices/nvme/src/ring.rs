@@ -7,6 +7,8 @@
 //! doorbell ──► next ──► request          complete ──► batch ──► publish ──► completion queue, vector
 //! ```
 
+pub mod saved;
+
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -33,6 +33,12 @@ impl Shadow {
         self.index.store(index, Ordering::Release); // pairs with `index`
     }
 
+    /// The words are at these guest-physical addresses, and hold what they held.
+    pub fn stay(&self, index: u64, event: u64) {
+        self.event.store(event, Ordering::Relaxed);
+        self.index.store(index, Ordering::Release); // pairs with `index`
+    }
+
     /// They are touched no more.
     pub fn forget(&self) {
         self.index.store(NOWHERE, Ordering::Release); // pairs with `index`

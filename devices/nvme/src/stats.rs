@@ -28,6 +28,11 @@ impl Latencies {
         }
     }
 
+    /// Adds what was counted elsewhere; no thread records.
+    pub fn add(&self, counts: &[u64; BINS]) {
+        self.0.iter().zip(counts).for_each(|(bin, count)| bin.add(*count));
+    }
+
     /// The count of each bin.
     pub fn counts(&self) -> [u64; BINS] {
         self.0.each_ref().map(Counter::get)

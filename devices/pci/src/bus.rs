@@ -1,5 +1,7 @@
 //! The slots of bus 0, reached through ECAM and through the ports at 0xcf8.
 
+pub mod saved;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -53,6 +55,8 @@ pub struct PciBus {
     windows: Windows,
     slots: RwLock<[Option<Slot>; SLOTS as usize]>,
     unassigned: Mutex<Unassigned>,
+    /// What the address port of configuration mechanism 1 holds.
+    address: AtomicU32,
 }
 
 #[derive(Clone)]
@@ -72,6 +76,7 @@ impl PciBus {
             unassigned: Mutex::new(Unassigned::new(windows.clone())),
             windows,
             slots: RwLock::default(),
+            address: AtomicU32::new(0),
         });
         bus.attach(Arc::new(HostBridge))?;
         Ok(bus)
@@ -136,6 +141,7 @@ impl PciBus {
 
     /// Resets every function and its card, and gives the BARs their first addresses again.
     pub fn reset(&self) {
+        self.address.store(0, Ordering::Relaxed);
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner).clone();
         for slot in slots.into_iter().flatten() {
             if let Some(function) = &slot.function {
@@ -153,7 +159,7 @@ impl PciBus {
     /// The ports of configuration mechanism 1, [`PORTS_LEN`] of them at [`PORTS`]. Single bytes of
     /// the address port are not PCI's: they go to `beneath`, with the same offsets.
     pub fn ports(self: &Arc<PciBus>, beneath: Arc<dyn BusDevice>) -> Arc<dyn BusDevice> {
-        Arc::new(ConfigPorts { bus: self.clone(), address: AtomicU32::new(0), beneath })
+        Arc::new(ConfigPorts { bus: self.clone(), beneath })
     }
 
     /// Takes an address for each BAR, the largest first, so that less is lost to alignment.
@@ -223,7 +229,6 @@ impl BusDevice for Ecam {
 /// The address port at 0 and the data port at 4.
 struct ConfigPorts {
     bus: Arc<PciBus>,
-    address: AtomicU32,
     beneath: Arc<dyn BusDevice>,
 }
 
@@ -236,7 +241,7 @@ impl ConfigPorts {
     /// What the data port shows at `offset`, if anything is there.
     fn find(&self, offset: u64, width: Width) -> Option<(Arc<PciFunction>, u16)> {
         let within = offset.checked_sub(DATA_PORT)?;
-        let address = self.address.load(Ordering::Relaxed);
+        let address = self.bus.address.load(Ordering::Relaxed);
         let bus = address >> 16 & 0xff;
         if address & ADDRESS_ENABLE == 0 || bus != 0 || width == Width::B8 {
             return None;
@@ -251,7 +256,7 @@ impl BusDevice for ConfigPorts {
         match self.find(offset, width) {
             Some((function, register)) => function.read_config(register, width),
             None if offset == 0 && width == Width::B4 => {
-                self.address.load(Ordering::Relaxed).into()
+                self.bus.address.load(Ordering::Relaxed).into()
             }
             None if offset < DATA_PORT && width == Width::B1 => self.beneath.read(offset, width),
             None => width.mask(),
@@ -261,7 +266,7 @@ impl BusDevice for ConfigPorts {
     fn write(&self, offset: u64, width: Width, value: u64) {
         if offset == 0 && width == Width::B4 {
             let address = u32::try_from(value).unwrap_or_default() & ADDRESS_BITS;
-            self.address.store(address, Ordering::Relaxed);
+            self.bus.address.store(address, Ordering::Relaxed);
         } else if offset < DATA_PORT && width == Width::B1 {
             self.beneath.write(offset, width, value);
         } else if let Some((function, register)) = self.find(offset, width) {

@@ -51,6 +51,15 @@ const BAR_PREFETCHABLE: u32 = 0b1000;
 /// Low bits of a memory BAR that are no address.
 const BAR_FLAGS: u64 = 0xf;
 
+/// A configuration space that this function cannot have.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum OtherFunction {
+    #[error("it has {0} bytes, not {LEGACY_SPACE}")]
+    Length(usize),
+    #[error("its byte {offset:#x} is {found:#04x}; this card has {own:#04x} there")]
+    Byte { offset: usize, found: u8, own: u8 },
+}
+
 /// The configuration space of one function.
 ///
 /// It knows which bits change, not what a change means.
@@ -150,6 +159,27 @@ impl ConfigSpace {
         if let BarKind::Memory64 { .. } = bar.kind {
             self.write(bar_register(bar.index.wrapping_add(1)), Width::B4, address >> 32);
         }
+    }
+
+    /// What a driver has set in it may be anywhere in these bytes; there are none behind them.
+    pub fn saved(&self) -> Vec<u8> {
+        self.bytes(0..LEGACY_SPACE).to_vec()
+    }
+
+    /// Becomes what `bytes` of [`ConfigSpace::saved`] say. Fails, with nothing changed, if they are of another
+    /// function: then a bit differs that no guest can write.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), OtherFunction> {
+        if bytes.len() != usize::from(LEGACY_SPACE) {
+            return Err(OtherFunction::Length(bytes.len()));
+        }
+        let own = self.initial.iter().zip(&self.writable);
+        for (offset, (&byte, (&initial, &writable))) in bytes.iter().zip(own).enumerate() {
+            if (byte ^ initial) & !writable != 0 {
+                return Err(OtherFunction::Byte { offset, found: byte, own: initial });
+            }
+        }
+        self.bytes.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        Ok(())
     }
 
     /// Everything as after power-on.

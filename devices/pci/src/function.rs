@@ -8,9 +8,11 @@
 //! `turn` admits one writer at a time and is held while the card hears what changed; `config` only
 //! guards bytes. A card never calls its function, so waiting cannot circle.
 
+pub mod saved;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use device_core::bus::{Bus, BusDevice, Width};
+use device_core::bus::{Bus, BusDevice, BusError, Width};
 use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
 
@@ -284,17 +286,19 @@ impl PciFunction {
                 self.mmio.remove(old);
             }
             let Some(address) = wanted else { continue };
-            match self.mmio.insert(address, bar.size, self.window(bar)) {
-                Ok(()) => {
-                    *placed = Some(address);
-                    self.tell_mapped(bar, Some(address));
-                }
-                Err(error) => {
-                    let id = self.device.id();
-                    guest_warn!(self.log, "BAR {} of {id} stays unmapped: {error}", bar.index);
-                }
+            if let Err(error) = self.place(bar, placed, address) {
+                let id = self.device.id();
+                guest_warn!(self.log, "BAR {} of {id} stays unmapped: {error}", bar.index);
             }
         }
+    }
+
+    /// Puts a BAR that is nowhere on the bus. Fails if something else is there.
+    fn place(&self, bar: &BarSpec, placed: &mut Option<u64>, address: u64) -> Result<(), BusError> {
+        self.mmio.insert(address, bar.size, self.window(bar))?;
+        *placed = Some(address);
+        self.tell_mapped(bar, Some(address));
+        Ok(())
     }
 
     /// Where the registers say that `bar` is; nowhere if memory space is off or the place is not

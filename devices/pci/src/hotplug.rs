@@ -14,6 +14,8 @@ use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
 use device_core::interrupt::IrqLine;
 use device_core::registers::RegisterMap;
+use device_core::snapshot::{LoadError, Snapshot};
+use serde::{Deserialize, Serialize};
 
 use crate::bus::{AttachError, PciBus, SLOTS};
 use crate::device::PciDevice;
@@ -38,7 +40,8 @@ const REGISTERS: RegisterMap<Register> = RegisterMap::new(&[
 ]);
 
 /// All that there is to know between two accesses: a bit for each slot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SlotBits {
     /// Of cards that the guest has not heard of.
     pub up: u32,
@@ -194,6 +197,28 @@ impl BusDevice for HotPlug {
         if REGISTERS.find(offset, width) == Some(Register::Eject) {
             self.eject(u32::try_from(value).unwrap_or_default());
         }
+    }
+}
+
+/// Of a card that the guest is asked for nothing is left to who loads it: whoever asked asks again.
+impl Snapshot for HotPlug {
+    type State = SlotBits;
+    const KIND: &'static str = "pci-hot-plug";
+    const VERSION: u16 = 1;
+
+    fn save(&self) -> SlotBits {
+        self.bits_now()
+    }
+
+    fn load(&self, state: SlotBits) -> Result<(), LoadError> {
+        let here = (0..SLOTS).filter(|slot| self.bus.function(*slot).is_some());
+        let here = here.fold(0, |bits, slot| bits | bit(slot));
+        if state.up & !here != 0 {
+            let why = format!("slots {:#x} have cards, and {:#x} are told of", here, state.up);
+            return Err(LoadError::field(Self::KIND, "up", why));
+        }
+        *self.bits() = SlotBits { up: state.up, ..SlotBits::default() };
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use device_core::bus::{BusDevice, Width};
 use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
 use device_core::interrupt::{MsiMessage, MsiSet, MsiVector, Route};
+use serde::{Deserialize, Serialize};
 
 use crate::capability::MsixControl;
 
@@ -16,6 +17,20 @@ const ENTRY: u64 = 16;
 const PAGE: u64 = 0x1000;
 /// Most vectors that a table can have. PCI Local Bus 3.0, 6.8.2.3.
 pub const MAX_VECTORS: u16 = 2048;
+
+/// One vector, as the guest sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VectorState {
+    /// Where its message is written, guest-physical; aligned to 4.
+    pub address: u64,
+    /// What is written there.
+    pub data: u32,
+    /// Masked by its own bit.
+    pub masked: bool,
+    /// Its bit in the PBA: a fire waits.
+    pub pending: bool,
+}
 
 /// The MSI-X BAR of a function: table at 0, pending bits on the page after it.
 ///
@@ -95,6 +110,44 @@ impl Msix {
         (0..self.set.count()).filter_map(|index| self.set.vector(index)).for_each(forget);
     }
 
+    /// Each vector as it is now.
+    pub fn saved(&self) -> Vec<VectorState> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let vector = |(index, entry): (u16, &Entry)| VectorState {
+            address: entry.message.address,
+            data: entry.message.data,
+            masked: entry.masked,
+            pending: self.is_pending(&table, index),
+        };
+        (0..).zip(&table.entries).map(vector).collect()
+    }
+
+    /// The table becomes `vectors`, before anything opens a vector: what is pending is fired while it is masked, and
+    /// so kept. Fails, with nothing changed, if no table of this function can be so.
+    pub fn restore(&self, vectors: &[VectorState]) -> Result<(), String> {
+        let count = usize::from(self.set.count());
+        if vectors.len() != count {
+            return Err(format!("there are {}; this card has {count}", vectors.len()));
+        }
+        if let Some(index) = vectors.iter().position(|vector| vector.address & 3 != 0) {
+            return Err(format!("the address of vector {index} is not aligned"));
+        }
+        self.change(|table| {
+            for (entry, vector) in table.entries.iter_mut().zip(vectors) {
+                let message = MsiMessage { address: vector.address, data: vector.data };
+                *entry = Entry { message, masked: vector.masked };
+            }
+        });
+        let pending = (0..).zip(vectors).filter(|(_, vector)| vector.pending);
+        pending.filter_map(|(index, _)| self.set.vector(index)).for_each(|vector| vector.fire());
+        Ok(())
+    }
+
+    /// Whether each vector goes where the table says.
+    pub fn is_settled(&self) -> bool {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).changes().is_empty()
+    }
+
     /// Applies `edit`, then tells the set which routes differ from before, if any.
     fn change(&self, edit: impl FnOnce(&mut Table)) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,14 +194,16 @@ impl Msix {
     /// 64 pending bits, the first of vector `first`.
     fn pending(&self, first: u64) -> u64 {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let masked = |index: u16| matches!(table.routed.get(usize::from(index)), Some(None));
-        let is_pending = |index: u16| {
-            masked(index) && self.set.vector(index).is_some_and(|vector| vector.is_pending())
-        };
         (0..64u64).fold(0, |bits, bit| {
             let index = u16::try_from(first.wrapping_add(bit)).unwrap_or(u16::MAX);
-            bits | u64::from(is_pending(index)) << bit
+            bits | u64::from(self.is_pending(&table, index)) << bit
         })
+    }
+
+    /// Whether a vector was fired while it went nowhere, and waits.
+    fn is_pending(&self, table: &Table, index: u16) -> bool {
+        let masked = matches!(table.routed.get(usize::from(index)), Some(None));
+        masked && self.set.vector(index).is_some_and(|vector| vector.is_pending())
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use device_core::GuestRam;
 use device_core::bus::{Bus, BusView, Width};
 use device_core::interrupt::MsiSet;
+use device_core::snapshot::Snapshot;
 use device_core::testing::{TestMachine, TestMsiSet};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
@@ -82,6 +83,14 @@ impl Slot {
         for (bar, address) in self.places.bars {
             self.function.assign(*bar, *address);
         }
+    }
+
+    /// Goes on where `old` is, whose card rests; this one's is fresh and rests, too.
+    pub fn take_over(&mut self, old: &Slot) {
+        let saved = old.function.to_saved().unwrap();
+        self.function.load_saved(&saved).unwrap();
+        assert_eq!(self.function.to_saved().unwrap(), saved);
+        self.free = old.free;
     }
 
     /// BARs where firmware put them, all enabled: for a card that anything was done to.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use device_core::bus::Width;
 use device_core::interrupt::Interrupt;
+use device_core::snapshot::{LoadError, SaveError, Saved};
 use vmm_sys_util::eventfd::EventFd;
 
 /// Why a device refused its queues; the transport answers with DEVICE_NEEDS_RESET.
@@ -71,4 +72,11 @@ pub trait VirtioDevice: Send + Sync {
 
     /// Forgets all state that the driver set, as after power-on. Only while unplugged.
     fn reset(&self);
+
+    /// Takes what it knows besides the transport's registers and the queues' places. Only while unplugged.
+    fn save(&self) -> Result<Saved, SaveError>;
+
+    /// Becomes what `saved` says, for a driver that has negotiated `features`, none of which it lacks. Only before
+    /// queues are plugged, and as after power-on. Fails if that cannot be, or is not of a device such as this one.
+    fn load(&self, features: u64, saved: &Saved) -> Result<(), LoadError>;
 }

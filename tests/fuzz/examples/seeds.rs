@@ -8,6 +8,7 @@ use std::path::Path;
 mod seeds {
     pub mod api;
     pub mod block;
+    pub mod card_states;
     pub mod disks;
     pub mod ena;
     pub mod kernels;
@@ -18,7 +19,9 @@ mod seeds {
     pub mod pci;
     pub mod plain;
     pub mod ports;
+    pub mod snapshots;
     pub mod specs;
+    pub mod states;
     pub mod vsock;
 }
 
@@ -30,17 +33,21 @@ fn main() -> std::io::Result<()> {
     let targets = [
         ("api_requests", seeds::api::all()),
         ("boot_disk", seeds::disks::all()),
+        ("device_states", seeds::states::all()),
         ("ena_card", seeds::ena::card()),
         ("ena_commands", seeds::ena::commands()),
         ("ena_registers", seeds::ena::registers()),
         ("ena_rings", seeds::ena::rings()),
+        ("ena_states", seeds::card_states::of(&seeds::ena::card())),
         ("kernel_loaders", seeds::kernels::all()),
         ("legacy_ports", seeds::ports::all()),
         ("metadata", seeds::metadata::all()),
         ("nvme_card", seeds::nvme::card()),
         ("nvme_commands", seeds::nvme::commands()),
         ("nvme_registers", seeds::nvme::registers()),
+        ("nvme_states", seeds::card_states::of(&seeds::nvme::card())),
         ("pci_mmio", seeds::pci::all()),
+        ("snapshot_state", seeds::snapshots::all()),
         ("specs", seeds::specs::all()),
         ("virtio_block", seeds::block::all()),
         ("virtio_mmio", seeds::mmio::all()),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use device_core::GuestRam;
 use device_core::bus::Width;
+use device_core::snapshot::{LoadError, SaveError, Saved};
 use virtio::device::{LiveQueue, Notice, PlugError, VirtioDevice};
 use virtio_queue::QueueT;
 use vm_memory::{GuestAddress, GuestMemory, Permissions};
@@ -97,5 +98,13 @@ impl VirtioDevice for Checker {
     }
     fn reset(&self) {
         assert!(self.plugged.lock().unwrap().is_none(), "reset while plugged");
+    }
+    fn save(&self) -> Result<Saved, SaveError> {
+        assert!(self.plugged.lock().unwrap().is_none(), "saved while plugged");
+        Saved::new("checker", 1, &())
+    }
+    fn load(&self, _: u64, saved: &Saved) -> Result<(), LoadError> {
+        assert!(self.plugged.lock().unwrap().is_none(), "loaded while plugged");
+        saved.read("checker", 1, |_, state| state)
     }
 }

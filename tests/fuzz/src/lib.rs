@@ -5,6 +5,7 @@
 //! that seeds are made by driving it as a driver would (`examples/seeds.rs`).
 
 mod checker;
+pub mod device_states;
 pub mod disks;
 pub mod driver;
 pub mod input;

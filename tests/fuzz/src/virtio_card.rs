@@ -112,7 +112,8 @@ impl Slot {
     }
 
     fn forget(&mut self) {
-        self.queues = self.sizes.iter().enumerate().map(|(at, size)| Queue::new(at, *size)).collect();
+        self.queues =
+            self.sizes.iter().enumerate().map(|(at, size)| Queue::new(at, *size)).collect();
         self.next_buffer = self.buffers_at();
     }
 

@@ -25,6 +25,7 @@ mod runtime;
 mod storm;
 mod targets;
 mod virtio;
+mod witness;
 
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
@@ -105,6 +106,12 @@ fn drive_card(card: nic::Found, ground: &Ground, options: &Options) -> ! {
         }
         (nic::Found::Ena(place), Load::Storm) => {
             load::weather(|| nic::ena::open(place, options), ground, options)
+        }
+        (nic::Found::Virtio(place), Load::Witness) => {
+            witness::run(nic::virtio::open(place, options), options)
+        }
+        (nic::Found::Ena(place), Load::Witness) => {
+            witness::run(nic::ena::open(place, options), options)
         }
         (nic::Found::Virtio(place), _) => load::run(nic::virtio::open(place, options), options),
         (nic::Found::Ena(place), _) => load::run(nic::ena::open(place, options), options),

@@ -21,6 +21,8 @@ pub enum Load {
     Both,
     /// `load=answer`: each frame goes back to whom it came from.
     Answer,
+    /// `load=witness`: tells what it finds of its registers, its memory and what it received, frame by frame.
+    Witness,
     /// `load=storm`: whatever a broken or hostile driver may do to it, again and again.
     Storm,
 }
@@ -123,6 +125,7 @@ impl Options {
             (b"load", b"receive") => self.load = Load::Receive,
             (b"load", b"both") => self.load = Load::Both,
             (b"load", b"answer") => self.load = Load::Answer,
+            (b"load", b"witness") => self.load = Load::Witness,
             (b"len", _) => self.len = number(value).clamp(14, 65_000) as u32,
             (b"batch", _) => self.batch = number(value).clamp(1, 64) as u16,
             (b"depth", _) => {

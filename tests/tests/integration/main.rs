@@ -36,6 +36,7 @@ mod queues;
 mod scenario;
 mod serial;
 mod sleep;
+mod snapshot;
 mod stall;
 mod vsock;
 mod walk;
@@ -63,6 +64,7 @@ fn main() {
         disk_faults::scenarios(),
         disk_cuts::scenarios(),
         vsock::scenarios(),
+        snapshot::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),

@@ -44,7 +44,8 @@ pub const ROWS: &[Line] = &[
     Line(&["--api-sock", "/nowhere/api"], 1, "/nowhere/api", AS_THERE),
     Line(&["--api-sock", "{text}"], 1, "{text}", AS_THERE),
     Line(&["--api-sock", "{dir}"], 1, "{dir}", AS_THERE),
-    Line(&["--describe-snapshot", "{text}"], 153, "snapshot", Some("there are no snapshots here")),
+    Line(&["--describe-snapshot", "{text}"], 153, "snapshot", AS_THERE),
+    Line(&["--snapshot-version"], 0, "v1.0.0\n", Some("a format of its own")),
     Line(&["--log-path", "{dir}"], 1, "{dir}", AS_THERE),
     Line(&["--metrics-path", "{dir}", "--api-sock", "{new}"], 1, "{dir}", AS_THERE),
 ];

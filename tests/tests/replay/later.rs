@@ -5,7 +5,7 @@ use super::row::{Row, get, no_patch, no_put, other, patch, put, same};
 use super::scene::Scene;
 
 /// Areas that are there: their rows are asked.
-const THERE: &[&str] = &["vsock", "mmds", "entropy", "balloon", "pmem", "hot-unplug"];
+const THERE: &[&str] = &["vsock", "mmds", "entropy", "balloon", "pmem", "hot-unplug", "snapshot"];
 
 /// What an area has to say before the start.
 struct Area(&'static str, &'static [Row]);

@@ -9,7 +9,7 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::routes::{self, ROUTES};
 use crate::dialect::{
-    balloon, cpu, drives, entropy, flow, machine, mmds, network, pmem, vsock, watch,
+    balloon, cpu, drives, entropy, flow, full, machine, mmds, network, pmem, snapshot, vsock, watch,
 };
 use crate::vm::hotplug;
 
@@ -26,7 +26,7 @@ fn schemas() -> Value {
     add::<routes::InstanceInfo>(&mut all);
     add::<routes::VmPatch>(&mut all);
     add::<routes::ActionBody>(&mut all);
-    add::<routes::FullConfig>(&mut all);
+    add::<full::FullConfig>(&mut all);
     add::<cpu::CpuConfig>(&mut all);
     add::<machine::BootSource>(&mut all);
     add::<machine::MachineConfig>(&mut all);
@@ -55,6 +55,8 @@ fn schemas() -> Value {
     add::<watch::Logger>(&mut all);
     add::<watch::Metrics>(&mut all);
     add::<watch::Serial>(&mut all);
+    add::<snapshot::SnapshotCreate>(&mut all);
+    add::<snapshot::SnapshotLoad>(&mut all);
     let mut all = serde_json::to_value(all).expect("schemas are JSON");
     bound(&mut all);
     // One of its variants may be a word alone, and else is an object of exactly one field.

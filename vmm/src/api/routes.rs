@@ -15,10 +15,12 @@ use crate::dialect::cpu::CpuConfig;
 use crate::dialect::drives::{self, DiskFaultBody, Drive, DrivePatch};
 use crate::dialect::entropy::Entropy;
 use crate::dialect::flow::{Capture, FaultBody, Flow, Link, Measuring};
+use crate::dialect::full;
 use crate::dialect::machine::{BootSource, MachineConfig, MachinePatchBody};
 use crate::dialect::mmds::{self, MmdsConfig};
 use crate::dialect::network::{NetworkInterface, NetworkInterfacePatch};
 use crate::dialect::pmem::{Pmem, PmemPatchBody};
+use crate::dialect::snapshot::{SnapshotCreate, SnapshotLoad};
 use crate::dialect::vsock::Vsock;
 use crate::dialect::watch::{Logger, Metrics, Serial};
 use crate::dialect::{self, BodyError};
@@ -732,6 +734,30 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Put,
+        path: "/snapshot/create",
+        about: "Writes state and memory of the machine, which is paused and stays so, to files.",
+        body: Some("SnapshotCreate"),
+        answer: None,
+        read: |_, body| {
+            let spec = dialect::read::<SnapshotCreate>(body)?.try_into()?;
+            Ok(Asked::Act(Action::CreateSnapshot(spec)))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/snapshot/load",
+        about: "Makes the machine from a snapshot, before anything else is set; if that fails, the VMM ends.",
+        body: Some("SnapshotLoad"),
+        answer: None,
+        read: |_, body| {
+            let spec = dialect::read::<SnapshotLoad>(body)?.try_into()?;
+            Ok(Asked::Act(Action::LoadSnapshot(Box::new(spec))))
+        },
+        show: done,
+    },
+    Route {
+        verb: Verb::Put,
         path: "/actions",
         about: "Does something to the machine.",
         body: Some("ActionBody"),
@@ -780,10 +806,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const DIALECT: &str = "1.16.1";
 
 /// What the dialect has and this machine does not, and why.
-const ABSENT: &[(&str, &str)] = &[
-    ("/snapshot", "there are no snapshots"),
-    ("/hotplug", "memory cannot be plugged into a machine that runs"),
-];
+const ABSENT: &[(&str, &str)] =
+    &[("/hotplug", "memory cannot be plugged into a machine that runs")];
 
 fn unplug(kind: Kind, id: &str) -> Result<Asked, Refused> {
     Ok(Asked::Act(Action::Unplug(kind, id.to_string())))
@@ -842,27 +866,8 @@ fn instance(reply: Reply) -> Option<Answer> {
     }
 }
 
-/// What a machine has, with null or an empty list for all else that the
-/// dialect knows.
 fn full_config(config: &Config) -> Option<Answer> {
-    const KNOWN: [&str; 9] = [
-        "balloon",
-        "boot-source",
-        "cpu-config",
-        "entropy",
-        "logger",
-        "memory-hotplug",
-        "metrics",
-        "mmds-config",
-        "vsock",
-    ];
-    let mut config = serde_json::to_value(FullConfig::from(config)).ok()?;
-    let fields = config.as_object_mut()?;
-    for known in KNOWN {
-        fields.entry(known).or_insert(serde_json::Value::Null);
-    }
-    fields.entry("pmem").or_insert_with(|| json!([]));
-    Some(Answer::Config(config))
+    full::shown(config).ok().map(Answer::Config)
 }
 
 fn json_of(value: &impl Serialize) -> Option<Answer> {
@@ -1025,46 +1030,6 @@ pub enum ActionType {
     Reset,
     /// Ends the VMM, whatever the guest does.
     Kill,
-}
-
-/// All settings, in the layout of a configuration file.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-#[serde(rename_all = "kebab-case")]
-pub struct FullConfig {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    boot_source: Option<BootSource>,
-    machine_config: MachineConfig,
-    drives: Vec<Drive>,
-    network_interfaces: Vec<NetworkInterface>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vsock: Option<Vsock>,
-    mmds_config: Option<MmdsConfig>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pmem: Vec<Pmem>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    balloon: Option<Balloon>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    entropy: Option<Entropy>,
-    #[cfg_attr(test, schema(value_type = Serial))]
-    serial: serde_json::Value,
-}
-
-impl From<&Config> for FullConfig {
-    fn from(config: &Config) -> FullConfig {
-        FullConfig {
-            boot_source: config.boot.as_ref().and_then(BootSource::of),
-            machine_config: (&config.machine).into(),
-            drives: config.disks.iter().map(Into::into).collect(),
-            network_interfaces: config.nics.iter().map(Into::into).collect(),
-            vsock: config.vsock.as_ref().map(|open| open.spec().into()),
-            mmds_config: config.metadata.as_ref().map(Into::into),
-            pmem: config.pmems.iter().map(Into::into).collect(),
-            balloon: config.balloon.as_ref().map(Into::into),
-            entropy: Entropy::of(&config.entropy),
-            serial: json!({ "console": config.serial.to_string() }),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -43,8 +43,8 @@ fn what_is_not_there_is_refused_with_what_is() {
         ),
         (
             "PUT",
-            "/snapshot/create",
-            "/snapshot/create does not exist here yet: there are no snapshots",
+            "/hotplug/memory",
+            "/hotplug/memory does not exist here yet: nothing can be plugged into a machine that runs",
         ),
         ("PUT", "/balloons", "there is no resource /balloons"),
     ] {

@@ -24,7 +24,7 @@ use crate::action::Action;
 use crate::observe::logger::LogSpec;
 use crate::text_file::{self, ReadError};
 use crate::vm::metadata::{MetadataAsk, MetadataSpec};
-use crate::vm::spec::MachineSpec;
+use crate::vm::spec::{BootSpec, MachineSpec};
 use crate::words::{self, Listed, Setting};
 
 /// Largest configuration file; thousands of cards and disks would be smaller.
@@ -76,7 +76,8 @@ impl Places {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ConfigFile {
-    boot_source: BootSource,
+    #[serde(default)]
+    boot_source: Option<BootSource>,
     #[serde(default)]
     machine_config: Option<MachineConfig>,
     #[serde(default)]
@@ -130,6 +131,16 @@ impl ConfigFile {
     }
 
     fn into_actions(self, path: &Path) -> Result<(Vec<Action>, Places), BodyError> {
+        let no_boot = || BodyError::Json("missing field `boot-source`".to_string());
+        let boot = self.boot_source.clone().ok_or_else(no_boot)?;
+        let (mut actions, mut places) = self.into_devices()?;
+        places.path = path.into();
+        actions.extend([Action::SetBoot(boot.into()), Action::Start]);
+        Ok((actions, places))
+    }
+
+    /// What all of it but what is booted asks for.
+    fn into_devices(self) -> Result<(Vec<Action>, Places), BodyError> {
         self.check_absent()?;
         self.check_ids()?;
         let mut actions = Vec::new();
@@ -147,7 +158,6 @@ impl ConfigFile {
         if let Some(template) = self.cpu_config.filter(|config| !config.is_null()) {
             actions.push(Action::SetTemplate(cpu_template(template)?));
         }
-        actions.push(Action::SetBoot(self.boot_source.into()));
         let says_serial = self.serial.is_some();
         if let Some(serial) = self.serial {
             let console = ConsoleSpec::try_from(serial).map_err(|error| error.within("serial"))?;
@@ -187,9 +197,19 @@ impl ConfigFile {
             let wish = entropy.try_into().map_err(|error: BodyError| error.within("entropy"))?;
             actions.push(Action::SetEntropy(wish));
         }
-        actions.push(Action::Start);
-        Ok((actions, Places { path: path.into(), listed, says_serial }))
+        Ok((actions, Places { path: PathBuf::new(), listed, says_serial }))
     }
+}
+
+/// What a snapshot's machine was made of, and what it had booted from a file, which need not be there any more. Its
+/// serial port goes where that of this process goes.
+pub fn of_snapshot(config: Value) -> Result<(Vec<Action>, Option<BootSpec>), BodyError> {
+    let text = config.to_string();
+    let file = super::read::<ConfigFile>(text.as_bytes())?;
+    let boot = file.boot_source.clone().map(Into::into);
+    let (mut actions, _) = file.into_devices()?;
+    actions.retain(|action| !matches!(action, Action::SetSerial(_)));
+    Ok((actions, boot))
 }
 
 /// A CPU template, or that of the file with this name.

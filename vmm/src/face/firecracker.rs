@@ -19,8 +19,10 @@ use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
 use crate::orders::Orders;
 use crate::shield::Mode;
+use crate::snapshot::format::{self, FORMAT};
 use crate::vm::config::Config;
 use crate::vm::spec::{DeviceBus, MachineSpec};
+use crate::words;
 
 /// What a kernel is told if the user says nothing.
 const DEFAULT_CMDLINE: &str = "reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux \
@@ -164,6 +166,17 @@ pub fn orders(words: Vec<OsString>) -> Result<Orders, ExitCode> {
             let said = format!("Firecracker v{DIALECT}\n\nvmm {ours}, in Firecracker's dialect\n");
             Err(cli::printed("firecracker", print(&said)))
         }
+        Ok(args) if args.snapshot_version => {
+            Err(cli::printed("firecracker", print(&version_of(FORMAT))))
+        }
+        Ok(Args { describe_snapshot: Some(path), .. }) => Err(match format::open(&path) {
+            Ok(sealed) => cli::printed("firecracker", print(&version_of(sealed.format()))),
+            Err(error) => {
+                let why = words::one_line(Some(path.display().to_string()), &error);
+                stderr::say(&format!("firecracker: error: --describe-snapshot: {why}"));
+                ExitCode::from(BAD_ARGUMENTS)
+            }
+        }),
         Ok(args) => args.orders().map_err(|wrong| {
             stderr::say(&format!("firecracker: error: {}", wrong.why));
             ExitCode::from(wrong.code)
@@ -174,6 +187,11 @@ pub fn orders(words: Vec<OsString>) -> Result<Orders, ExitCode> {
             Err(ExitCode::from(BAD_ARGUMENTS))
         }
     }
+}
+
+/// The version of a snapshot's format, as that of Firecracker's.
+fn version_of(format: u32) -> String {
+    format!("v{format}.0.0\n")
 }
 
 fn print(text: &str) -> io::Result<()> {
@@ -223,6 +241,7 @@ impl Args {
                     .or(self.http_api_max_payload_size)
                     .unwrap_or(USUAL_LIMIT),
                 boot_timer: self.boot_timer,
+                clock_advances: false,
                 grace: Duration::ZERO,
                 ..Config::default()
             },
@@ -241,16 +260,11 @@ impl Args {
 
     /// Refuses what would be heeded by nobody.
     fn refuse_absent(&self) -> Result<(), Wrong> {
-        const NO_SNAPSHOTS: &str = "there are no snapshots";
-        let absent = [
-            (
-                "--seccomp-filter",
-                self.seccomp_filter.is_some(),
-                "filters are built in, for the threads of this program, and no others can be used; leave it out",
-            ),
-            ("--snapshot-version", self.snapshot_version, NO_SNAPSHOTS),
-            ("--describe-snapshot", self.describe_snapshot.is_some(), NO_SNAPSHOTS),
-        ];
+        let absent = [(
+            "--seccomp-filter",
+            self.seccomp_filter.is_some(),
+            "filters are built in, for the threads of this program, and no others can be used; leave it out",
+        )];
         match absent.into_iter().find(|(_, is_given, _)| *is_given) {
             Some((flag, _, why)) => {
                 Err(Wrong { why: format!("{flag}: {why}"), code: BAD_ARGUMENTS })
@@ -271,6 +285,7 @@ pub fn leave(end: &End) -> Leave {
         | End::FailedEntry { .. }
         | End::VcpuFailed { .. }
         | End::NotShut { .. } => Leave::Exit(1),
+        End::NotLoaded => Leave::Exit(BAD_CONFIGURATION),
         End::Signal(libc::SIGHUP) => Leave::Exit(HUNG_UP),
         End::Signal(signal) => Leave::DieBy(*signal),
     }

@@ -83,6 +83,11 @@ pub fn failed(method: &str, path: &str, error: &ActionError) -> Option<String> {
         ActionError::NotNow { .. } => {
             format!("The requested operation is not supported after starting the microVM. ({why})")
         }
+        ActionError::NotFresh => {
+            const NOT_ALLOWED: &str = "Load snapshot error: Loading a microVM snapshot not allowed after \
+                                       configuring boot-specific resources.";
+            format!("{NOT_ALLOWED} ({why})")
+        }
         ActionError::NoKernel => {
             format!(
                 "Start microvm error: Cannot start microvm without kernel configuration. ({why})"

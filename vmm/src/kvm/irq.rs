@@ -34,21 +34,53 @@ fn signal(event: &EventFd) {
     let _ = event.write(1);
 }
 
-/// A pin of the IOAPIC.
-pub struct Line(EventFd);
+/// The lines of one VM that somebody has.
+#[derive(Clone)]
+pub struct Lines {
+    vm: Arc<VmFd>,
+    given: Arc<Mutex<Vec<Arc<Line>>>>,
+}
 
-impl Line {
-    /// The line of `gsi`. Fails if KVM or the host refuses.
-    pub fn new(vm: &VmFd, gsi: u32) -> io::Result<Arc<Line>> {
-        let event = new_event()?;
-        vm.register_irqfd(&event, gsi)?;
-        Ok(Arc::new(Line(event)))
+impl Lines {
+    /// None is given out yet.
+    pub fn new(vm: Arc<VmFd>) -> Lines {
+        Lines { vm, given: Arc::default() }
     }
+
+    /// The line of `gsi`, which is to be asked for once. Fails if KVM or the host refuses.
+    pub fn line(&self, gsi: u32) -> io::Result<Arc<Line>> {
+        let event = new_event()?;
+        self.vm.register_irqfd(&event, gsi)?;
+        let line = Arc::new(Line { event, gsi });
+        self.lock().push(line.clone());
+        Ok(line)
+    }
+
+    /// Returns once each pulse so far is in the interrupt controllers: KVM brings those of lines there by a
+    /// thread of its own, and waits for it only when it lets go of the descriptor. Nobody pulses meanwhile. Fails
+    /// if KVM refuses.
+    pub fn settle(&self) -> io::Result<()> {
+        for line in self.lock().iter() {
+            self.vm.unregister_irqfd(&line.event, line.gsi)?;
+            self.vm.register_irqfd(&line.event, line.gsi)?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Line>>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A pin of the IOAPIC.
+pub struct Line {
+    event: EventFd,
+    gsi: u32,
 }
 
 impl IrqLine for Line {
     fn pulse(&self) {
-        signal(&self.0);
+        signal(&self.event);
     }
 }
 

@@ -11,7 +11,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
 use crate::kvm;
-use crate::kvm::irq::Line;
+use crate::kvm::irq::{Line, Lines};
 use crate::kvm::vcpu::{Accesses, BoundVcpu, Exit, Vcpu};
 
 const CODE: u64 = 0x1000;
@@ -68,7 +68,7 @@ impl Guest {
         ram.write_slice(LOOP, GuestAddress(CODE)).unwrap();
         let vm = kvm::vm::create(&kvm, &ram).unwrap();
         kvm::vcpu::install_kick_handler().unwrap();
-        let vcpu = Vcpu::new(&vm, 0).unwrap();
+        let mut vcpu = Vcpu::new(&vm, 0).unwrap();
         let facts = arch::cpuid::CpuFacts { index: 0, count: 1, smt: false, tsc_deadline: false };
         let host = kvm::vm::supported_cpuid(&kvm).unwrap();
         vcpu.init(&arch::cpuid::guest_cpuid(&host, &facts).unwrap()).unwrap();
@@ -109,7 +109,8 @@ impl Guest {
     }
 
     fn lines(&self) -> Vec<Arc<Line>> {
-        (0..IOAPIC_PINS).map(|gsi| Line::new(&self.vm, gsi).unwrap()).collect()
+        let lines = Lines::new(self.vm.clone());
+        (0..IOAPIC_PINS).map(|gsi| lines.line(gsi).unwrap()).collect()
     }
 }
 
@@ -131,7 +132,7 @@ fn a_line_that_is_open_at_the_pic_does_reach_it() {
     guest.vm.get_irqchip(&mut chip).unwrap();
     chip.chip.pic.imr = 0;
     guest.vm.set_irqchip(&chip).unwrap();
-    Line::new(&guest.vm, COM1_GSI).unwrap().pulse();
+    Lines::new(guest.vm.clone()).line(COM1_GSI).unwrap().pulse();
     let deadline = Instant::now() + Duration::from_secs(20);
     let took = loop {
         let took = guest.runs();
@@ -148,5 +149,18 @@ fn both_controllers_are_closed_and_have_vectors_of_their_own() {
     for (chip_id, first_vector) in CHIPS {
         let pic = guest.pic(chip_id);
         assert_eq!((pic.imr, pic.irq_base), (ALL_MASKED, first_vector));
+    }
+}
+
+#[test]
+fn a_pulse_is_in_the_controller_once_lines_have_settled() {
+    let guest = Guest::new();
+    let lines = Lines::new(guest.vm.clone());
+    let all: Vec<_> = (0..16).map(|gsi| lines.line(gsi).unwrap()).collect();
+    for (gsi, line) in all.iter().enumerate().filter(|(gsi, _)| *gsi != 2) {
+        line.pulse();
+        lines.settle().unwrap();
+        let (chip_id, _) = CHIPS[gsi / 8];
+        assert_ne!(guest.pic(chip_id).irr & (1 << (gsi % 8)), 0, "line {gsi}");
     }
 }

@@ -12,6 +12,8 @@ use kvm_bindings::{
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
+use super::vcpu_state::{self, HostFacts, VcpuState, VcpuStateError};
+
 /// Where a vCPU begins after a reset.
 const RESET_VECTOR: u64 = 0xfff0;
 
@@ -61,17 +63,20 @@ pub enum Exit {
 /// A vCPU, owned by its thread.
 pub struct Vcpu {
     fd: VcpuFd,
+    /// What it was given; empty until then.
+    cpuid: Option<CpuId>,
 }
 
 impl Vcpu {
     /// vCPU number `index`. Fails if KVM refuses.
     pub fn new(vm: &VmFd, index: u8) -> io::Result<Vcpu> {
-        Ok(Vcpu { fd: vm.create_vcpu(index.into())? })
+        Ok(Vcpu { fd: vm.create_vcpu(index.into())?, cpuid: None })
     }
 
     /// Sets what every vCPU starts with. Fails if KVM refuses.
-    pub fn init(&self, cpuid: &CpuId) -> io::Result<()> {
+    pub fn init(&mut self, cpuid: &CpuId) -> io::Result<()> {
         self.fd.set_cpuid2(cpuid)?;
+        self.cpuid = Some(cpuid.clone());
         let entries = arch::msr::boot_msrs();
         let msrs = Msrs::from_entries(&entries)
             .map_err(|_| io::Error::other("the list of boot MSRs is too long"))?;
@@ -110,6 +115,15 @@ impl Vcpu {
         Ok(self.fd.set_regs(&arch::regs::general(entry))?)
     }
 
+    /// Becomes what `state` says, instead of being set up. Fails if this host has less than the one that it comes
+    /// from, or KVM refuses.
+    pub fn load(&mut self, state: &VcpuState, host: &HostFacts) -> Result<(), VcpuStateError> {
+        self.cpuid = Some(vcpu_state::cpuid_of(state)?);
+        vcpu_state::load(&self.fd, state, host)?;
+        excuse_pause(&self.fd);
+        Ok(())
+    }
+
     /// Starts in real mode with all segments at 0, for the tests of this crate.
     #[cfg(test)]
     pub fn real_mode(&self, rip: u64) -> io::Result<()> {
@@ -124,13 +138,14 @@ impl Vcpu {
     /// the guest, or keeps it from entering.
     pub fn bind(mut self) -> BoundVcpu {
         RUN.set(self.fd.get_kvm_run());
-        BoundVcpu { fd: self.fd, _not_send: PhantomData }
+        BoundVcpu { fd: self.fd, cpuid: self.cpuid, _not_send: PhantomData }
     }
 }
 
 /// A vCPU on its thread.
 pub struct BoundVcpu {
     fd: VcpuFd,
+    cpuid: Option<CpuId>,
     /// The thread-local pointer to the run page belongs to this thread.
     _not_send: PhantomData<*const ()>,
 }
@@ -201,8 +216,15 @@ impl BoundVcpu {
     /// Tells the guest, if it has a paravirtual clock, that time went on while it did not: its
     /// watchdogs then do not take the pause for a hang.
     pub fn excuse_pause(&self) {
-        // Refused if the guest has no such clock.
-        let _ = self.fd.kvmclock_ctrl();
+        excuse_pause(&self.fd);
+    }
+
+    /// Reads its state, once it has settled. Fails if KVM refuses.
+    pub fn save(&self, host: &HostFacts) -> Result<VcpuState, VcpuStateError> {
+        match &self.cpuid {
+            Some(cpuid) => vcpu_state::save(&self.fd, cpuid, host),
+            None => Err(VcpuStateError::Unset),
+        }
     }
 
     fn rip(&self) -> u64 {
@@ -227,6 +249,11 @@ impl BoundVcpu {
         }
         Exit::InternalError { suberror: internal.suberror, rip, instruction }
     }
+}
+
+fn excuse_pause(fd: &VcpuFd) {
+    // Refused if the guest has no such clock.
+    let _ = fd.kvmclock_ctrl();
 }
 
 /// Bytes of one item and of all items of a port access (`rep outs` moves several in one exit).

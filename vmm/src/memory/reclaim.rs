@@ -12,6 +12,8 @@ use super::{HUGE_PAGE, PAGE, Pages};
 pub struct Reclaimer {
     ram: GuestRam,
     granule: usize,
+    /// Whether pages that nobody has touched are those of a file.
+    is_of_file: bool,
 }
 
 impl Reclaimer {
@@ -21,8 +23,28 @@ impl Reclaimer {
             Pages::Small => PAGE,
             Pages::Huge => HUGE_PAGE,
         };
-        Reclaimer { ram: ram.clone(), granule }
+        Reclaimer { ram: ram.clone(), granule, is_of_file: false }
     }
+
+    /// For RAM that [`super::restored::map`] made.
+    pub fn of_file(ram: &GuestRam) -> Reclaimer {
+        Reclaimer { is_of_file: true, ..Reclaimer::new(ram, Pages::Small) }
+    }
+}
+
+/// Gives `len` bytes of RAM from `at` on back, so that they read as zeroes. Fails if the host refuses.
+fn discard(at: *mut u8, len: usize, is_of_file: bool) -> io::Result<()> {
+    const ACCESS: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
+    const ZEROES: libc::c_int =
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
+    let done = match is_of_file {
+        // SAFETY: the caller's pages are private memory of the guest, which stays mapped; nobody makes a reference to
+        // it, and that it reads as zeroes afterwards is what was asked for.
+        false => unsafe { libc::madvise(at.cast(), len, libc::MADV_DONTNEED) == 0 },
+        // SAFETY: as above. Of a file they would read as they are there: others take their place.
+        true => unsafe { libc::mmap(at.cast(), len, ACCESS, ZEROES, -1, 0) != libc::MAP_FAILED },
+    };
+    if done { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 impl Reclaim for Reclaimer {
@@ -53,15 +75,7 @@ impl Reclaim for Reclaimer {
             if whole == 0 {
                 continue;
             }
-            // SAFETY: `whole` bytes from there on are private anonymous memory of the guest, which stays
-            // mapped; nobody makes a reference to it, and that it reads as zeroes afterwards is what was
-            // asked for.
-            let result = unsafe {
-                libc::madvise(at.wrapping_add(skipped).cast(), whole, libc::MADV_DONTNEED)
-            };
-            if result != 0 {
-                return Err(io::Error::last_os_error().into());
-            }
+            discard(at.wrapping_add(skipped), whole, self.is_of_file)?;
             freed += whole as u64;
         }
         Ok(freed)
@@ -116,6 +130,25 @@ mod tests {
         }
         assert_eq!(reclaim.discard((3 << 30) - 4096, 4096).unwrap(), 4096);
         assert_eq!(reclaim.discard(5 << 20, 0).unwrap(), 0);
+    }
+
+    #[test]
+    fn of_a_file_pages_go_and_read_as_zeroes_and_not_as_the_file_has_them() {
+        use std::os::unix::fs::FileExt;
+
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&vec![7; 16 * PAGE], 0).unwrap();
+        file.set_len(4 << 20).unwrap();
+        let ram = crate::memory::restored::map(4 << 20, &file).unwrap();
+        let reclaim = Reclaimer::of_file(&ram);
+        let byte = |at: u64| ram.read_obj::<u8>(GuestAddress(at)).unwrap();
+        assert_eq!((byte(0), byte(0x1000)), (7, 7));
+        assert_eq!(reclaim.discard(0x1000, 2 * PAGE as u64).unwrap(), 2 * PAGE as u64);
+        assert_eq!([byte(0xfff), byte(0x1000), byte(0x2fff), byte(0x3000)], [7, 0, 0, 7]);
+        ram.write_obj(9u8, GuestAddress(0x1000)).unwrap();
+        assert_eq!(byte(0x1000), 9);
+        drop(reclaim);
+        release(ram);
     }
 
     #[test]

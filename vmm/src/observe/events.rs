@@ -63,6 +63,16 @@ pub enum Event {
     Unplugged {
         device: String,
     },
+    /// A snapshot of the machine was written.
+    SnapshotCreated {
+        snapshot_path: String,
+        took_us: u64,
+    },
+    /// The machine was made from a snapshot; it is paused.
+    SnapshotLoaded {
+        snapshot_path: String,
+        took_us: u64,
+    },
     /// The machine is over.
     Stopped {
         reason: String,

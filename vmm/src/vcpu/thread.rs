@@ -3,13 +3,14 @@
 use std::io;
 use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use device_core::thread::{self, Running};
 
 use crate::end::End;
 use crate::kvm::probe;
-use crate::kvm::vcpu::{Exit, Vcpu, kick_signal};
+use crate::kvm::vcpu::{BoundVcpu, Exit, Vcpu, kick_signal};
 use crate::vcpu::run::{self, AddressSpaces};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +20,16 @@ enum Mode {
     Gone,
 }
 
-/// Something that the thread does while it is parked.
-type Errand = Box<dyn FnOnce() + Send>;
+/// Something to do with a vCPU that rests.
+type Job = Box<dyn FnOnce(&BoundVcpu) + Send>;
 
 struct Modes {
     wanted: Mode,
     now: Mode,
-    errand: Option<Errand>,
     /// The guest ended on this vCPU and cannot be entered again.
     over: bool,
+    /// What is to be done as soon as the thread is parked.
+    job: Option<Job>,
 }
 
 struct Control {
@@ -65,8 +67,8 @@ impl VcpuThread {
             modes: Mutex::new(Modes {
                 wanted: Mode::Parked,
                 now: Mode::Parked,
-                errand: None,
                 over: false,
+                job: None,
             }),
             changed: Condvar::new(),
             stop: Arc::new(AtomicBool::new(false)),
@@ -78,13 +80,7 @@ impl VcpuThread {
 
     /// Has the thread shut itself in by `how`, while it is parked, and waits for that. Fails if `how` does.
     pub fn shut(&self, how: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
-        let (tell, heard) = mpsc::sync_channel(1);
-        let errand = move || {
-            // The one who is told waits below.
-            let _ = tell.send(how());
-        };
-        self.control.lock().errand = Some(Box::new(errand));
-        self.control.changed.notify_all();
+        let heard = self.ask(move |_| how());
         let gone = || io::Error::other("the thread is gone");
         heard.recv().unwrap_or_else(|_| Err(gone()))
     }
@@ -105,6 +101,21 @@ impl VcpuThread {
         let modes = self.control.lock();
         let running = |modes: &mut Modes| modes.now == Mode::Running;
         drop(self.control.changed.wait_while(modes, running));
+    }
+
+    /// Has the thread do `job` with its vCPU, one at a time, which is parked and stays so. The answer comes when it
+    /// is done, and never from a thread that is gone.
+    pub fn ask<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&BoundVcpu) -> R + Send + 'static,
+    ) -> Receiver<R> {
+        let (answer, answers) = mpsc::sync_channel(1);
+        self.control.lock().job = Some(Box::new(move |vcpu| {
+            // Who asked may have lost interest.
+            let _ = answer.send(job(vcpu));
+        }));
+        self.control.changed.notify_all();
+        answers
     }
 
     fn leave_guest(&self, wanted: Mode) {
@@ -141,7 +152,7 @@ struct Body {
 impl Body {
     fn live(mut self, vcpu: Vcpu) {
         let mut vcpu = vcpu.bind();
-        while self.wait_to_run() {
+        while self.wait_to_run(&vcpu) {
             let end = match run::run(&mut vcpu, &mut self.spaces, &self.control.stop) {
                 Ok(None) => continue,
                 Ok(Some(exit)) => self.end_of(exit),
@@ -152,28 +163,26 @@ impl Body {
         }
     }
 
-    /// Parks until the owner wants the guest to run; false when it wants the thread to end. Whoever is parked holds
-    /// no device.
-    fn wait_to_run(&mut self) -> bool {
+    /// Parks until the owner wants the guest to run, and does what he asks for meanwhile; false when he wants the
+    /// thread to end. Whoever is parked holds no device.
+    fn wait_to_run(&mut self, vcpu: &BoundVcpu) -> bool {
         self.spaces.forget();
         let mut modes = self.control.lock();
         modes.now = Mode::Parked;
         self.control.changed.notify_all();
         loop {
-            modes = self
-                .control
-                .changed
-                .wait_while(modes, |modes| match modes.wanted {
-                    _ if modes.errand.is_some() => false,
-                    Mode::Parked => true,
-                    Mode::Running => modes.over,
-                    Mode::Gone => false,
-                })
-                .unwrap_or_else(PoisonError::into_inner);
-            let Some(errand) = modes.errand.take() else { break };
-            drop(modes);
-            errand();
-            modes = self.control.lock();
+            if let Some(job) = modes.job.take() {
+                drop(modes);
+                job(vcpu);
+                modes = self.control.lock();
+                continue;
+            }
+            match modes.wanted {
+                Mode::Parked => {}
+                Mode::Running if modes.over => {}
+                Mode::Running | Mode::Gone => break,
+            }
+            modes = self.control.changed.wait(modes).unwrap_or_else(PoisonError::into_inner);
         }
         modes.now = modes.wanted;
         modes.now == Mode::Running

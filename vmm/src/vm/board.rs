@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arch::acpi::BoardFacts;
 use arch::layout::{self, AddressRange};
 use device_core::bus::{Bus, BusDevice, BusError};
+use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
 use device_core::worker::Threads;
 use devices::legacy::{
     Absent, BoardEvents, Console, I8042, OpenConsole, PowerButton, PowerFacts, PowerRegisters,
@@ -17,9 +18,10 @@ use pci::bus::PciBus;
 use pci::hotplug::{self, HotPlug};
 use pci::windows::Windows;
 
+use super::saved::PartState;
 use super::slots::{MmioSlots, Slots};
 use crate::end::{End, Ends};
-use crate::kvm::irq::Line;
+use crate::kvm::irq::Lines;
 
 /// First of the power registers; the others count from it.
 const POWER_PORTS: u16 = layout::SLEEP_CONTROL_PORT;
@@ -65,6 +67,26 @@ pub struct Board {
     pub keyboard: Arc<I8042>,
     /// The host side of the serial port.
     pub console: Console,
+    /// Interrupt lines of all that.
+    pub lines: Lines,
+    serial: Arc<Serial>,
+    clock: Arc<Rtc>,
+}
+
+/// A part that has a state.
+trait Part {
+    fn save(&self) -> Result<Saved, SaveError>;
+    fn load(&self, saved: &Saved) -> Result<(), LoadError>;
+}
+
+impl<T: Snapshot> Part for T {
+    fn save(&self) -> Result<Saved, SaveError> {
+        self.to_saved()
+    }
+
+    fn load(&self, saved: &Saved) -> Result<(), LoadError> {
+        self.load_saved(saved)
+    }
 }
 
 impl Board {
@@ -88,7 +110,8 @@ impl Board {
         threads: &Threads,
         ends: &Arc<Ends>,
     ) -> Result<Board, BoardError> {
-        let line = |gsi| Line::new(vm, gsi).map_err(|source| BoardError::Line { gsi, source });
+        let lines = Lines::new(vm.clone());
+        let line = |gsi| lines.line(gsi).map_err(|source| BoardError::Line { gsi, source });
         let events: Arc<dyn BoardEvents> = Arc::new(Report(ends.clone()));
 
         let com1 = Arc::new(Serial::new(line(layout::COM1_GSI)?, console.line()));
@@ -115,13 +138,14 @@ impl Board {
                 ports.insert(layout::HOTPLUG_PORT.into(), hotplug::LEN, hotplug.clone())?;
                 (Slots::Pci(hotplug), pci_ports)
             }
-            None => (Slots::Mmio(MmioSlots::new(vm.clone(), mmio.clone())), reset),
+            None => (Slots::Mmio(MmioSlots::new(lines.clone(), mmio.clone())), reset),
         };
 
+        let clock = Arc::new(Rtc::new());
         let on_ports: [(u16, u64, Arc<dyn BusDevice>); 5] = [
-            (layout::COM1_PORT, layout::COM1_PORTS.into(), com1),
+            (layout::COM1_PORT, layout::COM1_PORTS.into(), com1.clone()),
             (layout::I8042_DATA_PORT, I8042_PORTS_LEN, keyboard.clone()),
-            (layout::RTC_PORT, layout::RTC_PORTS.into(), Arc::new(Rtc::new())),
+            (layout::RTC_PORT, layout::RTC_PORTS.into(), clock.clone()),
             (POWER_PORTS, POWER_PORTS_LEN, Arc::new(power)),
             (layout::PCI_CONFIG_PORT, layout::PCI_CONFIG_PORTS.into(), pci_ports),
         ];
@@ -132,7 +156,45 @@ impl Board {
             ports.insert(port, len, Arc::new(Absent))?;
         }
         let power_button = PowerButton::new(line(layout::GED_GSI)?);
-        Ok(Board { slots, power_button, keyboard, console })
+        Ok(Board { slots, power_button, keyboard, console, lines, serial: com1, clock })
+    }
+
+    /// What of it has a state, by its name, in the order in which it is saved and loaded: the bus comes before the
+    /// cards on it.
+    fn parts(&self) -> Vec<(&'static str, &dyn Part)> {
+        let mut parts: Vec<(&str, &dyn Part)> = Vec::new();
+        if let Slots::Pci(hot_plug) = &self.slots {
+            parts.extend([("pci", &**hot_plug.bus() as &dyn Part), ("hot-plug", &**hot_plug)]);
+        }
+        parts.extend([
+            ("com1", &*self.serial as &dyn Part),
+            ("keyboard", &*self.keyboard),
+            ("clock", &*self.clock),
+        ]);
+        parts
+    }
+
+    /// The names of its parts, in the order of their states.
+    pub fn part_names(&self) -> Vec<String> {
+        self.parts().iter().map(|(name, _)| name.to_string()).collect()
+    }
+
+    /// The states of its parts. Fails with the name of one that has none.
+    pub fn save(&self) -> Result<Vec<PartState>, (&'static str, SaveError)> {
+        let state = |(name, part): (&'static str, &dyn Part)| {
+            let saved = part.save().map_err(|error| (name, error))?;
+            Ok(PartState { id: name.to_string(), saved })
+        };
+        self.parts().into_iter().map(state).collect()
+    }
+
+    /// Gives its parts their states, behind the interrupt controllers and before the devices. Fails with the name of
+    /// one that refuses.
+    pub fn load(&self, states: &[PartState]) -> Result<(), (&'static str, LoadError)> {
+        let mut parts = self.parts().into_iter().zip(states);
+        parts.try_for_each(|((name, part), state)| {
+            part.load(&state.saved).map_err(|error| (name, error))
+        })
     }
 
     /// Brings the console's last bytes out, and its terminal and socket into order.

@@ -1,5 +1,6 @@
 //! From a wish to a machine: files are checked before anything is made.
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use device_core::worker::Threads;
 use devices::DeviceSpec;
 use devices::legacy::{OpenConsole, OpenConsoleError};
 use kvm_bindings::CpuId;
-use kvm_ioctls::{Cap, Kvm};
+use kvm_ioctls::{Cap, Kvm, VmFd};
 
 use super::attach::{Arrival, AttachError, Supplies};
 use super::board::{Board, BoardError};
@@ -27,6 +28,7 @@ use super::{Registry, Vm};
 use crate::end::Ends;
 use crate::kvm::probe::{self, ProbeError};
 use crate::kvm::vcpu::{Vcpu, install_kick_handler};
+use crate::kvm::vcpu_state::HostFacts;
 use crate::kvm::vm::CreateError;
 use crate::kvm::{self, irq, kick, window};
 use crate::memory;
@@ -60,6 +62,8 @@ pub enum BuildError {
     Cpus { cpus: u8, most: usize },
     #[error(transparent)]
     Create(#[from] CreateError),
+    #[error("KVM refused to list its MSRs")]
+    Msrs(#[source] io::Error),
     #[error("cannot set vCPU {index} up")]
     Vcpu { index: u8, source: io::Error },
     #[error(transparent)]
@@ -155,8 +159,9 @@ fn announced(cmdline: Cmdline, spec: &VmSpec, bus: DeviceBus) -> Cmdline {
 }
 
 /// What the host's processor has room for.
-struct Room {
-    host_cpuid: CpuId,
+pub struct Room {
+    /// What KVM can show of it.
+    pub host_cpuid: CpuId,
     /// For persistent memory.
     pmem: AddressRange,
     pci_mmio64: AddressRange,
@@ -188,6 +193,13 @@ impl Room {
     }
 }
 
+impl Room {
+    /// Where BARs of 64 bits go, in a machine that has such.
+    fn pci_mmio64_of(&self, bus: DeviceBus) -> Option<AddressRange> {
+        (bus == DeviceBus::Pci).then_some(self.pci_mmio64)
+    }
+}
+
 /// Whether KVM can do all that a template asks for.
 fn check_capabilities(kvm: &Kvm, template: &Template) -> Result<(), TemplateError> {
     let mut numbers = template.capabilities.iter();
@@ -202,89 +214,96 @@ impl Vm {
     /// reported to `ends`. What fails leaves nothing behind.
     pub fn build(spec: &VmSpec, ends: &Arc<Ends>) -> Result<Vm, BuildError> {
         let plan = plan(spec)?;
-        let console = spec.serial.open()?;
-        let kvm = probe::open()?;
-        let room = Room::of(&kvm, spec)?;
+        let ground = Ground::new(spec, plan.bus)?;
         let ram = memory::map(spec.machine.memory.0, spec.machine.pages)
             .map_err(|source| BuildError::memory(&spec.machine, source))?;
-        let built = Vm::build_on(ram.clone(), spec, &kvm, room, plan, console, ends);
+        let built = Base::build(ram.clone(), spec, ground, None, ends)
+            .and_then(|base| boot(base, spec, plan, ends));
         if built.is_err() {
             memory::release(ram);
         }
         built
     }
+}
 
-    fn build_on(
+/// What there is before the first part of a machine: the host can run it.
+pub struct Ground {
+    kvm: Kvm,
+    console: OpenConsole,
+    bus: DeviceBus,
+    /// What the host's processor has.
+    pub room: Room,
+}
+
+impl Ground {
+    /// Opens what a machine with this `bus` stands on. Fails if the host cannot run it.
+    pub fn new(spec: &VmSpec, bus: DeviceBus) -> Result<Ground, BuildError> {
+        let console = spec.serial.open()?;
+        let kvm = probe::open()?;
+        let room = Room::of(&kvm, spec)?;
+        Ok(Ground { kvm, console, bus, room })
+    }
+}
+
+/// A machine without vCPUs, and with nothing in its memory: what is alike, however it begins. Fields are dropped
+/// in order.
+pub struct Base {
+    /// Its devices, in their places.
+    pub registry: Registry,
+    /// What every machine has.
+    pub board: Board,
+    ports: Arc<Bus>,
+    mmio: Arc<Bus>,
+    boot_timer: Option<Arc<BootTimer>>,
+    supplies: Supplies,
+    kvm: Kvm,
+    room: Room,
+    bus: DeviceBus,
+    /// What this host's KVM has of vCPUs.
+    pub host: HostFacts,
+    /// The VM.
+    pub fd: Arc<VmFd>,
+    /// What the memory is mapped from.
+    file: Option<File>,
+    ram: GuestRam,
+}
+
+impl Base {
+    /// Builds it with the memory `ram`, which is mapped from `file` if there is one.
+    pub fn build(
         ram: GuestRam,
         spec: &VmSpec,
-        kvm: &Kvm,
-        room: Room,
-        plan: Planned,
-        console: OpenConsole,
+        ground: Ground,
+        file: Option<&File>,
         ends: &Arc<Ends>,
-    ) -> Result<Vm, BuildError> {
+    ) -> Result<Base, BuildError> {
+        let Ground { kvm, console, bus, room } = ground;
         let cpus = spec.machine.cpus;
-        let Room { host_cpuid, pmem, pci_mmio64 } = room;
-        let fd = kvm::vm::create(kvm, &ram)?;
+        let file = file.map(File::try_clone).transpose();
+        let file = file.map_err(|source| BuildError::memory(&spec.machine, source))?;
+        let fd = kvm::vm::create(&kvm, &ram)?;
+        let lenient = !probe::has_hardware_virtualization();
+        let host = HostFacts::of(&kvm, &fd, lenient).map_err(BuildError::Msrs)?;
         let threads = Threads::new().map_err(|e| BuildError::Thread("the thread io-0", e))?;
         let (ports, mmio) = (Bus::new(), Bus::new());
-        let Planned { boot: plan, bus, reading } = plan;
-        let devices: Vec<_> = spec.devices.iter().collect();
         // Of PCI alone; virtio devices have places of their own.
-        let pci_mmio64 = Some(pci_mmio64).filter(|_| bus == DeviceBus::Pci);
+        let pci_mmio64 = room.pci_mmio64_of(bus);
         let board = Board::build(&fd, &ports, &mmio, pci_mmio64, console, &threads, ends)?;
 
         let supplies = Supplies {
             memory: ram.clone(),
             msi: Arc::new(irq::Msi::new(fd.clone())),
             kicks: Arc::new(kick::Kicks(fd.clone())),
-            windows: Arc::new(window::Windows::new(fd.clone(), &ram, pmem)),
-            reclaim: Arc::new(Reclaimer::new(&ram, spec.machine.pages)),
+            windows: Arc::new(window::Windows::new(fd.clone(), &ram, room.pmem)),
+            reclaim: Arc::new(match &file {
+                None => Reclaimer::new(&ram, spec.machine.pages),
+                Some(_) => Reclaimer::of_file(&ram),
+            }),
             threads,
         };
         let mut registry = Registry::default();
-        for device in &devices {
+        for device in &spec.devices {
             registry.attach(device, &supplies, &board, cpus, Arrival::Boot)?;
-        }
-
-        let before = cpu_time();
-        plan.load_images(&*ram)?;
-        let reading = reading.saturating_add(cpu_time().saturating_sub(before));
-        let virtio_mmio = if bus == DeviceBus::Mmio { devices.len() } else { 0 };
-        let facts = arch::acpi::BoardFacts { cpus, pci_mmio64, virtio_mmio, ..Board::FACTS };
-        let rsdp = arch::acpi::write_tables(&*ram, &facts)?;
-        arch::mptable::write(&*ram, cpus, virtio_mmio)?;
-        let smt = spec.machine.smt;
-        let facts = arch::smbios::MachineFacts { cpus, smt, ram_bytes: spec.machine.memory.0 };
-        arch::smbios::write(&*ram, &spec.machine.identity, &facts)?;
-        let entry = plan.write_parameters(&*ram, rsdp)?;
-        arch::regs::write_tables(&*ram, entry.mode)?;
-
-        install_kick_handler().map_err(|e| BuildError::Thread("the kick of vCPUs", e))?;
-        let unmapped = Arc::new(Unmapped::default());
-        let template = spec.machine.template.clone().unwrap_or_default();
-        let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
-        let mut vcpus = Vec::with_capacity(cpus.into());
-        let mut counters = Vec::with_capacity(cpus.into());
-        for index in 0..cpus {
-            let refused = |source| BuildError::Vcpu { index, source };
-            let vcpu = Vcpu::new(&fd, index).map_err(refused)?;
-            let facts = arch::cpuid::CpuFacts { index, count: cpus, smt, tsc_deadline };
-            let mut cpuid = arch::cpuid::guest_cpuid(&host_cpuid, &facts)?;
-            template.shape(&mut cpuid)?;
-            vcpu.init(&cpuid).map_err(refused)?;
-            vcpu.shape(&template).map_err(refused)??;
-            if index == 0 {
-                vcpu.boot(&entry).map_err(refused)?;
-            }
-            let spaces = AddressSpaces::new(&ports, &mmio, unmapped.clone());
-            counters.push(spaces.counters());
-            let ends = ends.clone();
-            let on_end = Arc::new(move |end| ends.report(end));
-            vcpus.push(
-                VcpuThread::spawn(spec.vcpu_threads, index, vcpu, spaces, on_end)
-                    .map_err(refused)?,
-            );
         }
         let boot_timer = spec.boot_timer.then(|| Arc::new(BootTimer::new()));
         if let Some(timer) = &boot_timer {
@@ -294,20 +313,101 @@ impl Vm {
                 mmio.insert(boot_timer::ADDRESS, 1, timer.clone()).map_err(BoardError::Map)?;
             }
         }
+        Ok(Base {
+            registry,
+            board,
+            ports,
+            mmio,
+            boot_timer,
+            supplies,
+            kvm,
+            room,
+            bus,
+            host,
+            fd,
+            file,
+            ram,
+        })
+    }
+
+    /// Starts the threads of `vcpus`, which are ready to run; `reading` is CPU time that went into what is booted,
+    /// if anything is.
+    pub fn finish(
+        self,
+        spec: &VmSpec,
+        vcpus: Vec<Vcpu>,
+        reading: Option<Duration>,
+        ends: &Arc<Ends>,
+    ) -> Result<Vm, BuildError> {
+        install_kick_handler().map_err(|e| BuildError::Thread("the kick of vCPUs", e))?;
+        let unmapped = Arc::new(Unmapped::default());
+        let mut threads = Vec::with_capacity(vcpus.len());
+        let mut counters = Vec::with_capacity(vcpus.len());
+        for (index, vcpu) in (0..).zip(vcpus) {
+            let spaces = AddressSpaces::new(&self.ports, &self.mmio, unmapped.clone());
+            counters.push(spaces.counters());
+            let ends = ends.clone();
+            let on_end = Arc::new(move |end| ends.report(end));
+            threads.push(
+                VcpuThread::spawn(spec.vcpu_threads, index, vcpu, spaces, on_end)
+                    .map_err(|source| BuildError::Vcpu { index, source })?,
+            );
+        }
         let state = State::Configuring.after(Event::Built).unwrap_or(State::Stopped);
         Ok(Vm {
             state,
-            vcpus,
+            vcpus: threads,
             counters,
             pauses: 0,
-            registry,
-            board,
-            boot_timer,
+            registry: self.registry,
+            board: self.board,
+            boot_timer: self.boot_timer,
             unmapped,
-            reading: Some(reading),
-            supplies,
-            _fd: fd,
-            _ram: ram,
+            reading,
+            bus: self.bus,
+            host: self.host,
+            file: self.file,
+            supplies: self.supplies,
+            fd: self.fd,
+            ram: self.ram,
         })
     }
+}
+
+/// Puts what the machine boots into its memory, and its vCPUs at the beginning of it.
+fn boot(base: Base, spec: &VmSpec, plan: Planned, ends: &Arc<Ends>) -> Result<Vm, BuildError> {
+    let cpus = spec.machine.cpus;
+    let Planned { boot: plan, bus, reading } = plan;
+    let ram = &*base.ram;
+    let before = cpu_time();
+    plan.load_images(ram)?;
+    let reading = reading.saturating_add(cpu_time().saturating_sub(before));
+    let virtio_mmio = if bus == DeviceBus::Mmio { spec.devices.len() } else { 0 };
+    let pci_mmio64 = base.room.pci_mmio64_of(bus);
+    let facts = arch::acpi::BoardFacts { cpus, pci_mmio64, virtio_mmio, ..Board::FACTS };
+    let rsdp = arch::acpi::write_tables(ram, &facts)?;
+    arch::mptable::write(ram, cpus, virtio_mmio)?;
+    let smt = spec.machine.smt;
+    let facts = arch::smbios::MachineFacts { cpus, smt, ram_bytes: spec.machine.memory.0 };
+    arch::smbios::write(ram, &spec.machine.identity, &facts)?;
+    let entry = plan.write_parameters(ram, rsdp)?;
+    arch::regs::write_tables(ram, entry.mode)?;
+
+    let template = spec.machine.template.clone().unwrap_or_default();
+    let tsc_deadline = base.kvm.check_extension(Cap::TscDeadlineTimer);
+    let mut vcpus = Vec::with_capacity(cpus.into());
+    for index in 0..cpus {
+        let refused = |source| BuildError::Vcpu { index, source };
+        let mut vcpu = Vcpu::new(&base.fd, index).map_err(refused)?;
+        let facts = arch::cpuid::CpuFacts { index, count: cpus, smt, tsc_deadline };
+        let mut cpuid = arch::cpuid::guest_cpuid(&base.room.host_cpuid, &facts)?;
+        template.shape(&mut cpuid)?;
+        vcpu.init(&cpuid).map_err(refused)?;
+        vcpu.shape(&template).map_err(refused)??;
+        if index == 0 {
+            vcpu.boot(&entry).map_err(refused)?;
+        }
+        vcpus.push(vcpu);
+    }
+    base.finish(spec, vcpus, Some(reading), ends)
 }

@@ -70,6 +70,8 @@ pub struct Config {
     pub default_cmdline: &'static str,
     /// What the threads of vCPUs are called, before their number.
     pub vcpu_threads: &'static str,
+    /// Whether the clock of a guest that comes from a snapshot goes on with the time that passed, if nobody says so.
+    pub clock_advances: bool,
     /// How long a guest may take to power off once asked; without it nobody asks.
     pub grace: Duration,
 }
@@ -94,6 +96,7 @@ impl Default for Config {
             boot_timer: false,
             default_cmdline: DEFAULT_CMDLINE,
             vcpu_threads: "vcpu",
+            clock_advances: true,
             grace: Duration::from_secs(10),
         }
     }
@@ -168,6 +171,13 @@ pub enum VsockRefused {
 }
 
 impl Config {
+    /// Whether nobody has asked for anything that a machine is made of, but CPUs and memory.
+    pub fn is_untouched(&self) -> bool {
+        let has_none = self.disks.is_empty() && self.nics.is_empty() && self.pmems.is_empty();
+        let others = self.vsock.is_none() && self.balloon.is_none() && self.metadata.is_none();
+        has_none && others && self.boot.is_none() && self.entropy == EntropyWish::Usual
+    }
+
     /// Replaces CPUs and memory, and the bus. Fails, with nothing changed, if they cannot be.
     pub fn set_machine(&mut self, machine: MachineSpec) -> Result<(), SettingError> {
         machine.validate()?;

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use arch::layout::{VIRTIO_MMIO_SIZE, virtio_mmio_slots};
 use device_core::bus::{Bus, BusDevice, BusError};
 use device_core::device::MmioSlot;
-use kvm_ioctls::VmFd;
 use pci::hotplug::HotPlug;
 
-use crate::kvm::irq::Line;
+use crate::kvm::irq::Lines;
 
 /// The one bus that a machine has for devices.
 pub enum Slots {
@@ -21,7 +20,7 @@ pub enum Slots {
 
 /// The slots that ACPI's tables and the kernel's command line announce.
 pub struct MmioSlots {
-    vm: Arc<VmFd>,
+    lines: Lines,
     bus: Arc<Bus>,
 }
 
@@ -37,9 +36,9 @@ pub enum SlotError {
 }
 
 impl MmioSlots {
-    /// Slots whose lines are of `vm`, and whose registers appear on `bus`.
-    pub fn new(vm: Arc<VmFd>, bus: Arc<Bus>) -> MmioSlots {
-        MmioSlots { vm, bus }
+    /// Slots whose lines are of `lines`, and whose registers appear on `bus`.
+    pub fn new(lines: Lines, bus: Arc<Bus>) -> MmioSlots {
+        MmioSlots { lines, bus }
     }
 
     /// The slot of device number `nth`, from 0; each is to be taken once. Fails if there are not so many,
@@ -47,7 +46,7 @@ impl MmioSlots {
     pub fn take(&self, nth: usize) -> Result<MmioSlot, SlotError> {
         let slot = virtio_mmio_slots().nth(nth).ok_or(SlotError::Full)?;
         let gsi = slot.gsi;
-        let line = Line::new(&self.vm, gsi).map_err(|source| SlotError::Line { gsi, source })?;
+        let line = self.lines.line(gsi).map_err(|source| SlotError::Line { gsi, source })?;
         Ok(MmioSlot { address: slot.address, line })
     }
 

@@ -1,5 +1,7 @@
 //! Events: link, keep-alive, hints, reset request, on the AENQ (specification 4.5).
 
+pub mod saved;
+
 use std::time::{Duration, Instant};
 
 use device_core::GuestRam;

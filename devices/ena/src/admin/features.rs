@@ -169,7 +169,7 @@ impl Card {
 }
 
 /// What the driver may leave to the card in frames it sends: bits of feature 11.
-fn transmit_offloads(able: Offloads) -> u32 {
+pub fn transmit_offloads(able: Offloads) -> u32 {
     let offered = |needs: Offloads, bits: u32| if able.contains(needs) { bits } else { 0 };
     // IPv4 header; TCP and UDP over either, from a seed or from nothing.
     offered(Offloads::CSUM, 0b1_1111)

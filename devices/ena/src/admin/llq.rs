@@ -56,6 +56,13 @@ pub fn offer(pairs: u16, version: u8, chosen: Option<&LlqPolicy>, answer: &mut P
     }
 }
 
+/// Whether a driver can have chosen it.
+pub fn is_offered(policy: &LlqPolicy) -> bool {
+    matches!(policy.entry_size, 128 | 256)
+        && matches!(policy.descriptors_before_header, 1 | 2 | 4)
+        && policy.check().is_ok()
+}
+
 /// What SET_FEATURE chose: of each property exactly one that is offered. Acceleration flags say
 /// what the driver could live with, and the card wants none of it.
 pub fn choice(command: &Command) -> Result<LlqPolicy, Refusal> {

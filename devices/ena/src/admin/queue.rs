@@ -1,5 +1,7 @@
 //! Rings of 64-byte entries in guest memory: the admin queue's two, and the event ring.
 
+pub mod saved;
+
 use std::sync::atomic::Ordering;
 
 use device_core::GuestRam;

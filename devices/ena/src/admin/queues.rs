@@ -1,6 +1,8 @@
 //! CREATE and DESTROY of completion and submission queues, and their way to lanes and back
 //! (specification 5).
 
+pub mod saved;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,6 +40,27 @@ fn take<T>(places: &mut [Option<T>], index: u16) -> Option<T> {
     places.get_mut(usize::from(index))?.take()
 }
 
+/// A completion queue that no submission queue completes to.
+fn attachable(control: &mut Control, cq: u16) -> Result<Cq, Refusal> {
+    let cq = control.queues.cq(cq).filter(|cq| !cq.attached);
+    cq.cloned().ok_or(Refusal::IllegalParameter)
+}
+
+/// A submission queue as it is asked for.
+struct Wanted {
+    cq: u16,
+    depth: u16,
+    llq: bool,
+    base: u64,
+}
+
+impl Wanted {
+    fn queue<R>(&self, home: Option<R>) -> Sq<R> {
+        let Wanted { cq, depth, llq, base } = *self;
+        Sq { cq, depth, llq, base, home }
+    }
+}
+
 impl Card {
     /// CREATE_CQ (5.1).
     pub(super) fn create_cq(
@@ -50,15 +73,13 @@ impl Card {
             depth: command.half(6),
             entry_words: command.byte(5) & 0x1f,
         };
-        let deepest = TX_DEPTH.max(RX_DEPTH);
-        if config.depth > deepest || config.check(&self.memory).is_err() {
-            return Err(Refusal::IllegalParameter);
-        }
         let vector = match command.word(8) {
             _ if command.byte(4) & INTERRUPT_MODE == 0 => None,
             NO_VECTOR => None,
-            number => Some(self.vector_number(number).ok_or(Refusal::IllegalParameter)?),
+            number => Some(number),
         };
+        let cq = self.completion_queue(config, vector)?;
+        let (depth, vector) = (config.depth, cq.vector);
         let index = free(&control.queues.cqs)?;
         if let Some(number) = vector {
             let mut others = control.queues.cqs.iter().flatten();
@@ -67,8 +88,7 @@ impl Card {
                 vector.reset();
             }
         }
-        let depth = config.depth;
-        put(&mut control.queues.cqs, index, Cq { config, vector, attached: false });
+        put(&mut control.queues.cqs, index, cq);
         let mut answer = Payload::default();
         answer.put_half(0, index);
         answer.put_half(2, depth);
@@ -76,6 +96,16 @@ impl Card {
         let unmask = vector.map_or(SINK, |number| Place::Unmask(number).offset());
         answer.put_words(4, &[0, 0, unmask]);
         Ok(answer)
+    }
+
+    /// A completion queue, if there can be one so.
+    fn completion_queue(&self, config: CqConfig, vector: Option<u32>) -> Result<Cq, Refusal> {
+        let deepest = TX_DEPTH.max(RX_DEPTH);
+        if config.depth > deepest || config.check(&self.memory).is_err() {
+            return Err(Refusal::IllegalParameter);
+        }
+        let number = |number| self.vector_number(number).ok_or(Refusal::IllegalParameter);
+        Ok(Cq { config, vector: vector.map(number).transpose()?, attached: false })
     }
 
     /// DESTROY_CQ (5.5).
@@ -111,15 +141,22 @@ impl Card {
             return Err(Refusal::Unsupported);
         }
         let (cq, depth, base) = (command.half(8), command.half(10), command.address(12));
-        let completions = control.queues.cq(cq).filter(|cq| !cq.attached);
-        let completions = completions.ok_or(Refusal::IllegalParameter)?.clone();
+        let wanted = Wanted { cq, depth, llq: device_memory, base };
         let index = match direction {
             Direction::Tx => {
-                self.create_tx(control, &completions, cq, depth, device_memory, base)?
+                let cq = attachable(control, cq)?;
+                let index = free(&control.queues.tx)?;
+                let ring = self.tx_ring(control, index, &cq, &wanted)?;
+                self.put_tx(control, index, &wanted, Some(ring));
+                index
             }
             Direction::Rx => {
+                let cq = attachable(control, cq)?;
                 let is_first = control.queues.receivers() == 0;
-                let index = self.create_rx(control, &completions, cq, depth, base)?;
+                let index = free(&control.queues.rx)?;
+                let ring = self.rx_ring(index, &cq, &wanted)?;
+                self.put_rx(control, index, &wanted, Some(ring));
+                self.activate_lanes(control);
                 if is_first {
                     self.port.outlook().tell(NicEvent::DriverReady);
                 }
@@ -127,9 +164,6 @@ impl Card {
                 index
             }
         };
-        if let Some(cq) = control.queues.cq(cq) {
-            cq.attached = true;
-        }
         self.settle(control);
         let mut answer = Payload::default();
         answer.put_half(0, index);
@@ -142,16 +176,16 @@ impl Card {
         Ok(answer)
     }
 
-    fn create_tx(
+    /// The ring of transmit queue `index`, if there can be one so; its doorbell is at 0.
+    fn tx_ring(
         &self,
-        control: &mut Control,
+        control: &Control,
+        index: u16,
         cq: &Cq,
-        cq_index: u16,
-        depth: u16,
-        device_memory: bool,
-        base: u64,
-    ) -> Result<u16, Refusal> {
-        let low_latency = if device_memory {
+        wanted: &Wanted,
+    ) -> Result<Tx, Refusal> {
+        let Wanted { depth, base, .. } = *wanted;
+        let low_latency = if wanted.llq {
             let both = control.settings.llq.zip(self.window.as_ref());
             Some(both.ok_or(Refusal::IllegalParameter)?)
         } else {
@@ -161,7 +195,6 @@ impl Card {
         if depth > deepest {
             return Err(Refusal::IllegalParameter);
         }
-        let index = free(&control.queues.tx)?;
         let placement = match low_latency {
             None => Placement::Host { base },
             Some((policy, window)) => Placement::Llq {
@@ -186,24 +219,15 @@ impl Card {
             offloads: self.port.limits().tx,
             max_mtu: self.max_mtu,
         });
-        let home = Some(ring.map_err(|_| Refusal::IllegalParameter)?);
-        let llq = low_latency.is_some();
-        put(&mut control.queues.tx, index, Sq { cq: cq_index, depth, llq, home });
-        Ok(index)
+        ring.map_err(|_| Refusal::IllegalParameter)
     }
 
-    fn create_rx(
-        &self,
-        control: &mut Control,
-        cq: &Cq,
-        cq_index: u16,
-        depth: u16,
-        base: u64,
-    ) -> Result<u16, Refusal> {
+    /// The ring of receive queue `index`, if there can be one so; its doorbell is at 0.
+    fn rx_ring(&self, index: u16, cq: &Cq, wanted: &Wanted) -> Result<Rx, Refusal> {
+        let Wanted { depth, base, .. } = *wanted;
         if depth > RX_DEPTH {
             return Err(Refusal::IllegalParameter);
         }
-        let index = free(&control.queues.rx)?;
         let doorbell = self.doorbells.rx(index).ok_or(Refusal::NoResources)?.clone();
         doorbell.reset();
         let ring = Rx::new(RxConfig {
@@ -216,10 +240,17 @@ impl Card {
             vector: self.vector_of(cq),
             faults: self.alarm.clone(),
         });
-        let home = Some(ring.map_err(|_| Refusal::IllegalParameter)?);
-        put(&mut control.queues.rx, index, Sq { cq: cq_index, depth, llq: false, home });
-        self.activate_lanes(control);
-        Ok(index)
+        ring.map_err(|_| Refusal::IllegalParameter)
+    }
+
+    fn put_tx(&self, control: &mut Control, index: u16, wanted: &Wanted, home: Option<Tx>) {
+        put(&mut control.queues.tx, index, wanted.queue(home));
+        control.queues.attach(wanted.cq);
+    }
+
+    fn put_rx(&self, control: &mut Control, index: u16, wanted: &Wanted, home: Option<Rx>) {
+        put(&mut control.queues.rx, index, wanted.queue(home));
+        control.queues.attach(wanted.cq);
     }
 
     /// DESTROY_SQ (5.4): once it returns, the queue's last DMA is over.

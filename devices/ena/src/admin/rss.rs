@@ -2,10 +2,13 @@
 //! to 6.7).
 
 use device_core::GuestRam;
+use device_core::snapshot::LoadError;
 use net::rss::{Fields, Key, Protocol, Rss, Selection, Table};
+use serde::{Deserialize, Serialize};
 
 use super::buffer;
 use crate::abi::{Command, ControlBuffer, Payload, Refusal, SET_PAYLOAD};
+use crate::saved::bad;
 
 /// Entries of the table, and their logarithm.
 pub const TABLE: usize = 1 << TABLE_LOG;
@@ -57,7 +60,54 @@ pub struct Settings {
     pub fields: [u16; PROTOCOLS],
 }
 
+/// [`Settings`] as they are saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RssState {
+    /// As in the driver's buffer; empty before it was set.
+    #[serde(with = "device_core::snapshot::blob")]
+    pub key: Vec<u8>,
+    /// What the hash starts from.
+    pub initial: u32,
+    /// Receive queue of each bucket.
+    pub table: Vec<u16>,
+    /// Fields that are hashed, by protocol.
+    pub fields: Vec<u16>,
+}
+
 impl Settings {
+    /// The state.
+    pub fn save(&self) -> RssState {
+        RssState {
+            key: self.key.map(Vec::from).unwrap_or_default(),
+            initial: self.initial,
+            table: self.table.to_vec(),
+            fields: self.fields.to_vec(),
+        }
+    }
+
+    /// The settings of a state, for a card of `queues` receive queues. Fails if no command can have set
+    /// them.
+    pub fn load(state: &RssState, queues: u16) -> Result<Settings, LoadError> {
+        let key = match state.key.as_slice() {
+            [] => None,
+            key => Some(key.try_into().map_err(|_| bad("rss.key", "a key has 40 bytes"))?),
+        };
+        let table = state.table.as_slice().try_into();
+        let fields = state.fields.as_slice().try_into();
+        Ok(Settings {
+            key,
+            initial: state.initial,
+            table: table.ok().filter(|table| names(table, queues)).ok_or_else(|| {
+                bad("rss.table", format!("it has not {TABLE} entries below {queues}"))
+            })?,
+            fields: fields
+                .ok()
+                .filter(are_supported)
+                .ok_or_else(|| bad("rss.fields", "there are fields that cannot be hashed"))?,
+        })
+    }
+
     /// What the packet path needs to know for `lanes` lanes; nothing before there is a key.
     pub fn for_lanes(&self, lanes: u16) -> Option<Rss> {
         let key = Key(self.key?).reversed();
@@ -159,7 +209,7 @@ impl Settings {
         for (to, [low, high, ..]) in table.iter_mut().zip(bytes.as_chunks::<4>().0) {
             *to = u16::from_le_bytes([*low, *high]);
         }
-        if table.iter().any(|queue| *queue >= queues) {
+        if !names(&table, queues) {
             return Err(Refusal::IllegalParameter);
         }
         self.table = table;
@@ -196,12 +246,21 @@ impl Settings {
         for (to, [low, high, ..]) in fields.iter_mut().zip(selected.as_chunks::<4>().0) {
             *to = u16::from_le_bytes([*low, *high]);
         }
-        if fields.iter().zip(SUPPORTED).any(|(wanted, able)| wanted & !able != 0) {
+        if !are_supported(&fields) {
             return Err(Refusal::IllegalParameter);
         }
         self.fields = fields;
         Ok(())
     }
+}
+
+/// Whether the table names only queues that can be.
+fn names(table: &[u16; TABLE], queues: u16) -> bool {
+    table.iter().all(|queue| *queue < queues)
+}
+
+fn are_supported(fields: &[u16; PROTOCOLS]) -> bool {
+    fields.iter().zip(SUPPORTED).all(|(wanted, able)| wanted & !able == 0)
 }
 
 fn put(bytes: &mut [u8], at: usize, value: &[u8]) {

@@ -31,19 +31,19 @@ impl Card {
                     [t.tx_bytes, t.tx_packets, t.rx_bytes, t.rx_packets, t.rx_drops, t.tx_drops];
                 put_doubles(&mut answer, &values);
             }
-            ALLOWANCES => put_doubles(&mut answer, &self.allowances().exceeded()),
-            METRICS => answer.put_double(0, self.metrics(command)?),
+            ALLOWANCES => put_doubles(&mut answer, &self.allowances(control).exceeded()),
+            METRICS => answer.put_double(0, self.metrics(control, command)?),
             _ => return Err(Refusal::Unsupported),
         }
         Ok(answer)
     }
 
     /// Which of the metrics asked for there are; their values go to the buffer, if there is one.
-    fn metrics(&self, command: &Command) -> Result<u64, Refusal> {
+    fn metrics(&self, control: &Control, command: &Command) -> Result<u64, Refusal> {
         let asked = u64::from(command.word(24)) | u64::from(command.word(28)) << 32;
         let reported = asked & ALL_METRICS;
         let Some(target) = command.buffer() else { return Ok(reported) };
-        let allowances = self.allowances();
+        let allowances = self.allowances(control);
         let values = allowances.exceeded().into_iter().chain([allowances.connections_left]);
         let wanted = (0..).zip(values).filter(|(bit, _)| reported >> bit & 1 != 0);
         let bytes: Vec<u8> =

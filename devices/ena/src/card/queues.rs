@@ -21,6 +21,8 @@ pub struct Sq<R> {
     pub depth: u16,
     /// Whether it is a low-latency queue.
     pub llq: bool,
+    /// Guest-physical address of its entries; of no meaning for a low-latency queue.
+    pub base: u64,
     /// The ring, while it is on no lane.
     pub home: Option<R>,
 }
@@ -59,6 +61,13 @@ impl Queues {
     /// The completion queue `index`, if there is one.
     pub fn cq(&mut self, index: u16) -> Option<&mut Cq> {
         self.cqs.get_mut(usize::from(index))?.as_mut()
+    }
+
+    /// The completion queue `cq` serves a submission queue.
+    pub fn attach(&mut self, cq: u16) {
+        if let Some(cq) = self.cq(cq) {
+            cq.attached = true;
+        }
     }
 
     /// The completion queue `cq` may serve another submission queue.

@@ -4,11 +4,13 @@ use net::port::NetPort;
 use net::ring::{RxRing, TxRing};
 use net::stage::limiter;
 use net::stage::tracking::MAX_CONNECTIONS;
+use serde::{Deserialize, Serialize};
 
 use crate::admin::events::Drops;
 
 /// Frames and bytes of all lanes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Totals {
     /// Bytes from the driver.
     pub tx_bytes: u64,
@@ -100,6 +102,19 @@ impl From<limiter::Allowances> for Allowances {
 }
 
 impl Allowances {
+    /// With `before` added to the five that can be exceeded.
+    pub fn plus(self, before: [u64; 5]) -> Allowances {
+        let [bandwidth_in, bandwidth_out, packets, connections, link_local] = before;
+        Allowances {
+            bandwidth_in: self.bandwidth_in.wrapping_add(bandwidth_in),
+            bandwidth_out: self.bandwidth_out.wrapping_add(bandwidth_out),
+            packets: self.packets.wrapping_add(packets),
+            connections: self.connections.wrapping_add(connections),
+            link_local: self.link_local.wrapping_add(link_local),
+            connections_left: self.connections_left,
+        }
+    }
+
     /// The five that can be exceeded, in the order of GET_STATS.
     pub fn exceeded(&self) -> [u64; 5] {
         [self.bandwidth_in, self.bandwidth_out, self.packets, self.connections, self.link_local]

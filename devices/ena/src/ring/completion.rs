@@ -2,13 +2,16 @@
 //! `ena_eth_io_tx_cdesc` and `ena_eth_io_rx_cdesc_base` of Linux
 //! `drivers/net/ethernet/amazon/ena/ena_eth_io_defs.h`).
 
+pub mod saved;
+
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use device_core::GuestRam;
 use device_core::fault::GuestFault;
 use device_core::memory::Span;
 use net::ring::PutOff;
+use serde::{Deserialize, Serialize};
 
 use super::descriptor::PHASE; // entries have it in the same place
 use super::interrupt::Vector;
@@ -22,7 +25,8 @@ const NO_MEMORY: GuestFault = GuestFault("a part of the completion ring is not i
 const WORD: usize = 4;
 
 /// A completion queue as CREATE_CQ made it; which direction is known once a submission queue comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CqConfig {
     /// Guest-physical address of the ring, aligned to 8.
     pub base: u64,
@@ -71,8 +75,8 @@ pub(super) struct Completions {
 enum Interrupt {
     /// There is none.
     Nothing,
-    /// From now on; when now is, the turn's end knows.
-    Begun,
+    /// So long from now on; when now is, the turn's end knows.
+    In(Duration),
     At(Instant),
 }
 
@@ -151,12 +155,13 @@ impl Completions {
             self.put_off = Interrupt::Nothing;
             return true;
         }
-        if vector.delay(self.direction).is_zero() {
+        let delay = vector.delay(self.direction);
+        if delay.is_zero() {
             self.put_off = Interrupt::Nothing;
             return vector.raise();
         }
         if self.put_off == Interrupt::Nothing {
-            self.put_off = Interrupt::Begun;
+            self.put_off = Interrupt::In(delay);
         }
         false
     }
@@ -185,7 +190,8 @@ impl Completions {
         };
         let until = match self.put_off {
             Interrupt::At(then) => then,
-            _ => now.checked_add(vector.delay(self.direction)).unwrap_or(now),
+            Interrupt::In(delay) => now.checked_add(delay).unwrap_or(now),
+            Interrupt::Nothing => now,
         };
         if now < until {
             self.put_off = Interrupt::At(until);

@@ -2,6 +2,7 @@
 //! Names of the driver's are those of Linux `drivers/net/ethernet/amazon/ena/ena_eth_io_defs.h`.
 
 use device_core::memory::Span;
+use serde::{Deserialize, Serialize};
 
 /// Bytes of one descriptor.
 pub const LEN: usize = 16;
@@ -144,7 +145,8 @@ impl Control {
 }
 
 /// What a meta descriptor says of the headers; all zero until the driver has said something.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Meta {
     /// Payload bytes per segment.
     pub mss: u16,

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use device_core::interrupt::MsiVector;
-use device_core::irq_gate::IrqGate;
+use device_core::irq_gate::{GateState, IrqGate};
+use serde::{Deserialize, Serialize};
 
 use super::Direction;
 use crate::quiet::Register;
@@ -22,7 +23,17 @@ const DELAY: u32 = (1 << TX_DELAY) - 1;
 /// Microseconds of a unit of delay, as feature 20 tells drivers.
 pub const DELAY_UNIT_US: u16 = 1;
 /// Longest delay: more would be taken for a lost interrupt.
-const LONGEST_DELAY: Duration = Duration::from_millis(1);
+pub const LONGEST_DELAY: Duration = Duration::from_millis(1);
+
+/// What of a vector outlives its process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VectorState {
+    /// Whether an interrupt is wanted, or waits to be.
+    pub gate: GateState,
+    /// The delays as the guest wrote them.
+    pub delays: u32,
+}
 
 /// One MSI-X vector of the card as its queues see it; all queues of a pair share it.
 pub struct Vector {
@@ -103,6 +114,18 @@ impl Vector {
     /// There are new completions, visible already; whether that interrupted.
     pub fn raise(&self) -> bool {
         self.gate.raise()
+    }
+
+    /// The state; what the guest wrote is taken in already.
+    pub fn save(&self) -> VectorState {
+        VectorState { gate: self.gate.state(), delays: self.delays.load(Ordering::Relaxed) }
+    }
+
+    /// Goes on from there; nothing fires.
+    pub fn load(&self, state: &VectorState) {
+        self.register.take();
+        self.gate.set_state(state.gate);
+        self.delays.store(state.delays, Ordering::Relaxed);
     }
 
     /// As new, for the first queue on the vector; none may be plugged.

@@ -1,6 +1,8 @@
 //! Entries of low-latency queues: descriptors and the packet's first bytes, pushed by the driver
 //! into the card's own memory (specification 7.5).
 
+use serde::{Deserialize, Serialize};
+
 use super::BadRing;
 use super::descriptor::{LEN, TxDescriptor};
 
@@ -9,7 +11,8 @@ const MAX_ENTRY: usize = 256;
 
 /// How many descriptors an entry holds that is not its packet's first (`ena_admin_llq_stride_ctrl` of
 /// Linux `drivers/net/ethernet/amazon/ena/ena_admin_defs.h`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Stride {
     /// One.
     Single,
@@ -18,7 +21,8 @@ pub enum Stride {
 }
 
 /// What the driver chose by SET feature 4; it holds for queues created later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LlqPolicy {
     /// Bytes of an entry: 128, 192 or 256.
     pub entry_size: u16,

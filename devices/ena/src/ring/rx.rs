@@ -1,6 +1,8 @@
 //! Frames to the driver: each over as many buffers as it takes, a completion for every buffer
 //! (specification 7.9 to 7.11).
 
+pub mod saved;
+
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use net::frame::RxFrame;
 use net::ring::{PutOff, RxRing};
 use net::stage::finish::{Findings, TransportCheck};
 use net::wire::layers::{L3, L4};
+use serde::{Deserialize, Serialize};
 
 use super::completion::{Completions, CqConfig};
 use super::descriptor::{FIRST, L3_IPV4, L3_IPV6, L4_TCP, L4_UDP, LAST, LEN, RxDescriptor, read};
@@ -78,10 +81,16 @@ pub struct Rx {
     buffers: VecDeque<Buffer>,
 }
 
-struct Buffer {
-    id: u16,
-    len: u32,
-    address: u64,
+/// A buffer that was taken from the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Buffer {
+    /// Opaque; it comes back in the completion.
+    pub id: u16,
+    /// Bytes, 1 to 65536.
+    pub len: u32,
+    /// Guest-physical address.
+    pub address: u64,
 }
 
 impl Rx {

@@ -1,6 +1,8 @@
 //! Frames from the driver: an optional meta descriptor and then the buffers of one packet
 //! (specification 7.3).
 
+pub mod saved;
+
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;

@@ -4,7 +4,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
 
+use device_core::GuestRam;
 use device_core::bus::Width;
+use device_core::device::Device;
 use device_core::testing::{TestMachine, ram};
 use device_core::worker::Threads;
 use net::backend::script::{Stage, stage};
@@ -49,6 +51,8 @@ pub struct Bench {
     pub card: Arc<Ena>,
     /// The other end of the cable, one for each lane.
     pub stages: Vec<Stage>,
+    spec: NicSpec,
+    limits: Limits,
 }
 
 impl Bench {
@@ -87,11 +91,54 @@ impl Bench {
         queues: Vec<Box<dyn NetQueue>>,
         stages: Vec<Stage>,
     ) -> Bench {
-        let mut machine = TestMachine::new(ram(MEMORY));
+        Bench::over(ram(MEMORY), threads, spec, backend, queues, stages)
+    }
+
+    fn over(
+        memory: GuestRam,
+        threads: Threads,
+        spec: &NicSpec,
+        backend: Box<dyn NetBackend>,
+        queues: Vec<Box<dyn NetQueue>>,
+        stages: Vec<Stage>,
+    ) -> Bench {
+        let mut machine = TestMachine::new(memory);
         machine.threads = threads;
+        let limits = backend.limits();
         let port = NetPort::with_backend("test", backend, queues, &machine.kit());
         let card = Ena::on_port(spec, port.unwrap(), &machine.kit()).unwrap();
-        Bench { slot: Slot::new(machine, card.clone(), PLACES), card, stages }
+        let slot = Slot::new(machine, card.clone(), PLACES);
+        Bench { slot, card, stages, spec: spec.clone(), limits }
+    }
+
+    /// A fresh card of the same kind in a fresh slot over the same memory of the guest, which rests. On
+    /// its cable there is nothing yet.
+    pub fn fresh(&self) -> Bench {
+        let (backend, queues, stages) = stage(self.spec.queues, self.limits).unwrap();
+        let queues = queues.into_iter().map(|queue| Box::new(queue) as Box<dyn NetQueue>);
+        let (memory, threads) = (self.memory.clone(), Threads::by_hand().unwrap());
+        let bench =
+            Bench::over(memory, threads, &self.spec, Box::new(backend), queues.collect(), stages);
+        bench.card.stop();
+        bench
+    }
+
+    /// Another card in this one's place, which goes on from its state; it runs. Panics unless its state
+    /// is the same then.
+    pub fn replace(&mut self) {
+        self.card.stop();
+        let saved = self.card.save().unwrap();
+        let mut next = self.fresh();
+        next.take_over(self);
+        next.card.load(&saved).unwrap();
+        assert_eq!(next.card.save().unwrap(), saved);
+        for (stage, old) in next.stages.iter().zip(&self.stages) {
+            stage.set_blocked(old.scene().blocked);
+            stage.scene().incoming = std::mem::take(&mut old.scene().incoming);
+            stage.scene().sent = old.take_sent();
+        }
+        next.card.start();
+        *self = next;
     }
 
     /// A guest's write to BAR 2.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use device_core::bus::Width;
 use device_core::device::Device;
 use device_core::ram_window::RamWindow;
+use device_core::testing::mutate;
 use net::backend::script::WireFrame;
 use net::control::capture::CaptureSpec;
 use net::control::{Fault, NicControl};
@@ -169,6 +170,7 @@ impl Guest {
                 3 => bench
                     .mask_vector(u16::from(choices.byte() % 3), choices.byte().is_multiple_of(2)),
                 4 => look_on(bench, choices),
+                5 => bench.replace(),
                 _ => bench.restore(),
             },
             18 => {
@@ -291,6 +293,41 @@ fn create_sq(direction: u32, placement: u32, cq: u16, depth: u16, ring: u64) -> 
 /// Does what `bytes` say to a card, then resets it, checks that it is silent in between, and that
 /// a driver finds it as new.
 pub fn run(bytes: &[u8]) {
+    recovers(work(bytes));
+}
+
+/// The state of a card whose guest did what the first `8 * bytes[0]` bytes say, changed in places as
+/// the others say: either it is refused, or a reset brings the card back.
+pub fn states(bytes: &[u8]) {
+    let (len, rest) = bytes.split_first().unwrap_or((&0, &[]));
+    let (steps, changes) = rest.split_at(rest.len().min(8 * usize::from(*len)));
+    let bench = work(steps);
+    bench.card.stop();
+    let mut saved = bench.card.save().unwrap();
+    mutate(&mut saved.state, changes);
+    let mut next = bench.fresh();
+    next.take_over(&bench);
+    if next.card.load(&saved).is_err() {
+        return;
+    }
+    next.card.start();
+    for pair in 0..PAIRS {
+        for tail in [1, 7, 0xffff] {
+            for register in [page(pair), quiet_of(pair) + 4, quiet_of(pair)] {
+                next.write(register, tail | 1 << 30);
+            }
+            next.stages[usize::from(pair)].bring(vec![0xff; 300]);
+            next.settle();
+        }
+    }
+    next.write(reg::AQ_DB, 5);
+    next.write(reg::AENQ_HEAD, 5);
+    next.tick(Instant::now() + Duration::from_secs(2));
+    recovers(next);
+}
+
+/// Does what `bytes` say to a card.
+fn work(bytes: &[u8]) -> Bench {
     let mut choices = Choices(bytes);
     let driver = match choices.byte() % 4 {
         0 => Driver::new(PAIRS),
@@ -305,7 +342,7 @@ pub fn run(bytes: &[u8]) {
     while !choices.0.is_empty() {
         guest.step(&mut choices);
     }
-    recovers(guest.driver.bench);
+    guest.driver.bench
 }
 
 /// Registers of any width, anywhere: 16 bytes for each access.

@@ -56,6 +56,15 @@ impl ReceiveFilter {
         self.multicast = multicast.unwrap_or_default();
     }
 
+    /// Both tables: unicast addresses and groups.
+    pub fn tables(&self) -> (Option<&[MacAddr]>, Option<&[MacAddr]>) {
+        let table = |table, overflow: bool| (!overflow).then_some(table);
+        (
+            table(&*self.unicast, self.unicast_overflow),
+            table(&*self.multicast, self.multicast_overflow),
+        )
+    }
+
     /// Whether a frame with this head passes.
     pub fn passes(&self, head: &[u8]) -> bool {
         if self.promiscuous {

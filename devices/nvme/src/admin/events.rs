@@ -1,6 +1,8 @@
 //! Asynchronous events: told once each, by a request that the host left with the controller, and not
 //! again until it has read the log page that goes with them (NVMe base specification 1.4, 5.2).
 
+pub mod saved;
+
 use std::collections::VecDeque;
 
 use crate::abi::{Completion, Status};

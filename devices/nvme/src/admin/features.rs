@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use super::commands::Answer;
-use super::settings::feature;
+use super::settings::{ATOMICITY, COALESCING, DEALLOCATED_ERRORS, feature};
 use crate::abi::{Command, Status};
 use crate::card::{Card, Control, Reason};
 
@@ -13,8 +13,6 @@ const SELECT: u32 = 7 << 8;
 const SAVE: u32 = 1 << 31;
 /// In doubleword 11 of the power state.
 const POWER_STATE: u32 = 0x1f;
-/// In doubleword 11 of error recovery: errors for what was deallocated.
-const DEALLOCATED_ERRORS: u32 = 1 << 16;
 
 impl Card {
     pub(super) fn get_features(
@@ -74,12 +72,12 @@ impl Card {
                 return self.set_write_cache(control, command.id(), value & 1 != 0);
             }
             feature::QUEUES => return self.agree_on_queues(control, value),
-            feature::COALESCING => settings.coalescing = value & 0xffff,
+            feature::COALESCING => settings.coalescing = value & COALESCING,
             feature::VECTOR => {
                 let uncoalesced = settings.uncoalesced.get_mut(usize::from(value as u16));
                 *uncoalesced.ok_or(Status::INVALID_FIELD)? = value >> 16 & 1 != 0;
             }
-            feature::ATOMICITY => settings.atomicity = value & 1,
+            feature::ATOMICITY => settings.atomicity = value & ATOMICITY,
             feature::EVENTS => control.events.enabled = value,
             _ => return Err(Status::INVALID_FIELD),
         }

@@ -41,7 +41,7 @@ impl Card {
             FIRMWARE => (self.firmware(), 512),
             log::NAMESPACES => (changed_namespaces(control), 4096),
             EFFECTS => (effects(), 4096),
-            STATISTICS => (self.statistics(), 4096),
+            STATISTICS => (self.statistics(control), 4096),
             _ => return Err(Status::LOG_PAGE),
         };
         if offset & 3 != 0 || offset > len {

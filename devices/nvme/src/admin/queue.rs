@@ -1,5 +1,7 @@
 //! The admin submission queue, and answers on their way to its completion queue.
 
+pub mod saved;
+
 use device_core::GuestRam;
 use device_core::fault::GuestFault;
 use device_core::memory::Span;

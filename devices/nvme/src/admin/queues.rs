@@ -1,14 +1,20 @@
 //! Create and Delete of I/O queues, and doorbells in memory (NVMe base specification 1.4, 5.3 to 5.7).
 
+pub mod saved;
+
+use std::sync::Arc;
+
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
 use super::commands::Answer;
 use crate::abi::{CQE, Command, PAGE, SQE, Status};
 use crate::card::queues::{Place, Sq};
 use crate::card::{Card, Control};
-use crate::completion::CqConfig;
+use crate::completion::{CompletionQueue, CqConfig, Vector};
+use crate::doorbells::SqBell;
 use crate::registers::MAX_ENTRIES;
 use crate::ring::{QueueConfig, QueueRing};
+use crate::stats::LaneStats;
 
 /// In doubleword 11: the queue is in one piece.
 const CONTIGUOUS: u32 = 1 << 0;
@@ -18,13 +24,27 @@ const INTERRUPTS: u32 = 1 << 1;
 const STRIDE: u64 = 8;
 const HEAD: u64 = 4;
 
-/// Entries of a queue; at least two, as one stays free.
+/// Entries of a queue that a command makes.
 fn size(command: &Command) -> Result<u16, Status> {
     let last = (command.word(10) >> 16) as u16;
-    if last == 0 || last >= MAX_ENTRIES {
-        return Err(Status::QUEUE_SIZE);
-    }
-    Ok(last.saturating_add(1))
+    check_size(last.checked_add(1).ok_or(Status::QUEUE_SIZE)?)
+}
+
+/// At least two, as one stays free.
+fn check_size(entries: u16) -> Result<u16, Status> {
+    if (2..=MAX_ENTRIES).contains(&entries) { Ok(entries) } else { Err(Status::QUEUE_SIZE) }
+}
+
+/// Byte in a page of doorbells where those of `queue` are: its tail, and its head at [`HEAD`].
+fn slot(queue: u16, which: u64) -> u64 {
+    u64::from(queue).wrapping_mul(STRIDE).wrapping_add(which)
+}
+
+/// What belongs to the number of a submission queue, and where it completes to.
+struct Parts<'a> {
+    completions: &'a Arc<CompletionQueue>,
+    bell: &'a Arc<SqBell>,
+    stats: &'a Arc<LaneStats>,
 }
 
 impl Card {
@@ -34,12 +54,59 @@ impl Card {
             return Err(Status::INVALID_FIELD);
         }
         let [base, _] = command.prps();
+        self.check_base(base, size, entry)?;
+        Ok(base)
+    }
+
+    fn check_base(&self, base: u64, size: u16, entry: u64) -> Result<(), Status> {
         if !base.is_multiple_of(PAGE) {
             return Err(Status::PRP_OFFSET);
         }
         let len = usize::from(size).saturating_mul(entry as usize);
         let in_ram = self.memory.check_range(GuestAddress(base), len);
-        in_ram.then_some(base).ok_or(Status::DATA_TRANSFER)
+        in_ram.then_some(()).ok_or(Status::DATA_TRANSFER)
+    }
+
+    /// The completion queue `id`, if there can be one of that number and there is none yet.
+    fn closed_cq(&self, id: u16) -> Result<&Arc<CompletionQueue>, Status> {
+        let queue = self.completions.get(usize::from(id)).filter(|queue| !queue.is_open());
+        queue.ok_or(Status::QUEUE_ID)
+    }
+
+    fn vector_of(&self, number: u16) -> Result<Vector, Status> {
+        self.vector(number).ok_or(Status::VECTOR)
+    }
+
+    /// What a submission queue `id` that completes to `cq` needs, if there can be one.
+    fn parts(&self, control: &mut Control, id: u16, cq: u16) -> Result<Parts<'_>, Status> {
+        let completions = self.completions.get(usize::from(cq)).filter(|_| cq != 0);
+        let completions = completions.ok_or(Status::QUEUE_ID)?;
+        if !completions.is_open() {
+            return Err(Status::CQ_INVALID);
+        }
+        let is_free = control.queues.place(id).is_some_and(|place| place.is_none());
+        let parts = self.bells.get(id).zip(self.stats.get(usize::from(id).wrapping_sub(1)));
+        let (bell, stats) = parts.filter(|_| is_free).ok_or(Status::QUEUE_ID)?;
+        Ok(Parts { completions, bell, stats })
+    }
+
+    /// A submission queue `id` of `size` entries at `base`, with nothing in it.
+    fn new_ring(&self, id: u16, base: u64, size: u16, parts: &Parts<'_>) -> QueueRing {
+        let Parts { completions, bell, stats } = *parts;
+        bell.open(size);
+        completions.attach(bell.clone());
+        QueueRing::new(QueueConfig {
+            id,
+            base,
+            size,
+            completions: completions.clone(),
+            bell: bell.clone(),
+            memory: self.memory.clone(),
+            write_cache: self.write_cache.clone(),
+            stats: stats.clone(),
+            errors: self.errors.clone(),
+            alarm: self.alarm.clone(),
+        })
     }
 
     pub(super) fn create_cq(
@@ -48,12 +115,11 @@ impl Card {
         command: &Command,
     ) -> Result<Answer, Status> {
         let id = command.word(10) as u16;
-        let queue = self.completions.get(usize::from(id)).filter(|queue| !queue.is_open());
-        let queue = queue.ok_or(Status::QUEUE_ID)?;
+        let queue = self.closed_cq(id)?;
         let size = size(command)?;
         let vector = if command.word(11) & INTERRUPTS != 0 {
             let number = (command.word(11) >> 16) as u16;
-            Some(self.msi.vector(number).ok_or(Status::VECTOR)?)
+            Some(self.vector_of(number)?)
         } else {
             None
         };
@@ -69,30 +135,10 @@ impl Card {
         command: &Command,
     ) -> Result<Answer, Status> {
         let (id, cq) = (command.word(10) as u16, (command.word(11) >> 16) as u16);
-        let completions = self.completions.get(usize::from(cq)).filter(|_| cq != 0);
-        let completions = completions.ok_or(Status::QUEUE_ID)?;
-        if !completions.is_open() {
-            return Err(Status::CQ_INVALID);
-        }
-        let is_free = control.queues.place(id).is_some_and(|place| place.is_none());
-        let parts = self.bells.get(id).zip(self.stats.get(usize::from(id).wrapping_sub(1)));
-        let (bell, stats) = parts.filter(|_| is_free).ok_or(Status::QUEUE_ID)?;
+        let parts = self.parts(control, id, cq)?;
         let size = size(command)?;
         let base = self.base(command, size, SQE)?;
-        bell.open(size);
-        completions.attach(bell.clone());
-        let ring = QueueRing::new(QueueConfig {
-            id,
-            base,
-            size,
-            completions: completions.clone(),
-            bell: bell.clone(),
-            memory: self.memory.clone(),
-            write_cache: self.write_cache.clone(),
-            stats: stats.clone(),
-            errors: self.errors.clone(),
-            alarm: self.alarm.clone(),
-        });
+        let ring = self.new_ring(id, base, size, &parts);
         if let Some(place) = control.queues.place(id) {
             *place = Some(Sq { cq, place: Place::Home(ring), deletion: None, binding: None });
         }
@@ -132,14 +178,7 @@ impl Card {
         command: &Command,
     ) -> Result<Answer, Status> {
         let pages = command.prps();
-        for page in pages {
-            if !page.is_multiple_of(PAGE) {
-                return Err(Status::INVALID_FIELD);
-            }
-            if !self.memory.check_range(GuestAddress(page), PAGE as usize) {
-                return Err(Status::DATA_TRANSFER);
-            }
-        }
+        self.check_doorbell_pages(pages)?;
         // Drivers do this once after a reset; lanes may be looking at the old ones.
         if control.doorbell_pages.is_some() {
             return Err(Status::SEQUENCE);
@@ -151,12 +190,22 @@ impl Card {
         Ok(Answer::Now(0))
     }
 
+    fn check_doorbell_pages(&self, pages: [u64; 2]) -> Result<(), Status> {
+        for page in pages {
+            if !page.is_multiple_of(PAGE) {
+                return Err(Status::INVALID_FIELD);
+            }
+            if !self.memory.check_range(GuestAddress(page), PAGE as usize) {
+                return Err(Status::DATA_TRANSFER);
+            }
+        }
+        Ok(())
+    }
+
     /// Brings the doorbells of a submission and of a completion queue into memory, if they are to be
     /// there, and the queues are there.
     fn place_doorbells(&self, control: &mut Control, sq: Option<u16>, cq: u16) {
         let Some([indices, events]) = control.doorbell_pages else { return };
-        let slot =
-            |queue: u16, which: u64| u64::from(queue).wrapping_mul(STRIDE).wrapping_add(which);
         let place = |at: u64| (indices.wrapping_add(at), events.wrapping_add(at));
         if let Some(sq) = sq.filter(|sq| control.queues.get(*sq).is_some())
             && let Some(bell) = self.bells.get(sq)

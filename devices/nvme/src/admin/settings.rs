@@ -1,5 +1,7 @@
 //! What the host has set by Set Features and the controller only keeps.
 
+use serde::{Deserialize, Serialize};
+
 /// The features (NVMe base specification 1.4, figure 275) that there are.
 pub mod feature {
     /// How commands of several queues are chosen from.
@@ -24,8 +26,16 @@ pub mod feature {
     pub const EVENTS: u8 = 0x0b;
 }
 
+/// In doubleword 11 of error recovery: errors for what was deallocated.
+pub const DEALLOCATED_ERRORS: u32 = 1 << 16;
+/// All of doubleword 11 of coalescing that counts.
+pub const COALESCING: u32 = 0xffff;
+/// The same of atomicity.
+pub const ATOMICITY: u32 = 1;
+
 /// What was set since the reset.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Of [`feature::ARBITRATION`].
     pub arbitration: u32,
@@ -40,6 +50,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether a host can have set it, for so many vectors.
+    pub fn is_possible(&self, vectors: u16) -> bool {
+        self.error_recovery & DEALLOCATED_ERRORS == 0
+            && self.coalescing & !COALESCING == 0
+            && self.atomicity & !ATOMICITY == 0
+            && self.uncoalesced.len() == usize::from(vectors)
+    }
+
     /// As after a reset, for so many vectors.
     pub fn new(vectors: u16) -> Settings {
         Settings {

@@ -1,7 +1,11 @@
 //! Amazon's page of statistics, log D0h: what `ebsnvme stats` and `nvme amzn stats` show.
 
-use crate::card::Card;
+use device_core::snapshot::LoadError;
+use serde::{Deserialize, Serialize};
+
+use crate::card::{Card, Control};
 use crate::page::Page;
+use crate::saved::bad;
 use crate::stats::{BINS, LaneStats, edges};
 
 /// Where the histograms of reads and writes begin.
@@ -49,7 +53,72 @@ impl Total {
     }
 }
 
+/// What a host can read of all that was counted, as it is saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statistics {
+    reads: u64,
+    writes: u64,
+    read_bytes: u64,
+    write_bytes: u64,
+    read_us: u64,
+    write_us: u64,
+    media_errors: u64,
+    malformed: u64,
+    /// By how long they took.
+    read_bins: [u64; BINS],
+    write_bins: [u64; BINS],
+    /// What requests waited for a limit of bytes, and of requests, in microseconds.
+    pub throttled_us: [u64; 2],
+}
+
 impl Card {
+    pub(crate) fn save_statistics(&self, control: &Control) -> Statistics {
+        let total = self.total();
+        let malformed = self.stats.iter().map(|lane| lane.counters.malformed.get());
+        Statistics {
+            reads: total.reads,
+            writes: total.writes,
+            read_bytes: total.read_bytes,
+            write_bytes: total.write_bytes,
+            read_us: total.read_us,
+            write_us: total.write_us,
+            media_errors: total.media_errors,
+            malformed: malformed.fold(0, u64::wrapping_add),
+            read_bins: total.read_bins,
+            write_bins: total.write_bins,
+            throttled_us: self.throttled_us(control),
+        }
+    }
+
+    /// Goes on counting from there; on the first lane, as only sums are told. Fails if the controller has
+    /// counted already.
+    pub(crate) fn load_statistics(&self, state: &Statistics) -> Result<(), LoadError> {
+        let total = self.total();
+        let Some(lane) = self.stats.first().filter(|_| total.reads | total.writes == 0) else {
+            return Err(bad(
+                "statistics",
+                "the controller that is to go on from there was at work",
+            ));
+        };
+        let counters = &lane.counters;
+        for (counter, count) in [
+            (&counters.reads, state.reads),
+            (&counters.writes, state.writes),
+            (&counters.read_bytes, state.read_bytes),
+            (&counters.write_bytes, state.write_bytes),
+            (&counters.read_us, state.read_us),
+            (&counters.write_us, state.write_us),
+            (&counters.media_errors, state.media_errors),
+            (&counters.malformed, state.malformed),
+        ] {
+            counter.add(count);
+        }
+        lane.reads.add(&state.read_bins);
+        lane.writes.add(&state.write_bins);
+        Ok(())
+    }
+
     /// What all lanes have done since the controller was built.
     pub(crate) fn total(&self) -> Total {
         let mut total = Total::default();
@@ -57,11 +126,11 @@ impl Card {
         total
     }
 
-    pub(super) fn statistics(&self) -> Page {
+    pub(super) fn statistics(&self, control: &Control) -> Page {
         let total = self.total();
         let mut page = Page::default();
         page.put_word(0, self.identity.magic);
-        let [over_bytes, over_operations] = self.port.throttled_us();
+        let [over_bytes, over_operations] = self.throttled_us(control);
         let doubles = [
             total.reads,
             total.writes,

@@ -8,6 +8,9 @@ use super::{Card, Control, Phase, Shutdown};
 use crate::alarm::BadDoorbell;
 use crate::registers::{self, CAP, Configuration, Place, Reg, status};
 
+/// All of AQA that is no zero.
+pub(super) const ADMIN_SIZES: u32 = 0x0fff_0fff;
+
 fn set_low(address: &mut u64, value: u32) {
     // Both queues begin on a page.
     *address = *address & !0xffff_ffff | u64::from(value & !0xfff);
@@ -90,7 +93,7 @@ impl Card {
             Reg::MaskSet => control.interrupt_mask |= value,
             Reg::MaskClear => control.interrupt_mask &= !value,
             Reg::Configuration => self.configure(control, Configuration(value)),
-            Reg::AdminSizes if may_move => control.admin_sizes = value & 0x0fff_0fff,
+            Reg::AdminSizes if may_move => control.admin_sizes = value & ADMIN_SIZES,
             Reg::AdminSqLow if may_move => set_low(&mut control.admin_sq, value),
             Reg::AdminSqHigh if may_move => set_high(&mut control.admin_sq, value),
             Reg::AdminCqLow if may_move => set_low(&mut control.admin_cq, value),

@@ -27,7 +27,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// The host enabled the controller in a way in which it cannot work.
 #[derive(Debug, thiserror::Error)]
-enum CannotEnable {
+pub(super) enum CannotEnable {
     #[error("configuration {0:#x} asks for what there is not")]
     Configuration(u32),
     #[error("an admin queue has less than two entries")]
@@ -68,7 +68,12 @@ impl Card {
         }
         // Failures and doorbells of before do not count.
         self.clear_failure(control);
-        match self.admin_queues(control) {
+        let configuration = control.configuration;
+        let queues = match configuration.is_possible() {
+            true => self.admin_queues(control),
+            false => Err(CannotEnable::Configuration(configuration.0)),
+        };
+        match queues {
             Ok((admin, completions)) => {
                 control.admin = admin;
                 if let Some(queue) = self.completions.first() {
@@ -83,10 +88,11 @@ impl Card {
         }
     }
 
-    fn admin_queues(&self, control: &Control) -> Result<(AdminQueue, CqConfig), CannotEnable> {
-        if !control.configuration.is_possible() {
-            return Err(CannotEnable::Configuration(control.configuration.0));
-        }
+    /// The admin queues where registers say. Fails if they cannot be there.
+    pub(super) fn admin_queues(
+        &self,
+        control: &Control,
+    ) -> Result<(AdminQueue, CqConfig), CannotEnable> {
         let entries = |bits: u32| match bits & 0xfff {
             0 => Err(CannotEnable::Size),
             bits => Ok((bits as u16).saturating_add(1)),
@@ -102,7 +108,7 @@ impl Card {
             return Err(CannotEnable::Memory);
         }
         let admin = AdminQueue::new(sq, sq_size, &self.memory);
-        Ok((admin, CqConfig { base: cq, size: cq_size, vector: self.msi.vector(0) }))
+        Ok((admin, CqConfig { base: cq, size: cq_size, vector: self.vector(0) }))
     }
 
     /// The controller forgets all but its admin queues' places. Once this returns nothing is told to the
@@ -152,7 +158,7 @@ impl Card {
         true
     }
 
-    fn clear_failure(&self, control: &mut Control) {
+    pub(super) fn clear_failure(&self, control: &mut Control) {
         self.alarm.clear();
         control.failure_seen = false;
     }

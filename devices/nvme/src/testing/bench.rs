@@ -4,6 +4,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use block::spec::{DiskSpec, Model};
+use device_core::GuestRam;
+use device_core::device::Device;
 use device_core::testing::{TestMachine, ram_at};
 use device_core::worker::Threads;
 use pci::testing::{Places, Slot};
@@ -34,6 +36,7 @@ pub struct Bench {
     pub card: Arc<Nvme>,
     /// What is behind it.
     pub disk: Disk,
+    spec: DiskSpec,
 }
 
 impl Bench {
@@ -44,10 +47,37 @@ impl Bench {
 
     /// A controller as `spec` says.
     pub fn of(spec: &DiskSpec, queues: u16) -> Bench {
-        Bench::with(Threads::by_hand().unwrap(), queues, |machine, disk| {
+        let memory = ram_at(&[(0, MEMORY as usize)]);
+        Bench::on(spec, Disk::new(queues, DISK, &memory), memory)
+    }
+
+    fn on(spec: &DiskSpec, disk: Disk, memory: GuestRam) -> Bench {
+        let bench = Bench::with(Threads::by_hand().unwrap(), disk, memory, |machine, disk| {
             let (lanes, port) = (Box::new(disk.clone()), Arc::new(disk.clone()));
             Nvme::on_lanes(spec, lanes, port, &machine.kit()).unwrap()
-        })
+        });
+        Bench { spec: spec.clone(), ..bench }
+    }
+
+    /// A fresh controller of the same kind in a fresh slot over the same memory of the guest, on the same
+    /// disk; it rests, as this one must.
+    pub fn fresh(&self) -> Bench {
+        let bench = Bench::on(&self.spec, self.disk.clone(), self.memory.clone());
+        bench.card.stop();
+        bench
+    }
+
+    /// Another controller in this one's place, which goes on from its state; it runs. Panics unless its
+    /// state is the same then.
+    pub fn replace(&mut self) {
+        self.card.stop();
+        let saved = self.card.save().unwrap();
+        let mut next = self.fresh();
+        next.take_over(self);
+        next.card.load(&saved).unwrap();
+        assert_eq!(next.card.save().unwrap(), saved);
+        next.card.start();
+        *self = next;
     }
 
     /// A controller of the caller's on such threads; the bench's own disk is not behind it.
@@ -56,19 +86,21 @@ impl Bench {
         queues: u16,
         build: impl FnOnce(&TestMachine) -> Arc<Nvme>,
     ) -> Bench {
-        Bench::with(threads, queues, |machine, _| build(machine))
+        let memory = ram_at(&[(0, MEMORY as usize)]);
+        let disk = Disk::new(queues, DISK, &memory);
+        Bench::with(threads, disk, memory, |machine, _| build(machine))
     }
 
     fn with(
         threads: Threads,
-        queues: u16,
+        disk: Disk,
+        memory: GuestRam,
         build: impl FnOnce(&TestMachine, &Disk) -> Arc<Nvme>,
     ) -> Bench {
-        let mut machine = TestMachine::new(ram_at(&[(0, MEMORY as usize)]));
+        let mut machine = TestMachine::new(memory);
         machine.threads = threads;
-        let disk = Disk::new(queues, DISK, &machine.memory);
         let card = build(&machine, &disk);
-        Bench { slot: Slot::new(machine, card.clone(), PLACES), card, disk }
+        Bench { slot: Slot::new(machine, card.clone(), PLACES), card, disk, spec: spec() }
     }
 
     /// Returns after all that is ready now has been done.

@@ -7,6 +7,7 @@ use block::spec::{Allowed, Fault};
 use device_core::bus::Width;
 use device_core::device::Device;
 use device_core::rate::Quota;
+use device_core::testing::mutate;
 
 use super::bench::{Bench, DISK, MEMORY};
 use super::driver::{Driver, ENABLE, Pair, READY, blocks, command, cq_doorbell, reg, sq_doorbell};
@@ -105,13 +106,14 @@ impl Guest {
             },
             11 => bench.disk.release(),
             12 => match choices.byte() % 8 {
-                which @ 0..=2 => {
+                which @ (0..=2 | 7) => {
                     // Nobody waits for what this thread holds.
                     bench.disk.hold(false);
                     bench.disk.release();
                     match which {
                         0 => bench.set_bus_master(false),
                         1 => bench.function_reset(),
+                        7 => bench.replace(),
                         _ => {
                             bench.card.stop();
                             bench.settle();
@@ -222,6 +224,38 @@ impl Guest {
 /// Does what `bytes` say to a controller, then resets it, checks that it is silent in between, and that a
 /// driver finds it as new.
 pub fn run(bytes: &[u8]) {
+    recovers(work(bytes));
+}
+
+/// The state of a controller whose guest did what the first `8 * bytes[0]` bytes say, changed in places as
+/// the others say: either it is refused, or a reset brings the controller back.
+pub fn states(bytes: &[u8]) {
+    let (len, rest) = bytes.split_first().unwrap_or((&0, &[]));
+    let (steps, changes) = rest.split_at(rest.len().min(8 * usize::from(*len)));
+    let bench = work(steps);
+    bench.disk.hold(false);
+    bench.disk.release();
+    bench.card.stop();
+    let mut saved = bench.card.save().unwrap();
+    mutate(&mut saved.state, changes);
+    let mut next = bench.fresh();
+    next.take_over(&bench);
+    if next.card.load(&saved).is_err() {
+        return;
+    }
+    next.card.start();
+    for queue in 0..=QUEUES {
+        for index in [1, 2, 0] {
+            next.write(sq_doorbell(queue), index);
+            next.write(cq_doorbell(queue), index);
+            next.settle();
+        }
+    }
+    recovers(next);
+}
+
+/// Does what `bytes` say to a controller.
+fn work(bytes: &[u8]) -> Bench {
     let mut choices = Choices(bytes);
     let mut guest = Guest::new(Driver::new(QUEUES));
     let how = choices.byte() % 4;
@@ -237,7 +271,7 @@ pub fn run(bytes: &[u8]) {
     while !choices.0.is_empty() {
         guest.step(&mut choices);
     }
-    recovers(guest.driver.bench);
+    guest.driver.bench
 }
 
 /// Registers and doorbells of any width, anywhere: 16 bytes for each access.

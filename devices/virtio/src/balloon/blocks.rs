@@ -45,6 +45,13 @@ impl Blocks {
         }
     }
 
+    /// Each block that has some: its first page, and a bit for each of its pages, the lowest first.
+    pub fn held(&self) -> Vec<(u32, Vec<u8>)> {
+        let bytes = |marks: &Vec<u64>| marks.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let block = |(block, marks): (&u32, _)| (block.wrapping_mul(self.pages), bytes(marks));
+        self.held.iter().map(block).collect()
+    }
+
     /// None is.
     pub fn clear(&mut self) {
         self.held.clear();

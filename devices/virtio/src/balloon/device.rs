@@ -1,12 +1,15 @@
 //! The balloon: features, configuration, the way of its queues to their worker and back, and what its owner asks
 //! of it.
 
+pub mod saved;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use device_core::GuestRam;
 use device_core::bus::Width;
 use device_core::counters::SharedCounter;
 use device_core::device::Kit;
+use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
 use device_core::worker::{IoThread, Post};
 use virtio_bindings::virtio_ids::VIRTIO_ID_BALLOON;
 
@@ -256,6 +259,14 @@ impl VirtioDevice for Balloon {
 
     fn reset(&self) {
         self.state.reset();
+    }
+
+    fn save(&self) -> Result<Saved, SaveError> {
+        self.to_saved()
+    }
+
+    fn load(&self, _: u64, saved: &Saved) -> Result<(), LoadError> {
+        self.load_saved(saved)
     }
 }
 

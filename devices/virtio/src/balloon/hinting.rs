@@ -1,6 +1,8 @@
 //! A run of free page hints (virtio 1.2, 5.5.6.6): the host asks by a number, the guest tells of free pages under
 //! that number and keeps them until the host is done.
 
+use serde::{Deserialize, Serialize};
+
 /// VIRTIO_BALLOON_CMD_ID_STOP: no run; of the guest, its end of one.
 const STOP: u32 = 0;
 /// VIRTIO_BALLOON_CMD_ID_DONE: the guest may use all pages again.
@@ -15,6 +17,20 @@ pub struct HintStatus {
     pub host_cmd: u32,
     /// What the guest said last: a run's number as it begins, 0 as it ends; `None` if it said nothing yet.
     pub guest_cmd: Option<u32>,
+}
+
+/// A run of hints, the last one, or none yet, as it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HintingState {
+    /// What the guest reads: 0 before the first run, 1 when the host is done, else the run's number.
+    pub host_cmd: u32,
+    /// What the guest said last.
+    pub guest_cmd: Option<u32>,
+    /// Number of the last run; 1 before the first.
+    pub last: u32,
+    /// The host is done as soon as the guest is.
+    pub acknowledges: bool,
 }
 
 /// A run, the last one, or none yet.
@@ -32,6 +48,24 @@ impl Hinting {
     pub fn new() -> Hinting {
         let status = HintStatus { host_cmd: STOP, guest_cmd: None };
         Hinting { status, last: DONE, acknowledges: true }
+    }
+
+    /// What is kept of it.
+    pub fn saved(&self) -> HintingState {
+        let HintStatus { host_cmd, guest_cmd } = self.status;
+        HintingState { host_cmd, guest_cmd, last: self.last, acknowledges: self.acknowledges }
+    }
+
+    /// As it was kept; `None` if it cannot have been so.
+    pub fn restored(state: HintingState) -> Option<Hinting> {
+        let HintingState { host_cmd, guest_cmd, last, acknowledges } = state;
+        let known = match host_cmd {
+            STOP => last == DONE,
+            DONE => last >= DONE,
+            run => run == last,
+        };
+        let status = HintStatus { host_cmd, guest_cmd };
+        known.then_some(Hinting { status, last, acknowledges })
     }
 
     /// Where it stands.

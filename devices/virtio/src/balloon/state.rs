@@ -215,6 +215,35 @@ impl State {
         }
     }
 
+    /// Which pages are in the balloon, where the host's are larger: the first of some in a row, and a bit for each.
+    pub fn held(&self) -> Vec<(u32, Vec<u8>)> {
+        locked(&self.blocks).as_ref().map(Blocks::held).unwrap_or_default()
+    }
+
+    /// These pages are in the balloon; what is whole went back to the host then. Fails if one is not in memory.
+    pub fn hold<'a>(
+        &self,
+        held: impl Iterator<Item = (u32, &'a [u8])>,
+    ) -> Result<(), &'static str> {
+        let mut blocks = locked(&self.blocks);
+        for (first, bits) in held {
+            let set = |nth: &u32| {
+                let byte = bits.get((nth / u8::BITS) as usize).copied().unwrap_or_default();
+                byte >> (nth % u8::BITS) & 1 != 0
+            };
+            let count = u32::try_from(bits.len()).unwrap_or(u32::MAX).saturating_mul(u8::BITS);
+            for nth in (0..count).filter(set) {
+                let page = first.checked_add(nth);
+                let page = page.filter(|page| self.reclaim.is_ram(u64::from(*page) * PAGE, PAGE));
+                let page = page.ok_or("a page is not in memory")?;
+                if let Some(blocks) = &mut *blocks {
+                    blocks.add(page);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Gives a range of guest memory back to the host, as far as it is whole pages there; how many bytes that were.
     pub fn give_back(&self, start: u64, len: u64) -> u64 {
         match self.reclaim.discard(start, len) {

@@ -1,5 +1,7 @@
 //! What the guest says of its memory (virtio 1.2, 5.5.6.4; tags past 9: Linux `uapi/linux/virtio_balloon.h`).
 
+use std::collections::BTreeMap;
+
 /// What is told, by its tag: the names of Firecracker's API.
 const NAMES: [&str; 16] = [
     "swap_in",
@@ -41,6 +43,16 @@ impl Statistics {
             }
         }
         Statistics(values)
+    }
+
+    /// What a guest told that has these names; `None` if there is no such name.
+    pub(super) fn named(told: &BTreeMap<String, u64>) -> Option<Statistics> {
+        let mut statistics = Statistics::default();
+        for (name, value) in told {
+            let tag = NAMES.iter().position(|known| known == name)?;
+            *statistics.0.get_mut(tag)? = Some(*value);
+        }
+        Some(statistics)
     }
 
     /// What the guest told, with its names.

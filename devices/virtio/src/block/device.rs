@@ -1,5 +1,7 @@
 //! The disk: features, configuration, and the way of its queues to lanes and back.
 
+pub mod saved;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -9,6 +11,7 @@ use device_core::GuestRam;
 use device_core::bus::Width;
 use device_core::counters::SharedCounter;
 use device_core::device::Kit;
+use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 
 use super::config::{self, QUEUE_SIZE, WRITEBACK_AT};
@@ -170,6 +173,14 @@ impl VirtioDevice for Block {
     fn reset(&self) {
         self.common.writeback.store(self.common.has_cache, Ordering::Relaxed);
         self.negotiated.store(0, Ordering::Relaxed);
+    }
+
+    fn save(&self) -> Result<Saved, SaveError> {
+        self.to_saved()
+    }
+
+    fn load(&self, _: u64, saved: &Saved) -> Result<(), LoadError> {
+        self.load_saved(saved)
     }
 }
 

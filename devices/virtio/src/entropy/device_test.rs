@@ -215,3 +215,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn requests_go_on_in_another_process_where_they_stopped() {
+    let (mut guest, old) = plugged(Limits::default());
+    let at = guest.buffer(64);
+    guest.queues[0].offer(&[writable(at, 64)]);
+    assert_eq!(run(&mut guest, &old), [64]);
+    let queues = old.unplug();
+    let at = guest.buffer(64);
+    guest.queues[0].offer(&[writable(at, 64)]);
+    guest.queues[0].kick();
+    let new = Entropy::build(&EntropySpec { limits: Limits::default() }, &guest.machine.kit());
+    let saved = VirtioDevice::save(&*old).unwrap();
+    VirtioDevice::load(&*new, INDIRECT, &saved).unwrap();
+    assert!(VirtioDevice::load(&*new, 0, &Saved { kind: "other".into(), ..saved }).is_err());
+    new.plug(INDIRECT, queues, guest.notice.clone()).unwrap();
+    assert_eq!(run(&mut guest, &new), [64]);
+    assert_ne!(guest.read(at, 64), [0; 64]);
+}

@@ -43,9 +43,18 @@ pub struct Settings {
     /// What the driver takes in received frames; `None` for all it negotiated.
     pub offloads: Option<Offloads>,
     /// How frames are spread over the pairs, if not as the host likes.
-    pub rss: Option<Rss>,
+    pub rss: Option<Configured>,
     /// How hashes for the driver are found, if frames are spread as the host likes.
-    pub hash: Option<Rss>,
+    pub hash: Option<Configured>,
+}
+
+/// How hashes are found, and the command that said so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configured {
+    /// What it says.
+    pub rss: Rss,
+    /// What followed its class and number.
+    pub command: Vec<u8>,
 }
 
 impl Settings {
@@ -63,12 +72,13 @@ impl Settings {
     /// Makes the port spread frames, and find hashes for a driver that has `features`. Fails if the host
     /// refuses to turn a queue on or off.
     pub fn spread(&self, port: &NetPort<Tx, Rx>, features: u64) -> io::Result<()> {
-        port.steer(self.rss.clone());
+        port.steer(self.rss.as_ref().map(|configured| configured.rss.clone()));
         if self.rss.is_none() {
             port.set_active_lanes(self.pairs)?;
         }
         let reported = self.rss.as_ref().or(self.hash.as_ref());
-        port.report_hashes(reported.filter(|_| features & features::HASH_REPORT != 0).cloned());
+        let reported = reported.filter(|_| features & features::HASH_REPORT != 0);
+        port.report_hashes(reported.map(|configured| configured.rss.clone()));
         Ok(())
     }
 }
@@ -266,11 +276,13 @@ impl Control {
                 settings = Settings { pairs, rss: None, ..settings };
             }
             VIRTIO_NET_CTRL_MQ_RSS_CONFIG if self.has(features::RSS) => {
-                let (rss, pairs) = hash::rss_config(self.configuration()?.as_slice(), lanes)?;
-                settings = Settings { pairs, rss: Some(rss), ..settings };
+                let command = self.configuration()?;
+                let (rss, pairs) = hash::rss_config(&command, lanes)?;
+                settings = Settings { pairs, rss: Some(Configured { rss, command }), ..settings };
             }
             VIRTIO_NET_CTRL_MQ_HASH_CONFIG if self.has(features::HASH_REPORT) => {
-                let hash = hash::hash_config(self.configuration()?.as_slice())?;
+                let command = self.configuration()?;
+                let hash = Configured { rss: hash::hash_config(&command)?, command };
                 settings = Settings { hash: Some(hash), rss: None, ..settings };
             }
             _ => return Err(UNKNOWN),

@@ -1,11 +1,14 @@
 //! The card: features, configuration, and the way of its queues to lanes and back.
 
+pub mod saved;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use device_core::GuestRam;
 use device_core::bus::Width;
 use device_core::device::Kit;
+use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
 use device_core::worker::{IoThread, Post};
 use net::control::NicEvent;
 use net::control::inspect::Reset;
@@ -33,8 +36,7 @@ const FULL_DUPLEX: u8 = 1;
 /// A virtio network card.
 pub struct Net {
     id: String,
-    /// The address after power-on.
-    mac: MacAddr,
+    address: Mutex<Address>,
     memory: GuestRam,
     features: u64,
     queue_sizes: Vec<u16>,
@@ -42,6 +44,15 @@ pub struct Net {
     slow: IoThread,
     control: Mutex<Option<Post<Control>>>,
     life: Mutex<Life>,
+    /// The driver has not been told that its link went up or down while it was in a file.
+    owes_news: AtomicBool,
+}
+
+/// The address after power-on.
+struct Address {
+    mac: MacAddr,
+    /// The owner chose it; else it is any, and may be that of a card which comes back.
+    is_given: bool,
 }
 
 /// What the one who runs the machine may want to know.
@@ -80,7 +91,9 @@ impl Net {
     pub fn build(spec: &NicSpec, kit: &Kit<'_>) -> Result<Arc<Net>, BuildError> {
         let port = NetPort::open(spec, kit)?;
         let mac = spec.mac.unwrap_or_else(MacAddr::random);
-        Ok(Net::on_port(&spec.id, mac, port, kit))
+        let net = Net::on_port(&spec.id, mac, port, kit);
+        net.address().is_given = spec.mac.is_some();
+        Ok(net)
     }
 
     /// A card on a port that is open already.
@@ -102,7 +115,7 @@ impl Net {
         queue_sizes.push(CONTROL_QUEUE_SIZE);
         Arc::new(Net {
             id: id.to_string(),
-            mac,
+            address: Mutex::new(Address { mac, is_given: true }),
             memory: kit.memory.clone(),
             features,
             queue_sizes,
@@ -110,6 +123,7 @@ impl Net {
             slow: kit.threads.slow().clone(),
             control: Mutex::default(),
             life: Mutex::default(),
+            owes_news: AtomicBool::new(false),
         })
     }
 
@@ -126,6 +140,10 @@ impl Net {
     pub(super) fn resets(&self) -> (u64, Option<Reset>) {
         let life = self.life();
         (life.resets, life.last_reset.clone())
+    }
+
+    fn address(&self) -> MutexGuard<'_, Address> {
+        self.address.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {
@@ -287,6 +305,9 @@ impl VirtioDevice for Net {
         if !std::mem::replace(&mut self.life().used, true) {
             outlook.tell(NicEvent::DriverReady);
         }
+        if self.owes_news.swap(false, Ordering::Relaxed) {
+            told.config_changed();
+        }
         Ok(())
     }
 
@@ -306,7 +327,8 @@ impl VirtioDevice for Net {
     }
 
     fn reset(&self) {
-        let settings = Settings::new(self.mac);
+        self.owes_news.store(false, Ordering::Relaxed);
+        let settings = Settings::new(self.address().mac);
         self.shared.port.set_receive_filter(&settings.filter);
         if let Err(error) = settings.spread(&self.shared.port, 0) {
             tracing::error!("network card {}: cannot reset its queue pairs: {error}", self.id);
@@ -321,5 +343,13 @@ impl VirtioDevice for Net {
             drop(life);
             self.shared.port.outlook().tell(NicEvent::Reset(reset));
         }
+    }
+
+    fn save(&self) -> Result<Saved, SaveError> {
+        self.to_saved()
+    }
+
+    fn load(&self, features: u64, saved: &Saved) -> Result<(), LoadError> {
+        self.become_saved(features, saved)
     }
 }

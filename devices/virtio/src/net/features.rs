@@ -70,6 +70,12 @@ pub fn guest_offloads(features: u64) -> Offloads {
     negotiated(GUEST, features)
 }
 
+/// The bits of CTRL_GUEST_OFFLOADS that mean these.
+pub fn guest_features(offloads: Offloads) -> u64 {
+    let meant = GUEST.iter().filter(|(_, one)| offloads.contains(*one));
+    meant.fold(0, |bits, (number, _)| bits | bit(*number))
+}
+
 /// All bits that CTRL_GUEST_OFFLOADS may set.
 pub fn guest_bits() -> u64 {
     GUEST.iter().fold(0, |bits, (number, _)| bits | bit(*number))

@@ -1,5 +1,7 @@
 //! The device: where its memory is, and the way of its queue to a thread of its own and back.
 
+pub mod saved;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +13,7 @@ use device_core::bus::Width;
 use device_core::device::Kit;
 use device_core::limiter::{Limiter, Limits};
 use device_core::ram_window::FileWindow;
+use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
 use device_core::thread::Duty;
 use device_core::worker::{IoThread, Post};
 use virtio_bindings::virtio_ids::VIRTIO_ID_PMEM;
@@ -217,6 +220,14 @@ impl VirtioDevice for Pmem {
     }
 
     fn reset(&self) {}
+
+    fn save(&self) -> Result<Saved, SaveError> {
+        self.to_saved()
+    }
+
+    fn load(&self, _: u64, saved: &Saved) -> Result<(), LoadError> {
+        self.load_saved(saved)
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 //! mmio.rs  one page, one line         ─┘
 //! ```
 
+pub mod saved;
+
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,6 +78,8 @@ struct Life {
     queues: Queues,
     started: bool,
     may_do_dma: bool,
+    /// The queues were another process's: what their driver offered meanwhile it will not tell of again.
+    comes_back: bool,
 }
 
 /// Where the queues are, after DRIVER_OK.
@@ -109,7 +113,8 @@ impl Transport {
             .map(|_| Ok(Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?)))
             .collect::<io::Result<_>>()?;
         let registers = Registers::new(device.features(), device.queue_sizes(), bulletin.clone());
-        let life = Life { registers, queues: Queues::None, started: true, may_do_dma };
+        let life =
+            Life { registers, queues: Queues::None, started: true, may_do_dma, comes_back: false };
         Ok(Arc::new(Transport {
             memory: memory.clone(),
             kicks,
@@ -254,6 +259,10 @@ impl Transport {
         let may_run = life.started && life.may_do_dma;
         life.queues = match std::mem::replace(&mut life.queues, Queues::None) {
             Queues::Home(queues) if may_run => {
+                if std::mem::take(&mut life.comes_back) {
+                    // Cannot fail but by overflow, and then it is readable already.
+                    queues.iter().for_each(|queue| drop(queue.kick.write(1)));
+                }
                 let notice: Arc<dyn Notice> = self.bulletin.clone();
                 match self.device.plug(life.registers.features(), queues, notice) {
                     Ok(()) => Queues::Plugged,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
 
 use device_core::interrupt::{Interrupt, IrqLine, MsiVector};
+use serde::{Deserialize, Serialize};
 
 /// VIRTIO_MSI_NO_VECTOR: no interrupt for this event.
 pub const NO_VECTOR: u16 = 0xffff;
@@ -18,6 +19,24 @@ pub enum Interrupts {
     Vectors(Arc<Vectors>),
     /// By a line for all.
     Line(Arc<StatusLine>),
+}
+
+/// What of them outlives its process; the vectors themselves are the function's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum InterruptState {
+    /// Of a card on the PCI bus.
+    Vectors {
+        /// The vector for configuration changes, or [`NO_VECTOR`].
+        config: u16,
+        /// The ISR status.
+        isr: u8,
+    },
+    /// Of a device with a line.
+    Line {
+        /// InterruptStatus.
+        status: u32,
+    },
 }
 
 /// The MSI-X vectors of a card.
@@ -74,6 +93,44 @@ impl Interrupts {
             Interrupts::Vectors(vectors) => vectors.config_changed(),
             Interrupts::Line(line) => line.raise(CONFIG_CHANGE.into()),
         }
+    }
+
+    /// What is kept of it.
+    pub fn saved(&self) -> InterruptState {
+        match self {
+            Interrupts::Vectors(vectors) => InterruptState::Vectors {
+                config: vectors.config.load(Ordering::Relaxed),
+                isr: vectors.isr.load(Ordering::Relaxed),
+            },
+            Interrupts::Line(line) => InterruptState::Line { status: line.status() },
+        }
+    }
+
+    /// Becomes what `state` says. A line that was raised is raised once more: its edge may have been on its way, and
+    /// one too many does no harm. Fails, with nothing changed, if a driver could not have brought it about here.
+    pub fn restore(&self, state: &InterruptState) -> Result<(), &'static str> {
+        match (self, state) {
+            (Interrupts::Vectors(vectors), &InterruptState::Vectors { config, isr }) => {
+                if vectors.accepted(config) != config {
+                    return Err("there is no such vector for configuration changes");
+                }
+                if isr & !CONFIG_CHANGE != 0 {
+                    return Err("the ISR status has bits that are never set");
+                }
+                vectors.config.store(config, Ordering::Relaxed);
+                vectors.isr.store(isr, Ordering::Relaxed);
+            }
+            (Interrupts::Line(line), &InterruptState::Line { status }) => {
+                if status & !(USED_BUFFER | u32::from(CONFIG_CHANGE)) != 0 {
+                    return Err("the interrupt status has bits that are never set");
+                }
+                if status != 0 {
+                    line.raise(status);
+                }
+            }
+            _ => return Err("they are those of another bus"),
+        }
+        Ok(())
     }
 
     /// As after power-on.

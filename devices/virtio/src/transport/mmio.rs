@@ -19,6 +19,7 @@ use device_core::counters::SharedCounter;
 use device_core::device::{Device, Kit, MmioSlot};
 use device_core::kick::{Binding, KickBinder};
 use device_core::registers::RegisterMap;
+use device_core::snapshot::{LoadError, SaveError, Saved};
 
 use super::common::{Look, Transport};
 use super::interrupts::{Interrupts, StatusLine};
@@ -27,6 +28,9 @@ use crate::device::VirtioDevice;
 
 /// Bytes of the address space that a device takes.
 pub const LEN: u64 = 0x1000;
+
+/// What its state is called.
+const KIND: &str = "virtio-mmio";
 
 /// "virt", little-endian.
 const MAGIC: u32 = 0x7472_6976;
@@ -205,6 +209,14 @@ impl Device for VirtioMmio {
 
     fn reset(&self) {
         self.transport.reset();
+    }
+
+    fn save(&self) -> Result<Saved, SaveError> {
+        self.transport.save(KIND)
+    }
+
+    fn load(&self, saved: &Saved) -> Result<(), LoadError> {
+        self.transport.load(KIND, saved)
     }
 }
 

@@ -489,6 +489,37 @@ impl Slot {
     }
 }
 
+/// All that a driver and the device see.
+fn seen(slot: &mut Slot) -> (Vec<Option<u64>>, crate::transport::test_device::Held) {
+    let words = (0..LEN).step_by(4).map(|at| slot.cpu.read(AT + at, B4)).collect();
+    (words, slot.device.held())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_device_goes_on_in_another_process_as_it_would_have(
+        before in prop::collection::vec(act(), 0..40),
+        after in prop::collection::vec(act(), 0..20),
+    ) {
+        let mut old = Slot::new();
+        before.into_iter().for_each(|act| old.act(act));
+        let saved = old.saved();
+        let mut new = old.elsewhere(&saved).unwrap();
+        prop_assert_eq!(&new.saved(), &saved);
+        let is_raised = new.read(INTERRUPT_STATUS) != 0;
+        prop_assert_eq!(new.line.pulses(), u64::from(is_raised), "an edge may have been lost");
+        let told = old.line.pulses();
+        for act in after {
+            old.act(act.clone());
+            new.act(act);
+            prop_assert_eq!(seen(&mut new), seen(&mut old));
+        }
+        prop_assert_eq!(new.line.pulses() - u64::from(is_raised), old.line.pulses() - told);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
 

@@ -38,6 +38,12 @@ impl Bulletin {
         self.needs_reset.load(Ordering::Relaxed)
     }
 
+    /// Becomes what was kept of another one; interrupts apart.
+    pub fn restore(&self, generation: u32, needs_reset: bool) {
+        self.generation.store(generation, Ordering::Release);
+        self.needs_reset.store(needs_reset, Ordering::Relaxed);
+    }
+
     /// As after power-on. The generation goes on: drivers compare it across a reset too.
     pub fn reset(&self) {
         self.needs_reset.store(false, Ordering::Relaxed);

@@ -18,6 +18,7 @@ use device_core::device::{Device, Kit};
 use device_core::guest_warn;
 use device_core::interrupt::MsiSet;
 use device_core::kick::{Binding, KickBinder};
+use device_core::snapshot::{LoadError, SaveError, Saved};
 use pci::device::{BarSpec, Capability, Identity, PciDevice};
 use virtio_bindings::virtio_ids::{VIRTIO_ID_BLOCK, VIRTIO_ID_NET};
 
@@ -25,6 +26,9 @@ use super::common::{Look, Transport, queue_count};
 use super::interrupts::{Interrupts, Vectors};
 use super::structures::{self, Area, BAR, COMMON, NOTIFY_AT, NOTIFY_STEP, Window};
 use crate::device::VirtioDevice;
+
+/// What its state is called.
+const KIND: &str = "virtio-pci";
 
 const VENDOR: u16 = 0x1af4;
 /// Device ids of modern virtio cards begin here (virtio 1.2, 4.1.2.1).
@@ -128,6 +132,14 @@ impl Device for VirtioCard {
 
     fn reset(&self) {
         self.transport.reset();
+    }
+
+    fn save(&self) -> Result<Saved, SaveError> {
+        self.transport.save(KIND)
+    }
+
+    fn load(&self, saved: &Saved) -> Result<(), LoadError> {
+        self.transport.load(KIND, saved)
     }
 }
 

@@ -521,6 +521,46 @@ impl Guest {
     }
 }
 
+/// All that a driver and the device see, without what is told once.
+fn seen(guest: &mut Guest) -> (Vec<u64>, Vec<Option<u64>>, Held, u8) {
+    let config = (0..0x40).chain(guest.window.capability..guest.window.capability + 20);
+    let config = config.map(|at| guest.function.read_config(at, B1)).collect();
+    let common = (0..0x38).step_by(2).map(|at| guest.cpu.read(guest.common.at + at, B2)).collect();
+    let kept = *guest.device.kept.lock().unwrap();
+    (config, common, guest.device.held(), kept)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_card_goes_on_in_another_process_as_it_would_have(
+        before in prop::collection::vec(act(), 0..40),
+        cursors in any::<(u16, u16)>(),
+        after in prop::collection::vec(act(), 0..20),
+    ) {
+        let mut old = Guest::new();
+        *old.device.kept.lock().unwrap() = 0x5a;
+        before.into_iter().for_each(|act| old.act(act));
+        old.device.plugged(|plugged| {
+            let Some(queue) = plugged.queues.last_mut() else { return };
+            queue.ring.set_next_used(cursors.0);
+            queue.ring.set_next_avail(cursors.0.wrapping_add(cursors.1 % queue.ring.size()));
+        });
+        let saved = old.saved();
+        let mut new = old.elsewhere(&saved).unwrap();
+        prop_assert_eq!(&new.saved(), &saved);
+        prop_assert_eq!(seen(&mut new), seen(&mut old));
+        let told = old.config_interrupts();
+        for act in after {
+            old.act(act.clone());
+            new.act(act);
+            prop_assert_eq!(seen(&mut new), seen(&mut old));
+        }
+        prop_assert_eq!(new.config_interrupts(), old.config_interrupts() - told);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
 

@@ -1,13 +1,15 @@
 //! One queue's registers, and the checks on the way from there to a live ring.
 
 use device_core::Ram;
+use serde::{Deserialize, Serialize};
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{GuestAddress, GuestMemory, Permissions};
 
 use super::interrupts::NO_VECTOR;
 
 /// What a driver may set for one queue (virtio 1.2, 4.1.4.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct QueueRegisters {
     /// Entries.
     pub size: u16,

@@ -1,6 +1,8 @@
 //! The registers that a driver finds on every bus, and the status machine (virtio 1.2, 2.1, 4.1.4.3 and
 //! 4.2.2).
 
+pub mod saved;
+
 use std::sync::Arc;
 
 use virtio_bindings::virtio_config::{

@@ -4,8 +4,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use device_core::GuestRam;
 use device_core::bus::{Bus, BusView, Width};
 use device_core::device::Device;
+use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
 use device_core::testing::{TestMachine, TestMsiSet, ram_at};
 use pci::bus::PciBus;
 use pci::function::PciFunction;
@@ -30,13 +32,17 @@ pub type LastWord = Box<dyn Fn(&Arc<dyn Notice>) + Send + Sync>;
 
 #[derive(Default)]
 pub struct TestDevice {
-    memory: Option<device_core::GuestRam>,
+    memory: Option<GuestRam>,
     plugged: Mutex<Option<Plugged>>,
     pub refuses: AtomicBool,
     pub plugs: Mutex<u32>,
     pub resets: Mutex<u32>,
     pub written: Mutex<Vec<(u64, Width, u64)>>,
     pub last_word: Mutex<Option<LastWord>>,
+    /// What its state is.
+    pub kept: Mutex<u8>,
+    /// The features that it was loaded for.
+    pub negotiated: Mutex<Option<u64>>,
 }
 
 pub struct Plugged {
@@ -47,7 +53,7 @@ pub struct Plugged {
 
 impl TestDevice {
     /// A device that expects its rings in this memory.
-    pub fn in_memory(memory: device_core::GuestRam) -> TestDevice {
+    pub fn in_memory(memory: GuestRam) -> TestDevice {
         TestDevice { memory: Some(memory), ..TestDevice::default() }
     }
 
@@ -125,6 +131,35 @@ impl VirtioDevice for TestDevice {
         assert!(!self.is_plugged(), "reset while plugged");
         *self.resets.lock().unwrap() += 1;
     }
+
+    fn save(&self) -> Result<Saved, SaveError> {
+        assert!(!self.is_plugged(), "saved while plugged");
+        Saved::new("test", 1, &*self.kept.lock().unwrap())
+    }
+
+    fn load(&self, features: u64, saved: &Saved) -> Result<(), LoadError> {
+        assert!(!self.is_plugged(), "loaded while plugged");
+        *self.negotiated.lock().unwrap() = Some(features);
+        *self.kept.lock().unwrap() = saved.read("test", 1, |_, state| state)?;
+        Ok(())
+    }
+}
+
+/// What a device has of its queues: features, and of each queue its number, place, size and cursors.
+pub type Held = Option<(u64, Vec<(u16, [u64; 3], u16, (u16, u16))>)>;
+
+impl TestDevice {
+    /// What it has.
+    pub fn held(&self) -> Held {
+        self.plugged(|plugged| {
+            let queue = |queue: &LiveQueue| {
+                let ring = &queue.ring;
+                let places = [ring.desc_table(), ring.avail_ring(), ring.used_ring()];
+                (queue.index, places, ring.size(), (ring.next_avail(), ring.next_used()))
+            };
+            (plugged.features, plugged.queues.iter().map(queue).collect())
+        })
+    }
 }
 
 /// Where a capability says that a structure is.
@@ -141,6 +176,7 @@ pub struct Guest {
     pub machine: TestMachine,
     pub card: Arc<VirtioCard>,
     pub device: Arc<TestDevice>,
+    pub bus: Arc<PciBus>,
     pub function: Arc<PciFunction>,
     pub mmio: Arc<Bus>,
     pub cpu: BusView,
@@ -185,7 +221,15 @@ impl Guest {
     /// A machine whose firmware has run: BARs have addresses. The driver enabled memory and bus
     /// mastering, MSI-X with all vectors open, and knows where the structures are.
     pub fn new() -> Guest {
-        let memory = ram_at(&[(0, RAM_LEN), (SECOND_RAM, RAM_LEN)]);
+        let mut guest = Guest::powered(ram_at(&[(0, RAM_LEN), (SECOND_RAM, RAM_LEN)]));
+        guest.set_command(MEMORY_AND_MASTER);
+        guest.find_structures();
+        guest.open_vectors();
+        guest
+    }
+
+    /// A machine with that memory, which no driver has touched.
+    pub fn powered(memory: GuestRam) -> Guest {
         let machine = TestMachine::new(memory.clone());
         let device = Arc::new(TestDevice::in_memory(memory));
         let card = VirtioCard::new(device.clone(), &machine.kit()).unwrap();
@@ -194,9 +238,10 @@ impl Guest {
             Windows { low: 0xe000_0000..0xe100_0000, high: 0x40_0000_0000..0x41_0000_0000 };
         let bus = PciBus::new(mmio.clone(), windows).unwrap();
         let slot = bus.attach(card.clone()).unwrap();
-        let mut guest = Guest {
+        Guest {
             function: bus.function(slot).unwrap(),
             cpu: mmio.view(),
+            bus,
             mmio,
             machine,
             card,
@@ -207,11 +252,29 @@ impl Guest {
             config: Structure::default(),
             window: Structure::default(),
             notify_multiplier: 0,
-        };
-        guest.set_command(MEMORY_AND_MASTER);
-        guest.find_structures();
-        guest.open_vectors();
-        guest
+        }
+    }
+
+    /// The state of bus and card, as text; the machine goes on.
+    pub fn saved(&self) -> [String; 2] {
+        self.pause();
+        let saved = [self.bus.to_saved().unwrap(), Device::save(&*self.card).unwrap()];
+        self.resume();
+        saved.map(|saved| serde_json::to_string(&saved).unwrap())
+    }
+
+    /// Another machine with this memory and that state. Fails if it is refused.
+    pub fn elsewhere(&self, [bus, card]: &[String; 2]) -> Result<Guest, LoadError> {
+        let mut guest = Guest::powered(self.machine.memory.clone());
+        guest.pause();
+        guest.bus.load_saved(&serde_json::from_str(bus).unwrap())?;
+        Device::load(&*guest.card, &serde_json::from_str(card).unwrap())?;
+        guest.resume();
+        let Guest { common, notify, isr, config, window, notify_multiplier, .. } = *self;
+        (guest.common, guest.notify, guest.isr) = (common, notify, isr);
+        (guest.config, guest.window) = (config, window);
+        guest.notify_multiplier = notify_multiplier;
+        Ok(guest)
     }
 
     pub fn set_command(&self, command: u64) {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use device_core::GuestRam;
 use device_core::bus::{Bus, BusView, Width};
 use device_core::device::{Device, MmioSlot};
+use device_core::snapshot::LoadError;
 use device_core::testing::{TestLine, TestMachine, ram_at};
 
 use super::mmio::{LEN, VirtioMmio};
@@ -50,7 +52,11 @@ pub struct Slot {
 
 impl Slot {
     pub fn new() -> Slot {
-        let memory = ram_at(&[(0, RAM_LEN), (SECOND_RAM, RAM_LEN)]);
+        Slot::with_memory(ram_at(&[(0, RAM_LEN), (SECOND_RAM, RAM_LEN)]))
+    }
+
+    /// With that memory.
+    pub fn with_memory(memory: GuestRam) -> Slot {
         let machine = TestMachine::new(memory.clone());
         let device = Arc::new(TestDevice::in_memory(memory));
         let line = Arc::new(TestLine::default());
@@ -59,6 +65,23 @@ impl Slot {
         let mmio = Bus::new();
         mmio.insert(AT, LEN, card.clone()).unwrap();
         Slot { machine, card, device, line, cpu: mmio.view(), mmio }
+    }
+
+    /// The state of the device, as text; the machine goes on.
+    pub fn saved(&self) -> String {
+        self.pause();
+        let saved = Device::save(&*self.card).unwrap();
+        self.resume();
+        serde_json::to_string(&saved).unwrap()
+    }
+
+    /// Another machine with this memory and that state. Fails if it is refused.
+    pub fn elsewhere(&self, saved: &str) -> Result<Slot, LoadError> {
+        let slot = Slot::with_memory(self.machine.memory.clone());
+        slot.pause();
+        Device::load(&*slot.card, &serde_json::from_str(saved).unwrap())?;
+        slot.resume();
+        Ok(slot)
     }
 
     pub fn read(&mut self, offset: u64) -> u64 {

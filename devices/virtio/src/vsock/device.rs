@@ -1,11 +1,14 @@
 //! The device: features, configuration, and the way of its queues to the worker and back.
 
+pub mod saved;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
 use device_core::bus::Width;
 use device_core::device::Kit;
+use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
 use device_core::thread::Duty;
 use device_core::worker::Post;
 use virtio_bindings::virtio_ids::VIRTIO_ID_VSOCK;
@@ -110,6 +113,14 @@ impl VirtioDevice for Vsock {
 
     fn reset(&self) {
         self.post.ask(|engine, interest| engine.reset(interest));
+    }
+
+    fn save(&self) -> Result<Saved, SaveError> {
+        self.to_saved()
+    }
+
+    fn load(&self, _: u64, saved: &Saved) -> Result<(), LoadError> {
+        self.load_saved(saved)
     }
 }
 

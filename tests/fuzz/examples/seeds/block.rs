@@ -156,7 +156,10 @@ fn broken_chains() -> Vec<Step> {
         ((FREE, 16, NEXT | WRITE, 1), (FREE, 16, 0, 0)),
     ] {
         let of = |index, (addr, len, flags, next)| describe(index, addr, len, flags, next);
-        then(&mut steps, [of(0, first), of(1, second), Step::Ring(RingStep::Offer { queue: 0, head: 0 })]);
+        then(
+            &mut steps,
+            [of(0, first), of(1, second), Step::Ring(RingStep::Offer { queue: 0, head: 0 })],
+        );
         then(&mut steps, kick(0));
     }
     steps
@@ -187,7 +190,10 @@ fn indirect() -> Vec<Step> {
     let mut table = entry(FREE, 16, NEXT, 1);
     table.extend(entry(FREE + 0x400, 512, NEXT | WRITE, 2));
     table.extend(entry(FREE + 0x800, 1, WRITE, 0));
-    let mut steps = vec![start(ALL), Step::Ring(RingStep::WriteMemory { address: FREE + 0x1000, bytes: table })];
+    let mut steps = vec![
+        start(ALL),
+        Step::Ring(RingStep::WriteMemory { address: FREE + 0x1000, bytes: table }),
+    ];
     for (len, flags) in [(48, TABLE), (32, TABLE), (47, TABLE), (0, TABLE), (48, TABLE | NEXT)] {
         then(&mut steps, [describe(0, FREE + 0x1000, len, flags, 1)]);
         then(&mut steps, [Step::Ring(RingStep::Offer { queue: 0, head: 0 })]);

@@ -1,8 +1,8 @@
 //! Disks that boot by each of the ways, and some that are nearly one.
 
+use Content::{File, Hole, Link};
 use arch::seed::{Seed as CloudSeed, meta_data};
 use fuzz::disks::{Content, ESP, LINUX, Mapping, UUID, ext4, gpt, mbr};
-use Content::{File, Hole, Link};
 
 use crate::Seed;
 
@@ -14,7 +14,9 @@ const ENTRY: (&str, Content) =
 
 pub fn all() -> Vec<Seed> {
     let root = |mapping| ext4(&[("/boot/grub/grub.cfg", File(MENU)), KERNEL, INITRD], mapping);
-    let stub = format!("search.fs_uuid {UUID} root\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n");
+    let stub = format!(
+        "search.fs_uuid {UUID} root\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n"
+    );
     let esp = ext4(&[("/EFI/debian/grub.cfg", File(stub.as_bytes()))], Mapping::Extents);
     let links = [
         ("/boot/grub2/grub.cfg", Link("../grub.cfg")),
@@ -60,8 +62,18 @@ pub fn all() -> Vec<Seed> {
             ),
         ),
         ("script-bls", script("set default=\"${saved_entry}\"\nset kernelopts=\"a b\"\nblscfg\n")),
-        ("script-loops", script("for a in 1 2 'c d'; do set b=\"$b$a\"; done\nwhile [ $n != xx ]; do set n=${n}x; done\nlinux /boot/vmlinuz-1 $b")),
-        ("script-function", script("function f { set a=$1; return; }\nf x y\nif ! [ $# -gt 0 -o -e /no ]; then linux /boot/vmlinuz-1 $a; fi")),
+        (
+            "script-loops",
+            script(
+                "for a in 1 2 'c d'; do set b=\"$b$a\"; done\nwhile [ $n != xx ]; do set n=${n}x; done\nlinux /boot/vmlinuz-1 $b",
+            ),
+        ),
+        (
+            "script-function",
+            script(
+                "function f { set a=$1; return; }\nf x y\nif ! [ $# -gt 0 -o -e /no ]; then linux /boot/vmlinuz-1 $a; fi",
+            ),
+        ),
         ("script-endless", script("function f { f; }\nf")),
     ]
 }

@@ -41,7 +41,10 @@ pub fn all() -> Vec<Seed> {
         ("bzimage-low-initrd", bzimage_with(0x22c, &0x10_0000u32.to_le_bytes())),
         ("bzimage-packed", bzimage_of(&stored(&vmlinux(&pvh_notes())))),
         ("bzimage-packed-to-move", bzimage_of(&stored(&with_relocations(&vmlinux(&[]), &moves)))),
-        ("bzimage-packed-to-move-anew", bzimage_of(&stored(&with_relocations(&vmlinux(&[]), &moves[2..])))),
+        (
+            "bzimage-packed-to-move-anew",
+            bzimage_of(&stored(&with_relocations(&vmlinux(&[]), &moves[2..]))),
+        ),
         ("bzimage-packed-nothing", bzimage_of(&stored(&[0; 15]))),
         ("bzimage-gzip", bzimage_of(b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0")),
         ("bzimage-xz", bzimage_of(b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46\x02\0\x21\x01\x10\0\0\0")),

@@ -126,7 +126,11 @@ fn transmit() -> Vec<Seed> {
         drive(
             "send-without-interrupts",
             with(&[
-                &[start(0), Step::Ring(RingStep::SetEvent { queue: TX, flags: 1, event: 0 }), send(PLAIN, 60)],
+                &[
+                    start(0),
+                    Step::Ring(RingStep::SetEvent { queue: TX, flags: 1, event: 0 }),
+                    send(PLAIN, 60),
+                ],
                 &kick(TX),
             ]),
         ),
@@ -184,7 +188,10 @@ fn transmit() -> Vec<Seed> {
         ),
         drive("send-next-past-the-table", raw(&[describe(TX, 0, FREE, 64, NEXT, 256), offer(0)])),
         drive("send-head-past-the-table", raw(&[offer(256)])),
-        drive("send-wild-index", raw(&[Step::Ring(RingStep::SetAvailable { queue: TX, index: 300 })])),
+        drive(
+            "send-wild-index",
+            raw(&[Step::Ring(RingStep::SetAvailable { queue: TX, index: 300 })]),
+        ),
         drive(
             "send-changed-on-the-way",
             with(&[
@@ -305,7 +312,11 @@ fn receive() -> Vec<Seed> {
         drive(
             "receive-into-what-is-to-be-read",
             with(&[
-                &[start(0), describe(RX, 0, FREE, 1526, 0, 0), Step::Ring(RingStep::Offer { queue: RX, head: 0 })],
+                &[
+                    start(0),
+                    describe(RX, 0, FREE, 1526, 0, 0),
+                    Step::Ring(RingStep::Offer { queue: RX, head: 0 }),
+                ],
                 &kick(RX),
             ]),
         ),
@@ -314,7 +325,10 @@ fn receive() -> Vec<Seed> {
             "receive-into-the-rings",
             with(&[
                 &[start(MRG_RXBUF), describe(RX, 0, 0x1000, 0x3000, WRITE, 0)],
-                &[Step::Ring(RingStep::Offer { queue: RX, head: 0 }), Step::Ring(RingStep::Offer { queue: RX, head: 0 })],
+                &[
+                    Step::Ring(RingStep::Offer { queue: RX, head: 0 }),
+                    Step::Ring(RingStep::Offer { queue: RX, head: 0 }),
+                ],
                 &kick(RX),
                 &[bring(9000), bring(60), Step::Settle, Step::Settle],
             ]),
@@ -417,7 +431,10 @@ fn control() -> Vec<Seed> {
         ),
         drive(
             "control-no-room-for-an-answer",
-            run(&[describe(CONTROL, 0, FREE, 3, 0, 0), Step::Ring(RingStep::Offer { queue: CONTROL, head: 0 })]),
+            run(&[
+                describe(CONTROL, 0, FREE, 3, 0, 0),
+                Step::Ring(RingStep::Offer { queue: CONTROL, head: 0 }),
+            ]),
         ),
         drive(
             "control-no-command",
@@ -463,7 +480,10 @@ fn life() -> Vec<Seed> {
                 &kick(RX),
             ]),
         ),
-        drive("more-queues-than-negotiated", [Step::Ring(RingStep::Start { features: CTRL, queues: 0x1f })]),
+        drive(
+            "more-queues-than-negotiated",
+            [Step::Ring(RingStep::Start { features: CTRL, queues: 0x1f })],
+        ),
         drive(
             "small-rings",
             with(&[

@@ -10,7 +10,10 @@ pub fn all() -> Vec<Seed> {
         ("least", "--kernel=bzImage\n--mem=128M"),
         ("full", full),
         ("two-cards", "--kernel=k\n--mem=2G\n--net=tap=a\n--net=fd=3:4,queues=2"),
-        ("identity", "--kernel=k\n--mem=64M\n--smbios=vendor=A,,B,serial=1,uuid=ec2e1916-9099-7c05-8a4b-00a0c93ec93b"),
+        (
+            "identity",
+            "--kernel=k\n--mem=64M\n--smbios=vendor=A,,B,serial=1,uuid=ec2e1916-9099-7c05-8a4b-00a0c93ec93b",
+        ),
         ("help", "--help"),
         ("version", "--version"),
         ("unknown-flag", "--kernle=k"),

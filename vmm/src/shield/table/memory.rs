@@ -1,12 +1,15 @@
 //! Calls of devices of memory: balloon, entropy, files as memory of the guest.
 
 use libc::{
-    SYS_epoll_ctl, SYS_epoll_wait, SYS_fcntl, SYS_fdatasync, SYS_getrandom, SYS_madvise,
+    SYS_epoll_ctl, SYS_epoll_wait, SYS_fcntl, SYS_fdatasync, SYS_getrandom, SYS_madvise, SYS_mmap,
     SYS_sched_yield, SYS_timerfd_settime,
 };
 
 use crate::shield::row::Kind::{Io, Main, Pmem};
-use crate::shield::row::{ANY, Check::In, Row, row, values};
+use crate::shield::row::{ANY, Check::In, Row, Value, row, values};
+
+const READ_WRITE: &[Value] = &[(3, "PROT_READ|PROT_WRITE")];
+const IN_ITS_PLACE: &[Value] = &[(0x4032, "MAP_PRIVATE|MAP_ANONYMOUS|MAP_NORESERVE|MAP_FIXED")];
 
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
@@ -17,5 +20,7 @@ pub const ROWS: &[Row] = &[
     row(SYS_fdatasync, ANY, &[Pmem], "flushes"),
     row(SYS_fcntl, &[In(1, values![F_OFD_SETLK])], &[Pmem], "the lock on a file is released"),
     row(SYS_getrandom, ANY, &[Io], "random bytes for the guest"),
+    row(SYS_mmap, &[In(2, READ_WRITE), In(3, IN_ITS_PLACE)], &[Io, Main],
+        "memory that the guest gives back, where it came from a snapshot's file"),
     row(SYS_madvise, &[In(2, values![MADV_DONTNEED])], &[Io, Main], "memory that the guest gives back"),
 ];

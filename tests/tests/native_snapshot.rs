@@ -1,0 +1,247 @@
+//! Snapshots under real KVM, of a guest that polls from user mode and would notice if it were not what it was: at
+//! native speed on any host, where no Linux could be booted.
+
+#[path = "native_snapshot/refusals.rs"]
+mod refusals;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use serde_json::json;
+use tests::api::Api;
+use tests::frames::Link;
+use tests::native::guest;
+use tests::native::line::TAP;
+use tests::native::wire::{self, Wire};
+use tests::native::witness::Listener;
+use tests::process::Owned;
+use tests::{cargo, host, programs};
+
+/// Far longer than anything takes, on any machine.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Frames heard between two snapshots at least.
+const FRAMES: usize = 20;
+
+/// Cards, and how the machine has them.
+const CARDS: [(&str, &[&str]); 3] = [("virtio", &[]), ("virtio", &["--bus", "mmio"]), ("ena", &[])];
+
+/// A test of a machine with a card.
+type Test = fn(&Scene) -> Result<()>;
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // Each moves its thread to a network of its own, and has two busy threads already.
+    arguments.test_threads = Some(1);
+    let mut trials = Vec::new();
+    for (model, options) in CARDS {
+        let mut tests: Vec<(&str, Test)> = vec![
+            ("a_guest_is_what_it_was_from_snapshot_to_snapshot", goes_on),
+            ("a_machine_goes_on_after_its_snapshot_as_if_there_were_none", stays),
+        ];
+        if options.is_empty() && model == "ena" {
+            tests.extend(refusals::TESTS);
+        }
+        for (name, test) in tests {
+            let name = format!("{name} [{model} {}]", options.join(" ")).replace(" ]", "]");
+            trials.push(Trial::ignorable_test(name, move || run(model, options, test)));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn run(
+    model: &'static str,
+    options: &'static [&'static str],
+    test: Test,
+) -> Result<Completion, Failed> {
+    if let Err(error) = host::kvm() {
+        return Ok(Completion::ignored_with(format!("/dev/kvm cannot be opened: {error}")));
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(Completion::ignored_with("TAPs are made by root only"));
+    }
+    programs::ensure(&[programs::IP]).map_err(|error| format!("{error:#}"))?;
+    // A thread of its own, as it moves into a network.
+    let thread = std::thread::spawn(move || {
+        let scene = Scene::new(model, options)?;
+        test(&scene).with_context(|| format!("vmm said {:?}", scene.said()))
+    });
+    match thread.join() {
+        Ok(Ok(())) => Ok(Completion::Completed),
+        Ok(Err(error)) => Err(Failed::from(format!("{error:#}"))),
+        Err(_) => Err(Failed::from("the test panicked")),
+    }
+}
+
+/// Where a machine is started, and comes back.
+struct Scene {
+    model: &'static str,
+    options: &'static [&'static str],
+    vmm: PathBuf,
+    kernel: PathBuf,
+    folder: tempfile::TempDir,
+    /// Goes with it.
+    _wire: Wire,
+}
+
+/// A machine, and its API.
+struct Machine {
+    process: Owned,
+    api: Api,
+}
+
+impl Scene {
+    fn new(model: &'static str, options: &'static [&'static str]) -> Result<Self> {
+        let vmm = match std::env::var_os("VMM_BIN") {
+            Some(path) => path.into(),
+            None => cargo::vmm()?,
+        };
+        let folder = tempfile::tempdir().context("no temporary folder")?;
+        Ok(Self { model, options, vmm, kernel: guest::build()?, folder, _wire: Wire::new()? })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts a machine whose guest tells of itself.
+    fn start(&self) -> Result<Machine> {
+        let mut command = Command::new(&self.vmm);
+        command.arg("--kernel").arg(&self.kernel).args(["--mem", "128M"]);
+        command.args(["--cmdline", "load=witness rest=1000000"]).args(self.options);
+        let card = format!("tap={TAP},mac=02:00:00:00:00:01,model={}", self.model);
+        command.args(["--net", &card]);
+        self.run(command)
+    }
+
+    /// Lets the machine of a snapshot go on.
+    fn restore(&self, snapshot: &Path) -> Result<Machine> {
+        let mut command = Command::new(&self.vmm);
+        command.arg("restore").arg(snapshot);
+        self.run(command)
+    }
+
+    fn run(&self, mut command: Command) -> Result<Machine> {
+        let socket = self.path("api");
+        // Of the one before, if it was killed.
+        let _ = std::fs::remove_file(&socket);
+        let log = std::fs::File::create(self.path("log")).context("cannot make a log")?;
+        // The main thread writes the next snapshot.
+        command.args(["--serial", "none", "--seccomp", "off", "--api-sock"]).arg(&socket);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let mut process = Owned::spawn(&mut command)?;
+        let mut attempt = || {
+            let ended = process.wait(Duration::ZERO)?;
+            ensure!(ended.is_none(), "vmm has ended: {ended:?}");
+            Ok(Api::connect(&socket).ok())
+        };
+        let mut api = None;
+        host::eventually("the API", LIMIT, || {
+            api = attempt()?;
+            Ok(api.is_some())
+        })?;
+        Ok(Machine { process, api: api.context("no API")? })
+    }
+
+    /// The end of what the last machine said.
+    fn said(&self) -> String {
+        let said = std::fs::read_to_string(self.path("log")).unwrap_or_default();
+        said.lines().rev().take(3).collect::<Vec<_>>().join(" / ")
+    }
+}
+
+impl Machine {
+    fn pause(&mut self) -> Result<()> {
+        self.api.done("PATCH", "/vm", &json!({ "state": "Paused" }))
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        self.api.done("PATCH", "/vm", &json!({ "state": "Resumed" }))
+    }
+
+    /// Writes a snapshot into a folder, as `vmm ctl` does.
+    fn save(&mut self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let (state, memory) = (folder.join("state"), folder.join("memory"));
+        let body = json!({ "snapshot_path": state, "mem_file_path": memory });
+        self.api.done("PUT", "/snapshot/create", &body)
+    }
+}
+
+/// Snapshots in a row.
+fn rounds() -> usize {
+    if std::env::var_os("VMM_LONG").is_some() { 300 } else { 6 }
+}
+
+/// Sends frames until the guest has got so many more.
+fn reach(listener: &mut Listener, frames: u64) -> Result<()> {
+    let before = listener.hear(LIMIT)?.received;
+    for _ in 0..frames {
+        // What was heard may be from before, and the TAP without a machine yet: then it takes no frame.
+        while listener.link().send(&wire::frame(100)).is_err() {
+            listener.hear(LIMIT)?;
+        }
+    }
+    while listener.hear(LIMIT)?.received < before + frames {}
+    Ok(())
+}
+
+/// In each round it is saved at a moment that it does not choose, dies, and goes on in another process.
+fn goes_on(scene: &Scene) -> Result<()> {
+    let mut listener = Listener::new(Link::open(TAP)?)?;
+    let mut machine = scene.start()?;
+    listener.hear_many(FRAMES, LIMIT)?;
+    let folder = scene.path("snapshot");
+    for round in 0..rounds() {
+        let turn = turn(scene, machine, &mut listener, &folder);
+        machine = turn.with_context(|| format!("round {round}"))?;
+    }
+    ensure!(machine.process.wait(Duration::ZERO)?.is_none());
+    Ok(())
+}
+
+fn turn(
+    scene: &Scene,
+    mut machine: Machine,
+    listener: &mut Listener,
+    folder: &Path,
+) -> Result<Machine> {
+    reach(listener, 5)?;
+    machine.pause()?;
+    machine.save(folder)?;
+    drop(machine);
+    let machine = scene.restore(folder)?;
+    listener.hear_many(FRAMES, LIMIT)?;
+    Ok(machine)
+}
+
+/// It is saved twice, with the same file in the same place, and nothing comes of it.
+fn stays(scene: &Scene) -> Result<()> {
+    let mut listener = Listener::new(Link::open(TAP)?)?;
+    let mut machine = scene.start()?;
+    listener.hear_many(FRAMES, LIMIT)?;
+    let folder = scene.path("snapshot");
+    for _ in 0..3 {
+        machine.pause()?;
+        machine.save(&folder)?;
+        machine.resume()?;
+        reach(&mut listener, 5)?;
+    }
+    // The file that it would be mapped from changes its place, and not its content.
+    drop(machine);
+    // It goes on from before what was heard last.
+    let mut listener = Listener::new(Link::open(TAP)?)?;
+    let mut machine = scene.restore(&folder)?;
+    listener.hear_many(FRAMES, LIMIT)?;
+    machine.pause()?;
+    machine.save(&folder)?;
+    machine.resume()?;
+    listener.hear_many(FRAMES, LIMIT)?;
+    let names: Vec<_> =
+        std::fs::read_dir(&folder)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+    ensure!(names.len() == 2, "{names:?}");
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! Which pages of this process anybody has touched, by the kernel's map of them (Linux
+//! `Documentation/admin-guide/mm/pagemap.rst`).
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use super::PAGE;
+
+/// A page that is in memory, or in swap.
+const PRESENT: u64 = 1 << 63;
+const SWAPPED: u64 = 1 << 62;
+/// Bytes that the map has for each page.
+const ENTRY: usize = 8;
+
+/// The map, as far as the host shows it.
+pub struct Touched {
+    map: Option<File>,
+    entries: Vec<u8>,
+}
+
+impl Touched {
+    /// Opens it. Where there is none, as without `/proc`, all pages count as touched.
+    pub fn look() -> Touched {
+        Touched { map: File::open("/proc/self/pagemap").ok(), entries: Vec::new() }
+    }
+
+    /// Whether one of the pages of `len` bytes from `address` on is touched.
+    pub fn any(&mut self, address: u64, len: usize) -> bool {
+        let Some(map) = &self.map else { return true };
+        self.entries.resize(len.div_ceil(PAGE).saturating_mul(ENTRY), 0);
+        let first = (address / PAGE as u64).saturating_mul(ENTRY as u64);
+        if map.read_exact_at(&mut self.entries, first).is_err() {
+            return true;
+        }
+        let (entries, _) = self.entries.as_chunks::<ENTRY>();
+        entries.iter().any(|entry| u64::from_ne_bytes(*entry) & (PRESENT | SWAPPED) != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+
+    use super::*;
+    use crate::memory::{Pages, map, release};
+
+    #[test]
+    fn a_page_is_touched_once_somebody_writes_to_it() {
+        let ram = map(64 << 20, Pages::Small).unwrap();
+        let start = ram.iter().next().unwrap().as_ptr().addr() as u64;
+        let mut touched = Touched::look();
+        assert!(!touched.any(start, 64 << 20));
+        ram.write_obj(1u8, GuestAddress(40 << 20)).unwrap();
+        assert!(touched.any(start, 64 << 20));
+        assert!(touched.any(start + (40 << 20), PAGE));
+        assert!(!touched.any(start, 32 << 20));
+        release(ram);
+    }
+}

@@ -1,0 +1,189 @@
+//! `vmm restore`: a machine that goes on from a snapshot.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use devices::legacy::ConsoleSpec;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::action::Action;
+use crate::cli::{self, LEVELS, instance_id, level};
+use crate::observe::logger::LogSpec;
+use crate::observe::metrics::StartTimes;
+use crate::orders::Orders;
+use crate::shield::Mode;
+use crate::snapshot::show;
+use crate::snapshot::spec::LoadSpec;
+use crate::vm::config::Config;
+
+/// Makes a machine from a snapshot, and lets it go on.
+#[derive(Debug, Parser)]
+#[command(name = "vmm restore", bin_name = "vmm restore", version = env!("VMM_VERSION"))]
+pub struct Args {
+    /// A folder that `vmm ctl` has written a snapshot to, or the file with the state
+    #[arg(value_name = "SNAPSHOT")]
+    snapshot: PathBuf,
+
+    /// The file with the memory; that called `memory` beside the state if not given
+    #[arg(long, value_name = "FILE")]
+    memory: Option<PathBuf>,
+
+    /// Another TAP for a network card, once for each
+    #[arg(long, value_name = "ID=TAP")]
+    net: Vec<Other>,
+
+    /// Another image for a disk, once for each
+    #[arg(long, value_name = "ID=FILE")]
+    disk: Vec<Other>,
+
+    /// Another Unix socket for the vsock
+    #[arg(long, value_name = "FILE")]
+    vsock: Option<PathBuf>,
+
+    /// Leave the machine paused
+    #[arg(long, requires = "api_sock")]
+    paused: bool,
+
+    /// Let the guest's clock go on from where it was, and not with the time that passed
+    #[arg(long)]
+    freeze_clock: bool,
+
+    /// Serial console: stdio, none, file=PATH (overwritten) or socket=PATH
+    #[arg(long, value_name = "WHERE", default_value = "stdio")]
+    serial: ConsoleSpec,
+
+    /// Seconds a guest may take to power off after SIGTERM or SIGINT
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    grace: u64,
+
+    /// What to log
+    #[arg(long, value_name = "LEVEL", default_value = "warn", ignore_case = true,
+        value_parser = PossibleValuesParser::new(LEVELS).map(level))]
+    log_level: LevelFilter,
+
+    /// Append the log to this file instead of writing it to stderr
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+
+    /// Serve the API on this Unix socket
+    #[arg(long, value_name = "PATH")]
+    api_sock: Option<PathBuf>,
+
+    /// What becomes of a system call that the VMM never makes, as of `vmm`
+    #[arg(long, value_name = "MODE", default_value = "kill",
+        value_parser = PossibleValuesParser::new(Mode::NAMES).map(cli::seccomp))]
+    seccomp: Mode,
+
+    /// Name of the machine: letters, digits and '-'
+    #[arg(long, value_name = "NAME", default_value = "anonymous-instance", value_parser = instance_id)]
+    id: String,
+
+    /// Append a JSON line of metrics to this file each minute, on demand, and at the end
+    #[arg(long, value_name = "FILE")]
+    metrics_path: Option<PathBuf>,
+}
+
+/// What is to take the place of something, by whose id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Other {
+    id: String,
+    name: String,
+}
+
+impl FromStr for Other {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Other, &'static str> {
+        match text.split_once('=') {
+            Some((id, name)) if !id.is_empty() && !name.is_empty() => {
+                Ok(Other { id: id.to_string(), name: name.to_string() })
+            }
+            _ => Err("write the id that it has in the snapshot, =, and what is to take its place"),
+        }
+    }
+}
+
+/// The command, for help, manuals and completions.
+#[cfg(test)]
+pub fn command() -> clap::Command {
+    <Args as clap::CommandFactory>::command()
+}
+
+/// Reads a command line, of which the first word is the program's name. Fails with the code to exit with, once the
+/// user has been told why.
+pub fn orders(words: Vec<OsString>) -> Result<Orders, ExitCode> {
+    match Args::try_parse_from(words) {
+        Ok(args) => Ok(args.into_orders()),
+        Err(error) => Err(cli::report(&error)),
+    }
+}
+
+impl Args {
+    fn into_orders(self) -> Orders {
+        let (state, memory) = show::files_of(&self.snapshot, self.memory.as_deref());
+        let spec = LoadSpec {
+            state,
+            memory,
+            resume: !self.paused,
+            taps: self.net.into_iter().map(|other| (other.id, other.name)).collect(),
+            images: self.disk.into_iter().map(|other| (other.id, other.name.into())).collect(),
+            vsock: self.vsock,
+            advance: Some(!self.freeze_clock),
+        };
+        let metrics = self.metrics_path.map(Action::SetMetrics);
+        let actions = metrics.into_iter().chain([Action::LoadSnapshot(Box::new(spec))]);
+        Orders {
+            id: self.id,
+            log: LogSpec { path: self.log_file, level: Some(self.log_level), ..LogSpec::default() },
+            config: Config {
+                serial: self.serial,
+                grace: Duration::from_secs(self.grace),
+                ..Config::default()
+            },
+            start_times: StartTimes::since(None, None),
+            api_socket: self.api_sock,
+            max_body: None,
+            seccomp: self.seccomp,
+            late_places: Vec::new(),
+            ready: Vec::new(),
+            actions: actions.collect(),
+            metadata: None,
+            config_file: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(words: &[&str]) -> LoadSpec {
+        let args = Args::try_parse_from([&["vmm restore"], words].concat()).unwrap();
+        match args.into_orders().actions.pop() {
+            Some(Action::LoadSnapshot(spec)) => *spec,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_a_folder_or_a_file_and_what_differs_has_an_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        let of_folder = spec(&[path]);
+        assert_eq!(of_folder.state, folder.path().join("state"));
+        assert_eq!(of_folder.memory, folder.path().join("memory"));
+        assert_eq!((of_folder.resume, of_folder.advance), (true, Some(true)));
+
+        let words = ["a/s", "--memory", "m", "--net", "eth0=tap3", "--disk", "disk0=x=y"];
+        let of_file = spec(&words);
+        assert_eq!((of_file.state, of_file.memory), ("a/s".into(), "m".into()));
+        assert_eq!(of_file.taps, [("eth0".to_string(), "tap3".to_string())]);
+        assert_eq!(of_file.images, [("disk0".to_string(), "x=y".into())]);
+        assert!(Args::try_parse_from(["vmm restore", "s", "--net", "tap3"]).is_err());
+    }
+}

@@ -1,0 +1,131 @@
+//! From the state of a machine to the machine: built as any other, then given what it had.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use device_core::snapshot::LoadError;
+
+use super::Vm;
+use super::build::{Base, BuildError, Ground};
+use super::saved::{MachineState, PartState};
+use super::spec::{DeviceBus, VmSpec};
+use crate::end::Ends;
+use crate::kvm::vcpu::Vcpu;
+use crate::kvm::vcpu_state::VcpuStateError;
+use crate::kvm::vm_state::{self, VmStateError};
+use crate::memory::{self, Pages};
+
+/// Why a machine could not be made of its state. Nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error("a snapshot cannot be restored into huge pages")]
+    HugePages,
+    #[error("cannot map the memory")]
+    Memory(#[source] io::Error),
+    #[error("it has the state of {found} vCPUs, and the machine {wanted}")]
+    Vcpus { found: usize, wanted: u8 },
+    #[error(
+        "its CPU has {0}, which this host's has not; restore it on a host like the one it comes from"
+    )]
+    Feature(String),
+    #[error("vCPU {index}")]
+    Vcpu { index: u8, source: VcpuStateError },
+    #[error(transparent)]
+    Kvm(#[from] VmStateError),
+    #[error("it has the state of {found:?}, where the machine has {wanted:?}")]
+    Part { found: String, wanted: String },
+    #[error("{id:?}")]
+    Load { id: String, source: LoadError },
+}
+
+impl Vm {
+    /// Builds the machine that `spec` asks for, and gives it `state` and the content of `memory`; it is paused. What
+    /// ends it will be reported to `ends`. If `advance` is so, its clock goes on with the time that passed.
+    ///
+    /// What the machine is to boot is not looked at. Fails if `state` is not that of such a machine, or this host
+    /// cannot run it.
+    pub fn restore(
+        spec: &VmSpec,
+        state: &MachineState,
+        memory: &File,
+        advance: bool,
+        ends: &Arc<Ends>,
+    ) -> Result<Vm, RestoreError> {
+        let machine = &spec.machine;
+        if machine.pages == Pages::Huge {
+            return Err(RestoreError::HugePages);
+        }
+        let (found, wanted) = (state.vcpus.len(), machine.cpus);
+        if found != usize::from(wanted) {
+            return Err(RestoreError::Vcpus { found, wanted });
+        }
+        let bus = machine.bus.unwrap_or(DeviceBus::Pci);
+        spec.check_bus(bus).map_err(BuildError::from)?;
+        let ground = Ground::new(spec, bus)?;
+        for vcpu in &state.vcpus {
+            let leaves: Vec<_> = vcpu.cpuid.iter().map(|leaf| leaf.0).collect();
+            if let Some(missing) = arch::cpu_needs::missing(&leaves, &ground.room.host_cpuid) {
+                return Err(RestoreError::Feature(missing));
+            }
+        }
+        let ram = memory::restored::map(machine.memory.0, memory).map_err(RestoreError::Memory)?;
+        let made = Base::build(ram.clone(), spec, ground, Some(memory), ends)
+            .map_err(RestoreError::from)
+            .and_then(|base| finish(base, spec, state, advance, ends));
+        if made.is_err() {
+            memory::release(ram);
+        }
+        made
+    }
+}
+
+fn finish(
+    base: Base,
+    spec: &VmSpec,
+    state: &MachineState,
+    advance: bool,
+    ends: &Arc<Ends>,
+) -> Result<Vm, RestoreError> {
+    let mut vcpus = Vec::new();
+    for index in 0..spec.machine.cpus {
+        let source = |source| BuildError::Vcpu { index, source };
+        vcpus.push(Vcpu::new(&base.fd, index).map_err(source)?);
+    }
+    // All are there before the first has its state: they belong together.
+    for (index, (vcpu, state)) in (0..).zip(vcpus.iter_mut().zip(&state.vcpus)) {
+        vcpu.load(state, &base.host).map_err(|source| RestoreError::Vcpu { index, source })?;
+    }
+    vm_state::load(&base.fd, &state.kvm, advance)?;
+
+    // Behind the interrupt controllers, which would forget what a device tells them before.
+    let devices: Vec<_> = base.registry.iter().collect();
+    let ids: Vec<_> = devices.iter().map(|device| device.id().to_string()).collect();
+    check_parts(&state.devices, &ids)?;
+    check_parts(&state.board, &base.board.part_names())?;
+    devices.iter().rev().for_each(|device| device.stop());
+    let refused = |id: &str, source| RestoreError::Load { id: id.to_string(), source };
+    base.board.load(&state.board).map_err(|(id, source)| refused(id, source))?;
+    for (device, part) in devices.iter().zip(&state.devices) {
+        device.load(&part.saved).map_err(|source| refused(&part.id, source))?;
+    }
+    Ok(base.finish(spec, vcpus, None, ends)?)
+}
+
+/// Whether the states are those of these parts, in their order.
+fn check_parts(states: &[PartState], wanted: &[String]) -> Result<(), RestoreError> {
+    const NOTHING: &str = "nothing";
+    for at in 0..states.len().max(wanted.len()) {
+        let found = states.get(at).map_or(NOTHING, |part| &part.id);
+        let wanted = wanted.get(at).map_or(NOTHING, String::as_str);
+        if found != wanted {
+            return Err(RestoreError::Part {
+                found: found.to_string(),
+                wanted: wanted.to_string(),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Taking the state of a machine that is paused.
+
+use std::fs::File;
+use std::io;
+use std::sync::mpsc::Receiver;
+
+use device_core::GuestRam;
+use device_core::snapshot::SaveError as PartError;
+
+use super::Vm;
+use super::saved::{MachineState, PartState};
+use super::spec::DeviceBus;
+use crate::kvm::vcpu_state::{VcpuState, VcpuStateError};
+use crate::kvm::vm_state::{self, VmStateError};
+
+/// Why the state of a machine could not be taken. The machine is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    #[error("{0:?} cannot be saved")]
+    Part(String, #[source] PartError),
+    #[error("an interrupt line does not settle")]
+    Lines(#[source] io::Error),
+    #[error("vCPU {index}")]
+    Vcpu { index: usize, source: VcpuStateError },
+    #[error("vCPU {0} does not answer")]
+    NoVcpu(usize),
+    #[error(transparent)]
+    Kvm(#[from] VmStateError),
+}
+
+impl Vm {
+    /// Takes the state. The machine is paused, and stays so. Fails if a part of it has none, or KVM refuses.
+    pub fn save(&self) -> Result<MachineState, SaveError> {
+        // Lines first: what a device has pulsed is in the controllers before these are read.
+        self.board.lines.settle().map_err(SaveError::Lines)?;
+        let asked: Vec<_> = self
+            .vcpus
+            .iter()
+            .map(|vcpu| {
+                let host = self.host.clone();
+                vcpu.ask(move |vcpu| vcpu.save(&host))
+            })
+            .collect();
+        let answer = |(index, answer): (usize, Receiver<Result<VcpuState, VcpuStateError>>)| {
+            let state = answer.recv().map_err(|_| SaveError::NoVcpu(index))?;
+            state.map_err(|source| SaveError::Vcpu { index, source })
+        };
+        let vcpus = asked.into_iter().enumerate().map(answer).collect::<Result<_, _>>()?;
+        let kvm = vm_state::save(&self.fd)?;
+        let refused = |id: &str| {
+            let id = id.to_string();
+            move |error| SaveError::Part(id, error)
+        };
+        let mut devices = Vec::new();
+        for device in self.registry.iter() {
+            let saved = device.save().map_err(refused(device.id()))?;
+            devices.push(PartState { id: device.id().to_string(), saved });
+        }
+        let board = self.board.save().map_err(|(id, error)| refused(id)(error))?;
+        Ok(MachineState { vcpus, kvm, board, devices })
+    }
+
+    /// Its memory.
+    pub fn ram(&self) -> &GuestRam {
+        &self.ram
+    }
+
+    /// What the memory is mapped from, if it is that of a file.
+    pub fn memory_file(&self) -> Option<&File> {
+        self.file.as_ref()
+    }
+
+    /// What its devices are attached to.
+    pub fn bus(&self) -> DeviceBus {
+        self.bus
+    }
+}
