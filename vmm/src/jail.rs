@@ -87,7 +87,7 @@ fn build(plan: &Plan, times: StartTimes) -> Result<ExitCode, JailError> {
     let null = process::open_null(plan)?;
     userns::enter(plan)?;
     walls::part(plan)?;
-    taps::make(plan)?;
+    taps::make(&plan.taps, plan.uid)?;
     // Anew: what was opened before lies in the host's mounts, where nothing can be mounted from here.
     let jail = tree::Jail::open(plan)?;
     devices::furnish(&jail, plan)?;

@@ -6,7 +6,6 @@ use devices::net::backend::tap;
 use devices::net::spec::{MAX_QUEUES, is_iface_name};
 
 use super::error::JailError;
-use super::plan::Plan;
 
 /// A TAP to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,10 +45,10 @@ impl FromStr for TapSpec {
     }
 }
 
-/// Makes those that were asked for, the program's user their owner. Fails if the host refuses.
-pub fn make(plan: &Plan) -> Result<(), JailError> {
-    for TapSpec { name, queues, mtu } in &plan.taps {
-        tap::make(name, *queues, plan.uid, *mtu).map_err(|error| {
+/// Makes `taps`, which the user `owner` may use. Fails if the host refuses.
+pub fn make(taps: &[TapSpec], owner: u32) -> Result<(), JailError> {
+    for TapSpec { name, queues, mtu } in taps {
+        tap::make(name, *queues, owner, *mtu).map_err(|error| {
             JailError::refused(format!("--tap: {}", crate::words::one_line(None, &error)))
         })?;
     }
