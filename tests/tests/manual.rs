@@ -184,8 +184,10 @@ fn options() -> Result<Vec<String>> {
         all.extend(facts::options(&help(&vmm, &["ctl", "socket", &command])?));
     }
     programs.push(("vmm ctl".to_owned(), all));
-    let jail = facts::options(&help(&vmm, &["jail"])?);
-    programs.push(("vmm jail".to_owned(), jail));
+    for command in ["jail", "restore", "snapshot"] {
+        let options = facts::options(&help(&vmm, &[command])?);
+        programs.push((format!("vmm {command}"), options));
+    }
     let face = facts::options(&help(&vmm, &["firecracker"])?);
     for name in ["firecracker", "./firecracker", "vmm firecracker"] {
         programs.push((name.to_owned(), face.clone()));

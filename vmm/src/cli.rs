@@ -71,6 +71,7 @@ Exit codes:
   2 wrong arguments or input files             3 the guest reset itself
   4 triple fault of the guest                  5 KVM internal error
   6 the VMM was stopped (--seccomp): a bug, or a guest that broke in
+  7 a snapshot was not loaded
   130, 143 stopped by SIGINT, SIGTERM after the guest's grace";
 
 /// Boots a Linux kernel in a virtual machine.

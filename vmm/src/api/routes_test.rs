@@ -44,7 +44,7 @@ fn what_is_not_there_is_refused_with_what_is() {
         (
             "PUT",
             "/hotplug/memory",
-            "/hotplug/memory does not exist here yet: nothing can be plugged into a machine that runs",
+            "/hotplug/memory does not exist here yet: memory cannot be plugged into a machine that runs",
         ),
         ("PUT", "/balloons", "there is no resource /balloons"),
     ] {
