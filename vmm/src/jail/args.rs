@@ -21,6 +21,7 @@ pub const NAME: &str = "jailer";
 
 /// Starts a program, by default this VMM, in a jail of its own.
 #[derive(Debug, Parser)]
+#[allow(rustdoc::broken_intra_doc_links)] // brackets of the help text
 #[command(name = NAME, version = env!("VMM_VERSION"), after_help = NOTES)]
 pub struct Args {
     /// Name of the machine: letters, digits and hyphens, 64 at most
