@@ -706,15 +706,16 @@ fn a_second_lane_goes_on_while_the_first_waits_for_the_host() {
     assert_eq!((other.take(), bench.guest.take()), (vec![(0, Done)], vec![]));
 }
 
-/// A lane that may linger, with time in the test's hands.
-struct Busy {
-    post: device_core::worker::Post<Lane<crate::testing::TestRing>>,
+/// A lane that may linger, with time in the test's hands: it takes no turn by itself meanwhile.
+struct Busy<'a, 'b> {
+    lane: &'a mut Lane<crate::testing::TestRing>,
+    interest: &'a mut Interest<'b>,
     guest: Guest,
     now: Instant,
 }
 
-impl Busy {
-    fn new() -> Busy {
+impl Busy<'_, '_> {
+    fn lives(life: impl FnOnce(Busy<'_, '_>) + Send + 'static) {
         let image = Arc::new(Image::in_memory(SIZE, false, None));
         let (mut engines, _) = crate::engine::script::stage(image.clone(), 1);
         let shared = Shared {
@@ -726,48 +727,51 @@ impl Busy {
         };
         let engine = Box::new(engines.remove(0));
         let memory = device_core::testing::ram(1 << 20);
-        let lane = Lane::new(0, Arc::new(shared), image, engine, memory, Arc::default(), true);
+        let mut lane = Lane::new(0, Arc::new(shared), image, engine, memory, Arc::default(), true);
+        lane.linger = Linger::alone();
         let post = device_core::worker::IoThread::by_hand().unwrap().host(lane).unwrap();
         let guest = Guest::new();
-        let ring = guest.ring();
-        post.ask(|lane, interest| lane.plug(ring, interest)).unwrap();
-        Busy { post, guest, now: Instant::now() }
+        post.ask(move |lane, interest| {
+            lane.plug(guest.ring(), interest).unwrap();
+            life(Busy { lane, interest, guest, now: Instant::now() });
+        });
     }
 
     /// A turn some time later.
     fn turn_after(&mut self, micros: u64) -> Again {
         self.now += Duration::from_micros(micros);
-        let now = self.now;
-        self.post.ask(move |lane, interest| lane.run(now, interest))
+        self.lane.run(self.now, self.interest)
     }
 }
 
 #[test]
 fn a_guest_that_asks_again_soon_need_not_kick() {
-    let mut busy = Busy::new();
-    let mut again = Again::WhenReady;
-    for _ in 0..20 {
+    Busy::lives(|mut busy| {
+        let mut again = Again::WhenReady;
+        for _ in 0..20 {
+            busy.guest.transfer(Operation::Read, 0, 0, 512);
+            again = busy.turn_after(20);
+            assert_eq!(busy.guest.take().len(), 1);
+        }
+        assert_eq!(again, Again::Now);
+        assert!(busy.guest.quiets() > 0);
+        assert_eq!(busy.turn_after(40), Again::Now);
+        assert_eq!(busy.turn_after(40), Again::WhenReady, "none came");
         busy.guest.transfer(Operation::Read, 0, 0, 512);
-        again = busy.turn_after(20);
+        busy.turn_after(1);
         assert_eq!(busy.guest.take().len(), 1);
-    }
-    assert_eq!(again, Again::Now);
-    assert!(busy.guest.quiets() > 0);
-    assert_eq!(busy.turn_after(40), Again::Now);
-    assert_eq!(busy.turn_after(40), Again::WhenReady, "none came");
-    busy.guest.transfer(Operation::Read, 0, 0, 512);
-    busy.turn_after(1);
-    assert_eq!(busy.guest.take().len(), 1);
+    });
 }
 
 #[test]
 fn for_a_guest_with_little_to_do_the_lane_sleeps() {
-    let mut busy = Busy::new();
-    for _ in 0..50 {
-        busy.guest.transfer(Operation::Read, 0, 0, 512);
-        assert_eq!(busy.turn_after(5000), Again::WhenReady);
-    }
-    assert_eq!(busy.guest.quiets(), 0);
+    Busy::lives(|mut busy| {
+        for _ in 0..50 {
+            busy.guest.transfer(Operation::Read, 0, 0, 512);
+            assert_eq!(busy.turn_after(5000), Again::WhenReady);
+        }
+        assert_eq!(busy.guest.quiets(), 0);
+    });
 }
 
 #[test]

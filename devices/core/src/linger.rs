@@ -43,6 +43,14 @@ pub struct Linger {
     /// How sure it is that the guest sends soon, after either.
     sure: [u8; 2],
     stream: Stream,
+    /// Lets others have this CPU; for how long they had it.
+    give_way: fn() -> Duration,
+}
+
+fn yield_once() -> Duration {
+    let begun = Instant::now();
+    std::thread::yield_now();
+    begun.elapsed()
 }
 
 /// Frames to the guest that come without being answered.
@@ -94,7 +102,20 @@ enum After {
 impl Linger {
     /// A lane that never lingers unless `allowed`: where nobody else could run meanwhile.
     pub fn new(allowed: bool) -> Linger {
-        Linger { allowed, worked: None, sent: None, sure: [0; 2], stream: Stream::default() }
+        Linger {
+            allowed,
+            worked: None,
+            sent: None,
+            sure: [0; 2],
+            stream: Stream::default(),
+            give_way: yield_once,
+        }
+    }
+
+    /// One on a host where nobody else wants a CPU.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn alone() -> Linger {
+        Linger { give_way: || Duration::ZERO, ..Linger::new(true) }
     }
 
     /// What the turn that began at `now` has moved.
@@ -129,9 +150,8 @@ impl Linger {
 
     /// Gives this CPU to whoever waits for it, before another look.
     pub fn give_way(&mut self) {
-        let begun = Instant::now();
-        std::thread::yield_now();
-        self.gave_way(begun.elapsed());
+        let took = (self.give_way)();
+        self.gave_way(took);
     }
 
     /// Others had this CPU for so long. Who needs it for more than a moment gets it for long, whenever a lane that looks
