@@ -9,6 +9,7 @@ use block::image::Image;
 use device_core::GuestRam;
 use device_core::bus::Width;
 use device_core::limiter::Limits;
+use device_core::rate::Quota;
 use virtio::balloon::Balloon;
 use virtio::device::{LiveQueue, VirtioDevice};
 use virtio::entropy::{Entropy, EntropySpec};
@@ -271,8 +272,8 @@ impl Machine {
                 _ => self.guest.machine.reclaim.refuse(value & 1 != 0),
             },
             Device::Pmem(pmem) => {
-                let rate = Some(u64::from(value)).filter(|rate| *rate > 0);
-                pmem.limit(Limits { bytes: rate, operations: rate });
+                let quota = Quota::per_second(value.into());
+                pmem.limit(Limits { bytes: quota, operations: quota });
             }
         }
     }
