@@ -21,7 +21,7 @@ pub fn scenarios() -> Vec<Scenario> {
         let name = format!("{name} [{word}] [{}]", release.name());
         Scenario::new(name, move || goes_on(release, model))
     };
-    // It fails: the guest does not go on (see the manual). It comes into the quick round when that is mended.
+    // It fails: the guest runs on, but its console does not answer (see the manual). It comes into the quick round when that is mended.
     if !long() {
         return Vec::new();
     }
