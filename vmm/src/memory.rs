@@ -132,12 +132,13 @@ pub fn release(ram: GuestRam) {
     }
 }
 
-/// Maps anonymous memory at the start of a huge page. KVM gives a guest huge pages only where its
-/// addresses and ours agree below that size, and older kernels place no mapping so by themselves.
-fn map_aligned(len: usize) -> io::Result<MmapRegion> {
-    const ACCESS: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
-    const KIND: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+const ACCESS: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
+const KIND: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
 
+/// Takes `len` bytes of anonymous memory at the start of a huge page, which nobody else knows of. KVM gives a guest huge
+/// pages only where its addresses and ours agree below that size, and older kernels place no mapping so by
+/// themselves.
+fn take_aligned(len: usize) -> io::Result<*mut libc::c_void> {
     let whole = len.checked_add(HUGE_PAGE).ok_or(io::ErrorKind::OutOfMemory)?;
     // SAFETY: a new mapping, at a place that the kernel chooses.
     let start = unsafe { libc::mmap(std::ptr::null_mut(), whole, ACCESS, KIND, -1, 0) };
@@ -151,6 +152,12 @@ fn map_aligned(len: usize) -> io::Result<MmapRegion> {
         // mapped if this fails, and nothing uses them.
         unsafe { libc::munmap(spare, len) };
     }
+    Ok(ram)
+}
+
+/// Maps anonymous memory at the start of a huge page.
+fn map_aligned(len: usize) -> io::Result<MmapRegion> {
+    let ram = take_aligned(len)?;
     // SAFETY: advice on the mapping from above, which keeps its content; without huge pages in the
     // kernel it is refused, and small ones do as well.
     unsafe { libc::madvise(ram, len, libc::MADV_HUGEPAGE) };
@@ -160,7 +167,6 @@ fn map_aligned(len: usize) -> io::Result<MmapRegion> {
 
 /// Maps huge pages of the host's pool, which must have enough; they are aligned by nature.
 fn map_from_pool(len: usize) -> io::Result<MmapRegion> {
-    const ACCESS: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
     const KIND: libc::c_int =
         libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | libc::MAP_HUGE_2MB;
 

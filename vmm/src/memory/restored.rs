@@ -8,9 +8,8 @@ use device_core::{GuestRam, Ram};
 use std::sync::Arc;
 use vm_memory::{GuestRegionMmap, MmapRegion};
 
-use super::HUGE_PAGE;
+use super::{ACCESS, take_aligned};
 
-const ACCESS: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
 const KIND: libc::c_int = libc::MAP_PRIVATE | libc::MAP_NORESERVE;
 
 /// Maps RAM of `bytes` bytes as [`super::map`] does, filled from `file`, where regions lie one behind the other, in
@@ -29,23 +28,10 @@ pub fn map(bytes: u64, file: &File) -> io::Result<GuestRam> {
 
 /// Maps a part of a file at the start of a huge page, as all of RAM lies.
 fn map_region(len: usize, file: &File, offset: u64) -> io::Result<MmapRegion> {
-    let whole = len.checked_add(HUGE_PAGE).ok_or(io::ErrorKind::OutOfMemory)?;
     let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
-    let reserved = KIND | libc::MAP_ANONYMOUS;
-    // SAFETY: a new mapping, at a place that the kernel chooses.
-    let start = unsafe { libc::mmap(std::ptr::null_mut(), whole, ACCESS, reserved, -1, 0) };
-    if start == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
-    let before = start.align_offset(HUGE_PAGE);
-    let ram = start.wrapping_byte_add(before);
-    for (spare, len) in [(start, before), (ram.wrapping_byte_add(len), HUGE_PAGE - before)] {
-        // SAFETY: the two ends of the mapping from above, which nobody else knows of. They stay mapped if this fails,
-        // and nothing uses them.
-        unsafe { libc::munmap(spare, len) };
-    }
+    let ram = take_aligned(len)?;
     let fixed = KIND | libc::MAP_FIXED;
-    // SAFETY: it replaces the rest of the mapping from above, which nobody else knows of.
+    // SAFETY: it replaces the mapping from above, which nobody else knows of.
     let mapped = unsafe { libc::mmap(ram, len, ACCESS, fixed, file.as_raw_fd(), offset) };
     if mapped == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());

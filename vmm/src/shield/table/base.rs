@@ -20,7 +20,8 @@ const ALL: &[Kind] = &Kind::ALL;
 
 const FUTEX: &[Value] =
     &[(129, "FUTEX_WAKE_PRIVATE"), (137, "FUTEX_WAIT_BITSET_PRIVATE"), (128, "FUTEX_WAIT_PRIVATE")];
-const READ_WRITE: &[Value] = &[(3, "PROT_READ|PROT_WRITE")];
+/// Memory that is never executed.
+pub const READ_WRITE: &[Value] = &[(3, "PROT_READ|PROT_WRITE")];
 const ANONYMOUS: &[Value] = &[(0x22, "MAP_PRIVATE|MAP_ANONYMOUS")];
 const MAY_MOVE: &[Value] = values![MREMAP_MAYMOVE];
 const NOW: &[Value] = &[(0x4040, "MSG_DONTWAIT|MSG_NOSIGNAL")];

@@ -5,10 +5,10 @@ use libc::{
     SYS_sched_yield, SYS_timerfd_settime,
 };
 
+use super::base::READ_WRITE;
 use crate::shield::row::Kind::{Io, Main, Pmem};
 use crate::shield::row::{ANY, Check::In, Row, Value, row, values};
 
-const READ_WRITE: &[Value] = &[(3, "PROT_READ|PROT_WRITE")];
 const IN_ITS_PLACE: &[Value] = &[(0x4032, "MAP_PRIVATE|MAP_ANONYMOUS|MAP_NORESERVE|MAP_FIXED")];
 
 #[rustfmt::skip]
