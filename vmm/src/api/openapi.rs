@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-use super::routes::{self, ROUTES};
+use super::routes;
 use crate::dialect::{
     balloon, cpu, drives, entropy, flow, full, machine, mmds, network, pmem, snapshot, vsock, watch,
 };
@@ -278,7 +278,7 @@ fn description() -> Value {
             "content": { "application/json": { "schema": reference("Fault") } },
         })
     };
-    for route in ROUTES {
+    for route in routes::all() {
         let mut operation = json!({
             "summary": route.about,
             "responses": {
