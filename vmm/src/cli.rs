@@ -106,6 +106,10 @@ pub struct Args {
     #[arg(long)]
     huge_pages: bool,
 
+    /// Track the pages that the guest writes to, so that `vmm ctl snapshot --diff` writes no others
+    #[arg(long)]
+    track_dirty_pages: bool,
+
     /// What SMBIOS says that the machine is:
     /// [vendor=TEXT][,product=TEXT][,version=TEXT][,serial=TEXT][,uuid=UUID][,asset-tag=TEXT];
     /// a comma of TEXT is written twice
@@ -209,7 +213,7 @@ pub struct Args {
 
     /// Take the machine from this JSON file, in Firecracker's layout, and start it
     #[arg(long, value_name = "FILE",
-        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "vsock", "pmem", "balloon", "entropy", "huge_pages", "kernel_cache", "smbios", "profile", "cloud_init"])]
+        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "vsock", "pmem", "balloon", "entropy", "huge_pages", "track_dirty_pages", "kernel_cache", "smbios", "profile", "cloud_init"])]
     config_file: Option<PathBuf>,
 
     /// Name of the machine: letters, digits and '-'
@@ -396,6 +400,7 @@ impl Args {
             memory: self.mem.unwrap_or(MachineSpec::default().memory),
             pages: if self.huge_pages { Pages::Huge } else { Pages::Small },
             bus: self.bus,
+            track_dirty_pages: self.track_dirty_pages,
             identity,
             ..MachineSpec::default()
         }));

@@ -45,6 +45,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     vsock: Option<PathBuf>,
 
+    /// Track the pages that the guest writes to, so that `vmm ctl snapshot --diff` writes no others
+    #[arg(long)]
+    track_dirty_pages: bool,
+
     /// Leave the machine paused
     #[arg(long, requires = "api_sock")]
     paused: bool,
@@ -129,6 +133,7 @@ impl Args {
         let spec = LoadSpec {
             state,
             memory,
+            track: self.track_dirty_pages,
             resume: !self.paused,
             taps: self.net.into_iter().map(|other| (other.id, other.name)).collect(),
             images: self.disk.into_iter().map(|other| (other.id, other.name.into())).collect(),
