@@ -263,7 +263,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         Command::Resume => client.patch("/vm", &json!({ "state": "Resumed" }))?,
         Command::Snapshot { folder, diff, stay_paused } => {
             snapshot(&mut client, folder, *diff, *stay_paused)?;
-        },
+        }
         Command::Info => {
             let mut info = client.get("/")?;
             info["config"] = client.get("/vm/config")?;

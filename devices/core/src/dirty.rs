@@ -7,8 +7,8 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use vm_memory::{GuestMemoryBackend, MmapRegion};
 use vm_memory::bitmap::{Bitmap, BitmapSlice, NewBitmap, WithBitmapSlice};
+use vm_memory::{GuestMemoryBackend, MmapRegion};
 
 use crate::Ram;
 

@@ -54,7 +54,10 @@ fn a_range_is_noted_with_its_first_and_its_last_page_whatever_words_it_crosses()
         assert!(first == 0 || !pages.dirty_at((first - 1) * PAGE));
         // What is noted behind the end is of the last word, and of no page.
         let noted = bits(&pages);
-        assert!(noted == wanted || offset.saturating_add(len) > 300 * PAGE, "{offset:#x} {len:#x}: {noted}");
+        assert!(
+            noted == wanted || offset.saturating_add(len) > 300 * PAGE,
+            "{offset:#x} {len:#x}: {noted}"
+        );
         assert!(noted >= wanted);
     }
 }

@@ -15,13 +15,13 @@ use std::sync::{Arc, Mutex};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-use crate::{GuestRam, Ram};
 use crate::device::{Kit, MmioSlot};
 use crate::interrupt::{Interrupt, IrqLine, MsiController, MsiMessage, MsiSet, MsiVector, Route};
 use crate::kick::{Binding, KickBinder};
 use crate::ram_window::{FileWindow, RamWindow, RamWindows};
 use crate::reclaim::{Reclaim, ReclaimError};
 use crate::worker::Threads;
+use crate::{GuestRam, Ram};
 
 pub use crate::kick::borrow;
 pub use mutants::mutants;

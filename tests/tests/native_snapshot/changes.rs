@@ -33,7 +33,8 @@ impl Machine {
     pub(super) fn save_changes(&mut self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
         let (state, memory) = (folder.join("state"), folder.join("memory"));
-        let body = json!({ "snapshot_path": state, "mem_file_path": memory, "snapshot_type": "Diff" });
+        let body =
+            json!({ "snapshot_path": state, "mem_file_path": memory, "snapshot_type": "Diff" });
         self.api.done("PUT", "/snapshot/create", &body)
     }
 }
@@ -64,7 +65,8 @@ impl Scene {
 /// Whether two files are the same, byte for byte.
 fn is_same(one: &Path, other: &Path) -> Result<()> {
     const STEP: usize = 1 << 20;
-    let (files, mut bytes) = ([File::open(one)?, File::open(other)?], [vec![0; STEP], vec![0; STEP]]);
+    let (files, mut bytes) =
+        ([File::open(one)?, File::open(other)?], [vec![0; STEP], vec![0; STEP]]);
     let len = files[0].metadata()?.len();
     ensure!(len == files[1].metadata()?.len(), "{} has {len} bytes", one.display());
     for at in (0..len).step_by(STEP) {

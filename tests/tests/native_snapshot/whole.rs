@@ -58,7 +58,11 @@ fn killed(scene: &Scene) -> Result<()> {
         // By SIGKILL.
         drop(machine);
         let now = name(scene, &folder).with_context(|| format!("round {round}"))?;
-        if now == last { old += 1 } else { new += 1 }
+        if now == last {
+            old += 1
+        } else {
+            new += 1
+        }
         last = now;
     }
     ensure!(old > 0, "each save was whole before the kill: {new}");
@@ -77,7 +81,9 @@ struct Small(PathBuf);
 impl Small {
     fn new(place: PathBuf, options: &str) -> Result<Small> {
         fs::create_dir_all(&place)?;
-        process::quiet(Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(&place))?;
+        process::quiet(
+            Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(&place),
+        )?;
         Ok(Small(place))
     }
 }

@@ -18,9 +18,6 @@ use crate::vm::Vm;
 impl Controller {
     /// Writes a snapshot of the machine, which is paused and stays so.
     pub(super) fn create_snapshot(&mut self, spec: &CreateSpec) -> Result<(), ActionError> {
-        if !self.walls.shield.leaves_main() {
-            return Err(CreateError::ShutIn.into());
-        }
         let begun = Instant::now();
         let mut config = self.live_config();
         let Some(vm) = &mut self.vm else { return Ok(()) };
@@ -36,7 +33,8 @@ impl Controller {
             }
         }
         let shown = full::shown(&config).map_err(CreateError::from)?;
-        let (head, lineage) = store::create(vm, shown, spec, self.lineage.as_ref())?;
+        let files = self.walls.late.files();
+        let (head, lineage) = store::create(vm, shown, spec, self.lineage.as_ref(), files)?;
         self.lineage = Some(lineage);
         let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::info!(
@@ -73,12 +71,8 @@ impl Controller {
         self.config.machine.track_dirty_pages = spec.track;
         let advance = spec.advance.unwrap_or(self.config.clock_advances);
         let machine = self.config.to_spec().ok_or(LoadError::NoBoot)?;
-        let memory = store::open_memory(
-            &spec.memory,
-            head.turn,
-            &body.memory,
-            machine.machine.memory.0,
-        )?;
+        let memory =
+            store::open_memory(&spec.memory, head.turn, &body.memory, machine.machine.memory.0)?;
         let vm = Vm::restore(&machine, &body.state, &memory, advance, &self.ends);
         let vm = vm.map_err(|source| {
             // What parts of it reported is no end of a machine.
@@ -87,6 +81,7 @@ impl Controller {
         })?;
         self.adopt(vm)?;
         self.lineage = Some(Lineage::of_loaded(head.id, body.memory, &memory));
+        self.walls.late.came_from(&[&spec.state, &spec.memory]);
         if !self.shut_in() {
             return Ok(());
         }

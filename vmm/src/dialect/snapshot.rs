@@ -212,10 +212,9 @@ mod tests {
         let file = r#""mem_backend":{"backend_type":"File","backend_path":"m"}"#;
         let both = format!(r#"{{"snapshot_path":"s","mem_file_path":"m",{file}}}"#);
         assert!(error(&both).contains("too many fields: either"));
-        for (more, name) in [
-            (r#""huge_pages":"2M""#, "huge_pages"),
-            (r#""page_server":1"#, "page_server"),
-        ] {
+        for (more, name) in
+            [(r#""huge_pages":"2M""#, "huge_pages"), (r#""page_server":1"#, "page_server")]
+        {
             let text = format!(r#"{{"snapshot_path":"s",{file},{more}}}"#);
             assert!(error(&text).contains(name), "{}", error(&text));
         }

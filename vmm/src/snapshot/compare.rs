@@ -62,7 +62,12 @@ fn walk(at: &str, one: &Value, other: &Value, lines: &mut Vec<String>) {
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
             for (name, value) in one {
-                walk(&format!("{at}/{name}"), value, other.get(name).unwrap_or(&Value::Null), lines);
+                walk(
+                    &format!("{at}/{name}"),
+                    value,
+                    other.get(name).unwrap_or(&Value::Null),
+                    lines,
+                );
             }
             for (name, value) in other.iter().filter(|(name, _)| !one.contains_key(*name)) {
                 walk(&format!("{at}/{name}"), &Value::Null, value, lines);
@@ -108,9 +113,8 @@ fn pages(one: &Snapshot, other: &Snapshot) -> Result<Vec<u64>, LoadError> {
             buffers.1.get_mut(..size).unwrap_or_default(),
         );
         let read = |snapshot: &Snapshot, into: &mut [u8]| {
-            let failed = |source: io::Error| {
-                LoadError::Memory { path: snapshot.memory.clone(), source }
-            };
+            let failed =
+                |source: io::Error| LoadError::Memory { path: snapshot.memory.clone(), source };
             snapshot.file().read_exact_at(into, at).map_err(failed)
         };
         read(one, one_part)?;

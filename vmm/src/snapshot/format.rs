@@ -121,6 +121,11 @@ pub fn open(path: &Path) -> Result<Sealed, ReadError> {
     // A FIFO would keep us waiting.
     let file =
         OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    read(file)
+}
+
+/// Reads an open file. Fails as [`open`] does.
+pub fn read(file: File) -> Result<Sealed, ReadError> {
     let found = file.metadata()?;
     if !found.is_file() {
         return Err(ReadError::NoFile);

@@ -2,7 +2,6 @@
 
 use std::fs;
 
-
 use super::*;
 use crate::kvm::vcpu_state::Msr;
 use crate::snapshot::samples::{body, head};

@@ -191,7 +191,7 @@ pub fn write_changed(
     file.set_len(bytes)?;
     let mut sums = Sums { bytes, data_bytes: 0, pieces: Vec::new(), changed: None };
     let runs: Vec<_> = set.runs().collect();
-    let (mut pieces, mut unsummed) = (Vec::new(), Vec::new());
+    let (mut pieces, mut unsummed, mut has_witness) = (Vec::new(), Vec::new(), false);
     let mut known = before.pieces.iter().copied().peekable();
     let unknown: &[u32] = before.changed.as_ref().map_or(&[], |changed| &changed.unsummed);
     let mut buffer = vec![0u8; PIECE];
@@ -216,7 +216,7 @@ pub fn write_changed(
         sums.data_bytes = sums.data_bytes.saturating_add(count.saturating_mul(PAGE as u64));
         pieces.push((number, sum.finalize()));
         // One at least shows whether the rest is there.
-        if count < MANY && !unsummed.is_empty() {
+        if count < MANY && std::mem::replace(&mut has_witness, true) {
             unsummed.push(number);
             continue;
         }
@@ -365,7 +365,8 @@ pub fn glance(file: &File, sums: &Sums) -> io::Result<Option<Differs>> {
         };
         sums.pieces.iter().find(is_same)
     });
-    for (number, sum) in sums.pieces.first().into_iter().chain(sums.pieces.last()).chain(unchanged) {
+    for (number, sum) in sums.pieces.first().into_iter().chain(sums.pieces.last()).chain(unchanged)
+    {
         let at = u64::from(*number) * PIECE as u64;
         let size = usize::try_from(sums.bytes.saturating_sub(at)).unwrap_or(PIECE).min(PIECE);
         let piece = piece.get_mut(..size).unwrap_or_default();

@@ -5,12 +5,14 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use device_core::files::Own;
+
 use super::error::{LoadError, MergeError};
 use super::format::{self, Body, Head};
 use super::memory_file::{self, PIECE, Sums};
 use super::pair::{self, Pair};
-use super::unwritten::at;
 use super::store;
+use super::unwritten::at;
 
 /// A snapshot that is read: its files, and what is in the first.
 pub struct Snapshot {
@@ -84,7 +86,7 @@ pub fn merge(
     for snapshot in std::iter::once(base).chain(diffs) {
         snapshot.check()?;
     }
-    let pair = Pair::beside(state, memory)?;
+    let pair = Pair::beside(state, memory, &Own)?;
     let sums = lay(base, diffs, pair.memory()).map_err(at(memory))?;
     let head = Head {
         kind: "full".to_string(),

@@ -1,15 +1,17 @@
 //! A file that is there whole, or not at all.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use device_core::files::Files;
 use rustix::fs::FlockOperation;
 
 /// A file on its way into its place; without [`NewFile::publish`] nothing stays of it.
-pub struct NewFile {
+pub struct NewFile<'a> {
+    files: &'a dyn Files,
     file: File,
     /// Where it is now.
     now: PathBuf,
@@ -26,22 +28,21 @@ pub fn name_beside(place: &Path, tag: &str) -> Option<PathBuf> {
     Some(place.with_file_name(hidden))
 }
 
-impl NewFile {
-    /// Makes it beside its `place`, by the name with this `tag`, for its owner alone. What somebody left by that name
+impl NewFile<'_> {
+    /// Has `files` make it beside its `place`, by the name with this `tag`, for its owner alone. What somebody left by that name
     /// who was killed is removed. Fails if that cannot be, if `place` names no file, or if somebody writes to it.
-    pub fn beside(place: &Path, tag: &str) -> io::Result<NewFile> {
+    pub fn beside<'a>(place: &Path, tag: &str, files: &'a dyn Files) -> io::Result<NewFile<'a>> {
         let now = name_beside(place, tag).ok_or(io::ErrorKind::IsADirectory)?;
-        match OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(&now) {
+        match files.open(&now, libc::O_RDWR) {
             // Who writes has it locked, and nobody else has.
             Ok(left) => lock(&left)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        remove(&now)?;
-        let file =
-            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&now)?;
+        files.retire(&now)?;
+        let file = files.open(&now, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL)?;
         lock(&file)?;
-        Ok(NewFile { file, now, place: place.to_owned(), stays: false })
+        Ok(NewFile { files, file, now, place: place.to_owned(), stays: false })
     }
 
     /// For who writes it.
@@ -66,9 +67,9 @@ impl NewFile {
 
     /// Puts it in its place, instead of what was there: who has that open or mapped keeps it.
     pub fn publish(&mut self) -> io::Result<()> {
-        fs::rename(&self.now, &self.place)?;
-        self.stays = true;
-        sync_folder_of(&self.place)
+        let done = self.files.publish(&self.now, &self.place);
+        self.stays = self.is_in_place();
+        done
     }
 
     /// Whether it is in its place.
@@ -79,11 +80,11 @@ impl NewFile {
     }
 }
 
-impl Drop for NewFile {
+impl Drop for NewFile<'_> {
     fn drop(&mut self) {
         if !self.stays {
             // What stays is in nobody's way.
-            let _ = fs::remove_file(&self.now);
+            let _ = self.files.remove_new(&self.now);
         }
     }
 }
@@ -99,24 +100,12 @@ fn lock(file: &File) -> io::Result<()> {
     })
 }
 
-/// Takes away what is at `place`, for good, if something is.
-pub fn remove(place: &Path) -> io::Result<()> {
-    match fs::remove_file(place) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => sync_folder_of(place),
-    }
-}
-
-/// Returns once what is in the folder would survive a power cut.
-fn sync_folder_of(place: &Path) -> io::Result<()> {
-    let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write;
+
+    use device_core::files::Own;
 
     use super::*;
 
@@ -125,14 +114,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("state");
         fs::write(&place, "old").unwrap();
-        let new = NewFile::beside(&place, "a").unwrap();
+        let new = NewFile::beside(&place, "a", &Own).unwrap();
         new.file().write_all(b"half").unwrap();
         assert_eq!(fs::read(&place).unwrap(), b"old");
         drop(new);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else stays");
 
         let held = File::open(&place).unwrap();
-        let mut new = NewFile::beside(&place, "a").unwrap();
+        let mut new = NewFile::beside(&place, "a", &Own).unwrap();
         assert!(!new.is_in_place());
         new.file().write_all(b"whole").unwrap();
         new.sync().unwrap();
@@ -141,9 +130,7 @@ mod tests {
         assert_eq!(fs::read(&place).unwrap(), b"whole");
         assert_eq!(fs::metadata(&place).unwrap().mode() & 0o777, 0o600);
         assert_eq!(io::read_to_string(held).unwrap(), "old");
-        remove(&place).unwrap();
-        remove(&place).unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
@@ -152,12 +139,12 @@ mod tests {
         let place = folder.path().join("memory");
         let left = name_beside(&place, "b").unwrap();
         fs::write(&left, "half").unwrap();
-        let mut new = NewFile::beside(&place, "b").unwrap();
+        let mut new = NewFile::beside(&place, "b", &Own).unwrap();
         new.file().write_all(b"mine").unwrap();
-        let refused = NewFile::beside(&place, "b").err().unwrap();
+        let refused = NewFile::beside(&place, "b", &Own).err().unwrap();
         assert!(refused.to_string().contains("being written"), "{refused}");
         assert_eq!(fs::read(&left).unwrap(), b"mine");
-        let other = NewFile::beside(&place, "a").unwrap();
+        let other = NewFile::beside(&place, "a", &Own).unwrap();
         drop(other);
         new.publish().unwrap();
         assert_eq!(fs::read(&place).unwrap(), b"mine");

@@ -9,6 +9,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use device_core::files::Files;
+
+use super::error::ReadError;
 use super::format;
 use super::new_file::{self, NewFile};
 use super::turn::Turn;
@@ -21,20 +24,26 @@ pub fn memory_at(place: &Path, turn: Turn) -> PathBuf {
 }
 
 /// Two files on their way. Without [`Pair::publish`] nothing stays of them.
-pub struct Pair {
-    state: NewFile,
-    memory: NewFile,
+pub struct Pair<'a> {
+    files: &'a dyn Files,
+    state: NewFile<'a>,
+    memory: NewFile<'a>,
     turn: Turn,
 }
 
-impl Pair {
-    /// Makes both, empty. Fails if that cannot be, or if somebody else writes to the same place.
-    pub fn beside(state: &Path, memory: &Path) -> Result<Pair, Unwritten> {
-        let old = format::open(state).and_then(|sealed| sealed.head());
+impl Pair<'_> {
+    /// Has `files` make both, empty. Fails if that cannot be, or if somebody else writes to the same place.
+    pub fn beside<'a>(
+        state: &Path,
+        memory: &Path,
+        files: &'a dyn Files,
+    ) -> Result<Pair<'a>, Unwritten> {
+        let old = files.open(state, libc::O_RDONLY).map_err(ReadError::from);
+        let old = old.and_then(format::read).and_then(|sealed| sealed.head());
         let turn = old.map_or(Turn::A, |head| head.turn.other());
-        let memory = NewFile::beside(memory, turn.name()).map_err(at(memory))?;
-        let state = NewFile::beside(state, Turn::A.name()).map_err(at(state))?;
-        Ok(Pair { state, memory, turn })
+        let memory = NewFile::beside(memory, turn.name(), files).map_err(at(memory))?;
+        let state = NewFile::beside(state, Turn::A.name(), files).map_err(at(state))?;
+        Ok(Pair { files, state, memory, turn })
     }
 
     /// For the state.
@@ -55,7 +64,7 @@ impl Pair {
     /// Puts both in their places once they are whole and would survive a power cut. Fails with the old ones in
     /// place, or, if only the memory could not be moved there, with the new ones as they can be read.
     pub fn publish(self) -> Result<(), Unwritten> {
-        let Pair { mut state, mut memory, turn } = self;
+        let Pair { files, mut state, mut memory, turn } = self;
         let (state_at, memory_at) = (state.place().to_owned(), memory.place().to_owned());
         memory.sync().map_err(at(&memory_at))?;
         state.sync().map_err(at(&state_at))?;
@@ -68,7 +77,7 @@ impl Pair {
         memory.publish().map_err(at(&memory_at))?;
         // Of one who was killed between the two: nobody reads it any more.
         match new_file::name_beside(&memory_at, turn.other().name()) {
-            Some(old) => new_file::remove(&old).map_err(at(&memory_at)),
+            Some(old) => files.retire(&old).map_err(at(&memory_at)),
             None => Ok(()),
         }
     }

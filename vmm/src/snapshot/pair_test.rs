@@ -5,6 +5,7 @@ use std::io::Write;
 
 use super::*;
 use crate::snapshot::samples;
+use device_core::files::Own;
 
 /// What a snapshot that can be read has as its memory; the state is looked at too.
 fn read(folder: &Path) -> Option<String> {
@@ -15,8 +16,8 @@ fn read(folder: &Path) -> Option<String> {
 }
 
 /// A pair that has all that it is to have.
-fn written(folder: &Path, id: &str) -> Pair {
-    let pair = Pair::beside(&folder.join("state"), &folder.join("memory"));
+fn written(folder: &Path, id: &str) -> Pair<'static> {
+    let pair = Pair::beside(&folder.join("state"), &folder.join("memory"), &Own);
     let pair = pair.unwrap_or_else(|error| panic!("{}: {}", error.path.display(), error.source));
     pair.memory().write_all(id.as_bytes()).unwrap();
     let mut head = samples::head();

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use device_core::files::Own;
+
 use super::error::MergeError;
 use super::memory_file;
 use super::new_file::NewFile;
@@ -39,7 +41,7 @@ pub fn rebase(memory: &Path, diff: &Path) -> Result<(), MergeError> {
         let path = path.to_owned();
         move |source| MergeError::Write { path, source }
     };
-    let mut new = NewFile::beside(memory, Turn::A.name()).map_err(write(memory))?;
+    let mut new = NewFile::beside(memory, Turn::A.name(), &Own).map_err(write(memory))?;
     new.file().set_len(wanted).map_err(write(memory))?;
     copy_data(&base, new.file(), wanted).map_err(write(memory))?;
     copy_data(&changes, new.file(), wanted).map_err(write(memory))?;
@@ -72,7 +74,8 @@ mod tests {
     fn what_is_in_no_hole_goes_over_the_memory() {
         let folder = tempfile::tempdir().unwrap();
         let (memory, diff) = (folder.path().join("memory"), folder.path().join("diff"));
-        for (path, parts) in [(&memory, [(0, 1u8), (1 << 20, 2)]), (&diff, [(1 << 20, 0), (5 << 20, 4)])]
+        for (path, parts) in
+            [(&memory, [(0, 1u8), (1 << 20, 2)]), (&diff, [(1 << 20, 0), (5 << 20, 4)])]
         {
             let file = File::create(path).unwrap();
             file.set_len(8 << 20).unwrap();
@@ -86,7 +89,9 @@ mod tests {
 
         File::options().write(true).open(&diff).unwrap().set_len(4096).unwrap();
         assert!(rebase(&memory, &diff).unwrap_err().to_string().contains("it has 4096 bytes"));
-        assert!(rebase(&memory, folder.path()).unwrap_err().to_string().contains("no regular file"));
+        assert!(
+            rebase(&memory, folder.path()).unwrap_err().to_string().contains("no regular file")
+        );
         assert_eq!(fs::read(&memory).unwrap(), bytes);
     }
 }

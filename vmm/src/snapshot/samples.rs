@@ -40,7 +40,8 @@ pub fn body() -> Body {
     };
     let devices = vec![PartState { id: "eth0".into(), saved }];
     let state = MachineState { vcpus: vec![vcpu], kvm, board: Vec::new(), devices };
-    let memory = Sums { bytes: 128 << 20, data_bytes: 4096, pieces: vec![(0, 7), (63, 9)], changed: None };
+    let memory =
+        Sums { bytes: 128 << 20, data_bytes: 4096, pieces: vec![(0, 7), (63, 9)], changed: None };
     Body { config: json!({ "machine-config": { "vcpu_count": 1 } }), state, memory }
 }
 

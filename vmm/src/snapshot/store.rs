@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use device_core::files::Files;
 use rustix::rand::GetRandomFlags;
 use serde_json::Value;
 
@@ -24,13 +25,14 @@ use crate::vm::Vm;
 use crate::vm::saved::MachineState;
 
 /// Writes the snapshot of a machine that is paused, made of what `config` says, and of the snapshots in `lineage` if
-/// there are any; tells those that matter from now on. An older snapshot in its place is there until the new one is.
+/// there are any; tells those that matter from now on. `files` makes the new ones. An older snapshot in its place is there until the new one is.
 /// Fails with nothing left of the new one.
 pub fn create(
     vm: &mut Vm,
     config: Value,
     spec: &CreateSpec,
     lineage: Option<&Lineage>,
+    files: &dyn Files,
 ) -> Result<(Head, Lineage), CreateError> {
     let state = vm.save()?;
     for path in [&spec.state, &spec.memory] {
@@ -44,8 +46,8 @@ pub fn create(
     // Of a full one too: what has changed has not since then.
     vm.look_for_changes().map_err(CreateError::Changes)?;
     let since = vm.changed_since();
-    let extent = Extent::of(spec, lineage, vm.changes())?;
-    let pair = Pair::beside(&spec.state, &spec.memory)?;
+    let extent = Extent::of(spec, lineage, vm.changes(), files)?;
+    let pair = Pair::beside(&spec.state, &spec.memory, files)?;
     let sums = match &extent {
         Extent::Full => memory_file::write(vm.ram(), vm.memory_file(), pair.memory()),
         Extent::Pages { base, before, pages } => {
@@ -88,13 +90,15 @@ impl<'a> Extent<'a> {
         spec: &CreateSpec,
         lineage: Option<&'a Lineage>,
         changes: &'a PageSet,
+        files: &dyn Files,
     ) -> Result<Extent<'a>, CreateError> {
         // Before the first snapshot everything has changed.
         let Some(lineage) = lineage.filter(|_| spec.is_diff) else { return Ok(Extent::Full) };
         let Lineage { last, origin } = lineage;
-        let old = open_regular(&spec.memory).filter(|old| {
-            old.metadata().is_ok_and(|found| found.len() == last.memory.bytes)
-        });
+        let is_file = fs::metadata(&spec.memory).is_ok_and(|there| there.is_file());
+        let old = is_file.then(|| files.open(&spec.memory, libc::O_RDONLY).ok()).flatten();
+        let old =
+            old.filter(|old| old.metadata().is_ok_and(|found| found.len() == last.memory.bytes));
         let Some(old) = old else {
             let pages = Cow::Borrowed(changes);
             return Ok(Extent::Pages { base: &origin.id, before: &origin.memory, pages });
@@ -110,12 +114,6 @@ impl<'a> Extent<'a> {
         let pages = Cow::Owned(pages);
         Ok(Extent::Pages { base: &changed.base, before: &last.memory, pages })
     }
-}
-
-/// Opens the file at `path`, if there is one.
-fn open_regular(path: &Path) -> Option<File> {
-    fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-    File::open(path).ok()
 }
 
 /// A name that no other snapshot has. Fails if the host has no random bytes.
@@ -183,12 +181,7 @@ pub fn open_any_memory(path: &Path, bytes: u64) -> Result<File, LoadError> {
 
 /// Opens the memory of a snapshot whose machine has `bytes` of it. Fails if it is not that snapshot's, as far as
 /// that shows without reading all of it.
-pub fn open_memory(
-    path: &Path,
-    turn: Turn,
-    sums: &Sums,
-    bytes: u64,
-) -> Result<File, LoadError> {
+pub fn open_memory(path: &Path, turn: Turn, sums: &Sums, bytes: u64) -> Result<File, LoadError> {
     let path = &pair::memory_at(path, turn);
     let file = open_any_memory(path, bytes)?;
     if sums.bytes != bytes {
