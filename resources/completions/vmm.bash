@@ -331,26 +331,71 @@ _vmm() {
             vmm__subcmd__help__subcmd__snapshot,check)
                 cmd="vmm__subcmd__help__subcmd__snapshot__subcmd__check"
                 ;;
+            vmm__subcmd__help__subcmd__snapshot,diff)
+                cmd="vmm__subcmd__help__subcmd__snapshot__subcmd__diff"
+                ;;
+            vmm__subcmd__help__subcmd__snapshot,edit-memory)
+                cmd="vmm__subcmd__help__subcmd__snapshot__subcmd__edit__subcmd__memory"
+                ;;
+            vmm__subcmd__help__subcmd__snapshot,merge)
+                cmd="vmm__subcmd__help__subcmd__snapshot__subcmd__merge"
+                ;;
             vmm__subcmd__help__subcmd__snapshot,show)
                 cmd="vmm__subcmd__help__subcmd__snapshot__subcmd__show"
+                ;;
+            vmm__subcmd__help__subcmd__snapshot__subcmd__edit__subcmd__memory,rebase)
+                cmd="vmm__subcmd__help__subcmd__snapshot__subcmd__edit__subcmd__memory__subcmd__rebase"
                 ;;
             vmm__subcmd__snapshot,check)
                 cmd="vmm__subcmd__snapshot__subcmd__check"
                 ;;
+            vmm__subcmd__snapshot,diff)
+                cmd="vmm__subcmd__snapshot__subcmd__diff"
+                ;;
+            vmm__subcmd__snapshot,edit-memory)
+                cmd="vmm__subcmd__snapshot__subcmd__edit__subcmd__memory"
+                ;;
             vmm__subcmd__snapshot,help)
                 cmd="vmm__subcmd__snapshot__subcmd__help"
+                ;;
+            vmm__subcmd__snapshot,merge)
+                cmd="vmm__subcmd__snapshot__subcmd__merge"
                 ;;
             vmm__subcmd__snapshot,show)
                 cmd="vmm__subcmd__snapshot__subcmd__show"
                 ;;
+            vmm__subcmd__snapshot__subcmd__edit__subcmd__memory,help)
+                cmd="vmm__subcmd__snapshot__subcmd__edit__subcmd__memory__subcmd__help"
+                ;;
+            vmm__subcmd__snapshot__subcmd__edit__subcmd__memory,rebase)
+                cmd="vmm__subcmd__snapshot__subcmd__edit__subcmd__memory__subcmd__rebase"
+                ;;
+            vmm__subcmd__snapshot__subcmd__edit__subcmd__memory__subcmd__help,help)
+                cmd="vmm__subcmd__snapshot__subcmd__edit__subcmd__memory__subcmd__help__subcmd__help"
+                ;;
+            vmm__subcmd__snapshot__subcmd__edit__subcmd__memory__subcmd__help,rebase)
+                cmd="vmm__subcmd__snapshot__subcmd__edit__subcmd__memory__subcmd__help__subcmd__rebase"
+                ;;
             vmm__subcmd__snapshot__subcmd__help,check)
                 cmd="vmm__subcmd__snapshot__subcmd__help__subcmd__check"
+                ;;
+            vmm__subcmd__snapshot__subcmd__help,diff)
+                cmd="vmm__subcmd__snapshot__subcmd__help__subcmd__diff"
+                ;;
+            vmm__subcmd__snapshot__subcmd__help,edit-memory)
+                cmd="vmm__subcmd__snapshot__subcmd__help__subcmd__edit__subcmd__memory"
                 ;;
             vmm__subcmd__snapshot__subcmd__help,help)
                 cmd="vmm__subcmd__snapshot__subcmd__help__subcmd__help"
                 ;;
+            vmm__subcmd__snapshot__subcmd__help,merge)
+                cmd="vmm__subcmd__snapshot__subcmd__help__subcmd__merge"
+                ;;
             vmm__subcmd__snapshot__subcmd__help,show)
                 cmd="vmm__subcmd__snapshot__subcmd__help__subcmd__show"
+                ;;
+            vmm__subcmd__snapshot__subcmd__help__subcmd__edit__subcmd__memory,rebase)
+                cmd="vmm__subcmd__snapshot__subcmd__help__subcmd__edit__subcmd__memory__subcmd__rebase"
                 ;;
             *)
                 ;;
@@ -359,7 +404,7 @@ _vmm() {
 
     case "${cmd}" in
         vmm)
-            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --seccomp --boot-timer --ready-fd --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl restore snapshot jail help"
+            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --track-dirty-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --seccomp --boot-timer --ready-fd --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl restore snapshot jail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1383,7 +1428,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__snapshot)
-            opts="-h --stay-paused --json --help"
+            opts="-h --diff --stay-paused --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1937,7 +1982,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__snapshot)
-            opts="show check"
+            opts="show check merge diff edit-memory"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1951,6 +1996,62 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__snapshot__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__snapshot__subcmd__diff)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__snapshot__subcmd__edit__subcmd__memory)
+            opts="rebase"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__snapshot__subcmd__edit__subcmd__memory__subcmd__rebase)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__snapshot__subcmd__merge)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2045,7 +2146,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__restore)
-            opts="-h -V --memory --net --disk --vsock --paused --freeze-clock --serial --grace --log-level --log-file --api-sock --seccomp --id --metrics-path --help --version"
+            opts="-h -V --memory --net --disk --vsock --track-dirty-pages --paused --freeze-clock --serial --grace --log-level --log-file --api-sock --seccomp --allow-path --id --metrics-path --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2091,6 +2192,10 @@ _vmm() {
                     COMPREPLY=($(compgen -W "kill log off" -- "${cur}"))
                     return 0
                     ;;
+                --allow-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --id)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2107,7 +2212,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__snapshot)
-            opts="-h -V --help --version show check help"
+            opts="-h -V --help --version show check merge diff edit-memory help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2138,8 +2243,100 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__snapshot__subcmd__diff)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__snapshot__subcmd__edit__subcmd__memory)
+            opts="-h --help rebase help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__snapshot__subcmd__edit__subcmd__memory__subcmd__help)
+            opts="rebase help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__snapshot__subcmd__edit__subcmd__memory__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__snapshot__subcmd__edit__subcmd__memory__subcmd__help__subcmd__rebase)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__snapshot__subcmd__edit__subcmd__memory__subcmd__rebase)
+            opts="-h --memory-path --diff-path --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --memory-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --diff-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__snapshot__subcmd__help)
-            opts="show check help"
+            opts="show check merge diff edit-memory help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2166,7 +2363,63 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__snapshot__subcmd__help__subcmd__diff)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__snapshot__subcmd__help__subcmd__edit__subcmd__memory)
+            opts="rebase"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__snapshot__subcmd__help__subcmd__edit__subcmd__memory__subcmd__rebase)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 5 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__snapshot__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__snapshot__subcmd__help__subcmd__merge)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2187,6 +2440,24 @@ _vmm() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__snapshot__subcmd__merge)
+            opts="-h --to --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

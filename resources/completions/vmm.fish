@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_vmm_global_optspecs
-    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= pmem= balloon= entropy= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= allow-path= seccomp= boot-timer ready-fd= start-time-us= start-time-cpu-us= parent-cpu-time-us= h/help V/version
+    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages track-dirty-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= pmem= balloon= entropy= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= allow-path= seccomp= boot-timer ready-fd= start-time-us= start-time-cpu-us= parent-cpu-time-us= h/help V/version
 end
 
 function __fish_vmm_needs_command
@@ -58,7 +58,7 @@ complete -c vmm -n "__fish_vmm_needs_command" -l api-sock -d 'Serve the API on t
 complete -c vmm -n "__fish_vmm_needs_command" -l config-file -d 'Take the machine from this JSON file, in Firecracker\'s layout, and start it' -r -F
 complete -c vmm -n "__fish_vmm_needs_command" -l id -d 'Name of the machine: letters, digits and \'-\'' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l metrics-path -d 'Append a JSON line of metrics to this file each minute, on demand, and at the end' -r -F
-complete -c vmm -n "__fish_vmm_needs_command" -l allow-path -d 'Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as often as there are some: images that take a disk\'s place, captures. If not given: folders of the disks\' images and of the process\'s sockets' -r -F
+complete -c vmm -n "__fish_vmm_needs_command" -l allow-path -d 'Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as often as there are some: images that take a disk\'s place, captures, snapshots. If not given: folders of the disks\' images and of the process\'s sockets' -r -F
 complete -c vmm -n "__fish_vmm_needs_command" -l seccomp -d 'What becomes of a system call that the VMM never makes: kill ends it (exit code 6) before the call is made, log lets it pass into the kernel\'s log, off does without filters' -r -f -a "kill\t''
 log\t''
 off\t''"
@@ -67,6 +67,7 @@ complete -c vmm -n "__fish_vmm_needs_command" -l start-time-us -d 'When who star
 complete -c vmm -n "__fish_vmm_needs_command" -l start-time-cpu-us -d 'CPU time of this process when who starts it began to, in microseconds; for metrics' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l parent-cpu-time-us -d 'CPU time that who starts this process has used in others before, in microseconds; for metrics' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l huge-pages -d 'Back the memory with 2 MiB pages of the host\'s pool'
+complete -c vmm -n "__fish_vmm_needs_command" -l track-dirty-pages -d 'Track the pages that the guest writes to, so that `vmm ctl snapshot --diff` writes no others'
 complete -c vmm -n "__fish_vmm_needs_command" -l no-api -d 'Serve no API, whatever else is said'
 complete -c vmm -n "__fish_vmm_needs_command" -l boot-timer -d 'Log how long the guest took until it wrote 123 to the boot timer\'s port, 0x3f0'
 complete -c vmm -n "__fish_vmm_needs_command" -s h -l help -d 'Print help'
@@ -112,6 +113,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from pause" -s h -l help -d 'Print help'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from resume" -l json -d 'Print the API\'s JSON instead of text for people'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from resume" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from snapshot" -l diff -d 'Write only the memory that has changed since the last snapshot; if the folder has that, all of it is as it is now'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from snapshot" -l stay-paused -d 'Leave the machine paused'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from snapshot" -l json -d 'Print the API\'s JSON instead of text for people'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from snapshot" -s h -l help -d 'Print help'
@@ -220,23 +222,37 @@ complete -c vmm -n "__fish_vmm_using_subcommand restore" -l api-sock -d 'Serve t
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l seccomp -d 'What becomes of a system call that the VMM never makes, as of `vmm`' -r -f -a "kill\t''
 log\t''
 off\t''"
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l allow-path -d 'Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as of `vmm`; if not given, the snapshot\'s folders besides' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l id -d 'Name of the machine: letters, digits and \'-\'' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l metrics-path -d 'Append a JSON line of metrics to this file each minute, on demand, and at the end' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l track-dirty-pages -d 'Track the pages that the guest writes to, so that `vmm ctl snapshot --diff` writes no others'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l paused -d 'Leave the machine paused'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l freeze-clock -d 'Let the guest\'s clock go on from where it was, and not with the time that passed'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -s h -l help -d 'Print help'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -s V -l version -d 'Print version'
-complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and not __fish_seen_subcommand_from show check help" -s h -l help -d 'Print help'
-complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and not __fish_seen_subcommand_from show check help" -s V -l version -d 'Print version'
-complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and not __fish_seen_subcommand_from show check help" -f -a "show" -d 'Show what a snapshot is and what is in it'
-complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and not __fish_seen_subcommand_from show check help" -f -a "check" -d 'Read all of a snapshot, to see whether it is as it was written'
-complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and not __fish_seen_subcommand_from show check help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and not __fish_seen_subcommand_from show check merge diff edit-memory help" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and not __fish_seen_subcommand_from show check merge diff edit-memory help" -s V -l version -d 'Print version'
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and not __fish_seen_subcommand_from show check merge diff edit-memory help" -f -a "show" -d 'Show what a snapshot is and what is in it'
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and not __fish_seen_subcommand_from show check merge diff edit-memory help" -f -a "check" -d 'Read all of a snapshot, to see whether it is as it was written'
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and not __fish_seen_subcommand_from show check merge diff edit-memory help" -f -a "merge" -d 'Lay snapshots of what has changed, in their order, over the one that they are of, and write the whole one'
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and not __fish_seen_subcommand_from show check merge diff edit-memory help" -f -a "diff" -d 'Show what two snapshots have different'
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and not __fish_seen_subcommand_from show check merge diff edit-memory help" -f -a "edit-memory" -d 'Work on memory files alone, by the words of Firecracker\'s snapshot-editor'
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and not __fish_seen_subcommand_from show check merge diff edit-memory help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from show" -l json -d 'Print the whole state as JSON'
 complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
 complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from check" -l memory -d 'The file with the memory; that called `memory` beside the state if not given' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from merge" -l to -d 'The folder to write to, which is made if it is not there; it may be one of the others' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from merge" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from diff" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from edit-memory" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from edit-memory" -f -a "rebase" -d 'Lay a file of changes over a memory file: all that it has in no hole'
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from edit-memory" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show what a snapshot is and what is in it'
 complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "check" -d 'Read all of a snapshot, to see whether it is as it was written'
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "merge" -d 'Lay snapshots of what has changed, in their order, over the one that they are of, and write the whole one'
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "diff" -d 'Show what two snapshots have different'
+complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "edit-memory" -d 'Work on memory files alone, by the words of Firecracker\'s snapshot-editor'
 complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l id -d 'Name of the machine: letters, digits and hyphens, 64 at most' -r
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l exec-file -d 'The program. If not given: this one' -r -F
@@ -292,3 +308,6 @@ complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "top" -d 'Watch rates, queues and vCPUs live'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "show" -d 'Show what a snapshot is and what is in it'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "check" -d 'Read all of a snapshot, to see whether it is as it was written'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "merge" -d 'Lay snapshots of what has changed, in their order, over the one that they are of, and write the whole one'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "diff" -d 'Show what two snapshots have different'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "edit-memory" -d 'Work on memory files alone, by the words of Firecracker\'s snapshot-editor'

@@ -58,11 +58,16 @@ impl Api {
 
     /// Sends a request, and waits for its answer.
     pub fn ask(&mut self, method: &str, path: &str, body: &str) -> Result<Answer> {
+        self.send(method, path, body)?;
+        self.answer().with_context(|| format!("{method} {path}"))
+    }
+
+    /// Sends a request that nobody waits for.
+    pub fn send(&mut self, method: &str, path: &str, body: &str) -> Result<()> {
         let length = body.len();
         let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}");
         let request = format!("{head}\r\n\r\n{body}");
-        self.0.get_mut().write_all(request.as_bytes()).context("the request was not taken")?;
-        self.answer().with_context(|| format!("{method} {path}"))
+        self.0.get_mut().write_all(request.as_bytes()).context("the request was not taken")
     }
 
     pub fn get(&mut self, path: &str) -> Result<Value> {

@@ -1,8 +1,12 @@
 //! Snapshots under real KVM, of a guest that polls from user mode and would notice if it were not what it was: at
 //! native speed on any host, where no Linux could be booted.
 
+#[path = "native_snapshot/changes.rs"]
+mod changes;
 #[path = "native_snapshot/refusals.rs"]
 mod refusals;
+#[path = "native_snapshot/whole.rs"]
+mod whole;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -41,8 +45,13 @@ fn main() {
             ("a_guest_is_what_it_was_from_snapshot_to_snapshot", goes_on),
             ("a_machine_goes_on_after_its_snapshot_as_if_there_were_none", stays),
         ];
+        if options.is_empty() {
+            tests.extend(changes::OF_CARDS);
+            tests.extend(changes::OF_DISKS);
+        }
         if options.is_empty() && model == "ena" {
             tests.extend(refusals::TESTS);
+            tests.extend(whole::TESTS);
         }
         for (name, test) in tests {
             let name = format!("{name} [{model} {}]", options.join(" ")).replace(" ]", "]");
@@ -109,9 +118,21 @@ impl Scene {
 
     /// Starts a machine whose guest tells of itself.
     fn start(&self) -> Result<Machine> {
+        self.start_with(&[])
+    }
+
+    /// What every machine is started with.
+    fn command(&self, line: &str) -> Command {
         let mut command = Command::new(&self.vmm);
-        command.arg("--kernel").arg(&self.kernel).args(["--mem", "128M"]);
-        command.args(["--cmdline", "load=witness rest=1000000"]).args(self.options);
+        command.arg("--kernel").arg(&self.kernel).args(["--mem", "128M", "--cmdline", line]);
+        command.args(self.options);
+        command
+    }
+
+    /// The same with more options.
+    fn start_with(&self, more: &[&str]) -> Result<Machine> {
+        let mut command = self.command("load=witness rest=1000000");
+        command.args(more);
         let card = format!("tap={TAP},mac=02:00:00:00:00:01,model={}", self.model);
         command.args(["--net", &card]);
         self.run(command)
@@ -129,8 +150,7 @@ impl Scene {
         // Of the one before, if it was killed.
         let _ = std::fs::remove_file(&socket);
         let log = std::fs::File::create(self.path("log")).context("cannot make a log")?;
-        // The main thread writes the next snapshot.
-        command.args(["--serial", "none", "--seccomp", "off", "--api-sock"]).arg(&socket);
+        command.args(["--serial", "none", "--api-sock"]).arg(&socket);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut process = Owned::spawn(&mut command)?;
         let mut attempt = || {

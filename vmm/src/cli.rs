@@ -106,6 +106,10 @@ pub struct Args {
     #[arg(long)]
     huge_pages: bool,
 
+    /// Track the pages that the guest writes to, so that `vmm ctl snapshot --diff` writes no others
+    #[arg(long)]
+    track_dirty_pages: bool,
+
     /// What SMBIOS says that the machine is:
     /// [vendor=TEXT][,product=TEXT][,version=TEXT][,serial=TEXT][,uuid=UUID][,asset-tag=TEXT];
     /// a comma of TEXT is written twice
@@ -209,7 +213,7 @@ pub struct Args {
 
     /// Take the machine from this JSON file, in Firecracker's layout, and start it
     #[arg(long, value_name = "FILE",
-        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "vsock", "pmem", "balloon", "entropy", "huge_pages", "kernel_cache", "smbios", "profile", "cloud_init"])]
+        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "vsock", "pmem", "balloon", "entropy", "huge_pages", "track_dirty_pages", "kernel_cache", "smbios", "profile", "cloud_init"])]
     config_file: Option<PathBuf>,
 
     /// Name of the machine: letters, digits and '-'
@@ -221,8 +225,8 @@ pub struct Args {
     metrics_path: Option<PathBuf>,
 
     /// Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as often as
-    /// there are some: images that take a disk's place, captures. If not given: folders of the disks' images and of
-    /// the process's sockets
+    /// there are some: images that take a disk's place, captures, snapshots. If not given: folders of the disks' images
+    /// and of the process's sockets
     #[arg(long, value_name = "PATH")]
     allow_path: Vec<PathBuf>,
 
@@ -396,6 +400,7 @@ impl Args {
             memory: self.mem.unwrap_or(MachineSpec::default().memory),
             pages: if self.huge_pages { Pages::Huge } else { Pages::Small },
             bus: self.bus,
+            track_dirty_pages: self.track_dirty_pages,
             identity,
             ..MachineSpec::default()
         }));

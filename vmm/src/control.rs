@@ -30,6 +30,7 @@ use crate::observe::metrics::{Figures, MetricsFile, Shape, StartTimes};
 use crate::observe::requests::Requests;
 use crate::shield::Shield;
 use crate::signals::Signals;
+use crate::snapshot::lineage::Lineage;
 use crate::vm::Vm;
 use crate::vm::balloon::{self, BalloonAsk, BalloonError, BalloonReply};
 use crate::vm::config::Config;
@@ -60,6 +61,8 @@ pub struct Controller {
     walls: Walls,
     unplugs: Unplugs,
     reminder: Option<Reminder>,
+    /// Snapshots that the machine was written to, or came from.
+    lineage: Option<Lineage>,
 }
 
 /// What the machine and its threads are shut in by.
@@ -115,6 +118,7 @@ impl Controller {
             walls,
             unplugs: Unplugs::default(),
             reminder: None,
+            lineage: None,
         })
     }
 

@@ -52,6 +52,10 @@ enum Command {
         /// The folder, which is made if it is not there; an older snapshot in it is replaced
         #[arg(value_parser = clap::value_parser!(PathBuf))]
         folder: PathBuf,
+        /// Write only the memory that has changed since the last snapshot; if the folder has that, all of it is as
+        /// it is now
+        #[arg(long)]
+        diff: bool,
         /// Leave the machine paused
         #[arg(long)]
         stay_paused: bool,
@@ -257,7 +261,9 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         Command::Kill => client.put("/actions", &act("Kill"))?,
         Command::Pause => client.patch("/vm", &json!({ "state": "Paused" }))?,
         Command::Resume => client.patch("/vm", &json!({ "state": "Resumed" }))?,
-        Command::Snapshot { folder, stay_paused } => snapshot(&mut client, folder, *stay_paused)?,
+        Command::Snapshot { folder, diff, stay_paused } => {
+            snapshot(&mut client, folder, *diff, *stay_paused)?;
+        }
         Command::Info => {
             let mut info = client.get("/")?;
             info["config"] = client.get("/vm/config")?;
@@ -371,14 +377,20 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 }
 
 /// Writes a snapshot of a machine that runs, or is paused already.
-fn snapshot(client: &mut Client, folder: &Path, stay_paused: bool) -> Result<(), Box<dyn Error>> {
+fn snapshot(
+    client: &mut Client,
+    folder: &Path,
+    diff: bool,
+    stay_paused: bool,
+) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let runs = client.get("/vm")?["state"] == "Running";
     if runs {
         client.patch("/vm", &json!({ "state": "Paused" }))?;
     }
     let (state, memory) = (absolute(&folder.join(STATE))?, absolute(&folder.join(MEMORY))?);
-    let body = json!({ "snapshot_path": state, "mem_file_path": memory });
+    let kind = if diff { "Diff" } else { "Full" };
+    let body = json!({ "snapshot_path": state, "mem_file_path": memory, "snapshot_type": kind });
     let done = client.put("/snapshot/create", &body);
     // Whatever came of it.
     if runs && (!stay_paused || done.is_err()) {

@@ -178,7 +178,7 @@ fn run(
     let signals = Signals::block().map_err(|error| face.failure(error))?;
     let events = Arc::new(Events::default());
     let requests = Arc::new(Requests::default());
-    let mut late = Late { broker: None, places: orders.late_places };
+    let mut late = Late { places: orders.late_places, ..Late::default() };
     let api = match orders.api_socket {
         None => None,
         Some(path) => {

@@ -1,6 +1,8 @@
 //! Guest memory: sizes as users write them, and its mapping.
 
+pub mod changes;
 pub mod file;
+pub mod pages;
 pub mod reclaim;
 pub mod resident;
 pub mod restored;
@@ -11,6 +13,7 @@ use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use device_core::dirty::DirtyPages;
 use device_core::{GuestRam, Ram};
 use vm_memory::{GuestMemoryBackend, GuestRegionMmap, MmapRegion};
 
@@ -112,7 +115,7 @@ pub fn forget_start() {
 }
 
 /// A dump of the process's memory is to be small, and to have nothing of the guest in it.
-pub fn leave_out_of_dumps(memory: &MmapRegion) {
+pub fn leave_out_of_dumps(memory: &Mapping) {
     // SAFETY: advice on a mapping, which keeps its content. Every kernel takes it.
     unsafe { libc::madvise(memory.as_ptr().cast(), memory.size(), libc::MADV_DONTDUMP) };
 }
@@ -131,6 +134,9 @@ pub fn release(ram: GuestRam) {
         unsafe { libc::munmap(region.as_ptr().cast(), region.size()) };
     }
 }
+
+/// What backs a region.
+type Mapping = MmapRegion<DirtyPages>;
 
 const ACCESS: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
 const KIND: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -156,7 +162,7 @@ fn take_aligned(len: usize) -> io::Result<*mut libc::c_void> {
 }
 
 /// Maps anonymous memory at the start of a huge page.
-fn map_aligned(len: usize) -> io::Result<MmapRegion> {
+fn map_aligned(len: usize) -> io::Result<Mapping> {
     let ram = take_aligned(len)?;
     // SAFETY: advice on the mapping from above, which keeps its content; without huge pages in the
     // kernel it is refused, and small ones do as well.
@@ -166,7 +172,7 @@ fn map_aligned(len: usize) -> io::Result<MmapRegion> {
 }
 
 /// Maps huge pages of the host's pool, which must have enough; they are aligned by nature.
-fn map_from_pool(len: usize) -> io::Result<MmapRegion> {
+fn map_from_pool(len: usize) -> io::Result<Mapping> {
     const KIND: libc::c_int =
         libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | libc::MAP_HUGE_2MB;
 

@@ -45,6 +45,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     vsock: Option<PathBuf>,
 
+    /// Track the pages that the guest writes to, so that `vmm ctl snapshot --diff` writes no others
+    #[arg(long)]
+    track_dirty_pages: bool,
+
     /// Leave the machine paused
     #[arg(long, requires = "api_sock")]
     paused: bool,
@@ -78,6 +82,11 @@ pub struct Args {
     #[arg(long, value_name = "MODE", default_value = "kill",
         value_parser = PossibleValuesParser::new(Mode::NAMES).map(cli::seccomp))]
     seccomp: Mode,
+
+    /// Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as of `vmm`; if
+    /// not given, the snapshot's folders besides
+    #[arg(long, value_name = "PATH")]
+    allow_path: Vec<PathBuf>,
 
     /// Name of the machine: letters, digits and '-'
     #[arg(long, value_name = "NAME", default_value = "anonymous-instance", value_parser = instance_id)]
@@ -129,6 +138,7 @@ impl Args {
         let spec = LoadSpec {
             state,
             memory,
+            track: self.track_dirty_pages,
             resume: !self.paused,
             taps: self.net.into_iter().map(|other| (other.id, other.name)).collect(),
             images: self.disk.into_iter().map(|other| (other.id, other.name.into())).collect(),
@@ -149,7 +159,7 @@ impl Args {
             api_socket: self.api_sock,
             max_body: None,
             seccomp: self.seccomp,
-            late_places: Vec::new(),
+            late_places: self.allow_path,
             ready: Vec::new(),
             actions: actions.collect(),
             metadata: None,

@@ -5,10 +5,19 @@
 
 #[cfg(feature = "testing")]
 pub mod by_hand;
+pub mod compare;
 pub mod error;
 pub mod format;
+pub mod lineage;
 pub mod memory_file;
+pub mod merge;
 pub mod new_file;
+pub mod pair;
+pub mod raw;
+#[cfg(test)]
+mod samples;
 pub mod show;
 pub mod spec;
 pub mod store;
+pub mod turn;
+pub mod unwritten;

@@ -45,6 +45,7 @@ use kvm_ioctls::VmFd;
 
 use crate::kvm::vcpu_state::HostFacts;
 use crate::memory;
+use crate::memory::changes::Changes;
 use crate::observe;
 use crate::observe::metrics::{Figures, VcpuCounters, VmmFigures};
 use crate::shield::Shield;
@@ -77,6 +78,8 @@ pub struct Vm {
     host: HostFacts,
     /// What the memory is mapped from, if it is that of a file.
     file: Option<File>,
+    /// What of the memory may have changed since it was written last.
+    changes: Changes,
     /// Closing it would take all irqfds away, even while vCPUs run.
     fd: Arc<VmFd>,
     ram: GuestRam,
@@ -96,6 +99,7 @@ impl Vm {
             vcpu.shut(move || shield.shut(Kind::Vcpu))?;
         }
         memory::resident::begin();
+        memory::touched::begin();
         memory::forget_start();
         Ok(())
     }

@@ -9,6 +9,7 @@
 pub mod bus;
 pub mod counters;
 pub mod device;
+pub mod dirty;
 pub mod doorbell;
 pub mod fault;
 pub mod files;
@@ -56,7 +57,7 @@ pub mod worker;
 use std::sync::Arc;
 
 /// Guest memory as devices see it: the RAM regions and nothing else.
-pub type Ram = vm_memory::GuestMemoryMmap;
+pub type Ram = vm_memory::GuestMemoryMmap<dirty::DirtyPages>;
 
 /// A shared handle on guest memory; regions never change while a machine lives.
 pub type GuestRam = Arc<Ram>;

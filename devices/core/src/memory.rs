@@ -8,16 +8,19 @@ use vm_memory::{
     VolatileMemory, VolatileSlice,
 };
 
+use crate::dirty::DirtySlice;
 use crate::{GuestRam, Ram};
 
 type Region = <Ram as GuestMemoryBackend>::R;
+/// A part of it, whose writes are noted.
+pub type RamSlice<'a> = VolatileSlice<'a, DirtySlice<'a>>;
 
 /// The `len` bytes of RAM at `addr`, if they lie in one region.
 ///
 /// Rings are made of accesses to a few bytes each; this is several times faster than
 /// `GuestMemory::get_slices`, which can also go from one region to the next.
 #[inline]
-pub fn slice(ram: &Ram, addr: u64, len: usize) -> Option<VolatileSlice<'_>> {
+pub fn slice(ram: &Ram, addr: u64, len: usize) -> Option<RamSlice<'_>> {
     let (region, offset) = ram.to_region_addr(GuestAddress(addr))?;
     region.get_slice(offset, len).ok()
 }
@@ -46,7 +49,7 @@ impl Span {
 
     /// The `len` bytes from byte `at` on; `None` also for a range in several regions.
     #[inline]
-    fn slice(&self, at: u64, len: usize) -> Option<VolatileSlice<'_>> {
+    fn slice(&self, at: u64, len: usize) -> Option<RamSlice<'_>> {
         let (region, begin) = self.home?;
         let offset = MemoryRegionAddress(begin.checked_add(at)?);
         self.ram.iter().nth(region)?.get_slice(offset, len).ok()
@@ -95,8 +98,7 @@ impl Span {
         match self.slice(at, size_of::<[u64; N]>()) {
             Some(slice) => {
                 for (offset, double) in places {
-                    let place = slice.get_atomic_ref::<AtomicU64>(offset).ok()?;
-                    place.store(double, order(offset));
+                    slice.store(double, offset, order(offset)).ok()?;
                 }
             }
             None => {

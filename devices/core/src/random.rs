@@ -7,6 +7,12 @@ use crate::scatter::Scatter;
 /// Fills the list from its front, but no more than `most` bytes of it; returns how many. Fails if the host has
 /// none to give, such as before its own generator is seeded; then nothing was written.
 pub fn fill(list: &Scatter, most: usize) -> io::Result<usize> {
+    let filled = fill_pieces(list, most)?;
+    list.wrote(0, filled);
+    Ok(filled)
+}
+
+fn fill_pieces(list: &Scatter, most: usize) -> io::Result<usize> {
     let mut filled = 0usize;
     for piece in list.iovecs(0) {
         let mut done = 0usize;

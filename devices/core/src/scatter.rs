@@ -3,8 +3,8 @@
 
 use vm_memory::{GuestAddress, GuestMemory, Permissions, VolatileSlice};
 
-use crate::GuestRam;
-use crate::memory::slice;
+use crate::memory::{RamSlice, slice};
+use crate::{GuestRam, dirty};
 
 /// Most pieces of one list: what one readv takes (Linux, UIO_MAXIOV is 1024) less the private
 /// buffers around it.
@@ -173,7 +173,30 @@ impl Scatter {
                 break;
             }
         }
+        self.wrote(offset, bytes.len());
         true
+    }
+
+    /// Notes that the host's kernel has written `len` bytes from `offset` on, by [`Scatter::iovecs`]: whoever had it
+    /// do so calls this before the guest is told. Of no effect unless pages are noted.
+    #[inline]
+    pub fn wrote(&self, offset: usize, len: usize) {
+        if dirty::is_on(&self.memory) {
+            self.note(offset, len);
+        }
+    }
+
+    #[cold]
+    fn note(&self, offset: usize, len: usize) {
+        let mut left = len;
+        for piece in self.iovecs(offset) {
+            let here = piece.iov_len.min(left);
+            dirty::note_at(&self.memory, piece.iov_base.addr(), here);
+            left = left.saturating_sub(here);
+            if left == 0 {
+                break;
+            }
+        }
     }
 
     /// The pieces from byte `skip` on, for a system call while `self` is borrowed.
@@ -200,7 +223,7 @@ impl Scatter {
     }
 }
 
-fn add(pieces: &mut Vec<libc::iovec>, slice: &VolatileSlice<'_>) -> Result<(), ScatterError> {
+fn add(pieces: &mut Vec<libc::iovec>, slice: &RamSlice<'_>) -> Result<(), ScatterError> {
     if pieces.len() == MAX_PIECES {
         return Err(ScatterError::TooManyPieces);
     }

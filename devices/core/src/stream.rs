@@ -51,7 +51,11 @@ impl Stream {
         let (mut pieces, mut message) = (no_pieces(), no_message());
         gather(&mut message, &mut pieces, into, 0);
         // SAFETY: the message names pieces that `into` keeps mapped, and nothing else.
-        count(unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) })
+        let received =
+            unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
+        let received = count(received)?;
+        into.wrote(0, received);
+        Ok(received)
     }
 
     /// Looks at what comes next and leaves it there; returns how many bytes it is, 0 at the end of the

@@ -12,16 +12,16 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, Permissions};
+use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-use crate::GuestRam;
 use crate::device::{Kit, MmioSlot};
 use crate::interrupt::{Interrupt, IrqLine, MsiController, MsiMessage, MsiSet, MsiVector, Route};
 use crate::kick::{Binding, KickBinder};
 use crate::ram_window::{FileWindow, RamWindow, RamWindows};
 use crate::reclaim::{Reclaim, ReclaimError};
 use crate::worker::Threads;
+use crate::{GuestRam, Ram};
 
 pub use crate::kick::borrow;
 pub use mutants::mutants;
@@ -38,7 +38,7 @@ pub fn ram(len: usize) -> GuestRam {
 /// Zeroed RAM in several regions, as (start, length).
 pub fn ram_at(regions: &[(u64, usize)]) -> GuestRam {
     let regions: Vec<_> = regions.iter().map(|&(start, len)| (GuestAddress(start), len)).collect();
-    Arc::new(GuestMemoryMmap::from_ranges(&regions).unwrap())
+    Arc::new(Ram::from_ranges(&regions).unwrap())
 }
 
 /// A vector that counts.

@@ -10,19 +10,17 @@ use crate::dialect::{file, full};
 use crate::end::End;
 use crate::observe::events::Event;
 use crate::snapshot::error::{CreateError, LoadError};
+use crate::snapshot::lineage::Lineage;
 use crate::snapshot::spec::{CreateSpec, LoadSpec};
 use crate::snapshot::store;
 use crate::vm::Vm;
 
 impl Controller {
     /// Writes a snapshot of the machine, which is paused and stays so.
-    pub(super) fn create_snapshot(&self, spec: &CreateSpec) -> Result<(), ActionError> {
-        let Some(vm) = &self.vm else { return Ok(()) };
-        if !self.walls.shield.leaves_main() {
-            return Err(CreateError::ShutIn.into());
-        }
+    pub(super) fn create_snapshot(&mut self, spec: &CreateSpec) -> Result<(), ActionError> {
         let begun = Instant::now();
         let mut config = self.live_config();
+        let Some(vm) = &mut self.vm else { return Ok(()) };
         if config.seed.is_some() {
             let (what, why) = ("the disk of cloud-init".to_string(), "it is in memory only");
             return Err(CreateError::Unsaved { what, why }.into());
@@ -35,7 +33,9 @@ impl Controller {
             }
         }
         let shown = full::shown(&config).map_err(CreateError::from)?;
-        let head = store::create(vm, shown, spec)?;
+        let files = self.walls.late.files();
+        let (head, lineage) = store::create(vm, shown, spec, self.lineage.as_ref(), files)?;
+        self.lineage = Some(lineage);
         let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::info!(
             "snapshot {} is written: {} bytes of memory, {took_us} us",
@@ -61,16 +61,18 @@ impl Controller {
 
     fn try_load(&mut self, spec: LoadSpec) -> Result<(), ActionError> {
         let begun = Instant::now();
-        let body = store::open(&spec.state)?;
+        let (head, body) = store::open(&spec.state)?;
         let (actions, boot) =
             file::of_snapshot(body.config).map_err(|error| LoadError::Config(error.to_string()))?;
         for action in differing(actions, &spec)? {
             self.act(action)?;
         }
         self.config.boot = boot;
+        self.config.machine.track_dirty_pages = spec.track;
         let advance = spec.advance.unwrap_or(self.config.clock_advances);
         let machine = self.config.to_spec().ok_or(LoadError::NoBoot)?;
-        let memory = store::open_memory(&spec.memory, &body.memory, machine.machine.memory.0)?;
+        let memory =
+            store::open_memory(&spec.memory, head.turn, &body.memory, machine.machine.memory.0)?;
         let vm = Vm::restore(&machine, &body.state, &memory, advance, &self.ends);
         let vm = vm.map_err(|source| {
             // What parts of it reported is no end of a machine.
@@ -78,6 +80,8 @@ impl Controller {
             LoadError::Restore { path: spec.state.clone(), source: Box::new(source) }
         })?;
         self.adopt(vm)?;
+        self.lineage = Some(Lineage::of_loaded(head.id, body.memory, &memory));
+        self.walls.late.came_from(&[&spec.state, &spec.memory]);
         if !self.shut_in() {
             return Ok(());
         }

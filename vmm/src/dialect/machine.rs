@@ -131,7 +131,7 @@ pub struct MachineConfig {
     /// Simultaneous multithreading: whether each two vCPUs are the threads of one core.
     #[serde(default)]
     pub smt: bool,
-    /// Accepted, with a warning in the log; pages that the guest writes are not tracked.
+    /// Whether pages that the guest writes to are tracked, so that snapshots of type `Diff` have no others.
     #[serde(default)]
     pub track_dirty_pages: bool,
     /// `None`: the guest sees the host's CPU. Others are given to `/cpu-config`.
@@ -167,7 +167,7 @@ pub struct MachinePatchBody {
     /// Simultaneous multithreading: whether each two vCPUs are the threads of one core.
     #[serde(default)]
     pub smt: Option<bool>,
-    /// Accepted, with a warning in the log; pages that the guest writes are not tracked.
+    /// Whether pages that the guest writes to are tracked, so that snapshots of type `Diff` have no others.
     #[serde(default)]
     pub track_dirty_pages: Option<bool>,
     /// `None`: the guest sees the host's CPU. Others are given to `/cpu-config`.
@@ -182,7 +182,6 @@ impl TryFrom<MachineConfig> for MachineSpec {
     type Error = BodyError;
 
     fn try_from(body: MachineConfig) -> Result<MachineSpec, BodyError> {
-        tell_untracked(body.track_dirty_pages);
         let memory = size(body.mem_size_mib, body.mem_size_kib)?;
         Ok(MachineSpec {
             cpus: body.vcpu_count,
@@ -201,7 +200,6 @@ impl TryFrom<MachinePatchBody> for MachinePatch {
     type Error = BodyError;
 
     fn try_from(body: MachinePatchBody) -> Result<MachinePatch, BodyError> {
-        tell_untracked(body.track_dirty_pages.unwrap_or_default());
         let memory = match (body.mem_size_mib, body.mem_size_kib) {
             (Some(mib), kib) => Some(size(mib, kib)?),
             (None, None) => None,
@@ -257,15 +255,6 @@ fn size(mib: u64, kib: Option<u64>) -> Result<Size, BodyError> {
             let why = format!("{kib} KiB are {} MiB, and mem_size_mib is {mib}", kib >> 10);
             Err(bad("mem_size_kib", why))
         }
-    }
-}
-
-/// Says that nobody tracks what the guest writes.
-fn tell_untracked(wished: bool) {
-    if wished {
-        tracing::warn!(
-            "track_dirty_pages: it has no effect here; pages are not tracked while a machine runs"
-        );
     }
 }
 

@@ -26,7 +26,7 @@ pub enum SnapshotType {
     /// All of its memory.
     #[default]
     Full,
-    /// What has changed; not here yet, and refused.
+    /// What has changed since the last snapshot; in a file that has that, all that it has as it is now.
     Diff,
 }
 
@@ -43,7 +43,7 @@ pub struct SnapshotLoad {
     /// Deprecated: host path of the file with the memory.
     #[serde(default)]
     pub mem_file_path: Option<String>,
-    /// Not here yet: refused if it is true.
+    /// Whether pages that the guest writes to are tracked from now on.
     #[serde(default)]
     pub track_dirty_pages: bool,
     /// Deprecated: as `track_dirty_pages`.
@@ -131,14 +131,13 @@ pub enum HugePagesOverride {
     TwoMiB,
 }
 
-impl TryFrom<SnapshotCreate> for CreateSpec {
-    type Error = BodyError;
-
-    fn try_from(body: SnapshotCreate) -> Result<CreateSpec, BodyError> {
-        if body.snapshot_type == SnapshotType::Diff {
-            return Err(bad("snapshot_type", "Diff does not exist here yet; take Full"));
+impl From<SnapshotCreate> for CreateSpec {
+    fn from(body: SnapshotCreate) -> CreateSpec {
+        CreateSpec {
+            state: body.snapshot_path.into(),
+            memory: body.mem_file_path.into(),
+            is_diff: body.snapshot_type == SnapshotType::Diff,
         }
-        Ok(CreateSpec { state: body.snapshot_path.into(), memory: body.mem_file_path.into() })
     }
 }
 
@@ -159,10 +158,6 @@ impl TryFrom<SnapshotLoad> for LoadSpec {
             (Some(backend), None) => backend.backend_path,
             (None, Some(path)) => path,
         };
-        if body.track_dirty_pages || body.enable_diff_snapshots {
-            let why = "there are no snapshots of differences here yet; leave it out";
-            return Err(bad("track_dirty_pages", why));
-        }
         if body.huge_pages == HugePagesOverride::TwoMiB {
             let why = "a memory file cannot be mapped into huge pages; take another value";
             return Err(bad("huge_pages", why));
@@ -172,6 +167,7 @@ impl TryFrom<SnapshotLoad> for LoadSpec {
         Ok(LoadSpec {
             state: body.snapshot_path.into(),
             memory: memory.into(),
+            track: body.track_dirty_pages || body.enable_diff_snapshots,
             resume: body.resume_vm,
             taps: taps.map(|card| (card.iface_id, card.host_dev_name)).collect(),
             images: images.map(|disk| (disk.drive_id, disk.path_on_host.into())).collect(),
@@ -216,11 +212,9 @@ mod tests {
         let file = r#""mem_backend":{"backend_type":"File","backend_path":"m"}"#;
         let both = format!(r#"{{"snapshot_path":"s","mem_file_path":"m",{file}}}"#);
         assert!(error(&both).contains("too many fields: either"));
-        for (more, name) in [
-            (r#""track_dirty_pages":true"#, "track_dirty_pages"),
-            (r#""huge_pages":"2M""#, "huge_pages"),
-            (r#""page_server":1"#, "page_server"),
-        ] {
+        for (more, name) in
+            [(r#""huge_pages":"2M""#, "huge_pages"), (r#""page_server":1"#, "page_server")]
+        {
             let text = format!(r#"{{"snapshot_path":"s",{file},{more}}}"#);
             assert!(error(&text).contains(name), "{}", error(&text));
         }
@@ -229,6 +223,10 @@ mod tests {
         assert!(error(uffd).contains("Uffd does not exist here yet"));
         let diff = r#"{"snapshot_path":"s","mem_file_path":"m","snapshot_type":"Diff"}"#;
         let diff = read::<SnapshotCreate>(diff.as_bytes()).unwrap();
-        assert!(CreateSpec::try_from(diff).unwrap_err().to_string().contains("snapshot_type"));
+        assert!(CreateSpec::from(diff).is_diff);
+        for name in ["track_dirty_pages", "enable_diff_snapshots"] {
+            let text = format!(r#"{{"snapshot_path":"s",{file},"{name}":true}}"#);
+            assert!(load(&text).unwrap().track, "{name}");
+        }
     }
 }

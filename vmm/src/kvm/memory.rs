@@ -2,8 +2,8 @@
 
 use std::io;
 
-use device_core::Ram;
-use kvm_bindings::kvm_userspace_memory_region;
+use device_core::{Ram, dirty};
+use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
@@ -17,7 +17,8 @@ pub(super) struct NotTaken {
     pub source: io::Error,
 }
 
-/// Maps every region of `ram` into the VM, one slot each.
+/// Maps every region of `ram` into the VM, one slot each. KVM logs the pages that the guest writes to if those are
+/// noted that we write to.
 pub(super) fn give(vm: &VmFd, ram: &Ram) -> Result<(), NotTaken> {
     for (slot, region) in (0..).zip(ram.iter()) {
         let slot = kvm_userspace_memory_region {
@@ -25,7 +26,7 @@ pub(super) fn give(vm: &VmFd, ram: &Ram) -> Result<(), NotTaken> {
             guest_phys_addr: region.start_addr().0,
             memory_size: region.len(),
             userspace_addr: region.as_ptr() as u64,
-            flags: 0,
+            flags: if dirty::of(region).is_on() { KVM_MEM_LOG_DIRTY_PAGES } else { 0 },
         };
         // SAFETY: the region is mapped at `userspace_addr`, and `vmm::vm::Vm` holds the memory
         // until after the VM's descriptor is closed.
@@ -36,4 +37,10 @@ pub(super) fn give(vm: &VmFd, ram: &Ram) -> Result<(), NotTaken> {
         })?;
     }
     Ok(())
+}
+
+/// Takes what KVM has logged of a region of RAM since it was asked last: a bit for each page that the guest, or KVM
+/// for it, may have written to. Fails if KVM does not log it.
+pub fn take_log(vm: &VmFd, slot: u32, bytes: usize) -> io::Result<Vec<u64>> {
+    Ok(vm.get_dirty_log(slot, bytes)?)
 }

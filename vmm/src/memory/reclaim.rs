@@ -75,6 +75,8 @@ impl Reclaim for Reclaimer {
             if whole == 0 {
                 continue;
             }
+            // Before they go: that they are zero is a change, and no other way to tell sees it.
+            piece.bitmap().give_back(skipped, whole);
             discard(at.wrapping_add(skipped), whole, self.is_of_file)?;
             freed += whole as u64;
         }

@@ -8,7 +8,7 @@ use device_core::{GuestRam, Ram};
 use std::sync::Arc;
 use vm_memory::{GuestRegionMmap, MmapRegion};
 
-use super::{ACCESS, take_aligned};
+use super::{ACCESS, Mapping, take_aligned};
 
 const KIND: libc::c_int = libc::MAP_PRIVATE | libc::MAP_NORESERVE;
 
@@ -27,7 +27,7 @@ pub fn map(bytes: u64, file: &File) -> io::Result<GuestRam> {
 }
 
 /// Maps a part of a file at the start of a huge page, as all of RAM lies.
-fn map_region(len: usize, file: &File, offset: u64) -> io::Result<MmapRegion> {
+fn map_region(len: usize, file: &File, offset: u64) -> io::Result<Mapping> {
     let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
     let ram = take_aligned(len)?;
     let fixed = KIND | libc::MAP_FIXED;

@@ -12,6 +12,7 @@ mod late;
 mod main;
 mod memory;
 mod requests;
+mod snapshots;
 mod vcpus;
 mod vsock;
 
@@ -29,6 +30,7 @@ const PARTS: &[&[Row]] = &[
     clients::ROWS,
     main::ROWS,
     late::ROWS,
+    snapshots::ROWS,
 ];
 
 /// All rows.

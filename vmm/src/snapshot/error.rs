@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::unwritten::Unwritten;
 use crate::vm::restore::RestoreError;
 use crate::vm::save::SaveError;
 
@@ -20,13 +21,17 @@ pub enum CreateError {
     NoFile(PathBuf),
     #[error("{}: cannot be written", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error(
-        "the main thread is shut in, and can neither read the vCPUs nor make files; start with --seccomp off, or \
-         --no-seccomp of firecracker"
-    )]
-    ShutIn,
     #[error("{what} cannot be saved: {why}")]
     Unsaved { what: String, why: &'static str },
+    #[error(
+        "{}: it has memory that is not of the last snapshot, and changes cannot be added to it; name another file",
+        .0.display()
+    )]
+    OtherMemory(PathBuf),
+    #[error("KVM does not tell which memory has changed")]
+    Changes(#[source] io::Error),
+    #[error("the host has no random bytes for its name")]
+    Name(#[source] io::Error),
     #[error("its state cannot be put into words")]
     Text(#[from] serde_json::Error),
 }
@@ -54,8 +59,49 @@ pub enum ReadError {
     Digest,
     #[error("its {part} is not as format {format} has it")]
     Form { part: &'static str, format: u32, source: serde_json::Error },
+    #[error("its list of changed pages is not in order, or goes beyond the memory")]
+    Runs,
     #[error("it is of {found}, and this vmm runs {own}")]
     Architecture { found: String, own: &'static str },
+}
+
+impl From<Unwritten> for CreateError {
+    fn from(Unwritten { path, source }: Unwritten) -> CreateError {
+        CreateError::Write { path, source }
+    }
+}
+
+/// Why snapshots were not merged. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(
+        "snapshot {}: it has only what has changed since snapshot {wanted}; name that first",
+        path.display()
+    )]
+    NotWhole { path: PathBuf, wanted: String },
+    #[error("snapshot {}: it has all of its memory, and goes over no other", .0.display())]
+    NoDiff(PathBuf),
+    #[error(
+        "snapshot {}: it is what has changed since snapshot {wanted}, and that before it is {found}",
+        path.display()
+    )]
+    OtherBase { path: PathBuf, wanted: String, found: String },
+    #[error("{}: it cannot be read", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("{}: it is no regular file", .0.display())]
+    NoFile(PathBuf),
+    #[error("{}: it has {found} bytes, and the memory {wanted}", path.display())]
+    Length { path: PathBuf, found: u64, wanted: u64 },
+    #[error("{}: cannot be written", path.display())]
+    Write { path: PathBuf, source: io::Error },
+}
+
+impl From<Unwritten> for MergeError {
+    fn from(Unwritten { path, source }: Unwritten) -> MergeError {
+        MergeError::Write { path, source }
+    }
 }
 
 /// Why a snapshot was not loaded.
@@ -71,6 +117,12 @@ pub enum LoadError {
     MemoryLength { path: PathBuf, found: u64, wanted: u64 },
     #[error("memory {}: it is not the one of this snapshot, or damaged at {at:#x}", path.display())]
     OtherMemory { path: PathBuf, at: u64 },
+    #[error(
+        "memory {}: it has not all of the memory, or not of this snapshot; lay the changes over their base first, by \
+         vmm snapshot merge",
+        .0.display()
+    )]
+    NotMerged(PathBuf),
     #[error("the snapshot's configuration: {0}")]
     Config(String),
     #[error("the snapshot has no {kind} {id:?}")]

@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::ReadError;
 use super::memory_file::Sums;
+use super::turn::Turn;
 use crate::vm::saved::MachineState;
 
 const MAGIC: [u8; 8] = *b"vmm-snap";
@@ -44,8 +45,14 @@ pub struct Head {
     pub vmm_version: String,
     /// Of the processor, as Rust has it.
     pub architecture: String,
-    /// `full`: all of the machine.
+    /// `full`: all of the machine; `diff`: of its memory only what has changed.
     pub kind: String,
+    /// Its name, of 32 hexadecimal digits, which no other has.
+    pub id: String,
+    /// By which of its names the memory is beside its place, until it is in that.
+    pub turn: Turn,
+    /// The name of the snapshot that has the rest of its memory, if it has not all.
+    pub base: Option<String>,
     /// Seconds since 1970.
     pub created_s: u64,
     /// Number of vCPUs.
@@ -114,6 +121,11 @@ pub fn open(path: &Path) -> Result<Sealed, ReadError> {
     // A FIFO would keep us waiting.
     let file =
         OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    read(file)
+}
+
+/// Reads an open file. Fails as [`open`] does.
+pub fn read(file: File) -> Result<Sealed, ReadError> {
     let found = file.metadata()?;
     if !found.is_file() {
         return Err(ReadError::NoFile);
@@ -194,7 +206,12 @@ impl Sealed {
             return Err(ReadError::Architecture { found, own: ARCHITECTURE });
         }
         let (_, body) = self.parts();
-        serde_json::from_slice(body).map_err(|source| self.form("body", source))
+        let body: Body =
+            serde_json::from_slice(body).map_err(|source| self.form("body", source))?;
+        match &body.memory.changed {
+            Some(changed) if !changed.fits(body.memory.bytes) => Err(ReadError::Runs),
+            _ => Ok(body),
+        }
     }
 
     fn parts(&self) -> (&[u8], &[u8]) {

@@ -94,3 +94,63 @@ fn another_byte_is_found_wherever_it_is() {
     assert!(check(&file, &more).unwrap().is_some());
     assert!(glance(&file, &more).unwrap().is_some());
 }
+
+/// What is known of the whole memory is known of it with the changes too, and shows whether they were laid over it.
+#[test]
+fn changes_know_the_whole_memory_where_they_are_many_and_where_there_are_none() {
+    let ram = map(64 << 20, Pages::Small).unwrap();
+    let two_mib = PIECE as u64;
+    [0, 1, 2, 3].into_iter().for_each(|number| put(&ram, number * two_mib, 1));
+    let first = tempfile::tempfile().unwrap();
+    let before = write(&ram, None, &first).unwrap();
+
+    // A little of two pieces, much of the third, nothing of the fourth.
+    let mut set = PageSet::none(64 << 20);
+    [(1, 1), (513, 2), (1100, 100)].into_iter().for_each(|(page, count)| set.add(page, count));
+    [1, 513, 514, 1100, 1199].into_iter().for_each(|page| put(&ram, page * 4096, page));
+    let file = tempfile::tempfile().unwrap();
+    let sums = write_changed(&ram, &set, ("base", &before), &file).unwrap();
+    let whole = tempfile::tempfile().unwrap();
+    let wanted = write(&ram, None, &whole).unwrap();
+    release(ram);
+
+    let changed = sums.changed.as_ref().unwrap();
+    assert_eq!(sums.data_bytes, 103 * 4096);
+    assert_eq!(changed.runs, [(1, 1), (513, 2), (1100, 100)]);
+    assert_eq!(changed.pieces.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(changed.unsummed, [1]);
+    let known: Vec<_> = wanted.pieces.iter().filter(|sum| sum.0 != 1).copied().collect();
+    assert_eq!(sums.pieces, known);
+    assert_eq!(check_changed(&file, changed).unwrap(), None);
+    assert_eq!((check(&whole, &sums).unwrap(), glance(&whole, &sums).unwrap()), (None, None));
+    // The changes alone are not the memory, and neither is what was before.
+    for other in [&file, &first] {
+        assert!(glance(other, &sums).unwrap().is_some());
+        assert!(check(other, &sums).unwrap().is_some());
+    }
+    file.write_all_at(&[1], 513 * 4096 + 77).unwrap();
+    assert_eq!(check_changed(&file, changed).unwrap(), Some(Differs { at: two_mib }));
+}
+
+#[test]
+fn runs_that_are_not_in_order_or_of_the_memory_are_not_taken() {
+    let changed = |runs: &[(u64, u64)]| Changed {
+        base: String::new(),
+        runs: runs.to_vec(),
+        pieces: Vec::new(),
+        unsummed: Vec::new(),
+    };
+    let fits = |runs: &[(u64, u64)]| changed(runs).fits(16 * 4096);
+    assert!(fits(&[]) && fits(&[(0, 16)]) && fits(&[(0, 1), (1, 1), (15, 1)]));
+    for runs in [
+        &[(0, 17)][..],
+        &[(16, 1)],
+        &[(u64::MAX, 1)],
+        &[(0, u64::MAX)],
+        &[(1, 0)],
+        &[(4, 1), (3, 1)],
+        &[(4, 2), (5, 1)],
+    ] {
+        assert!(!fits(runs), "{runs:?}");
+    }
+}

@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,8 +11,9 @@ use clap::{Parser, Subcommand};
 
 use super::error::{LoadError, ReadError};
 use super::format::{self, Body, Sealed};
-use super::memory_file;
+use super::merge::{self, Snapshot};
 use super::spec::{MEMORY, STATE};
+use super::{compare, raw};
 use crate::memory::Size;
 use crate::observe::stderr;
 use crate::words;
@@ -44,6 +44,42 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         memory: Option<PathBuf>,
     },
+    /// Lay snapshots of what has changed, in their order, over the one that they are of, and write the whole one
+    Merge {
+        /// The snapshot that has all of its memory: a folder, or the file with the state
+        base: PathBuf,
+        /// What has changed since the one before
+        #[arg(required = true)]
+        diffs: Vec<PathBuf>,
+        /// The folder to write to, which is made if it is not there; it may be one of the others
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
+    },
+    /// Show what two snapshots have different
+    Diff {
+        /// A snapshot: a folder, or the file with the state
+        one: PathBuf,
+        /// Another
+        other: PathBuf,
+    },
+    /// Work on memory files alone, by the words of Firecracker's snapshot-editor
+    EditMemory {
+        #[command(subcommand)]
+        command: EditMemory,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum EditMemory {
+    /// Lay a file of changes over a memory file: all that it has in no hole
+    Rebase {
+        /// The memory file, which is replaced
+        #[arg(long, value_name = "FILE")]
+        memory_path: PathBuf,
+        /// The file of changes
+        #[arg(long, value_name = "FILE")]
+        diff_path: PathBuf,
+    },
 }
 
 /// The command with all its parts, for help, manuals and completions.
@@ -71,6 +107,11 @@ pub fn main(
     let text = match &args.command {
         Command::Show { file, json } => show(file, *json),
         Command::Check { file, memory } => check(file, memory.as_deref()),
+        Command::Diff { one, other } => different(one, other),
+        Command::EditMemory { command: EditMemory::Rebase { memory_path, diff_path } } => {
+            raw::rebase(memory_path, diff_path).map(|()| String::new()).map_err(Into::into)
+        }
+        Command::Merge { base, diffs, to } => merged(base, diffs, to),
     };
     let told = text.and_then(|text| match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -110,11 +151,15 @@ fn show(path: &Path, json: bool) -> Result<String, Box<dyn Error>> {
         head.kind,
         head.vmm_version
     )?;
+    writeln!(text, "name           {}", head.id)?;
+    if let Some(base) = &head.base {
+        writeln!(text, "changes since  {base}")?;
+    }
     writeln!(text, "processor      {}", head.architecture)?;
     writeln!(text, "created        {} s after 1970", head.created_s)?;
     writeln!(text, "vCPUs          {}", head.vcpus)?;
     writeln!(text, "memory         {}", Size(head.memory_bytes))?;
-    writeln!(text, "not zero       {}", Size(head.memory_data_bytes))?;
+    writeln!(text, "in its file    {}", Size(head.memory_data_bytes))?;
     for part in &head.parts {
         writeln!(text, "part           {} ({}, version {})", part.id, part.kind, part.version)?;
     }
@@ -146,18 +191,26 @@ fn show(path: &Path, json: bool) -> Result<String, Box<dyn Error>> {
 
 fn check(path: &Path, memory: Option<&Path>) -> Result<String, Box<dyn Error>> {
     let (path, memory) = files_of(path, memory);
-    let sums = body(&path, &open(&path)?)?.memory;
-    let failed = |source| LoadError::Memory { path: memory.clone(), source };
-    let file = File::open(&memory).map_err(failed)?;
-    let found = file.metadata().map_err(failed)?.len();
-    if found != sums.bytes {
-        let wanted = sums.bytes;
-        return Err(LoadError::MemoryLength { path: memory, found, wanted }.into());
-    }
-    match memory_file::check(&file, &sums).map_err(failed)? {
-        Some(differs) => Err(LoadError::OtherMemory { path: memory, at: differs.at }.into()),
-        None => {
-            Ok(format!("{} and {} are as they were written\n", path.display(), memory.display()))
-        }
-    }
+    let snapshot = Snapshot::open(path, memory)?;
+    snapshot.check()?;
+    let (state, memory) = (snapshot.state.display(), snapshot.memory.display());
+    Ok(format!("{state} and {memory} are as they were written\n"))
+}
+
+fn opened(path: &Path) -> Result<Snapshot, LoadError> {
+    let (state, memory) = files_of(path, None);
+    Snapshot::open(state, memory)
+}
+
+fn different(one: &Path, other: &Path) -> Result<String, Box<dyn Error>> {
+    Ok(compare::tell(&opened(one)?, &opened(other)?)?)
+}
+
+fn merged(base: &Path, diffs: &[PathBuf], to: &Path) -> Result<String, Box<dyn Error>> {
+    let base = opened(base)?;
+    let diffs = diffs.iter().map(|diff| opened(diff)).collect::<Result<Vec<_>, _>>()?;
+    std::fs::create_dir_all(to).map_err(|error| format!("{}: {error}", to.display()))?;
+    let (state, memory) = (to.join(STATE), to.join(MEMORY));
+    let sums = merge::merge(&base, &diffs, (&state, &memory))?;
+    Ok(format!("{} has the whole snapshot: {} not zero\n", to.display(), Size(sums.data_bytes)))
 }

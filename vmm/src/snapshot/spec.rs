@@ -9,6 +9,8 @@ pub struct CreateSpec {
     pub state: PathBuf,
     /// The memory.
     pub memory: PathBuf,
+    /// Whether only that part of the memory is written that has changed since the last snapshot.
+    pub is_diff: bool,
 }
 
 /// What to make a machine from, and how it differs from the one that was.
@@ -18,6 +20,8 @@ pub struct LoadSpec {
     pub state: PathBuf,
     /// The memory.
     pub memory: PathBuf,
+    /// Whether pages that the guest writes to are tracked from now on.
+    pub track: bool,
     /// Whether the machine runs at once.
     pub resume: bool,
     /// TAPs in place of those that cards had, by the cards' ids.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use arch::boot::{BootPlan, Cmdline, LoadError};
 use arch::layout::AddressRange;
 use arch::template::{Template, TemplateError};
-use device_core::GuestRam;
 use device_core::bus::Bus;
 use device_core::worker::Threads;
+use device_core::{GuestRam, dirty};
 use devices::DeviceSpec;
 use devices::legacy::{OpenConsole, OpenConsoleError};
 use kvm_bindings::CpuId;
@@ -32,6 +32,7 @@ use crate::kvm::vcpu_state::HostFacts;
 use crate::kvm::vm::CreateError;
 use crate::kvm::{self, irq, kick, window};
 use crate::memory;
+use crate::memory::changes::Changes;
 use crate::memory::reclaim::Reclaimer;
 use crate::observe::start::cpu_time;
 use crate::vcpu::run::{AddressSpaces, Unmapped};
@@ -217,6 +218,9 @@ impl Vm {
         let ground = Ground::new(spec, plan.bus)?;
         let ram = memory::map(spec.machine.memory.0, spec.machine.pages)
             .map_err(|source| BuildError::memory(&spec.machine, source))?;
+        if spec.machine.track_dirty_pages {
+            dirty::begin(&ram);
+        }
         let built = Base::build(ram.clone(), spec, ground, None, ends)
             .and_then(|base| boot(base, spec, plan, ends));
         if built.is_err() {
@@ -366,6 +370,7 @@ impl Base {
             reading,
             bus: self.bus,
             host: self.host,
+            changes: Changes::of(&self.ram, self.file.is_some()),
             file: self.file,
             supplies: self.supplies,
             fd: self.fd,

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use device_core::dirty;
 use device_core::snapshot::LoadError;
 
 use super::Vm;
@@ -72,6 +73,9 @@ impl Vm {
             }
         }
         let ram = memory::restored::map(machine.memory.0, memory).map_err(RestoreError::Memory)?;
+        if machine.track_dirty_pages {
+            dirty::begin(&ram);
+        }
         let made = Base::build(ram.clone(), spec, ground, Some(memory), ends)
             .map_err(RestoreError::from)
             .and_then(|base| finish(base, spec, state, advance, ends));

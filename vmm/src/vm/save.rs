@@ -12,6 +12,8 @@ use super::saved::{MachineState, PartState};
 use super::spec::DeviceBus;
 use crate::kvm::vcpu_state::{VcpuState, VcpuStateError};
 use crate::kvm::vm_state::{self, VmStateError};
+use crate::memory::changes::Since;
+use crate::memory::pages::PageSet;
 
 /// Why the state of a machine could not be taken. The machine is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,27 @@ impl Vm {
         }
         let board = self.board.save().map_err(|(id, error)| refused(id)(error))?;
         Ok(MachineState { vcpus, kvm, board, devices })
+    }
+
+    /// Looks which pages of the memory may have changed. The machine is paused, and its state has been taken: that may
+    /// write to it. Fails if KVM does not tell.
+    pub fn look_for_changes(&mut self) -> io::Result<()> {
+        self.changes.look(&self.fd, &self.ram)
+    }
+
+    /// Pages that have changed, as it was looked last.
+    pub fn changes(&self) -> &PageSet {
+        self.changes.pages()
+    }
+
+    /// Since when pages have changed.
+    pub fn changed_since(&self) -> Since {
+        self.changes.since()
+    }
+
+    /// A snapshot is written of all that has changed.
+    pub fn changes_are_written(&mut self) {
+        self.changes.written();
     }
 
     /// Its memory.

@@ -44,7 +44,7 @@ pub struct MachineSpec {
     pub identity: Identity,
     /// Whether each two vCPUs are the threads of one core.
     pub smt: bool,
-    /// Whether it is wished that pages which the guest writes are tracked.
+    /// Whether pages that the guest writes to are tracked.
     pub track_dirty_pages: bool,
     /// What the guest's CPUs show otherwise than they would; if nobody says so, what was said before.
     pub template: Option<Arc<Template>>,

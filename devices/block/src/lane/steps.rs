@@ -62,6 +62,12 @@ fn check(request: &Request, image: &Image) -> Result<(), Outcome> {
 
 /// The step after a call that came to `result`: bytes, or a negated errno.
 pub(super) fn go_on(task: &mut Task, image: &Image, result: i32) -> Step {
+    if task.call() == Call::Read && !task.progress.bounced {
+        // All that was aimed at: a call that fails, or is cut short, may have brought more than it says.
+        let done = usize::try_from(task.progress.done).unwrap_or(usize::MAX);
+        let aimed = usize::try_from(task.len()).unwrap_or(usize::MAX);
+        task.request.buffers.wrote(done, aimed);
+    }
     let Ok(moved) = u64::try_from(result) else {
         return failed(task, image, result.wrapping_neg());
     };

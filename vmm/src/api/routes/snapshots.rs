@@ -14,7 +14,7 @@ pub const ROUTES: &[Route] = &[
         body: Some("SnapshotCreate"),
         answer: None,
         read: |_, body| {
-            let spec = dialect::read::<SnapshotCreate>(body)?.try_into()?;
+            let spec = dialect::read::<SnapshotCreate>(body)?.into();
             Ok(Asked::Act(Action::CreateSnapshot(spec)))
         },
         show: done,

@@ -219,6 +219,7 @@ fn receive_beside(
     // memory that `room.buffers` keeps mapped; all live during the call.
     frame.len = received(unsafe { shared.socket.receive(iovecs) }, tag)?;
     frame.head.set_len(frame.len.min(HEAD));
+    room.buffers.wrote(room.skip, frame.len.saturating_sub(HEAD));
     Ok(())
 }
 

@@ -144,6 +144,7 @@ impl NetQueue for Queue {
         };
         frame.len = received.saturating_sub(vnet_hdr::LEN);
         frame.head.set_len(frame.len.min(HEAD));
+        room.buffers.wrote(room.skip, frame.len.saturating_sub(HEAD));
         frame.meta = vnet_hdr::decode(&header, frame.len)
             .map_err(|bad| QueueError::Refused(io::Error::other(bad)))?;
         Ok(())

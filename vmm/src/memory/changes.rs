@@ -1,0 +1,88 @@
+//! Which pages of a machine's memory may have changed since its last snapshot, or the one that it came from.
+//!
+//! Exact where the machine is tracked: KVM's log, and what our own threads note ([`device_core::dirty`]). Without that
+//! the host's map of the process tells: of memory that is mapped from a file, all pages that are no longer the file's;
+//! of other memory, all that there are. What was given back to the host is none of these, and noted in any case.
+
+use std::io;
+
+use device_core::{Ram, dirty};
+use kvm_ioctls::VmFd;
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+
+use super::PAGE;
+use super::pages::PageSet;
+use super::touched::Touched;
+use crate::kvm;
+
+/// Since when pages are counted, and by what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// The last snapshot: pages are tracked.
+    Last,
+    /// The snapshot whose file the memory is mapped from, however many were written since.
+    Origin,
+    /// The beginning of the machine.
+    Ever,
+}
+
+/// Pages that may have changed, of one machine.
+pub struct Changes {
+    since: Since,
+    /// Those that were found so far.
+    pages: PageSet,
+}
+
+impl Changes {
+    /// For the memory of a machine whose KVM has it by now, mapped from a file or not: it is tracked if pages of it
+    /// are noted.
+    pub fn of(ram: &Ram, is_of_file: bool) -> Changes {
+        let since = match (dirty::is_on(ram), is_of_file) {
+            (true, _) => Since::Last,
+            (false, true) => Since::Origin,
+            (false, false) => Since::Ever,
+        };
+        let bytes = ram.iter().map(GuestMemoryRegion::len).sum();
+        Changes { since, pages: PageSet::none(bytes) }
+    }
+
+    /// Since when pages are counted.
+    pub fn since(&self) -> Since {
+        self.since
+    }
+
+    /// Those that were found so far.
+    pub fn pages(&self) -> &PageSet {
+        &self.pages
+    }
+
+    /// Looks for more while the machine rests. Fails if KVM does not tell: then nothing was lost that
+    /// it has not told already.
+    pub fn look(&mut self, vm: &VmFd, ram: &Ram) -> io::Result<()> {
+        let mut touched = Touched::look();
+        let mut first = 0u64;
+        for (slot, region) in (0..).zip(ram.iter()) {
+            let noted = dirty::of(region).take();
+            self.pages.add_words(first, &noted);
+            let pages = region.len() / PAGE as u64;
+            let start = region.as_ptr().addr() as u64;
+            match self.since {
+                Since::Last => {
+                    let log = kvm::memory::take_log(vm, slot, region.size())?;
+                    self.pages.add_words(first, &log);
+                }
+                Since::Origin => touched.add_private(start, pages, first, &mut self.pages),
+                Since::Ever => touched.add_present(start, pages, first, &mut self.pages),
+            }
+            first = first.saturating_add(pages);
+        }
+        Ok(())
+    }
+
+    /// A snapshot is written of all that was found: of a machine that is tracked, what comes now is since then.
+    pub fn written(&mut self) {
+        if self.since == Since::Last {
+            self.pages.clear();
+        }
+    }
+}
