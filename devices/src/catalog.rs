@@ -8,7 +8,7 @@ use block::spec::{DiskSpec, Model as DiskModel};
 use device_core::bus::BusDevice;
 use device_core::device::{Device, Kit};
 use net::control::NicControl;
-use net::spec::{Model, NicSpec};
+use net::spec::{Model, Mover, NicSpec};
 use pci::device::PciDevice;
 use virtio::balloon::{Balloon, BalloonSpec};
 use virtio::device::VirtioDevice;
@@ -164,7 +164,12 @@ impl DeviceSpec {
     /// What the user said that only a PCI card can be; `None` if the device can also sit in a slot.
     pub fn needs_pci(&self) -> Option<&'static str> {
         match self {
-            DeviceSpec::Nic(spec) => (spec.model == Model::Ena).then_some("model=ena"),
+            DeviceSpec::Nic(spec) => match (spec.model, spec.mover) {
+                (Model::Ena, _) => Some("model=ena"),
+                // The kernel signals vectors; with a line there goes a register.
+                (Model::Virtio, Mover::Vhost) => Some("backend=vhost"),
+                (Model::Virtio, Mover::Vmm) => None,
+            },
             DeviceSpec::Disk(spec) => match spec.model {
                 DiskModel::Virtio => None,
                 DiskModel::Nvme => Some("model=nvme"),

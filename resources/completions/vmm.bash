@@ -2080,7 +2080,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__jail)
-            opts="-h -V --id --exec-file --uid --gid --rootless --chroot-base-dir --netns --new-net-ns --tap --fd --ready-fd --daemonize --new-pid-ns --cgroup --cgroup-version --parent-cgroup --resource-limit --core-scheduling --clean --help --version"
+            opts="-h -V --id --exec-file --uid --gid --rootless --chroot-base-dir --netns --new-net-ns --tap --vhost-net --fd --ready-fd --daemonize --new-pid-ns --cgroup --cgroup-version --parent-cgroup --resource-limit --core-scheduling --clean --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

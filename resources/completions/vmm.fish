@@ -269,6 +269,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand jail" -l parent-cgroup -d 'Contr
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l resource-limit -d 'Limit of the process: fsize=BYTES, or no-file=N, by default 2048; once for each' -r
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l rootless -d 'Build the jail in a user namespace, as somebody else than root who may open /dev/kvm. The program runs as that user, and in a PID namespace; who starts the jail stays until it has ended, unless --new-pid-ns or --daemonize says otherwise'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l new-net-ns -d 'A network namespace of its own, in which nothing is'
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l vhost-net -d 'Bring /dev/vhost-net into the jail, for cards with backend=vhost'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l daemonize -d 'Go into the background: a session of its own, /dev/null for its standard descriptors'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l new-pid-ns -d 'A PID namespace of its own; the PID as the host knows it is in /NAME.pid'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l core-scheduling -d 'Let no other program\'s threads run on a core while one of this program\'s does'

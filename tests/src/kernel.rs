@@ -145,6 +145,7 @@ impl Release {
                 "tun",
                 "veth",
                 "bridge",
+                "vhost_net",
                 // For disks that fail.
                 "brd",
                 "dm_flakey",

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use device_core::rate::{Bucket, Quota};
 use devices::block::spec::{Allowed as DiskAllowed, Cache, DiskSpec, Engine, Fault as DiskFault};
 use devices::block::spec::{Model as DiskModel, Root};
-use devices::net::spec::{BackendSpec, Fault, Model, NicSpec, Rehearsal, SpecError};
+use devices::net::spec::{BackendSpec, Fault, Model, Mover, NicSpec, Rehearsal, SpecError};
 use devices::net::stage::limiter::Allowed;
 use proptest::prelude::*;
 
@@ -464,7 +464,7 @@ proptest! {
     #[test]
     fn what_a_card_is_shown_as_makes_the_same_card_again(
         queues in 1u16..=64, mtu in proptest::option::of(128u16..9000), bw in any_quota(),
-        ena in any::<bool>(), kind in 0..3, llq in any::<Option<bool>>(),
+        ena in any::<bool>(), kind in 0..3, llq in any::<Option<bool>>(), vhost in any::<bool>(),
         swallowed in any::<Option<u32>>(), after_s in any::<u32>(),
     ) {
         let backend = match kind {
@@ -477,6 +477,7 @@ proptest! {
             queues,
             mtu,
             model: if ena { Model::Ena } else { Model::Virtio },
+            mover: if vhost { Mover::Vhost } else { Mover::Vmm },
             llq: llq.filter(|_| ena),
             faults: swallowed
                 .filter(|_| ena)

@@ -174,6 +174,7 @@ fn card_field(key: Key) -> &'static str {
         Key::BwIn => "allowances.bw_in",
         Key::BwOut => "allowances.bw_out",
         Key::Pps => "allowances.pps",
+        Key::Backend => "backend",
         Key::Conntrack => "allowances.conntrack",
         Key::Llq => "llq",
         Key::Fault => "faults",

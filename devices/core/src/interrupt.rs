@@ -16,15 +16,17 @@ pub trait IrqLine: Send + Sync {
 pub trait Interrupt: Send + Sync {
     /// Sends it once, from any thread; never waits.
     fn fire(&self);
+
+    /// The eventfd behind [`Interrupt::fire`], for whoever fires without us (vhost); `None` if there is more to it.
+    fn eventfd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 /// One message-signalled interrupt. To fire it is one write to an eventfd, masked or not.
 pub trait MsiVector: Interrupt {
     /// Whether a fire waits for the vector to be unmasked: the bit of the MSI-X PBA.
     fn is_pending(&self) -> bool;
-
-    /// The eventfd behind [`Interrupt::fire`], for whoever fires without us (vhost).
-    fn eventfd(&self) -> BorrowedFd<'_>;
 }
 
 impl Fire for Arc<dyn MsiVector> {

@@ -63,6 +63,9 @@ impl Interrupt for TestVector {
             self.delivered.fetch_add(1, Ordering::SeqCst);
         }
     }
+    fn eventfd(&self) -> Option<BorrowedFd<'_>> {
+        Some(borrow(&self.event))
+    }
 }
 
 impl MsiVector for TestVector {
@@ -71,9 +74,6 @@ impl MsiVector for TestVector {
             libc::pollfd { fd: self.event.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one valid pollfd, no wait.
         unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
-    }
-    fn eventfd(&self) -> BorrowedFd<'_> {
-        borrow(&self.event)
     }
 }
 

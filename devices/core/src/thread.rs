@@ -23,6 +23,8 @@ pub enum Duty {
     TapLane,
     /// The same, for an Ethernet interface.
     PacketLane,
+    /// Hands a card's rings to the host's kernel, which moves its frames, and takes them back.
+    VhostLane,
     /// Takes a disk's requests from its rings.
     DiskLane,
     /// Waits for the host in the place of a disk's lane.

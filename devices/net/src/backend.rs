@@ -16,6 +16,8 @@ pub mod packet;
 pub mod script;
 #[allow(unsafe_code)] // ioctl, readv, writev
 pub mod tap;
+#[allow(unsafe_code)] // ioctl
+pub mod vhost;
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -25,6 +27,7 @@ use device_core::thread::Duty;
 use device_core::worker::EventSet;
 
 use crate::frame::{Offloads, RxFrame, TxFrame};
+use crate::lent::Borrower;
 use crate::rss::{Hasher, Steering};
 
 /// What a backend can do.
@@ -124,6 +127,11 @@ pub trait NetQueue: Send + 'static {
         self.poll_fd().map(|fd| (fd, EventSet::IN | EventSet::OUT)).into_iter().collect()
     }
 
+    /// Who takes a pair's rings whole, if this is a queue of which no frame comes by a lane.
+    fn borrower(&mut self) -> Option<&mut dyn Borrower> {
+        None
+    }
+
     /// Another handle on the same queue: for other lanes to send by, and for a sorter to read by. Fails
     /// if the backend has no such handles, or the host no descriptor left.
     fn share(&self) -> io::Result<Box<dyn NetQueue>> {
@@ -149,6 +157,11 @@ pub trait NetBackend: Send + 'static {
     /// What the threads of its lanes do: by that they may make the calls that its queues need.
     fn duty(&self) -> Duty {
         Duty::TapLane
+    }
+
+    /// Whether its queues take rings whole ([`NetQueue::borrower`]), so that lanes move no frames.
+    fn takes_rings(&self) -> bool {
+        false
     }
 
     /// From now on the guest can take these offloads in received frames. Fails if the host refuses.

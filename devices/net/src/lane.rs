@@ -24,10 +24,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use device_core::GuestRam;
+use device_core::fault::GuestFault;
 use device_core::linger::Linger;
 use device_core::worker::{Again, EventSet, Interest, Source, Worker};
 
 use crate::backend::NetQueue;
+use crate::lent::{Rings, Standing};
 use crate::link::Link;
 use crate::pipeline::LaneCounters;
 use crate::ring::{RxRing, TxRing};
@@ -43,6 +45,8 @@ const BACKEND: Source = 0;
 const TX_KICK: Source = 1;
 const RX_KICK: Source = 2;
 const SERVICE: Source = 3;
+
+const IMPOSSIBLE: GuestFault = GuestFault("the kernel found it, or what it leads to, impossible");
 
 /// One queue of a backend and the pair of rings plugged into it.
 pub struct Lane<T, R> {
@@ -184,6 +188,18 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
         Some(ring)
     }
 
+    /// Lends both rings to the backend's queue, which moves their frames itself. Fails if it does not, or cannot.
+    pub(crate) fn lend(&mut self, rings: Rings) -> io::Result<()> {
+        let passes = !self.path.link.is_lost();
+        let borrower = self.path.queue.borrower();
+        borrower.ok_or(io::ErrorKind::Unsupported)?.take(rings, passes)
+    }
+
+    /// Takes them back; nobody touches their memory afterwards.
+    pub(crate) fn take_back(&mut self) -> Option<Standing> {
+        self.path.queue.borrower()?.give_back()
+    }
+
     pub(crate) fn enable(&mut self, on: bool) -> io::Result<()> {
         self.rx.may_read();
         self.path.queue.enable(on)
@@ -267,6 +283,9 @@ impl<T: TxRing, R: RxRing> Worker for Lane<T, R> {
             }
             if failed || readiness.intersects(EventSet::OUT) {
                 self.tx.may_write();
+            }
+            if self.path.queue.borrower().is_some_and(|borrower| borrower.is_broken()) {
+                self.path.ring_broken("lent", IMPOSSIBLE);
             }
         }
     }

@@ -22,6 +22,7 @@ pub mod control;
 mod event;
 pub mod frame;
 pub mod lane;
+pub mod lent;
 pub mod link;
 pub mod mac;
 pub mod pipeline;

@@ -11,11 +11,13 @@ use device_core::worker::{IoThread, Post};
 
 use crate::backend::interface::is_gone;
 use crate::backend::packet::{self, OpenPacketError};
-use crate::backend::tap::{OpenTapError, open_by_fds, open_by_name};
+use crate::backend::tap::{OpenTapError, Opened as OpenTap, open_by_fds, open_by_name};
+use crate::backend::vhost::{self, OpenVhostError};
 use crate::backend::{Limits, NetBackend, NetQueue};
 use crate::capture::Capture;
 use crate::frame::Offloads;
 use crate::lane::Lane;
+use crate::lent::{Rings, Standing};
 use crate::pipeline::LaneCounters;
 use crate::ring::{RxRing, TxRing};
 use crate::rss::explain::{MixedVersions, explain};
@@ -24,7 +26,7 @@ use crate::rss::sorter::{self, Sorter, SorterCounters};
 use crate::rss::{Explained, FlowKey, Hasher, Rss, Steering};
 use crate::service::Shares;
 use crate::service::metadata::{Metadata, ServiceCounters};
-use crate::spec::{BackendSpec, NicSpec, SpecError};
+use crate::spec::{BackendSpec, Mover, NicSpec, SpecError};
 use crate::stage::delay::Delays;
 use crate::stage::filter::ReceiveFilter;
 use crate::stage::limiter::{Allowances, Allowed, Limiter};
@@ -44,6 +46,9 @@ pub enum OpenError {
     /// The interface is not to be had.
     #[error(transparent)]
     Packet(#[from] OpenPacketError),
+    /// The kernel's vhost-net is not to be had.
+    #[error(transparent)]
+    Vhost(#[from] OpenVhostError),
     /// The host has no threads or descriptors left.
     #[error("cannot start the I/O threads of {id}")]
     Threads {
@@ -62,6 +67,8 @@ pub struct NetPort<T, R> {
     lanes: Vec<Post<Lane<T, R>>>,
     counters: Vec<Arc<LaneCounters>>,
     limits: Limits,
+    /// Rings are lent to the backend's queues, and lanes move no frames.
+    lends: bool,
     link: Arc<Link>,
     outlook: Arc<Outlook>,
     limiter: Arc<Limiter>,
@@ -126,14 +133,35 @@ fn boxed(opened: (impl NetBackend, Vec<impl NetQueue>)) -> Opened {
     (Box::new(opened.0), queues.collect())
 }
 
+/// Why there is nothing to be had that a lane does.
+const PASSED_BY: &str =
+    "with backend=vhost the guest's frames pass the vmm by; give the card without it";
+
+/// Opens a TAP, and who moves its frames in place of lanes, if that is asked for.
+fn moved(
+    spec: &NicSpec,
+    open: impl FnOnce() -> Result<OpenTap, OpenTapError>,
+) -> Result<Opened, OpenError> {
+    match spec.mover {
+        Mover::Vmm => Ok(boxed(open()?)),
+        Mover::Vhost => {
+            // Before a TAP is made for it.
+            let kernels = vhost::open(spec.queues)?;
+            let lent = vhost::over(open()?, kernels);
+            let lent = lent.map_err(|source| OpenError::Threads { id: spec.id.clone(), source })?;
+            Ok(boxed(lent))
+        }
+    }
+}
+
 impl<T: TxRing, R: RxRing> NetPort<T, R> {
     /// Opens the backend of `spec` and starts a lane for each queue; only lane 0 is active. Fails if
     /// `spec` contradicts itself, or the host lacks what it needs.
     pub fn open(spec: &NicSpec, kit: &Kit<'_>) -> Result<NetPort<T, R>, OpenError> {
         spec.validate()?;
         let (backend, queues) = match &spec.backend {
-            BackendSpec::Tap(name) => boxed(open_by_name(name, spec.queues, spec.mtu)?),
-            BackendSpec::Fd(fds) => boxed(open_by_fds(fds, spec.mtu)?),
+            BackendSpec::Tap(name) => moved(spec, || open_by_name(name, spec.queues, spec.mtu))?,
+            BackendSpec::Fd(fds) => moved(spec, || open_by_fds(fds, spec.mtu))?,
             BackendSpec::Dev(name) => boxed(packet::open_by_name(name, spec.queues, spec.mtu)?),
         };
         let port = NetPort::with_backend(&spec.id, backend, queues, kit)
@@ -151,7 +179,10 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         kit: &Kit<'_>,
     ) -> io::Result<NetPort<T, R>> {
         let count = u16::try_from(queues.len()).unwrap_or(u16::MAX);
-        let threads = kit.threads.fast(&format!("net-{id}"), backend.duty(), count)?;
+        let lends = backend.takes_rings();
+        // Lanes that only lend and take back need no more than one.
+        let busy = if lends { 1 } else { count };
+        let threads = kit.threads.fast(&format!("net-{id}"), backend.duty(), busy)?;
         let memory = kit.memory.clone();
         let (sorter, queues) = if count > 1 && !backend.steers() {
             sorter::wrap(queues, memory.clone())
@@ -181,6 +212,7 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
             lanes: lanes.collect::<io::Result<_>>()?,
             counters,
             limits: backend.limits(),
+            lends,
             link,
             outlook,
             limiter,
@@ -238,6 +270,22 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     /// Takes the ring home. Returns after its last DMA, so the guest may free the memory.
     pub fn unplug_rx(&self, lane: u16) -> Option<R> {
         self.lane(lane).ok()?.ask(|lane, interest| lane.unplug_rx(interest))
+    }
+
+    /// Whether rings are lent whole, by [`NetPort::lend`], and not plugged; then what lanes do to frames is not to be had.
+    pub fn lends(&self) -> bool {
+        self.lends
+    }
+
+    /// Lends the rings of a pair to the backend's queue, on the lane's thread; frames pass from now on. Fails if there is
+    /// no such lane, or the host refuses.
+    pub fn lend(&self, lane: u16, rings: Rings) -> io::Result<()> {
+        self.lane(lane)?.ask(move |lane, _| lane.lend(rings))
+    }
+
+    /// Takes them back. Returns after the last DMA, so the guest may free the memory.
+    pub fn take_back(&self, lane: u16) -> Option<Standing> {
+        self.lane(lane).ok()?.ask(|lane, _| lane.take_back())
     }
 
     /// Lets the host steer frames to the first `count` lanes only, at least one; while a guest's
@@ -308,6 +356,9 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
 
     /// From now on the guest reaches `metadata` by this card. Fails if the host has no descriptor left.
     pub fn serve(&self, metadata: &Arc<Metadata>) -> io::Result<()> {
+        if self.lends {
+            return Err(io::Error::other(PASSED_BY));
+        }
         let shares = Shares::new(metadata, self.lanes.len())?;
         for (index, lane) in self.lanes.iter().enumerate() {
             if let Some(share) = shares.of(index) {

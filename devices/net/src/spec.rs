@@ -34,6 +34,9 @@ pub struct NicSpec {
     pub id: String,
     /// The host's side of the cable.
     pub backend: BackendSpec,
+    /// Who moves frames between the card's rings and the host's side.
+    #[serde(default, skip_serializing_if = "Mover::is_vmm")]
+    pub mover: Mover,
     /// What the guest sees.
     #[serde(default)]
     pub model: Model,
@@ -70,6 +73,24 @@ pub enum BackendSpec {
     Fd(Vec<RawFd>),
 }
 
+/// Who moves frames between a card's rings and the host's side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mover {
+    /// Lanes of this process.
+    #[default]
+    Vmm,
+    /// The host's kernel (vhost-net): it reads the guest's rings itself, and no frame comes by us.
+    Vhost,
+}
+
+impl Mover {
+    /// Whether it is what is meant if nothing is said.
+    pub fn is_vmm(&self) -> bool {
+        *self == Mover::Vmm
+    }
+}
+
 /// What the guest sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -91,6 +112,8 @@ pub enum Key {
     Dev,
     /// Descriptors of an open TAP.
     Fd,
+    /// Who moves frames.
+    Backend,
     /// What the guest sees.
     Model,
     /// The card's address.
@@ -117,10 +140,11 @@ pub enum Key {
 
 impl Key {
     /// All, and their words on the command line.
-    pub const ALL: [(Key, &'static str); 14] = [
+    pub const ALL: [(Key, &'static str); 15] = [
         (Key::Tap, "tap"),
         (Key::Dev, "dev"),
         (Key::Fd, "fd"),
+        (Key::Backend, "backend"),
         (Key::Model, "model"),
         (Key::Mac, "mac"),
         (Key::Queues, "queues"),
@@ -191,6 +215,19 @@ pub enum SpecError {
     /// Something that only an ENA card has, of another model.
     #[error("only a card of model ena has it")]
     OnlyEna(Key),
+    /// Rings that the kernel does not know.
+    #[error(
+        "vhost is for model=virtio: the kernel knows no rings of an ena card, so leave backend=vhost out"
+    )]
+    VhostEna,
+    /// A host's side that the kernel's vhost-net is not given here.
+    #[error("vhost is for taps: give tap or fd in place of dev, or leave backend=vhost out")]
+    VhostDev,
+    /// What a lane does to frames, of a card without lanes.
+    #[error(
+        "it is the vmm's to keep, and with backend=vhost frames pass it by; give one of them only"
+    )]
+    ByVmmOnly(Key),
 }
 
 impl SpecError {
@@ -205,7 +242,8 @@ impl SpecError {
             SpecError::Queues(_) => Key::Queues,
             SpecError::Mtu(_) | SpecError::EnaMtu(_) => Key::Mtu,
             SpecError::NoConnections => Key::Conntrack,
-            SpecError::OnlyEna(key) => *key,
+            SpecError::OnlyEna(key) | SpecError::ByVmmOnly(key) => *key,
+            SpecError::VhostEna | SpecError::VhostDev => Key::Backend,
         }
     }
 }
@@ -220,6 +258,7 @@ impl NicSpec {
         NicSpec {
             id: id.to_string(),
             backend: BackendSpec::Tap(tap.to_string()),
+            mover: Mover::Vmm,
             model: Model::Virtio,
             mac: None,
             queues: 1,
@@ -260,10 +299,34 @@ impl NicSpec {
                 return Err(SpecError::OnlyEna(key));
             }
         }
+        self.check_mover()?;
         match (self.mtu, self.model) {
             (Some(mtu), _) if !MTU_RANGE.contains(&mtu) => Err(SpecError::Mtu(mtu)),
             (Some(mtu), Model::Ena) if !ENA_MTU_RANGE.contains(&mtu) => Err(SpecError::EnaMtu(mtu)),
             _ => Ok(()),
+        }
+    }
+
+    fn check_mover(&self) -> Result<(), SpecError> {
+        if self.mover == Mover::Vmm {
+            return Ok(());
+        }
+        if self.model == Model::Ena {
+            return Err(SpecError::VhostEna);
+        }
+        if let BackendSpec::Dev(_) = self.backend {
+            return Err(SpecError::VhostDev);
+        }
+        let Allowed { bw_in, bw_out, pps, pps_in, pps_out, conntrack } = self.limits;
+        let limits = [
+            (Key::BwIn, bw_in.is_some()),
+            (Key::BwOut, bw_out.is_some()),
+            (Key::Pps, pps.or(pps_in).or(pps_out).is_some()),
+            (Key::Conntrack, conntrack.is_some()),
+        ];
+        match limits.into_iter().find(|(_, given)| *given) {
+            Some((key, _)) => Err(SpecError::ByVmmOnly(key)),
+            None => Ok(()),
         }
     }
 

@@ -235,3 +235,34 @@ fn what_only_an_ena_card_can_is_refused_to_others_and_misspellings_to_all() {
         assert!(complaint.contains(names), "{text}: {complaint}");
     }
 }
+
+#[test]
+fn what_takes_a_lane_is_refused_by_name_where_the_kernel_moves_frames() {
+    let spec = parsed("tap=tap0,id=a,backend=vhost,queues=2");
+    assert_eq!((spec.mover, spec.validate()), (Mover::Vhost, Ok(())));
+    let text = serde_json::to_string(&spec).unwrap();
+    assert_eq!(serde_json::from_str::<NicSpec>(&text).unwrap(), spec);
+    assert_eq!(parsed("tap=tap0,backend=vmm"), parsed("tap=tap0"));
+    assert_eq!(parsed("fd=7,id=a,backend=vhost").validate(), Ok(()));
+    for (text, names) in [
+        ("tap=a,backend=vhost,model=ena", "backend: vhost is for model=virtio"),
+        ("dev=a,backend=vhost", "backend: vhost is for taps"),
+        ("tap=a,backend=vhost,bw-in=1G", "bw-in: it is the vmm's"),
+        ("tap=a,backend=vhost,bw-out=1G", "bw-out: it is the vmm's"),
+        ("tap=a,backend=vhost,pps=1k", "pps: it is the vmm's"),
+        ("tap=a,backend=vhost,conntrack=1", "conntrack: it is the vmm's"),
+        ("tap=a,backend=kernel", "backend=kernel: known are vmm and vhost"),
+        ("tap=a,backend=vhost,backend=vhost", "backend is given twice"),
+    ] {
+        let complaint = complaint(text);
+        assert!(complaint.contains(names), "{text}: {complaint}");
+    }
+    // Those of one way only the API has.
+    for (limit, key) in [
+        (Allowed { pps_in: Quota::per_second(9), ..Allowed::default() }, Key::Pps),
+        (Allowed { pps_out: Quota::per_second(9), ..Allowed::default() }, Key::Pps),
+    ] {
+        let refused = NicSpec { limits: limit, ..spec.clone() }.validate();
+        assert_eq!(refused, Err(SpecError::ByVmmOnly(key)));
+    }
+}

@@ -270,7 +270,7 @@ impl Table {
 /// Takes back fires of a masked vector that were not delivered.
 fn forget(vector: Arc<dyn MsiVector>) {
     if vector.is_pending()
-        && let Ok(event) = vector.eventfd().try_clone_to_owned()
+        && let Some(Ok(event)) = vector.eventfd().map(|event| event.try_clone_to_owned())
     {
         // A counter that went to zero meanwhile is an error here, and as good.
         drop(File::from(event).read(&mut [0; 8]));

@@ -5,6 +5,7 @@ mod device;
 mod features;
 mod hash;
 mod inspect;
+mod lent;
 mod refused;
 mod rx;
 mod tx;
@@ -18,6 +19,8 @@ mod control_test;
 mod hash_test;
 #[cfg(test)]
 mod hostile_test;
+#[cfg(test)]
+mod lent_test;
 #[cfg(test)]
 mod rx_test;
 #[cfg(test)]

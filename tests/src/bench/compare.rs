@@ -40,6 +40,8 @@ pub struct Contestant {
     pub name: String,
     pub hypervisor: Hypervisor,
     pub model: Model,
+    /// The host's kernel moves its frames.
+    pub vhost: bool,
 }
 
 impl Contestant {
@@ -52,7 +54,7 @@ impl Contestant {
         } else {
             (Hypervisor::Vmm(path.to_owned()), model)
         };
-        Self { name: file.into_owned(), hypervisor, model }
+        Self { name: file.into_owned(), hypervisor, model, vhost: false }
     }
 }
 
@@ -178,10 +180,11 @@ impl Plan {
     }
 
     fn machine(&self, contestant: &Contestant, tap: &Tap) -> Machine {
-        Machine::new(contestant.hypervisor.clone(), self.release)
+        let machine = Machine::new(contestant.hypervisor.clone(), self.release)
             .memory(MEMORY_MIB)
             .card_of(contestant.model, tap)
-            .tools(&[Tool::Load])
+            .tools(&[Tool::Load]);
+        if contestant.vhost { machine.card_option("backend=vhost") } else { machine }
     }
 
     /// Seconds from exec to the first line of init and to its last.

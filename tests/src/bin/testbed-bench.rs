@@ -45,6 +45,9 @@ struct Arguments {
     /// What the guest of vmm sees as its network card; with `ena`, vmm with virtio is one more peer
     #[arg(long, value_enum, default_value_t)]
     model: Model,
+    /// Measure vmm with a virtio card whose frames the host's kernel moves (backend=vhost) too
+    #[arg(long)]
+    vhost: bool,
     /// CPUs of an emulated testbed; with one, who makes the load takes time from who bears it
     #[arg(long, value_name = "N", default_value_t = 2)]
     testbed_cpus: u8,
@@ -136,12 +139,15 @@ fn compare(arguments: &Arguments, vmm: &Path) -> Result<()> {
     let model = arguments.model;
     let mut contestants: Vec<_> = peers.iter().map(|peer| Contestant::at(peer, model)).collect();
     let ours = match model {
-        Model::Virtio => virtio,
+        Model::Virtio => virtio.clone(),
         Model::Ena => {
             contestants.push(virtio.clone());
-            Contestant { name: "vmm, ENA".to_owned(), model: Model::Ena, ..virtio }
+            Contestant { name: "vmm, ENA".to_owned(), model: Model::Ena, ..virtio.clone() }
         }
     };
+    if arguments.vhost {
+        contestants.push(Contestant { name: "vmm, vhost".to_owned(), vhost: true, ..virtio });
+    }
     contestants.insert(0, ours);
     Plan {
         contestants,

@@ -38,6 +38,7 @@ mod serial;
 mod sleep;
 mod snapshot;
 mod stall;
+mod vhost;
 mod vsock;
 mod walk;
 
@@ -56,6 +57,7 @@ fn main() {
         api::scenarios(),
         network::scenarios(),
         queues::scenarios(),
+        vhost::scenarios(),
         mmio::scenarios(),
         disks::scenarios(),
         memory::scenarios(),

@@ -221,7 +221,7 @@ impl Wired {
     }
 }
 
-fn unbind_and_bind(guest: &mut Wired) -> Result<()> {
+pub fn unbind_and_bind(guest: &mut Wired) -> Result<()> {
     let driver = "/sys/bus/virtio/drivers/virtio_net";
     let device = guest.shell.sh(&format!("basename $(readlink -f {driver}/virtio*)"))?;
     let rounds = if long() { 50 } else { 2 };

@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 
 use device_core::rate::{NOTHING, Quota};
 use devices::net::mac::MacAddr;
-use devices::net::spec::{BackendSpec, Model, NicSpec, Rehearsal};
+use devices::net::spec::{BackendSpec, Model, Mover, NicSpec, Rehearsal};
 use devices::net::stage::limiter::Allowed;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,11 @@ pub struct NetworkInterface {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(value_type = Option<Vec<i32>>))]
     pub host_fds: Option<Vec<RawFd>>,
+    /// Who moves frames: threads of the VMM, or the host's kernel by vhost-net, which then reads the guest's rings
+    /// itself. The latter is for virtio cards on TAPs, in machines with PCI, and without all that the VMM does to frames.
+    #[serde(default, skip_serializing_if = "Mover::is_vmm")]
+    #[cfg_attr(test, schema(value_type = MoverName))]
+    pub backend: Mover,
     /// The card's address; a random one if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(
@@ -114,6 +119,16 @@ pub struct Allowances {
     /// Connections at once.
     #[schema(minimum = 1)]
     conntrack: Option<u32>,
+}
+
+/// Who moves a card's frames.
+#[cfg(test)]
+#[derive(utoipa::ToSchema)]
+#[schema(as = Mover, rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes Mover, which another crate reads")]
+pub enum MoverName {
+    Vmm,
+    Vhost,
 }
 
 /// What a card is to the guest.
@@ -202,6 +217,7 @@ impl NetworkInterface {
         Ok(NicSpec {
             id: self.iface_id,
             backend,
+            mover: self.backend,
             model: self.model,
             mac: self.guest_mac,
             queues: self.queues.unwrap_or(queues),
@@ -225,6 +241,7 @@ impl From<&NicSpec> for NetworkInterface {
             host_dev_name,
             host_interface,
             host_fds,
+            backend: nic.mover,
             guest_mac: nic.mac,
             mtu: nic.mtu,
             rx_rate_limiter: None,

@@ -62,6 +62,10 @@ pub struct Args {
     #[arg(long, value_name = "SPEC", requires = "new_net_ns")]
     pub tap: Vec<TapSpec>,
 
+    /// Bring /dev/vhost-net into the jail, for cards with backend=vhost
+    #[arg(long)]
+    pub vhost_net: bool,
+
     /// Descriptor that the program is handed, such as an open TAP; once for each. All others are closed, but the
     /// standard ones
     #[arg(long, value_name = "N")]

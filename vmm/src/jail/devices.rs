@@ -1,4 +1,5 @@
-//! What is in a jail: folders, and devices for KVM, TAPs, random numbers, and page faults that are handled outside of the kernel.
+//! What is in a jail: folders, and devices for KVM, TAPs, random numbers, page faults that are handled outside of the kernel,
+//! and, where it is asked for, vhost-net.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -42,6 +43,9 @@ pub fn furnish(jail: &Jail, plan: &Plan) -> Result<(), JailError> {
     // A node can be made of what the host has not loaded yet, but not shown.
     device("tun", "/dev/net/tun", (MISC, 200), plan.rootless).bring(net, plan)?;
     device("kvm", "/dev/kvm", (MISC, 232), false).bring(dev, plan)?;
+    if plan.vhost_net {
+        device("vhost-net", "/dev/vhost-net", (MISC, 238), false).bring(dev, plan)?;
+    }
     device("urandom", "/dev/urandom", (1, 9), true).bring(dev, plan)?;
     match fs::read_to_string("/proc/misc").ok().and_then(|list| minor(&list, "userfaultfd")) {
         Some(minor) => {

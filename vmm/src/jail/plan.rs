@@ -39,6 +39,8 @@ pub struct Plan {
     pub network: Network,
     /// TAPs to make in it.
     pub taps: Vec<TapSpec>,
+    /// `/dev/vhost-net` is in it.
+    pub vhost_net: bool,
     /// Descriptors that the program is handed.
     pub handed: Vec<RawFd>,
     /// Those of them that it says by that it is ready.
@@ -239,6 +241,7 @@ impl Plan {
                 (None, false) => Network::Callers,
             },
             taps: args.tap,
+            vhost_net: args.vhost_net,
             handed: args.fd.iter().chain(&args.ready_fd).copied().collect(),
             ready: args.ready_fd,
             daemonize: args.daemonize,

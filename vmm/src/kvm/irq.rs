@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use device_core::interrupt::{
     Interrupt, IrqLine, MsiController, MsiMessage, MsiSet, MsiVector, Route,
 };
+use device_core::kick::borrow;
 use kvm_bindings::{
     KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER,
     KVM_IRQCHIP_PIC_SLAVE, KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_irqchip,
@@ -197,6 +198,10 @@ impl Interrupt for Vector {
     fn fire(&self) {
         signal(&self.event);
     }
+
+    fn eventfd(&self) -> Option<BorrowedFd<'_>> {
+        Some(borrow(&self.event))
+    }
 }
 
 impl MsiVector for Vector {
@@ -205,11 +210,6 @@ impl MsiVector for Vector {
         let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         // SAFETY: one valid pollfd, and no wait.
         unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
-    }
-
-    fn eventfd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is open as long as `self.event`, which the result borrows.
-        unsafe { BorrowedFd::borrow_raw(self.event.as_raw_fd()) }
     }
 }
 

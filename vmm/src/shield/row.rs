@@ -19,6 +19,8 @@ pub enum Kind {
     TapLane,
     /// The same for an interface.
     PacketLane,
+    /// Lends rings to the host's kernel, and takes them back.
+    VhostLane,
     /// Serves a disk's queue.
     DiskLane,
     /// Waits for the host in a disk lane's place.
@@ -33,7 +35,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order in which people read of them.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Main,
         Kind::Api,
         Kind::Vcpu,
@@ -41,6 +43,7 @@ impl Kind {
         Kind::Capture,
         Kind::TapLane,
         Kind::PacketLane,
+        Kind::VhostLane,
         Kind::DiskLane,
         Kind::DiskHelper,
         Kind::Vsock,
@@ -62,6 +65,7 @@ impl Kind {
             Kind::Capture => "capture",
             Kind::TapLane => "tap lane",
             Kind::PacketLane => "packet lane",
+            Kind::VhostLane => "vhost lane",
             Kind::DiskLane => "disk lane",
             Kind::DiskHelper => "disk helper",
             Kind::Vsock => "vsock",
@@ -78,6 +82,7 @@ impl From<Duty> for Kind {
             Duty::Capture => Kind::Capture,
             Duty::TapLane => Kind::TapLane,
             Duty::PacketLane => Kind::PacketLane,
+            Duty::VhostLane => Kind::VhostLane,
             Duty::DiskLane => Kind::DiskLane,
             Duty::DiskHelper => Kind::DiskHelper,
             Duty::Vsock => Kind::Vsock,

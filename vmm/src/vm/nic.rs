@@ -88,12 +88,41 @@ pub enum NicError {
     CaptureFile { path: PathBuf, source: io::Error },
     #[error("latency was never measured; PUT .../latency begins to")]
     NoLatency,
+    #[error(
+        "{0}: the host's kernel moves the frames of this card (backend=vhost), and they pass the VMM by; start the machine \
+         with the card's backend=vmm for it"
+    )]
+    PassedBy(&'static str),
+}
+
+impl NicAsk {
+    /// What it is about, if it takes somebody who has each frame in his hands.
+    fn needs_lanes(&self) -> Option<&'static str> {
+        match self {
+            NicAsk::Limit(_) => Some("limits"),
+            NicAsk::SetLink(_) => Some("link"),
+            NicAsk::StartCapture(..) => Some("capture"),
+            NicAsk::MeasureLatency(true) => Some("latency"),
+            NicAsk::Inspect
+            | NicAsk::Rss
+            | NicAsk::Explain(_)
+            | NicAsk::Inject(_)
+            | NicAsk::ClearFaults
+            | NicAsk::StopCapture
+            | NicAsk::Capture
+            | NicAsk::MeasureLatency(false)
+            | NicAsk::Latency => None,
+        }
+    }
 }
 
 impl Nic {
     /// Asks the card, for which `files` makes captures. Fails if it has no answer.
     pub fn answer(&self, ask: NicAsk, files: &dyn Files) -> Result<NicReply, NicError> {
         let card = &self.control;
+        if let Some(what) = ask.needs_lanes().filter(|_| card.port().is_passed_by()) {
+            return Err(NicError::PassedBy(what));
+        }
         match ask {
             NicAsk::Inspect => Ok(NicReply::Inspection(Box::new(card.inspect()))),
             NicAsk::Rss => {

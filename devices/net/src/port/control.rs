@@ -21,6 +21,8 @@ use crate::stage::limiter::{Allowances, Allowed};
 pub trait PortControl: Send + Sync {
     /// The host's side of the cable, for people.
     fn backend(&self) -> &str;
+    /// Whether frames pass the lanes by, so that these can neither limit nor copy nor time nor stop them.
+    fn is_passed_by(&self) -> bool;
     /// Whether frames can pass, as the guest sees it.
     fn is_link_up(&self) -> bool;
     /// Pulls the cable out, or puts it in again.
@@ -62,6 +64,10 @@ pub trait PortControl: Send + Sync {
 impl<T: TxRing, R: RxRing> PortControl for NetPort<T, R> {
     fn backend(&self) -> &str {
         self.link.backend()
+    }
+
+    fn is_passed_by(&self) -> bool {
+        self.lends()
     }
 
     fn is_link_up(&self) -> bool {

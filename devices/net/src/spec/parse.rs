@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use device_core::rate::Quota;
 
-use super::{BackendSpec, Key, Model, NicSpec, Rehearsal};
+use super::{BackendSpec, Key, Model, Mover, NicSpec, Rehearsal};
 use crate::mac::MacAddr;
 use crate::stage::limiter::Allowed;
 
@@ -69,6 +69,7 @@ impl FromStr for NicSpec {
                 Key::Tap => put(key, &mut given.tap, value.to_string())?,
                 Key::Dev => put(key, &mut given.dev, value.to_string())?,
                 Key::Fd => put(key, &mut given.fds, parse_fds(value)?)?,
+                Key::Backend => put(key, &mut given.mover, parse_mover(value)?)?,
                 Key::Model => put(key, &mut given.model, parse_model(value)?)?,
                 Key::Mac => put(key, &mut given.mac, parse(Key::Mac, value)?)?,
                 Key::Queues => put(key, &mut given.queues, parse(Key::Queues, value)?)?,
@@ -95,6 +96,7 @@ struct Given {
     tap: Option<String>,
     dev: Option<String>,
     fds: Option<Vec<RawFd>>,
+    mover: Option<Mover>,
     model: Option<Model>,
     mac: Option<MacAddr>,
     queues: Option<u16>,
@@ -121,6 +123,7 @@ impl Given {
         Ok(NicSpec {
             id: self.id.unwrap_or_default(),
             backend,
+            mover: self.mover.unwrap_or_default(),
             model: self.model.unwrap_or_default(),
             mac: self.mac,
             queues: self.queues.unwrap_or(queues),
@@ -168,6 +171,14 @@ fn on_or_off(key: Key, value: &str) -> Result<bool, ParseSpecError> {
 
 fn parse_fds(value: &str) -> Result<Vec<RawFd>, ParseSpecError> {
     value.split(':').map(|fd| parse(Key::Fd, fd)).collect()
+}
+
+fn parse_mover(value: &str) -> Result<Mover, ParseSpecError> {
+    match value {
+        "vmm" => Ok(Mover::Vmm),
+        "vhost" => Ok(Mover::Vhost),
+        _ => Err(bad(Key::Backend, value, "known are vmm and vhost")),
+    }
 }
 
 fn parse_model(value: &str) -> Result<Model, ParseSpecError> {

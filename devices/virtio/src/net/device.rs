@@ -19,6 +19,7 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
 use virtio_bindings::virtio_net::VIRTIO_NET_S_LINK_UP;
 
 use super::control::{Control, Settings, Shared};
+use super::lent::Away;
 use super::rx::Rx;
 use super::tx::Tx;
 use super::{features, hash};
@@ -43,6 +44,8 @@ pub struct Net {
     shared: Arc<Shared>,
     slow: IoThread,
     control: Mutex<Option<Post<Control>>>,
+    /// Queues that the backend has borrowed.
+    away: Away,
     life: Mutex<Life>,
     /// The driver has not been told that its link went up or down while it was in a file.
     owes_news: AtomicBool,
@@ -106,9 +109,12 @@ impl Net {
         if port.lanes() > 1 {
             features |= features::MQ;
         }
+        if port.lends() {
+            features &= !features::BY_LANES;
+        }
         // Linux drivers take what they are offered: where a table would cost a detour of every
         // frame, flows are spread by the host.
-        if port.lanes() > 1 && port.steers() {
+        if port.lanes() > 1 && port.steers() && !port.lends() {
             features |= features::RSS | features::HASH_REPORT;
         }
         let mut queue_sizes = vec![QUEUE_SIZE; usize::from(port.lanes()).saturating_mul(2)];
@@ -122,6 +128,7 @@ impl Net {
             shared: Arc::new(Shared::new(port, mac)),
             slow: kit.threads.slow().clone(),
             control: Mutex::default(),
+            away: Away::default(),
             life: Mutex::default(),
             owes_news: AtomicBool::new(false),
         })
@@ -190,6 +197,11 @@ impl Net {
         let to = notice.clone();
         port.link().set_listener(Some(Box::new(move || to.config_changed())));
         let control_index = self.control_index(negotiated);
+        let (lent, queues) = match port.lends() {
+            true => queues.into_iter().partition(|queue| queue.index < control_index),
+            false => (Vec::new(), queues),
+        };
+        self.away.lend(port, lent, &self.memory, negotiated, notice)?;
         for queue in queues {
             let index = queue.index;
             self.plug_one(queue, control_index, negotiated, notice.clone())
@@ -316,7 +328,7 @@ impl VirtioDevice for Net {
         // The control queue first: it asks the lanes.
         let control = self.control.lock().unwrap_or_else(PoisonError::into_inner).take();
         let control = control.map(|post| post.recall(Control::farewell).into_queue());
-        let mut queues = Vec::with_capacity(self.queue_sizes.len());
+        let mut queues = self.away.take_back(port, &self.memory);
         for lane in 0..port.lanes() {
             queues.extend(port.unplug_rx(lane).map(Rx::into_queue));
             queues.extend(port.unplug_tx(lane).map(Tx::into_queue));

@@ -31,6 +31,9 @@ pub const ALWAYS: u64 = bit(VIRTIO_NET_F_MAC)
     | CTRL_RX_EXTRA
     | CTRL_MAC_ADDR;
 
+/// What of these takes somebody who looks at each frame.
+pub const BY_LANES: u64 = CTRL_RX | CTRL_RX_EXTRA;
+
 /// Offloads of frames from the driver, by feature.
 const HOST: &[(u32, Offloads)] = &[
     (VIRTIO_NET_F_CSUM, Offloads::CSUM),

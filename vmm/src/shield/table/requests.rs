@@ -38,6 +38,19 @@ pub const PLACES: &[Value] =
 pub const TAP: &[Value] = &[(0x4004_54d0, "TUNSETOFFLOAD"), (0x8004_54e0, "TUNSETSTEERINGEBPF")];
 /// Which queues of a TAP get frames.
 pub const TAP_QUEUE: &[Value] = &[(0x4004_54d9, "TUNSETQUEUE")];
+/// What the kernel's vhost-net is told of a pair of rings.
+pub const VHOST: &[Value] = &[
+    (0x4008_af00, "VHOST_SET_FEATURES"),
+    (0x4008_af03, "VHOST_SET_MEM_TABLE"),
+    (0x4008_af10, "VHOST_SET_VRING_NUM"),
+    (0x4028_af11, "VHOST_SET_VRING_ADDR"),
+    (0x4008_af12, "VHOST_SET_VRING_BASE"),
+    (0xc008_af12, "VHOST_GET_VRING_BASE"),
+    (0x4008_af20, "VHOST_SET_VRING_KICK"),
+    (0x4008_af21, "VHOST_SET_VRING_CALL"),
+    (0x4008_af22, "VHOST_SET_VRING_ERR"),
+    (0x4008_af30, "VHOST_NET_SET_BACKEND"),
+];
 /// What became of an interface.
 pub const INTERFACE: &[Value] = values![SIOCGIFNAME, SIOCGIFFLAGS];
 /// Modes of a terminal.
