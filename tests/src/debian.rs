@@ -27,7 +27,7 @@ use root::Root;
 pub enum Edition {
     /// Nothing.
     Small,
-    /// cloud-init, and GRUB's tools.
+    /// cloud-init, GRUB's tools, and those of EC2's guests.
     Cloud,
 }
 
@@ -80,9 +80,6 @@ const CLOUD_INIT: [&str; 4] = [
     "cloud-final.service",
 ];
 
-/// Changes when old disks must not be used any more.
-const RECIPE: &str = "1";
-
 /// The kernel of the disk.
 const RELEASE: Release = Release::Guest6_12;
 
@@ -103,7 +100,15 @@ impl Edition {
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Small => &[],
-            Self::Cloud => &["cloud-init", "grub-common", "grub2-common"],
+            Self::Cloud => &["amazon-ec2-utils", "cloud-init", "grub-common", "grub2-common"],
+        }
+    }
+
+    /// Changes when old disks must not be used any more.
+    fn recipe(self) -> &'static str {
+        match self {
+            Self::Small => "1",
+            Self::Cloud => "2",
         }
     }
 
@@ -136,7 +141,7 @@ impl Debian {
     /// Opens a disk, making it first if the cache has none.
     pub fn open(edition: Edition) -> Result<Self> {
         let name = format!("disk-{}", edition.name());
-        let set = Set::open(&name, RECIPE, |work| make(edition, work))?;
+        let set = Set::open(&name, edition.recipe(), |work| make(edition, work))?;
         Ok(Self { set })
     }
 

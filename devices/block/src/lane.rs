@@ -618,4 +618,6 @@ impl<R: BlockRing> Worker for Lane<R> {
 mod tests;
 
 #[cfg(test)]
+mod power_cut_test;
+#[cfg(test)]
 mod take_back_test;

@@ -12,6 +12,8 @@ pub use inspect::Disk;
 pub use requests::Requests;
 
 #[cfg(test)]
+mod drivers_test;
+#[cfg(test)]
 mod framing_test;
 #[cfg(test)]
 mod hostile_test;

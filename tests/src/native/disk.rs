@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -88,6 +88,27 @@ impl Report {
 pub struct Image {
     path: PathBuf,
     file: File,
+    /// The same past the host's page cache, for who looks while it is written so.
+    direct: Option<File>,
+}
+
+/// What may be read and written past the page cache: `len` bytes that begin at a page.
+struct Aligned {
+    bytes: Vec<u8>,
+    from: usize,
+    len: usize,
+}
+
+impl Aligned {
+    fn zeroed(len: usize) -> Self {
+        let bytes = vec![0; len + LEN as usize];
+        let from = bytes.as_ptr().align_offset(LEN as usize);
+        Self { bytes, from, len }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.from..][..self.len]
+    }
 }
 
 impl Image {
@@ -96,7 +117,7 @@ impl Image {
         let file = File::options().read(true).write(true).create_new(true).open(&path);
         let file = file.with_context(|| format!("cannot make {}", path.display()))?;
         file.set_len(len)?;
-        Ok(Self { path, file })
+        Ok(Self { path, file, direct: None })
     }
 
     /// Makes one that has all of its room.
@@ -109,6 +130,22 @@ impl Image {
         }
         image.file.sync_all()?;
         Ok(image)
+    }
+
+    /// Has it looked at past the host's page cache from now on. Who reads through the cache what is written past it
+    /// has Linux fail the next flush, as the cache may then have what is old.
+    pub fn past_cache(mut self) -> Result<Self> {
+        let mut options = File::options();
+        let file =
+            options.read(true).write(true).custom_flags(nix::libc::O_DIRECT).open(&self.path);
+        let file =
+            file.with_context(|| format!("cannot pass by the cache of {}", self.path.display()))?;
+        self.direct = Some(file);
+        Ok(self)
+    }
+
+    fn now(&self) -> &File {
+        self.direct.as_ref().unwrap_or(&self.file)
     }
 
     /// Where it is.
@@ -127,14 +164,14 @@ impl Image {
 
     /// Removes the report of who had it before.
     pub fn forget(&self) -> Result<()> {
-        Ok(self.file.write_all_at(&[0; LEN as usize], self.place()?)?)
+        Ok(self.now().write_all_at(Aligned::zeroed(LEN as usize).bytes(), self.place()?)?)
     }
 
     /// The report that is there now, if there is a whole one.
     pub fn report(&self) -> Result<Option<Report>> {
-        let mut bytes = [0; LEN as usize];
-        self.file.read_exact_at(&mut bytes, self.place()?)?;
-        Ok(Report::of(&bytes))
+        let mut place = Aligned::zeroed(LEN as usize);
+        self.now().read_exact_at(place.bytes(), self.place()?)?;
+        Ok(Report::of(place.bytes()))
     }
 
     /// Waits for a report of this step or a later one, as long as the hypervisor runs.
@@ -160,11 +197,12 @@ impl Image {
     /// Checks that all steps of writes up to `step`, which a guest has flushed and told of, are there; of the step after
     /// that there may be anything. Returns how many parts were looked at.
     pub fn has_steps(&self, step: u64) -> Result<u64> {
-        let mut part = vec![0; (SECTORS * SECTOR) as usize];
+        let mut part = Aligned::zeroed((SECTORS * SECTOR) as usize);
+        let part = part.bytes();
         let steps = (step + 2).saturating_sub(PARTS).max(1)..=step;
         for step in steps.clone() {
             let from = step % PARTS * SECTORS;
-            self.file.read_exact_at(&mut part, from * SECTOR)?;
+            self.now().read_exact_at(part, from * SECTOR)?;
             for (sector, bytes) in (from..).zip(part.chunks(SECTOR as usize)) {
                 let is_right = bytes == sector_of(sector, step);
                 ensure!(is_right, "sector {sector} was flushed in step {step} and is lost");

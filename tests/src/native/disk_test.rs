@@ -36,6 +36,17 @@ fn a_report_is_found_at_the_end_of_an_image() {
 }
 
 #[test]
+fn an_image_is_the_same_past_the_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = Image::empty(folder.path().join("image"), 3 * LEN).unwrap();
+    image.file.write_all_at(&report_bytes(), 2 * LEN).unwrap();
+    let image = image.past_cache().unwrap();
+    assert_eq!(image.report().unwrap().map(|report| report.requests), Some(2));
+    image.forget().unwrap();
+    assert_eq!(image.report().unwrap(), None);
+}
+
+#[test]
 fn a_digest_tells_words_and_their_order_apart() {
     let folder = tempfile::tempdir().unwrap();
     let image = Image::empty(folder.path().join("image"), 2 * SECTOR).unwrap();

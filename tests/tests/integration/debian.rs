@@ -99,6 +99,10 @@ fn written_and_found() -> Result<()> {
     let machine = scene.machine(DiskModel::Nvme, Model::Ena)?.parameter(&by_systemd);
     let mut guest = scene.log_in(&machine)?;
     ensure!(guest.shell.sh("findmnt -no SOURCE /")? == "/dev/nvme0n1p1", "the root is elsewhere");
+    let link = guest.shell.sh(
+        "readlink -f /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_$(tr -d ' ' </sys/class/nvme/nvme0/serial)",
+    )?;
+    ensure!(link == "/dev/nvme0n1", "udev's link by model and serial number leads to {link}");
     let found = guest.ssh.run_within("sha256sum /root/written", BOOT)?;
     ensure!(found == written, "what was written as {written} is found as {found}");
     finish(guest)
@@ -123,7 +127,22 @@ fn cloud_init() -> Result<()> {
     let by_ssh = guest.ssh.run_within("cat /root/written; echo; cat /root/ran", BOOT)?;
     let done: Vec<_> = by_ssh.lines().collect();
     ensure!(done == ["by the user", "web-1"], "it did {done:?}");
+    tools_of_ec2(&mut guest)?;
     finish(guest)
+}
+
+/// Amazon's own script and udev rules take the disk for a volume of EBS.
+fn tools_of_ec2(guest: &mut Guest) -> Result<()> {
+    let serial = guest.shell.sh("cat /sys/class/nvme/nvme0/serial")?;
+    let volume = serial.trim().replacen("vol", "vol-", 1);
+    let said = guest.shell.sh_within("ebsnvme-id /dev/nvme0n1", PATIENCE)?;
+    ensure!(said.contains(&volume) && said.contains("disk0"), "ebsnvme-id says {said:?}");
+    let links = guest
+        .shell
+        .sh("readlink -f /dev/disk0 /dev/disk01; cat /sys/block/nvme0n1/queue/io_timeout")?;
+    let links: Vec<_> = links.lines().collect();
+    ensure!(links == ["/dev/nvme0n1", "/dev/nvme0n1p1", "4294967295"], "udev made {links:?}");
+    Ok(())
 }
 
 /// The menu that Debian's own tool writes in the guest leads to what is booted next.

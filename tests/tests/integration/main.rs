@@ -10,6 +10,7 @@ mod console;
 mod debian;
 mod disk_cuts;
 mod disk_faults;
+mod disk_resets;
 mod disk_scene;
 mod disk_steps;
 mod disk_tools;
@@ -65,6 +66,7 @@ fn main() {
         disk_work::scenarios(),
         disk_faults::scenarios(),
         disk_cuts::scenarios(),
+        disk_resets::scenarios(),
         vsock::scenarios(),
         snapshot::scenarios(),
         ena::scenarios(),
