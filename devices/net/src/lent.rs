@@ -1,9 +1,9 @@
 //! Rings that are lent to whoever moves frames without a lane: the host's kernel (vhost).
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use device_core::interrupt::Interrupt;
 use device_core::memory::slice;
 use device_core::{GuestRam, Ram};
 use vmm_sys_util::eventfd::EventFd;
@@ -31,8 +31,8 @@ pub struct Ring {
     pub(crate) parts: Parts,
     /// Signalled by the guest's notifications.
     pub kick: Arc<EventFd>,
-    /// Signalled to interrupt the guest, if it wants to be.
-    pub call: Option<OwnedFd>,
+    /// Interrupts the guest, by its eventfd alone, if it wants to be.
+    pub call: Option<Arc<dyn Interrupt>>,
 }
 
 /// Addresses in this process.
@@ -82,14 +82,17 @@ pub trait Borrower {
 
 impl Ring {
     /// The ring at `place`, to go on with its available entry `next`. `None` unless each of its parts lies in one region
-    /// of `ram`.
+    /// of `ram`, and the interrupt has an eventfd that is all of it.
     pub fn new(
         ram: &Ram,
         place: Place,
         next: u16,
         kick: Arc<EventFd>,
-        call: Option<OwnedFd>,
+        call: Option<Arc<dyn Interrupt>>,
     ) -> Option<Ring> {
+        if call.as_ref().is_some_and(|call| call.eventfd().is_none()) {
+            return None;
+        }
         let entries = usize::from(place.entries);
         // With the event fields behind the rings (virtio 1.2, 2.7).
         let part = |addr, header: usize, entry: usize| {

@@ -90,7 +90,7 @@ fn no_thread_may_make_more_calls_than_it_has_been_counted_to_need() {
         (Kind::Capture, 17),
         (Kind::TapLane, 22),
         (Kind::PacketLane, 22),
-        (Kind::VhostLane, 18),
+        (Kind::VhostLane, 17),
         (Kind::DiskLane, 22),
         (Kind::DiskHelper, 20),
         (Kind::Vsock, 28),

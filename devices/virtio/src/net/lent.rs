@@ -17,6 +17,9 @@ use crate::device::{LiveQueue, Notice};
 /// Where the index is in a used ring (virtio 1.2, 2.7.8).
 const USED_INDEX: u64 = 2;
 
+const NOT_TO_BE_LENT: &str =
+    "a part of it is in several regions of memory, or its interrupt takes more than an eventfd";
+
 /// Queues that are lent.
 #[derive(Default)]
 pub struct Away(Mutex<Vec<LiveQueue>>);
@@ -78,23 +81,14 @@ fn numbers(pair: u16) -> (u16, u16) {
 
 fn ring(queue: &LiveQueue, memory: &GuestRam) -> Result<Ring, String> {
     let index = queue.index;
-    let refused = |why: &str| format!("cannot lend queue {index}: {why}");
-    let call = match &queue.irq {
-        None => None,
-        Some(irq) => {
-            let event =
-                irq.eventfd().ok_or_else(|| refused("its interrupt takes more than an eventfd"))?;
-            Some(event.try_clone_to_owned().map_err(|error| refused(&error.to_string()))?)
-        }
-    };
     let place = Place {
         entries: queue.ring.size(),
         descriptors: queue.ring.desc_table(),
         available: queue.ring.avail_ring(),
         used: queue.ring.used_ring(),
     };
-    Ring::new(memory, place, queue.ring.next_avail(), queue.kick.clone(), call)
-        .ok_or_else(|| refused("a part of it is in several regions of memory"))
+    Ring::new(memory, place, queue.ring.next_avail(), queue.kick.clone(), queue.irq.clone())
+        .ok_or_else(|| format!("cannot lend queue {index}: {NOT_TO_BE_LENT}"))
 }
 
 /// Whoever had it has given back each buffer that he took, so that the used index is in memory alone; if he does not say

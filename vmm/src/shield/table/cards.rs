@@ -19,7 +19,7 @@ pub const ROWS: &[Row] = &[
     row(SYS_epoll_wait, ANY, &[TapLane, PacketLane, VhostLane, DiskLane, Io, Capture], "waits for work"),
     row(SYS_sched_yield, ANY, &[TapLane, PacketLane, DiskLane], "others go first while it waits for more"),
     row(SYS_timerfd_settime, ANY, &[TapLane, PacketLane, DiskLane], "waits for less than a millisecond"),
-    row(SYS_epoll_ctl, ANY, &[TapLane, PacketLane, DiskLane, Io, Capture],
+    row(SYS_epoll_ctl, ANY, &[TapLane, PacketLane, VhostLane, DiskLane, Io, Capture],
         "listens to a ring of the guest's that comes or goes"),
     row(SYS_ftruncate, ANY, &[Capture, Main], "what was half written goes, when there is no more room"),
     row(SYS_ioctl, &[In(1, requests::VHOST)], &[VhostLane],

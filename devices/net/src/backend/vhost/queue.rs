@@ -1,7 +1,7 @@
 //! One pair of rings that the kernel serves, on one queue of a TAP.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use device_core::Ram;
 use device_core::kick::borrow;
@@ -73,7 +73,7 @@ impl<C: Calls> Queue<C> {
         for (number, ring) in Self::numbers(rings) {
             self.kernel.set_ring(number, ring)?;
             self.kernel.set_error(number, Some(borrow(&self.error)))?;
-            self.kernel.set_call(number, ring.call.as_ref().map(|call| call.as_fd()))?;
+            self.kernel.set_call(number, ring.call.as_ref().and_then(|call| call.eventfd()))?;
             self.kernel.set_kick(number, Some(borrow(&ring.kick)))?;
         }
         Ok(())

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use device_core::GuestRam;
-use device_core::testing::ram;
+use device_core::interrupt::Interrupt;
+use device_core::testing::{TestMsiSet, ram};
 
 use super::*;
 use crate::backend::vhost::fake::{Asked, Fake};
@@ -17,9 +18,9 @@ fn place(at: u64) -> Place {
 }
 
 fn ring(memory: &GuestRam, at: u64, next: u16) -> Ring {
-    let event = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).unwrap();
-    let call = borrow(&event()).try_clone_to_owned().unwrap();
-    Ring::new(memory, place(at), next, Arc::new(event()), Some(call)).unwrap()
+    let kick = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).unwrap());
+    let call = TestMsiSet::new(1).test_vector(0);
+    Ring::new(memory, place(at), next, kick, Some(call)).unwrap()
 }
 
 /// A queue, what plays its kernel, and how often its rings were told broken.
@@ -149,6 +150,12 @@ fn a_ring_with_a_part_in_two_regions_is_not_lent() {
     let memory = device_core::testing::ram_at(&[(0, 0x2000), (0x2000, 0x4000)]);
     let event = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
     let new = |place| Ring::new(&memory, place, 0, event.clone(), None);
+    struct Line;
+    impl Interrupt for Line {
+        fn fire(&self) {}
+    }
+    let line = Ring::new(&memory, place(0), 0, event.clone(), Some(Arc::new(Line)));
+    assert!(line.is_none(), "there is more to a line than an eventfd");
     assert!(new(place(0)).is_some());
     assert!(new(Place { descriptors: 0x1fe0, ..place(0) }).is_none());
     assert!(new(Place { used: 0x5f00, ..place(0) }).is_none(), "past the end");
