@@ -2045,7 +2045,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__restore)
-            opts="-h -V --memory --net --disk --vsock --paused --freeze-clock --serial --grace --log-level --log-file --api-sock --seccomp --id --metrics-path --help --version"
+            opts="-h -V --memory --net --disk --vsock --paused --clock --serial --grace --log-level --log-file --api-sock --seccomp --id --metrics-path --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2065,6 +2065,10 @@ _vmm() {
                     ;;
                 --vsock)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --clock)
+                    COMPREPLY=($(compgen -W "advance freeze" -- "${cur}"))
                     return 0
                     ;;
                 --serial)

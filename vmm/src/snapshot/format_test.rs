@@ -21,6 +21,7 @@ fn body() -> Body {
         debug_registers: Raw::default(),
         lapic: Raw::default(),
         tsc_khz: Some(2_000_000),
+        tsc_offset: Some(5),
         cpuid: vec![Raw(kvm_cpuid_entry2 { function: 1, ..Default::default() })],
         msrs: vec![Msr { index: 0x10, data: u64::MAX }],
         events: Raw::default(),
