@@ -1,6 +1,8 @@
 //! Snapshots under real KVM, of a guest that polls from user mode and would notice if it were not what it was: at
 //! native speed on any host, where no Linux could be booted.
 
+#[path = "native_snapshot/contents.rs"]
+mod contents;
 #[path = "native_snapshot/refusals.rs"]
 mod refusals;
 
@@ -43,6 +45,7 @@ fn main() {
         ];
         if options.is_empty() && model == "ena" {
             tests.extend(refusals::TESTS);
+            tests.extend(contents::TESTS);
         }
         for (name, test) in tests {
             let name = format!("{name} [{model} {}]", options.join(" ")).replace(" ]", "]");
@@ -173,7 +176,7 @@ impl Machine {
 
 /// Snapshots in a row.
 fn rounds() -> usize {
-    if std::env::var_os("VMM_LONG").is_some() { 300 } else { 6 }
+    if std::env::var_os("VMM_LONG").is_some() { 1000 } else { 6 }
 }
 
 /// Sends frames until the guest has got so many more.

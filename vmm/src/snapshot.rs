@@ -7,6 +7,7 @@
 pub mod by_hand;
 pub mod error;
 pub mod format;
+pub mod kept;
 pub mod memory_file;
 pub mod new_file;
 pub mod show;

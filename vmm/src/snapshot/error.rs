@@ -25,8 +25,8 @@ pub enum CreateError {
          --no-seccomp of firecracker"
     )]
     ShutIn,
-    #[error("{what} cannot be saved: {why}")]
-    Unsaved { what: String, why: &'static str },
+    #[error("cannot read the disk of cloud-init")]
+    Seed(#[source] io::Error),
     #[error("its state cannot be put into words")]
     Text(#[from] serde_json::Error),
 }
@@ -75,6 +75,8 @@ pub enum LoadError {
     Config(String),
     #[error("the snapshot has no {kind} {id:?}")]
     Unknown { kind: &'static str, id: String },
+    #[error("cannot keep the disk of cloud-init in memory")]
+    Seed(#[source] io::Error),
     #[error("the snapshot names nothing that was booted")]
     NoBoot,
     #[error("snapshot {}", path.display())]

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use devices::net::service::store::Documents;
 use kvm_bindings::{kvm_cpuid_entry2, kvm_regs};
 use serde_json::json;
 
@@ -9,6 +10,7 @@ use super::*;
 use crate::kvm::raw::Raw;
 use crate::kvm::vcpu_state::{Msr, VcpuState};
 use crate::kvm::vm_state::VmState;
+use crate::snapshot::kept::Bytes;
 use crate::vm::saved::PartState;
 
 fn body() -> Body {
@@ -41,7 +43,9 @@ fn body() -> Body {
     let devices = vec![PartState { id: "eth0".into(), saved }];
     let state = MachineState { vcpus: vec![vcpu], kvm, board: Vec::new(), devices };
     let memory = Sums { bytes: 128 << 20, data_bytes: 4096, pieces: vec![(0, 7), (63, 9)] };
-    Body { config: json!({ "machine-config": { "vcpu_count": 1 } }), state, memory }
+    let metadata = Documents { machine: None, user: Some(json!({ "a": null })) };
+    let kept = Kept { seed: Some(Bytes(vec![1, 2, 0xff])), metadata };
+    Body { config: json!({ "machine-config": { "vcpu_count": 1 } }), state, kept, memory }
 }
 
 fn head() -> Head {

@@ -9,15 +9,16 @@ use serde_json::Value;
 
 use super::error::{CreateError, LoadError};
 use super::format::{self, ARCHITECTURE, Body, Head, Part};
+use super::kept::Kept;
 use super::memory_file::{self, Sums};
 use super::new_file::{self, NewFile};
 use super::spec::CreateSpec;
 use crate::vm::Vm;
 use crate::vm::saved::MachineState;
 
-/// Writes the snapshot of a machine that is paused, made of what `config` says. An older snapshot in its place is
+/// Writes the snapshot of a machine that is paused, made of what `config` says and with what is `kept` of it. An older snapshot in its place is
 /// there until the new one is whole; between the two there may be none. Fails with nothing left of the new one.
-pub fn create(vm: &Vm, config: Value, spec: &CreateSpec) -> Result<Head, CreateError> {
+pub fn create(vm: &Vm, config: Value, kept: Kept, spec: &CreateSpec) -> Result<Head, CreateError> {
     let state = vm.save()?;
     for path in [&spec.state, &spec.memory] {
         if fs::metadata(path).is_ok_and(|old| !old.is_file()) {
@@ -36,7 +37,7 @@ pub fn create(vm: &Vm, config: Value, spec: &CreateSpec) -> Result<Head, CreateE
     let sums = sums.map_err(failed(&spec.memory))?;
     let head = head(&state, &sums);
     let new_state = NewFile::beside(&spec.state).map_err(failed(&spec.state))?;
-    let body = Body { config, state, memory: sums };
+    let body = Body { config, state, kept, memory: sums };
     format::write(new_state.file(), &head, &body).map_err(failed(&spec.state))?;
     memory.sync().map_err(failed(&spec.memory))?;
     new_state.sync().map_err(failed(&spec.state))?;
