@@ -208,6 +208,8 @@ complete -c vmm -n "__fish_vmm_using_subcommand restore" -l memory -d 'The file 
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l net -d 'Another TAP for a network card, once for each' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l disk -d 'Another image for a disk, once for each' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l vsock -d 'Another Unix socket for the vsock' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l clock -d 'Whether the guest\'s clocks go on with the time that passed, advance, or from where they were, freeze' -r -f -a "advance\t''
+freeze\t''"
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l serial -d 'Serial console: stdio, none, file=PATH (overwritten) or socket=PATH' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l grace -d 'Seconds a guest may take to power off after SIGTERM or SIGINT' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l log-level -d 'What to log' -r -f -a "off\t''
@@ -227,7 +229,6 @@ complete -c vmm -n "__fish_vmm_using_subcommand restore" -l id -d 'Name of the m
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l metrics-path -d 'Append a JSON line of metrics to this file each minute, on demand, and at the end' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l track-dirty-pages -d 'Track the pages that the guest writes to, so that `vmm ctl snapshot --diff` writes no others'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l paused -d 'Leave the machine paused'
-complete -c vmm -n "__fish_vmm_using_subcommand restore" -l freeze-clock -d 'Let the guest\'s clock go on from where it was, and not with the time that passed'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -s h -l help -d 'Print help'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -s V -l version -d 'Print version'
 complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and not __fish_seen_subcommand_from show check merge diff edit-memory help" -s h -l help -d 'Print help'

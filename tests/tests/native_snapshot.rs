@@ -3,6 +3,8 @@
 
 #[path = "native_snapshot/changes.rs"]
 mod changes;
+#[path = "native_snapshot/contents.rs"]
+mod contents;
 #[path = "native_snapshot/refusals.rs"]
 mod refusals;
 #[path = "native_snapshot/whole.rs"]
@@ -52,6 +54,7 @@ fn main() {
         if options.is_empty() && model == "ena" {
             tests.extend(refusals::TESTS);
             tests.extend(whole::TESTS);
+            tests.extend(contents::TESTS);
         }
         for (name, test) in tests {
             let name = format!("{name} [{model} {}]", options.join(" ")).replace(" ]", "]");
@@ -193,7 +196,7 @@ impl Machine {
 
 /// Snapshots in a row.
 fn rounds() -> usize {
-    if std::env::var_os("VMM_LONG").is_some() { 300 } else { 6 }
+    if std::env::var_os("VMM_LONG").is_some() { 1000 } else { 6 }
 }
 
 /// Sends frames until the guest has got so many more.

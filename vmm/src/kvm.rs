@@ -6,6 +6,7 @@ pub mod memory;
 pub mod pic;
 pub mod probe;
 pub mod raw;
+pub mod tsc;
 pub mod vcpu;
 pub mod vcpu_state;
 pub mod vm;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Parser};
 use devices::legacy::ConsoleSpec;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -53,9 +53,10 @@ pub struct Args {
     #[arg(long, requires = "api_sock")]
     paused: bool,
 
-    /// Let the guest's clock go on from where it was, and not with the time that passed
-    #[arg(long)]
-    freeze_clock: bool,
+    /// Whether the guest's clocks go on with the time that passed, advance, or from where they were, freeze
+    #[arg(long, value_name = "HOW", default_value = "advance", action = ArgAction::Set,
+        value_parser = PossibleValuesParser::new(["advance", "freeze"]).map(|how| how == "advance"))]
+    clock: bool,
 
     /// Serial console: stdio, none, file=PATH (overwritten) or socket=PATH
     #[arg(long, value_name = "WHERE", default_value = "stdio")]
@@ -143,7 +144,7 @@ impl Args {
             taps: self.net.into_iter().map(|other| (other.id, other.name)).collect(),
             images: self.disk.into_iter().map(|other| (other.id, other.name.into())).collect(),
             vsock: self.vsock,
-            advance: Some(!self.freeze_clock),
+            advance: Some(self.clock),
         };
         let metrics = self.metrics_path.map(Action::SetMetrics);
         let actions = metrics.into_iter().chain([Action::LoadSnapshot(Box::new(spec))]);
@@ -194,6 +195,7 @@ mod tests {
         assert_eq!((of_file.state, of_file.memory), ("a/s".into(), "m".into()));
         assert_eq!(of_file.taps, [("eth0".to_string(), "tap3".to_string())]);
         assert_eq!(of_file.images, [("disk0".to_string(), "x=y".into())]);
+        assert_eq!(spec(&["s", "--clock", "freeze"]).advance, Some(false));
         assert!(Args::try_parse_from(["vmm restore", "s", "--net", "tap3"]).is_err());
     }
 }

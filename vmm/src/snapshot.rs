@@ -8,6 +8,7 @@ pub mod by_hand;
 pub mod compare;
 pub mod error;
 pub mod format;
+pub mod kept;
 pub mod lineage;
 pub mod memory_file;
 pub mod merge;

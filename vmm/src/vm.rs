@@ -38,7 +38,7 @@ use device_core::GuestRam;
 use device_core::thread::Shut;
 use devices::balloon::Balloon;
 use devices::block::control::DiskControl;
-use devices::legacy::KeyboardNotReady;
+use devices::legacy::{Console, KeyboardNotReady};
 use devices::pmem::Pmem;
 use devices::vsock::VsockControl;
 use kvm_ioctls::VmFd;
@@ -68,6 +68,8 @@ pub struct Vm {
     pauses: u64,
     registry: Registry,
     board: Board,
+    /// The host side of the serial port.
+    console: Console,
     boot_timer: Option<Arc<BootTimer>>,
     unmapped: Arc<Unmapped>,
     /// CPU time spent on reading the boot files, until the machine runs for the first time.
@@ -150,7 +152,7 @@ impl Vm {
         tracing::info!("accesses that no device covers: {reads} reads, {writes} writes");
         // Before the console, so that nothing of them writes to it.
         drop(self.vcpus);
-        self.board.close();
+        self.console.close();
         Ok(())
     }
 
@@ -223,12 +225,12 @@ impl Vm {
 
     /// Gives the console's terminal back until [`Vm::take_terminal`], as the process is about to stop.
     pub fn give_terminal_back(&self) {
-        self.board.console.suspend();
+        self.console.suspend();
     }
 
     /// Lets the console take its terminal if that is ours again.
     pub fn take_terminal(&self) {
-        self.board.console.resume();
+        self.console.resume();
     }
 
     /// Presses the guest's ACPI power button. On a hardware-reduced machine Linux does not let it wake

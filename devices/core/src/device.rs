@@ -28,15 +28,11 @@ pub trait Device: Send + Sync {
     fn reset(&self);
 
     /// Takes its state. Only while stopped.
-    fn save(&self) -> Result<Saved, SaveError> {
-        Err(SaveError::Kind("device"))
-    }
+    fn save(&self) -> Result<Saved, SaveError>;
 
     /// Becomes what `saved` says. Only while stopped, and as after power-on; if it fails, the machine
     /// must never run.
-    fn load(&self, saved: &Saved) -> Result<(), LoadError> {
-        Err(LoadError::Kind { wanted: "device", found: saved.kind.clone() })
-    }
+    fn load(&self, saved: &Saved) -> Result<(), LoadError>;
 }
 
 /// Longest id of a device; it becomes part of a thread's name.

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use crate::rate::{Clock, Quota, Rate};
+use serde::{Deserialize, Serialize};
+
+use crate::rate::{Clock, Level, Quota, Rate};
 
 /// What is not given is not limited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +33,16 @@ pub struct Wait {
     pub of: Limit,
 }
 
+/// How far the limits of a device are used up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Levels {
+    /// Of bytes.
+    pub bytes: Level,
+    /// Of operations.
+    pub operations: Level,
+}
+
 /// All limits of one device.
 #[derive(Debug)]
 pub struct Limiter {
@@ -49,6 +61,19 @@ impl Limiter {
     pub fn set(&self, limits: Limits) {
         self.bytes.set(limits.bytes);
         self.operations.set(limits.operations);
+    }
+
+    /// How far they are used up.
+    pub fn levels(&self, now: Instant) -> Levels {
+        let ticks = self.clock.at(now);
+        Levels { bytes: self.bytes.level(ticks), operations: self.operations.level(ticks) }
+    }
+
+    /// Goes on from there with the limits that are set.
+    pub fn set_levels(&self, levels: Levels, now: Instant) {
+        let ticks = self.clock.at(now);
+        self.bytes.set_level(levels.bytes, ticks);
+        self.operations.set_level(levels.operations, ticks);
     }
 
     /// Whether an operation may go now; nothing is charged.

@@ -138,6 +138,16 @@ impl<'de> Visitor<'de> for QuotaVisitor {
     }
 }
 
+/// How far a rate is used up: what of it outlives its process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Level {
+    /// Units that may still go before any others.
+    pub once: u64,
+    /// Nanoseconds until all that was charged would have gone at the rate; none of a bucket that is full.
+    pub owed_ns: u64,
+}
+
 /// One rate. Its numbers stand alone: a charge at a rate just replaced does no harm.
 #[derive(Debug, Default)]
 pub struct Rate {
@@ -193,6 +203,19 @@ impl Rate {
         let next = |paid: u64| Some(paid.max(now.0).saturating_add(cost));
         // The closure always gives a value.
         let _ = self.paid_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+
+    /// How far it is used up.
+    pub fn level(&self, now: Ticks) -> Level {
+        let owed = self.paid_until.load(Ordering::Relaxed).saturating_sub(now.0);
+        Level { once: self.once.load(Ordering::Relaxed), owed_ns: owed.div_ceil(TICKS) }
+    }
+
+    /// Goes on from a level, of which there is never more left than it was set to have.
+    pub fn set_level(&self, level: Level, now: Ticks) {
+        self.once.fetch_min(level.once, Ordering::Relaxed);
+        let owed = level.owed_ns.saturating_mul(TICKS);
+        self.paid_until.store(now.0.saturating_add(owed), Ordering::Relaxed);
     }
 
     /// Takes what it can of `units` from those that go before any others; what is left.
@@ -264,6 +287,30 @@ mod tests {
         rate.charge(1002, clock.at(start));
         assert_eq!(gone(&rate, clock, start).0, 9);
         assert_eq!(gone(&rate, clock, start + Duration::from_secs(60)).0, 11);
+    }
+
+    #[test]
+    fn a_level_goes_on_by_another_clock_and_never_has_more_than_was_set() {
+        let (rate, start) = (Rate::default(), Instant::now());
+        let clock = Clock::new(start);
+        rate.set(bucket(100, 2000, 50));
+        rate.charge(50 + 70, clock.at(start));
+        let level = rate.level(clock.at(start + Duration::from_secs(1)));
+        assert_eq!(level, Level { once: 0, owed_ns: 400_000_000 });
+
+        let (other, later) = (Rate::default(), start + Duration::from_secs(1000));
+        let other_clock = Clock::new(later);
+        other.set(bucket(100, 2000, 50));
+        other.set_level(level, other_clock.at(later));
+        assert_eq!(other.level(other_clock.at(later)), level);
+        assert_eq!(gone(&other, other_clock, later).0, 81);
+
+        let more = Level { once: u64::MAX, owed_ns: 0 };
+        other.set(bucket(10, 1000, 7));
+        other.set_level(more, other_clock.at(later));
+        assert_eq!(gone(&other, other_clock, later).0, 7 + 11);
+        other.set_level(Level { once: 0, owed_ns: u64::MAX }, other_clock.at(later));
+        assert!(other.wait(other_clock.at(later)) > Ticks(u64::MAX / 2));
     }
 
     #[test]

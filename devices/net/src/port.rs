@@ -4,6 +4,7 @@ mod control;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use device_core::GuestRam;
 use device_core::device::Kit;
@@ -29,7 +30,7 @@ use crate::service::metadata::{Metadata, ServiceCounters};
 use crate::spec::{BackendSpec, Mover, NicSpec, SpecError};
 use crate::stage::delay::Delays;
 use crate::stage::filter::ReceiveFilter;
-use crate::stage::limiter::{Allowances, Allowed, Limiter};
+use crate::stage::limiter::{Allowances, Allowed, Levels, Limiter};
 
 pub use crate::link::{Link, Outlook};
 pub use control::PortControl;
@@ -352,6 +353,16 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         for lane in &self.lanes {
             lane.ask(|lane, _| lane.limits_changed());
         }
+    }
+
+    /// How far its limits are used up.
+    pub fn levels(&self) -> Levels {
+        self.limiter.levels(Instant::now())
+    }
+
+    /// Goes on from there. Only while no ring is plugged.
+    pub fn set_levels(&self, levels: &Levels) {
+        self.limiter.set_levels(levels, Instant::now());
     }
 
     /// From now on the guest reaches `metadata` by this card. Fails if the host has no descriptor left.

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use device_core::bus::Width;
 use device_core::device::Device;
 use device_core::interrupt::MsiSet;
+use device_core::snapshot::{LoadError, SaveError, Saved};
 
 use crate::device::{BarSpec, Identity, PciDevice};
+
+/// Of its state, which is none.
+const KIND: &str = "host-bridge";
 
 /// Systems look for a host bridge in slot 0 before they trust the bus. This is the generic one of
 /// PCI Express root complexes made in software; no system has a driver or a quirk for it.
@@ -19,6 +23,14 @@ impl Device for HostBridge {
     fn start(&self) {}
     fn stop(&self) {}
     fn reset(&self) {}
+
+    fn save(&self) -> Result<Saved, SaveError> {
+        Saved::new(KIND, 1, &())
+    }
+
+    fn load(&self, saved: &Saved) -> Result<(), LoadError> {
+        saved.read(KIND, 1, |_, state| state)
+    }
 }
 
 impl PciDevice for HostBridge {

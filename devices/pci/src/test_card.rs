@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use device_core::bus::{Bus, BusDevice, BusView, Width};
 use device_core::device::Device;
 use device_core::interrupt::MsiSet;
+use device_core::snapshot::{LoadError, SaveError, Saved};
 use device_core::testing::TestMsiSet;
 
 use crate::device::{BarKind, BarSpec, Capability, Identity, PciDevice};
@@ -97,6 +98,12 @@ impl Device for TestCard {
     fn stop(&self) {}
     fn reset(&self) {
         self.hear(Heard::Reset);
+    }
+    fn save(&self) -> Result<Saved, SaveError> {
+        Saved::new("test-card", 1, &())
+    }
+    fn load(&self, saved: &Saved) -> Result<(), LoadError> {
+        saved.read("test-card", 1, |_, state| state)
     }
 }
 

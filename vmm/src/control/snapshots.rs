@@ -1,5 +1,6 @@
 //! What a controller does about snapshots.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use devices::net::spec::BackendSpec;
@@ -10,10 +11,14 @@ use crate::dialect::{file, full};
 use crate::end::End;
 use crate::observe::events::Event;
 use crate::snapshot::error::{CreateError, LoadError};
+use crate::snapshot::kept::{Bytes, Kept};
 use crate::snapshot::lineage::Lineage;
 use crate::snapshot::spec::{CreateSpec, LoadSpec};
 use crate::snapshot::store;
 use crate::vm::Vm;
+use crate::vm::config::{SEED_ID, seed_path};
+use crate::vm::metadata::MetadataSpec;
+use crate::vm::seed;
 
 impl Controller {
     /// Writes a snapshot of the machine, which is paused and stays so.
@@ -21,10 +26,10 @@ impl Controller {
         let begun = Instant::now();
         let mut config = self.live_config();
         let Some(vm) = &mut self.vm else { return Ok(()) };
-        if config.seed.is_some() {
-            let (what, why) = ("the disk of cloud-init".to_string(), "it is in memory only");
-            return Err(CreateError::Unsaved { what, why }.into());
-        }
+        let seed = config.seed.as_deref().map(Bytes::of).transpose().map_err(CreateError::Seed)?;
+        let kept = Kept { seed, metadata: self.metadata.documents() };
+        config.metadata =
+            MetadataSpec::settled(config.metadata.as_ref(), config.imds.as_ref(), vm.nics());
         config.machine.bus = Some(vm.bus());
         for nic in vm.nics() {
             let spec = config.nics.iter_mut().find(|spec| spec.id == nic.control.id());
@@ -34,7 +39,7 @@ impl Controller {
         }
         let shown = full::shown(&config).map_err(CreateError::from)?;
         let files = self.walls.late.files();
-        let (head, lineage) = store::create(vm, shown, spec, self.lineage.as_ref(), files)?;
+        let (head, lineage) = store::create(vm, shown, kept, spec, self.lineage.as_ref(), files)?;
         self.lineage = Some(lineage);
         let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::info!(
@@ -62,13 +67,24 @@ impl Controller {
     fn try_load(&mut self, spec: LoadSpec) -> Result<(), ActionError> {
         let begun = Instant::now();
         let (head, body) = store::open(&spec.state)?;
-        let (actions, boot) =
+        let (mut actions, boot) =
             file::of_snapshot(body.config).map_err(|error| LoadError::Config(error.to_string()))?;
+        let seed = body.kept.seed.map(|bytes| seed::in_memory(&bytes.0));
+        let seed = seed.transpose().map_err(LoadError::Seed)?;
+        for action in &mut actions {
+            match (action, &seed) {
+                (Action::SetDisk(disk), Some(seed)) if disk.id == SEED_ID => {
+                    disk.path = seed_path(seed);
+                }
+                _ => {}
+            }
+        }
         for action in differing(actions, &spec)? {
             self.act(action)?;
         }
-        self.config.boot = boot;
         self.config.machine.track_dirty_pages = spec.track;
+        (self.config.boot, self.config.seed) = (boot, seed.map(Arc::new));
+        self.metadata.go_on(body.kept.metadata);
         let advance = spec.advance.unwrap_or(self.config.clock_advances);
         let machine = self.config.to_spec().ok_or(LoadError::NoBoot)?;
         let memory =

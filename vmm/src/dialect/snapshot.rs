@@ -61,13 +61,27 @@ pub struct SnapshotLoad {
     /// The vsock's socket in place of the one that it had.
     #[serde(default)]
     pub vsock_override: Option<VsockOverride>,
-    /// Whether the guest's kvm-clock goes on with the time that passed. If not given: it does, or not where
+    /// Whether the guest's clocks go on with the time that passed. If not given: it does, or not where
     /// Firecracker's command line is spoken.
     #[serde(default)]
     pub clock_realtime: Option<bool>,
+    /// The same in a word, for its time-stamp counter too; not beside `clock_realtime`.
+    #[serde(default)]
+    pub clock: Option<Clock>,
     /// What the host backs the memory with.
     #[serde(default)]
     pub huge_pages: HugePagesOverride,
+}
+
+/// How the guest's clocks go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Clock {
+    /// With the time that passed.
+    Advance,
+    /// From where they were.
+    Freeze,
 }
 
 /// Where memory is.
@@ -158,6 +172,13 @@ impl TryFrom<SnapshotLoad> for LoadSpec {
             (Some(backend), None) => backend.backend_path,
             (None, Some(path)) => path,
         };
+        let advance = match (body.clock, body.clock_realtime) {
+            (Some(_), Some(_)) => {
+                return Err(bad("clock", "clock_realtime says it too; take one of the two"));
+            }
+            (Some(clock), None) => Some(clock == Clock::Advance),
+            (None, realtime) => realtime,
+        };
         if body.huge_pages == HugePagesOverride::TwoMiB {
             let why = "a memory file cannot be mapped into huge pages; take another value";
             return Err(bad("huge_pages", why));
@@ -172,7 +193,7 @@ impl TryFrom<SnapshotLoad> for LoadSpec {
             taps: taps.map(|card| (card.iface_id, card.host_dev_name)).collect(),
             images: images.map(|disk| (disk.drive_id, disk.path_on_host.into())).collect(),
             vsock: body.vsock_override.map(|vsock| vsock.uds_path.into()),
-            advance: body.clock_realtime,
+            advance,
         })
     }
 }
@@ -203,6 +224,20 @@ mod tests {
         assert_eq!(spec.taps, [("eth0".to_string(), "tap7".to_string())]);
         assert_eq!(spec.images, [("d".to_string(), PathBuf::from("other"))]);
         assert_eq!(spec.vsock, Some("v".into()));
+    }
+
+    #[test]
+    fn clocks_advance_or_are_frozen_and_nobody_says_it_twice() {
+        let advance = |more: &str| {
+            let text = format!(r#"{{"snapshot_path":"s","mem_file_path":"m"{more}}}"#);
+            load(&text).map(|spec| spec.advance)
+        };
+        assert_eq!(advance(""), Ok(None));
+        assert_eq!(advance(r#","clock":"advance""#), Ok(Some(true)));
+        assert_eq!(advance(r#","clock":"freeze""#), Ok(Some(false)));
+        let both = advance(r#","clock":"freeze","clock_realtime":false"#).unwrap_err();
+        assert!(both.contains("take one of the two"), "{both}");
+        assert!(advance(r#","clock":"stop""#).is_err());
     }
 
     #[test]

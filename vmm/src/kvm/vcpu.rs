@@ -12,7 +12,8 @@ use kvm_bindings::{
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
-use super::vcpu_state::{self, HostFacts, VcpuState, VcpuStateError};
+use super::tsc::{self, Passage};
+use super::vcpu_state::{self, HostFacts, Pace, VcpuState, VcpuStateError};
 
 /// Where a vCPU begins after a reset.
 const RESET_VECTOR: u64 = 0xfff0;
@@ -65,12 +66,14 @@ pub struct Vcpu {
     fd: VcpuFd,
     /// What it was given; empty until then.
     cpuid: Option<CpuId>,
+    /// How its clock comes to be as fast as it is to be.
+    pace: Pace,
 }
 
 impl Vcpu {
     /// vCPU number `index`. Fails if KVM refuses.
     pub fn new(vm: &VmFd, index: u8) -> io::Result<Vcpu> {
-        Ok(Vcpu { fd: vm.create_vcpu(index.into())?, cpuid: None })
+        Ok(Vcpu { fd: vm.create_vcpu(index.into())?, cpuid: None, pace: Pace::Host })
     }
 
     /// Sets what every vCPU starts with. Fails if KVM refuses.
@@ -115,13 +118,44 @@ impl Vcpu {
         Ok(self.fd.set_regs(&arch::regs::general(entry))?)
     }
 
-    /// Becomes what `state` says, instead of being set up. Fails if this host has less than the one that it comes
-    /// from, or KVM refuses.
+    /// Becomes what `state` says, instead of being set up; [`Vcpu::load_time`] and [`Vcpu::load_rest`] are to follow.
+    /// Fails if this host has less than the one that it comes from, or KVM refuses.
     pub fn load(&mut self, state: &VcpuState, host: &HostFacts) -> Result<(), VcpuStateError> {
         self.cpuid = Some(vcpu_state::cpuid_of(state)?);
-        vcpu_state::load(&self.fd, state, host)?;
+        self.pace = vcpu_state::load(&self.fd, state, host)?;
+        Ok(())
+    }
+
+    /// Takes the time of `state`, and `passage` since then, which the VM's clock shows already. Fails if KVM refuses.
+    pub fn load_time(
+        &self,
+        state: &VcpuState,
+        passage: &Passage,
+        host: &HostFacts,
+    ) -> Result<(), VcpuStateError> {
+        vcpu_state::load_time(&self.fd, state, passage, self.pace, host)
+    }
+
+    /// Takes what hangs on the time, once all vCPUs have theirs. Fails if KVM refuses.
+    pub fn load_rest(
+        &self,
+        state: &VcpuState,
+        passage: &Passage,
+        host: &HostFacts,
+    ) -> Result<(), VcpuStateError> {
+        vcpu_state::load_rest(&self.fd, state, passage, host)?;
         excuse_pause(&self.fd);
         Ok(())
+    }
+
+    /// What KVM adds to the host's time-stamp counter for it, if it tells.
+    pub fn tsc_offset(&self) -> Option<u64> {
+        tsc::offset(&self.fd)
+    }
+
+    /// Replaces that. Fails if KVM refuses.
+    pub fn set_tsc_offset(&self, offset: u64) -> io::Result<()> {
+        tsc::set_offset(&self.fd, offset)
     }
 
     /// Starts in real mode with all segments at 0, for the tests of this crate.

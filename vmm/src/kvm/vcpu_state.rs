@@ -13,6 +13,7 @@ use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 use serde::{Deserialize, Serialize};
 
 use super::raw::Raw;
+use super::tsc::{self, Passage};
 
 /// What a vCPU has of its own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub struct VcpuState {
     pub lapic: Raw<kvm_lapic_state>,
     /// Of its clock; `None` where KVM does not tell.
     pub tsc_khz: Option<u32>,
+    /// What KVM added to the host's time-stamp counter; `None` where it does not tell.
+    pub tsc_offset: Option<u64>,
     /// What it says that it is.
     pub cpuid: Vec<Raw<kvm_cpuid_entry2>>,
     /// In the order in which they are set.
@@ -51,6 +54,15 @@ pub struct Msr {
     pub index: u32,
     /// Its value.
     pub data: u64,
+}
+
+/// How a time-stamp counter comes to be as fast as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// The host's is.
+    Host,
+    /// KVM makes up for the difference.
+    Scaled,
 }
 
 /// What a host's KVM has of each vCPU.
@@ -125,6 +137,7 @@ pub fn save(fd: &VcpuFd, cpuid: &CpuId, host: &HostFacts) -> Result<VcpuState> {
     let debug = fd.get_debug_regs().map_err(refused("to tell its debug registers"))?;
     let lapic = fd.get_lapic().map_err(refused("to tell its local APIC"))?;
     let tsc_khz = fd.get_tsc_khz().ok();
+    let tsc_offset = tsc::offset(fd);
     let cpuid = cpuid.as_slice().iter().copied().map(Raw).collect();
     let msrs = read_msrs(fd, &host.msrs)?;
     let events = fd.get_vcpu_events().map_err(refused("to tell its events"))?;
@@ -137,17 +150,20 @@ pub fn save(fd: &VcpuFd, cpuid: &CpuId, host: &HostFacts) -> Result<VcpuState> {
         debug_registers: Raw(debug),
         lapic: Raw(lapic),
         tsc_khz,
+        tsc_offset,
         cpuid,
         msrs,
         events: Raw(events),
     })
 }
 
-/// Makes a vCPU that has never run what `state` says. Fails if this host has less than the one it comes from.
-pub fn load(fd: &VcpuFd, state: &VcpuState, host: &HostFacts) -> Result<()> {
+/// Makes a vCPU that has never run what `state` says, but for its time and what that brings about, which
+/// [`load_time`] and [`load_rest`] do. Says how its clock comes to be as fast as it was. Fails if this host has less
+/// than the one it comes from.
+pub fn load(fd: &VcpuFd, state: &VcpuState, host: &HostFacts) -> Result<Pace> {
     // MSRs, control registers and the size of vectors are judged by it.
     fd.set_cpuid2(&cpuid_of(state)?).map_err(refused("its CPUID"))?;
-    set_clock(fd, state.tsc_khz)?;
+    let pace = set_clock(fd, state.tsc_khz)?;
     let mp_state = kvm_mp_state { mp_state: state.mp_state };
     fd.set_mp_state(mp_state).map_err(refused("whether it runs"))?;
     // Takes pending exceptions away, which come back with the events.
@@ -161,9 +177,41 @@ pub fn load(fd: &VcpuFd, state: &VcpuState, host: &HostFacts) -> Result<()> {
     }
     fd.set_debug_regs(&state.debug_registers.0).map_err(refused("its debug registers"))?;
     fd.set_lapic(&state.lapic.0).map_err(refused("its local APIC"))?;
-    let (first, last) = msrs_to_set(&state.msrs);
-    write_msrs(fd, &first, host)?;
-    write_msrs(fd, &last, host)?;
+    let is_time = |msr: &&Msr| matches!(msr.index, IA32_TIME_STAMP_COUNTER | IA32_TSC_DEADLINE);
+    let others: Vec<_> = state.msrs.iter().filter(|msr| !is_time(msr)).copied().collect();
+    write_msrs(fd, &others, host)?;
+    Ok(pace)
+}
+
+/// Lets its time-stamp counter go on from where it was, with what has passed by the VM's clock, which has been set.
+/// Fails if KVM refuses.
+pub fn load_time(
+    fd: &VcpuFd,
+    state: &VcpuState,
+    passage: &Passage,
+    pace: Pace,
+    host: &HostFacts,
+) -> Result<()> {
+    let Some(clock) = time_of(state, passage) else { return Ok(()) };
+    write_msrs(fd, &[Msr { index: IA32_TIME_STAMP_COUNTER, data: clock }], host)?;
+    // What was written goes on from the moment of the writing, and KVM takes one that is near to another vCPU's for
+    // the same. An offset says it to the tick, unless KVM makes up for another frequency.
+    let (Some(khz), Some(then)) = (state.tsc_khz, state.tsc_offset) else { return Ok(()) };
+    let Some(offset) = passage.offset(then, khz).filter(|_| pace == Pace::Host) else {
+        return Ok(());
+    };
+    tsc::set_offset(fd, offset)
+        .map_err(|error| VcpuStateError::Refused("the offset of its time-stamp counter", error))
+}
+
+/// Gives a vCPU that knows the time the deadline of its timer, and what is on its way into it. Fails if KVM refuses.
+pub fn load_rest(
+    fd: &VcpuFd,
+    state: &VcpuState,
+    passage: &Passage,
+    host: &HostFacts,
+) -> Result<()> {
+    write_msrs(fd, &deadlines(state, passage), host)?;
     let mut events = state.events.0;
     events.flags &= EVENT_FLAGS;
     fd.set_vcpu_events(&events).map_err(refused("its events"))
@@ -220,13 +268,14 @@ fn new_xsave(size: usize) -> Result<Xsave> {
 }
 
 /// Lets its clock go as fast as it did.
-fn set_clock(fd: &VcpuFd, khz: Option<u32>) -> Result<()> {
-    let (Some(found), Ok(own)) = (khz, fd.get_tsc_khz()) else { return Ok(()) };
+fn set_clock(fd: &VcpuFd, khz: Option<u32>) -> Result<Pace> {
+    let (Some(found), Ok(own)) = (khz, fd.get_tsc_khz()) else { return Ok(Pace::Host) };
     let apart = u64::from(found.abs_diff(own)).saturating_mul(1_000_000);
     if apart <= u64::from(own).saturating_mul(CLOCK_TOLERANCE_PPM) {
-        return Ok(());
+        return Ok(Pace::Host);
     }
-    fd.set_tsc_khz(found).map_err(|_| VcpuStateError::Clock { found, own })
+    let set = fd.set_tsc_khz(found).map(|()| Pace::Scaled);
+    set.map_err(|_| VcpuStateError::Clock { found, own })
 }
 
 /// The values of `wanted`, without those that KVM lists and does not have.
@@ -252,17 +301,22 @@ fn entries(entries: &[kvm_msr_entry]) -> Result<Msrs> {
         .map_err(|_| VcpuStateError::Refused("so many MSRs", io::ErrorKind::InvalidInput.into()))
 }
 
-/// What to set first, and what only then: the deadline counts if the clock is there by which it is measured. One
-/// of 0 may have fired just now and not have been heard: it becomes one that is over, so that it is heard, if once
-/// too often.
-fn msrs_to_set(msrs: &[Msr]) -> (Vec<Msr>, Vec<Msr>) {
-    let clock = msrs.iter().find(|msr| msr.index == IA32_TIME_STAMP_COUNTER);
-    let (mut last, first): (Vec<Msr>, Vec<Msr>) =
-        msrs.iter().partition(|msr| msr.index == IA32_TSC_DEADLINE);
-    for deadline in last.iter_mut().filter(|deadline| deadline.data == 0) {
-        deadline.data = clock.map_or(0, |clock| clock.data);
-    }
-    (first, last)
+/// What its time-stamp counter shows now; `None` if it has none.
+fn time_of(state: &VcpuState, passage: &Passage) -> Option<u64> {
+    let clock = state.msrs.iter().find(|msr| msr.index == IA32_TIME_STAMP_COUNTER)?;
+    let passed = state.tsc_khz.map_or(0, |khz| passage.ticks(khz));
+    Some(clock.data.wrapping_add(passed))
+}
+
+/// The deadline of its timer, which counts if the clock is there by which it is measured. One of 0 may have fired
+/// just now and not have been heard: it becomes one that is over, so that it is heard, if once too often.
+fn deadlines(state: &VcpuState, passage: &Passage) -> Vec<Msr> {
+    let deadlines = state.msrs.iter().filter(|msr| msr.index == IA32_TSC_DEADLINE);
+    let over = |msr: &Msr| match msr.data {
+        0 => Msr { data: time_of(state, passage).unwrap_or_default(), ..*msr },
+        _ => *msr,
+    };
+    deadlines.map(over).collect()
 }
 
 fn write_msrs(fd: &VcpuFd, msrs: &[Msr], host: &HostFacts) -> Result<()> {

@@ -38,7 +38,9 @@ fn a_state_comes_back_as_it_was_by_way_of_its_text() {
     let state = save(&one, &cpuid(), &host).unwrap();
     let text = serde_json::to_string(&state).unwrap();
     let read: VcpuState = serde_json::from_str(&text).unwrap();
-    load(&other, &read, &host).unwrap();
+    let pace = load(&other, &read, &host).unwrap();
+    load_time(&other, &read, &Passage::default(), pace, &host).unwrap();
+    load_rest(&other, &read, &Passage::default(), &host).unwrap();
     let again = save(&other, &cpuid(), &host).unwrap();
 
     assert_eq!((again.regs.0, again.debug_registers.0.db[0]), (regs, 0x5000));
@@ -68,6 +70,23 @@ fn a_floating_point_state_of_another_size_is_refused_with_both_sizes() {
 }
 
 #[test]
+fn a_clock_of_a_host_of_the_same_kind_is_taken_and_another_is_made_up_for_or_refused() {
+    let ([(_vm, one), (_other_vm, other)], _) = vcpus();
+    let Ok(own) = one.get_tsc_khz() else { return };
+    assert_eq!(set_clock(&one, Some(own + own / 5000)).unwrap(), Pace::Host);
+    assert_eq!(set_clock(&one, None).unwrap(), Pace::Host);
+    let fast = own + own / 100;
+    match set_clock(&other, Some(fast)) {
+        Ok(pace) => assert_eq!(pace, Pace::Scaled),
+        Err(error) => {
+            let error = error.to_string();
+            assert!(error.contains(&format!("{fast} kHz")), "{error}");
+            assert!(error.contains(&format!("{own} kHz")), "{error}");
+        }
+    }
+}
+
+#[test]
 fn an_msr_that_kvm_refuses_is_named_or_left_out() {
     let ([(_vm, one), _], host) = vcpus();
     let nothing = Msr { index: 0x4B56_4DEE, data: 7 };
@@ -78,12 +97,20 @@ fn an_msr_that_kvm_refuses_is_named_or_left_out() {
 }
 
 #[test]
-fn a_deadline_of_nothing_becomes_one_that_is_over_and_is_set_last() {
+fn a_deadline_of_nothing_becomes_one_that_is_over() {
+    let ([(_vm, one), _], host) = vcpus();
+    let some = save(&one, &cpuid(), &host).unwrap();
     let msr = |index, data| Msr { index, data };
-    let all = [msr(IA32_TSC_DEADLINE, 0), msr(IA32_TIME_STAMP_COUNTER, 500), msr(0x1B, 9)];
-    let (first, last) = msrs_to_set(&all);
-    assert_eq!(first, [msr(IA32_TIME_STAMP_COUNTER, 500), msr(0x1B, 9)]);
-    assert_eq!(last, [msr(IA32_TSC_DEADLINE, 500)]);
-    let (_, last) = msrs_to_set(&[msr(IA32_TSC_DEADLINE, 90), msr(IA32_TIME_STAMP_COUNTER, 5)]);
-    assert_eq!(last, [msr(IA32_TSC_DEADLINE, 90)]);
+    let of = |deadline, khz| VcpuState {
+        msrs: vec![msr(IA32_TSC_DEADLINE, deadline), msr(IA32_TIME_STAMP_COUNTER, 500)],
+        tsc_khz: khz,
+        ..some.clone()
+    };
+    let none = Passage::default();
+    let minute = Passage { nanos: 60_000_000_000, host_tsc: None };
+    let set = |deadline, khz, passage| deadlines(&of(deadline, khz), passage)[0].data;
+    assert_eq!(set(0, Some(1_000_000), &none), 500);
+    assert_eq!(set(0, Some(1_000_000), &minute), 60_000_000_500);
+    assert_eq!(set(0, None, &minute), 500);
+    assert_eq!(set(90, Some(1_000_000), &minute), 90);
 }

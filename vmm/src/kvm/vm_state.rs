@@ -1,6 +1,7 @@
 //! What KVM keeps for a VM beside its vCPUs: interrupt controllers, timer, clock.
 
 use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use kvm_bindings::{
     KVM_CLOCK_REALTIME, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
@@ -10,6 +11,7 @@ use kvm_ioctls::{Cap, VmFd};
 use serde::{Deserialize, Serialize};
 
 use super::raw::Raw;
+use super::tsc::Passage;
 
 /// All of that.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,19 +53,44 @@ pub fn save(vm: &VmFd) -> Result<VmState, VmStateError> {
         pic_slave: chip(KVM_IRQCHIP_PIC_SLAVE, "to tell the second PIC")?,
         ioapic: chip(KVM_IRQCHIP_IOAPIC, "to tell the IOAPIC")?,
         pit: Raw(vm.get_pit2().map_err(refused("to tell the timer"))?),
-        clock: Raw(vm.get_clock().map_err(refused("to tell the clock"))?),
+        clock: Raw(read_clock(vm)?),
     })
 }
 
-/// Gives it to a VM whose vCPUs have their state and have not run. The clock goes on with the time that passed,
-/// if `advance` is so and both hosts know it, else from where it was. Fails if KVM refuses.
-pub fn load(vm: &VmFd, state: &VmState, advance: bool) -> Result<(), VmStateError> {
+/// The clock, and what the host's says.
+fn read_clock(vm: &VmFd) -> Result<kvm_clock_data, VmStateError> {
+    let mut clock = vm.get_clock().map_err(refused("to tell the clock"))?;
+    if clock.flags & KVM_CLOCK_REALTIME == 0 {
+        // KVM tells it only where the host's own clock is the time-stamp counter.
+        clock.realtime = now_ns();
+        clock.flags |= KVM_CLOCK_REALTIME;
+    }
+    Ok(clock)
+}
+
+/// Nanoseconds since 1970.
+fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What to set a clock to that said `then`: with the time that passed if it is to `advance`. KVM adds that by
+/// itself if it is `known` to.
+fn clock_to_set(then: &kvm_clock_data, advance: bool, known: u32) -> kvm_clock_data {
+    // Others are told, and not taken.
+    let wanted = if advance { then.flags & KVM_CLOCK_REALTIME } else { 0 };
+    let passed = if wanted & !known != 0 { now_ns().saturating_sub(then.realtime) } else { 0 };
+    kvm_clock_data { clock: then.clock.wrapping_add(passed), flags: wanted & known, ..*then }
+}
+
+/// Gives it to a VM whose vCPUs have their state, but for their time, and have not run. The clock goes on with the
+/// time that passed if `advance` is so, else from where it was; what has passed by it. Fails if KVM refuses.
+pub fn load(vm: &VmFd, state: &VmState, advance: bool) -> Result<Passage, VmStateError> {
     vm.set_pit2(&state.pit.0).map_err(refused("the timer"))?;
     let known = u32::try_from(vm.check_extension_int(Cap::AdjustClock)).unwrap_or(0);
-    let mut clock = state.clock.0;
-    // The others are told, and not taken.
-    clock.flags &= if advance { KVM_CLOCK_REALTIME & known } else { 0 };
-    vm.set_clock(&clock).map_err(refused("the clock"))?;
+    let then = &state.clock.0;
+    vm.set_clock(&clock_to_set(then, advance, known)).map_err(refused("the clock"))?;
+    let now = vm.get_clock().map_err(refused("to tell the clock"))?;
     let chips = [
         (KVM_IRQCHIP_PIC_MASTER, &state.pic_master.0, "the first PIC"),
         (KVM_IRQCHIP_PIC_SLAVE, &state.pic_slave.0, "the second PIC"),
@@ -72,5 +99,13 @@ pub fn load(vm: &VmFd, state: &VmState, advance: bool) -> Result<(), VmStateErro
     for (chip_id, chip, what) in chips {
         vm.set_irqchip(&kvm_irqchip { chip_id, ..*chip }).map_err(refused(what))?;
     }
-    Ok(())
+    Ok(Passage::between(then, &now))
 }
+
+#[cfg(test)]
+#[path = "vm_state_test.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "cycles_test.rs"]
+mod cycles;

@@ -21,8 +21,6 @@ pub enum CreateError {
     NoFile(PathBuf),
     #[error("{}: cannot be written", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("{what} cannot be saved: {why}")]
-    Unsaved { what: String, why: &'static str },
     #[error(
         "{}: it has memory that is not of the last snapshot, and changes cannot be added to it; name another file",
         .0.display()
@@ -32,6 +30,8 @@ pub enum CreateError {
     Changes(#[source] io::Error),
     #[error("the host has no random bytes for its name")]
     Name(#[source] io::Error),
+    #[error("cannot read the disk of cloud-init")]
+    Seed(#[source] io::Error),
     #[error("its state cannot be put into words")]
     Text(#[from] serde_json::Error),
 }
@@ -127,6 +127,8 @@ pub enum LoadError {
     Config(String),
     #[error("the snapshot has no {kind} {id:?}")]
     Unknown { kind: &'static str, id: String },
+    #[error("cannot keep the disk of cloud-init in memory")]
+    Seed(#[source] io::Error),
     #[error("the snapshot names nothing that was booted")]
     NoBoot,
     #[error("snapshot {}", path.display())]

@@ -20,6 +20,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::error::ReadError;
+use super::kept::Kept;
 use super::memory_file::Sums;
 use super::turn::Turn;
 use crate::vm::saved::MachineState;
@@ -84,6 +85,8 @@ pub struct Body {
     pub config: Value,
     /// What it was like.
     pub state: MachineState,
+    /// What it had in its process alone.
+    pub kept: Kept,
     /// What its memory's file is like.
     pub memory: Sums,
 }

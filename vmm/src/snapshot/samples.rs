@@ -1,9 +1,11 @@
 //! A snapshot's state for tests.
 
+use devices::net::service::store::Documents;
 use kvm_bindings::{kvm_cpuid_entry2, kvm_regs};
 use serde_json::json;
 
 use super::format::{ARCHITECTURE, Body, Head, Part};
+use super::kept::{Bytes, Kept};
 use super::memory_file::Sums;
 use super::turn::Turn;
 use crate::kvm::raw::Raw;
@@ -22,6 +24,7 @@ pub fn body() -> Body {
         debug_registers: Raw::default(),
         lapic: Raw::default(),
         tsc_khz: Some(2_000_000),
+        tsc_offset: Some(5),
         cpuid: vec![Raw(kvm_cpuid_entry2 { function: 1, ..Default::default() })],
         msrs: vec![Msr { index: 0x10, data: u64::MAX }],
         events: Raw::default(),
@@ -42,7 +45,9 @@ pub fn body() -> Body {
     let state = MachineState { vcpus: vec![vcpu], kvm, board: Vec::new(), devices };
     let memory =
         Sums { bytes: 128 << 20, data_bytes: 4096, pieces: vec![(0, 7), (63, 9)], changed: None };
-    Body { config: json!({ "machine-config": { "vcpu_count": 1 } }), state, memory }
+    let metadata = Documents { machine: None, user: Some(json!({ "a": null })) };
+    let kept = Kept { seed: Some(Bytes(vec![1, 2, 0xff])), metadata };
+    Body { config: json!({ "machine-config": { "vcpu_count": 1 } }), state, kept, memory }
 }
 
 /// What it says of itself.

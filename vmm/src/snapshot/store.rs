@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::error::{CreateError, LoadError};
 use super::format::{self, ARCHITECTURE, Body, Head, Part};
+use super::kept::Kept;
 use super::lineage::{FileId, Lineage, Member};
 use super::memory_file::{self, Sums};
 use super::pair::{self, Pair};
@@ -24,12 +25,13 @@ use crate::memory::pages::PageSet;
 use crate::vm::Vm;
 use crate::vm::saved::MachineState;
 
-/// Writes the snapshot of a machine that is paused, made of what `config` says, and of the snapshots in `lineage` if
+/// Writes the snapshot of a machine that is paused, made of what `config` says, with what is `kept` of it, and of the snapshots in `lineage` if
 /// there are any; tells those that matter from now on. `files` makes the new ones. An older snapshot in its place is there until the new one is.
 /// Fails with nothing left of the new one.
 pub fn create(
     vm: &mut Vm,
     config: Value,
+    kept: Kept,
     spec: &CreateSpec,
     lineage: Option<&Lineage>,
     files: &dyn Files,
@@ -57,7 +59,7 @@ pub fn create(
     let sums = sums.map_err(at(&spec.memory))?;
     let id = new_id().map_err(CreateError::Name)?;
     let head = Head { turn: pair.turn(), ..head(&state, &sums, id) };
-    let body = Body { config, state, memory: sums };
+    let body = Body { config, state, kept, memory: sums };
     format::write(pair.state(), &head, &body).map_err(at(&spec.state))?;
     let file = FileId::of(pair.memory()).ok();
     pair.publish()?;

@@ -65,8 +65,6 @@ pub struct Board {
     pub power_button: PowerButton,
     /// Types for the guest.
     pub keyboard: Arc<I8042>,
-    /// The host side of the serial port.
-    pub console: Console,
     /// Interrupt lines of all that.
     pub lines: Lines,
     serial: Arc<Serial>,
@@ -106,8 +104,7 @@ impl Board {
         ports: &Bus,
         mmio: &Arc<Bus>,
         pci_mmio64: Option<AddressRange>,
-        console: OpenConsole,
-        threads: &Threads,
+        console: &OpenConsole,
         ends: &Arc<Ends>,
     ) -> Result<Board, BoardError> {
         let lines = Lines::new(vm.clone());
@@ -115,11 +112,6 @@ impl Board {
         let events: Arc<dyn BoardEvents> = Arc::new(Report(ends.clone()));
 
         let com1 = Arc::new(Serial::new(line(layout::COM1_GSI)?, console.line()));
-        let quit = ends.clone();
-        let console = console
-            .start(com1.clone(), threads.slow(), move || quit.report(End::Quit))
-            .map_err(BoardError::Console)?;
-
         let keyboard = Arc::new(I8042::new(line(layout::I8042_KEYBOARD_GSI)?, events.clone()));
         let power = PowerRegisters::new(POWER, events.clone());
         let reset = Arc::new(ResetControl::new(RESET_CONTROL, events));
@@ -156,7 +148,7 @@ impl Board {
             ports.insert(port, len, Arc::new(Absent))?;
         }
         let power_button = PowerButton::new(line(layout::GED_GSI)?);
-        Ok(Board { slots, power_button, keyboard, console, lines, serial: com1, clock })
+        Ok(Board { slots, power_button, keyboard, lines, serial: com1, clock })
     }
 
     /// What of it has a state, by its name, in the order in which it is saved and loaded: the bus comes before the
@@ -197,9 +189,18 @@ impl Board {
         })
     }
 
-    /// Brings the console's last bytes out, and its terminal and socket into order.
-    pub fn close(self) {
-        self.console.close();
+    /// Lets `console`, which it was built with, carry bytes: from now on the serial port has input. A port that is
+    /// to be given a state has it by then, as that would take the place of what came before.
+    pub fn connect(
+        &self,
+        console: OpenConsole,
+        threads: &Threads,
+        ends: &Arc<Ends>,
+    ) -> Result<Console, BoardError> {
+        let quit = ends.clone();
+        console
+            .start(self.serial.clone(), threads.slow(), move || quit.report(End::Quit))
+            .map_err(BoardError::Console)
     }
 }
 
@@ -215,3 +216,7 @@ impl BoardEvents for Report {
         self.0.report(End::GuestReset);
     }
 }
+
+#[cfg(test)]
+#[path = "board_test.rs"]
+mod tests;

@@ -256,6 +256,7 @@ pub struct Base {
     pub registry: Registry,
     /// What every machine has.
     pub board: Board,
+    console: OpenConsole,
     ports: Arc<Bus>,
     mmio: Arc<Bus>,
     boot_timer: Option<Arc<BootTimer>>,
@@ -292,7 +293,7 @@ impl Base {
         let (ports, mmio) = (Bus::new(), Bus::new());
         // Of PCI alone; virtio devices have places of their own.
         let pci_mmio64 = room.pci_mmio64_of(bus);
-        let board = Board::build(&fd, &ports, &mmio, pci_mmio64, console, &threads, ends)?;
+        let board = Board::build(&fd, &ports, &mmio, pci_mmio64, &console, ends)?;
 
         let supplies = Supplies {
             memory: ram.clone(),
@@ -320,6 +321,7 @@ impl Base {
         Ok(Base {
             registry,
             board,
+            console,
             ports,
             mmio,
             boot_timer,
@@ -344,6 +346,7 @@ impl Base {
         ends: &Arc<Ends>,
     ) -> Result<Vm, BuildError> {
         install_kick_handler().map_err(|e| BuildError::Thread("the kick of vCPUs", e))?;
+        let console = self.board.connect(self.console, &self.supplies.threads, ends)?;
         let unmapped = Arc::new(Unmapped::default());
         let mut threads = Vec::with_capacity(vcpus.len());
         let mut counters = Vec::with_capacity(vcpus.len());
@@ -365,6 +368,7 @@ impl Base {
             pauses: 0,
             registry: self.registry,
             board: self.board,
+            console,
             boot_timer: self.boot_timer,
             unmapped,
             reading,

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, fs};
@@ -115,7 +115,12 @@ pub enum EntropyWish {
 }
 
 /// Id of the disk that cloud-init reads.
-const SEED_ID: &str = "cidata";
+pub const SEED_ID: &str = "cidata";
+
+/// Where that disk is opened, for as long as `seed` is there.
+pub fn seed_path(seed: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", seed.as_raw_fd()).into()
+}
 
 /// Why an image is of no use to its disk.
 #[derive(Debug)]
@@ -408,8 +413,8 @@ impl Config {
         if self.disks.iter().any(|disk| disk.id == SEED_ID) {
             return Err(SettingError::DiskIdTwice(SEED_ID.to_string()).into());
         }
-        let path = format!("/proc/self/fd/{}", seed.as_raw_fd());
-        let disk = format!("{path},id={SEED_ID},ro").parse().expect("it is a disk");
+        let path = seed_path(&seed);
+        let disk = format!("{},id={SEED_ID},ro", path.display()).parse().expect("it is a disk");
         self.set_disk(disk)?;
         self.seed = Some(Arc::new(seed));
         Ok(())

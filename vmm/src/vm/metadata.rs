@@ -89,6 +89,16 @@ impl MetadataSpec {
         }
     }
 
+    /// How a machine with these cards is reached: as `given`, or as usual for one that says of itself what `imds`
+    /// does; `None` if it is not.
+    pub fn settled(
+        given: Option<&MetadataSpec>,
+        imds: Option<&ImdsSpec>,
+        nics: &[Nic],
+    ) -> Option<MetadataSpec> {
+        given.cloned().or_else(|| imds.map(|imds| MetadataSpec::of_ec2(imds, nics)))
+    }
+
     /// What a machine that describes itself has if nobody says otherwise: as EC2's, by all its cards.
     fn of_ec2(imds: &ImdsSpec, nics: &[Nic]) -> MetadataSpec {
         let version = match imds.tokens {
@@ -131,8 +141,7 @@ pub fn serve(
         let tree = imds.tree(instance, &cards.collect::<Vec<_>>())?;
         store.set_machine(tree).map_err(|_| MetadataError::ImdsTooLarge)?;
     }
-    let usual = || imds.map(|imds| MetadataSpec::of_ec2(imds, nics));
-    let Some(spec) = spec.cloned().or_else(usual) else { return Ok(()) };
+    let Some(spec) = MetadataSpec::settled(spec, imds, nics) else { return Ok(()) };
     let random = random().map_err(MetadataError::Random)?;
     let metadata = Arc::new(Metadata::new(spec.settings, store.clone(), instance, random));
     for nic in nics.iter().filter(|nic| spec.cards.iter().any(|id| id == nic.control.id())) {

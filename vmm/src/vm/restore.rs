@@ -12,8 +12,9 @@ use super::build::{Base, BuildError, Ground};
 use super::saved::{MachineState, PartState};
 use super::spec::{DeviceBus, VmSpec};
 use crate::end::Ends;
+use crate::kvm::tsc::Passage;
 use crate::kvm::vcpu::Vcpu;
-use crate::kvm::vcpu_state::VcpuStateError;
+use crate::kvm::vcpu_state::{HostFacts, VcpuStateError};
 use crate::kvm::vm_state::{self, VmStateError};
 use crate::memory::{self, Pages};
 
@@ -102,7 +103,8 @@ fn finish(
     for (index, (vcpu, state)) in (0..).zip(vcpus.iter_mut().zip(&state.vcpus)) {
         vcpu.load(state, &base.host).map_err(|source| RestoreError::Vcpu { index, source })?;
     }
-    vm_state::load(&base.fd, &state.kvm, advance)?;
+    let passage = vm_state::load(&base.fd, &state.kvm, advance)?;
+    load_time(&vcpus, state, &passage, &base.host)?;
 
     // Behind the interrupt controllers, which would forget what a device tells them before.
     let devices: Vec<_> = base.registry.iter().collect();
@@ -116,6 +118,35 @@ fn finish(
         device.load(&part.saved).map_err(|source| refused(&part.id, source))?;
     }
     Ok(base.finish(spec, vcpus, None, ends)?)
+}
+
+/// Lets the vCPUs know the time, as the VM's clock has it already, and then what hangs on it.
+fn load_time(
+    vcpus: &[Vcpu],
+    state: &MachineState,
+    passage: &Passage,
+    host: &HostFacts,
+) -> Result<(), RestoreError> {
+    let both = || (0..).zip(vcpus.iter().zip(&state.vcpus));
+    let failed = |index| move |source| RestoreError::Vcpu { index, source };
+    for (index, (vcpu, state)) in both() {
+        vcpu.load_time(state, passage, host).map_err(failed(index))?;
+    }
+    // Counters that were one are one again, however long it took to set them: else KVM's clock is slow to read.
+    let mut offsets = state.vcpus.iter().map(|vcpu| vcpu.tsc_offset);
+    let first = offsets.next().flatten();
+    if first.is_some() && offsets.all(|offset| offset == first) {
+        let offset = vcpus.first().and_then(Vcpu::tsc_offset);
+        for (index, (vcpu, _)) in both().skip(1) {
+            let set = offset.map(|offset| vcpu.set_tsc_offset(offset)).transpose();
+            set.map_err(|error| VcpuStateError::Refused("the offset of the first vCPU", error))
+                .map_err(failed(index))?;
+        }
+    }
+    for (index, (vcpu, state)) in both() {
+        vcpu.load_rest(state, passage, host).map_err(failed(index))?;
+    }
+    Ok(())
 }
 
 /// Whether the states are those of these parts, in their order.

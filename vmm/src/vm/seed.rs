@@ -97,14 +97,18 @@ impl SeedSpec {
     /// The disk for the machine `name`, in memory; nobody can change it any more. Fails if a file cannot be
     /// read or is too large, or the host has no memory for it.
     pub fn disk(&self, name: &str) -> Result<File, SeedDiskError> {
-        let bytes = self.read(name)?.to_disk()?;
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let mut disk = File::from(memfd_create("cidata", flags).map_err(io::Error::from)?);
-        disk.write_all(&bytes)?;
-        let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-        fcntl_add_seals(&disk, seals).map_err(io::Error::from)?;
-        Ok(disk)
+        Ok(in_memory(&self.read(name)?.to_disk()?)?)
     }
+}
+
+/// A disk of these bytes, in memory; nobody can change it any more. Fails if the host has no memory for it.
+pub fn in_memory(bytes: &[u8]) -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut disk = File::from(memfd_create("cidata", flags)?);
+    disk.write_all(bytes)?;
+    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    fcntl_add_seals(&disk, seals)?;
+    Ok(disk)
 }
 
 #[cfg(test)]

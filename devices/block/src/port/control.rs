@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use device_core::files::Files;
 use device_core::histogram::{Histogram, Summary};
+use device_core::limiter::Levels;
 use device_core::worker::Post;
 
 use super::DiskPort;
@@ -36,6 +38,10 @@ pub trait PortControl: Send + Sync {
     fn allowed(&self) -> Allowed;
     /// Replaces all limits.
     fn limit(&self, allowed: &Allowed);
+    /// How far the limits are used up.
+    fn levels(&self) -> Levels;
+    /// Goes on from there. Only while no request is under way.
+    fn set_levels(&self, levels: Levels);
     /// What goes wrong on purpose, the front's own faults included.
     fn faults(&self) -> Vec<Fault>;
     /// Makes something go wrong; the front's own faults are noted only.
@@ -164,6 +170,14 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
         for lane in &self.lanes {
             lane.ask(|lane, _| lane.limits_changed());
         }
+    }
+
+    fn levels(&self) -> Levels {
+        self.shared.limiter.levels(Instant::now())
+    }
+
+    fn set_levels(&self, levels: Levels) {
+        self.shared.limiter.set_levels(levels, Instant::now());
     }
 
     fn faults(&self) -> Vec<Fault> {

@@ -9,6 +9,7 @@ use device_core::GuestRam;
 use device_core::snapshot::{LoadError, Snapshot};
 use net::mac::MacAddr;
 use net::port::PortControl;
+use net::stage::limiter::Levels;
 use serde::{Deserialize, Serialize};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
@@ -46,6 +47,8 @@ pub struct State {
     vectors: Vec<VectorState>,
     /// What is behind BAR 2, but for zeroes; `None` without low-latency queues.
     window: Option<Vec<Piece>>,
+    /// How far the card's limits are used up.
+    limits: Levels,
     statistics: Statistics,
     faults: Faults,
 }
@@ -283,6 +286,7 @@ impl Card {
         }
         self.load_queues(control, &state.queues)?;
         self.load_vectors(&state.vectors)?;
+        self.port.set_levels(&state.limits);
         self.load_statistics(control, &state.statistics);
         self.mischief.load(&state.faults.waiting);
         if !control.plan.load(&state.faults.plan, now) {
@@ -311,6 +315,7 @@ impl Snapshot for Card {
             queues: self.save_queues(control, now),
             vectors: self.doorbells.vectors().iter().map(|vector| vector.save()).collect(),
             window: self.window.as_ref().map(|window| pieces(window.memory())),
+            limits: self.port.levels(),
             statistics: self.save_statistics(control),
             faults: Faults { waiting: self.mischief.save(), plan: control.plan.save(now) },
         }

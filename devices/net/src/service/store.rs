@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Bytes of a document if nobody says otherwise.
@@ -19,6 +20,16 @@ pub enum StoreError {
     TooLarge,
 }
 
+/// What a document is made of.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Documents {
+    /// What the machine says of itself, if it does.
+    pub machine: Option<Value>,
+    /// What the user put.
+    pub user: Option<Value>,
+}
+
 /// The document, shared by who writes and who reads it. A reader never waits for more than the exchange of a
 /// pointer.
 pub struct Store {
@@ -28,11 +39,23 @@ pub struct Store {
 
 #[derive(Default)]
 struct Content {
-    /// What the machine says of itself, if it does.
-    machine: Option<Value>,
-    user: Option<Value>,
+    documents: Documents,
     /// Both, merged.
     shown: Option<Arc<Value>>,
+}
+
+impl Documents {
+    /// The user's over the machine's.
+    fn merged(&self) -> Option<Value> {
+        match (&self.machine, &self.user) {
+            (Some(machine), Some(user)) => {
+                let mut shown = machine.clone();
+                merge(&mut shown, user.clone());
+                Some(shown)
+            }
+            (one, other) => one.as_ref().or(other.as_ref()).cloned(),
+        }
+    }
 }
 
 impl Store {
@@ -76,28 +99,32 @@ impl Store {
         self.content().shown.clone()
     }
 
+    /// What the document is made of.
+    pub fn documents(&self) -> Documents {
+        self.content().documents.clone()
+    }
+
+    /// Goes on with what another store told, however large, but for what was put into this one already.
+    pub fn go_on(&self, documents: Documents) {
+        let mut new = self.documents();
+        new.machine = new.machine.or(documents.machine);
+        new.user = new.user.or(documents.user);
+        let shown = new.merged().map(Arc::new);
+        *self.content() = Content { documents: new, shown };
+    }
+
     fn change(
         &self,
-        change: impl FnOnce(&mut Content) -> Result<(), StoreError>,
+        change: impl FnOnce(&mut Documents) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         // Readers go on with the old one meanwhile; there is one writer, the machine's main thread.
-        let old = self.content();
-        let mut new = Content { machine: old.machine.clone(), user: old.user.clone(), shown: None };
-        drop(old);
-        change(&mut new)?;
-        let shown = match (&new.machine, &new.user) {
-            (Some(machine), Some(user)) => {
-                let mut shown = machine.clone();
-                merge(&mut shown, user.clone());
-                Some(shown)
-            }
-            (one, other) => one.as_ref().or(other.as_ref()).cloned(),
-        };
+        let mut documents = self.documents();
+        change(&mut documents)?;
+        let shown = documents.merged();
         if shown.as_ref().is_some_and(|shown| size(shown) > self.limit) {
             return Err(StoreError::TooLarge);
         }
-        new.shown = shown.map(Arc::new);
-        *self.content() = new;
+        *self.content() = Content { documents, shown: shown.map(Arc::new) };
         Ok(())
     }
 

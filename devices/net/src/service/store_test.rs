@@ -147,3 +147,25 @@ proptest! {
         prop_assert_eq!(find(&value, &path), value.pointer(&path));
     }
 }
+
+#[test]
+fn a_store_goes_on_with_what_another_told_but_for_what_it_was_given_itself() {
+    let first = Store::new(USUAL_LIMIT);
+    first.set_machine(json!({ "id": "i-1", "own": 1 })).unwrap();
+    first.put(json!({ "own": null, "word": "a" })).unwrap();
+    let told = first.documents();
+
+    // However large.
+    let other = Store::new(1);
+    other.go_on(told.clone());
+    assert_eq!(*other.get().unwrap(), json!({ "id": "i-1", "word": "a" }));
+    assert_eq!(other.documents(), told);
+    assert_eq!(other.put(json!({ "long": "word" })), Err(StoreError::TooLarge));
+
+    let given = store(json!({ "word": "b" }));
+    given.go_on(told);
+    assert_eq!(*given.get().unwrap(), json!({ "id": "i-1", "own": 1, "word": "b" }));
+    let empty = Store::new(USUAL_LIMIT);
+    empty.go_on(Documents::default());
+    assert_eq!(empty.get(), None);
+}

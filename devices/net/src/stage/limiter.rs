@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use device_core::counters::SharedCounter;
-use device_core::rate::{Clock, Quota, Rate};
+use device_core::rate::{Clock, Level, Quota, Rate};
 use serde::{Deserialize, Serialize};
 
 use super::tracking::Tracker;
@@ -67,6 +67,17 @@ pub enum Way {
     Out,
 }
 
+/// How far the limits of a card are used up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Levels {
+    bw_in: Level,
+    bw_out: Level,
+    pps: Level,
+    pps_in: Level,
+    pps_out: Level,
+}
+
 /// All limits of one card.
 pub struct Limiter {
     clock: Clock,
@@ -113,6 +124,28 @@ impl Limiter {
         self.pps_in.set(limits.pps_in);
         self.pps_out.set(limits.pps_out);
         self.tracker.set(limits.conntrack);
+    }
+
+    /// How far they are used up.
+    pub fn levels(&self, now: Instant) -> Levels {
+        let ticks = self.clock.at(now);
+        Levels {
+            bw_in: self.bw_in.level(ticks),
+            bw_out: self.bw_out.level(ticks),
+            pps: self.pps.level(ticks),
+            pps_in: self.pps_in.level(ticks),
+            pps_out: self.pps_out.level(ticks),
+        }
+    }
+
+    /// Goes on from there with the limits that are set.
+    pub fn set_levels(&self, levels: &Levels, now: Instant) {
+        let ticks = self.clock.at(now);
+        self.bw_in.set_level(levels.bw_in, ticks);
+        self.bw_out.set_level(levels.bw_out, ticks);
+        self.pps.set_level(levels.pps, ticks);
+        self.pps_in.set_level(levels.pps_in, ticks);
+        self.pps_out.set_level(levels.pps_out, ticks);
     }
 
     /// Whether a frame may go now; nothing is charged. `Err` says until when it has to wait.

@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering;
 
 use block::spec::Model;
+use device_core::limiter::Levels;
 use device_core::snapshot::{LoadError, Snapshot};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,8 @@ pub struct State {
     errors: ErrorsState,
     /// Bytes of the disk, as the host was told.
     size: u64,
+    /// How far the disk's limits are used up.
+    limits: Levels,
     statistics: Statistics,
     resets: u64,
     /// Faults that are on: it answers no more, or fails whenever it is enabled.
@@ -253,6 +256,7 @@ impl Card {
         control.events = Events::load(state.events)?;
         self.errors.load(state.errors)?;
         (control.size, control.resets) = (state.size, state.resets);
+        self.port.set_levels(state.limits);
         self.load_throttled_us(control, state.statistics.throttled_us);
         self.load_statistics(&state.statistics)?;
         self.gone.store(state.gone, Ordering::Relaxed);
@@ -279,6 +283,7 @@ impl Snapshot for Card {
             flush: control.errand.as_ref().map(|errand| errand.reason),
             errors: self.errors.save(),
             size: control.size,
+            limits: self.port.levels(),
             statistics: self.save_statistics(control),
             resets: control.resets,
             gone: self.is_gone(),

@@ -14,6 +14,7 @@ use block::stats::Stretches;
 use device_core::GuestRam;
 use device_core::files::Files;
 use device_core::histogram::Summary;
+use device_core::limiter::Levels;
 
 use crate::lanes::{Homecoming, Lanes, Ring, Told};
 use crate::ring::Token;
@@ -335,6 +336,12 @@ impl PortControl for Disk {
     fn limit(&self, allowed: &Allowed) {
         self.state().allowed = *allowed;
     }
+
+    fn levels(&self) -> Levels {
+        Levels::default()
+    }
+
+    fn set_levels(&self, _: Levels) {}
 
     fn faults(&self) -> Vec<Fault> {
         self.state().faults.clone()

@@ -6,7 +6,7 @@ use std::time::Instant;
 use device_core::GuestRam;
 use device_core::bus::Width;
 use device_core::device::Kit;
-use device_core::limiter::Limiter;
+use device_core::limiter::{Levels, Limiter};
 use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
 use device_core::worker::{IoThread, Post};
 use serde::{Deserialize, Serialize};
@@ -111,10 +111,13 @@ impl VirtioDevice for Entropy {
     }
 }
 
-/// It keeps nothing.
+/// It keeps nothing of what it gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct EntropyState {}
+pub struct EntropyState {
+    /// How far its limits are used up.
+    pub limits: Levels,
+}
 
 impl Snapshot for Entropy {
     type State = EntropyState;
@@ -122,10 +125,11 @@ impl Snapshot for Entropy {
     const VERSION: u16 = 1;
 
     fn save(&self) -> EntropyState {
-        EntropyState {}
+        EntropyState { limits: self.shared.limiter.levels(Instant::now()) }
     }
 
-    fn load(&self, _: EntropyState) -> Result<(), LoadError> {
+    fn load(&self, state: EntropyState) -> Result<(), LoadError> {
+        self.shared.limiter.set_levels(state.limits, Instant::now());
         Ok(())
     }
 }

@@ -1,9 +1,10 @@
 //! Tests of the entropy device as its driver sees it (virtio 1.2, 5.4).
 
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 use device_core::limiter::Limits;
-use device_core::rate::Quota;
+use device_core::rate::{Bucket, Quota};
 use proptest::prelude::*;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 
@@ -158,6 +159,30 @@ fn a_limit_of_bytes_counts_what_was_given() {
     let now = Instant::now();
     let then = entropy.shared.limiter.ask(now).unwrap_err();
     assert!((then.until - now).as_millis() <= 1000, "a second's worth was given");
+}
+
+#[test]
+fn what_a_limit_let_through_counts_in_another_process() {
+    let hourly = Bucket {
+        size: NonZeroU64::MIN,
+        refill_time: NonZeroU64::new(3_600_000).unwrap(),
+        one_time_burst: 1,
+    };
+    let limits = Limits { bytes: None, operations: Some(Quota::Bucket(hourly)) };
+    let (mut guest, entropy) = plugged(limits);
+    let at = guest.buffer(256);
+    for nth in 0..4 {
+        guest.queues[0].offer(&[writable(at + nth * 64, 64)]);
+    }
+    assert_eq!(run(&mut guest, &entropy), [64; 3]);
+    let queues = entropy.unplug();
+    let saved = VirtioDevice::save(&*entropy).unwrap();
+
+    let entropy = Entropy::build(&EntropySpec { limits }, &guest.machine.kit());
+    VirtioDevice::load(&*entropy, INDIRECT, &saved).unwrap();
+    entropy.plug(INDIRECT, queues, guest.notice.clone()).unwrap();
+    assert_eq!(run(&mut guest, &entropy), [0; 0]);
+    assert!(entropy.shared.limiter.ask(Instant::now()).is_err());
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn body() -> Value {
             "vcpus": [{
                 "mp_state": 0, "regs": zeroes(144), "sregs": zeroes(312), "xsave": zeroes(64),
                 "xcrs": zeroes(392), "debug_registers": zeroes(128), "lapic": zeroes(1024),
-                "tsc_khz": 2_000_000, "cpuid": [zeroes(40)],
+                "tsc_khz": 2_000_000, "tsc_offset": 7, "cpuid": [zeroes(40)],
                 "msrs": [{ "index": 16, "data": 5 }], "events": zeroes(64),
             }],
             "kvm": {
@@ -65,6 +65,7 @@ fn body() -> Value {
                 "saved": { "kind": "virtio-net", "version": 1, "state": { "a": [1, "b", null] } },
             }],
         },
+        "kept": { "seed": "00ff", "metadata": { "machine": null, "user": { "a": 1 } } },
         "memory": { "bytes": 0x800_0000, "data_bytes": 4096, "pieces": [[0, 7]] },
     })
 }

@@ -29,6 +29,8 @@ pub const STATE_OF_VM: &[Value] = &[
 ];
 /// The guest's clock was stopped.
 pub const PAUSED: &[Value] = &[(0xaead, "KVM_KVMCLOCK_CTRL")];
+/// What a vCPU's time-stamp counter is ahead of the host's.
+pub const COUNTER: &[Value] = &[(0x4018_aee2, "KVM_GET_DEVICE_ATTR")];
 /// Where interrupts go.
 pub const VECTORS: &[Value] = &[(0x4020_ae76, "KVM_IRQFD"), (0x4008_ae6a, "KVM_SET_GSI_ROUTING")];
 /// Where doorbells and memory of cards are.

@@ -15,6 +15,7 @@ pub const ROWS: &[Row] = &[
         "doorbells and memory of cards are where the guest puts them"),
     row(SYS_ioctl, &[In(1, requests::REGISTERS)], &[Vcpu], "where the guest was when KVM gave up"),
     row(SYS_ioctl, &[In(1, requests::PAUSED)], &[Vcpu], "a pause is no hang to the guest's watchdogs"),
+    row(SYS_ioctl, &[In(1, requests::COUNTER)], &[Vcpu], "a snapshot has the guest's clock to the tick"),
     row(SYS_ioctl, &[In(1, requests::TAP)], &[Vcpu, Io, Main],
         "a TAP does what the guest's driver asked for, and as its owner had it in the end"),
     row(SYS_setsockopt, &[In(1, values![SOL_PACKET]), In(2, values![PACKET_FANOUT_DATA])], &[Vcpu, Io, Main],

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use block::port::PortControl;
+use device_core::limiter::Levels;
 use device_core::snapshot::{LoadError, Snapshot};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,8 @@ pub struct BlockState {
     pub read_only: bool,
     /// The driver has the cache on.
     pub writeback: bool,
+    /// How far the disk's limits are used up.
+    pub limits: Levels,
 }
 
 impl Snapshot for Block {
@@ -34,6 +38,7 @@ impl Snapshot for Block {
             serial: self.port.serial().to_owned(),
             read_only: facts.read_only,
             writeback: self.common.writeback.load(Ordering::Relaxed),
+            limits: self.port.levels(),
         }
     }
 
@@ -59,6 +64,7 @@ impl Snapshot for Block {
             return refuse("writeback", "no driver can switch this disk's cache".to_owned());
         }
         self.common.writeback.store(state.writeback, Ordering::Relaxed);
+        self.port.set_levels(state.limits);
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use device_core::snapshot::{LoadError, Saved, Snapshot, blob};
 use net::mac::MacAddr;
 use net::port::PortControl;
 use net::stage::filter::{MAX_TABLE, ReceiveFilter};
+use net::stage::limiter::Levels;
 use serde::{Deserialize, Serialize};
 
 use super::Net;
@@ -52,6 +53,8 @@ pub struct NetState {
     /// The MQ_HASH_CONFIG in force, as it was read; empty for none.
     #[serde(with = "blob")]
     pub hash: Vec<u8>,
+    /// How far the card's limits are used up.
+    pub limits: Levels,
 }
 
 impl Snapshot for Net {
@@ -83,6 +86,7 @@ impl Snapshot for Net {
             offloads: settings.offloads.map(features::guest_features),
             rss: command(settings.rss),
             hash: command(settings.hash),
+            limits: self.shared.port.levels(),
         }
     }
 
@@ -100,6 +104,7 @@ impl Snapshot for Net {
         }
         let port = &self.shared.port;
         port.set_link(!state.pulled);
+        port.set_levels(&state.limits);
         // What plugs its queues does the rest.
         *self.shared.settings() = settings;
         self.life().used = state.used;

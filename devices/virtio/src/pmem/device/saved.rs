@@ -1,5 +1,8 @@
 //! What of persistent memory outlives its process: where the guest has it. What is in it is the file's.
 
+use std::time::Instant;
+
+use device_core::limiter::Levels;
 use device_core::snapshot::{LoadError, Snapshot};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +18,8 @@ pub struct PmemState {
     pub size: u64,
     /// It cannot be written; the same.
     pub read_only: bool,
+    /// How far the limits of flushes are used up.
+    pub limits: Levels,
 }
 
 impl Snapshot for Pmem {
@@ -27,6 +32,7 @@ impl Snapshot for Pmem {
             address: self.window.address(),
             size: self.window.size(),
             read_only: self.shared.image.mode().read_only,
+            limits: self.shared.limiter.levels(Instant::now()),
         }
     }
 
@@ -48,6 +54,7 @@ impl Snapshot for Pmem {
             let why = if own.read_only { "cannot" } else { "can" };
             return refuse("read_only", format!("this file {why} be written"));
         }
+        self.shared.limiter.set_levels(state.limits, Instant::now());
         Ok(())
     }
 }
