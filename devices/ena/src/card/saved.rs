@@ -8,6 +8,7 @@ use std::time::Instant;
 use device_core::GuestRam;
 use device_core::snapshot::{LoadError, Snapshot};
 use net::mac::MacAddr;
+use net::neighbour::{MOST, Neighbour};
 use net::port::PortControl;
 use serde::{Deserialize, Serialize};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
@@ -48,6 +49,8 @@ pub struct State {
     window: Option<Vec<Piece>>,
     statistics: Statistics,
     faults: Faults,
+    /// Addresses of the guest, the one seen last first.
+    neighbours: Vec<Neighbour>,
 }
 
 /// What the driver was told and may rely on.
@@ -266,7 +269,12 @@ impl Card {
 
     fn load_all(&self, control: &mut Control, state: State, now: Instant) -> Result<(), LoadError> {
         self.check_facts(&state.card)?;
+        if state.neighbours.len() > MOST || !state.neighbours.iter().all(Neighbour::is_possible) {
+            return Err(bad("neighbours", format!("no card knows these, or more than {MOST}")));
+        }
         self.clear(control, now);
+        self.port.remember(&state.neighbours);
+        self.port.set_inside(self.mac);
         self.load_registers(control, &state.registers);
         control.admin = AdminQueue::load(&state.admin, &self.memory)?;
         control.events = EventQueue::load(&state.events, now, &self.memory)?;
@@ -313,6 +321,7 @@ impl Snapshot for Card {
             window: self.window.as_ref().map(|window| pieces(window.memory())),
             statistics: self.save_statistics(control),
             faults: Faults { waiting: self.mischief.save(), plan: control.plan.save(now) },
+            neighbours: self.port.neighbours(),
         }
     }
 

@@ -128,6 +128,7 @@ impl Given {
             limits: self.limits,
             llq: self.llq,
             faults: self.faults,
+            outside: None,
         })
     }
 }
