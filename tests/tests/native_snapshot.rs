@@ -1,6 +1,8 @@
 //! Snapshots under real KVM, of a guest that polls from user mode and would notice if it were not what it was: at
 //! native speed on any host, where no Linux could be booted.
 
+#[path = "native_snapshot/clones.rs"]
+mod clones;
 #[path = "native_snapshot/refusals.rs"]
 mod refusals;
 
@@ -41,6 +43,9 @@ fn main() {
             ("a_guest_is_what_it_was_from_snapshot_to_snapshot", goes_on),
             ("a_machine_goes_on_after_its_snapshot_as_if_there_were_none", stays),
         ];
+        if options.is_empty() {
+            tests.extend(clones::TESTS);
+        }
         if options.is_empty() && model == "ena" {
             tests.extend(refusals::TESTS);
         }
@@ -84,7 +89,7 @@ struct Scene {
     kernel: PathBuf,
     folder: tempfile::TempDir,
     /// Goes with it.
-    _wire: Wire,
+    wire: Wire,
 }
 
 /// A machine, and its API.
@@ -100,7 +105,7 @@ impl Scene {
             None => cargo::vmm()?,
         };
         let folder = tempfile::tempdir().context("no temporary folder")?;
-        Ok(Self { model, options, vmm, kernel: guest::build()?, folder, _wire: Wire::new()? })
+        Ok(Self { model, options, vmm, kernel: guest::build()?, folder, wire: Wire::new()? })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -109,23 +114,36 @@ impl Scene {
 
     /// Starts a machine whose guest tells of itself.
     fn start(&self) -> Result<Machine> {
+        self.start_with("load=witness rest=1000000")
+    }
+
+    fn start_with(&self, words: &str) -> Result<Machine> {
         let mut command = Command::new(&self.vmm);
         command.arg("--kernel").arg(&self.kernel).args(["--mem", "128M"]);
-        command.args(["--cmdline", "load=witness rest=1000000"]).args(self.options);
-        let card = format!("tap={TAP},mac=02:00:00:00:00:01,model={}", self.model);
+        command.args(["--cmdline", words]).args(self.options);
+        let card = format!("id=eth0,tap={TAP},mac=02:00:00:00:00:01,model={}", self.model);
         command.args(["--net", &card]);
         self.run(command)
     }
 
     /// Lets the machine of a snapshot go on.
     fn restore(&self, snapshot: &Path) -> Result<Machine> {
-        let mut command = Command::new(&self.vmm);
-        command.arg("restore").arg(snapshot);
-        self.run(command)
+        self.restore_as("api", snapshot, &[])
     }
 
-    fn run(&self, mut command: Command) -> Result<Machine> {
-        let socket = self.path("api");
+    /// The same beside others, with more options.
+    fn restore_as(&self, socket: &str, snapshot: &Path, options: &[&str]) -> Result<Machine> {
+        let mut command = Command::new(&self.vmm);
+        command.arg("restore").arg(snapshot).args(options);
+        self.run_as(socket, command)
+    }
+
+    fn run(&self, command: Command) -> Result<Machine> {
+        self.run_as("api", command)
+    }
+
+    fn run_as(&self, socket: &str, mut command: Command) -> Result<Machine> {
+        let socket = self.path(socket);
         // Of the one before, if it was killed.
         let _ = std::fs::remove_file(&socket);
         let log = std::fs::File::create(self.path("log")).context("cannot make a log")?;

@@ -24,6 +24,7 @@ mod ena_limits;
 mod ena_queues;
 mod ends;
 mod hotplug;
+mod identity;
 mod keyboard;
 mod manual;
 mod memory;
@@ -65,6 +66,7 @@ fn main() {
         disk_cuts::scenarios(),
         vsock::scenarios(),
         snapshot::scenarios(),
+        identity::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),
