@@ -331,11 +331,7 @@ fn neighbours_find_the_outside() {
         records.extend(group(which));
         message(143, &ends, &records)
     };
-    let mut report = listens(out(), INSIDE);
-    put_be16(&mut report, 14 + 40 + 6, 2);
-    let all = Sum::default();
-    drop(all);
-    assert_eq!(swapped(&listens(out(), INSIDE)), listens(on_the_wire(), OUTSIDE), "{report:02x?}");
+    assert_eq!(swapped(&listens(out(), INSIDE)), listens(on_the_wire(), OUTSIDE));
 }
 
 #[test]
@@ -358,10 +354,6 @@ fn a_dhcp_client_is_the_outside_one() {
             of(on_the_wire(), ports, OUTSIDE, IP_OUTSIDE)
         );
     }
-    let plain = swapped(&of(out(), [68, 69], INSIDE, IP_INSIDE));
-    assert!(
-        plain == of(on_the_wire(), [68, 67], OUTSIDE, IP_OUTSIDE) || plain[70..76] == OUTSIDE.0
-    );
     let elsewhere = of(out(), [5000, 69], INSIDE, IP_INSIDE);
     assert_eq!(swapped(&elsewhere)[42..], elsewhere[42..]);
 }
