@@ -205,7 +205,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "top" -d 'Watch rates, queues and vCPUs live'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l memory -d 'The file with the memory; that called `memory` beside the state if not given' -r -F
-complete -c vmm -n "__fish_vmm_using_subcommand restore" -l net -d 'Another TAP for a network card, once for each' -r
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l net -d 'Another TAP for a network card, once for each; identity=rewrite, mac=, ip= and guest-ip= behind it give it other addresses on the wire, and link=flap a link that goes down for a while' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l disk -d 'Another image for a disk, once for each' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l vsock -d 'Another Unix socket for the vsock' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l clock -d 'Whether the guest\'s clocks go on with the time that passed, advance, or from where they were, freeze' -r -f -a "advance\t''

@@ -3,6 +3,8 @@
 
 #[path = "native_snapshot/changes.rs"]
 mod changes;
+#[path = "native_snapshot/clones.rs"]
+mod clones;
 #[path = "native_snapshot/contents.rs"]
 mod contents;
 #[path = "native_snapshot/refusals.rs"]
@@ -26,6 +28,8 @@ use tests::native::witness::Listener;
 use tests::process::Owned;
 use tests::{cargo, host, programs};
 
+/// What the guest does: tells of itself, with a rest between.
+const WITNESS: &str = "load=witness rest=1000000";
 /// Far longer than anything takes, on any machine.
 const LIMIT: Duration = Duration::from_secs(60);
 /// Frames heard between two snapshots at least.
@@ -50,6 +54,7 @@ fn main() {
         if options.is_empty() {
             tests.extend(changes::OF_CARDS);
             tests.extend(changes::OF_DISKS);
+            tests.extend(clones::TESTS);
         }
         if options.is_empty() && model == "ena" {
             tests.extend(refusals::TESTS);
@@ -96,7 +101,7 @@ struct Scene {
     kernel: PathBuf,
     folder: tempfile::TempDir,
     /// Goes with it.
-    _wire: Wire,
+    wire: Wire,
 }
 
 /// A machine, and its API.
@@ -112,7 +117,7 @@ impl Scene {
             None => cargo::vmm()?,
         };
         let folder = tempfile::tempdir().context("no temporary folder")?;
-        Ok(Self { model, options, vmm, kernel: guest::build()?, folder, _wire: Wire::new()? })
+        Ok(Self { model, options, vmm, kernel: guest::build()?, folder, wire: Wire::new()? })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -121,7 +126,7 @@ impl Scene {
 
     /// Starts a machine whose guest tells of itself.
     fn start(&self) -> Result<Machine> {
-        self.start_with(&[])
+        self.start_with(WITNESS, &[])
     }
 
     /// What every machine is started with.
@@ -132,24 +137,33 @@ impl Scene {
         command
     }
 
-    /// The same with more options.
-    fn start_with(&self, more: &[&str]) -> Result<Machine> {
-        let mut command = self.command("load=witness rest=1000000");
+    /// The same with other words for the guest and more options.
+    fn start_with(&self, words: &str, more: &[&str]) -> Result<Machine> {
+        let mut command = self.command(words);
         command.args(more);
-        let card = format!("tap={TAP},mac=02:00:00:00:00:01,model={}", self.model);
+        let card = format!("id=eth0,tap={TAP},mac=02:00:00:00:00:01,model={}", self.model);
         command.args(["--net", &card]);
         self.run(command)
     }
 
     /// Lets the machine of a snapshot go on.
     fn restore(&self, snapshot: &Path) -> Result<Machine> {
-        let mut command = Command::new(&self.vmm);
-        command.arg("restore").arg(snapshot);
-        self.run(command)
+        self.restore_as("api", snapshot, &[])
     }
 
-    fn run(&self, mut command: Command) -> Result<Machine> {
-        let socket = self.path("api");
+    /// The same beside others, with more options.
+    fn restore_as(&self, socket: &str, snapshot: &Path, options: &[&str]) -> Result<Machine> {
+        let mut command = Command::new(&self.vmm);
+        command.arg("restore").arg(snapshot).args(options);
+        self.run_as(socket, command)
+    }
+
+    fn run(&self, command: Command) -> Result<Machine> {
+        self.run_as("api", command)
+    }
+
+    fn run_as(&self, socket: &str, mut command: Command) -> Result<Machine> {
+        let socket = self.path(socket);
         // Of the one before, if it was killed.
         let _ = std::fs::remove_file(&socket);
         let log = std::fs::File::create(self.path("log")).context("cannot make a log")?;

@@ -20,7 +20,7 @@ use devices::{DeviceSpec, Kind};
 use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
 
 use self::late::Late;
-use self::later::{HeldKeys, LastDay, Reminder};
+use self::later::{Flap, HeldKeys, LastDay, Reminder};
 use self::unplug::{Asked, PATIENCE, Unplugs};
 use crate::action::{Action, ActionError, Call, Instance, Mailbox, Outcome, Refusal, Reply};
 use crate::end::{End, Ends, Leave};
@@ -63,6 +63,7 @@ pub struct Controller {
     reminder: Option<Reminder>,
     /// Snapshots that the machine was written to, or came from.
     lineage: Option<Lineage>,
+    flap: Option<Flap>,
 }
 
 /// What the machine and its threads are shut in by.
@@ -119,6 +120,7 @@ impl Controller {
             unplugs: Unplugs::default(),
             reminder: None,
             lineage: None,
+            flap: None,
         })
     }
 
@@ -412,6 +414,7 @@ impl Controller {
             let id = nic.control.id();
             if let Some(spec) = config.nics.iter_mut().find(|spec| spec.id == id) {
                 spec.limits = nic.control.allowed();
+                spec.outside = nic.control.outside();
             }
         }
         for pmem in self.vm.iter().flat_map(Vm::pmems) {
@@ -540,7 +543,24 @@ impl Controller {
     fn resume(&mut self) {
         if self.vm.as_mut().is_some_and(|vm| vm.resume().is_ok()) {
             self.events.tell(&Event::Resumed);
+            self.begin_flap();
         }
+    }
+
+    fn begin_flap(&mut self) {
+        if let (Some(flap), Some(vm)) = (&mut self.flap, &self.vm) {
+            let ids = flap.begin(Instant::now(), |id| vm.is_link_up(id));
+            vm.set_links(ids, false);
+        }
+    }
+
+    fn end_flap(&mut self) {
+        let ids = self.flap.as_ref().and_then(|flap| flap.end(Instant::now()));
+        let Some(ids) = ids else { return };
+        if let Some(vm) = &self.vm {
+            vm.set_links(ids, true);
+        }
+        self.flap = None;
     }
 
     /// Presses it now, or when the guest that still boots has a driver to read it.
@@ -601,17 +621,20 @@ impl Controller {
             let keys = self.held_keys.as_ref().map(HeldKeys::due);
             let unplugs = self.unplugs.due();
             let reminder = self.reminder.as_ref().and_then(Reminder::due);
+            let flap = self.flap.as_ref().and_then(Flap::due);
             let dues = last_day
                 .deadline()
                 .into_iter()
                 .chain(due)
                 .chain(keys)
                 .chain(unplugs)
-                .chain(reminder);
+                .chain(reminder)
+                .chain(flap);
             wait.until(dues.min())?;
             self.try_held_keys();
             self.settle_unplugs();
             self.remind();
+            self.end_flap();
             if due.is_some_and(|due| due <= Instant::now()) {
                 self.write_metrics();
             }

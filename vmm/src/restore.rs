@@ -17,6 +17,7 @@ use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::orders::Orders;
 use crate::shield::Mode;
+use crate::snapshot::card::CardChange;
 use crate::snapshot::show;
 use crate::snapshot::spec::LoadSpec;
 use crate::vm::config::Config;
@@ -33,9 +34,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     memory: Option<PathBuf>,
 
-    /// Another TAP for a network card, once for each
+    /// Another TAP for a network card, once for each; identity=rewrite, mac=, ip= and guest-ip= behind it give it other
+    /// addresses on the wire, and link=flap a link that goes down for a while
     #[arg(long, value_name = "ID=TAP")]
-    net: Vec<Other>,
+    net: Vec<CardChange>,
 
     /// Another image for a disk, once for each
     #[arg(long, value_name = "ID=FILE")]
@@ -136,12 +138,15 @@ pub fn orders(words: Vec<OsString>) -> Result<Orders, ExitCode> {
 impl Args {
     fn into_orders(self) -> Orders {
         let (state, memory) = show::files_of(&self.snapshot, self.memory.as_deref());
+        let taps = self.net.iter().filter_map(|card| Some((card.id.clone(), card.tap.clone()?)));
+        let identities = self.net.iter().filter_map(|card| card.identity.clone());
         let spec = LoadSpec {
             state,
             memory,
             track: self.track_dirty_pages,
             resume: !self.paused,
-            taps: self.net.into_iter().map(|other| (other.id, other.name)).collect(),
+            taps: taps.collect(),
+            identities: identities.collect(),
             images: self.disk.into_iter().map(|other| (other.id, other.name.into())).collect(),
             vsock: self.vsock,
             advance: Some(self.clock),

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "testing")]
 pub mod by_hand;
+pub mod card;
 pub mod compare;
 pub mod error;
 pub mod format;

@@ -8,6 +8,7 @@ pub mod boot_timer;
 pub mod build;
 pub mod config;
 pub mod disk;
+pub mod generation;
 pub mod hotplug;
 pub mod identity;
 pub mod imds;
@@ -72,6 +73,8 @@ pub struct Vm {
     console: Console,
     boot_timer: Option<Arc<BootTimer>>,
     unmapped: Arc<Unmapped>,
+    /// It comes from a snapshot, and nobody was told yet where it is.
+    arrives: bool,
     /// CPU time spent on reading the boot files, until the machine runs for the first time.
     reading: Option<Duration>,
     supplies: Supplies,
@@ -117,6 +120,10 @@ impl Vm {
     /// does not allow it.
     pub fn resume(&mut self) -> Result<(), NotAllowed> {
         let after = self.state.after(Event::Resume)?;
+        // Before the guest's first frame.
+        if std::mem::take(&mut self.arrives) {
+            self.nics().iter().for_each(|nic| nic.control.announce());
+        }
         match self.reading.take() {
             Some(reading) => observe::start::report(reading),
             None => self.registry.iter().for_each(|device| device.start()),
@@ -196,6 +203,18 @@ impl Vm {
     /// Network cards that let themselves be looked into, in order of their attachment.
     pub fn nics(&self) -> &[Nic] {
         self.registry.nics()
+    }
+
+    /// Whether the card of this name has its cable in, and something at its other end.
+    pub fn is_link_up(&self, id: &str) -> bool {
+        let nic = self.nics().iter().find(|nic| nic.control.id() == id);
+        nic.is_some_and(|nic| nic.control.port().is_link_up())
+    }
+
+    /// Pulls the cables of these cards out, or puts them in again.
+    pub fn set_links(&self, ids: &[String], up: bool) {
+        let of = |id: &String| self.nics().iter().find(|nic| nic.control.id() == id);
+        ids.iter().filter_map(of).for_each(|nic| nic.control.set_link(up));
     }
 
     /// Disks, in order of their attachment.

@@ -1,11 +1,12 @@
 //! ACPI tables from plain facts: what hardware is there, how to reset it and how to power it off.
 //!
 //! The machine is *hardware-reduced* in ACPI's sense: no SCI, no PM timer, no fixed event registers.
-//! Power-off and reset are one port write each; the power button, and cards that come or go, are interrupts of the
-//! generic event device. There is no PCI interrupt routing: PCI functions have MSI-X only. A machine without PCI has its
+//! Power-off and reset are one port write each; the power button, cards that come or go, and a new identity are
+//! interrupts of the generic event device. There is no PCI interrupt routing: PCI functions have MSI-X only. A machine without PCI has its
 //! virtio devices here, each with its registers and its line.
 
 mod hotplug;
+mod identity;
 
 use acpi_tables::fadt::{FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
@@ -21,10 +22,10 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError};
 
 use crate::layout::{
     ACPI_TABLES, AddressRange, COM1_GSI, COM1_PORT, COM1_PORTS, GED_GSI, HOTPLUG_GSI,
-    I8042_COMMAND_PORT, I8042_DATA_PORT, I8042_KEYBOARD_GSI, IOAPIC, IOAPIC_ID, LAPIC, PCI_BUSES,
-    PCI_CONFIG_PORT, PCI_CONFIG_PORTS, PCI_ECAM, PCI_MMIO32, RESET_PORT, RESET_VALUE, RTC_PORT,
-    RTC_PORTS, SLEEP_CONTROL_PORT, SLEEP_STATUS_PORT, SLEEP_TYPE_S5, VIRTIO_MMIO_SIZE,
-    VirtioMmioSlot, virtio_mmio_slots,
+    I8042_COMMAND_PORT, I8042_DATA_PORT, I8042_KEYBOARD_GSI, IDENTITY_GSI, IOAPIC, IOAPIC_ID,
+    LAPIC, PCI_BUSES, PCI_CONFIG_PORT, PCI_CONFIG_PORTS, PCI_ECAM, PCI_MMIO32, RESET_PORT,
+    RESET_VALUE, RTC_PORT, RTC_PORTS, SLEEP_CONTROL_PORT, SLEEP_STATUS_PORT, SLEEP_TYPE_S5,
+    VIRTIO_MMIO_SIZE, VirtioMmioSlot, virtio_mmio_slots,
 };
 
 /// What is on this board and not the same on every board; the rest is in [`crate::layout`].
@@ -183,6 +184,7 @@ fn dsdt(facts: &BoardFacts) -> Sdt {
         pci_root(mmio64, &mut body);
         configuration_space(&mut body);
     }
+    identity::devices(&mut body);
     events(facts.pci_mmio64.is_some(), &mut body);
     if facts.serial {
         serial(&mut body);
@@ -311,25 +313,32 @@ fn configuration_space(body: &mut Vec<u8>) {
     );
 }
 
-/// The power button, and the generic event device whose interrupts are its press and, with PCI, what happens to
-/// slots.
+/// The power button, and the generic event device whose interrupts are its press, a new identity and, with PCI, what
+/// happens to slots.
 fn events(has_pci: bool, body: &mut Vec<u8>) {
     const BUTTON_PRESSED: u8 = 0x80;
+    const CHANGED: u8 = 0x80;
 
     device("\\_SB_.PWRB", vec![&hid("PNP0C0C")], body);
 
     let line = |gsi| aml::Interrupt::new(true, true, false, false, gsi);
     let (press_line, slots_line) = (line(GED_GSI), line(HOTPLUG_GSI));
+    let identity_line = line(IDENTITY_GSI);
     let button = aml::Path::new("\\_SB_.PWRB");
     let press = aml::Notify::new(&button, &BUTTON_PRESSED);
     let scan =
         aml::MethodCall::new(format!("\\_SB_.PCI0.{}", hotplug::SCAN).as_str().into(), vec![]);
     let is_press = aml::Equal::new(&aml::Arg(0), &GED_GSI);
     let is_slots = aml::Equal::new(&aml::Arg(0), &HOTPLUG_GSI);
+    let is_identity = aml::Equal::new(&aml::Arg(0), &IDENTITY_GSI);
     let on_press = aml::If::new(&is_press, vec![&press]);
     let on_slots = aml::If::new(&is_slots, vec![&scan]);
-    let mut lines: Vec<&dyn Aml> = vec![&press_line];
-    let mut handlers: Vec<&dyn Aml> = vec![&on_press];
+    let [id, clock] = identity::DEVICES.map(aml::Path::new);
+    let (id, clock) = (aml::Notify::new(&id, &CHANGED), aml::Notify::new(&clock, &CHANGED));
+    // Random numbers before time.
+    let on_identity = aml::If::new(&is_identity, vec![&id, &clock]);
+    let mut lines: Vec<&dyn Aml> = vec![&press_line, &identity_line];
+    let mut handlers: Vec<&dyn Aml> = vec![&on_press, &on_identity];
     if has_pci {
         lines.push(&slots_line);
         handlers.push(&on_slots);

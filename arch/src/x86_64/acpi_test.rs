@@ -159,9 +159,12 @@ fn dsdt_has_the_devices_of_the_board_and_no_others() {
         let names: Vec<_> = devices(&dsdt[36..]).into_iter().map(|(name, _)| name).collect();
         names
     };
-    assert_eq!(names(&FACTS), ["PCI0", "MBRD", "PWRB", "GED_", "COM1", "RTC_", "KBD_"]);
+    assert_eq!(
+        names(&FACTS),
+        ["PCI0", "MBRD", "VGEN", "VCLK", "PWRB", "GED_", "COM1", "RTC_", "KBD_"]
+    );
     let bare = BoardFacts { serial: false, keyboard: false, rtc: false, ..FACTS };
-    assert_eq!(names(&bare), ["PCI0", "MBRD", "PWRB", "GED_"]);
+    assert_eq!(names(&bare), ["PCI0", "MBRD", "VGEN", "VCLK", "PWRB", "GED_"]);
 }
 
 #[test]
@@ -186,6 +189,7 @@ fn interrupts_are_edge_triggered_on_their_lines() {
         ("COM1", COM1_GSI),
         ("GED_", GED_GSI),
         ("GED_", HOTPLUG_GSI),
+        ("GED_", IDENTITY_GSI),
         ("KBD_", I8042_KEYBOARD_GSI),
     ];
     for (device, line) in lines {
@@ -193,6 +197,20 @@ fn interrupts_are_edge_triggered_on_their_lines() {
         let mut descriptor = vec![0x89, 6, 0, 0b0011, 1];
         descriptor.extend(line.to_le_bytes());
         assert!(contains(found.unwrap().1, &descriptor), "{device}");
+    }
+}
+
+#[test]
+fn a_new_identity_is_told_to_both_drivers_of_it_on_any_machine() {
+    for facts in [FACTS, BoardFacts { pci_mmio64: None, ..FACTS }] {
+        let dsdt = find(&facts, b"DSDT");
+        let found = devices(&dsdt[36..]);
+        let (_, events) = found.iter().find(|(name, _)| name == "GED_").unwrap();
+        // Notify (ACPI 6.5, 20.2.5.3) of 0x80.
+        for device in [b"VGEN", b"VCLK"] {
+            let told = [b"\x86\\\x2E_SB_".as_slice(), device, &[0x0a, 0x80]].concat();
+            assert!(contains(events, &told), "{events:02x?}");
+        }
     }
 }
 
@@ -219,8 +237,8 @@ fn a_machine_without_pci_has_virtio_devices_in_their_slots_instead() {
     let dsdt = find(&facts, b"DSDT");
     let found = devices(&dsdt[36..]);
     let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names[..5], ["PWRB", "GED_", "COM1", "RTC_", "KBD_"]);
-    for ((number, slot), (name, body)) in (0..).zip(virtio_mmio_slots()).zip(&found[5..]) {
+    assert_eq!(names[..7], ["VGEN", "VCLK", "PWRB", "GED_", "COM1", "RTC_", "KBD_"]);
+    for ((number, slot), (name, body)) in (0..).zip(virtio_mmio_slots()).zip(&found[7..]) {
         assert_eq!(*name, format!("VR{number:02}"));
         assert!(contains(body, b"\x08_HID\x0DLNRO0005\0"));
         let mut resources = vec![0x86, 9, 0, 1];
@@ -230,7 +248,7 @@ fn a_machine_without_pci_has_virtio_devices_in_their_slots_instead() {
         resources.extend(slot.gsi.to_le_bytes());
         assert!(contains(body, &resources), "{name}");
     }
-    assert_eq!(found.len(), 5 + 17);
+    assert_eq!(found.len(), 7 + 17);
 }
 
 #[test]

@@ -150,6 +150,10 @@ pub const SLEEP_INTO_S5: u8 = (SLEEP_TYPE_S5 << 2) | (1 << 5);
 /// Edge-triggered line of the generic event device: one pulse is one press of the power button.
 pub const GED_GSI: u32 = 5;
 
+/// Edge-triggered line of the generic event device: one pulse says that [`IDENTITY`] has changed. It is that of a
+/// mouse where there is one; virtio devices take all others.
+pub const IDENTITY_GSI: u32 = 12;
+
 /// First port of the registers of PCI hot-plug, 12 bytes: slots that have got a card, slots whose card is asked for,
 /// and slots that the guest lets go, each a double word with a bit for each slot.
 pub const HOTPLUG_PORT: u16 = 0x610;
@@ -184,7 +188,15 @@ pub const PAGE_TABLES: GuestAddress = GuestAddress(0x1_0000);
 /// Extended BIOS data area; nothing is in it, but kernels expect RAM to end here.
 pub const EBDA: u64 = 0x9_FC00;
 /// ACPI tables, where a kernel without further hints searches for them too.
-pub const ACPI_TABLES: AddressRange = AddressRange::new(0xE_0000, 0xF_0000);
+pub const ACPI_TABLES: AddressRange = AddressRange::new(0xE_0000, 0xE_E000);
+/// Two pages by which a guest is told that it is another machine now: one with the [`GENERATION_ID`], and the
+/// [`VM_CLOCK`].
+pub const IDENTITY: AddressRange = AddressRange::new(ACPI_TABLES.end, 0xF_0000);
+/// 16 random bytes, others in each machine that goes on from a snapshot (Microsoft, "Virtual Machine Generation ID").
+/// Behind the begin of its page: kernels take certain bytes there for the header of an option ROM.
+pub const GENERATION_ID: GuestAddress = GuestAddress(IDENTITY.start + 0x100);
+/// The page of the virtual machine clock (Linux `include/uapi/linux/vmclock-abi.h`).
+pub const VM_CLOCK: GuestAddress = GuestAddress(IDENTITY.start + PAGE_SIZE);
 /// SMBIOS: its entry point, where firmware and kernels look first, and its tables.
 pub const SMBIOS: AddressRange = AddressRange::new(0xF_0000, 0xF_8000);
 /// The MP table, in the one place of those where kernels look that has room for all CPUs.
@@ -263,6 +275,7 @@ pub fn pci_mmio64(ram_bytes: u64, pmem_end: u64, address_bits: u8) -> Option<Add
 const _: () = {
     assert!(PCI_ECAM.end <= VIRTIO_MMIO.start);
     assert!(VIRTIO_MMIO.end <= IOAPIC);
+    assert!(VM_CLOCK.0 + PAGE_SIZE == IDENTITY.end && IDENTITY.end == SMBIOS.start);
     assert!(CMDLINE.0 + CMDLINE_ROOM <= PAGE_TABLES.0);
     assert!(PAGE_TABLES.0 + 6 * PAGE_SIZE <= EBDA);
     assert!(KVM_TSS + 3 * PAGE_SIZE <= HIGH_RAM);

@@ -1,7 +1,7 @@
 //! What kinds of memory lie where, as E820 and PVH tell it to a kernel.
 
 use crate::layout::{
-    self, ACPI_TABLES, AddressRange, EBDA, HIGH_MEMORY, MP_TABLE, PCI_ECAM, SMBIOS,
+    self, ACPI_TABLES, AddressRange, EBDA, HIGH_MEMORY, IDENTITY, MP_TABLE, PCI_ECAM, SMBIOS,
 };
 
 /// What a kernel may do with a range. The numbers are the same in E820 and in PVH's table.
@@ -32,6 +32,7 @@ pub fn memory_map(ram_bytes: u64) -> Vec<MapEntry> {
         (MemoryKind::Ram, AddressRange::new(0, EBDA)),
         (MemoryKind::Reserved, AddressRange::new(EBDA, 0xA_0000)),
         (MemoryKind::Reserved, ACPI_TABLES),
+        (MemoryKind::Reserved, IDENTITY),
         (MemoryKind::Reserved, SMBIOS),
         (MemoryKind::Reserved, MP_TABLE),
         (MemoryKind::Ram, AddressRange::new(HIGH_MEMORY, low_end)),

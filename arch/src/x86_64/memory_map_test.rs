@@ -28,7 +28,7 @@ fn large_machines_have_ram_above_the_hole() {
 
 #[test]
 fn configuration_space_and_firmware_tables_are_reserved() {
-    for needed in [PCI_ECAM, ACPI_TABLES, SMBIOS, MP_TABLE] {
+    for needed in [PCI_ECAM, ACPI_TABLES, IDENTITY, SMBIOS, MP_TABLE] {
         assert!(
             memory_map(128 * MIB)
                 .iter()

@@ -175,6 +175,7 @@ impl Card {
         let mut filter = ReceiveFilter::promiscuous(mac);
         (filter.promiscuous, filter.all_multicast) = (false, true);
         port.set_receive_filter(&filter);
+        port.set_inside(mac);
         let control = Control::new(spec, &port, max_mtu);
         Ok(Arc::new(Card {
             id: spec.id.clone(),

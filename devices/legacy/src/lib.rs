@@ -1,4 +1,4 @@
-//! PC board devices: serial port and its console, keyboard controller, clock, power registers.
+//! PC board devices: serial port and its console, keyboard controller, clock, power registers, generation id.
 //!
 //! Each is a register file on ports, driven by one byte at a time; what it does to the machine goes
 //! through an [`IrqLine`](device_core::interrupt::IrqLine) or [`BoardEvents`].
@@ -17,6 +17,7 @@
 
 pub mod absent;
 pub mod console;
+pub mod generation;
 pub mod i8042;
 mod line;
 mod ports;
@@ -31,6 +32,7 @@ pub use console::{
     Console, ConsoleSpec, Escape, Key as TypedKey, OpenConsole, OpenConsoleError,
     ParseConsoleError, RawMode, restore_terminal,
 };
+pub use generation::{Generation, NoRoom, Places};
 pub use i8042::{I8042, KeyboardNotReady};
 pub use line::Line;
 pub use power::{BoardEvents, PowerButton, PowerFacts, PowerRegisters, ResetControl};

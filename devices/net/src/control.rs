@@ -20,6 +20,7 @@ use crate::rss::explain::MixedVersions;
 use crate::rss::{Explained, FlowKey};
 use crate::service::metadata::Metadata;
 pub use crate::spec::Fault;
+use crate::spec::Outside;
 use crate::stage::limiter::Allowed;
 use capture::{CaptureError, CaptureSpec, CaptureState};
 use inspect::{Counters, Inspection, RssState};
@@ -116,6 +117,17 @@ pub trait NicControl: Send + Sync {
     /// What the service has done on the card; `None` if it has none.
     fn served(&self) -> Option<Counters> {
         self.port().served()
+    }
+
+    /// Tells the network where the guest's addresses are, those that its frames have shown.
+    fn announce(&self) {
+        self.port().announce();
+    }
+
+    /// What the wire sees in place of the guest's addresses, if not these: with the guest's IPv4 address if that is
+    /// known. Without it, IPv4 packets keep theirs.
+    fn outside(&self) -> Option<Outside> {
+        self.port().outside()
     }
 
     /// Who is told of what happens to the card, at once, on any of its threads: it may neither wait

@@ -148,6 +148,11 @@ impl<T: TxRing, R: RxRing> Lane<T, R> {
         Ok(())
     }
 
+    /// Sends frames of our own, by which the network hears of the guest's addresses.
+    pub(crate) fn announce(&mut self, frames: &[Vec<u8>]) {
+        self.tx.announce(frames, &mut self.path);
+    }
+
     /// Measures into `delays` from now on, or no more.
     pub(crate) fn measure(&mut self, delays: Option<Arc<Delays>>) {
         let now = Instant::now();

@@ -16,6 +16,7 @@
     )
 )]
 
+mod announce;
 pub mod backend;
 pub mod capture;
 pub mod control;
@@ -25,6 +26,7 @@ pub mod lane;
 pub mod lent;
 pub mod link;
 pub mod mac;
+pub mod neighbour;
 pub mod pipeline;
 pub mod port;
 pub mod ring;
@@ -38,6 +40,7 @@ pub mod stage {
     pub mod finish;
     pub mod limiter;
     pub mod offload;
+    pub mod rewrite;
     pub mod segment;
     pub mod tracking;
 }

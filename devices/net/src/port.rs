@@ -3,6 +3,7 @@
 mod control;
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use device_core::GuestRam;
 use device_core::device::Kit;
 use device_core::worker::{IoThread, Post};
 
+use crate::announce;
 use crate::backend::interface::is_gone;
 use crate::backend::packet::{self, OpenPacketError};
 use crate::backend::tap::{OpenTapError, Opened as OpenTap, open_by_fds, open_by_name};
@@ -19,6 +21,8 @@ use crate::capture::Capture;
 use crate::frame::Offloads;
 use crate::lane::Lane;
 use crate::lent::{Rings, Standing};
+use crate::mac::MacAddr;
+use crate::neighbour::{Neighbour, Neighbours};
 use crate::pipeline::LaneCounters;
 use crate::ring::{RxRing, TxRing};
 use crate::rss::explain::{MixedVersions, explain};
@@ -27,10 +31,11 @@ use crate::rss::sorter::{self, Sorter, SorterCounters};
 use crate::rss::{Explained, FlowKey, Hasher, Rss, Steering};
 use crate::service::Shares;
 use crate::service::metadata::{Metadata, ServiceCounters};
-use crate::spec::{BackendSpec, Mover, NicSpec, SpecError};
+use crate::spec::{BackendSpec, Mover, NicSpec, Outside, SpecError};
 use crate::stage::delay::Delays;
 use crate::stage::filter::ReceiveFilter;
 use crate::stage::limiter::{Allowances, Allowed, Levels, Limiter};
+use crate::stage::rewrite::{Rewrite, Sides};
 
 pub use crate::link::{Link, Outlook};
 pub use control::PortControl;
@@ -104,6 +109,8 @@ struct Control {
     /// How often each bucket was hit, by lane; empty while nobody finds hashes.
     hits: Vec<Arc<Hits>>,
     allowed: Allowed,
+    /// What the wire sees in place of the guest's addresses.
+    outside: Option<Outside>,
 }
 
 impl Control {
@@ -117,6 +124,7 @@ impl Control {
             rss: None,
             hits: Vec::new(),
             allowed: Allowed::default(),
+            outside: None,
         }
     }
 
@@ -168,6 +176,7 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         let port = NetPort::with_backend(&spec.id, backend, queues, kit)
             .map_err(|source| OpenError::Threads { id: spec.id.clone(), source })?;
         port.limit(&spec.limits);
+        port.control().outside = spec.outside;
         Ok(port)
     }
 
@@ -379,6 +388,63 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
         *served = Some(shares.counters().clone());
         Ok(())
+    }
+
+    /// The guest's own Ethernet address is `mac` from now on: the wire sees another in its place, if it is to. What is to
+    /// be in the place of the guest's IPv4 address is, once that is known.
+    pub fn set_inside(&self, mac: MacAddr) {
+        let Some(mut outside) = self.control().outside else { return };
+        let ipv4 = outside.ip.and_then(|ip| {
+            let inside = outside.guest_ip.or_else(|| self.shown_ip(mac))?;
+            Some(Sides { inside, outside: ip })
+        });
+        // Whatever its frames will show.
+        outside.guest_ip = ipv4.map(|ip| ip.inside);
+        self.control().outside = Some(outside);
+        let rewrite = Rewrite::new(Sides { inside: mac, outside: outside.mac }, ipv4);
+        for lane in &self.lanes {
+            lane.ask(move |lane, _| lane.path.rewrite = Some(rewrite));
+        }
+    }
+
+    /// The IPv4 address of the card itself that its guest's frames have shown last.
+    fn shown_ip(&self, mac: MacAddr) -> Option<Ipv4Addr> {
+        self.neighbours().into_iter().find_map(|one| match one.ip {
+            IpAddr::V4(ip) if one.mac == mac => Some(ip),
+            _ => None,
+        })
+    }
+
+    /// The guest's addresses that its frames have shown, at most [`crate::neighbour::MOST`].
+    pub fn neighbours(&self) -> Vec<Neighbour> {
+        let of_lanes =
+            self.lanes.iter().map(|lane| lane.ask(|lane, _| lane.path.neighbours.clone()));
+        let all = of_lanes.fold(Vec::new(), |mut all: Vec<Neighbour>, of_lane| {
+            for one in of_lane.iter() {
+                if !all.contains(&one) {
+                    all.push(one);
+                }
+            }
+            all
+        });
+        Neighbours::of(all).iter().collect()
+    }
+
+    /// The guest's addresses are these, of which the first was seen last; what frames have shown before is forgotten.
+    pub fn remember(&self, neighbours: &[Neighbour]) {
+        let of_first = Neighbours::of(neighbours.iter().copied());
+        for (index, lane) in self.lanes.iter().enumerate() {
+            let neighbours = if index == 0 { of_first.clone() } else { Neighbours::default() };
+            lane.ask(move |lane, _| lane.path.neighbours = neighbours);
+        }
+    }
+
+    /// Tells the network where the guest's addresses are, as those the wire sees.
+    pub fn announce(&self) {
+        let frames: Vec<_> = self.neighbours().iter().map(announce::frame).collect();
+        if let Some(first) = self.lanes.first() {
+            first.ask(move |lane, _| lane.announce(&frames));
+        }
     }
 
     /// How often the card went beyond its limits.

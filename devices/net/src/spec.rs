@@ -4,6 +4,7 @@ mod parse;
 mod rehearsal;
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
 
 use device_core::device::{MAX_ID, is_usable_id};
@@ -59,6 +60,23 @@ pub struct NicSpec {
     /// What an ENA card does wrong, and when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Rehearsal>,
+    /// Addresses that the wire sees in place of the guest's; the same if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<Outside>,
+}
+
+/// Addresses that the wire sees in place of the guest's ([`crate::stage::rewrite`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outside {
+    /// In place of the card's address.
+    pub mac: MacAddr,
+    /// In place of the guest's IPv4 address; that one if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<Ipv4Addr>,
+    /// The guest's IPv4 address; if not given, that which its frames had shown when it was saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_ip: Option<Ipv4Addr>,
 }
 
 /// Where frames come from and go to.
@@ -200,6 +218,15 @@ pub enum SpecError {
     /// No address of a single card.
     #[error("{0} is a group address or zero; a card needs an address of its own")]
     Mac(MacAddr),
+    /// No address of a single card, for outside.
+    #[error("outside: {0} is a group address or zero; a card needs an address of its own")]
+    OutsideMac(MacAddr),
+    /// No address of a single machine.
+    #[error("outside: {0} is not one machine's address")]
+    OutsideIp(Ipv4Addr),
+    /// The guest's address without one to take its place.
+    #[error("outside: the guest's IPv4 address has none to take its place")]
+    OutsideNoIp,
     /// More queue pairs than a card has, or none.
     #[error("{0} queue pairs; a card has 1 to {MAX_QUEUES}")]
     Queues(u16),
@@ -238,7 +265,10 @@ impl SpecError {
             SpecError::TapName(_) => Key::Tap,
             SpecError::DevName(_) => Key::Dev,
             SpecError::FdTwice(_) | SpecError::FdTooLow(_) | SpecError::FdCount { .. } => Key::Fd,
-            SpecError::Mac(_) => Key::Mac,
+            SpecError::Mac(_)
+            | SpecError::OutsideMac(_)
+            | SpecError::OutsideIp(_)
+            | SpecError::OutsideNoIp => Key::Mac,
             SpecError::Queues(_) => Key::Queues,
             SpecError::Mtu(_) | SpecError::EnaMtu(_) => Key::Mtu,
             SpecError::NoConnections => Key::Conntrack,
@@ -266,6 +296,7 @@ impl NicSpec {
             limits: Allowed::default(),
             llq: None,
             faults: Vec::new(),
+            outside: None,
         }
     }
 
@@ -289,6 +320,9 @@ impl NicSpec {
         }
         if let Some(mac) = self.mac.filter(|mac| !mac.is_valid_for_a_card()) {
             return Err(SpecError::Mac(mac));
+        }
+        if let Some(outside) = &self.outside {
+            outside.validate()?;
         }
         if self.limits.conntrack == Some(0) {
             return Err(SpecError::NoConnections);
@@ -343,6 +377,23 @@ impl NicSpec {
             }
         }
         Ok(())
+    }
+}
+
+impl Outside {
+    /// Checks the addresses. Fails with the first that cannot be.
+    pub fn validate(&self) -> Result<(), SpecError> {
+        if !self.mac.is_valid_for_a_card() {
+            return Err(SpecError::OutsideMac(self.mac));
+        }
+        let is_many = |ip: &Ipv4Addr| ip.is_multicast() || ip.is_broadcast() || ip.is_unspecified();
+        if let Some(ip) = self.ip.into_iter().chain(self.guest_ip).find(is_many) {
+            return Err(SpecError::OutsideIp(ip));
+        }
+        match (self.ip, self.guest_ip) {
+            (None, Some(_)) => Err(SpecError::OutsideNoIp),
+            _ => Ok(()),
+        }
     }
 }
 

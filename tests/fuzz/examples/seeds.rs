@@ -19,6 +19,7 @@ mod seeds {
     pub mod pci;
     pub mod plain;
     pub mod ports;
+    pub mod rewrite;
     pub mod snapshots;
     pub mod specs;
     pub mod states;
@@ -47,6 +48,7 @@ fn main() -> std::io::Result<()> {
         ("nvme_registers", seeds::nvme::registers()),
         ("nvme_states", seeds::card_states::of(&seeds::nvme::card())),
         ("pci_mmio", seeds::pci::all()),
+        ("rewrite", seeds::rewrite::all()),
         ("snapshot_state", seeds::snapshots::all()),
         ("specs", seeds::specs::all()),
         ("virtio_block", seeds::block::all()),

@@ -13,6 +13,7 @@ pub mod legacy_ports;
 pub mod memory;
 pub mod metadata;
 pub mod pci_mmio;
+pub mod rewrite;
 pub mod ring_step;
 pub mod virtio_block;
 mod virtio_card;

@@ -43,7 +43,7 @@ pub fn run(mut pairs: Pairs<impl Pair>, options: &Options) -> ! {
                     receive(nic, options, tally);
                 }
                 Load::Answer => answer(nic, tally),
-                Load::Witness | Load::Storm => {}
+                Load::Witness | Load::Host | Load::Storm => {}
             }
             frames += tally.frames() - had;
         }

@@ -13,6 +13,7 @@ mod balloon;
 mod clock;
 mod disk;
 mod histogram;
+mod host;
 mod load;
 mod memory;
 mod mmio;
@@ -113,6 +114,10 @@ fn drive_card(card: nic::Found, ground: &Ground, options: &Options) -> ! {
         (nic::Found::Ena(place), Load::Witness) => {
             witness::run(nic::ena::open(place, options), options)
         }
+        (nic::Found::Virtio(place), Load::Host) => {
+            host::run(nic::virtio::open(place, options), options)
+        }
+        (nic::Found::Ena(place), Load::Host) => host::run(nic::ena::open(place, options), options),
         (nic::Found::Virtio(place), _) => load::run(nic::virtio::open(place, options), options),
         (nic::Found::Ena(place), _) => load::run(nic::ena::open(place, options), options),
     }

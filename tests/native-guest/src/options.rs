@@ -23,6 +23,8 @@ pub enum Load {
     Answer,
     /// `load=witness`: tells what it finds of its registers, its memory and what it received, frame by frame.
     Witness,
+    /// `load=host`: has an IPv4 address, and answers ARP and echoes.
+    Host,
     /// `load=storm`: whatever a broken or hostile driver may do to it, again and again.
     Storm,
 }
@@ -126,6 +128,7 @@ impl Options {
             (b"load", b"both") => self.load = Load::Both,
             (b"load", b"answer") => self.load = Load::Answer,
             (b"load", b"witness") => self.load = Load::Witness,
+            (b"load", b"host") => self.load = Load::Host,
             (b"len", _) => self.len = number(value).clamp(14, 65_000) as u32,
             (b"batch", _) => self.batch = number(value).clamp(1, 64) as u16,
             (b"depth", _) => {

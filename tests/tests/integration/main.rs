@@ -25,6 +25,7 @@ mod ena_limits;
 mod ena_queues;
 mod ends;
 mod hotplug;
+mod identity;
 mod keyboard;
 mod manual;
 mod memory;
@@ -69,6 +70,7 @@ fn main() {
         disk_resets::scenarios(),
         vsock::scenarios(),
         snapshot::scenarios(),
+        identity::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),

@@ -12,7 +12,7 @@ use tests::frames::Link;
 use tests::native::line::TAP;
 use tests::native::witness::Listener;
 
-use super::{FRAMES, LIMIT, Machine, Scene, Test, reach};
+use super::{FRAMES, LIMIT, Machine, Scene, Test, WITNESS, reach};
 
 pub const OF_CARDS: [(&str, Test); 2] = [
     ("each_page_that_changes_is_among_the_changes", tracked),
@@ -88,7 +88,7 @@ fn on_disk(folder: &Path) -> Result<u64> {
 
 fn tracked(scene: &Scene) -> Result<()> {
     let mut listener = Listener::new(Link::open(TAP)?)?;
-    let mut machine = scene.start_with(&[TRACK])?;
+    let mut machine = scene.start_with(WITNESS, &[TRACK])?;
     listener.hear_many(FRAMES, LIMIT)?;
     machine.pause()?;
     let (first, mut base) = scene.folders(0);

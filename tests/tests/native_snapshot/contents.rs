@@ -10,7 +10,7 @@ use tests::frames::Link;
 use tests::native::line::TAP;
 use tests::native::witness::Listener;
 
-use super::{FRAMES, LIMIT, Scene, Test};
+use super::{FRAMES, LIMIT, Scene, Test, WITNESS};
 
 pub const TESTS: [(&str, Test); 1] =
     [("what_metadata_and_the_disk_of_cloud_init_say_is_what_they_said_before", contents)];
@@ -20,7 +20,7 @@ fn contents(scene: &Scene) -> Result<()> {
     fs::write(&user, "#cloud-config\nhostname: web1\n")?;
     let mut command = Command::new(&scene.vmm);
     command.arg("--kernel").arg(&scene.kernel).args(["--mem", "128M"]);
-    command.args(["--cmdline", "load=witness rest=1000000"]);
+    command.args(["--cmdline", WITNESS]);
     command.args(["--net", &format!("tap={TAP},mac=02:00:00:00:00:01,model={}", scene.model)]);
     command.args(["--cloud-init", &format!("user-data={}", user.display())]);
     command.args(["--imds", &format!("hostname=web1,user-data={}", user.display())]);

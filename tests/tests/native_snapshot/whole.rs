@@ -12,7 +12,7 @@ use tests::native::line::TAP;
 use tests::native::witness::Listener;
 use tests::process;
 
-use super::{FRAMES, LIMIT, Machine, Scene, Test, reach};
+use super::{FRAMES, LIMIT, Machine, Scene, Test, WITNESS, reach};
 
 pub const TESTS: [(&str, Test); 3] = [
     ("a_vmm_that_is_killed_while_it_writes_leaves_the_old_or_the_new_snapshot", killed),
@@ -35,7 +35,7 @@ fn name(scene: &Scene, folder: &Path) -> Result<String> {
 /// In each round a machine is killed at another moment of a save that takes as long as the one before.
 fn killed(scene: &Scene) -> Result<()> {
     let mut listener = Listener::new(Link::open(TAP)?)?;
-    let mut machine = scene.start_with(&["--track-dirty-pages"])?;
+    let mut machine = scene.start_with(WITNESS, &["--track-dirty-pages"])?;
     listener.hear_many(FRAMES, LIMIT)?;
     machine.pause()?;
     let folder = scene.path("snapshot");
@@ -111,7 +111,7 @@ fn full(scene: &Scene) -> Result<()> {
     let small = Small::new(scene.path("small"), "size=16k")?;
     let closed = Small::new(scene.path("closed"), "ro")?;
     let mut listener = Listener::new(Link::open(TAP)?)?;
-    let mut machine = scene.start_with(&["--track-dirty-pages"])?;
+    let mut machine = scene.start_with(WITNESS, &["--track-dirty-pages"])?;
     listener.hear_many(FRAMES, LIMIT)?;
     machine.pause()?;
     let (base, changes, all) = (scene.path("base"), scene.path("changes"), scene.path("all"));

@@ -41,6 +41,45 @@ impl HeldKeys {
     }
 }
 
+/// Cables that are pulled out once the machine goes on, and put in again when its guest has seen it.
+pub struct Flap {
+    /// The cards.
+    ids: Vec<String>,
+    /// When they are put in again, once they are out.
+    due: Option<Instant>,
+}
+
+impl Flap {
+    /// Linux tells its programs of a link that went down within a second.
+    const DOWN: Duration = Duration::from_secs(2);
+
+    /// Of these cards, if there are any.
+    pub fn of(ids: Vec<String>) -> Option<Flap> {
+        (!ids.is_empty()).then_some(Flap { ids, due: None })
+    }
+
+    /// The machine runs: the cards whose cables are to be out from `now` on, of those that `is_up` says have theirs
+    /// in. None if that was done already.
+    pub fn begin(&mut self, now: Instant, is_up: impl Fn(&str) -> bool) -> &[String] {
+        if self.due.is_some() {
+            return &[];
+        }
+        self.ids.retain(|id| is_up(id));
+        self.due = now.checked_add(Self::DOWN);
+        &self.ids
+    }
+
+    /// When they are put in again.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// The cards whose cables are to be in from `now` on, if it is time.
+    pub fn end(&self, now: Instant) -> Option<&[String]> {
+        self.due.filter(|due| *due <= now).map(|_| &*self.ids)
+    }
+}
+
 /// A guest that still boots misses what it is told of its slots, and is told again.
 pub struct Reminder {
     due: Option<Instant>,
@@ -113,6 +152,18 @@ impl LastDay {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cables_are_out_for_a_while_once_and_those_that_were_out_stay_so() {
+        let now = Instant::now();
+        assert!(Flap::of(Vec::new()).is_none());
+        let mut flap = Flap::of(vec!["a".into(), "b".into()]).unwrap();
+        assert_eq!((flap.due(), flap.end(now)), (None, None), "it has not begun");
+        assert_eq!(flap.begin(now, |id| id == "b"), ["b"]);
+        assert_eq!(flap.begin(now, |_| true), [] as [String; 0]);
+        assert_eq!(flap.end(now + Duration::from_millis(1999)), None);
+        assert_eq!(flap.end(flap.due().unwrap()).unwrap(), ["b"]);
+    }
 
     #[test]
     fn a_last_day_has_one_half_and_one_end() {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use devices::net::spec::BackendSpec;
+use devices::net::mac::MacAddr;
+use devices::net::spec::{BackendSpec, Outside};
 
 use super::Controller;
+use super::later::Flap;
 use crate::action::{Action, ActionError};
 use crate::dialect::{file, full};
 use crate::end::End;
@@ -13,7 +15,7 @@ use crate::observe::events::Event;
 use crate::snapshot::error::{CreateError, LoadError};
 use crate::snapshot::kept::{Bytes, Kept};
 use crate::snapshot::lineage::Lineage;
-use crate::snapshot::spec::{CreateSpec, LoadSpec};
+use crate::snapshot::spec::{CreateSpec, LoadSpec, Rewritten};
 use crate::snapshot::store;
 use crate::vm::Vm;
 use crate::vm::config::{SEED_ID, seed_path};
@@ -105,6 +107,8 @@ impl Controller {
         let snapshot_path = spec.state.display().to_string();
         tracing::info!("snapshot {snapshot_path} is loaded: {took_us} us");
         self.events.tell(&Event::SnapshotLoaded { snapshot_path, took_us });
+        let flapping = spec.identities.into_iter().filter(|identity| identity.flap);
+        self.flap = Flap::of(flapping.map(|identity| identity.id).collect());
         if spec.resume {
             self.resume();
         }
@@ -122,6 +126,17 @@ fn differing(mut actions: Vec<Action>, spec: &LoadSpec) -> Result<Vec<Action>, L
         });
         let nic = nic.ok_or_else(|| unknown("network card", id))?;
         nic.backend = BackendSpec::Tap(tap.clone());
+    }
+    for identity in &spec.identities {
+        let nic = actions.iter_mut().find_map(|action| match action {
+            Action::SetNic(nic) if nic.id == identity.id => Some(nic),
+            _ => None,
+        });
+        let nic = nic.ok_or_else(|| unknown("network card", &identity.id))?;
+        if let Some(Rewritten { mac, ip, guest_ip }) = identity.rewrite {
+            let mac = mac.unwrap_or_else(MacAddr::random);
+            nic.outside = Some(Outside { mac, ip, guest_ip });
+        }
     }
     for (id, image) in &spec.images {
         let path = actions.iter_mut().find_map(|action| match action {

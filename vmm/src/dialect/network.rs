@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 
 use device_core::rate::{NOTHING, Quota};
 use devices::net::mac::MacAddr;
-use devices::net::spec::{BackendSpec, Model, Mover, NicSpec, Rehearsal};
+use devices::net::spec::{BackendSpec, Model, Mover, NicSpec, Outside, Rehearsal};
 use devices::net::stage::limiter::Allowed;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,28 @@ pub struct NetworkInterface {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(test, schema(value_type = Vec<PlannedFault>))]
     pub faults: Vec<Rehearsal>,
+    /// Addresses that the wire sees in place of the guest's; the same if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = Option<OutsideAddresses>))]
+    pub outside: Option<Outside>,
+}
+
+/// Addresses that the wire sees in place of the guest's.
+#[cfg(test)]
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = OutsideAddresses)]
+#[expect(dead_code, reason = "describes Outside, which another crate reads")]
+pub struct OutsideAddresses {
+    /// In place of the card's.
+    #[schema(pattern = "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$", examples("02:00:00:00:00:07"))]
+    mac: String,
+    /// In place of the guest's IPv4 address; that one if not given.
+    #[schema(format = "ipv4")]
+    ip: Option<String>,
+    /// The guest's IPv4 address; without it a machine that does not come from a snapshot is refused.
+    #[schema(format = "ipv4")]
+    guest_ip: Option<String>,
 }
 
 /// What to change of a card that exists; what is not given stays.
@@ -225,6 +247,7 @@ impl NetworkInterface {
             limits: limits.apply(&Allowed::default()),
             llq: self.llq,
             faults: self.faults,
+            outside: self.outside,
         })
     }
 }
@@ -251,6 +274,7 @@ impl From<&NicSpec> for NetworkInterface {
             allowances: Some(nic.limits).filter(|limits| *limits != Allowed::default()),
             llq: nic.llq,
             faults: nic.faults.clone(),
+            outside: nic.outside,
         }
     }
 }

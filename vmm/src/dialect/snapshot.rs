@@ -1,9 +1,12 @@
 //! `/snapshot/create` and `/snapshot/load`.
 
+use std::net::Ipv4Addr;
+
+use devices::net::mac::MacAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{BodyError, bad};
-use crate::snapshot::spec::{CreateSpec, LoadSpec};
+use crate::snapshot::spec::{CardIdentity, CreateSpec, LoadSpec, Rewritten};
 
 /// What to write of the machine, which must be paused.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -104,12 +107,70 @@ pub enum BackendType {
     Uffd,
 }
 
-/// Another TAP for a card.
+/// Another TAP for a card, and what the network is to see of it.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct NetworkOverride {
     pub iface_id: String,
     pub host_dev_name: String,
+    /// Whether the wire sees other addresses than the guest has.
+    #[serde(default)]
+    pub identity: Option<IdentityOverride>,
+    /// With `identity`: the address in place of the card's; a random one if not given.
+    #[serde(default)]
+    #[cfg_attr(test, schema(
+        value_type = Option<String>,
+        pattern = "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$",
+        examples("02:00:00:00:00:07"),
+    ))]
+    pub mac: Option<MacAddr>,
+    /// With `identity`: the IPv4 address in place of the guest's; that one if not given.
+    #[serde(default)]
+    #[cfg_attr(test, schema(value_type = Option<String>, format = "ipv4"))]
+    pub ip: Option<Ipv4Addr>,
+    /// With `identity`: the guest's IPv4 address; what its frames had shown if not given.
+    #[serde(default)]
+    #[cfg_attr(test, schema(value_type = Option<String>, format = "ipv4"))]
+    pub guest_ip: Option<Ipv4Addr>,
+    /// Whether the guest sees its link go down and come again.
+    #[serde(default)]
+    pub link: Option<LinkOverride>,
+}
+
+/// What becomes of the addresses of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum IdentityOverride {
+    /// The guest keeps them, and the wire sees others.
+    Rewrite,
+}
+
+/// What becomes of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum LinkOverride {
+    /// It goes down for two seconds.
+    Flap,
+}
+
+impl NetworkOverride {
+    /// What the network sees of the card, if that is to differ. Fails for addresses without a use.
+    fn identity(&self) -> Result<Option<CardIdentity>, BodyError> {
+        let Self { mac, ip, guest_ip, .. } = *self;
+        let given =
+            [("mac", mac.is_some()), ("ip", ip.is_some()), ("guest_ip", guest_ip.is_some())];
+        let idle = given.into_iter().find(|(_, given)| *given && self.identity.is_none());
+        if let Some((field, _)) = idle {
+            return Err(bad(field, "it is of no use without identity, which is rewrite"));
+        }
+        let rewrite =
+            self.identity.map(|IdentityOverride::Rewrite| Rewritten { mac, ip, guest_ip });
+        let flap = self.link == Some(LinkOverride::Flap);
+        let differs = rewrite.is_some() || flap;
+        Ok(differs.then(|| CardIdentity { id: self.iface_id.clone(), rewrite, flap }))
+    }
 }
 
 /// Another image for a disk.
@@ -183,6 +244,8 @@ impl TryFrom<SnapshotLoad> for LoadSpec {
             let why = "a memory file cannot be mapped into huge pages; take another value";
             return Err(bad("huge_pages", why));
         }
+        let identities = body.network_overrides.iter().map(NetworkOverride::identity);
+        let identities = identities.filter_map(Result::transpose).collect::<Result<_, _>>()?;
         let taps = body.network_overrides.into_iter();
         let images = body.drive_overrides.into_iter();
         Ok(LoadSpec {
@@ -191,6 +254,7 @@ impl TryFrom<SnapshotLoad> for LoadSpec {
             track: body.track_dirty_pages || body.enable_diff_snapshots,
             resume: body.resume_vm,
             taps: taps.map(|card| (card.iface_id, card.host_dev_name)).collect(),
+            identities,
             images: images.map(|disk| (disk.drive_id, disk.path_on_host.into())).collect(),
             vsock: body.vsock_override.map(|vsock| vsock.uds_path.into()),
             advance,
@@ -238,6 +302,28 @@ mod tests {
         let both = advance(r#","clock":"freeze","clock_realtime":false"#).unwrap_err();
         assert!(both.contains("take one of the two"), "{both}");
         assert!(advance(r#","clock":"stop""#).is_err());
+    }
+
+    #[test]
+    fn a_card_has_other_addresses_on_the_wire_if_it_is_said_that_it_is_to() {
+        let of = |more: &str| {
+            load(&format!(
+                r#"{{"snapshot_path":"s","mem_file_path":"m","network_overrides":[
+                    {{"iface_id":"eth0","host_dev_name":"tap7"{more}}}]}}"#
+            ))
+        };
+        assert_eq!(of("").unwrap().identities, []);
+        let more =
+            r#","identity":"rewrite","mac":"02:00:00:00:00:07","ip":"10.0.0.7","link":"flap""#;
+        let rewrite = Rewritten {
+            mac: Some(MacAddr([2, 0, 0, 0, 0, 7])),
+            ip: Some(Ipv4Addr::new(10, 0, 0, 7)),
+            guest_ip: None,
+        };
+        let wanted = CardIdentity { id: "eth0".into(), rewrite: Some(rewrite), flap: true };
+        assert_eq!(of(more).unwrap().identities, [wanted]);
+        assert!(of(r#","ip":"10.0.0.7""#).unwrap_err().contains("ip"));
+        assert!(of(r#","identity":"keep""#).unwrap_err().contains("identity"));
     }
 
     #[test]

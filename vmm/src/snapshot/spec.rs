@@ -1,6 +1,9 @@
 //! What can be asked of snapshots.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
+
+use devices::net::mac::MacAddr;
 
 /// Where a snapshot goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,12 +29,36 @@ pub struct LoadSpec {
     pub resume: bool,
     /// TAPs in place of those that cards had, by the cards' ids.
     pub taps: Vec<(String, String)>,
+    /// What the network sees of cards, where that is to differ.
+    pub identities: Vec<CardIdentity>,
     /// Images in place of those that disks had, by the disks' ids.
     pub images: Vec<(String, PathBuf)>,
     /// The vsock's socket in place of the one that it had.
     pub vsock: Option<PathBuf>,
     /// Whether the guest's clock goes on with the time that passed; if nobody says so, as the machine's face has it.
     pub advance: Option<bool>,
+}
+
+/// What the network sees of a card.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CardIdentity {
+    /// The card.
+    pub id: String,
+    /// Addresses in place of the guest's, if it is to have others.
+    pub rewrite: Option<Rewritten>,
+    /// Whether the guest sees its link go down and come again.
+    pub flap: bool,
+}
+
+/// Addresses that the wire sees in place of the guest's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rewritten {
+    /// In place of the card's; a random one if not given.
+    pub mac: Option<MacAddr>,
+    /// In place of the guest's IPv4 address; that one if not given.
+    pub ip: Option<Ipv4Addr>,
+    /// The guest's; if not given, what its frames had shown.
+    pub guest_ip: Option<Ipv4Addr>,
 }
 
 /// The files of a snapshot in a folder of its own.

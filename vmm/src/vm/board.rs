@@ -1,17 +1,18 @@
 //! What every machine has besides devices that are asked for: their bus, serial port, keyboard controller,
-//! clock, power registers and button.
+//! clock, power registers and button, generation id.
 
 use std::io;
 use std::sync::Arc;
 
 use arch::acpi::BoardFacts;
 use arch::layout::{self, AddressRange};
+use device_core::GuestRam;
 use device_core::bus::{Bus, BusDevice, BusError};
 use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
 use device_core::worker::Threads;
 use devices::legacy::{
-    Absent, BoardEvents, Console, I8042, OpenConsole, PowerButton, PowerFacts, PowerRegisters,
-    ResetControl, Rtc, Serial,
+    Absent, BoardEvents, Console, Generation, I8042, OpenConsole, Places, PowerButton, PowerFacts,
+    PowerRegisters, ResetControl, Rtc, Serial,
 };
 use kvm_ioctls::VmFd;
 use pci::bus::PciBus;
@@ -40,6 +41,9 @@ const RESET_CONTROL: u64 = 1;
 /// is answered by the kernel's timer.
 const I8042_PORTS_LEN: u64 = 5;
 
+/// Where a guest finds what tells it of a new identity; ACPI says the same.
+const PLACES: Places = Places { id: layout::GENERATION_ID.0, clock: layout::VM_CLOCK.0 };
+
 /// What stock kernels look for at each boot and need not find: COM2 to COM4, the POST diagnostic port,
 /// DMA page registers.
 const KNOWN_ABSENT: &[(u64, u64)] = &[(0x2e8, 8), (0x2f8, 8), (0x3e8, 8), (0x80, 16)];
@@ -67,6 +71,8 @@ pub struct Board {
     pub keyboard: Arc<I8042>,
     /// Interrupt lines of all that.
     pub lines: Lines,
+    /// Tells the guest when it is another machine.
+    pub generation: Generation,
     serial: Arc<Serial>,
     clock: Arc<Rtc>,
 }
@@ -99,8 +105,10 @@ impl Board {
     };
 
     /// Builds the parts and puts them on the buses; without a window for 64-bit BARs there is no PCI.
+    #[expect(clippy::too_many_arguments, reason = "what a board stands on")]
     pub fn build(
         vm: &Arc<VmFd>,
+        memory: &GuestRam,
         ports: &Bus,
         mmio: &Arc<Bus>,
         pci_mmio64: Option<AddressRange>,
@@ -148,7 +156,8 @@ impl Board {
             ports.insert(port, len, Arc::new(Absent))?;
         }
         let power_button = PowerButton::new(line(layout::GED_GSI)?);
-        Ok(Board { slots, power_button, keyboard, lines, serial: com1, clock })
+        let generation = Generation::new(memory, PLACES, line(layout::IDENTITY_GSI)?);
+        Ok(Board { slots, power_button, keyboard, lines, generation, serial: com1, clock })
     }
 
     /// What of it has a state, by its name, in the order in which it is saved and loaded: the bus comes before the
@@ -162,6 +171,7 @@ impl Board {
             ("com1", &*self.serial as &dyn Part),
             ("keyboard", &*self.keyboard),
             ("clock", &*self.clock),
+            ("generation", &self.generation),
         ]);
         parts
     }

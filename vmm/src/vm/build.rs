@@ -21,6 +21,8 @@ use super::board::{Board, BoardError};
 pub use super::boot::BootError;
 use super::boot::Opened;
 use super::boot_timer::{self, BootTimer};
+use super::generation::{self, GenerationError};
+use super::nic::{self, NoGuestIp};
 use super::pmem;
 use super::spec::{DeviceBus, MachineSpec, SettingError, VmSpec};
 use super::state::{Event, State};
@@ -81,6 +83,10 @@ pub enum BuildError {
     Load(#[from] LoadError),
     #[error(transparent)]
     Acpi(#[from] arch::acpi::AcpiError),
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
+    #[error(transparent)]
+    Outside(#[from] NoGuestIp),
     #[error("cannot write the boot tables into guest memory")]
     Tables(#[from] vm_memory::GuestMemoryError),
 }
@@ -293,7 +299,7 @@ impl Base {
         let (ports, mmio) = (Bus::new(), Bus::new());
         // Of PCI alone; virtio devices have places of their own.
         let pci_mmio64 = room.pci_mmio64_of(bus);
-        let board = Board::build(&fd, &ports, &mmio, pci_mmio64, &console, ends)?;
+        let board = Board::build(&fd, &ram, &ports, &mmio, pci_mmio64, &console, ends)?;
 
         let supplies = Supplies {
             memory: ram.clone(),
@@ -371,6 +377,7 @@ impl Base {
             console,
             boot_timer: self.boot_timer,
             unmapped,
+            arrives: reading.is_none(),
             reading,
             bus: self.bus,
             host: self.host,
@@ -395,6 +402,8 @@ fn boot(base: Base, spec: &VmSpec, plan: Planned, ends: &Arc<Ends>) -> Result<Vm
     let pci_mmio64 = base.room.pci_mmio64_of(bus);
     let facts = arch::acpi::BoardFacts { cpus, pci_mmio64, virtio_mmio, ..Board::FACTS };
     let rsdp = arch::acpi::write_tables(ram, &facts)?;
+    generation::begin(&base.board)?;
+    nic::check_outside(base.registry.nics())?;
     arch::mptable::write(ram, cpus, virtio_mmio)?;
     let smt = spec.machine.smt;
     let facts = arch::smbios::MachineFacts { cpus, smt, ram_bytes: spec.machine.memory.0 };

@@ -116,6 +116,25 @@ impl NicAsk {
     }
 }
 
+/// Nobody knows the address that another is to take the place of.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "network card {0}: its guest's IPv4 address, which another is to take the place of, is not known, as its frames \
+     have shown none; say it by guest-ip"
+)]
+pub struct NoGuestIp(String);
+
+/// Whether the wire sees of each card what it is to see. Fails for a guest whose address is not known.
+pub fn check_outside(nics: &[Nic]) -> Result<(), NoGuestIp> {
+    for nic in nics {
+        let outside = nic.control.outside();
+        if outside.is_some_and(|outside| outside.ip.is_some() && outside.guest_ip.is_none()) {
+            return Err(NoGuestIp(nic.control.id().to_string()));
+        }
+    }
+    Ok(())
+}
+
 impl Nic {
     /// Asks the card, for which `files` makes captures. Fails if it has no answer.
     pub fn answer(&self, ask: NicAsk, files: &dyn Files) -> Result<NicReply, NicError> {

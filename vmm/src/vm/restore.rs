@@ -9,6 +9,8 @@ use device_core::snapshot::LoadError;
 
 use super::Vm;
 use super::build::{Base, BuildError, Ground};
+use super::generation::{self, GenerationError};
+use super::nic::{self, NoGuestIp};
 use super::saved::{MachineState, PartState};
 use super::spec::{DeviceBus, VmSpec};
 use crate::end::Ends;
@@ -39,6 +41,10 @@ pub enum RestoreError {
     Kvm(#[from] VmStateError),
     #[error("it has the state of {found:?}, where the machine has {wanted:?}")]
     Part { found: String, wanted: String },
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
+    #[error(transparent)]
+    Outside(#[from] NoGuestIp),
     #[error("{id:?}")]
     Load { id: String, source: LoadError },
 }
@@ -117,6 +123,8 @@ fn finish(
     for (device, part) in devices.iter().zip(&state.devices) {
         device.load(&part.saved).map_err(|source| refused(&part.id, source))?;
     }
+    nic::check_outside(base.registry.nics())?;
+    generation::renew(&base.board)?;
     Ok(base.finish(spec, vcpus, None, ends)?)
 }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 use device_core::GuestRam;
 use device_core::snapshot::{LoadError, Snapshot};
 use net::mac::MacAddr;
+use net::neighbour::{MOST, Neighbour};
 use net::port::PortControl;
 use net::stage::limiter::Levels;
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,8 @@ pub struct State {
     limits: Levels,
     statistics: Statistics,
     faults: Faults,
+    /// Addresses of the guest, the one seen last first.
+    neighbours: Vec<Neighbour>,
 }
 
 /// What the driver was told and may rely on.
@@ -269,7 +272,12 @@ impl Card {
 
     fn load_all(&self, control: &mut Control, state: State, now: Instant) -> Result<(), LoadError> {
         self.check_facts(&state.card)?;
+        if state.neighbours.len() > MOST || !state.neighbours.iter().all(Neighbour::is_possible) {
+            return Err(bad("neighbours", format!("no card knows these, or more than {MOST}")));
+        }
         self.clear(control, now);
+        self.port.remember(&state.neighbours);
+        self.port.set_inside(self.mac);
         self.load_registers(control, &state.registers);
         control.admin = AdminQueue::load(&state.admin, &self.memory)?;
         control.events = EventQueue::load(&state.events, now, &self.memory)?;
@@ -318,6 +326,7 @@ impl Snapshot for Card {
             limits: self.port.levels(),
             statistics: self.save_statistics(control),
             faults: Faults { waiting: self.mischief.save(), plan: control.plan.save(now) },
+            neighbours: self.port.neighbours(),
         }
     }
 

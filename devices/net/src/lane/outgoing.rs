@@ -48,6 +48,13 @@ impl Outgoing {
         self.writable = true;
     }
 
+    /// Sends frames of our own, by which the network hears of the guest's addresses.
+    pub(super) fn announce(&mut self, frames: &[Vec<u8>], path: &mut Path) {
+        if !path.link.is_pulled() {
+            path.announce(frames, &mut self.frame);
+        }
+    }
+
     /// Limits have changed.
     pub(super) fn limits_changed(&mut self) {
         self.throttle.lift();
@@ -149,10 +156,10 @@ impl Outgoing {
         if !path.pipeline.tracks(Way::Out, self.frame.head.bytes(), now) {
             return Fate::Dropped;
         }
-        match path.queue.send(&self.frame) {
+        match path.send(&mut self.frame) {
             Ok(()) => {
                 self.blocked_since = None;
-                path.sent(&self.frame, now);
+                path.sent(&mut self.frame, now);
                 Fate::Tried
             }
             Err(error) => self.not_sent(error, path, now),

@@ -14,11 +14,13 @@ use crate::capture::Tee;
 use crate::frame::{Offloads, RxFrame, TxFrame};
 use crate::link::Link;
 use crate::mac::MacAddr;
+use crate::neighbour::Neighbours;
 use crate::pipeline::{LaneCounters, Origin, Pipeline};
 use crate::ring::{RxRing, TxRing};
 use crate::service::Service;
 use crate::stage::delay::{Stopwatch, show_received, show_sent};
 use crate::stage::filter::ReceiveFilter;
+use crate::stage::rewrite::Rewrite;
 use device_core::fault::GuestFault;
 use device_core::scatter::Scatter;
 
@@ -35,6 +37,10 @@ pub struct Path {
     pub(super) watch: Option<Box<Stopwatch>>,
     /// Takes frames for an end point in the VMM, if there is one.
     pub(super) service: Option<Box<Service>>,
+    /// Gives the guest other addresses on the wire, if it is to have such.
+    pub(crate) rewrite: Option<Rewrite>,
+    /// What the guest's addresses are.
+    pub(crate) neighbours: Neighbours,
     log: LogLimit,
     moved: Moved,
     /// Frames that the backend has taken and that were not counted yet, and their bytes.
@@ -66,6 +72,8 @@ impl Path {
             tee: None,
             watch: None,
             service: None,
+            rewrite: None,
+            neighbours: Neighbours::default(),
             log: LogLimit::default(),
             moved: Moved::default(),
             taken: (0, 0),
@@ -110,8 +118,24 @@ impl Path {
                 service.recv(room, frame, now).ok_or(QueueError::NotReady)?;
                 Ok(Origin::Service)
             }
-            _ => self.queue.recv(room, frame).map(|()| Origin::Backend),
+            _ => {
+                self.queue.recv(room, frame)?;
+                if let Some(rewrite) = &self.rewrite {
+                    rewrite.swap(frame.head.bytes_mut(), frame.meta.csum);
+                }
+                Ok(Origin::Backend)
+            }
         }
+    }
+
+    /// Offers a frame of the guest to the backend, from the guest's outside address if it has one.
+    #[inline]
+    pub(super) fn send(&mut self, frame: &mut TxFrame) -> Result<(), QueueError> {
+        self.neighbours.see(frame.head.bytes());
+        if let Some(rewrite) = &self.rewrite {
+            rewrite.swap(frame.head.bytes_mut(), frame.meta.csum);
+        }
+        self.queue.send(frame)
     }
 
     /// Whether a received frame goes on to the guest ([`Pipeline::admit`]).
@@ -133,14 +157,34 @@ impl Path {
         self.pipeline.admit(frame, origin, now, headers_wanted)
     }
 
+    /// Tells the network where the guest is that has these addresses, as far as the backend lets it.
+    pub(super) fn announce(&mut self, frames: &[Vec<u8>], frame: &mut TxFrame) {
+        for bytes in frames {
+            frame.clear();
+            frame.head.set(bytes);
+            if let Some(rewrite) = &self.rewrite {
+                rewrite.swap(frame.head.bytes_mut(), frame.meta.csum);
+            }
+            let sent = self.queue.send(frame);
+            if let Err(error) = sent.and_then(|()| self.queue.flush().error.map_or(Ok(()), Err)) {
+                tracing::warn!("lane {}: an address is not announced: {error}", self.index);
+            }
+        }
+        frame.clear();
+    }
+
     /// The backend has taken a frame.
     #[inline]
-    pub(super) fn sent(&mut self, frame: &TxFrame, now: Instant) {
+    pub(super) fn sent(&mut self, frame: &mut TxFrame, now: Instant) {
         self.moved.out = true;
         let (frames, bytes) = self.taken;
         self.taken = (frames.wrapping_add(1), bytes.wrapping_add(frame.len() as u64));
         self.pipeline.sent(frame, now);
         if let Some(tee) = &mut self.tee {
+            // As the guest sent it.
+            if let Some(rewrite) = &self.rewrite {
+                rewrite.swap(frame.head.bytes_mut(), frame.meta.csum);
+            }
             tee.sent(frame);
         }
         if let Some(watch) = &mut self.watch {

@@ -6,14 +6,17 @@ use device_core::rate::Quota;
 use device_core::worker::IoThread;
 
 use super::*;
+use crate::announce;
 use crate::capture::{Capture, Subject};
 use crate::control::capture::CaptureSpec;
 use crate::lane::progress::Progress;
 use crate::lane::testing::Fixture;
+use crate::neighbour::Neighbour;
 use crate::service::Shares;
 use crate::service::metadata::{IPV4_ADDRESS, Settings};
 use crate::service::testing::{Client, get, metadata};
 use crate::stage::limiter::Allowed;
+use crate::stage::rewrite::Sides;
 use crate::wire::testing::{Build, frame};
 
 /// A lane with a service, and a guest that has posted buffers.
@@ -166,6 +169,19 @@ fn a_guest_without_a_cable_has_no_service() {
 #[test]
 fn a_capture_shows_both_sides() {
     let mut it = served::<false>();
+    let syn = Client::new(1).syn();
+    let mut heard = Vec::new();
+    let written = captured(&mut it, |it| heard = turn(it, syn.clone(), 0));
+    for frame in [&syn, &heard[0]] {
+        assert!(written.windows(frame.len()).any(|part| part == *frame));
+    }
+}
+
+/// What was captured of a lane meanwhile, as the file has it.
+fn captured<const FINISHED: bool>(
+    it: &mut Fixture<FINISHED>,
+    meanwhile: impl FnOnce(&mut Fixture<FINISHED>),
+) -> Vec<u8> {
     let file = tempfile::tempfile().unwrap();
     let spec = CaptureSpec { snap_len: 65_535, ..CaptureSpec::default() };
     let (home, outlook) = (IoThread::by_hand().unwrap(), Arc::default());
@@ -173,16 +189,67 @@ fn a_capture_shows_both_sides() {
     let (mut capture, tees) =
         Capture::begin(file.try_clone().unwrap(), spec, &[0], &subject, &home).unwrap();
     it.lane.path.tee = tees.into_iter().next().map(Box::new);
-    let syn = Client::new(1).syn();
-    let heard = turn(&mut it, syn.clone(), 0);
+    meanwhile(it);
     it.lane.path.tee = None;
     capture.finish();
     let mut written = Vec::new();
     (&file).rewind().unwrap();
     (&file).read_to_end(&mut written).unwrap();
-    for frame in [&syn, &heard[0]] {
-        assert!(written.windows(frame.len()).any(|part| part == *frame));
-    }
+    written
+}
+
+#[test]
+fn the_wire_sees_other_addresses_than_the_guest_has_and_a_capture_shows_those() {
+    let mut it = Fixture::with_frames(0);
+    let (inside, outside) = (MacAddr([2, 0, 0, 0, 0, 2]), MacAddr([6, 0, 0, 0, 0, 7]));
+    let ip = Sides { inside: [10, 0, 0, 1].into(), outside: [10, 9, 9, 9].into() };
+    let rewrite = Rewrite::new(Sides { inside, outside }, Some(ip));
+    it.lane.path.rewrite = Some(rewrite);
+    it.rx().posted.extend([2048; 4]);
+    let own = frame(&Build { payload: 600, ..Build::default() });
+    let written = captured(&mut it, |it| {
+        // What has no room at first goes out as what was asked for, and not as what it would be twice.
+        it.stage.set_blocked(true);
+        it.tx().whole.push_back(own.clone());
+        it.lane.pump_tx(it.at(0));
+        assert!(it.stage.take_sent().is_empty());
+        it.stage.set_blocked(false);
+        it.tx().whole.push_back(own.clone());
+        it.lane.tx.may_write();
+        it.lane.pump_tx(it.at(0));
+        let sent = it.stage.take_sent();
+        assert_eq!(
+            (&sent[0].bytes[6..12], &sent[0].bytes[26..30]),
+            (&outside.0[..], &[10, 9, 9, 9][..])
+        );
+        assert_eq!(sent[0].bytes[128..], own[128..]);
+        it.stage.bring(sent[0].bytes.clone());
+        it.lane.pump_rx(it.at(0));
+        assert_eq!(it.rx().bytes, [own.clone()]);
+    });
+    let count = written.windows(own.len()).filter(|part| *part == own).count();
+    assert_eq!(count, 2, "one each way");
+}
+
+#[test]
+fn addresses_are_announced_as_the_wire_sees_them_and_remembered_as_the_guest_has_them() {
+    let mut it = Fixture::with_frames(0);
+    let (inside, outside) = (MacAddr([2, 0, 0, 0, 0, 2]), MacAddr([6, 0, 0, 0, 0, 7]));
+    let one = Neighbour { mac: inside, ip: [10, 0, 0, 1].into() };
+    it.tx().whole.push_back(announce::frame(&one));
+    it.lane.pump_tx(it.at(0));
+    assert_eq!(it.stage.take_sent()[0].bytes, announce::frame(&one));
+    assert_eq!(it.lane.path.neighbours.iter().collect::<Vec<_>>(), [one]);
+
+    let ip = Sides { inside: [10, 0, 0, 1].into(), outside: [10, 9, 9, 9].into() };
+    it.lane.path.rewrite = Some(Rewrite::new(Sides { inside, outside }, Some(ip)));
+    it.lane.announce(&[announce::frame(&one)]);
+    let seen = Neighbour { mac: outside, ip: [10, 9, 9, 9].into() };
+    assert_eq!(it.stage.take_sent()[0].bytes, announce::frame(&seen));
+    assert_eq!(it.lane.path.neighbours.iter().collect::<Vec<_>>(), [one]);
+    it.lane.path.link.pull(true);
+    it.lane.announce(&[announce::frame(&one)]);
+    assert!(it.stage.take_sent().is_empty());
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::ring::{RxRing, TxRing};
 use crate::rss::hits::Hits;
 use crate::rss::{Protocol, Steering};
 use crate::service::metadata::Metadata;
+use crate::spec::Outside;
 use crate::stage::limiter::{Allowances, Allowed};
 
 /// What any port can tell and be asked, whatever its rings are; the meaning is that of
@@ -59,6 +60,10 @@ pub trait PortControl: Send + Sync {
     fn serve(&self, metadata: &Arc<Metadata>) -> io::Result<()>;
     /// What the service has done on the card; `None` if it has none.
     fn served(&self) -> Option<Counters>;
+    /// Tells the network where the guest's addresses are.
+    fn announce(&self);
+    /// What the wire sees in place of the guest's addresses, and in place of which, if that is to be.
+    fn outside(&self) -> Option<Outside>;
 }
 
 impl<T: TxRing, R: RxRing> PortControl for NetPort<T, R> {
@@ -200,6 +205,14 @@ impl<T: TxRing, R: RxRing> PortControl for NetPort<T, R> {
     fn served(&self) -> Option<Counters> {
         let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
         served.as_ref().map(|counters| Counters(counters.values().collect()))
+    }
+
+    fn announce(&self) {
+        NetPort::announce(self);
+    }
+
+    fn outside(&self) -> Option<Outside> {
+        self.control().outside
     }
 }
 

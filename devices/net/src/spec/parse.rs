@@ -131,6 +131,7 @@ impl Given {
             limits: self.limits,
             llq: self.llq,
             faults: self.faults,
+            outside: None,
         })
     }
 }

@@ -81,6 +81,39 @@ pub fn pseudo_header(addresses: &[u8], protocol: u8, len: u32) -> Sum {
     sum
 }
 
+/// How a sum changes as words of what it sums are replaced (RFC 1624).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Change(u64);
+
+impl Change {
+    /// `old` has become `new`.
+    #[inline]
+    pub fn word(&mut self, old: u16, new: u16) {
+        // The sum of two equal ones is zero, but not in the same form.
+        if old != new {
+            self.0 = self.0.wrapping_add(u64::from(!old)).wrapping_add(new.into());
+        }
+    }
+
+    /// Both changes.
+    #[inline]
+    pub fn and(self, other: Change) -> Change {
+        Change(self.0.wrapping_add(other.0))
+    }
+
+    /// The sum of what had the sum `sum`.
+    #[inline]
+    pub fn of_sum(self, sum: u16) -> u16 {
+        fold(self.0.wrapping_add(sum.into()))
+    }
+
+    /// The checksum of what had the checksum `checksum`; a wrong one stays as wrong.
+    #[inline]
+    pub fn of_checksum(self, checksum: u16) -> u16 {
+        !self.of_sum(!checksum)
+    }
+}
+
 #[cfg(test)]
 #[path = "checksum_test.rs"]
 mod tests;

@@ -1,6 +1,7 @@
 //! The control queue (virtio 1.2, 5.1.6.5): receive mode, addresses, queue pairs, offloads.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -88,12 +89,14 @@ pub struct Shared {
     /// The card's port.
     pub port: NetPort<Tx, Rx>,
     settings: Mutex<Settings>,
+    /// The driver is asked to tell its network where it is, until it says that it has.
+    pub announce: AtomicBool,
 }
 
 impl Shared {
     /// With the settings of after a reset.
     pub fn new(port: NetPort<Tx, Rx>, mac: MacAddr) -> Shared {
-        Shared { port, settings: Mutex::new(Settings::new(mac)) }
+        Shared { port, settings: Mutex::new(Settings::new(mac)), announce: AtomicBool::new(false) }
     }
 
     /// Never held while a thread is asked for anything.
@@ -194,6 +197,9 @@ impl Control {
             VIRTIO_NET_CTRL_RX if self.has(features::CTRL_RX) => self.receive_mode(command),
             VIRTIO_NET_CTRL_MAC => self.addresses(command),
             VIRTIO_NET_CTRL_MQ => self.queues(command),
+            VIRTIO_NET_CTRL_ANNOUNCE if self.has(features::GUEST_ANNOUNCE) => {
+                self.announced(command)
+            }
             VIRTIO_NET_CTRL_GUEST_OFFLOADS if self.has(features::CTRL_GUEST_OFFLOADS) => {
                 self.offloads(command)
             }
@@ -241,11 +247,23 @@ impl Control {
                 }
                 let mut settings = self.shared.settings();
                 settings.filter.own = mac;
-                settings.filter.clone()
+                let filter = settings.filter.clone();
+                drop(settings);
+                self.shared.port.set_inside(mac);
+                filter
             }
             _ => return Err(UNKNOWN),
         };
         self.shared.port.set_receive_filter(&filter);
+        Ok(())
+    }
+
+    /// The driver has seen that it is to announce itself (virtio 1.2, 5.1.6.5.4).
+    fn announced(&mut self, command: u8) -> Result<(), Refused> {
+        if u32::from(command) != VIRTIO_NET_CTRL_ANNOUNCE_ACK {
+            return Err(UNKNOWN);
+        }
+        self.shared.announce.store(false, Ordering::Relaxed);
         Ok(())
     }
 

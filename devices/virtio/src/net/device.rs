@@ -16,7 +16,7 @@ use net::mac::MacAddr;
 use net::port::{NetPort, Outlook};
 use net::spec::NicSpec;
 use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
-use virtio_bindings::virtio_net::VIRTIO_NET_S_LINK_UP;
+use virtio_bindings::virtio_net::{VIRTIO_NET_S_ANNOUNCE, VIRTIO_NET_S_LINK_UP};
 
 use super::control::{Control, Settings, Shared};
 use super::lent::Away;
@@ -49,6 +49,8 @@ pub struct Net {
     life: Mutex<Life>,
     /// The driver has not been told that its link went up or down while it was in a file.
     owes_news: AtomicBool,
+    /// The driver comes from a file, and is to be asked to announce itself.
+    arrives: AtomicBool,
 }
 
 /// The address after power-on.
@@ -119,6 +121,7 @@ impl Net {
         }
         let mut queue_sizes = vec![QUEUE_SIZE; usize::from(port.lanes()).saturating_mul(2)];
         queue_sizes.push(CONTROL_QUEUE_SIZE);
+        port.set_inside(mac);
         Arc::new(Net {
             id: id.to_string(),
             address: Mutex::new(Address { mac, is_given: true }),
@@ -131,6 +134,7 @@ impl Net {
             away: Away::default(),
             life: Mutex::default(),
             owes_news: AtomicBool::new(false),
+            arrives: AtomicBool::new(false),
         })
     }
 
@@ -236,7 +240,9 @@ impl Net {
     /// The configuration as the driver reads it (virtio 1.2, 5.1.4).
     fn config(&self) -> [u8; 24] {
         let port = &self.shared.port;
-        let status = if port.link().is_up() { VIRTIO_NET_S_LINK_UP as u16 } else { 0 };
+        let link = if port.link().is_up() { VIRTIO_NET_S_LINK_UP } else { 0 };
+        let announce = self.shared.announce.load(Ordering::Relaxed);
+        let status = (link | if announce { VIRTIO_NET_S_ANNOUNCE } else { 0 }) as u16;
         let [m0, m1, m2, m3, m4, m5] = self.shared.settings().filter.own.0;
         let [s0, s1] = status.to_le_bytes();
         let [p0, p1] = port.lanes().to_le_bytes();
@@ -317,7 +323,9 @@ impl VirtioDevice for Net {
         if !std::mem::replace(&mut self.life().used, true) {
             outlook.tell(NicEvent::DriverReady);
         }
-        if self.owes_news.swap(false, Ordering::Relaxed) {
+        let arrives = self.arrives.swap(false, Ordering::Relaxed);
+        self.shared.announce.fetch_or(arrives, Ordering::Relaxed);
+        if self.owes_news.swap(false, Ordering::Relaxed) || arrives {
             told.config_changed();
         }
         Ok(())
@@ -340,8 +348,11 @@ impl VirtioDevice for Net {
 
     fn reset(&self) {
         self.owes_news.store(false, Ordering::Relaxed);
+        self.arrives.store(false, Ordering::Relaxed);
+        self.shared.announce.store(false, Ordering::Relaxed);
         let settings = Settings::new(self.address().mac);
         self.shared.port.set_receive_filter(&settings.filter);
+        self.shared.port.set_inside(settings.filter.own);
         if let Err(error) = settings.spread(&self.shared.port, 0) {
             tracing::error!("network card {}: cannot reset its queue pairs: {error}", self.id);
         }

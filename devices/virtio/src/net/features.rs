@@ -19,6 +19,7 @@ pub const CTRL_RX_EXTRA: u64 = bit(VIRTIO_NET_F_CTRL_RX_EXTRA);
 pub const CTRL_MAC_ADDR: u64 = bit(VIRTIO_NET_F_CTRL_MAC_ADDR);
 pub const RSS: u64 = bit(VIRTIO_NET_F_RSS);
 pub const HASH_REPORT: u64 = bit(VIRTIO_NET_F_HASH_REPORT);
+pub const GUEST_ANNOUNCE: u64 = bit(VIRTIO_NET_F_GUEST_ANNOUNCE);
 pub const CTRL_GUEST_OFFLOADS: u64 = bit(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
 
 /// Offered whatever the backend can do.
@@ -29,7 +30,8 @@ pub const ALWAYS: u64 = bit(VIRTIO_NET_F_MAC)
     | CTRL_VQ
     | CTRL_RX
     | CTRL_RX_EXTRA
-    | CTRL_MAC_ADDR;
+    | CTRL_MAC_ADDR
+    | GUEST_ANNOUNCE;
 
 /// What of these takes somebody who looks at each frame.
 pub const BY_LANES: u64 = CTRL_RX | CTRL_RX_EXTRA;
@@ -92,7 +94,7 @@ pub fn header_len(features: u64) -> usize {
 
 /// The names of negotiated features, those of transport and rings too; a number for one without.
 pub fn names(features: u64) -> Vec<String> {
-    const NAMES: [(u64, &str); 27] = [
+    const NAMES: [(u64, &str); 28] = [
         (bit(VIRTIO_NET_F_CSUM), "CSUM"),
         (bit(VIRTIO_NET_F_GUEST_CSUM), "GUEST_CSUM"),
         (CTRL_GUEST_OFFLOADS, "CTRL_GUEST_OFFLOADS"),
@@ -109,6 +111,7 @@ pub fn names(features: u64) -> Vec<String> {
         (CTRL_VQ, "CTRL_VQ"),
         (CTRL_RX, "CTRL_RX"),
         (CTRL_RX_EXTRA, "CTRL_RX_EXTRA"),
+        (GUEST_ANNOUNCE, "GUEST_ANNOUNCE"),
         (MQ, "MQ"),
         (CTRL_MAC_ADDR, "CTRL_MAC_ADDR"),
         (bit(VIRTIO_RING_F_INDIRECT_DESC), "INDIRECT_DESC"),

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use device_core::snapshot::{LoadError, Saved, Snapshot, blob};
 use net::mac::MacAddr;
+use net::neighbour::{MOST, Neighbour};
 use net::port::PortControl;
 use net::stage::filter::{MAX_TABLE, ReceiveFilter};
 use net::stage::limiter::Levels;
@@ -55,6 +56,10 @@ pub struct NetState {
     pub hash: Vec<u8>,
     /// How far the card's limits are used up.
     pub limits: Levels,
+    /// The driver has been asked to announce itself, and has not said that it has.
+    pub announce: bool,
+    /// Addresses of the guest, up to 16, the one seen last first.
+    pub neighbours: Vec<Neighbour>,
 }
 
 impl Snapshot for Net {
@@ -87,6 +92,8 @@ impl Snapshot for Net {
             rss: command(settings.rss),
             hash: command(settings.hash),
             limits: self.shared.port.levels(),
+            announce: self.shared.announce.load(Ordering::Relaxed),
+            neighbours: self.shared.port.neighbours(),
         }
     }
 
@@ -107,7 +114,10 @@ impl Snapshot for Net {
         port.set_levels(&state.limits);
         // What plugs its queues does the rest.
         *self.shared.settings() = settings;
+        port.remember(&state.neighbours);
+        port.set_inside(state.own);
         self.life().used = state.used;
+        self.shared.announce.store(state.announce, Ordering::Relaxed);
         self.owes_news.store(state.link_up != port.link().is_up(), Ordering::Relaxed);
         Ok(())
     }
@@ -130,7 +140,14 @@ impl Net {
         if !state.hash.is_empty() && !has(features::HASH_REPORT) {
             return refuse("hash", "the driver has not negotiated it".to_owned());
         }
-        self.load(state)
+        if state.announce && !has(features::GUEST_ANNOUNCE) {
+            return refuse("announce", "the driver has not negotiated it".to_owned());
+        }
+        self.load(state)?;
+        // It may be at another place now.
+        let announces = self.life().used && has(features::GUEST_ANNOUNCE);
+        self.arrives.store(announces, Ordering::Relaxed);
+        Ok(())
     }
 
     /// What a driver set, by the checks of the commands that set it.
@@ -145,6 +162,9 @@ impl Net {
             if table.as_ref().is_some_and(|table| table.len() > MAX_TABLE) {
                 return refuse(field, format!("it has more than {MAX_TABLE} addresses"));
             }
+        }
+        if state.neighbours.len() > MOST || !state.neighbours.iter().all(Neighbour::is_possible) {
+            return refuse("neighbours", format!("no card knows these, or more than {MOST}"));
         }
         if !(1..=lanes).contains(&state.pairs) {
             return refuse("pairs", format!("{}; this card has 1 to {lanes}", state.pairs));

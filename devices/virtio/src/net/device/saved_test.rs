@@ -87,6 +87,46 @@ fn a_link_that_is_not_as_the_driver_saw_it_is_told_of() {
     assert_eq!((new.port().is_link_up(), nic.notice.config_changes()), (true, 2));
 }
 
+/// VIRTIO_NET_F_GUEST_ANNOUNCE, and its bit of the status, which is at 6 (virtio 1.2, 5.1.3 and 5.1.4).
+const ANNOUNCE: u64 = 1 << 21;
+const LINK_UP: u64 = 1;
+const ANNOUNCE_STATUS: u64 = 2;
+
+#[test]
+fn a_driver_that_can_is_asked_to_announce_itself_until_it_says_that_it_has() {
+    let mut nic = started(FEATURES | ANNOUNCE);
+    let status = |nic: &Nic| nic.net.read_config(6, Width::B2);
+    assert_eq!(status(&nic), LINK_UP);
+    move_on(&mut nic, FEATURES | ANNOUNCE);
+    assert_eq!((status(&nic), nic.notice.config_changes()), (LINK_UP | ANNOUNCE_STATUS, 1));
+    // Not yet done, at the next place too.
+    assert_ne!(nic.command(3, 1, &[]), OK);
+    assert_eq!(status(&nic), LINK_UP | ANNOUNCE_STATUS);
+    assert_eq!(nic.command(3, 0, &[]), OK);
+    assert_eq!(status(&nic), LINK_UP);
+
+    let mut other = started(FEATURES);
+    move_on(&mut other, FEATURES);
+    assert_eq!((status(&other), other.notice.config_changes()), (LINK_UP, 0));
+    assert_ne!(other.command(3, 0, &[]), OK);
+}
+
+#[test]
+fn the_addresses_of_a_guest_come_along_and_are_announced() {
+    let mut nic = started(FEATURES);
+    let own = Neighbour { mac: MAC, ip: [10, 0, 0, 1].into() };
+    nic.net.port().remember(&[own]);
+    move_on(&mut nic, FEATURES);
+    assert_eq!(nic.net.port().neighbours(), [own]);
+    nic.net.port().announce();
+    nic.settle();
+    let sent = nic.stages[0].take_sent();
+    assert_eq!(
+        (sent.len(), &sent[0].bytes[6..12], &sent[0].bytes[28..32]),
+        (1, &MAC.0[..], &[10, 0, 0, 1][..])
+    );
+}
+
 #[test]
 fn an_address_that_nobody_chose_is_that_of_the_card_which_comes_back() {
     let mut nic = Nic::with(LANES, ABLE, true);
@@ -113,6 +153,8 @@ fn what_cannot_be_is_refused_by_name() {
     };
     let group = MacAddr([1, 0, 0, 0, 0, 0]);
     let hash = [&[0; 12][..], &[0]].concat();
+    let one = Neighbour { mac: MAC, ip: [10, 0, 0, 1].into() };
+    let nobody = Neighbour { mac: group, ..one };
     for (state, features, field) in [
         (NetState { own: group, ..state.clone() }, FEATURES, "own"),
         (NetState { unicast: Some(vec![OTHER; 65]), ..state.clone() }, FEATURES, "unicast"),
@@ -126,6 +168,9 @@ fn what_cannot_be_is_refused_by_name() {
         (NetState { rss: rss(&[0, 1], 2), ..state.clone() }, FEATURES, "pairs"),
         (NetState { rss: rss(&[0, 2], 2), pairs: 2, ..state.clone() }, FEATURES, "rss"),
         (NetState { rss: vec![0; 3], ..state.clone() }, FEATURES, "rss"),
+        (NetState { announce: true, ..state.clone() }, FEATURES, "announce"),
+        (NetState { neighbours: vec![nobody], ..state.clone() }, FEATURES, "neighbours"),
+        (NetState { neighbours: vec![one; 17], ..state.clone() }, FEATURES, "neighbours"),
         (NetState { hash: hash.clone(), ..state.clone() }, CTRL, "hash"),
         (NetState { hash: vec![0xff; 13], ..state.clone() }, FEATURES, "hash"),
     ] {
