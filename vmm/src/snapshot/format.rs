@@ -78,7 +78,7 @@ pub struct Part {
 }
 
 /// The machine.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Body {
     /// What the machine is made of, in the layout of a configuration file.

@@ -95,8 +95,7 @@ pub fn merge(
         memory_data_bytes: sums.data_bytes,
         ..before.head.clone()
     };
-    let (config, machine) = (before.body.config.clone(), before.body.state.clone());
-    let body = Body { config, state: machine, memory: sums };
+    let body = Body { memory: sums, ..before.body.clone() };
     format::write(pair.state(), &head, &body).map_err(at(state))?;
     pair.publish()?;
     Ok(body.memory)

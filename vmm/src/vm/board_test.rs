@@ -24,7 +24,7 @@ fn what_is_typed_before_the_serial_port_has_its_state_is_there_behind_it() {
     let path = folder.path().join("console");
     let console = ConsoleSpec::Socket(path.clone()).open().unwrap();
     let (ports, mmio, ends) = (Bus::new(), Bus::new(), Ends::new().unwrap());
-    let board = Board::build(&vm, &ports, &mmio, None, &console, &ends).unwrap();
+    let board = Board::build(&vm, &ram, &ports, &mmio, None, &console, &ends).unwrap();
 
     let saved = board.save().unwrap();
     let mut person = UnixStream::connect(&path).unwrap();
