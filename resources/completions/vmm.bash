@@ -2146,7 +2146,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__restore)
-            opts="-h -V --memory --net --disk --vsock --track-dirty-pages --paused --freeze-clock --serial --grace --log-level --log-file --api-sock --seccomp --allow-path --id --metrics-path --help --version"
+            opts="-h -V --memory --net --disk --vsock --track-dirty-pages --paused --clock --serial --grace --log-level --log-file --api-sock --seccomp --allow-path --id --metrics-path --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2166,6 +2166,10 @@ _vmm() {
                     ;;
                 --vsock)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --clock)
+                    COMPREPLY=($(compgen -W "advance freeze" -- "${cur}"))
                     return 0
                     ;;
                 --serial)
