@@ -4,7 +4,9 @@
 //! the host's map of the process tells: of memory that is mapped from a file, all pages that are no longer the file's;
 //! of other memory, all that there are. What was given back to the host is none of these, and noted in any case.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 
 use device_core::{Ram, dirty};
 use kvm_ioctls::VmFd;
@@ -29,21 +31,23 @@ pub enum Since {
 /// Pages that may have changed, of one machine.
 pub struct Changes {
     since: Since,
+    /// What the memory is mapped from, if it is: device and inode.
+    file: Option<(u64, u64)>,
     /// Those that were found so far.
     pages: PageSet,
 }
 
 impl Changes {
-    /// For the memory of a machine whose KVM has it by now, mapped from a file or not: it is tracked if pages of it
-    /// are noted.
-    pub fn of(ram: &Ram, is_of_file: bool) -> Changes {
-        let since = match (dirty::is_on(ram), is_of_file) {
+    /// For the memory of a machine whose KVM has it by now, mapped from `file` if from one: it is tracked if pages of
+    /// it are noted.
+    pub fn of(ram: &Ram, file: Option<&File>) -> Changes {
+        let since = match (dirty::is_on(ram), file.is_some()) {
             (true, _) => Since::Last,
             (false, true) => Since::Origin,
             (false, false) => Since::Ever,
         };
         let bytes = ram.iter().map(GuestMemoryRegion::len).sum();
-        Changes { since, pages: PageSet::none(bytes) }
+        Changes { since, file: file.and_then(inode), pages: PageSet::none(bytes) }
     }
 
     /// Since when pages are counted.
@@ -56,9 +60,11 @@ impl Changes {
         &self.pages
     }
 
-    /// Looks for more while the machine rests. Fails if KVM does not tell: then nothing was lost that
-    /// it has not told already.
-    pub fn look(&mut self, vm: &VmFd, ram: &Ram) -> io::Result<()> {
+    /// Looks for more while the machine rests, whose memory is mapped from `file` now, if from one. Fails if KVM does
+    /// not tell: what it told before is kept.
+    pub fn look(&mut self, vm: &VmFd, ram: &Ram, file: Option<&File>) -> io::Result<()> {
+        // Of another file the host's map tells nothing about what was before.
+        let is_moved = file.and_then(inode) != self.file;
         let mut touched = Touched::look();
         let mut first = 0u64;
         for (slot, region) in (0..).zip(ram.iter()) {
@@ -71,6 +77,7 @@ impl Changes {
                     let log = kvm::memory::take_log(vm, slot, region.size())?;
                     self.pages.add_words(first, &log);
                 }
+                Since::Origin | Since::Ever if is_moved => self.pages.add(first, pages),
                 Since::Origin => touched.add_private(start, pages, first, &mut self.pages),
                 Since::Ever => touched.add_present(start, pages, first, &mut self.pages),
             }
@@ -85,4 +92,8 @@ impl Changes {
             self.pages.clear();
         }
     }
+}
+
+fn inode(file: &File) -> Option<(u64, u64)> {
+    file.metadata().ok().map(|found| (found.dev(), found.ino()))
 }

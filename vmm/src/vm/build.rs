@@ -381,7 +381,7 @@ impl Base {
             reading,
             bus: self.bus,
             host: self.host,
-            changes: Changes::of(&self.ram, self.file.is_some()),
+            changes: Changes::of(&self.ram, self.file.as_ref()),
             file: self.file,
             supplies: self.supplies,
             fd: self.fd,

@@ -65,7 +65,7 @@ impl Vm {
     /// Looks which pages of the memory may have changed. The machine is paused, and its state has been taken: that may
     /// write to it. Fails if KVM does not tell.
     pub fn look_for_changes(&mut self) -> io::Result<()> {
-        self.changes.look(&self.fd, &self.ram)
+        self.changes.look(&self.fd, &self.ram, self.file.as_ref())
     }
 
     /// Pages that have changed, as it was looked last.
