@@ -11,7 +11,7 @@ use device_core::worker::{IoThread, Post};
 
 use crate::backend::interface::is_gone;
 use crate::backend::packet::{self, OpenPacketError};
-use crate::backend::tap::{OpenTapError, open_by_fds, open_by_name};
+use crate::backend::tap::{self, OpenTapError, open_by_fds};
 use crate::backend::{Limits, NetBackend, NetQueue};
 use crate::capture::Capture;
 use crate::frame::Offloads;
@@ -44,6 +44,15 @@ pub enum OpenError {
     /// The interface is not to be had.
     #[error(transparent)]
     Packet(#[from] OpenPacketError),
+    /// The process is shut in.
+    #[error(
+        "{id}: interfaces and descriptors are not to be had any more once the guest runs; give the card before the start, \
+         take a TAP, or start with --seccomp off"
+    )]
+    Late {
+        /// The card's id.
+        id: String,
+    },
     /// The host has no threads or descriptors left.
     #[error("cannot start the I/O threads of {id}")]
     Threads {
@@ -132,7 +141,10 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     pub fn open(spec: &NicSpec, kit: &Kit<'_>) -> Result<NetPort<T, R>, OpenError> {
         spec.validate()?;
         let (backend, queues) = match &spec.backend {
-            BackendSpec::Tap(name) => boxed(open_by_name(name, spec.queues, spec.mtu)?),
+            BackendSpec::Tap(name) => boxed(tap::open(name, spec.queues, spec.mtu, kit.files)?),
+            BackendSpec::Fd(_) | BackendSpec::Dev(_) if !kit.files.is_own() => {
+                return Err(OpenError::Late { id: spec.id.clone() });
+            }
             BackendSpec::Fd(fds) => boxed(open_by_fds(fds, spec.mtu)?),
             BackendSpec::Dev(name) => boxed(packet::open_by_name(name, spec.queues, spec.mtu)?),
         };

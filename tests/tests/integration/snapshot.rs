@@ -47,7 +47,7 @@ fn goes_on(release: Release, model: Model) -> Result<()> {
         let machine = machine.cpus(2).tools(&[Tool::Disks]);
         let machine =
             disks.iter().fold(machine, |machine, disk| machine.argument("--disk").argument(disk));
-        machine.argument("--api-sock").argument(&socket).argument("--seccomp").argument("off")
+        machine.argument("--api-sock").argument(&socket)
     })?;
     let names = ["vda", "nvme0n1"];
     wired.shell.sh("kept=42")?;

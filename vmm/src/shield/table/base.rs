@@ -14,8 +14,9 @@ use crate::shield::row::{
 };
 
 /// Threads, but not the broker.
-const THREADS: &[Kind] =
-    &[Main, Api, Vcpu, Io, Capture, TapLane, PacketLane, DiskLane, DiskHelper, Vsock, Pmem];
+const THREADS: &[Kind] = &[
+    Main, Api, Builder, Vcpu, Io, Capture, TapLane, PacketLane, DiskLane, DiskHelper, Vsock, Pmem,
+];
 const ALL: &[Kind] = &Kind::ALL;
 
 const FUTEX: &[Value] =
