@@ -289,8 +289,7 @@ fn each_request_has_its_time() {
     for (at, state) in ["Not started", "Running", "Paused"].into_iter().enumerate() {
         for (method, path, body, refused) in timely() {
             // A machine for each, as what is done in time may change it.
-            let free = ["--seccomp", "off"];
-            let scene = if at == 0 { Scene::with(&free) } else { Scene::running_with(&free) };
+            let scene = if at == 0 { Scene::new() } else { Scene::running() };
             let mut api = scene.api();
             if state == "Paused" {
                 api.done("PATCH", "/vm", &json!({ "state": "Paused" })).unwrap();
@@ -528,20 +527,27 @@ fn people_drive_it_by_vmm_ctl() {
 }
 
 #[test]
-fn a_machine_that_is_shut_in_says_what_lets_devices_come() {
+fn a_machine_that_is_shut_in_says_what_cannot_come_any_more_and_where_files_may_be() {
     let scene = Scene::running();
-    let image = scene.folder.path().join("late.raw");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let image = elsewhere.path().join("late.raw");
     fs::write(&image, [0; 4096]).unwrap();
     let drive = json!({ "drive_id": "late", "path_on_host": image, "is_root_device": false });
-    let answer = scene.api().ask("PUT", "/drives/late", &drive.to_string()).unwrap();
-    let message = answer.fault().unwrap();
-    assert!(message.contains("--seccomp off"), "{message}");
+    let card = json!({ "iface_id": "late", "host_interface": "lo" });
+    for (path, body, said) in [
+        ("/drives/late", drive, "--allow-path gives more places"),
+        ("/network-interfaces/late", card, "--seccomp off"),
+    ] {
+        let answer = scene.api().ask("PUT", path, &body.to_string()).unwrap();
+        let message = answer.fault().unwrap();
+        assert!(message.contains(said), "{message}");
+    }
     assert_eq!(scene.api().get("/devices").unwrap(), json!([]));
 }
 
 #[test]
 fn devices_come_and_go_and_followers_hear_of_it() {
-    let scene = Scene::running_with(&["--seccomp", "off"]);
+    let scene = Scene::running();
     let (mut api, mut events) = (scene.api(), scene.api().follow("/events").unwrap());
     let mut next = || events.next().unwrap().unwrap();
     assert_eq!(next()["state"], "Running");

@@ -55,7 +55,7 @@ fn while_a_machine_runs_and_is_paused_each_request_is_answered_as_its_row_says()
 #[test]
 fn what_comes_into_a_machine_with_pci_and_leaves_it_is_answered_as_its_row_says() {
     let scene = Scene::new();
-    let served = scene.started(&["--enable-pci", "--no-seccomp"]);
+    let served = scene.started(&["--enable-pci"]);
     scene.play(&served, running::PLUGGED);
 }
 

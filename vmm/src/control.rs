@@ -1,8 +1,10 @@
 //! The main thread: does what is asked of the machine, waits for whatever ends it, and says why it
 //! ended.
 
+mod builder;
 pub mod late;
 mod later;
+mod plugging;
 mod snapshots;
 mod unplug;
 
@@ -12,17 +14,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use device_core::worker::EventSet;
+use devices::DeviceSpec;
 use devices::balloon::{BalloonEvent, PAGES_PER_MIB};
 use devices::block::spec::DiskSpec;
 use devices::legacy::KeyboardNotReady;
 use devices::net::service::store::{Store, StoreError};
-use devices::{DeviceSpec, Kind};
 use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
 
+use self::builder::Builder;
 use self::late::Late;
 use self::later::{Flap, HeldKeys, LastDay, Reminder};
-use self::unplug::{Asked, PATIENCE, Unplugs};
-use crate::action::{Action, ActionError, Call, Instance, Mailbox, Outcome, Refusal, Reply};
+use self::unplug::Unplugs;
+use crate::action::{Action, ActionError, Call, Instance, Mailbox, Outcome, Reply};
 use crate::end::{End, Ends, Leave};
 use crate::observe::events::{DiskEvent, Event, Events, Ready as ReadyBy};
 use crate::observe::logger::Log;
@@ -35,14 +38,12 @@ use crate::vm::Vm;
 use crate::vm::balloon::{self, BalloonAsk, BalloonError, BalloonReply};
 use crate::vm::config::Config;
 use crate::vm::disk::{self, DiskAsk, DiskReply, DiskView};
-use crate::vm::hotplug::{PlugError, UnplugError};
 use crate::vm::memory_report::MemoryReport;
 use crate::vm::metadata::{self, MetadataAsk, MetadataError};
 use crate::vm::nic::{Nic, NicAsk, NicReply};
 use crate::vm::patch::DiskPatch;
 use crate::vm::root;
 use crate::vm::state::State;
-use crate::words::Setting;
 
 /// The one who handles actions: asks whether the state allows it, acts, answers.
 pub struct Controller {
@@ -59,6 +60,8 @@ pub struct Controller {
     metrics: Option<MetricsFile>,
     held_keys: Option<HeldKeys>,
     walls: Walls,
+    /// Builds what comes later, where main cannot.
+    builder: Option<Builder>,
     unplugs: Unplugs,
     reminder: Option<Reminder>,
     /// Snapshots that the machine was written to, or came from.
@@ -117,6 +120,7 @@ impl Controller {
             metrics: None,
             held_keys: None,
             walls,
+            builder: None,
             unplugs: Unplugs::default(),
             reminder: None,
             lineage: None,
@@ -254,146 +258,30 @@ impl Controller {
     /// Shuts all threads in, before the guest runs. Whether that is done; if not, the machine ends.
     fn shut_in(&mut self) -> bool {
         let Some(vm) = &self.vm else { return false };
-        let shut = || {
-            self.walls.late.seal(&self.config)?;
-            vm.shut(&self.walls.shield)?;
-            self.walls.shield.shut_main()
+        let Walls { shield, late } = &self.walls;
+        let shut = || -> io::Result<Option<Builder>> {
+            let may_plug = vm.can_plug() && late.is_asked;
+            late.seal(&self.config, may_plug)?;
+            if let (Some(vsock), Some(broker)) = (vm.vsock(), &late.broker) {
+                vsock.dial_by(broker.clone());
+            }
+            let may_come = may_plug && !shield.leaves_main();
+            let builder = may_come.then(|| Builder::start(shield)).transpose()?;
+            vm.shut(shield)?;
+            shield.shut_main()?;
+            Ok(builder)
         };
         match shut() {
-            Ok(()) => true,
+            Ok(builder) => {
+                self.builder = builder;
+                true
+            }
             Err(source) => {
                 // Threads that are shut in can neither run a guest without the others nor be let out again.
                 self.ends.report(End::NotShut { source });
                 false
             }
         }
-    }
-
-    /// Adds a device to what is asked for, or plugs it into the machine that lives.
-    fn add(&mut self, spec: DeviceSpec) -> Result<(), ActionError> {
-        match self.vm {
-            None => set(&mut self.config, spec),
-            Some(_) => self.plug(spec),
-        }
-    }
-
-    fn plug(&mut self, spec: DeviceSpec) -> Result<(), ActionError> {
-        let (kind, id) = (spec.kind(), spec.id().to_string());
-        let refused = |why| {
-            let (kind, id) = (spec.kind(), spec.id().to_string());
-            ActionError::Plug(Box::new(Refusal { kind, id, why }))
-        };
-        let mut config = self.live_config();
-        let Some(vm) = &mut self.vm else { return Ok(()) };
-        if config.has_device(kind, &id) {
-            return Err(refused(PlugError::IdInUse));
-        }
-        if !vm.can_plug() {
-            return Err(refused(PlugError::NoPci));
-        }
-        if is_root(&spec) {
-            return Err(refused(PlugError::Root));
-        }
-        if !self.walls.shield.leaves_main() {
-            return Err(refused(PlugError::ShutIn));
-        }
-        set(&mut config, spec.clone())?;
-        vm.plug(&spec).map_err(|error| refused(error.into()))?;
-        if let Err(source) = vm.shut_devices(&self.walls.shield) {
-            self.ends.report(End::NotShut { source });
-            return Ok(());
-        }
-        self.config = config;
-        self.reminder = Some(Reminder::since(Instant::now()));
-        if kind == Kind::Nic
-            && let Some(nic) = vm.nics().last()
-        {
-            tell_of(nic, &self.events);
-        }
-        let (device, slot) = (Setting::of_device(kind, &id).field(), vm.slot(kind, &id));
-        self.events.tell(&Event::Plugged { device, slot });
-        Ok(())
-    }
-
-    /// Asks the guest for a device, in the slot that this gives; nothing where there was no need to ask, and it is gone.
-    fn begin_unplug(&mut self, kind: Kind, id: &str) -> Result<Option<Asked>, ActionError> {
-        let refused =
-            |why| ActionError::Unplug(Box::new(Refusal { kind, id: id.to_string(), why }));
-        Action::Unplug(kind, id.to_string()).allowed_in(self.state())?;
-        let is_root = self.config.has_root(kind, id);
-        let Some(vm) = &mut self.vm else { return Err(refused(UnplugError::NoSuch)) };
-        if !vm.can_plug() {
-            return Err(refused(UnplugError::NoPci));
-        }
-        let slot = vm.slot(kind, id).ok_or_else(|| refused(UnplugError::NoSuch))?;
-        if is_root {
-            return Err(refused(UnplugError::Root));
-        }
-        if !self.walls.shield.leaves_main() {
-            return Err(refused(UnplugError::ShutIn));
-        }
-        if self.unplugs.has(slot) {
-            return Err(refused(UnplugError::Twice));
-        }
-        let is_in_use = vm.is_in_use(slot);
-        if vm.state() == State::Paused {
-            if is_in_use {
-                return Err(refused(UnplugError::Paused));
-            }
-            vm.take(slot);
-            self.unplugged(kind, id);
-            return Ok(None);
-        }
-        vm.ask_for(slot);
-        self.reminder = Some(Reminder::since(Instant::now()));
-        let device = Setting::of_device(kind, id).field();
-        self.events.tell(&Event::UnplugAsked { device, slot });
-        Ok(Some(Asked { kind, id: id.to_string(), slot, is_in_use }))
-    }
-
-    /// Lets go of what the guest has let go, and of waiting where its time is up.
-    fn settle_unplugs(&mut self) {
-        let Some(vm) = &mut self.vm else { return };
-        let ejected = vm.take_ejected();
-        let mut gone: Vec<_> =
-            ejected.into_iter().filter_map(|slot| self.unplugs.end(slot)).collect();
-        let mut kept = Vec::new();
-        while let Some(unplug) = self.unplugs.overdue(Instant::now()) {
-            let slot = unplug.device.slot;
-            if !vm.withdraw(slot) {
-                // It lets go at this moment, and its vCPU tells when it has.
-                self.unplugs.await_end(unplug);
-            } else if vm.is_in_use(slot) {
-                kept.push(unplug);
-            } else {
-                vm.take(slot);
-                gone.push(unplug);
-            }
-        }
-        for unplug in gone {
-            self.unplugged(unplug.device.kind, &unplug.device.id);
-            unplug.answer(Ok(Reply::Done));
-        }
-        for unplug in kept {
-            let (kind, id) = (unplug.device.kind, unplug.device.id.clone());
-            let device = Setting::of_device(kind, &id).field();
-            self.events.tell(&Event::UnplugRefused { device });
-            let why = UnplugError::Kept { seconds: PATIENCE.as_secs() };
-            unplug.answer(Err(ActionError::Unplug(Box::new(Refusal { kind, id, why }))));
-        }
-    }
-
-    fn remind(&mut self) {
-        let (Some(reminder), Some(vm)) = (&mut self.reminder, &self.vm) else { return };
-        if reminder.is_due(Instant::now()) && !vm.remind() {
-            self.reminder = None;
-        }
-    }
-
-    /// A device is gone, with all that it held.
-    fn unplugged(&mut self, kind: Kind, id: &str) {
-        self.config.remove_device(kind, id);
-        self.events.tell(&Event::Unplugged { device: Setting::of_device(kind, id).field() });
     }
 
     fn instance(&self) -> Instance {
@@ -712,26 +600,6 @@ impl Controller {
 fn tell_of(nic: &Nic, events: &Arc<Events>) {
     let (id, events) = (nic.control.id().to_string(), events.clone());
     nic.control.set_listener(Some(Box::new(move |event| events.tell_of_nic(&id, &event))));
-}
-
-/// Adds a disk, a card or persistent memory to what is asked for.
-fn set(config: &mut Config, spec: DeviceSpec) -> Result<(), ActionError> {
-    match spec {
-        DeviceSpec::Disk(disk) => config.set_disk(disk)?,
-        DeviceSpec::Nic(nic) => config.set_nic(nic)?,
-        DeviceSpec::Pmem(pmem) => config.set_pmem(pmem)?,
-        // Nobody asks for one of these so.
-        DeviceSpec::Vsock(_) | DeviceSpec::Balloon(_) | DeviceSpec::Entropy(_) => {}
-    }
-    Ok(())
-}
-
-fn is_root(spec: &DeviceSpec) -> bool {
-    match spec {
-        DeviceSpec::Disk(disk) => disk.root.is_some(),
-        DeviceSpec::Pmem(pmem) => pmem.root,
-        _ => false,
-    }
 }
 
 /// Tells that the guest is up.

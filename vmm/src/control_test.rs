@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use devices::Kind;
 use devices::pmem::PmemSpec;
 
 use super::*;

@@ -178,13 +178,19 @@ fn run(
     let signals = Signals::block().map_err(|error| face.failure(error))?;
     let events = Arc::new(Events::default());
     let requests = Arc::new(Requests::default());
-    let mut late = Late { places: orders.late_places, ..Late::default() };
+    let is_asked = orders.api_socket.is_some();
+    let may_have_vsock = orders
+        .actions
+        .iter()
+        .chain(&recorded)
+        .any(|action| matches!(action, Action::SetVsock(_) | Action::LoadSnapshot(_)));
+    // While there is one thread.
+    let broker = (is_asked || may_have_vsock).then(|| Broker::start(shield.state().seccomp));
+    let broker = broker.transpose().map_err(|error| face.failure(error))?.map(Arc::new);
+    let late = Late { broker, is_asked, places: orders.late_places, ..Late::default() };
     let api = match orders.api_socket {
         None => None,
         Some(path) => {
-            // While there is one thread.
-            let broker = Broker::start(shield.state().seccomp);
-            late.broker = Some(broker.map_err(|error| face.failure(error))?);
             let socket = ApiSocket::bind(&path).map_err(|error| face.misuse(error))?;
             let mailbox = Mailbox::new().map_err(|error| face.failure(error))?;
             let service =

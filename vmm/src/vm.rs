@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use device_core::GuestRam;
-use device_core::thread::Shut;
+use device_core::thread::{self, Shut};
 use devices::balloon::Balloon;
 use devices::block::control::DiskControl;
 use devices::legacy::{Console, KeyboardNotReady};
@@ -90,6 +90,16 @@ pub struct Vm {
     ram: GuestRam,
 }
 
+/// How threads of devices are shut in by `shield`.
+fn how_to_shut(shield: &Arc<Shield>) -> Shut {
+    let shield = shield.clone();
+    Arc::new(move |duty| match thread::stays() {
+        // It did the same for another device, and is.
+        true => Ok(()),
+        false => shield.shut(duty.into()),
+    })
+}
+
 impl Vm {
     /// What the machine is doing.
     pub fn state(&self) -> State {
@@ -98,7 +108,7 @@ impl Vm {
 
     /// Has each thread of the machine shut itself in. Fails if the host refuses; then the machine must not run.
     pub fn shut(&self, shield: &Arc<Shield>) -> io::Result<()> {
-        self.shut_devices(shield)?;
+        self.supplies.threads.shut(&how_to_shut(shield))?;
         for vcpu in &self.vcpus {
             let shield = shield.clone();
             vcpu.shut(move || shield.shut(Kind::Vcpu))?;
@@ -107,13 +117,6 @@ impl Vm {
         memory::touched::begin();
         memory::forget_start();
         Ok(())
-    }
-
-    /// Has the threads of devices that came since the last time shut themselves in. Fails as [`Vm::shut`] does.
-    pub fn shut_devices(&self, shield: &Arc<Shield>) -> io::Result<()> {
-        let shield = shield.clone();
-        let how: Shut = Arc::new(move |duty| shield.shut(duty.into()));
-        self.supplies.threads.shut(&how)
     }
 
     /// Lets devices and vCPUs go on where they stopped. Devices are born started. Fails in a state that

@@ -137,7 +137,12 @@ pub struct Image {
 impl Image {
     /// Opens the image at `path` and takes its lock. Fails if it is not there, is no raw image, or is in use.
     pub fn open(path: &Path, mode: Mode) -> Result<Image, OpenError> {
-        let image = Image::open_unlocked(path, mode, &Own)?;
+        Image::open_by(path, mode, &Own)
+    }
+
+    /// The same by `files`.
+    pub fn open_by(path: &Path, mode: Mode, files: &dyn Files) -> Result<Image, OpenError> {
+        let image = Image::open_unlocked(path, mode, files)?;
         image.lock()?;
         Ok(image)
     }

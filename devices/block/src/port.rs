@@ -86,7 +86,7 @@ impl<R: BlockRing> DiskPort<R> {
     pub fn open(spec: &DiskSpec, lanes: u16, kit: &Kit<'_>) -> Result<DiskPort<R>, OpenError> {
         spec.validate()?;
         let mode = Mode { read_only: spec.read_only, direct: spec.direct };
-        let image = Arc::new(Image::open(&spec.path, mode)?);
+        let image = Arc::new(Image::open_by(&spec.path, mode, kit.files)?);
         let (engine, engines) = engines(spec, &image, lanes.max(1), kit.threads)?;
         DiskPort::build(spec, image, engine, engines, kit)
             .map_err(|source| OpenError::Threads { id: spec.id.clone(), source })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::GuestRam;
+use crate::files::Files;
 use crate::interrupt::{IrqLine, MsiController};
 use crate::kick::KickBinder;
 use crate::ram_window::RamWindows;
@@ -67,6 +68,8 @@ pub struct Kit<'a> {
     pub reclaim: &'a Arc<dyn Reclaim>,
     /// Hosts its workers.
     pub threads: &'a Threads,
+    /// Opens what it is named by.
+    pub files: &'a dyn Files,
     /// The slot that the device is to sit in; `None` where it sits on the PCI bus.
     pub slot: Option<&'a MmioSlot>,
 }

@@ -3,10 +3,34 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+
+/// Queues of a TAP that were opened elsewhere.
+#[derive(Debug)]
+pub struct Attached {
+    /// One for each queue.
+    pub queues: Vec<File>,
+    /// What is the largest packet behind the Ethernet header, in bytes, if that is known.
+    pub mtu: Option<u16>,
+    /// Whether it takes frames.
+    pub is_up: bool,
+}
 
 /// Opens files by their paths.
 pub trait Files: Send + Sync {
+    /// Whether the calling process opens them itself, and so can open what is no file.
+    fn is_own(&self) -> bool {
+        false
+    }
+
+    /// Opens `queues` queues of the TAP `name`, and sets its `mtu` if one is given. Fails if it is not to be had, or
+    /// TAPs are to be opened by the process itself.
+    fn tap(&self, name: &str, queues: u16, mtu: Option<u16>) -> io::Result<Attached> {
+        let _ = (name, queues, mtu);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Opens `path` as open(2) does with `flags`, `O_CLOEXEC` among them; a file that is made has mode 0600. Fails
     /// as that does, and if the path is none that may be opened.
     fn open(&self, path: &Path, flags: i32) -> io::Result<File>;
@@ -23,10 +47,21 @@ pub trait Files: Send + Sync {
     fn retire(&self, path: &Path) -> io::Result<()>;
 }
 
+/// Connects a guest with who listens for it on the host.
+pub trait Dial: Send + Sync {
+    /// Connects to who listens for the guest's connections to `port`; never waits. Fails with `WouldBlock` if so many
+    /// wait there that there is no room, and otherwise if nobody listens.
+    fn dial(&self, port: u32) -> io::Result<UnixStream>;
+}
+
 /// The process itself, with all that it may.
 pub struct Own;
 
 impl Files for Own {
+    fn is_own(&self) -> bool {
+        true
+    }
+
     fn open(&self, path: &Path, flags: i32) -> io::Result<File> {
         let access = flags & libc::O_ACCMODE;
         let mut options = OpenOptions::new();

@@ -4,7 +4,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -84,6 +84,12 @@ impl Stream {
         let (fd, flags) = (self.0.as_raw_fd(), flags | libc::MSG_DONTWAIT);
         // SAFETY: the pointer and length are those of `bytes`.
         count(unsafe { libc::recv(fd, bytes.as_mut_ptr().cast(), bytes.len(), flags) })
+    }
+}
+
+impl From<Stream> for OwnedFd {
+    fn from(stream: Stream) -> OwnedFd {
+        stream.0.into()
     }
 }
 

@@ -16,6 +16,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::device::{Kit, MmioSlot};
+use crate::files::Own;
 use crate::interrupt::{Interrupt, IrqLine, MsiController, MsiMessage, MsiSet, MsiVector, Route};
 use crate::kick::{Binding, KickBinder};
 use crate::ram_window::{FileWindow, RamWindow, RamWindows};
@@ -392,6 +393,7 @@ impl TestMachine {
             windows: &self.windows_object,
             reclaim: &self.reclaim_object,
             threads: &self.threads,
+            files: &Own,
             slot,
         }
     }

@@ -1,12 +1,13 @@
 //! Threads of a machine: what each is for, and how each is shut in before the guest runs.
 //!
-//! Once shut in, a thread can make only the system calls that its duty needs. To end is not one of them: it waits
-//! for the end of the process, with nothing left in its hands.
+//! Once shut in, a thread can make only the system calls that its duty needs. To end is not one of them: it waits,
+//! with nothing left in its hands, for something else of its duty ([`Pool`]) or for the end of the process.
 
 use std::cell::Cell;
 use std::io;
-use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
+use std::thread::{self, JoinHandle, ThreadId};
+use std::time::Duration;
 
 /// Stack of a thread of the machine. With 2 MiB, Rust's default, it may lie just so that the host
 /// puts a huge page under it.
@@ -55,7 +56,9 @@ pub fn stays() -> bool {
 /// A thread that was started; it goes on by itself when this is dropped.
 pub struct Running {
     over: mpsc::Receiver<bool>,
-    handle: JoinHandle<()>,
+    id: ThreadId,
+    /// `None` of one that waited for something to do.
+    handle: Option<JoinHandle<()>>,
 }
 
 /// Starts a thread called `name`. Fails if the host has none left.
@@ -72,20 +75,111 @@ pub fn start(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Run
             }
         }
     })?;
-    Ok(Running { over, handle })
+    Ok(Running { over, id: handle.thread().id(), handle: Some(handle) })
+}
+
+/// Something to do, and who is told when it is over.
+struct Job {
+    body: Box<dyn FnOnce() + Send>,
+    tell: mpsc::SyncSender<bool>,
+}
+
+/// A thread that waits for something to do.
+struct Idle {
+    duty: Duty,
+    id: ThreadId,
+    next: mpsc::Sender<Job>,
+}
+
+/// Threads that are shut in, and have nothing to do: what ends its work comes here, so that devices can come and go
+/// without end. A thread keeps the kernel's name of the first that it was for.
+#[derive(Clone, Default)]
+pub struct Pool(Arc<Mutex<Vec<Idle>>>);
+
+impl Pool {
+    /// Has a thread of `duty` do `body`: one that waits here, or a new one called `name`. Fails if the host has none
+    /// left.
+    pub fn start(
+        &self,
+        name: &str,
+        duty: Duty,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Running> {
+        let (tell, over) = mpsc::sync_channel(1);
+        let mut job = Job { body: Box::new(body), tell };
+        while let Some(idle) = take(&mut lock(&self.0), duty) {
+            match idle.next.send(job) {
+                Ok(()) => return Ok(Running { over, id: idle.id, handle: None }),
+                Err(mpsc::SendError(back)) => job = back,
+            }
+        }
+        let pool = Arc::downgrade(&self.0);
+        let handle = thread::Builder::new()
+            .name(name.into())
+            .stack_size(STACK)
+            .spawn(move || serve(job, duty, &pool))?;
+        Ok(Running { over, id: handle.thread().id(), handle: Some(handle) })
+    }
+}
+
+fn lock(pool: &Mutex<Vec<Idle>>) -> MutexGuard<'_, Vec<Idle>> {
+    pool.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn take(idle: &mut Vec<Idle>, duty: Duty) -> Option<Idle> {
+    let at = idle.iter().position(|idle| idle.duty == duty)?;
+    Some(idle.swap_remove(at))
+}
+
+/// Does one thing after another, as long as the thread has to stay.
+fn serve(mut job: Job, duty: Duty, pool: &Weak<Mutex<Vec<Idle>>>) {
+    loop {
+        let Job { body, tell } = job;
+        body();
+        let stays = STAYS.get();
+        let (next, jobs) = mpsc::channel();
+        if let Some(pool) = pool.upgrade().filter(|_| stays) {
+            // First, so that who waits for the end finds it here.
+            lock(&pool).push(Idle { duty, id: thread::current().id(), next });
+        }
+        // Nobody may be left who wants to know.
+        let _ = tell.send(stays);
+        if !stays {
+            return;
+        }
+        job = match jobs.recv() {
+            Ok(job) => job,
+            Err(_) => loop {
+                thread::park();
+            },
+        };
+    }
 }
 
 impl Running {
-    /// The thread itself.
-    pub fn handle(&self) -> &JoinHandle<()> {
-        &self.handle
+    /// Which thread it is.
+    pub fn id(&self) -> ThreadId {
+        self.id
+    }
+
+    /// The thread itself, if it was started for this.
+    pub fn handle(&self) -> Option<&JoinHandle<()>> {
+        self.handle.as_ref()
+    }
+
+    /// As [`Running::finish`], if it comes to that within `patience`; else it goes on by itself.
+    pub fn finish_within(self, patience: Duration) {
+        if let (Ok(false), Some(handle)) = (self.over.recv_timeout(patience), self.handle) {
+            let _ = handle.join();
+        }
     }
 
     /// Returns after all that the thread does, and after all that it held was dropped.
     pub fn finish(self) {
         // A panic of the thread has been reported by the panic hook.
-        if !self.over.recv().unwrap_or(false) {
-            let _ = self.handle.join();
+        let stays = self.over.recv().unwrap_or(false);
+        if let Some(handle) = self.handle.filter(|_| !stays) {
+            let _ = handle.join();
         }
     }
 }
@@ -111,6 +205,53 @@ mod tests {
             assert_eq!(heard.recv().unwrap().as_deref(), Some("test"));
             assert_eq!(Arc::strong_count(&held), 1, "{stays}");
         }
+    }
+
+    #[test]
+    fn a_thread_that_stays_is_used_again_for_the_same_duty_only() {
+        let pool = Pool::default();
+        let id = |name: &str, duty, stays| {
+            let (tell, heard) = mpsc::channel();
+            let body = move || {
+                if stays {
+                    stay();
+                }
+                tell.send(thread::current().id()).unwrap();
+            };
+            pool.start(name, duty, body).unwrap().finish();
+            heard.recv().unwrap()
+        };
+        let first = id("first", Duty::DiskLane, true);
+        for _ in 0..100 {
+            assert_eq!(id("next", Duty::DiskLane, true), first);
+        }
+        assert_ne!(id("other", Duty::TapLane, true), first);
+        let ended = id("pmem", Duty::Pmem, false);
+        assert_ne!(id("pmem", Duty::Pmem, false), ended);
+    }
+
+    #[test]
+    fn threads_that_do_something_at_once_are_different_ones() {
+        let pool = Pool::default();
+        let (done, ends) = mpsc::channel::<()>();
+        let ends = Arc::new(Mutex::new(ends));
+        let busy: Vec<_> = (0..3)
+            .map(|_| {
+                let ends = ends.clone();
+                let body = move || {
+                    stay();
+                    ends.lock().unwrap().recv().unwrap();
+                };
+                pool.start("busy", Duty::DiskHelper, body).unwrap()
+            })
+            .collect();
+        let mut ids: Vec<_> = busy.iter().map(|running| format!("{:?}", running.id())).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 3);
+        (0..3).for_each(|_| done.send(()).unwrap());
+        busy.into_iter().for_each(Running::finish);
+        assert_eq!(lock(&pool.0).len(), 3);
     }
 
     #[test]

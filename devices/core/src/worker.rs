@@ -22,7 +22,7 @@ use mailbox::Mailbox;
 use set::WorkerSet;
 use task::Poller;
 
-use crate::thread::{self, Duty, Running, Shut};
+use crate::thread::{self, Duty, Pool, Running, Shut};
 
 pub use task::{Again, Interest, Source, Worker};
 pub use vmm_sys_util::epoll::EventSet;
@@ -51,7 +51,7 @@ impl Drop for End {
         self.mailbox.ring();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
-            && thread.handle().thread().id() != std::thread::current().id()
+            && thread.id() != std::thread::current().id()
         {
             thread.finish();
         }
@@ -61,9 +61,20 @@ impl Drop for End {
 impl IoThread {
     /// A thread for lanes: plain epoll. Fails if the host has no thread or descriptor left.
     pub fn fast(name: &str) -> io::Result<IoThread> {
+        let (mailbox, loop_) = IoThread::fast_loop()?;
+        Ok(IoThread::on(thread::start(name, move || loop_.serve())?, mailbox))
+    }
+
+    /// The same with a thread of `pool`, where it waits for others of its duty when it has ended.
+    fn fast_of(pool: &Pool, name: &str, duty: Duty) -> io::Result<IoThread> {
+        let (mailbox, loop_) = IoThread::fast_loop()?;
+        Ok(IoThread::on(pool.start(name, duty, move || loop_.serve())?, mailbox))
+    }
+
+    fn fast_loop() -> io::Result<(Arc<Mailbox>, fast::Loop)> {
         let mailbox = Arc::new(Mailbox::new()?);
         let loop_ = fast::Loop::new(mailbox.clone())?;
-        IoThread::spawn(name, mailbox, move || loop_.serve())
+        Ok((mailbox, loop_))
     }
 
     /// A thread for slow devices: an event-manager loop. Fails if the host has no thread or descriptor
@@ -71,7 +82,7 @@ impl IoThread {
     pub fn slow(name: &str) -> io::Result<IoThread> {
         let mailbox = Arc::new(Mailbox::new()?);
         let loop_ = slow::Loop::new(mailbox.clone())?;
-        IoThread::spawn(name, mailbox, move || loop_.serve())
+        Ok(IoThread::on(thread::start(name, move || loop_.serve())?, mailbox))
     }
 
     /// No thread at all: workers take their turns while someone waits in [`Post::settle`], on his
@@ -89,14 +100,9 @@ impl IoThread {
         self.mailbox.by_hand.is_some()
     }
 
-    fn spawn(
-        name: &str,
-        mailbox: Arc<Mailbox>,
-        body: impl FnOnce() + Send + 'static,
-    ) -> io::Result<IoThread> {
-        let thread = thread::start(name, body)?;
+    fn on(thread: Running, mailbox: Arc<Mailbox>) -> IoThread {
         let end = End { mailbox: mailbox.clone(), thread: Mutex::new(Some(thread)) };
-        Ok(IoThread { mailbox, _end: Arc::new(end) })
+        IoThread { mailbox, _end: Arc::new(end) }
     }
 
     /// What shuts the thread in, for `duty`; nothing does if it is no thread, or has ended.
@@ -209,13 +215,14 @@ impl<W: Worker> Post<W> {
 /// Has one thread, or several of a kind, shut themselves in, and waits for it.
 type Shutter = Box<dyn Fn(&Shut) -> io::Result<()> + Send + Sync>;
 
-/// The I/O threads of one machine, all made while it is built.
+/// The I/O threads of one machine, made while it is built, and with devices that come later.
 pub struct Threads {
     slow: IoThread,
     capture: IoThread,
     /// Of threads that were started and are not shut in yet.
     shutters: Mutex<Vec<Shutter>>,
-    start_fast: fn(&str) -> io::Result<IoThread>,
+    pool: Pool,
+    start_fast: fn(&Pool, &str, Duty) -> io::Result<IoThread>,
     fast_limit: usize,
     may_spin: bool,
 }
@@ -231,7 +238,8 @@ impl Threads {
             slow,
             capture,
             shutters: Mutex::new(shutters),
-            start_fast: IoThread::fast,
+            pool: Pool::default(),
+            start_fast: IoThread::fast_of,
             fast_limit: cpus.saturating_sub(1).max(1),
             may_spin: cpus > 1,
         })
@@ -242,11 +250,12 @@ impl Threads {
     #[cfg(any(test, feature = "testing"))]
     pub fn by_hand() -> io::Result<Threads> {
         let (slow, capture) = (IoThread::by_hand()?, IoThread::by_hand()?);
-        let start_fast = |_: &str| IoThread::by_hand();
+        let start_fast = |_: &Pool, _: &str, _: Duty| IoThread::by_hand();
         Ok(Threads {
             slow,
             capture,
             shutters: Mutex::default(),
+            pool: Pool::default(),
             start_fast,
             fast_limit: usize::MAX,
             may_spin: false,
@@ -278,10 +287,16 @@ impl Threads {
     /// thread `i` modulo their number. Fails if the host has no threads or descriptors left.
     pub fn fast(&self, name: &str, duty: Duty, lanes: u16) -> io::Result<Vec<IoThread>> {
         let count = usize::from(lanes).clamp(1, self.fast_limit);
-        let threads = (0..count).map(|k| (self.start_fast)(&format!("{name}-{k}")));
+        let threads =
+            (0..count).map(|k| (self.start_fast)(&self.pool, &format!("{name}-{k}"), duty));
         let threads = threads.collect::<io::Result<Vec<_>>>()?;
         self.shutters().extend(threads.iter().map(|thread| thread.shutter(duty)));
         Ok(threads)
+    }
+
+    /// Where threads of devices wait that have nothing to do.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// Besides the threads of here, `shutter` is to be called when the machine is shut in: it has a thread of

@@ -14,7 +14,7 @@ use device_core::worker::{IoThread, Post};
 use crate::announce;
 use crate::backend::interface::is_gone;
 use crate::backend::packet::{self, OpenPacketError};
-use crate::backend::tap::{OpenTapError, Opened as OpenTap, open_by_fds, open_by_name};
+use crate::backend::tap::{self, OpenTapError, Opened as OpenTap, open_by_fds};
 use crate::backend::vhost::{self, OpenVhostError};
 use crate::backend::{Limits, NetBackend, NetQueue};
 use crate::capture::Capture;
@@ -55,6 +55,15 @@ pub enum OpenError {
     /// The kernel's vhost-net is not to be had.
     #[error(transparent)]
     Vhost(#[from] OpenVhostError),
+    /// The process is shut in.
+    #[error(
+        "{id}: interfaces and descriptors are not to be had any more once the guest runs; give the card before the start, \
+         take a TAP, or start with --seccomp off"
+    )]
+    Late {
+        /// The card's id.
+        id: String,
+    },
     /// The host has no threads or descriptors left.
     #[error("cannot start the I/O threads of {id}")]
     Threads {
@@ -163,13 +172,23 @@ fn moved(
     }
 }
 
+/// Whether a process that is shut in cannot have it.
+fn is_early(spec: &NicSpec) -> bool {
+    spec.mover == Mover::Vhost || !matches!(spec.backend, BackendSpec::Tap(_))
+}
+
 impl<T: TxRing, R: RxRing> NetPort<T, R> {
     /// Opens the backend of `spec` and starts a lane for each queue; only lane 0 is active. Fails if
     /// `spec` contradicts itself, or the host lacks what it needs.
     pub fn open(spec: &NicSpec, kit: &Kit<'_>) -> Result<NetPort<T, R>, OpenError> {
         spec.validate()?;
         let (backend, queues) = match &spec.backend {
-            BackendSpec::Tap(name) => moved(spec, || open_by_name(name, spec.queues, spec.mtu))?,
+            _ if is_early(spec) && !kit.files.is_own() => {
+                return Err(OpenError::Late { id: spec.id.clone() });
+            }
+            BackendSpec::Tap(name) => {
+                moved(spec, || tap::open(name, spec.queues, spec.mtu, kit.files))?
+            }
             BackendSpec::Fd(fds) => moved(spec, || open_by_fds(fds, spec.mtu))?,
             BackendSpec::Dev(name) => boxed(packet::open_by_name(name, spec.queues, spec.mtu)?),
         };

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use device_core::scatter::Scatter;
 use device_core::testing::ram;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use net::backend::tap::{OpenTapError, Opened, Queue, open_by_fds, open_by_name};
+use net::backend::tap::{
+    OpenTapError, Opened, Queue, attach_for_others, open_by_fds, open_by_name,
+};
 use net::backend::{NetBackend, NetQueue, QueueError, Room};
 use net::frame::{Csum, FrameMeta, Gso, GsoKind, MAX_FRAME, Offloads, RxFrame, TxFrame};
 use vm_memory::{Bytes, GuestAddress};
@@ -103,6 +105,16 @@ fn busy() {
     let _first = open_by_name("single0", 1, None).unwrap();
     let refusal = refusal("single0", 1);
     assert!(refusal.contains("tap single0 is in use"), "{refusal}");
+    // One with several queues has room for more, but not for somebody's whom a guest may have taken over.
+    ip("tuntap add multi0 mode tap multi_queue");
+    ip("link set multi0 up");
+    let tun = || File::options().read(true).write(true).open("/dev/net/tun");
+    let for_others = |name| attach_for_others(name, 1, None, &tun);
+    assert_eq!(for_others("multi0").unwrap().queues.len(), 1);
+    let (_tap, _queues) = open_by_name("multi0", 1, None).unwrap();
+    let refusal = for_others("multi0").unwrap_err().to_string();
+    assert!(refusal.contains("tap multi0 is in use"), "{refusal}");
+    assert!(for_others("a/b").is_err() && for_others("tap%d").is_err());
 }
 
 fn single_queue() {

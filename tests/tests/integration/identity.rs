@@ -32,7 +32,7 @@ fn two_lives(release: Release) -> Result<()> {
     let (socket, saved) = (folder.path().join("api"), folder.path().join("saved"));
     std::fs::create_dir(&saved)?;
     let mut wired = Wired::boot(release, Model::Virtio, 1, 1500, |machine| {
-        machine.argument("--api-sock").argument(&socket).argument("--seccomp").argument("off")
+        machine.argument("--api-sock").argument(&socket)
     })?;
     ensure!(wired.shell.sh(RESEEDED)? == "0", "it was told before");
     let mut api = Api::wait(&socket, BOOT)?;

@@ -115,8 +115,7 @@ fn boot(scene: &Scene, release: Release, model: Model) -> Result<Wired> {
             disks.iter().fold(machine, |machine, disk| machine.argument("--disk").argument(disk));
         // Where CPUs are emulated their counters are not said to be one, and Linux would not take them for a clock.
         let machine = machine.parameter("tsc=reliable").argument("--vsock").argument(vsock);
-        let machine = machine.argument("--api-sock").argument(scene.path("api"));
-        machine.argument("--seccomp").argument("off")
+        machine.argument("--api-sock").argument(scene.path("api"))
     })
 }
 
@@ -207,7 +206,7 @@ fn restore(scene: &Scene, (tap, network): Rests, options: &[&str]) -> Result<Wir
     }
     let mut command = network.command(vmm);
     command.arg("restore").arg(scene.path("saved")).args(options);
-    command.arg("--api-sock").arg(scene.path("api")).args(["--seccomp", "off"]);
+    command.arg("--api-sock").arg(scene.path("api"));
     let running = Running::of(command)?;
     let shell = Shell::resume(running.console.clone(), running.input()?, BOOT)
         .with_context(|| format!("vmm said {:?}", running.errors.text()))?;

@@ -4,20 +4,23 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use device_core::files::{Files, Own};
 use device_core::socket;
 
-use crate::shield::broker::Broker;
+use crate::shield::broker::{Broker, TUN};
 use crate::vm::config::Config;
 
 /// How such files are opened.
 #[derive(Default)]
 pub struct Late {
     /// `None` where nobody can name one.
-    pub broker: Option<Broker>,
+    pub broker: Option<Arc<Broker>>,
     /// Where the user lets it open files; if nowhere, then beside what the configuration names.
     pub places: Vec<PathBuf>,
+    /// Whether anybody can name one: there is an API.
+    pub is_asked: bool,
     /// Files of the snapshot that the machine was made from.
     pub origin: Vec<PathBuf>,
 }
@@ -26,8 +29,16 @@ impl Late {
     /// Who opens them.
     pub fn files(&self) -> &dyn Files {
         match &self.broker {
-            Some(broker) => broker,
+            Some(broker) => &**broker,
             None => &Own,
+        }
+    }
+
+    /// Who opens what a device needs that comes into a machine that runs, whose main thread `is_shut` in.
+    pub fn for_devices(&self, is_shut: bool) -> Arc<dyn Files> {
+        match &self.broker {
+            Some(broker) if is_shut => broker.clone(),
+            _ => Arc::new(Own),
         }
     }
 
@@ -36,9 +47,13 @@ impl Late {
         self.origin = files.iter().map(|path| path.to_path_buf()).collect();
     }
 
-    /// Tells the broker its places, for good. Fails if one is not there, or the host refuses.
-    pub fn seal(&self, config: &Config) -> io::Result<()> {
+    /// Tells the broker its places, for good; cards can come later if `may_plug`. Fails if one is not there, or the
+    /// host refuses.
+    pub fn seal(&self, config: &Config, may_plug: bool) -> io::Result<()> {
         let Some(broker) = &self.broker else { return Ok(()) };
+        if let Some(vsock) = &config.vsock {
+            broker.dial_beside(&vsock.spec().path)?;
+        }
         if !self.places.is_empty() {
             return broker.seal(&self.places);
         }
@@ -48,6 +63,9 @@ impl Late {
             if !places.contains(&place) {
                 places.push(place);
             }
+        }
+        if may_plug && Path::new(TUN).exists() {
+            places.push(TUN.into());
         }
         broker.seal(&places)
     }

@@ -94,7 +94,6 @@ pub fn failed(method: &str, path: &str, error: &ActionError) -> Option<String> {
             )
         }
         ActionError::Plug(refusal) => match &refusal.why {
-            PlugError::ShutIn => why,
             PlugError::IdInUse => format!("Device ID in use ({why})"),
             PlugError::NoPci => format!("PCI is not enabled ({why})"),
             PlugError::Root => {
@@ -107,10 +106,7 @@ pub fn failed(method: &str, path: &str, error: &ActionError) -> Option<String> {
             UnplugError::NoPci => format!("PCI is not enabled ({why})"),
             UnplugError::NoSuch => format!("Device not found ({why})"),
             UnplugError::Root => format!("Cannot unplug root device ({why})"),
-            UnplugError::ShutIn
-            | UnplugError::Paused
-            | UnplugError::Twice
-            | UnplugError::Kept { .. } => why,
+            UnplugError::Paused | UnplugError::Twice | UnplugError::Kept { .. } => why,
         },
         ActionError::NoSuchDisk(_) | ActionError::NoSuchNic(_) => {
             format!("{}Device not found ({why})", area(method, path))

@@ -12,10 +12,11 @@ use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use device_core::files::Files;
+use device_core::files::{Attached, Dial, Files};
 use device_core::ready;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SocketFlags,
@@ -23,12 +24,15 @@ use rustix::net::{
 };
 
 use super::Mode;
-use words::{Answer, Ask};
+pub use words::TUN;
+use words::{Answer, Ask, Facts, MOST_FILES};
 
 /// The end of the one who asks. The process ends when this is dropped, and when its owner ends in whatever way.
 pub struct Broker {
     /// Held for a question and its answer.
     socket: Mutex<OwnedFd>,
+    /// The same for connections of the guest's, which wait for no file.
+    dials: Mutex<OwnedFd>,
     /// As the user knows them.
     places: OnceLock<String>,
 }
@@ -45,13 +49,17 @@ struct Outside {
 impl Broker {
     /// Starts the process. Call it while there is one thread. Fails if the host has no process or descriptor left.
     pub fn start(mode: Mode) -> io::Result<Broker> {
-        let (ours, its) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let pair =
+            || socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let ((ours, its), (dials, heard)) = (pair()?, pair()?);
         // SAFETY: there is one thread, so that the child finds everything in order.
         match unsafe { libc::fork() } {
-            0 => serve::serve(its, mode),
+            0 => serve::serve([its, heard], mode),
             -1 => Err(io::Error::last_os_error()),
-            _ => Ok(Broker { socket: Mutex::new(ours), places: OnceLock::new() }),
+            _ => {
+                let (socket, dials) = (Mutex::new(ours), Mutex::new(dials));
+                Ok(Broker { socket, dials, places: OnceLock::new() })
+            }
         }
     }
 
@@ -72,12 +80,22 @@ impl Broker {
         self.ask(&Ask::Seal).map(drop)
     }
 
-    fn ask(&self, ask: &Ask<'_>) -> io::Result<Option<OwnedFd>> {
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Where connections of a guest's vsock go, to be said before [`Broker::seal`].
+    pub fn dial_beside(&self, socket: &Path) -> io::Result<()> {
+        self.ask(&Ask::Vsock(socket)).map(drop)
+    }
+
+    fn ask(&self, ask: &Ask<'_>) -> io::Result<(Vec<OwnedFd>, u32)> {
+        self.ask_by(&self.socket, ask)
+    }
+
+    /// What was opened, and a number.
+    fn ask_by(&self, socket: &Mutex<OwnedFd>, ask: &Ask<'_>) -> io::Result<(Vec<OwnedFd>, u32)> {
+        let socket = socket.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = || io::Error::other("the process that opens files is gone");
         ready::send_now(socket.as_fd(), &ask.bytes()?).map_err(|_| gone())?;
-        let mut answer = [0; Answer::LEN];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut answer = [0; Answer::MOST];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut bytes = [io::IoSliceMut::new(&mut answer)];
         let got = loop {
@@ -86,17 +104,18 @@ impl Broker {
                 got => break got?,
             }
         };
-        if got.bytes != Answer::LEN || got.flags.contains(ReturnFlags::TRUNC) {
-            return Err(gone());
-        }
-        let mut file = None;
+        let mut files = Vec::new();
         for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(mut files) = message {
-                file = files.next();
+            if let RecvAncillaryMessage::ScmRights(received) = message {
+                files.extend(received);
             }
         }
-        match Answer::of(answer) {
-            Answer::Done => Ok(file),
+        if got.flags.contains(ReturnFlags::TRUNC) {
+            return Err(gone());
+        }
+        match Answer::of(answer.get(..got.bytes).unwrap_or_default()).ok_or_else(gone)? {
+            Answer::Done(number) => Ok((files, number)),
+            Answer::Said(why) => Err(io::Error::other(why)),
             Answer::Refused(errno) => Err(io::Error::from_raw_os_error(errno)),
             Answer::Outside => {
                 let places = self.places.get().cloned().unwrap_or_default();
@@ -106,10 +125,37 @@ impl Broker {
     }
 }
 
+impl Dial for Broker {
+    fn dial(&self, port: u32) -> io::Result<UnixStream> {
+        let (files, _) = self.ask_by(&self.dials, &Ask::Dial(port))?;
+        let stream = files.into_iter().next().map(UnixStream::from);
+        stream.ok_or_else(|| io::Error::other("it was not handed over"))
+    }
+}
+
 impl Files for Broker {
     fn open(&self, path: &Path, flags: i32) -> io::Result<File> {
-        let file = self.ask(&Ask::Open(path, flags))?;
-        file.map(File::from).ok_or_else(|| io::Error::other("it was not handed over"))
+        let (files, _) = self.ask(&Ask::Open(path, flags))?;
+        let file = files.into_iter().next().map(File::from);
+        file.ok_or_else(|| io::Error::other("it was not handed over"))
+    }
+
+    fn tap(&self, name: &str, queues: u16, mtu: Option<u16>) -> io::Result<Attached> {
+        let count = u8::try_from(queues).map_err(io::Error::other)?;
+        let asked = self.ask(&Ask::Tap(Path::new(name), count, mtu.unwrap_or(0)));
+        let (files, facts) = asked.map_err(|error| {
+            let of_device = error.get_ref().is_some_and(|inner| inner.is::<Outside>());
+            match of_device {
+                true => io::Error::new(error.kind(), format!("/dev/net/tun: {error}")),
+                false => error,
+            }
+        })?;
+        let Facts { mtu, is_up } = Facts::of(facts);
+        let queues: Vec<_> = files.into_iter().map(File::from).collect();
+        if queues.len() != usize::from(count) {
+            return Err(io::Error::other("its queues were not handed over"));
+        }
+        Ok(Attached { queues, mtu, is_up })
     }
 
     fn remove_new(&self, path: &Path) -> io::Result<()> {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 
 use super::*;
 
@@ -110,4 +111,36 @@ fn places_are_given_once() {
     assert!(unsealed.open(Path::new("/etc/passwd"), libc::O_RDONLY).is_err());
     let nowhere = unsealed.seal(&[PathBuf::from("/no/where")]).unwrap_err();
     assert!(nowhere.to_string().contains("/no/where"), "{nowhere}");
+}
+
+#[test]
+fn a_guest_is_connected_with_sockets_beside_its_own_and_with_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let broker = Broker::start(Mode::Kill).unwrap();
+    assert!(broker.dial(52).is_err(), "it has not been told where");
+    broker.dial_beside(&at("v.sock")).unwrap();
+    broker.seal(&[]).unwrap();
+    assert!(broker.dial_beside(&at("other.sock")).is_err());
+    assert_eq!(broker.dial(52).unwrap_err().kind(), io::ErrorKind::NotFound);
+
+    let listener = UnixListener::bind(at("v.sock_52")).unwrap();
+    let stream = broker.dial(52).unwrap();
+    listener.accept().unwrap().0.write_all(b"text").unwrap();
+    stream.set_nonblocking(false).unwrap();
+    assert_eq!(io::read_to_string(stream).unwrap(), "text");
+
+    std::os::unix::fs::symlink(at("v.sock_52"), at("v.sock_53")).unwrap();
+    fs::write(at("v.sock_54"), "text").unwrap();
+    assert!(broker.dial(53).is_err() && broker.dial(54).is_err());
+    drop(listener);
+    assert_eq!(broker.dial(52).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn taps_are_opened_only_where_that_was_allowed() {
+    let (_folder, broker) = broker(Mode::Kill);
+    let refused = broker.tap("tap0", 1, None).unwrap_err().to_string();
+    assert!(refused.contains("/dev/net/tun: it is not where"), "{refused}");
+    assert!(refused.contains("--allow-path"), "{refused}");
 }

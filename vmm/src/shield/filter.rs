@@ -5,13 +5,15 @@
 
 use libc::{
     BPF_ABS, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW,
-    sock_filter,
+    SECCOMP_RET_ERRNO, sock_filter,
 };
 
 use super::row::{Check, Kind, Row};
 
 /// `AUDIT_ARCH_X86_64` (linux/audit.h).
 const ARCH: u32 = 0xc000_003e;
+/// What a call gets that the kernel does not have.
+const ABSENT: u32 = SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
 /// Numbers from here on are of the x32 ABI.
 const X32: u32 = 0x4000_0000;
 /// Places in `struct seccomp_data`.
@@ -44,7 +46,7 @@ pub fn program<'a>(
     refusal: u32,
 ) -> Vec<sock_filter> {
     let mut calls: Vec<(u32, Vec<&Row>)> = Vec::new();
-    for row in table.filter(|row| row.kinds.contains(&kind)) {
+    for row in table.filter(|row| row.is_for(kind)) {
         match calls.iter_mut().find(|(call, _)| *call == row.call) {
             Some((_, rows)) => rows.push(row),
             None => calls.push((row.call, vec![row])),
@@ -72,8 +74,8 @@ pub fn program<'a>(
 fn body(rows: &[&Row], pid: u32, refusal: u32) -> Vec<sock_filter> {
     let mut body = Vec::new();
     for row in rows {
-        if row.checks.is_empty() {
-            body.push(answer(SECCOMP_RET_ALLOW));
+        if row.checks.is_empty() || row.is_absent() {
+            body.push(answer(if row.is_absent() { ABSENT } else { SECCOMP_RET_ALLOW }));
             return body;
         }
         let mut steps = Vec::new();
@@ -110,6 +112,8 @@ fn steps_of(check: &Check, pid: u32, rest: u8) -> Vec<sock_filter> {
             load(AT_ARGS + 8 * u32::from(arg) + 4),
             if_equal(0, 0, rest),
         ],
+        // Answered before any other is looked at.
+        Check::Absent => Vec::new(),
     }
 }
 

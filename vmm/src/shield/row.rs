@@ -9,6 +9,8 @@ pub enum Kind {
     Main,
     /// Serves the API.
     Api,
+    /// Builds devices that come into a machine that runs, and starts their threads.
+    Builder,
     /// Runs a vCPU.
     Vcpu,
     /// Slow devices.
@@ -38,6 +40,7 @@ impl Kind {
     pub const ALL: [Kind; 13] = [
         Kind::Main,
         Kind::Api,
+        Kind::Builder,
         Kind::Vcpu,
         Kind::Io,
         Kind::Capture,
@@ -51,6 +54,15 @@ impl Kind {
         Kind::Broker,
     ];
 
+    /// Kinds that threads of this one start. A thread has the filter of who started it besides its own, so that
+    /// who starts it may make all of its calls.
+    pub fn starts(self) -> &'static [Kind] {
+        match self {
+            Kind::Builder => &[Kind::TapLane, Kind::DiskLane, Kind::DiskHelper, Kind::Pmem],
+            _ => &[],
+        }
+    }
+
     /// What people call it.
     #[cfg_attr(
         not(any(test, feature = "intruder")),
@@ -60,6 +72,7 @@ impl Kind {
         match self {
             Kind::Main => "main",
             Kind::Api => "api",
+            Kind::Builder => "builder",
             Kind::Vcpu => "vcpu",
             Kind::Io => "io",
             Kind::Capture => "capture",
@@ -104,6 +117,8 @@ pub enum Check {
     OwnProcess(u8),
     /// 0, all 64 bits.
     Null(u8),
+    /// Nothing: the call is answered as by a kernel that has none (ENOSYS), for who then does without.
+    Absent,
 }
 
 /// A call that some threads may make, if all of `checks` hold. Rows of one call are alternatives.
@@ -120,6 +135,19 @@ pub struct Row {
     pub why: &'static str,
 }
 
+impl Row {
+    /// Whether threads of `kind` have it.
+    pub fn is_for(&self, kind: Kind) -> bool {
+        let has = |kind: &Kind| self.kinds.contains(kind);
+        has(&kind) || kind.starts().iter().any(has)
+    }
+
+    /// Whether the call is not made.
+    pub fn is_absent(&self) -> bool {
+        matches!(self.checks, [Check::Absent])
+    }
+}
+
 /// A row; `call` is one of `libc`'s `SYS_...`.
 pub const fn row(
     call: libc::c_long,
@@ -130,6 +158,8 @@ pub const fn row(
     Row { call: call as u32, checks, kinds, why }
 }
 
+/// The kernel has none, whatever the arguments.
+pub const ABSENT: &[Check] = &[Check::Absent];
 /// Whatever the arguments.
 pub const ANY: &[Check] = &[];
 

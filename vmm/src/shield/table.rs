@@ -4,6 +4,7 @@
 //! thread's filter, the manual's page on security and the budgets are of these rows alone.
 
 mod base;
+mod builder;
 mod cards;
 mod clients;
 mod consoles;
@@ -30,6 +31,7 @@ const PARTS: &[&[Row]] = &[
     clients::ROWS,
     main::ROWS,
     late::ROWS,
+    builder::ROWS,
     snapshots::ROWS,
 ];
 

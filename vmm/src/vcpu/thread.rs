@@ -121,9 +121,9 @@ impl VcpuThread {
     fn leave_guest(&self, wanted: Mode) {
         self.want(wanted);
         self.control.stop.store(true, Ordering::Release); // pairs with the look in `run`
-        if let Some(thread) = &self.thread {
+        if let Some(thread) = self.thread.as_ref().and_then(Running::handle) {
             // SAFETY: the thread is not joined yet, so its id is valid.
-            unsafe { libc::pthread_kill(thread.handle().as_pthread_t() as _, kick_signal()) };
+            unsafe { libc::pthread_kill(thread.as_pthread_t() as _, kick_signal()) };
         }
     }
 

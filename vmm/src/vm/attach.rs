@@ -2,14 +2,17 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use device_core::GuestRam;
 use device_core::device::{Device, Kit};
+use device_core::files::{Files, Own};
 use device_core::interrupt::MsiController;
 use device_core::kick::KickBinder;
 use device_core::ram_window::RamWindows;
 use device_core::reclaim::Reclaim;
+use device_core::thread::Shut;
 use device_core::worker::Threads;
 use devices::balloon::Balloon;
 use devices::block::control::DiskControl;
@@ -43,6 +46,8 @@ pub enum Why {
     Place(#[from] pci::bus::AttachError),
     #[error(transparent)]
     Slot(#[from] SlotError),
+    #[error("its threads cannot be shut in")]
+    Shut(#[source] io::Error),
     #[error("the machine has no bus for such a device")]
     NoBus,
 }
@@ -78,19 +83,24 @@ pub struct Supplies {
 }
 
 impl Supplies {
-    fn kit(&self) -> Kit<'_> {
+    fn kit<'a>(&'a self, files: &'a dyn Files) -> Kit<'a> {
         let Supplies { memory, msi, kicks, windows, reclaim, threads } = self;
-        Kit { memory, msi, kicks, windows, reclaim, threads, slot: None }
+        Kit { memory, msi, kicks, windows, reclaim, threads, files, slot: None }
     }
 }
 
 /// When a device comes into its machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
+#[derive(Clone, Copy)]
+pub enum Arrival<'a> {
     /// While that is built: the guest finds it as firmware would leave it.
     Boot,
     /// While that lives: the guest is told, and gives it addresses.
-    Plugged,
+    Plugged {
+        /// Who opens what it needs.
+        files: &'a dyn Files,
+        /// How its threads are shut in.
+        shut: &'a Shut,
+    },
 }
 
 /// A device in its place.
@@ -129,7 +139,7 @@ impl Registry {
         supplies: &Supplies,
         board: &Board,
         cpus: u8,
-        arrival: Arrival,
+        arrival: Arrival<'_>,
     ) -> Result<&Arc<dyn Device>, AttachError> {
         let attached = self.try_attach(spec, supplies, board, cpus, arrival);
         attached.map_err(|why| AttachError { kind: spec.kind(), id: spec.id().to_string(), why })
@@ -141,7 +151,7 @@ impl Registry {
         supplies: &Supplies,
         board: &Board,
         cpus: u8,
-        arrival: Arrival,
+        arrival: Arrival<'_>,
     ) -> Result<&Arc<dyn Device>, Why> {
         let kind = spec.kind();
         if self.find(kind, spec.id()).is_some() {
@@ -151,13 +161,21 @@ impl Registry {
             Slots::Pci(_) => None,
             Slots::Mmio(slots) => Some(slots.take(self.devices.len())?),
         };
-        let built = spec.build(&Kit { slot: slot.as_ref(), ..supplies.kit() }, cpus)?;
+        let files: &dyn Files = match arrival {
+            Arrival::Boot => &Own,
+            Arrival::Plugged { files, .. } => files,
+        };
+        let built = spec.build(&Kit { slot: slot.as_ref(), ..supplies.kit(files) }, cpus)?;
         let (msi, slot) = match (built.place, &board.slots, &slot) {
             (Place::Pci(card), Slots::Pci(slots), _) => {
                 let msi = card.msix().cloned();
                 let slot = match arrival {
                     Arrival::Boot => slots.bus().attach(card)?,
-                    Arrival::Plugged => slots.plug(card)?,
+                    Arrival::Plugged { shut, .. } => {
+                        // Before the guest can reach them.
+                        supplies.threads.shut(shut).map_err(Why::Shut)?;
+                        slots.plug(card)?
+                    }
                 };
                 (msi, Some(slot))
             }

@@ -12,6 +12,7 @@ use std::{fmt, fs};
 
 use arch::boot::DEFAULT_CMDLINE;
 use arch::template::Template;
+use device_core::files::{Files, Own};
 use devices::balloon::BalloonSpec;
 use devices::block::image::{Image, Mode, OpenError};
 use devices::block::spec::{DiskSpec, Key};
@@ -250,6 +251,11 @@ impl Config {
     /// Adds a disk, or replaces the one with the same id; the root comes before all others. Fails, with
     /// nothing changed, if the disk cannot be, or not beside the others, or its image is none.
     pub fn set_disk(&mut self, disk: DiskSpec) -> Result<(), DiskRefused> {
+        self.set_disk_of(disk, &Own)
+    }
+
+    /// The same, with an image that `files` open.
+    pub fn set_disk_of(&mut self, disk: DiskSpec, files: &dyn Files) -> Result<(), DiskRefused> {
         disk.validate().map_err(|why| SettingError::Disk { id: disk.id.clone(), why })?;
         for other in self.disks.iter().filter(|other| other.id != disk.id) {
             check_disks_apart(&disk, other)?;
@@ -259,7 +265,7 @@ impl Config {
         if place.is_none() {
             self.check_room(Kind::Disk, &disk.id)?;
         }
-        check_image(&disk)?;
+        check_image(&disk, files)?;
         let place = match (place, &disk.root) {
             (Some(place), None) => {
                 self.disks.remove(place);
@@ -292,8 +298,8 @@ impl Config {
     }
 
     /// Adds persistent memory, or replaces that with the same id. Fails, with nothing changed, if it cannot be, or
-    /// not beside the others, or its file is none.
-    pub fn set_pmem(&mut self, pmem: PmemSpec) -> Result<(), DiskRefused> {
+    /// not beside the others, or its file, which `files` open, is none.
+    pub fn set_pmem(&mut self, pmem: PmemSpec, files: &dyn Files) -> Result<(), DiskRefused> {
         pmem.validate().map_err(|why| SettingError::Pmem { id: pmem.id.clone(), why })?;
         let others = self.pmems.iter().filter(|other| other.id != pmem.id);
         for other in others {
@@ -314,7 +320,7 @@ impl Config {
             self.check_room(Kind::Pmem, &pmem.id)?;
         }
         let mode = Mode { read_only: pmem.read_only, direct: false };
-        if let Err(why) = Image::open(&pmem.path, mode) {
+        if let Err(why) = Image::open_by(&pmem.path, mode, files) {
             return Err(ImageRefused { id: pmem.id, kind: Kind::Pmem, why }.into());
         }
         match place.and_then(|place| self.pmems.get_mut(place)) {
@@ -534,9 +540,9 @@ fn check_disk_and_pmem(
 }
 
 /// Opens the image, to see whether a machine could have it, and closes it again.
-fn check_image(disk: &DiskSpec) -> Result<(), ImageRefused> {
+fn check_image(disk: &DiskSpec, files: &dyn Files) -> Result<(), ImageRefused> {
     let mode = Mode { read_only: disk.read_only, direct: disk.direct };
-    match Image::open(&disk.path, mode) {
+    match Image::open_by(&disk.path, mode, files) {
         Ok(_) => Ok(()),
         Err(why) => Err(ImageRefused { id: disk.id.clone(), kind: Kind::Disk, why }),
     }

@@ -3,6 +3,9 @@
 //! A device leaves in three steps: the guest is asked, it lets go (its card is off the bus before its vCPU goes on),
 //! and the machine forgets the device, with all that it holds.
 
+use std::sync::Arc;
+
+use device_core::files::Files;
 use devices::{DeviceSpec, Kind};
 use pci::hotplug::HotPlug;
 use serde::Serialize;
@@ -11,6 +14,7 @@ use super::Vm;
 use super::attach::{Arrival, AttachError};
 use super::slots::Slots;
 use super::state::State;
+use crate::shield::Shield;
 use crate::vcpu::thread::VcpuThread;
 use crate::words::Setting;
 
@@ -44,11 +48,6 @@ pub enum PlugError {
          before the start, or start the machine with PCI"
     )]
     NoPci,
-    #[error(
-        "the main thread is shut in, and cannot open what only comes now; give the device before the start, or start \
-         with --seccomp off, or --no-seccomp of firecracker"
-    )]
-    ShutIn,
     #[error("another one has this id; unplug that first, or take another id")]
     IdInUse,
     #[error(
@@ -64,11 +63,6 @@ pub enum PlugError {
 pub enum UnplugError {
     #[error("PCI is not enabled in this machine, and its devices cannot be unplugged")]
     NoPci,
-    #[error(
-        "the main thread is shut in, and cannot take it apart; stop the machine instead, or start it with \
-         --seccomp off, or --no-seccomp of firecracker"
-    )]
-    ShutIn,
     #[error("there is no such device")]
     NoSuch,
     #[error("it has the guest's root file system; stop the machine instead")]
@@ -99,11 +93,18 @@ impl Vm {
         self.hot_plug().is_some()
     }
 
-    /// Builds what `spec` asks for, puts it into a slot of the PCI bus, and tells the guest.
-    pub fn plug(&mut self, spec: &DeviceSpec) -> Result<(), AttachError> {
+    /// Builds what `spec` asks for, of what `files` open, with threads that are shut in by `shield`, puts it into a slot
+    /// of the PCI bus, and tells the guest.
+    pub fn plug(
+        &mut self,
+        spec: &DeviceSpec,
+        files: &dyn Files,
+        shield: &Arc<Shield>,
+    ) -> Result<(), AttachError> {
         let cpus = u8::try_from(self.vcpus.len()).unwrap_or(u8::MAX);
-        let device =
-            self.registry.attach(spec, &self.supplies, &self.board, cpus, Arrival::Plugged)?;
+        let shut = super::how_to_shut(shield);
+        let arrival = Arrival::Plugged { files, shut: &shut };
+        let device = self.registry.attach(spec, &self.supplies, &self.board, cpus, arrival)?;
         if self.state == State::Paused {
             // As all others, until the machine goes on.
             device.stop();

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use device_core::kick::borrow;
-use device_core::thread::{self, Duty, Shut};
+use device_core::thread::{Duty, Running, Shut};
 use device_core::worker;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
@@ -23,9 +23,13 @@ const MOST: usize = 16;
 /// How long a lane that is dropped waits for what it has away; then those end without it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a disk that goes waits for its threads, all of which have nothing to do as a rule.
+const MOMENT: Duration = Duration::from_millis(200);
+
 /// A disk's threads, shared by its lanes; they end with the last of those, as soon as the host lets them.
 pub struct Crew {
     queue: Arc<Queue>,
+    threads: Mutex<Vec<Running>>,
 }
 
 #[derive(Default)]
@@ -88,10 +92,13 @@ impl Crew {
     }
 
     fn of(name: &str, count: usize, threads: &worker::Threads) -> io::Result<Crew> {
-        let crew = Crew { queue: Arc::default() };
+        let crew = Crew { queue: Arc::default(), threads: Mutex::default() };
         for nth in 0..count {
             let queue = crew.queue.clone();
-            thread::start(&format!("{name}-w{nth}"), move || queue.serve())?;
+            let serve = move || queue.serve();
+            let thread =
+                threads.pool().start(&format!("{name}-w{nth}"), Duty::DiskHelper, serve)?;
+            crew.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         let queue = Arc::downgrade(&crew.queue);
         threads.on_shut(move |how| match queue.upgrade() {
@@ -105,8 +112,14 @@ impl Crew {
 impl Drop for Crew {
     fn drop(&mut self) {
         self.queue.work().ends = true;
-        // Nobody waits for them: one may be stuck in the host for long, and has all that it needs.
         self.queue.more.notify_all();
+        let end = Instant::now().checked_add(MOMENT);
+        let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            // One may be stuck in the host for long, and has all that it needs.
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            thread.finish_within(left.unwrap_or_default());
+        }
     }
 }
 

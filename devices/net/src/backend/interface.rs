@@ -12,6 +12,10 @@ pub fn is_gone(errno: c_int) -> bool {
     matches!(errno, EBADFD | EBADF | ENODEV | ENXIO | ENOENT | ENOTTY)
 }
 
+/// linux/sockios.h, linux/ethtool.h.
+const SIOCETHTOOL: libc::c_ulong = 0x8946;
+const ETHTOOL_GLINK: u32 = 0x0a;
+
 /// Asks about interfaces of this process's network namespace.
 pub struct Interfaces(OwnedFd);
 
@@ -43,6 +47,18 @@ impl Interfaces {
         self.call(libc::SIOCSIFFLAGS, &mut request)
     }
 
+    /// Whether somebody is at its other end: of a TAP, one who reads it. At once, as flags are not. Fails if the
+    /// interface does not tell.
+    pub fn has_carrier(&self, name: &str) -> io::Result<bool> {
+        // A struct ethtool_value: what is asked, and the answer.
+        let mut value: [u32; 2] = [ETHTOOL_GLINK, 0];
+        let mut request = request(name);
+        request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+        self.call(SIOCETHTOOL, &mut request)?;
+        let [_, carrier] = value;
+        Ok(carrier != 0)
+    }
+
     /// Its MTU in bytes. Fails if there is no such interface here.
     pub fn mtu(&self, name: &str) -> io::Result<u32> {
         let mut request = request(name);
@@ -68,7 +84,7 @@ impl Interfaces {
     }
 
     fn call(&self, code: libc::c_ulong, request: &mut ifreq) -> io::Result<()> {
-        // SAFETY: all codes used take an ifreq.
+        // SAFETY: all codes used take an ifreq; what it leads to, if it does, its maker keeps.
         check(unsafe { libc::ioctl(self.0.as_raw_fd(), code as _, request) }).map(drop)
     }
 }

@@ -78,7 +78,7 @@ impl Pmem {
     /// read-only; then zeroes stand behind its end. Fails if the host refuses something of it.
     pub fn build(spec: &PmemSpec, kit: &Kit<'_>) -> Result<Arc<Pmem>, BuildError> {
         let mode = Mode { read_only: spec.read_only, direct: false };
-        let image = Image::open(&spec.path, mode)?;
+        let image = Image::open_by(&spec.path, mode, kit.files)?;
         Pmem::on(spec, image, kit)
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use device_core::bus::Width;
 use device_core::device::Kit;
+use device_core::files::Dial;
 use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
 use device_core::thread::Duty;
 use device_core::worker::Post;
@@ -146,6 +147,10 @@ impl VsockControl for Vsock {
 
     fn on_first_connection(&self, first: Box<dyn FnOnce() + Send>) {
         self.post.tell(move |engine, _| engine.switch.on_first = Some(first));
+    }
+
+    fn dial_by(&self, dial: Arc<dyn Dial>) {
+        self.post.ask(move |engine, _| engine.switch.host.dial_by(dial));
     }
 
     fn reset_connections(&self) {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use device_core::files::Dial;
 use serde::Serialize;
 
 /// Who began a connection.
@@ -66,6 +68,9 @@ pub trait VsockControl: Send + Sync {
     /// Has `first` called once, on the device's thread, when the guest and the host have a connection for the
     /// first time; `first` must not wait.
     fn on_first_connection(&self, first: Box<dyn FnOnce() + Send>);
+
+    /// From now on `dial` connects the guest with the host, and not this process.
+    fn dial_by(&self, dial: Arc<dyn Dial>);
 
     /// Ends all connections, and tells the guest that they are gone (virtio 1.2, 5.10.6.7): as is due where
     /// it goes on elsewhere. New ones wait until the guest has taken note.

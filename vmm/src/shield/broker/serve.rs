@@ -1,13 +1,17 @@
 //! The broker's process: one question after another, until nobody asks any more.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use device_core::stream::Stream;
+use devices::net::backend::tap;
 use libc::{SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_LOG};
-use rustix::fs::{FileType, OFlags, fstat};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{CWD, FileType, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
@@ -17,7 +21,8 @@ use rustix::net::{
 use super::super::row::Kind;
 use super::super::{Mode, filter, install, landlock, table};
 use super::places::{Found, Identity, NotFound, Places, identity};
-use super::words::{Answer, Ask};
+use super::words::{Answer, Ask, Facts, MOST_FILES, TUN};
+use crate::words::one_line;
 
 /// All that files may be opened with.
 const FLAGS: OFlags = OFlags::from_bits_retain(
@@ -35,16 +40,22 @@ const FLAGS: OFlags = OFlags::from_bits_retain(
 /// anybody would start at once.
 const MOST_MADE: usize = 8;
 
-/// Serves until the other end of `socket` is closed.
-pub fn serve(socket: OwnedFd, mode: Mode) -> ! {
-    forget_all_but(socket.as_fd());
-    let mut broker =
-        Broker { places: Places::default(), mode, sealed: false, made: VecDeque::new() };
+/// Serves until the other ends of `sockets` are closed.
+pub fn serve(sockets: [OwnedFd; 2], mode: Mode) -> ! {
+    forget_all_but(&sockets);
+    let mut broker = Broker {
+        places: Places::default(),
+        mode,
+        sealed: false,
+        made: VecDeque::new(),
+        vsock: None,
+    };
     let mut bytes = [0; Ask::MOST];
-    while let Some(len) = hear(socket.as_fd(), &mut bytes) {
+    while let Some(socket) = await_any(&sockets) {
+        let Some(len) = hear(socket.as_fd(), &mut bytes) else { break };
         let outcome = match bytes.get(..len).and_then(Ask::of) {
             Some(ask) => broker.answer(ask),
-            None => Err(NotFound::Host(Errno::INVAL)),
+            None => Err(Errno::INVAL.into()),
         };
         if say(socket.as_fd(), outcome).is_err() {
             break;
@@ -56,12 +67,16 @@ pub fn serve(socket: OwnedFd, mode: Mode) -> ! {
 
 /// Nothing that the parent has open, and nothing that it does at signals: those that end a process end this one, but
 /// for those of a terminal, which are the parent's to heed.
-fn forget_all_but(socket: BorrowedFd<'_>) {
-    let fd = socket.as_raw_fd().unsigned_abs();
+fn forget_all_but(sockets: &[OwnedFd; 2]) {
+    let [one, other] = sockets.each_ref().map(|socket| socket.as_raw_fd().unsigned_abs());
+    let (low, high) = (one.min(other), one.max(other));
     // SAFETY: nothing here uses what is closed, and no handler is installed.
     unsafe {
-        libc::syscall(libc::SYS_close_range, 0, fd.saturating_sub(1), 0);
-        libc::syscall(libc::SYS_close_range, fd.saturating_add(1), u32::MAX, 0);
+        libc::syscall(libc::SYS_close_range, 0, low.saturating_sub(1), 0);
+        if high.saturating_sub(low) > 1 {
+            libc::syscall(libc::SYS_close_range, low + 1, high - 1, 0);
+        }
+        libc::syscall(libc::SYS_close_range, high.saturating_add(1), u32::MAX, 0);
         for signal in 1..=libc::SIGRTMAX() {
             libc::signal(signal, libc::SIG_DFL);
         }
@@ -70,6 +85,20 @@ fn forget_all_but(socket: BorrowedFd<'_>) {
         }
         libc::prctl(libc::PR_SET_NAME, c"broker".as_ptr());
     }
+}
+
+/// Waits for one that has a question, or will have none any more.
+fn await_any(sockets: &[OwnedFd; 2]) -> Option<&OwnedFd> {
+    let mut polls = sockets.each_ref().map(|socket| PollFd::new(socket, PollFlags::IN));
+    loop {
+        match poll(&mut polls, None) {
+            Err(Errno::INTR) => {}
+            Err(_) => return None,
+            Ok(_) => break,
+        }
+    }
+    let asked = polls.iter().position(|poll| !poll.revents().is_empty())?;
+    sockets.get(asked)
 }
 
 /// Waits for a question; `None` when there will be none.
@@ -84,19 +113,47 @@ fn hear(socket: BorrowedFd<'_>, into: &mut [u8]) -> Option<usize> {
     }
 }
 
-fn say(socket: BorrowedFd<'_>, outcome: Result<Option<OwnedFd>, NotFound>) -> Result<(), Errno> {
-    let (answer, file) = match outcome {
-        Ok(file) => (Answer::Done, file),
-        Err(NotFound::Host(errno)) => (Answer::Refused(errno.raw_os_error()), None),
-        Err(NotFound::Outside) => (Answer::Outside, None),
+fn say(socket: BorrowedFd<'_>, outcome: Result<Opened, Refusal>) -> Result<(), Errno> {
+    let (answer, Opened { files, .. }) = match outcome {
+        Ok(opened) => (Answer::Done(opened.number), opened),
+        Err(Refusal::Place(NotFound::Host(errno))) => {
+            (Answer::Refused(errno.raw_os_error()), Opened::default())
+        }
+        Err(Refusal::Place(NotFound::Outside)) => (Answer::Outside, Opened::default()),
+        Err(Refusal::Said(why)) => (Answer::Said(why), Opened::default()),
     };
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let files = file.as_ref().map(AsFd::as_fd);
-    if files.is_some() {
-        control.push(SendAncillaryMessage::ScmRights(files.as_slice()));
+    let files: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+    if !files.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&files));
     }
     sendmsg(socket, &[IoSlice::new(&answer.bytes())], &mut control, SendFlags::NOSIGNAL).map(drop)
+}
+
+/// What was opened, and a number about it.
+#[derive(Default)]
+struct Opened {
+    files: Vec<OwnedFd>,
+    number: u32,
+}
+
+/// Why something was not done.
+enum Refusal {
+    Place(NotFound),
+    Said(String),
+}
+
+impl From<Errno> for Refusal {
+    fn from(errno: Errno) -> Refusal {
+        Refusal::Place(errno.into())
+    }
+}
+
+impl From<NotFound> for Refusal {
+    fn from(why: NotFound) -> Refusal {
+        Refusal::Place(why)
+    }
 }
 
 struct Broker {
@@ -105,6 +162,8 @@ struct Broker {
     sealed: bool,
     /// What was made last, the latest behind.
     made: VecDeque<Made>,
+    /// Beside what sockets are that the guest is connected with.
+    vsock: Option<PathBuf>,
 }
 
 /// A file that was made here.
@@ -114,19 +173,25 @@ struct Made {
 }
 
 impl Broker {
-    fn answer(&mut self, ask: Ask<'_>) -> Result<Option<OwnedFd>, NotFound> {
+    fn answer(&mut self, ask: Ask<'_>) -> Result<Opened, Refusal> {
         match ask {
             Ask::Allow(path) if !self.sealed => self.places.add(path)?,
             Ask::Seal if !self.sealed => self.seal()?,
             Ask::Open(path, flags) if self.sealed => {
-                return self.open(path, OFlags::from_bits_retain(flags as u32)).map(Some);
+                let file = self.open(path, OFlags::from_bits_retain(flags as u32))?;
+                return Ok(Opened { files: vec![file], number: 0 });
             }
             Ask::Remove(path) if self.sealed => self.take_made(path)?.at.remove()?,
             Ask::Publish(new, place) if self.sealed => self.publish(new, place)?,
             Ask::Retire(path) if self.sealed => self.retire(path)?,
-            _ => return Err(NotFound::Host(Errno::PERM)),
+            Ask::Vsock(path) if !self.sealed => self.vsock = Some(path.to_path_buf()),
+            Ask::Dial(port) if self.sealed => {
+                return Ok(Opened { files: vec![self.dial(port)?], number: 0 });
+            }
+            Ask::Tap(name, queues, mtu) if self.sealed => return self.tap(name, queues, mtu),
+            _ => return Err(Errno::PERM.into()),
         }
-        Ok(None)
+        Ok(Opened::default())
     }
 
     /// Shuts the process in to its places.
@@ -186,6 +251,39 @@ impl Broker {
         let file = found.open(flags | OFlags::NOCTTY)?;
         is_storage(&file)?;
         Ok(file)
+    }
+
+    /// Connects to the socket whose name is the vsock's own with a number behind it, and that is no link.
+    fn dial(&self, port: u32) -> Result<OwnedFd, Errno> {
+        let mut path = self.vsock.clone().ok_or(Errno::PERM)?.into_os_string();
+        path.push(format!("_{port}"));
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let there =
+            openat2(CWD, &path, flags, rustix::fs::Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
+        if FileType::from_raw_mode(fstat(&there)?.st_mode) != FileType::Socket {
+            return Err(Errno::INVAL);
+        }
+        let stream = Stream::connect(Path::new(&path));
+        let refused = |error: std::io::Error| {
+            error.raw_os_error().map_or(Errno::INVAL, Errno::from_raw_os_error)
+        };
+        stream.map(OwnedFd::from).map_err(refused)
+    }
+
+    /// Opens queues of a TAP, if the device that makes them is one of the places.
+    fn tap(&self, name: &Path, queues: u8, mtu: u16) -> Result<Opened, Refusal> {
+        let device = self.places.find(Path::new(TUN))?;
+        let open = || -> std::io::Result<File> {
+            let file = device.open(OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+            Ok(File::from(file))
+        };
+        let name = name.to_str().ok_or(Errno::INVAL)?;
+        let mtu = Some(mtu).filter(|mtu| *mtu > 0);
+        let attached = tap::attach_for_others(name, queues.into(), mtu, &open);
+        let attached = attached.map_err(|error| Refusal::Said(one_line(None, &error)))?;
+        let facts = Facts { mtu: attached.mtu, is_up: attached.is_up };
+        let files = attached.queues.into_iter().map(OwnedFd::from).collect();
+        Ok(Opened { files, number: facts.number() })
     }
 
     /// Takes what was made at `path` from the list, if it is still there.

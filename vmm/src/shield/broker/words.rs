@@ -5,6 +5,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// What makes TAPs, and opens them.
+pub const TUN: &str = "/dev/net/tun";
+
 /// A question. In bytes: what, 4 bytes of flags, the path; of two paths, a zero between them.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ask<'a> {
@@ -20,6 +23,12 @@ pub enum Ask<'a> {
     Publish(&'a Path, &'a Path),
     /// Remove this, whoever made it.
     Retire(&'a Path),
+    /// Open so many queues of the TAP of this name, with this MTU if it is not 0.
+    Tap(&'a Path, u8, u16),
+    /// The guest's connections go to sockets beside this one.
+    Vsock(&'a Path),
+    /// Connect to who listens for this port of the guest's.
+    Dial(u32),
 }
 
 /// Bytes before the path.
@@ -40,6 +49,9 @@ impl<'a> Ask<'a> {
             Ask::Remove(path) => (4, 0, &[path]),
             Ask::Publish(new, place) => (5, 0, &[new, place]),
             Ask::Retire(path) => (6, 0, &[path]),
+            Ask::Vsock(path) => (8, 0, &[path]),
+            Ask::Dial(port) => (9, port.cast_signed(), &[]),
+            Ask::Tap(name, queues, mtu) => (7, i32::from(*queues) << 16 | i32::from(*mtu), &[name]),
         };
         let paths: Vec<_> = paths.iter().map(|path| path.as_os_str().as_bytes()).collect();
         if paths.iter().any(|path| path.len() > MOST_PATH) {
@@ -65,44 +77,90 @@ impl<'a> Ask<'a> {
             4 => Ask::Remove(path),
             5 => Ask::Publish(path, paths.next()?),
             6 => Ask::Retire(path),
+            8 => Ask::Vsock(path),
+            9 => Ask::Dial(u32::from_le_bytes(flags)),
+            7 => {
+                let [low, high, queues, _] = flags;
+                Ask::Tap(path, queues, u16::from_le_bytes([low, high]))
+            }
             _ => return None,
         };
         paths.next().is_none().then_some(ask)
     }
 }
 
-/// An answer; a file that was opened goes along with it.
+/// Descriptors that go along with an answer at most: queues of a card.
+pub const MOST_FILES: usize = 64;
+
+/// What is told of a TAP, in an answer's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Its largest packet, if that is known.
+    pub mtu: Option<u16>,
+    /// Whether it takes frames.
+    pub is_up: bool,
+}
+
+impl Facts {
+    const KNOWN: u32 = 1 << 16;
+    const UP: u32 = 1 << 17;
+
+    /// As a number.
+    pub fn number(self) -> u32 {
+        let mtu = self.mtu.map_or(0, |mtu| u32::from(mtu) | Facts::KNOWN);
+        mtu | if self.is_up { Facts::UP } else { 0 }
+    }
+
+    /// Of a number.
+    pub fn of(number: u32) -> Facts {
+        let mtu = (number & Facts::KNOWN != 0).then_some(number as u16); // its lower half
+        Facts { mtu, is_up: number & Facts::UP != 0 }
+    }
+}
+
+/// An answer; what was opened goes along with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It was done.
-    Done,
+    /// It was done; a number that means something to who asked.
+    Done(u32),
     /// The host refused, with this error.
     Refused(i32),
     /// The path leads to none of the places.
     Outside,
+    /// It was not done, and why.
+    Said(String),
 }
 
 impl Answer {
-    /// Its bytes.
-    pub const LEN: usize = 4;
+    /// The longest.
+    pub const MOST: usize = 1024;
+    const OUTSIDE: i32 = -1;
+    const SAID: i32 = -2;
 
-    /// As it is sent.
-    pub fn bytes(self) -> [u8; Answer::LEN] {
-        match self {
-            Answer::Done => 0i32,
-            Answer::Refused(errno) => errno,
-            Answer::Outside => -1,
-        }
-        .to_le_bytes()
+    /// As it is sent: 4 bytes of an error, 4 of a number, a text.
+    pub fn bytes(&self) -> Vec<u8> {
+        let (error, number, text) = match self {
+            Answer::Done(number) => (0, *number, ""),
+            Answer::Refused(errno) => (*errno, 0, ""),
+            Answer::Outside => (Answer::OUTSIDE, 0, ""),
+            Answer::Said(text) => (Answer::SAID, 0, text.as_str()),
+        };
+        let mut bytes = [error.to_le_bytes(), number.to_le_bytes()].concat();
+        bytes.extend(text.bytes());
+        bytes.truncate(Answer::MOST);
+        bytes
     }
 
-    /// As it was received.
-    pub fn of(bytes: [u8; Answer::LEN]) -> Answer {
-        match i32::from_le_bytes(bytes) {
-            0 => Answer::Done,
+    /// As it was received; `None` if it is no answer.
+    pub fn of(bytes: &[u8]) -> Option<Answer> {
+        let (error, rest) = bytes.split_first_chunk()?;
+        let (number, text) = rest.split_first_chunk()?;
+        Some(match i32::from_le_bytes(*error) {
+            0 => Answer::Done(u32::from_le_bytes(*number)),
             errno @ 1.. => Answer::Refused(errno),
+            Answer::SAID => Answer::Said(String::from_utf8_lossy(text).into_owned()),
             _ => Answer::Outside,
-        }
+        })
     }
 }
 
@@ -121,17 +179,29 @@ mod tests {
             Ask::Remove(path),
             Ask::Publish(path, other),
             Ask::Retire(path),
+            Ask::Tap(path, 64, 9000),
+            Ask::Vsock(path),
+            Ask::Dial(u32::MAX),
         ] {
             assert_eq!(Ask::of(&ask.bytes().unwrap()), Some(ask));
         }
         assert!(Ask::Retire(Path::new("a\0b")).bytes().is_err());
         let [one, three] = [&b"\x05\0\0\0\0a"[..], b"\x05\0\0\0\0a\0b\0c"].map(Ask::of);
         assert!(one.is_none() && three.is_none());
-        assert!(Ask::of(&[]).is_none() && Ask::of(&[1; 4]).is_none() && Ask::of(&[9; 9]).is_none());
+        assert!(
+            Ask::of(&[]).is_none() && Ask::of(&[1; 4]).is_none() && Ask::of(&[99; 9]).is_none()
+        );
         let long = "/".repeat(MOST_PATH + 1);
         assert!(Ask::Allow(Path::new(&long)).bytes().is_err());
-        for answer in [Answer::Done, Answer::Refused(libc::ENOENT), Answer::Outside] {
-            assert_eq!(Answer::of(answer.bytes()), answer);
+        let why = Answer::Said("it is not there".to_string());
+        for answer in [Answer::Done(7), Answer::Refused(libc::ENOENT), Answer::Outside, why] {
+            assert_eq!(Answer::of(&answer.bytes()), Some(answer));
         }
+        assert!(Answer::of(&[0; 7]).is_none());
+        for (mtu, is_up) in [(None, false), (Some(0), true), (Some(u16::MAX), false)] {
+            let facts = Facts { mtu, is_up };
+            assert_eq!(Facts::of(facts.number()), facts);
+        }
+        assert_eq!(Answer::Said("x".repeat(2000)).bytes().len(), Answer::MOST);
     }
 }

@@ -15,7 +15,8 @@ use crate::shield::row::{
 
 /// Threads, but not the broker.
 const THREADS: &[Kind] = &[
-    Main, Api, Vcpu, Io, Capture, TapLane, PacketLane, VhostLane, DiskLane, DiskHelper, Vsock, Pmem,
+    Main, Api, Builder, Vcpu, Io, Capture, TapLane, PacketLane, VhostLane, DiskLane, DiskHelper,
+    Vsock, Pmem,
 ];
 const ALL: &[Kind] = &Kind::ALL;
 

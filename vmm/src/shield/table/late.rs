@@ -1,12 +1,16 @@
 //! Calls of the broker.
 
 use libc::{
-    SYS_fstat, SYS_fsync, SYS_openat2, SYS_readlinkat, SYS_recvmsg, SYS_renameat2, SYS_sendmsg,
-    SYS_unlinkat,
+    SYS_fstat, SYS_fsync, SYS_ioctl, SYS_openat2, SYS_readlinkat, SYS_recvmsg, SYS_renameat2,
+    SYS_sendmsg, SYS_socket, SYS_unlinkat,
 };
 
+use super::requests;
 use crate::shield::row::Kind::Broker;
-use crate::shield::row::{ANY, Row, row};
+use crate::shield::row::{ANY, Check::In, Row, Value, row, values};
+
+/// A socket that carries nothing.
+const ASKING: &[Value] = &[(0x8_0002, "SOCK_DGRAM|SOCK_CLOEXEC")];
 
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
@@ -18,4 +22,6 @@ pub const ROWS: &[Row] = &[
     row(SYS_unlinkat, ANY, &[Broker], "removes a file that it made and that was not used; an old snapshot"),
     row(SYS_renameat2, ANY, &[Broker], "a file that it made takes its place when it is whole"),
     row(SYS_fsync, ANY, &[Broker], "that stays so after a power cut"),
+    row(SYS_socket, &[In(0, values![AF_INET]), In(1, ASKING)], &[Broker], "asks about a TAP by its name"),
+    row(SYS_ioctl, &[In(1, requests::OPEN_TAP)], &[Broker], "opens a TAP, and brings up one that was not there"),
 ];

@@ -38,6 +38,17 @@ pub const PLACES: &[Value] =
     &[(0x4040_ae79, "KVM_IOEVENTFD"), (0x4020_ae46, "KVM_SET_USER_MEMORY_REGION")];
 /// What a TAP does for the guest.
 pub const TAP: &[Value] = &[(0x4004_54d0, "TUNSETOFFLOAD"), (0x8004_54e0, "TUNSETSTEERINGEBPF")];
+/// What is before a frame of a TAP, and how many there is room for.
+pub const TAP_HEADER: &[Value] = &[(0x4004_54d8, "TUNSETVNETHDRSZ"), (0x8004_54d3, "TUNGETSNDBUF")];
+/// Opens a TAP, and brings it up.
+pub const OPEN_TAP: &[Value] = &[
+    (0x4004_54ca, "TUNSETIFF"),
+    (0x8913, "SIOCGIFFLAGS"),
+    (0x8914, "SIOCSIFFLAGS"),
+    (0x8921, "SIOCGIFMTU"),
+    (0x8922, "SIOCSIFMTU"),
+    (0x8946, "SIOCETHTOOL"),
+];
 /// Which queues of a TAP get frames.
 pub const TAP_QUEUE: &[Value] = &[(0x4004_54d9, "TUNSETQUEUE")];
 /// What the kernel's vhost-net is told of a pair of rings.

@@ -6,12 +6,15 @@ use std::os::fd::RawFd;
 
 use libc::{EBADF, EBUSY, EINVAL, EPERM, c_int};
 
+use device_core::files::{Attached, Files};
+
 use super::ioctl;
 use super::{Queue, Tap, tun_flags};
 use crate::backend::interface::Interfaces;
 use crate::backend::{Limits, vnet_hdr};
 use crate::frame::Offloads;
 use crate::rss::steer::{SteerError, Steerer};
+use crate::spec::{MAX_QUEUES, is_iface_name};
 
 /// Why a TAP could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +117,14 @@ pub enum OpenTapError {
         /// Name of the interface.
         name: String,
     },
+    /// Who opens TAPs for this process did not.
+    #[error("cannot open tap {name} while the machine runs")]
+    Elsewhere {
+        /// Name of the TAP.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
     /// Any other failure of the host.
     #[error("cannot set up tap {name}: {what} failed")]
     Other {
@@ -139,26 +150,72 @@ const FLAGS: c_int = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 /// it up. The name was checked by the spec. `mtu` is in bytes; without one the TAP's stays. Fails if the
 /// TAP is not to be had with so many queues, or not with that MTU.
 pub fn open_by_name(name: &str, queues: u16, mtu: Option<u16>) -> Result<Opened, OpenTapError> {
+    finish(name, attach_all(name, queues, mtu, &ioctl::open_clone_device)?)
+}
+
+/// The same by `files`, which may be a process apart.
+pub fn open(
+    name: &str,
+    queues: u16,
+    mtu: Option<u16>,
+    files: &dyn Files,
+) -> Result<Opened, OpenTapError> {
+    if files.is_own() {
+        return open_by_name(name, queues, mtu);
+    }
+    let attached = files.tap(name, queues, mtu);
+    finish(
+        name,
+        attached.map_err(|source| OpenTapError::Elsewhere { name: name.to_string(), source })?,
+    )
+}
+
+/// Opens queues of a TAP for another process, in which a guest may have broken out: of none that anybody uses. `open` opens
+/// `/dev/net/tun`, not blocking. Fails as [`open_by_name`] does, and if the name is none.
+pub fn attach_for_others(
+    name: &str,
+    queues: u16,
+    mtu: Option<u16>,
+    open: &dyn Fn() -> io::Result<File>,
+) -> Result<Attached, OpenTapError> {
+    let other = |what| move |source| OpenTapError::Other { name: name.to_string(), what, source };
+    if !is_iface_name(name) || !(1..=MAX_QUEUES).contains(&queues) {
+        return Err(other("reading its name")(io::ErrorKind::InvalidInput.into()));
+    }
+    let interfaces = Interfaces::open().map_err(other("opening a socket"))?;
+    let flags = interfaces.flags(name).map_err(other("asking for its flags"))?;
+    // One with several queues would let us in beside its owner.
+    if flags.is_some() && interfaces.has_carrier(name).map_err(other("asking for its carrier"))? {
+        return Err(OpenTapError::Busy { name: name.to_string(), queues });
+    }
+    attach_all(name, queues, mtu, open)
+}
+
+fn attach_all(
+    name: &str,
+    queues: u16,
+    mtu: Option<u16>,
+    open: &dyn Fn() -> io::Result<File>,
+) -> Result<Attached, OpenTapError> {
     let other = |what| move |source| OpenTapError::Other { name: name.to_string(), what, source };
     let interfaces = Interfaces::open().map_err(other("opening a socket"))?;
     let existing = interfaces.flags(name).map_err(other("asking for its flags"))?;
-    let mut files = vec![attach_first(name, queues, existing.is_some())?];
+    let mut files = vec![attach_first(name, queues, existing.is_some(), open)?];
     for _ in 1..queues {
-        files.push(attach(name, libc::IFF_MULTI_QUEUE).map_err(|e| e.explain(name, queues))?);
+        files.push(attach(name, libc::IFF_MULTI_QUEUE, open).map_err(|e| e.explain(name, queues))?);
     }
-    match existing {
+    let is_up = match existing {
         None => {
             let flags = interfaces.flags(name).map_err(other("asking for its flags"))?;
             interfaces
                 .bring_up(name, flags.unwrap_or_default())
                 .map_err(other("bringing it up"))?;
+            true
         }
-        Some(flags) if flags & libc::IFF_UP == 0 => {
-            tracing::warn!("tap {name} is down; bring it up with `ip link set {name} up`");
-        }
-        Some(_) => {}
-    }
-    finish(name, files, &interfaces, mtu)
+        Some(flags) => flags & libc::IFF_UP != 0,
+    };
+    let mtu = settle_mtu(name, &interfaces, mtu)?;
+    Ok(Attached { queues: files, mtu, is_up })
 }
 
 /// Makes the TAP `name`, with several queues if `queues` is more than 1, for the user `owner`; it is up, and is there
@@ -170,7 +227,7 @@ pub fn make(name: &str, queues: u16, owner: u32, mtu: Option<u16>) -> Result<(),
     if interfaces.flags(name).map_err(other("asking for its flags"))?.is_some() {
         return Err(OpenTapError::There { name: name.to_string() });
     }
-    let tap = attach_first(name, queues, false)?;
+    let tap = attach_first(name, queues, false, &ioctl::open_clone_device)?;
     ioctl::set_owner(&tap, owner).map_err(other("setting its owner"))?;
     settle_mtu(name, &interfaces, mtu)?;
     let flags = interfaces.flags(name).map_err(other("asking for its flags"))?;
@@ -210,7 +267,8 @@ pub fn open_by_fds(fds: &[RawFd], mtu: Option<u16>) -> Result<Opened, OpenTapErr
         what: "opening a socket",
         source,
     })?;
-    finish(&name, files, &interfaces, mtu)
+    let mtu = settle_mtu(&name, &interfaces, mtu)?;
+    finish(&name, Attached { queues: files, mtu, is_up: true })
 }
 
 enum AttachError {
@@ -237,17 +295,26 @@ impl AttachError {
     }
 }
 
-fn attach(name: &str, more_flags: c_int) -> Result<File, AttachError> {
-    let file = ioctl::open_clone_device().map_err(AttachError::NoTun)?;
+fn attach(
+    name: &str,
+    more_flags: c_int,
+    open: &dyn Fn() -> io::Result<File>,
+) -> Result<File, AttachError> {
+    let file = open().map_err(AttachError::NoTun)?;
     ioctl::set_interface(&file, name, FLAGS | more_flags).map_err(AttachError::Refused)?;
     Ok(file)
 }
 
 /// The first queue. An existing TAP is attached to as it was made: the kernel refuses the other
 /// way with EINVAL.
-fn attach_first(name: &str, queues: u16, exists: bool) -> Result<File, OpenTapError> {
+fn attach_first(
+    name: &str,
+    queues: u16,
+    exists: bool,
+    open: &dyn Fn() -> io::Result<File>,
+) -> Result<File, OpenTapError> {
     let wanted = if queues > 1 { libc::IFF_MULTI_QUEUE } else { 0 };
-    let refused = match attach(name, wanted) {
+    let refused = match attach(name, wanted, open) {
         Ok(file) => return Ok(file),
         Err(refused) => refused,
     };
@@ -257,7 +324,7 @@ fn attach_first(name: &str, queues: u16, exists: bool) -> Result<File, OpenTapEr
     if !refused.is(EINVAL) {
         return Err(refused.explain(name, queues));
     }
-    match attach(name, wanted ^ libc::IFF_MULTI_QUEUE) {
+    match attach(name, wanted ^ libc::IFF_MULTI_QUEUE, open) {
         Ok(file) if queues == 1 => Ok(file),
         Err(error) if error.is(EINVAL) => Err(OpenTapError::NotATap { name: name.to_string() }),
         Err(error) if queues == 1 => Err(error.explain(name, queues)),
@@ -265,14 +332,12 @@ fn attach_first(name: &str, queues: u16, exists: bool) -> Result<File, OpenTapEr
     }
 }
 
-fn finish(
-    name: &str,
-    files: Vec<File>,
-    interfaces: &Interfaces,
-    mtu: Option<u16>,
-) -> Result<Opened, OpenTapError> {
+fn finish(name: &str, attached: Attached) -> Result<Opened, OpenTapError> {
     let other = |what| move |source| OpenTapError::Other { name: name.to_string(), what, source };
-    let mtu = settle_mtu(name, interfaces, mtu)?;
+    let Attached { queues: files, mtu, is_up } = attached;
+    if !is_up {
+        tracing::warn!("tap {name} is down; bring it up with `ip link set {name} up`");
+    }
     let offloads = match files.first() {
         Some(first) => probe_offloads(first).map_err(other("setting offloads"))?,
         None => Offloads::empty(),

@@ -14,6 +14,7 @@ use crate::backend::interface::is_gone;
 use crate::backend::{NetQueue, QueueError, Refused, Room, vnet_hdr};
 use crate::frame::{HEAD, RxFrame, TxFrame};
 use device_core::scatter::MAX_PIECES;
+use device_core::thread;
 
 /// Header, head and spill besides the guest's pieces.
 const MAX_IOVECS: usize = MAX_PIECES + 3;
@@ -58,7 +59,8 @@ impl Queue {
     }
 
     fn try_batching(&self) -> Batching {
-        if !ioctl::has_room_always(&self.file) {
+        // A thread that is shut in makes no ring: one that can make one could make it for anything.
+        if thread::stays() || !ioctl::has_room_always(&self.file) {
             return Batching::Off;
         }
         match Batch::new() {
