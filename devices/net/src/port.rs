@@ -141,7 +141,7 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
     pub fn open(spec: &NicSpec, kit: &Kit<'_>) -> Result<NetPort<T, R>, OpenError> {
         spec.validate()?;
         let (backend, queues) = match &spec.backend {
-            BackendSpec::Tap(name) => boxed(tap::open(name, spec.queues, spec.mtu, kit.files)?),
+            BackendSpec::Tap(name) => boxed(tap::open_by(name, spec.queues, spec.mtu, kit.files)?),
             BackendSpec::Fd(_) | BackendSpec::Dev(_) if !kit.files.is_own() => {
                 return Err(OpenError::Late { id: spec.id.clone() });
             }
