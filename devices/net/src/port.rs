@@ -57,8 +57,8 @@ pub enum OpenError {
     Vhost(#[from] OpenVhostError),
     /// The process is shut in.
     #[error(
-        "{id}: interfaces and descriptors are not to be had any more once the guest runs; give the card before the start, \
-         take a TAP, or start with --seccomp off"
+        "{id}: interfaces, descriptors and vhost-net are not to be had any more once the guest runs; give the card before \
+         the start, take a TAP by name, or start with --seccomp off"
     )]
     Late {
         /// The card's id.
@@ -187,7 +187,7 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
                 return Err(OpenError::Late { id: spec.id.clone() });
             }
             BackendSpec::Tap(name) => {
-                moved(spec, || tap::open(name, spec.queues, spec.mtu, kit.files))?
+                moved(spec, || tap::open_by(name, spec.queues, spec.mtu, kit.files))?
             }
             BackendSpec::Fd(fds) => moved(spec, || open_by_fds(fds, spec.mtu))?,
             BackendSpec::Dev(name) => boxed(packet::open_by_name(name, spec.queues, spec.mtu)?),

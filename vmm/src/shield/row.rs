@@ -37,7 +37,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order in which people read of them.
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Main,
         Kind::Api,
         Kind::Builder,

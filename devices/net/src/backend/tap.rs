@@ -13,7 +13,7 @@ use crate::frame::Offloads;
 use crate::rss::steer::Steerer;
 use crate::rss::{Hasher, Steering};
 
-pub use open::{OpenTapError, Opened, attach_for_others, make, open, open_by_fds, open_by_name};
+pub use open::{OpenTapError, Opened, attach_for_others, make, open_by, open_by_fds, open_by_name};
 pub use queue::Queue;
 
 /// The control half of an open TAP.

@@ -154,7 +154,7 @@ pub fn open_by_name(name: &str, queues: u16, mtu: Option<u16>) -> Result<Opened,
 }
 
 /// The same by `files`, which may be a process apart.
-pub fn open(
+pub fn open_by(
     name: &str,
     queues: u16,
     mtu: Option<u16>,

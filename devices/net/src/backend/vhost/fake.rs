@@ -127,11 +127,11 @@ impl Calls for Fake {
 /// A backend without a TAP, for a card of `pairs` pairs: each queue's other end is a socket.
 pub struct FakeBackend(Limits);
 
+/// A backend, its queues, and what plays the kernel for each.
+pub type Stage = (FakeBackend, Vec<Box<dyn NetQueue>>, Vec<Fake>);
+
 /// The backend, its queues, and what plays the kernel for each. Fails if the host has no descriptors left.
-pub fn backend(
-    pairs: u16,
-    limits: Limits,
-) -> io::Result<(FakeBackend, Vec<Box<dyn NetQueue>>, Vec<Fake>)> {
+pub fn backend(pairs: u16, limits: Limits) -> io::Result<Stage> {
     let (mut queues, mut fakes) = (Vec::<Box<dyn NetQueue>>::new(), Vec::new());
     for _ in 0..pairs {
         let fake = Fake::default();
