@@ -18,6 +18,13 @@ pub fn as_root(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// A command that ends with the thread that starts it, also if that is killed.
+pub fn mortal(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
+}
+
 /// Runs a command to its end without showing its output; on failure the output is in the error.
 pub fn quiet(command: &mut Command) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();

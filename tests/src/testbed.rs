@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail};
 use crate::initramfs::Archive;
 use crate::kernel::{Format, Kernel, Release};
 use crate::needs::Needs;
-use crate::process::{Owned, heard_while};
+use crate::process::{Owned, heard_while, mortal};
 use crate::{host, programs};
 
 const INIT: &str = include_str!("../../resources/guest/testbed-init");
@@ -156,10 +156,8 @@ impl Testbed {
 
         let console = scratch.path().join("console");
         let pulse = scratch.path().join("pulse");
-        // Goes with the thread that waits for it, also if that is killed.
-        let mut qemu = Command::new("setpriv");
-        qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
-            .args(self.machine())
+        let mut qemu = mortal("qemu-system-x86_64");
+        qemu.args(self.machine())
             .args(["-kernel".as_ref(), kernel.image(Format::BzImage)?.as_os_str()])
             .args(["-initrd".as_ref(), initramfs.as_os_str()])
             .args([

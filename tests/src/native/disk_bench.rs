@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,7 +13,7 @@ use crate::native::job::{Job, Medium, Task};
 use crate::native::peer::{Board, Peer};
 use crate::native::sample::Look;
 use crate::native::table::{Measure, Results};
-use crate::process::stdout_of;
+use crate::process::{mortal, stdout_of};
 
 /// Bytes of an image: more than any cache of a CPU, and less than the page cache has room for.
 const IMAGE: u64 = 512 << 20;
@@ -117,7 +116,7 @@ impl<'a> Disks<'a> {
     pub fn measure_floor(&self, job: Job, results: &mut Results) -> Result<()> {
         let Task::Disk(load, medium) = job.task else { return Ok(()) };
         for (way, name) in FLOORS {
-            let mut command = Command::new(&self.floor);
+            let mut command = mortal(&self.floor);
             command.arg(self.image(medium).path()).args([load.way(), load.order()]);
             command.args([load.bytes().to_string(), load.in_flight.to_string()]);
             let text = stdout_of(command.args([&self.slice.as_secs_f64().to_string(), way]))?;

@@ -1,7 +1,6 @@
 //! The floor: what a line costs without a VMM, in the same run.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -10,7 +9,7 @@ use crate::cargo;
 use crate::native::guest::Load;
 use crate::native::line::Line;
 use crate::native::wire::{Flood, Wire};
-use crate::process::stdout_of;
+use crate::process::{mortal, stdout_of};
 
 /// The loops' programs.
 pub struct Floors {
@@ -53,7 +52,7 @@ pub fn measure(
     };
     let program = if line == Line::Veth { &programs.packet } else { &programs.tap };
     let run = || {
-        let mut command = Command::new(program);
+        let mut command = mortal(program);
         command.args([line.near(), way, &len.to_string(), &for_long.as_secs_f64().to_string()]);
         let text = stdout_of(&mut command)?;
         let numbers = text.trim().split_once(' ');

@@ -9,7 +9,7 @@ use anyhow::{Context, Error, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::native::line::Line;
-use crate::process::Owned;
+use crate::process::{Owned, mortal};
 
 /// Memory of each guest.
 pub const MEMORY_MIB: u32 = 256;
@@ -144,7 +144,7 @@ impl Peer {
     }
 
     fn command(&self, kernel: &Path, line: &str, board: Board, folder: &Path) -> Result<Command> {
-        let mut command = Command::new(&self.path);
+        let mut command = mortal(&self.path);
         match self.kind {
             Kind::Vmm | Kind::VmmEna | Kind::VmmNvme => {
                 command
