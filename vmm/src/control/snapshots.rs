@@ -9,10 +9,14 @@ use crate::action::{Action, ActionError};
 use crate::dialect::{file, full};
 use crate::end::End;
 use crate::observe::events::Event;
+use crate::pager::own::Record;
+use crate::pager::working_set;
 use crate::snapshot::error::{CreateError, LoadError};
-use crate::snapshot::spec::{CreateSpec, LoadSpec};
+use crate::snapshot::memory_file::Sums;
+use crate::snapshot::spec::{CreateSpec, LoadSpec, PagerSpec};
 use crate::snapshot::store;
 use crate::vm::Vm;
+use crate::vm::restore::Content;
 
 impl Controller {
     /// Writes a snapshot of the machine, which is paused and stays so.
@@ -59,6 +63,34 @@ impl Controller {
         loaded
     }
 
+    /// The content of memory, as it is to come.
+    fn content(&self, spec: &LoadSpec, sums: &Sums, bytes: u64) -> Result<Content, LoadError> {
+        if spec.pager == PagerSpec::External {
+            let code = (self.manners.leave)(&End::Pages { why: String::new() }).code();
+            return Ok(Content::External { socket: spec.memory.clone(), code });
+        }
+        let file = store::open_memory(&spec.memory, sums, bytes)?;
+        let path = working_set::beside(&spec.memory);
+        let memory = working_set::identity(sums.bytes, &sums.pieces);
+        if spec.record {
+            let made = working_set::create(&path);
+            let record = made.map_err(|source| LoadError::Record { path, source })?;
+            let record = Some(Record { file: record, memory });
+            return Ok(Content::Own { file, ahead: Vec::new(), record });
+        }
+        // It is a hint, and a machine goes on without.
+        let ahead = working_set::read(&path, memory, bytes).unwrap_or_else(|error| {
+            let line = crate::words::one_line(None, &error);
+            tracing::warn!("record {}: {line}; it is not used", path.display());
+            None
+        });
+        let ahead = ahead.unwrap_or_default();
+        Ok(match spec.pager {
+            PagerSpec::Own => Content::Own { file, ahead, record: None },
+            _ => Content::Mapped { file, ahead },
+        })
+    }
+
     fn try_load(&mut self, spec: LoadSpec) -> Result<(), ActionError> {
         let begun = Instant::now();
         let body = store::open(&spec.state)?;
@@ -68,10 +100,13 @@ impl Controller {
             self.act(action)?;
         }
         self.config.boot = boot;
+        if let Some(pages) = spec.pages {
+            self.config.machine.pages = pages;
+        }
         let advance = spec.advance.unwrap_or(self.config.clock_advances);
         let machine = self.config.to_spec().ok_or(LoadError::NoBoot)?;
-        let memory = store::open_memory(&spec.memory, &body.memory, machine.machine.memory.0)?;
-        let vm = Vm::restore(&machine, &body.state, &memory, advance, &self.ends);
+        let memory = self.content(&spec, &body.memory, machine.machine.memory.0)?;
+        let vm = Vm::restore(&machine, &body.state, memory, advance, &self.ends);
         let vm = vm.map_err(|source| {
             // What parts of it reported is no end of a machine.
             self.ends.take();

@@ -11,6 +11,7 @@ mod disks;
 mod late;
 mod main;
 mod memory;
+mod pager;
 mod requests;
 mod vcpus;
 mod vsock;
@@ -24,6 +25,7 @@ const PARTS: &[&[Row]] = &[
     disks::ROWS,
     vsock::ROWS,
     memory::ROWS,
+    pager::ROWS,
     base::ROWS,
     consoles::ROWS,
     clients::ROWS,

@@ -71,6 +71,8 @@ pub enum LoadError {
     MemoryLength { path: PathBuf, found: u64, wanted: u64 },
     #[error("memory {}: it is not the one of this snapshot, or damaged at {at:#x}", path.display())]
     OtherMemory { path: PathBuf, at: u64 },
+    #[error("record {}: it cannot be made", path.display())]
+    Record { path: PathBuf, source: io::Error },
     #[error("the snapshot's configuration: {0}")]
     Config(String),
     #[error("the snapshot has no {kind} {id:?}")]

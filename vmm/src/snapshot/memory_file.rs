@@ -38,12 +38,16 @@ pub struct Differs {
 }
 
 /// Writes memory that nobody writes to meanwhile to an empty file. `mapped` is the file that the memory is mapped
-/// from, if it is: what nobody has touched is there. Fails if the file cannot be written.
-pub fn write(ram: &Ram, mapped: Option<&File>, file: &File) -> io::Result<Sums> {
+/// from, if it is: what nobody has touched is there; `touched` tells which. Fails if the file cannot be written.
+pub fn write(
+    ram: &Ram,
+    mapped: Option<&File>,
+    mut touched: Touched,
+    file: &File,
+) -> io::Result<Sums> {
     let mut sums = Sums { bytes: 0, data_bytes: 0, pieces: Vec::new() };
     let bytes: u64 = ram.iter().map(GuestMemoryRegion::len).sum();
     file.set_len(bytes)?;
-    let mut touched = Touched::look();
     let mut piece = vec![0u8; PIECE];
     for region in ram.iter() {
         // Regions begin at a whole piece of the file: only the last of them ends in one.
@@ -129,17 +133,28 @@ pub fn check(file: &File, sums: &Sums) -> io::Result<Option<Differs>> {
 /// Looks at the first and the last piece that has something, which a file of another snapshot has otherwise.
 /// Fails if it cannot be read.
 pub fn glance(file: &File, sums: &Sums) -> io::Result<Option<Differs>> {
-    let mut piece = vec![0u8; PIECE];
     for (number, sum) in sums.pieces.first().into_iter().chain(sums.pieces.last()) {
         let at = u64::from(*number) * PIECE as u64;
-        let size = usize::try_from(sums.bytes.saturating_sub(at)).unwrap_or(PIECE).min(PIECE);
-        let piece = piece.get_mut(..size).unwrap_or_default();
-        file.read_exact_at(piece, at)?;
-        if crc32fast::hash(piece) != *sum {
+        let size = sums.bytes.saturating_sub(at).min(PIECE as u64);
+        if sum_of(file, at, size)? != *sum {
             return Ok(Some(Differs { at }));
         }
     }
     Ok(None)
+}
+
+/// The CRC-32 of a part of a file. All restores wait for it: what is read stays in the caches of a CPU.
+fn sum_of(file: &File, at: u64, size: u64) -> io::Result<u32> {
+    let mut part = vec![0u8; 64 << 10];
+    let (mut sum, mut at, end) = (crc32fast::Hasher::new(), at, at.saturating_add(size));
+    while at < end {
+        let len = usize::try_from(end.saturating_sub(at)).unwrap_or(part.len()).min(part.len());
+        let part = part.get_mut(..len).unwrap_or_default();
+        file.read_exact_at(part, at)?;
+        sum.update(part);
+        at = at.saturating_add(len as u64);
+    }
+    Ok(sum.finalize())
 }
 
 #[cfg(test)]

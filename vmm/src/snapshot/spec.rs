@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::memory::Pages;
+
 /// Where a snapshot goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateSpec {
@@ -16,8 +18,14 @@ pub struct CreateSpec {
 pub struct LoadSpec {
     /// The state.
     pub state: PathBuf,
-    /// The memory.
+    /// The memory: its file, or the socket of who has it.
     pub memory: PathBuf,
+    /// By whom its pages come.
+    pub pager: PagerSpec,
+    /// What the host backs it with, if that differs.
+    pub pages: Option<Pages>,
+    /// Whether it is written down, beside the memory's file, which pages are used first.
+    pub record: bool,
     /// Whether the machine runs at once.
     pub resume: bool,
     /// TAPs in place of those that cards had, by the cards' ids.
@@ -28,6 +36,18 @@ pub struct LoadSpec {
     pub vsock: Option<PathBuf>,
     /// Whether the guest's clock goes on with the time that passed; if nobody says so, as the machine's face has it.
     pub advance: Option<bool>,
+}
+
+/// By whom pages of memory come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PagerSpec {
+    /// By the kernel, which maps the memory's file.
+    #[default]
+    Kernel,
+    /// By a thread of our own, from the memory's file.
+    Own,
+    /// By a process that listens at a socket.
+    External,
 }
 
 /// The files of a snapshot in a folder of its own.

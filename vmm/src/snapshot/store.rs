@@ -12,6 +12,7 @@ use super::format::{self, ARCHITECTURE, Body, Head, Part};
 use super::memory_file::{self, Sums};
 use super::new_file::{self, NewFile};
 use super::spec::CreateSpec;
+use crate::memory::touched::Touched;
 use crate::vm::Vm;
 use crate::vm::saved::MachineState;
 
@@ -32,7 +33,9 @@ pub fn create(vm: &Vm, config: Value, spec: &CreateSpec) -> Result<Head, CreateE
         move |source| CreateError::Write { path, source }
     };
     let memory = NewFile::beside(&spec.memory).map_err(failed(&spec.memory))?;
-    let sums = memory_file::write(vm.ram(), vm.memory_file(), memory.file());
+    let backing = vm.backing();
+    let touched = if backing.is_unknown() { Touched::all() } else { Touched::look() };
+    let sums = memory_file::write(vm.ram(), backing.file(), touched, memory.file());
     let sums = sums.map_err(failed(&spec.memory))?;
     let head = head(&state, &sums);
     let new_state = NewFile::beside(&spec.state).map_err(failed(&spec.state))?;

@@ -15,7 +15,7 @@ use crate::shield::row::{
 
 /// Threads, but not the broker.
 const THREADS: &[Kind] =
-    &[Main, Api, Vcpu, Io, Capture, TapLane, PacketLane, DiskLane, DiskHelper, Vsock, Pmem];
+    &[Main, Api, Vcpu, Io, Capture, TapLane, PacketLane, DiskLane, DiskHelper, Vsock, Pmem, Pager];
 const ALL: &[Kind] = &Kind::ALL;
 
 const FUTEX: &[Value] =

@@ -17,6 +17,13 @@ pub const PLACES: &[Value] =
 pub const TAP: &[Value] = &[(0x4004_54d0, "TUNSETOFFLOAD"), (0x8004_54e0, "TUNSETSTEERINGEBPF")];
 /// Which queues of a TAP get frames.
 pub const TAP_QUEUE: &[Value] = &[(0x4004_54d9, "TUNSETQUEUE")];
+/// Page faults (linux/userfaultfd.h).
+pub const PAGES: &[Value] = &[
+    (0xc028_aa03, "UFFDIO_COPY"),
+    (0xc020_aa04, "UFFDIO_ZEROPAGE"),
+    (0x8010_aa02, "UFFDIO_WAKE"),
+    (0xc018_aa06, "UFFDIO_WRITEPROTECT"),
+];
 /// What became of an interface.
 pub const INTERFACE: &[Value] = values![SIOCGIFNAME, SIOCGIFFLAGS];
 /// Modes of a terminal.
