@@ -1,6 +1,8 @@
 //! Snapshots under real KVM, of a guest that polls from user mode and would notice if it were not what it was: at
 //! native speed on any host, where no Linux could be booted.
 
+#[path = "native_snapshot/pagers.rs"]
+mod pagers;
 #[path = "native_snapshot/refusals.rs"]
 mod refusals;
 
@@ -43,6 +45,7 @@ fn main() {
         ];
         if options.is_empty() && model == "ena" {
             tests.extend(refusals::TESTS);
+            tests.extend(pagers::TESTS);
         }
         for (name, test) in tests {
             let name = format!("{name} [{model} {}]", options.join(" ")).replace(" ]", "]");

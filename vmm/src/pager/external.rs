@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+
 use super::handshake;
 use super::helper::{Bell, Helper};
 use super::progress::Progress;
@@ -57,21 +59,27 @@ pub fn start(
     code: u8,
 ) -> Result<Helper, ExternalError> {
     let named = || path.to_owned();
-    let socket = UnixStream::connect(path)
-        .map_err(|source| ExternalError::Connect { path: named(), source })?;
+    let socket =
+        connect(path).map_err(|source| ExternalError::Connect { path: named(), source })?;
     let huge = if page_size > 4096 { MISSING_HUGETLBFS } else { 0 };
     let uffd = Uffd::open(EVENT_REMOVE | huge).map_err(ExternalError::Uffd)?;
     for region in regions.iter() {
         uffd.register(region.host, region.len, false).map_err(ExternalError::Uffd)?;
     }
-    // One that takes nothing shall not keep us.
-    socket.set_nonblocking(true).map_err(ExternalError::Watch)?;
     handshake::send(&socket, uffd.as_fd(), regions, page_size)
         .map_err(|source| ExternalError::Tell { path: named(), source })?;
     let progress = Progress::of(uffd.as_fd()).map_err(ExternalError::Watch)?;
     let ends = ends.clone();
     let watch = Watch { path: named(), socket, _uffd: uffd, progress, ends, code };
     Helper::start(move |bell| watch.run(&bell)).map_err(ExternalError::Watch)
+}
+
+/// Never waits: neither one who accepts nobody nor one who takes nothing keeps us.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(UnixStream::from(socket))
 }
 
 impl Watch {
