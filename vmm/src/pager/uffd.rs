@@ -250,10 +250,10 @@ fn parse(message: &[u8; MESSAGE]) -> Option<Message> {
         Some(u64::from_ne_bytes(*bytes))
     };
     let (first, second) = (word(8)?, word(16)?);
-    match message.first()? {
-        &PAGEFAULT if first & FAULT_WP != 0 => Some(Message::Protected { address: second }),
-        &PAGEFAULT => Some(Message::Missing { address: second, writes: first & FAULT_WRITE != 0 }),
-        &REMOVE => Some(Message::Removed { start: first, end: second }),
+    match *message.first()? {
+        PAGEFAULT if first & FAULT_WP != 0 => Some(Message::Protected { address: second }),
+        PAGEFAULT => Some(Message::Missing { address: second, writes: first & FAULT_WRITE != 0 }),
+        REMOVE => Some(Message::Removed { start: first, end: second }),
         _ => None,
     }
 }
