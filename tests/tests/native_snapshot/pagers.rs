@@ -196,9 +196,7 @@ fn stalls(scene: &Scene) -> Result<()> {
     let mut listener = Listener::new(Link::open(TAP)?)?;
     let folder = saved(scene, &mut listener)?;
     let pager = Pager::start(scene, &folder.join("memory"), &["stall", "30"])?;
-    let mut machine = restore(scene, &folder, &["--pager", &pager.place()])?;
-    // The one who waits for a vCPU that waits for its page is answered by the end.
-    let _ = machine.pause();
+    let machine = restore(scene, &folder, &["--pager", &pager.place()])?;
     let (code, said) = end(scene, machine)?;
     ensure!(code == Some(PAGES_LOST) && said.contains("no page has come"), "{code:?}: {said:?}");
     Ok(())
