@@ -39,6 +39,19 @@ impl Touched {
         Touched { map: MAP.as_ref(), entries: Vec::new() }
     }
 
+    /// All pages count as touched.
+    pub fn all() -> Touched {
+        Touched { map: None, entries: Vec::new() }
+    }
+
+    /// Whether one of the pages of `len` bytes from `address` on is touched.
+    #[cfg(test)]
+    pub fn any(&mut self, address: u64, len: usize) -> bool {
+        let mut set = PageSet::none(len as u64);
+        self.add_present(address, (len / PAGE) as u64, 0, &mut set);
+        set.runs().next().is_some()
+    }
+
     /// Adds those of `count` pages from `address` on to `to` that are touched; the first of them is page `first` there.
     pub fn add_present(&mut self, address: u64, count: u64, first: u64, to: &mut PageSet) {
         self.add(address, count, first, to, is_touched);

@@ -12,6 +12,7 @@ mod disks;
 mod late;
 mod main;
 mod memory;
+mod pager;
 mod requests;
 mod snapshots;
 mod vcpus;
@@ -26,6 +27,7 @@ const PARTS: &[&[Row]] = &[
     disks::ROWS,
     vsock::ROWS,
     memory::ROWS,
+    pager::ROWS,
     base::ROWS,
     consoles::ROWS,
     clients::ROWS,
