@@ -1,6 +1,7 @@
 //! The main thread: does what is asked of the machine, waits for whatever ends it, and says why it
 //! ended.
 
+mod forks;
 pub mod late;
 mod later;
 mod snapshots;
@@ -24,6 +25,7 @@ use self::later::{HeldKeys, LastDay, Reminder};
 use self::unplug::{Asked, PATIENCE, Unplugs};
 use crate::action::{Action, ActionError, Call, Instance, Mailbox, Outcome, Refusal, Reply};
 use crate::end::{End, Ends, Leave};
+use crate::fork::zygote::Zygote;
 use crate::observe::events::{DiskEvent, Event, Events, Ready as ReadyBy};
 use crate::observe::logger::Log;
 use crate::observe::metrics::{Figures, MetricsFile, Shape, StartTimes};
@@ -68,6 +70,8 @@ pub struct Walls {
     pub shield: Arc<Shield>,
     /// How files are opened that are named while the guest runs.
     pub late: Late,
+    /// Who starts children of the machine, if anybody does.
+    pub zygote: Option<Zygote>,
 }
 
 /// What the main thread listens to.
@@ -160,6 +164,8 @@ impl Controller {
             Action::Start => self.start()?,
             Action::CreateSnapshot(spec) => self.create_snapshot(&spec)?,
             Action::LoadSnapshot(spec) => self.load_snapshot(*spec)?,
+            Action::Fork(spec) => return self.fork(&spec),
+            Action::BeBorn(newborn) => self.be_born(*newborn)?,
             Action::Pause => self.pause(),
             Action::Resume => self.resume(),
             Action::PressPowerButton => self.press_power_button(),
@@ -247,6 +253,7 @@ impl Controller {
 
     /// Shuts all threads in, before the guest runs. Whether that is done; if not, the machine ends.
     fn shut_in(&mut self) -> bool {
+        self.seal_zygote();
         let Some(vm) = &self.vm else { return false };
         let shut = || {
             self.walls.late.seal(&self.config)?;

@@ -1,5 +1,6 @@
 //! Guest memory: sizes as users write them, and its mapping.
 
+pub mod base;
 pub mod file;
 pub mod reclaim;
 pub mod resident;

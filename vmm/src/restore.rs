@@ -79,6 +79,10 @@ pub struct Args {
         value_parser = PossibleValuesParser::new(Mode::NAMES).map(cli::seccomp))]
     seccomp: Mode,
 
+    /// Let the machine have no children, which PUT /fork starts
+    #[arg(long)]
+    no_fork: bool,
+
     /// Name of the machine: letters, digits and '-'
     #[arg(long, value_name = "NAME", default_value = "anonymous-instance", value_parser = instance_id)]
     id: String,
@@ -149,6 +153,7 @@ impl Args {
             api_socket: self.api_sock,
             max_body: None,
             seccomp: self.seccomp,
+            forks: !self.no_fork,
             late_places: Vec::new(),
             ready: Vec::new(),
             actions: actions.collect(),

@@ -111,6 +111,12 @@ impl Image {
         Ok(image)
     }
 
+    /// One that is there, and is read only to be looked at.
+    pub fn at(path: PathBuf) -> Result<Self> {
+        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self { path, file })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -32,8 +32,13 @@ impl Late {
     /// Tells the broker its places, for good. Fails if one is not there, or the host refuses.
     pub fn seal(&self, config: &Config) -> io::Result<()> {
         let Some(broker) = &self.broker else { return Ok(()) };
+        broker.seal(&self.places(config))
+    }
+
+    /// The places of a machine.
+    pub fn places(&self, config: &Config) -> Vec<PathBuf> {
         if !self.places.is_empty() {
-            return broker.seal(&self.places);
+            return self.places.clone();
         }
         let mut places = socket::folders();
         for place in config.disks.iter().filter_map(|disk| place_of(&disk.path)) {
@@ -41,7 +46,7 @@ impl Late {
                 places.push(place);
             }
         }
-        broker.seal(&places)
+        places
     }
 }
 

@@ -22,17 +22,10 @@ impl Controller {
             return Err(CreateError::ShutIn.into());
         }
         let begun = Instant::now();
-        let mut config = self.live_config();
+        let config = self.lasting_config();
         if config.seed.is_some() {
             let (what, why) = ("the disk of cloud-init".to_string(), "it is in memory only");
             return Err(CreateError::Unsaved { what, why }.into());
-        }
-        config.machine.bus = Some(vm.bus());
-        for nic in vm.nics() {
-            let spec = config.nics.iter_mut().find(|spec| spec.id == nic.control.id());
-            if let Some(spec) = spec {
-                spec.mac = Some(nic.control.inspect().mac);
-            }
         }
         let shown = full::shown(&config).map_err(CreateError::from)?;
         let head = store::create(vm, shown, spec)?;
@@ -93,7 +86,10 @@ impl Controller {
 }
 
 /// The actions with what is to be different. Fails if something is not there that is to differ.
-fn differing(mut actions: Vec<Action>, spec: &LoadSpec) -> Result<Vec<Action>, LoadError> {
+pub(super) fn differing(
+    mut actions: Vec<Action>,
+    spec: &LoadSpec,
+) -> Result<Vec<Action>, LoadError> {
     let unknown = |kind, id: &str| LoadError::Unknown { kind, id: id.to_string() };
     for (id, tap) in &spec.taps {
         let nic = actions.iter_mut().find_map(|action| match action {

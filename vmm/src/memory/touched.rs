@@ -9,6 +9,8 @@ use super::PAGE;
 /// A page that is in memory, or in swap.
 const PRESENT: u64 = 1 << 63;
 const SWAPPED: u64 = 1 << 62;
+/// A page of a file, or of memory that is shared.
+const SHARED: u64 = 1 << 61;
 /// Bytes that the map has for each page.
 const ENTRY: usize = 8;
 
@@ -24,16 +26,30 @@ impl Touched {
         Touched { map: File::open("/proc/self/pagemap").ok(), entries: Vec::new() }
     }
 
+    /// Which of the whole pages of `len` bytes from `address` on are this process's own, and of no file that is mapped there.
+    pub fn own(&mut self, address: u64, len: usize) -> Vec<bool> {
+        let is_read = self.read(address, len);
+        let (entries, _) = self.entries.as_chunks::<ENTRY>();
+        let is_own = |entry: u64| entry & (PRESENT | SWAPPED) != 0 && entry & SHARED == 0;
+        let own = |entry: &[u8; ENTRY]| !is_read || is_own(u64::from_ne_bytes(*entry));
+        entries.iter().map(own).collect()
+    }
+
     /// Whether one of the pages of `len` bytes from `address` on is touched.
     pub fn any(&mut self, address: u64, len: usize) -> bool {
-        let Some(map) = &self.map else { return true };
-        self.entries.resize(len.div_ceil(PAGE).saturating_mul(ENTRY), 0);
-        let first = (address / PAGE as u64).saturating_mul(ENTRY as u64);
-        if map.read_exact_at(&mut self.entries, first).is_err() {
+        if !self.read(address, len) {
             return true;
         }
         let (entries, _) = self.entries.as_chunks::<ENTRY>();
         entries.iter().any(|entry| u64::from_ne_bytes(*entry) & (PRESENT | SWAPPED) != 0)
+    }
+
+    /// Reads the entries of these pages. Whether that was possible.
+    fn read(&mut self, address: u64, len: usize) -> bool {
+        self.entries.resize(len.div_ceil(PAGE).saturating_mul(ENTRY), 0);
+        let first = (address / PAGE as u64).saturating_mul(ENTRY as u64);
+        let Some(map) = &self.map else { return false };
+        map.read_exact_at(&mut self.entries, first).is_ok()
     }
 }
 

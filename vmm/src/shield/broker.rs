@@ -44,12 +44,21 @@ struct Outside {
 
 impl Broker {
     /// Starts the process. Call it while there is one thread. Fails if the host has no process or descriptor left.
+    #[cfg(test)]
     pub fn start(mode: Mode) -> io::Result<Broker> {
+        Broker::start_behind(mode, || ())
+    }
+
+    /// As [`Broker::start`]; the process does `first` before it is the broker, while it is as its parent is.
+    pub fn start_behind(mode: Mode, first: impl FnOnce()) -> io::Result<Broker> {
         let (ours, its) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         // SAFETY: there is one thread, so that the child finds everything in order.
         match unsafe { libc::fork() } {
-            0 => serve::serve(its, mode),
+            0 => {
+                first();
+                serve::serve(its, mode)
+            }
             -1 => Err(io::Error::last_os_error()),
             _ => Ok(Broker { socket: Mutex::new(ours), places: OnceLock::new() }),
         }

@@ -16,8 +16,10 @@ const RULE_PATH_BENEATH: u32 = 1;
 /// Rights to files, each bit one.
 pub const WRITE_FILE: u64 = 1 << 1;
 pub const READ_FILE: u64 = 1 << 2;
+pub const READ_DIR: u64 = 1 << 3;
 pub const REMOVE_FILE: u64 = 1 << 5;
 pub const MAKE_REG: u64 = 1 << 8;
+pub const MAKE_SOCK: u64 = 1 << 9;
 pub const TRUNCATE: u64 = 1 << 14;
 pub const IOCTL_DEV: u64 = 1 << 15;
 

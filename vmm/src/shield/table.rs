@@ -8,6 +8,7 @@ mod cards;
 mod clients;
 mod consoles;
 mod disks;
+mod forks;
 mod late;
 mod main;
 mod memory;
@@ -29,6 +30,7 @@ const PARTS: &[&[Row]] = &[
     clients::ROWS,
     main::ROWS,
     late::ROWS,
+    forks::ROWS,
 ];
 
 /// All rows.
