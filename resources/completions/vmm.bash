@@ -2128,7 +2128,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__restore)
-            opts="-h -V --memory --net --disk --vsock --paused --freeze-clock --serial --grace --log-level --log-file --api-sock --seccomp --no-fork --id --metrics-path --help --version"
+            opts="-h -V --memory --net --disk --vsock --paused --freeze-clock --serial --grace --log-level --log-file --api-sock --seccomp --no-fork --allow-path --id --metrics-path --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2172,6 +2172,10 @@ _vmm() {
                     ;;
                 --seccomp)
                     COMPREPLY=($(compgen -W "kill log off" -- "${cur}"))
+                    return 0
+                    ;;
+                --allow-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --id)

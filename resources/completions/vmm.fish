@@ -58,7 +58,7 @@ complete -c vmm -n "__fish_vmm_needs_command" -l api-sock -d 'Serve the API on t
 complete -c vmm -n "__fish_vmm_needs_command" -l config-file -d 'Take the machine from this JSON file, in Firecracker\'s layout, and start it' -r -F
 complete -c vmm -n "__fish_vmm_needs_command" -l id -d 'Name of the machine: letters, digits and \'-\'' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l metrics-path -d 'Append a JSON line of metrics to this file each minute, on demand, and at the end' -r -F
-complete -c vmm -n "__fish_vmm_needs_command" -l allow-path -d 'Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as often as there are some: images that take a disk\'s place, captures. If not given: folders of the disks\' images and of the process\'s sockets' -r -F
+complete -c vmm -n "__fish_vmm_needs_command" -l allow-path -d 'Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as often as there are some: images that take a disk\'s place, captures, snapshots. If not given: folders of the disks\' images and of the process\'s sockets' -r -F
 complete -c vmm -n "__fish_vmm_needs_command" -l seccomp -d 'What becomes of a system call that the VMM never makes: kill ends it (exit code 6) before the call is made, log lets it pass into the kernel\'s log, off does without filters' -r -f -a "kill\t''
 log\t''
 off\t''"
@@ -234,6 +234,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand restore" -l api-sock -d 'Serve t
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l seccomp -d 'What becomes of a system call that the VMM never makes, as of `vmm`' -r -f -a "kill\t''
 log\t''
 off\t''"
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l allow-path -d 'Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as of `vmm`; if not given, the snapshot\'s folders besides' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l id -d 'Name of the machine: letters, digits and \'-\'' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l metrics-path -d 'Append a JSON line of metrics to this file each minute, on demand, and at the end' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l paused -d 'Leave the machine paused'

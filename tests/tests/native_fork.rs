@@ -164,8 +164,6 @@ impl Scene {
         let mut command = Command::new(&self.vmm);
         command.arg("--kernel").arg(&self.kernel).args(["--mem", "128M"]).args(self.options);
         command.args(["--serial", "none", "--id", "parent"]).args(more);
-        // The main thread reads the vCPUs.
-        command.args(["--seccomp", "off"]);
         let socket = self.path("api");
         let log = fs::File::create(self.path("log")).context("cannot make a log")?;
         command.arg("--api-sock").arg(&socket);

@@ -129,8 +129,7 @@ impl Scene {
         // Of the one before, if it was killed.
         let _ = std::fs::remove_file(&socket);
         let log = std::fs::File::create(self.path("log")).context("cannot make a log")?;
-        // The main thread writes the next snapshot.
-        command.args(["--serial", "none", "--seccomp", "off", "--api-sock"]).arg(&socket);
+        command.args(["--serial", "none", "--api-sock"]).arg(&socket);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut process = Owned::spawn(&mut command)?;
         let mut attempt = || {

@@ -221,8 +221,8 @@ pub struct Args {
     metrics_path: Option<PathBuf>,
 
     /// Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as often as
-    /// there are some: images that take a disk's place, captures. If not given: folders of the disks' images and of
-    /// the process's sockets
+    /// there are some: images that take a disk's place, captures, snapshots. If not given: folders of the disks' images
+    /// and of the process's sockets
     #[arg(long, value_name = "PATH")]
     allow_path: Vec<PathBuf>,
 

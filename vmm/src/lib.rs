@@ -275,7 +275,7 @@ fn run(face: &'static Face, orders: Orders, begun: Begun, log: &Log) -> Result<E
     let signals = Signals::block().map_err(|error| face.failure(error))?;
     let events = Arc::new(Events::default());
     let requests = Arc::new(Requests::default());
-    let late = Late { broker, places: orders.late_places };
+    let late = Late { broker, places: orders.late_places, ..Late::default() };
     let api = match orders.api_socket {
         None => None,
         Some(path) => {

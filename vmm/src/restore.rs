@@ -83,6 +83,11 @@ pub struct Args {
     #[arg(long)]
     no_fork: bool,
 
+    /// Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as of `vmm`; if
+    /// not given, the snapshot's folders besides
+    #[arg(long, value_name = "PATH")]
+    allow_path: Vec<PathBuf>,
+
     /// Name of the machine: letters, digits and '-'
     #[arg(long, value_name = "NAME", default_value = "anonymous-instance", value_parser = instance_id)]
     id: String,
@@ -154,7 +159,7 @@ impl Args {
             max_body: None,
             seccomp: self.seccomp,
             forks: !self.no_fork,
-            late_places: Vec::new(),
+            late_places: self.allow_path,
             ready: Vec::new(),
             actions: actions.collect(),
             metadata: None,

@@ -97,6 +97,7 @@ impl Vm {
             vcpu.shut(move || shield.shut(Kind::Vcpu))?;
         }
         memory::resident::begin();
+        memory::touched::begin();
         memory::forget_start();
         Ok(())
     }

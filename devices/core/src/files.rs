@@ -1,6 +1,6 @@
 //! Who opens files for a machine: the process itself, or, once the guest runs, someone apart from it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -11,8 +11,16 @@ pub trait Files: Send + Sync {
     /// as that does, and if the path is none that may be opened.
     fn open(&self, path: &Path, flags: i32) -> io::Result<File>;
 
-    /// Removes the file that was made last, at `path`. Fails if that is another, or the host refuses.
+    /// Removes the file that was made at `path`. Fails if that is another, or was made long ago, or the host refuses.
     fn remove_new(&self, path: &Path) -> io::Result<()>;
+
+    /// Puts the file that was made at `new` in the `place` of whatever file is there, in the same folder; returns once
+    /// that would survive a power cut. Fails as [`Files::remove_new`] does, and if something else than a file is there.
+    fn publish(&self, new: &Path, place: &Path) -> io::Result<()>;
+
+    /// Removes the file at `path`, if there is one, whoever made it; returns once that would survive a power cut.
+    /// Fails if something else is there, or a file that may not be written.
+    fn retire(&self, path: &Path) -> io::Result<()>;
 }
 
 /// The process itself, with all that it may.
@@ -29,8 +37,27 @@ impl Files for Own {
     }
 
     fn remove_new(&self, path: &Path) -> io::Result<()> {
-        std::fs::remove_file(path)
+        fs::remove_file(path)
     }
+
+    fn publish(&self, new: &Path, place: &Path) -> io::Result<()> {
+        fs::rename(new, place)?;
+        sync_folder_of(place)
+    }
+
+    fn retire(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => sync_folder_of(path),
+        }
+    }
+}
+
+/// Returns once what is in the folder of `path` would survive a power cut.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -53,5 +80,19 @@ mod tests {
         let mut handle = Own.open(&path, libc::O_PATH).unwrap();
         assert_eq!(handle.metadata().unwrap().len(), 4);
         assert!(handle.read(&mut [0]).is_err());
+    }
+
+    #[test]
+    fn a_new_file_takes_the_place_of_an_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (new, place) = (folder.path().join("new"), folder.path().join("place"));
+        for (at, text) in [(&new, "new"), (&place, "old")] {
+            fs::write(at, text).unwrap();
+        }
+        Own.publish(&new, &place).unwrap();
+        assert_eq!(fs::read(&place).unwrap(), b"new");
+        Own.retire(&place).unwrap();
+        Own.retire(&place).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

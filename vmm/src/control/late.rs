@@ -18,6 +18,8 @@ pub struct Late {
     pub broker: Option<Broker>,
     /// Where the user lets it open files; if nowhere, then beside what the configuration names.
     pub places: Vec<PathBuf>,
+    /// Files of the snapshot that the machine was made from.
+    pub origin: Vec<PathBuf>,
 }
 
 impl Late {
@@ -27,6 +29,11 @@ impl Late {
             Some(broker) => broker,
             None => &Own,
         }
+    }
+
+    /// The machine is made from a snapshot in these files.
+    pub fn came_from(&mut self, files: &[&Path]) {
+        self.origin = files.iter().map(|path| path.to_path_buf()).collect();
     }
 
     /// Tells the broker its places, for good. Fails if one is not there, or the host refuses.
@@ -41,7 +48,8 @@ impl Late {
             return self.places.clone();
         }
         let mut places = socket::folders();
-        for place in config.disks.iter().filter_map(|disk| place_of(&disk.path)) {
+        let images = config.disks.iter().map(|disk| &disk.path);
+        for place in images.chain(&self.origin).filter_map(|file| place_of(file)) {
             if !places.contains(&place) {
                 places.push(place);
             }

@@ -18,9 +18,6 @@ impl Controller {
     /// Writes a snapshot of the machine, which is paused and stays so.
     pub(super) fn create_snapshot(&self, spec: &CreateSpec) -> Result<(), ActionError> {
         let Some(vm) = &self.vm else { return Ok(()) };
-        if !self.walls.shield.leaves_main() {
-            return Err(CreateError::ShutIn.into());
-        }
         let begun = Instant::now();
         let config = self.lasting_config();
         if config.seed.is_some() {
@@ -28,7 +25,7 @@ impl Controller {
             return Err(CreateError::Unsaved { what, why }.into());
         }
         let shown = full::shown(&config).map_err(CreateError::from)?;
-        let head = store::create(vm, shown, spec)?;
+        let head = store::create(vm, shown, spec, self.walls.late.files())?;
         let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::info!(
             "snapshot {} is written: {} bytes of memory, {took_us} us",
@@ -71,6 +68,7 @@ impl Controller {
             LoadError::Restore { path: spec.state.clone(), source: Box::new(source) }
         })?;
         self.adopt(vm)?;
+        self.walls.late.came_from(&[&spec.state, &spec.memory]);
         if !self.shut_in() {
             return Ok(());
         }

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::LazyLock;
 
 use super::PAGE;
 
@@ -14,16 +15,25 @@ const SHARED: u64 = 1 << 61;
 /// Bytes that the map has for each page.
 const ENTRY: usize = 8;
 
+/// Opened once: a thread that is shut in has no paths. It is the map of the process that opened it, and not of one that
+/// is forked from it.
+static MAP: LazyLock<Option<File>> = LazyLock::new(|| File::open("/proc/self/pagemap").ok());
+
+/// Makes it possible to look when no file can be opened any more.
+pub fn begin() {
+    LazyLock::force(&MAP);
+}
+
 /// The map, as far as the host shows it.
 pub struct Touched {
-    map: Option<File>,
+    map: Option<&'static File>,
     entries: Vec<u8>,
 }
 
 impl Touched {
-    /// Opens it. Where there is none, as without `/proc`, all pages count as touched.
+    /// Where there is none, as without `/proc`, all pages count as touched.
     pub fn look() -> Touched {
-        Touched { map: File::open("/proc/self/pagemap").ok(), entries: Vec::new() }
+        Touched { map: MAP.as_ref(), entries: Vec::new() }
     }
 
     /// Which of the whole pages of `len` bytes from `address` on are this process's own, and of no file that is mapped there.

@@ -124,6 +124,14 @@ impl Files for Broker {
     fn remove_new(&self, path: &Path) -> io::Result<()> {
         self.ask(&Ask::Remove(path)).map(drop)
     }
+
+    fn publish(&self, new: &Path, place: &Path) -> io::Result<()> {
+        self.ask(&Ask::Publish(new, place)).map(drop)
+    }
+
+    fn retire(&self, path: &Path) -> io::Result<()> {
+        self.ask(&Ask::Retire(path)).map(drop)
+    }
 }
 
 #[cfg(test)]

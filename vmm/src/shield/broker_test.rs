@@ -42,11 +42,46 @@ fn a_file_is_made_once_and_removed_only_by_its_maker() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(broker.open(&path, NEW).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     assert!(broker.remove_new(&other).is_err());
-    broker.open(&folder.path().join("capture2"), NEW).unwrap();
-    assert!(broker.remove_new(&path).is_err(), "it is not the last one");
-    broker.open(&folder.path().join("capture3"), NEW).unwrap();
-    broker.remove_new(&folder.path().join("capture3")).unwrap();
-    assert!(!folder.path().join("capture3").exists() && other.exists() && path.exists());
+    broker.remove_new(&path).unwrap();
+    assert!(broker.remove_new(&path).is_err() && !path.exists() && other.exists());
+    // Somebody else's is in its place.
+    broker.open(&path, NEW).unwrap();
+    fs::rename(&other, &path).unwrap();
+    assert!(broker.remove_new(&path).is_err());
+    assert_eq!(fs::read(&path).unwrap(), b"precious");
+}
+
+#[test]
+fn a_file_that_was_made_takes_the_place_of_another_once() {
+    for mode in [Mode::Kill, Mode::Off] {
+        let (folder, broker) = broker(mode);
+        let (new, place) = (folder.path().join("new"), folder.path().join("place"));
+        fs::write(&place, "old").unwrap();
+        assert!(broker.publish(&place, &new).is_err(), "nobody made it here");
+        broker.open(&new, NEW).unwrap().write_all(b"new").unwrap();
+        broker.publish(&new, &place).unwrap();
+        assert_eq!(fs::read(&place).unwrap(), b"new");
+        assert!(broker.publish(&place, &new).is_err() && broker.remove_new(&place).is_err());
+        broker.retire(&place).unwrap();
+        broker.retire(&place).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn what_is_elsewhere_or_could_not_be_written_either_stays() {
+    let (folder, broker) = broker(Mode::Kill);
+    let outside = tempfile::tempdir().unwrap();
+    let (new, theirs) = (folder.path().join("new"), outside.path().join("theirs"));
+    fs::write(&theirs, "precious").unwrap();
+    broker.open(&new, NEW).unwrap();
+    assert!(broker.publish(&new, &theirs).is_err() && broker.retire(&theirs).is_err());
+    assert_eq!(fs::read(&theirs).unwrap(), b"precious");
+    let deep = folder.path().join("deep");
+    fs::create_dir(&deep).unwrap();
+    assert!(broker.retire(&deep).is_err() && broker.publish(&new, &deep).is_err());
+    let other_folder = broker.publish(&new, &deep.join("new")).unwrap_err();
+    assert_eq!(other_folder.raw_os_error(), Some(libc::EXDEV));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod late;
 mod main;
 mod memory;
 mod requests;
+mod snapshots;
 mod vcpus;
 mod vsock;
 
@@ -31,6 +32,7 @@ const PARTS: &[&[Row]] = &[
     main::ROWS,
     late::ROWS,
     forks::ROWS,
+    snapshots::ROWS,
 ];
 
 /// All rows.

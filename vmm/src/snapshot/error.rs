@@ -20,11 +20,6 @@ pub enum CreateError {
     NoFile(PathBuf),
     #[error("{}: cannot be written", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error(
-        "the main thread is shut in, and can neither read the vCPUs nor make files; start with --seccomp off, or \
-         --no-seccomp of firecracker"
-    )]
-    ShutIn,
     #[error("{what} cannot be saved: {why}")]
     Unsaved { what: String, why: &'static str },
     #[error("its state cannot be put into words")]

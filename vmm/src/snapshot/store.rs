@@ -5,19 +5,26 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use device_core::files::Files;
 use serde_json::Value;
 
 use super::error::{CreateError, LoadError};
 use super::format::{self, ARCHITECTURE, Body, Head, Part};
 use super::memory_file::{self, Sums};
-use super::new_file::{self, NewFile};
+use super::new_file::NewFile;
 use super::spec::CreateSpec;
 use crate::vm::Vm;
 use crate::vm::saved::MachineState;
 
 /// Writes the snapshot of a machine that is paused, made of what `config` says. An older snapshot in its place is
-/// there until the new one is whole; between the two there may be none. Fails with nothing left of the new one.
-pub fn create(vm: &Vm, config: Value, spec: &CreateSpec) -> Result<Head, CreateError> {
+/// there until the new one is whole; between the two there may be none. `files` makes the new ones. Fails with nothing
+/// left of them.
+pub fn create(
+    vm: &Vm,
+    config: Value,
+    spec: &CreateSpec,
+    files: &dyn Files,
+) -> Result<Head, CreateError> {
     let state = vm.save()?;
     for path in [&spec.state, &spec.memory] {
         if fs::metadata(path).is_ok_and(|old| !old.is_file()) {
@@ -31,17 +38,17 @@ pub fn create(vm: &Vm, config: Value, spec: &CreateSpec) -> Result<Head, CreateE
         let path = path.to_owned();
         move |source| CreateError::Write { path, source }
     };
-    let memory = NewFile::beside(&spec.memory).map_err(failed(&spec.memory))?;
+    let memory = NewFile::beside(&spec.memory, files).map_err(failed(&spec.memory))?;
     let sums = memory_file::write(vm.ram(), vm.memory_file(), memory.file());
     let sums = sums.map_err(failed(&spec.memory))?;
     let head = head(&state, &sums);
-    let new_state = NewFile::beside(&spec.state).map_err(failed(&spec.state))?;
+    let new_state = NewFile::beside(&spec.state, files).map_err(failed(&spec.state))?;
     let body = Body { config, state, memory: sums };
     format::write(new_state.file(), &head, &body).map_err(failed(&spec.state))?;
     memory.sync().map_err(failed(&spec.memory))?;
     new_state.sync().map_err(failed(&spec.state))?;
     // Never the old state with the new memory, whenever the power goes.
-    new_file::remove(&spec.state).map_err(failed(&spec.state))?;
+    files.retire(&spec.state).map_err(failed(&spec.state))?;
     memory.publish().map_err(failed(&spec.memory))?;
     new_state.publish().map_err(failed(&spec.state))?;
     Ok(head)

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2, readlinkat};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, ResolveFlags, fstat, openat2, readlinkat};
 use rustix::io::Errno;
 
 /// Folders above one another; deeper ones are taken for none of ours.
@@ -16,9 +16,10 @@ const MOST_DEPTH: usize = 128;
 /// Links that lead to one another, as in the kernel.
 const MOST_LINKS: usize = 40;
 
-type Identity = (u64, u64);
+pub type Identity = (u64, u64);
 
-fn identity(place: &OwnedFd) -> Result<Identity, Errno> {
+/// What tells a file or folder from all others, whatever its name.
+pub fn identity(place: &OwnedFd) -> Result<Identity, Errno> {
     let about = fstat(place)?;
     Ok((about.st_dev, about.st_ino))
 }
@@ -177,9 +178,27 @@ impl Found {
         rustix::fs::unlinkat(&self.folder, &self.name, rustix::fs::AtFlags::empty())
     }
 
+    /// Gives it the name of `other`, in whose place it then is.
+    pub fn replace(&self, other: &Found) -> Result<(), Errno> {
+        let (from, to) = (&self.folder, &other.folder);
+        rustix::fs::renameat_with(from, &self.name, to, &other.name, RenameFlags::empty())
+    }
+
+    /// Returns once what is in its folder would survive a power cut.
+    pub fn sync_folder(&self) -> Result<(), Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = openat2(&self.folder, ".", flags, Mode::empty(), ResolveFlags::BENEATH)?;
+        rustix::fs::fsync(folder)
+    }
+
+    /// Whether both are in one folder.
+    pub fn is_beside(&self, other: &Found) -> Result<bool, Errno> {
+        Ok(identity(&self.folder)? == identity(&other.folder)?)
+    }
+
     /// Whether both name the same.
     pub fn is_same_as(&self, other: &Found) -> Result<bool, Errno> {
-        Ok(self.name == other.name && identity(&self.folder)? == identity(&other.folder)?)
+        Ok(self.name == other.name && self.is_beside(other)?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The broker's process: one question after another, until nobody asks any more.
 
+use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -15,7 +16,7 @@ use rustix::net::{
 
 use super::super::row::Kind;
 use super::super::{Mode, filter, install, landlock, table};
-use super::places::{Found, NotFound, Places};
+use super::places::{Found, Identity, NotFound, Places, identity};
 use super::words::{Answer, Ask};
 
 /// All that files may be opened with.
@@ -30,10 +31,15 @@ const FLAGS: OFlags = OFlags::from_bits_retain(
         | libc::O_PATH) as u32,
 );
 
+/// Files that were made, and may be removed or get another name: those of a snapshot, and a capture of each card that
+/// anybody would start at once.
+const MOST_MADE: usize = 8;
+
 /// Serves until the other end of `socket` is closed.
 pub fn serve(socket: OwnedFd, mode: Mode) -> ! {
     forget_all_but(socket.as_fd());
-    let mut broker = Broker { places: Places::default(), mode, sealed: false, made: None };
+    let mut broker =
+        Broker { places: Places::default(), mode, sealed: false, made: VecDeque::new() };
     let mut bytes = [0; Ask::MOST];
     while let Some(len) = hear(socket.as_fd(), &mut bytes) {
         let outcome = match bytes.get(..len).and_then(Ask::of) {
@@ -97,8 +103,14 @@ struct Broker {
     places: Places,
     mode: Mode,
     sealed: bool,
-    /// What was made last.
-    made: Option<Found>,
+    /// What was made last, the latest behind.
+    made: VecDeque<Made>,
+}
+
+/// A file that was made here.
+struct Made {
+    at: Found,
+    file: Identity,
 }
 
 impl Broker {
@@ -109,7 +121,9 @@ impl Broker {
             Ask::Open(path, flags) if self.sealed => {
                 return self.open(path, OFlags::from_bits_retain(flags as u32)).map(Some);
             }
-            Ask::Remove(path) if self.sealed => self.remove(path)?,
+            Ask::Remove(path) if self.sealed => self.take_made(path)?.at.remove()?,
+            Ask::Publish(new, place) if self.sealed => self.publish(new, place)?,
+            Ask::Retire(path) if self.sealed => self.retire(path)?,
             _ => return Err(NotFound::Host(Errno::PERM)),
         }
         Ok(None)
@@ -121,12 +135,14 @@ impl Broker {
             error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
         };
         if let Ok(abi) = landlock::version() {
-            use landlock::{IOCTL_DEV, MAKE_REG, READ_FILE, REMOVE_FILE, TRUNCATE, WRITE_FILE};
+            use landlock::{
+                IOCTL_DEV, MAKE_REG, READ_DIR, READ_FILE, REMOVE_FILE, TRUNCATE, WRITE_FILE,
+            };
             let mut rules = landlock::Rules::new(abi).map_err(host)?;
             for (place, is_folder) in self.places.iter() {
                 let mut rights = READ_FILE | WRITE_FILE | TRUNCATE | IOCTL_DEV;
                 if is_folder {
-                    rights |= MAKE_REG | REMOVE_FILE;
+                    rights |= MAKE_REG | REMOVE_FILE | READ_DIR;
                 }
                 rules.grant(place.as_fd(), rights).map_err(host)?;
             }
@@ -155,7 +171,10 @@ impl Broker {
                 return Err(NotFound::Host(Errno::INVAL));
             }
             let file = found.open(flags)?;
-            self.made = Some(found);
+            if self.made.len() >= MOST_MADE {
+                self.made.pop_front();
+            }
+            self.made.push_back(Made { file: identity(&file)?, at: found });
             return Ok(file);
         }
         let handle = found.open(OFlags::PATH)?;
@@ -169,13 +188,51 @@ impl Broker {
         Ok(file)
     }
 
-    fn remove(&mut self, path: &Path) -> Result<(), NotFound> {
+    /// Takes what was made at `path` from the list, if it is still there.
+    fn take_made(&mut self, path: &Path) -> Result<Made, NotFound> {
         let found = self.places.find(path)?;
-        match self.made.take() {
-            Some(made) if made.is_same_as(&found)? => Ok(found.remove()?),
-            _ => Err(NotFound::Host(Errno::PERM)),
+        let is_it = |made: &Made| made.at.is_same_as(&found).is_ok_and(|same| same);
+        let at = self.made.iter().position(is_it).ok_or(Errno::PERM)?;
+        let made = self.made.remove(at).ok_or(Errno::PERM)?;
+        match identity(&found.open(OFlags::PATH)?)? == made.file {
+            true => Ok(made),
+            false => Err(NotFound::Host(Errno::PERM)),
         }
     }
+
+    fn publish(&mut self, new: &Path, place: &Path) -> Result<(), NotFound> {
+        let place = self.places.find(place)?;
+        may_go(&place)?;
+        let made = self.take_made(new)?;
+        if !made.at.is_beside(&place)? {
+            return Err(NotFound::Host(Errno::XDEV));
+        }
+        made.at.replace(&place)?;
+        Ok(place.sync_folder()?)
+    }
+
+    fn retire(&mut self, path: &Path) -> Result<(), NotFound> {
+        let found = self.places.find(path)?;
+        if may_go(&found)? {
+            found.remove()?;
+            found.sync_folder()?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether something is there. Fails if it is no file that could be emptied as well: who asks gets no more by its
+/// removal than by writing to it.
+fn may_go(place: &Found) -> Result<bool, Errno> {
+    let handle = match place.open(OFlags::PATH) {
+        Err(Errno::NOENT) => return Ok(false),
+        handle => handle?,
+    };
+    if FileType::from_raw_mode(fstat(&handle)?.st_mode) != FileType::RegularFile {
+        return Err(Errno::ACCESS);
+    }
+    place.open(OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK)?;
+    Ok(true)
 }
 
 fn is_storage(file: &OwnedFd) -> Result<(), Errno> {

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// A question. In bytes: what, 4 bytes of flags, the path.
+/// A question. In bytes: what, 4 bytes of flags, the path; of two paths, a zero between them.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ask<'a> {
     /// Files beneath this folder, or this one file, may be opened.
@@ -14,8 +14,12 @@ pub enum Ask<'a> {
     Seal,
     /// Open this, with flags of open(2).
     Open(&'a Path, i32),
-    /// Remove this, if it is what was made last.
+    /// Remove this, if it was made here.
     Remove(&'a Path),
+    /// Put the first, if it was made here, in the place of the second, in the same folder.
+    Publish(&'a Path, &'a Path),
+    /// Remove this, whoever made it.
+    Retire(&'a Path),
 }
 
 /// Bytes before the path.
@@ -25,35 +29,45 @@ const MOST_PATH: usize = 4095;
 
 impl<'a> Ask<'a> {
     /// The longest.
-    pub const MOST: usize = HEAD + MOST_PATH;
+    pub const MOST: usize = HEAD + 2 * MOST_PATH + 1;
 
     /// As it is sent. Fails if the path is longer than a path can be.
     pub fn bytes(&self) -> io::Result<Vec<u8>> {
-        let (what, flags, path) = match *self {
-            Ask::Allow(path) => (1, 0, path),
-            Ask::Seal => (2, 0, Path::new("")),
-            Ask::Open(path, flags) => (3, flags, path),
-            Ask::Remove(path) => (4, 0, path),
+        let (what, flags, paths): (u8, i32, &[&Path]) = match self {
+            Ask::Allow(path) => (1, 0, &[path]),
+            Ask::Seal => (2, 0, &[]),
+            Ask::Open(path, flags) => (3, *flags, &[path]),
+            Ask::Remove(path) => (4, 0, &[path]),
+            Ask::Publish(new, place) => (5, 0, &[new, place]),
+            Ask::Retire(path) => (6, 0, &[path]),
         };
-        let path = path.as_os_str().as_bytes();
-        if path.len() > MOST_PATH {
+        let paths: Vec<_> = paths.iter().map(|path| path.as_os_str().as_bytes()).collect();
+        if paths.iter().any(|path| path.len() > MOST_PATH) {
             return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
         }
-        Ok([&[what][..], &flags.to_le_bytes(), path].concat())
+        if paths.iter().any(|path| path.contains(&0)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok([&[what][..], &flags.to_le_bytes(), &paths.join(&0)].concat())
     }
 
     /// As it was received; `None` if it is no question.
     pub fn of(bytes: &'a [u8]) -> Option<Ask<'a>> {
-        let (head, path) = bytes.split_first_chunk::<HEAD>()?;
+        let (head, paths) = bytes.split_first_chunk::<HEAD>()?;
         let [what, flags @ ..] = *head;
-        let path = Path::new(OsStr::from_bytes(path));
-        match what {
-            1 => Some(Ask::Allow(path)),
-            2 => Some(Ask::Seal),
-            3 => Some(Ask::Open(path, i32::from_le_bytes(flags))),
-            4 => Some(Ask::Remove(path)),
-            _ => None,
-        }
+        let mut paths =
+            paths.split(|byte| *byte == 0).map(|path| Path::new(OsStr::from_bytes(path)));
+        let path = paths.next()?;
+        let ask = match what {
+            1 => Ask::Allow(path),
+            2 => Ask::Seal,
+            3 => Ask::Open(path, i32::from_le_bytes(flags)),
+            4 => Ask::Remove(path),
+            5 => Ask::Publish(path, paths.next()?),
+            6 => Ask::Retire(path),
+            _ => return None,
+        };
+        paths.next().is_none().then_some(ask)
     }
 }
 
@@ -99,9 +113,20 @@ mod tests {
     #[test]
     fn questions_and_answers_arrive_as_they_were_sent() {
         let path = Path::new("/some/where");
-        for ask in [Ask::Allow(path), Ask::Seal, Ask::Open(path, -5), Ask::Remove(path)] {
+        let other = Path::new("/some/where/else");
+        for ask in [
+            Ask::Allow(path),
+            Ask::Seal,
+            Ask::Open(path, -5),
+            Ask::Remove(path),
+            Ask::Publish(path, other),
+            Ask::Retire(path),
+        ] {
             assert_eq!(Ask::of(&ask.bytes().unwrap()), Some(ask));
         }
+        assert!(Ask::Retire(Path::new("a\0b")).bytes().is_err());
+        let [one, three] = [&b"\x05\0\0\0\0a"[..], b"\x05\0\0\0\0a\0b\0c"].map(Ask::of);
+        assert!(one.is_none() && three.is_none());
         assert!(Ask::of(&[]).is_none() && Ask::of(&[1; 4]).is_none() && Ask::of(&[9; 9]).is_none());
         let long = "/".repeat(MOST_PATH + 1);
         assert!(Ask::Allow(Path::new(&long)).bytes().is_err());

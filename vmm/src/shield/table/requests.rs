@@ -6,6 +6,27 @@ use super::super::row::{Value, values};
 pub const RUN: &[Value] = &[(0xae80, "KVM_RUN")];
 /// Registers of the vCPU.
 pub const REGISTERS: &[Value] = &[(0x8090_ae81, "KVM_GET_REGS")];
+/// All that a vCPU has of its own.
+pub const STATE_OF_VCPU: &[Value] = &[
+    (0x8004_ae98, "KVM_GET_MP_STATE"),
+    (0x8138_ae83, "KVM_GET_SREGS"),
+    (0x9000_aea4, "KVM_GET_XSAVE"),
+    (0x9000_aecf, "KVM_GET_XSAVE2"),
+    (0x8188_aea6, "KVM_GET_XCRS"),
+    (0x8080_aea1, "KVM_GET_DEBUGREGS"),
+    (0x8400_ae8e, "KVM_GET_LAPIC"),
+    (0xaea3, "KVM_GET_TSC_KHZ"),
+    (0xc008_ae88, "KVM_GET_MSRS"),
+    (0x8040_ae9f, "KVM_GET_VCPU_EVENTS"),
+];
+/// What KVM keeps beside vCPUs.
+pub const STATE_OF_VM: &[Value] = &[
+    (0xc208_ae62, "KVM_GET_IRQCHIP"),
+    (0x8070_ae9f, "KVM_GET_PIT2"),
+    (0x8030_ae7c, "KVM_GET_CLOCK"),
+    (0x4010_ae42, "KVM_GET_DIRTY_LOG"),
+    (0xc018_aec0, "KVM_CLEAR_DIRTY_LOG"),
+];
 /// The guest's clock was stopped.
 pub const PAUSED: &[Value] = &[(0xaead, "KVM_KVMCLOCK_CTRL")];
 /// Where interrupts go.
