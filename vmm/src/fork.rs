@@ -15,6 +15,7 @@ pub mod child;
 mod descriptors;
 pub mod error;
 pub mod images;
+pub mod nature;
 pub mod serve;
 pub mod spec;
 pub mod view;

@@ -5,21 +5,22 @@ use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::child::{self, Doorstep, Nature, Newborn};
+use super::child::{self, Doorstep, Newborn};
 use super::descriptors::keep_only;
+use super::nature::Nature;
 use super::words::{Answer, Brood};
 
-/// How long one child may take after the one before.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long all of them may take; less than who has asked waits.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A child that is on its way.
 struct Awaited {
     id: String,
     pid: u32,
     /// Our end of its doorstep.
-    end: File,
+    end: UnixStream,
 }
 
 /// Raises the children of a machine whose memory is `memory`. In each child's process this does not return.
@@ -31,12 +32,12 @@ pub fn raise(brood: Brood, memory: &File, nature: &Nature) -> Answer {
 }
 
 fn try_raise(brood: Brood, memory: &File, nature: &Nature) -> Result<Vec<u32>, String> {
+    let begun = Instant::now();
     let mut awaited = Vec::new();
     for at in 0..brood.children.len() {
         let Some(spec) = brood.children.get(at) else { break };
         let failed = |error: io::Error| format!("{}: cannot start its process: {error}", spec.id);
         let (end, its) = UnixStream::pair().map_err(failed)?;
-        end.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
         let memory = memory.try_clone().map_err(failed)?;
         // SAFETY: there is one thread, so that the child finds everything in order.
         match unsafe { libc::fork() } {
@@ -54,12 +55,17 @@ fn try_raise(brood: Brood, memory: &File, nature: &Nature) -> Result<Vec<u32>, S
             }
             pid => {
                 let (id, pid) = (spec.id.clone(), pid.unsigned_abs());
-                awaited.push(Awaited { id, pid, end: OwnedFd::from(end).into() });
+                awaited.push(Awaited { id, pid, end });
             }
         }
     }
     for child in &awaited {
-        child::hear(&child.end).map_err(|why| format!("{}: {why}", child.id))?;
+        let left = PATIENCE.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
+        let heard = match child.end.set_read_timeout(Some(left)) {
+            Ok(()) => child::hear(&child.end),
+            Err(error) => Err(error.to_string()),
+        };
+        heard.map_err(|why| format!("{}: {why}", child.id))?;
     }
     // From here on there is no way back: one that dies now has died as a machine.
     awaited.iter().for_each(|child| drop(child::let_go(&child.end)));

@@ -2,33 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
 
 use serde_json::Value;
 
 use super::spec::ChildSpec;
-use crate::face::Face;
-use crate::observe::logger::LogSpec;
-use crate::shield::Mode;
-use crate::vm::config::Config;
 use crate::vm::saved::MachineState;
-
-/// What all children have of the process that the zygote is forked from.
-#[derive(Clone)]
-pub struct Nature {
-    /// How the process meets its user.
-    pub face: &'static Face,
-    /// What filters of system calls do.
-    pub seccomp: Mode,
-    /// What there is before anything is asked of a machine.
-    pub config: Config,
-    /// Where the log goes, and what is in it.
-    pub log: LogSpec,
-    /// Where files may be opened while the guest runs, if the user has said.
-    pub late_places: Vec<PathBuf>,
-    /// Lives as a process that was started to be such a machine.
-    pub life: fn(Nature, Newborn) -> !,
-}
 
 /// What one child is made of.
 #[derive(Debug)]
@@ -84,9 +63,8 @@ impl Doorstep {
 }
 
 /// Waits for a child, at the other end. Fails with why it will not be there, in one line.
-pub fn hear(end: &File) -> Result<(), String> {
+pub fn hear(mut end: &UnixStream) -> Result<(), String> {
     let mut first = [0];
-    let mut end = end;
     match end.read_exact(&mut first) {
         Ok(()) if first == [READY] => Ok(()),
         Ok(()) => {
@@ -103,20 +81,19 @@ pub fn hear(end: &File) -> Result<(), String> {
 }
 
 /// Lets a child go on that is there.
-pub fn let_go(mut end: &File) -> io::Result<()> {
+pub fn let_go(mut end: &UnixStream) -> io::Result<()> {
     end.write_all(&[GO])
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::fd::OwnedFd;
-    use std::os::unix::net::UnixStream;
 
     use super::*;
 
-    fn pair() -> (Doorstep, File) {
+    fn pair() -> (Doorstep, UnixStream) {
         let (one, other) = UnixStream::pair().unwrap();
-        (Doorstep::new(OwnedFd::from(one).into()), OwnedFd::from(other).into())
+        (Doorstep::new(OwnedFd::from(one).into()), other)
     }
 
     #[test]

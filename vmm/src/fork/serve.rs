@@ -6,9 +6,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use super::brood;
-use super::child::Nature;
 use super::descriptors::keep_only;
 use super::images;
+use super::nature::Nature;
 use super::words::{self, Answer, Ask};
 use crate::shield;
 
@@ -27,8 +27,9 @@ fn serve(socket: &File, mut nature: Nature) -> ! {
     while let Ok(Some((text, files))) = words::hear(socket) {
         let answer = match text.starts_with(b"{\"Seal\"") {
             true if !is_sealed => {
-                is_sealed = true;
-                Some(seal(&text))
+                let answer = seal(&text);
+                is_sealed = matches!(answer, Answer::Done);
+                Some(answer)
             }
             false if is_sealed => match raise(socket, &text, files, &mut nature) {
                 Ok(()) => None,

@@ -13,7 +13,7 @@ use super::images::Copy;
 use super::words::{self, Answer, Ask, Brood};
 
 /// How long an answer may take: children wait for locks of the host's network.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(50);
 
 /// Who starts children. The process ends when this is dropped, and when its owner ends in whatever way.
 pub struct Zygote {
