@@ -3,6 +3,8 @@
 
 #[path = "native_fork/disks.rs"]
 mod disks;
+#[path = "native_fork/jail.rs"]
+mod jail;
 #[path = "native_fork/refusals.rs"]
 mod refusals;
 
@@ -48,6 +50,7 @@ fn main() {
         if options.is_empty() && model == "ena" {
             tests.push(("a_child_lives_longer_than_its_parent_and_dies_alone", live));
             tests.extend(refusals::TESTS);
+            tests.push(("children_are_in_the_jail_of_their_parent", jail::within));
             tests.push(("children_go_on_with_copies_of_a_disk_under_load", disks::verify));
         }
         for (name, test) in tests {

@@ -71,6 +71,10 @@ impl Controller {
             Ok(born) => born,
             Err(error) => {
                 copies.remove(zygote);
+                if matches!(error, ForkError::Gone(_)) {
+                    // What it still says would be taken for the answer to something else.
+                    self.walls.zygote = None;
+                }
                 return Err(error.into());
             }
         };
@@ -144,6 +148,7 @@ impl Controller {
             self.ends.take();
             LoadError::Child(Box::new(source))
         })?;
+        vm.open_holes(&memory).map_err(ForkError::Memory)?;
         self.adopt(vm)?;
         if !self.shut_in() {
             return Err(ActionError::Ending);

@@ -15,6 +15,8 @@ use super::{ACCESS, PAGE};
 /// What is looked at at once.
 const PIECE: usize = 2 << 20;
 const ZEROES: [u8; PAGE] = [0; PAGE];
+/// Mappings that one machine's memory may have of a base.
+const MOST_RUNS: usize = 8192;
 
 /// A base, and how much is in it.
 pub struct Base {
@@ -68,12 +70,68 @@ pub fn make(ram: &Ram, mapped: Option<&File>, prepared: Option<Prepared>) -> io:
             (file, data_bytes.saturating_add(own))
         }
     };
-    let mut offset = 0;
-    for region in ram.iter() {
-        map_in_place(region.as_ptr(), region.size(), &file, offset)?;
-        offset = offset.saturating_add(region.len());
+    // What is in holes stays as it is, with pages as large as the host gives.
+    for part in parts(ram, &runs(&file, bytes_of(ram))?) {
+        map_in_place(part.at, part.len, Some((&file, part.offset)))?;
     }
     Ok(Base { file, data_bytes })
+}
+
+/// Maps memory of this process alone where RAM, which is mapped from `base` and has not been written to, has nothing:
+/// pages there would be made in the base first. Fails if the host refuses; then the content is what it was.
+pub fn open_holes(ram: &Ram, base: &File) -> io::Result<()> {
+    let bytes = bytes_of(ram);
+    let runs = runs(base, bytes)?;
+    // Each hole is from the end of one run to the begin of the next.
+    let ends = [0].into_iter().chain(runs.iter().map(|run| run.1));
+    let begins = runs.iter().map(|run| run.0).chain([bytes]);
+    let holes: Vec<_> = ends.zip(begins).filter(|(from, to)| from < to).collect();
+    parts(ram, &holes).into_iter().try_for_each(|part| map_in_place(part.at, part.len, None))
+}
+
+/// A part of a region, and where it is in the file.
+struct Part {
+    at: *mut u8,
+    len: usize,
+    offset: u64,
+}
+
+/// What is of these runs in each region.
+fn parts(ram: &Ram, runs: &[(u64, u64)]) -> Vec<Part> {
+    let (mut begin, mut parts) = (0u64, Vec::new());
+    for region in ram.iter() {
+        let end = begin.saturating_add(region.len());
+        for (from, to) in runs {
+            let (from, to) = ((*from).max(begin), (*to).min(end));
+            if let (Ok(skipped), Ok(len)) = (
+                usize::try_from(from.saturating_sub(begin)),
+                usize::try_from(to.saturating_sub(from)),
+            ) && len > 0
+            {
+                parts.push(Part { at: region.as_ptr().wrapping_add(skipped), len, offset: from });
+            }
+        }
+        begin = end;
+    }
+    parts
+}
+
+/// Where a file has something, in whole pieces; all of it, if that is in very many places.
+fn runs(file: &File, bytes: u64) -> io::Result<Vec<(u64, u64)>> {
+    let piece = PIECE as u64;
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    let mut at = 0;
+    while let Some((data, end)) = next_data(file, at)? {
+        let begin = data / piece * piece;
+        let end = end.checked_next_multiple_of(piece).unwrap_or(bytes).min(bytes);
+        match runs.last_mut() {
+            Some(last) if last.1 >= begin => last.1 = end,
+            _ => runs.push((begin, end)),
+        }
+        at = end;
+    }
+    // The kernel has so many mappings of a process, and others want some.
+    Ok(if runs.len() > MOST_RUNS { vec![(0, bytes)] } else { runs })
 }
 
 /// A file of `bytes` bytes that is nowhere but in memory.
@@ -182,13 +240,17 @@ fn next_data(file: &File, at: u64) -> io::Result<Option<(u64, u64)>> {
     Ok(Some((data, rustix::fs::seek(file, SeekFrom::Hole(data))?)))
 }
 
-/// Maps a part of a file where other memory is, which has the same content.
-fn map_in_place(at: *mut u8, len: usize, file: &File, offset: u64) -> io::Result<()> {
+/// Maps a part of a file, or zeroes, where other memory is, which has the same content.
+fn map_in_place(at: *mut u8, len: usize, from: Option<(&File, u64)>) -> io::Result<()> {
     const KIND: libc::c_int = libc::MAP_PRIVATE | libc::MAP_NORESERVE | libc::MAP_FIXED;
+    let (kind, fd, offset) = match from {
+        Some((file, offset)) => (KIND, file.as_raw_fd(), offset),
+        None => (KIND | libc::MAP_ANONYMOUS, -1, 0),
+    };
     let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
     // SAFETY: the memory of a region, which stays mapped with the same content and access; nobody makes a reference
     // to it.
-    let done = unsafe { libc::mmap(at.cast(), len, ACCESS, KIND, file.as_raw_fd(), offset) };
+    let done = unsafe { libc::mmap(at.cast(), len, ACCESS, kind, fd, offset) };
     if done == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
@@ -227,6 +289,10 @@ mod tests {
         assert!(base.file.metadata().unwrap().blocks() * 512 <= 3 << 12);
 
         let child = restored::map(all, &base.file).unwrap();
+        open_holes(&child, &base.file).unwrap();
+        child.write_obj(5u64, GuestAddress(64 << 20)).unwrap();
+        ram.write_obj(6u64, GuestAddress(128 << 20)).unwrap();
+        assert_eq!(base.file.metadata().unwrap().blocks() * 512, 3 << 12, "it has not grown");
         ram.write_obj(7u64, GuestAddress(0)).unwrap();
         child.write_obj(8u64, high).unwrap();
         let read = |ram: &Ram, at| ram.read_obj::<u64>(at).unwrap();
@@ -236,6 +302,7 @@ mod tests {
         // Once more, of what is of the first base and what is not.
         let again = make(&ram, Some(&base.file), None).unwrap();
         assert_eq!([0, low - 8, low].map(|at| word(&again.file, at)), [7, 2, 3]);
+        assert_eq!([64 << 20, 128 << 20].map(|at| word(&again.file, at)), [0, 6]);
         assert_eq!(word(&base.file, 0), 1, "the first stays");
 
         // And with what can be done before.

@@ -1,5 +1,6 @@
 //! Memory of a machine that is to be its children's too.
 
+use std::fs::File;
 use std::io;
 
 use super::Vm;
@@ -14,6 +15,12 @@ impl Vm {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Has what is zero in `base`, which the memory of a machine that has not run yet is mapped from, be of this process
+    /// alone when it is written. Fails if the host refuses; then it is what it was.
+    pub fn open_holes(&self, base: &File) -> io::Result<()> {
+        base::open_holes(&self.ram, base)
     }
 
     /// Makes the memory of a machine that is paused a file that nobody writes to, which is [`Vm::memory_file`] from
