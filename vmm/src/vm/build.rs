@@ -301,15 +301,17 @@ impl Base {
         let pci_mmio64 = room.pci_mmio64_of(bus);
         let board = Board::build(&fd, &ram, &ports, &mmio, pci_mmio64, &console, ends)?;
 
+        let reclaimer = Arc::new(match &file {
+            None => Reclaimer::new(&ram, spec.machine.pages),
+            Some(_) => Reclaimer::of_file(&ram),
+        });
         let supplies = Supplies {
             memory: ram.clone(),
             msi: Arc::new(irq::Msi::new(fd.clone())),
             kicks: Arc::new(kick::Kicks(fd.clone())),
             windows: Arc::new(window::Windows::new(fd.clone(), &ram, room.pmem)),
-            reclaim: Arc::new(match &file {
-                None => Reclaimer::new(&ram, spec.machine.pages),
-                Some(_) => Reclaimer::of_file(&ram),
-            }),
+            reclaim: reclaimer.clone(),
+            reclaimer,
             threads,
         };
         let mut registry = Registry::default();
