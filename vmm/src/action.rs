@@ -17,6 +17,10 @@ use devices::pmem::PmemSpec;
 use devices::vsock::{self, VsockSpec, VsockView};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
+use crate::fork::child::Newborn;
+use crate::fork::error::ForkError;
+use crate::fork::spec::ForkSpec;
+use crate::fork::view::Forked;
 use crate::observe::logger::{LogError, LogSpec};
 use crate::observe::metrics::Figures;
 use crate::observe::output::OutputError;
@@ -66,6 +70,10 @@ pub enum Action {
     CreateSnapshot(CreateSpec),
     /// Makes the machine from such files.
     LoadSnapshot(Box<LoadSpec>),
+    /// Starts machines that go on as this one is.
+    Fork(Box<ForkSpec>),
+    /// Makes the machine as one that was forked.
+    BeBorn(Box<Newborn>),
     Pause,
     Resume,
     PressPowerButton,
@@ -118,6 +126,7 @@ pub enum Reply {
     Metadata(serde_json::Value),
     Balloon(BalloonReply),
     Memory(MemoryReport),
+    Forked(Box<Forked>),
     Figures(Instance, Box<Figures>),
 }
 
@@ -199,6 +208,8 @@ pub enum ActionError {
     Create(Box<CreateError>),
     #[error(transparent)]
     Load(Box<LoadError>),
+    #[error(transparent)]
+    Fork(Box<ForkError>),
     #[error(
         "loading a snapshot is not possible: a machine has been configured; load it first of all"
     )]
@@ -277,6 +288,11 @@ impl ActionError {
             ActionError::Metadata(MetadataError::Random(_)) => ErrorKind::Host,
             ActionError::Metadata(_) | ActionError::Balloon(_) => ErrorKind::Invalid,
             ActionError::Create(_) | ActionError::Load(_) => ErrorKind::Invalid,
+            ActionError::Fork(error) => match **error {
+                ForkError::NoZygote => ErrorKind::NotNow,
+                ForkError::Memory(_) | ForkError::Gone(_) => ErrorKind::Host,
+                _ => ErrorKind::Invalid,
+            },
             ActionError::NotNow { .. }
             | ActionError::NotFresh
             | ActionError::NoMetrics
@@ -337,6 +353,12 @@ impl From<LoadError> for ActionError {
     }
 }
 
+impl From<ForkError> for ActionError {
+    fn from(error: ForkError) -> ActionError {
+        ActionError::Fork(Box::new(error))
+    }
+}
+
 /// The reasons for which a vsock is refused are those of settings, and those of its socket.
 impl From<VsockRefused> for ActionError {
     fn from(refused: VsockRefused) -> ActionError {
@@ -369,6 +391,8 @@ impl Action {
             Action::Start => "starting",
             Action::CreateSnapshot(_) => "writing a snapshot",
             Action::LoadSnapshot(_) => "loading a snapshot",
+            Action::Fork(_) => "forking",
+            Action::BeBorn(_) => "going on as a fork",
             Action::Pause => "pausing",
             Action::Resume => "resuming",
             Action::PressPowerButton => "pressing the power button",
@@ -408,6 +432,7 @@ impl Action {
             | Action::SetLog(_)
             | Action::SetMetrics(_)
             | Action::LoadSnapshot(_)
+            | Action::BeBorn(_)
             | Action::Start => &[Configuring],
             Action::CreateSnapshot(_) => &[Paused],
             Action::SetDisk(_)
@@ -416,6 +441,7 @@ impl Action {
             | Action::OfBalloon(BalloonAsk::Describe)
             | Action::ShowMemory => &[Configuring, Running, Paused],
             Action::Pause
+            | Action::Fork(_)
             | Action::OfBalloon(_)
             | Action::LimitPmem(..)
             | Action::Resume

@@ -236,6 +236,10 @@ pub struct Args {
         value_parser = PossibleValuesParser::new(Mode::NAMES).map(seccomp))]
     seccomp: Mode,
 
+    /// Let the machine have no children, which PUT /fork starts: there is no process that could
+    #[arg(long)]
+    no_fork: bool,
+
     /// Log how long the guest took until it wrote 123 to the boot timer's port, 0x3f0
     #[arg(long)]
     boot_timer: bool,
@@ -380,6 +384,7 @@ impl Args {
             max_body: None,
             ready: std::mem::take(&mut self.ready_fd),
             seccomp: self.seccomp,
+            forks: !self.no_fork,
             late_places: std::mem::take(&mut self.allow_path),
             metadata: self.metadata.take(),
             config_file: self.config_file.clone(),

@@ -2,6 +2,7 @@
 //! ended.
 
 mod builder;
+mod forks;
 pub mod late;
 mod later;
 mod plugging;
@@ -27,6 +28,7 @@ use self::later::{Flap, HeldKeys, LastDay, Reminder};
 use self::unplug::Unplugs;
 use crate::action::{Action, ActionError, Call, Instance, Mailbox, Outcome, Reply};
 use crate::end::{End, Ends, Leave};
+use crate::fork::zygote::Zygote;
 use crate::observe::events::{DiskEvent, Event, Events, Ready as ReadyBy};
 use crate::observe::logger::Log;
 use crate::observe::metrics::{Figures, MetricsFile, Shape, StartTimes};
@@ -75,6 +77,8 @@ pub struct Walls {
     pub shield: Arc<Shield>,
     /// How files are opened that are named while the guest runs.
     pub late: Late,
+    /// Who starts children of the machine, if anybody does.
+    pub zygote: Option<Zygote>,
 }
 
 /// What the main thread listens to.
@@ -170,6 +174,8 @@ impl Controller {
             Action::Start => self.start()?,
             Action::CreateSnapshot(spec) => self.create_snapshot(&spec)?,
             Action::LoadSnapshot(spec) => self.load_snapshot(*spec)?,
+            Action::Fork(spec) => return self.fork(&spec),
+            Action::BeBorn(newborn) => self.be_born(*newborn)?,
             Action::Pause => self.pause(),
             Action::Resume => self.resume(),
             Action::PressPowerButton => self.press_power_button(),
@@ -257,8 +263,9 @@ impl Controller {
 
     /// Shuts all threads in, before the guest runs. Whether that is done; if not, the machine ends.
     fn shut_in(&mut self) -> bool {
+        self.seal_zygote();
         let Some(vm) = &self.vm else { return false };
-        let Walls { shield, late } = &self.walls;
+        let Walls { shield, late, .. } = &self.walls;
         let shut = || -> io::Result<Option<Builder>> {
             let may_plug = vm.can_plug() && late.is_asked;
             late.seal(&self.config, may_plug)?;

@@ -17,7 +17,7 @@ fn controller() -> Controller {
     let log = Log::start(OURS.log, "test");
     let (times, requests) = (StartTimes::default(), Arc::default());
     let manners = Manners { metrics: OURS.metrics, requests, leave: OURS.leave };
-    let walls = Walls { shield: Shield::none(), late: Late::default() };
+    let walls = Walls { shield: Shield::none(), late: Late::default(), zygote: None };
     Controller::new("test".into(), Config::default(), log, events, times, manners, walls).unwrap()
 }
 

@@ -2,6 +2,7 @@
 
 mod client;
 mod connect;
+mod fork;
 mod plug;
 mod show;
 mod top;
@@ -60,6 +61,9 @@ enum Command {
         #[arg(long)]
         stay_paused: bool,
     },
+    /// Start machines that go on as this one is, each in a process of its own, with its memory until they write to
+    /// it; all of them, or none
+    Fork(fork::Fork),
     /// Press the guest's power button
     PowerButton,
     /// Press Ctrl-Alt-Del on the guest's keyboard
@@ -263,6 +267,10 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         Command::Resume => client.patch("/vm", &json!({ "state": "Resumed" }))?,
         Command::Snapshot { folder, diff, stay_paused } => {
             snapshot(&mut client, folder, *diff, *stay_paused)?;
+        }
+        Command::Fork(what) => {
+            let forked = fork::run(&mut client, what)?;
+            tell(&mut out, args.json, &forked, fork::show)?;
         }
         Command::Info => {
             let mut info = client.get("/")?;

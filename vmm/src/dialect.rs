@@ -10,6 +10,7 @@ pub mod drives;
 pub mod entropy;
 pub mod file;
 pub mod flow;
+pub mod fork;
 pub mod full;
 pub mod limiter;
 pub mod machine;

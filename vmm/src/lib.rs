@@ -15,6 +15,7 @@ mod ctl;
 mod dialect;
 mod end;
 mod face;
+mod fork;
 #[cfg(test)]
 mod generated;
 mod jail;
@@ -39,6 +40,8 @@ pub use api::by_hand::answer as answer_by_hand;
 pub use snapshot::by_hand::read as read_snapshot_by_hand;
 
 use std::error::Error;
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -48,10 +51,15 @@ use api::{Api, Service};
 use control::late::Late;
 use control::{Controller, Manners, Walls};
 use device_core::socket;
+use devices::legacy::ConsoleSpec;
 use end::{End, Leave};
 use face::Face;
+use fork::child::Newborn;
+use fork::nature::Nature;
+use fork::zygote::{self, Zygote};
 use observe::events::Events;
-use observe::logger::Log;
+use observe::logger::{Log, LogSpec};
+use observe::metrics::StartTimes;
 use observe::requests::Requests;
 use orders::Orders;
 use ready::Ready;
@@ -59,6 +67,7 @@ use shield::broker::Broker;
 use shield::row::Kind;
 use shield::{Inherited, Shield};
 use signals::Signals;
+use vm::config::Config;
 use words::Setting;
 
 /// Exit codes that are not an [`End`]'s.
@@ -102,8 +111,97 @@ pub fn main() -> ExitCode {
         }
     };
     let inherited = Inherited::look();
+    // While there is one thread, and nothing is open that is the machine's.
+    let helpers = orders.api_socket.as_ref().map(|path| Helpers::start(face, &orders, path));
     let log = Log::start(face.log, &orders.id);
-    let ended = run(face, orders, ready, inherited, &log);
+    let ended = run(face, orders, Begun { ready, inherited, helpers }, &log);
+    ExitCode::from(conclude(face, ended, &log))
+}
+
+/// What was begun before the log.
+struct Begun {
+    ready: Ready,
+    inherited: Inherited,
+    helpers: Option<io::Result<Helpers>>,
+}
+
+/// Processes beside the one that runs the guest.
+struct Helpers {
+    broker: Broker,
+    zygote: Option<Zygote>,
+}
+
+impl Helpers {
+    fn start(face: &'static Face, orders: &Orders, api_socket: &Path) -> io::Result<Helpers> {
+        let (zygote, its) = match orders.forks {
+            true => {
+                let (zygote, its) = zygote::pair(api_socket, orders.log.path.as_deref())?;
+                (Some(zygote), Some(its))
+            }
+            false => (None, None),
+        };
+        let nature = Nature {
+            face,
+            seccomp: orders.seccomp,
+            config: orders.config.clone(),
+            log: orders.log.clone(),
+            late_places: orders.late_places.clone(),
+            life,
+        };
+        let broker = Broker::start_behind(orders.seccomp, move || {
+            // Without it, it would have rights that its owner has not.
+            if shield::harden().is_ok()
+                && let Some(its) = its
+            {
+                fork::serve::spawn(its, nature);
+            }
+        })?;
+        Ok(Helpers { broker, zygote })
+    }
+}
+
+/// Is a process for a machine that was forked, in one that has nothing yet.
+fn life(nature: Nature, newborn: Newborn) -> ! {
+    let Nature { face, seccomp, config, log: log_spec, late_places, .. } = nature;
+    signals::survive_file_limits();
+    signals::begin_anew(face.name);
+    signals::leave_clean_when_killed(face.deadly);
+    let spec = newborn.spec.clone();
+    let doorstep = newborn.doorstep.try_clone();
+    let log = Log::start(face.log, &spec.id);
+    let serial = spec.serial.as_deref().map_or(Ok(ConsoleSpec::None), str::parse);
+    let ended = match serial {
+        Err(error) => Err(face.failure(error)),
+        Ok(serial) => {
+            let orders = Orders {
+                id: spec.id,
+                log: LogSpec { path: spec.log.or(log_spec.path), ..log_spec },
+                config: Config { serial, ..config },
+                start_times: StartTimes::since(None, None),
+                api_socket: Some(spec.api_socket),
+                max_body: None,
+                ready: Vec::new(),
+                seccomp,
+                forks: false,
+                late_places,
+                actions: vec![Action::BeBorn(Box::new(newborn))],
+                metadata: None,
+                config_file: None,
+            };
+            let helpers = orders.api_socket.as_ref();
+            let helpers = helpers.map(|path| Helpers::start(face, &orders, path));
+            let (ready, inherited) = (Ready::default(), Inherited::default());
+            run(face, orders, Begun { ready, inherited, helpers }, &log)
+        }
+    };
+    if let (Err(failure), Ok(doorstep)) = (&ended, doorstep) {
+        doorstep.fail(&words::one_line(None, &*failure.error));
+    }
+    std::process::exit(conclude(face, ended, &log).into())
+}
+
+/// Tells why a process ends, which is given its last words; returns with what code.
+fn conclude(face: &Face, ended: Result<End, Failure>, log: &Log) -> u8 {
     // What holds on to itself in a machine goes with the process; the paths of its sockets would not.
     socket::remove_all();
     let leave = match ended {
@@ -126,7 +224,7 @@ pub fn main() -> ExitCode {
     if let Leave::DieBy(signal) = leave {
         signals::die_by(signal);
     }
-    ExitCode::from(leave.code())
+    leave.code()
 }
 
 struct Failure {
@@ -156,13 +254,9 @@ impl Face {
     }
 }
 
-fn run(
-    face: &'static Face,
-    orders: Orders,
-    ready: Ready,
-    inherited: Inherited,
-    log: &Log,
-) -> Result<End, Failure> {
+fn run(face: &'static Face, orders: Orders, begun: Begun, log: &Log) -> Result<End, Failure> {
+    let Begun { ready, inherited, helpers } = begun;
+    let helpers = helpers.transpose().map_err(|error| face.failure(error))?;
     log.set(&orders.log).map_err(|error| face.refused(&error.into(), Setting::option))?;
     let shield = Shield::begin(orders.seccomp, inherited).map_err(|error| face.failure(error))?;
     // Signals still end it while the file is on its way.
@@ -185,9 +279,16 @@ fn run(
         .iter()
         .chain(&recorded)
         .any(|action| matches!(action, Action::SetVsock(_) | Action::LoadSnapshot(_)));
-    // While there is one thread.
-    let broker = (is_asked || may_have_vsock).then(|| Broker::start(shield.state().seccomp));
-    let broker = broker.transpose().map_err(|error| face.failure(error))?.map(Arc::new);
+    let (broker, zygote) = match helpers {
+        Some(Helpers { broker, zygote }) => (Some(broker), zygote),
+        // While there is one thread.
+        None if may_have_vsock => {
+            let broker = Broker::start(shield.state().seccomp);
+            (Some(broker.map_err(|error| face.failure(error))?), None)
+        }
+        None => (None, None),
+    };
+    let broker = broker.map(Arc::new);
     let late = Late { broker, is_asked, places: orders.late_places, ..Late::default() };
     let api = match orders.api_socket {
         None => None,
@@ -203,14 +304,14 @@ fn run(
         }
     };
     let manners = Manners { metrics: face.metrics, requests, leave: face.leave };
-    let walls = Walls { shield, late };
+    let walls = Walls { shield, late, zygote };
     let (id, config, times) = (orders.id, orders.config, orders.start_times);
     let mut controller = Controller::new(id, config, log.clone(), events, times, manners, walls)
         .map_err(|error| face.failure(error))?;
     let mailbox = api.as_ref().map(|(_, mailbox)| mailbox.clone());
     let hearing = controller.hearing(mailbox, signals).map_err(|error| face.failure(error))?;
     for action in orders.actions.into_iter().chain(metadata) {
-        let is_load = matches!(action, Action::LoadSnapshot(_));
+        let is_load = matches!(action, Action::LoadSnapshot(_) | Action::BeBorn(_));
         controller.act(action).map_err(|error| {
             let refused = face.refused(&error, Setting::option);
             let code = if is_load { (face.leave)(&End::NotLoaded).code() } else { refused.code };

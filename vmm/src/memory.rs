@@ -1,5 +1,6 @@
 //! Guest memory: sizes as users write them, and its mapping.
 
+pub mod base;
 pub mod changes;
 pub mod file;
 pub mod pages;

@@ -28,6 +28,8 @@ pub struct Orders {
     pub ready: Vec<RawFd>,
     /// What filters of system calls do.
     pub seccomp: Mode,
+    /// Whether the machine may have children.
+    pub forks: bool,
     /// Where files may be opened while the guest runs, if the user has said.
     pub late_places: Vec<PathBuf>,
     /// What to do first, in order.

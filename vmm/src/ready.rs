@@ -26,7 +26,7 @@ const FIRST: RawFd = 3;
 pub struct NotHanded(RawFd);
 
 /// Who is to be told.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Ready {
     descriptors: Vec<File>,
     /// Connected to, as long as its path can be.

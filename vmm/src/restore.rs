@@ -95,6 +95,10 @@ pub struct Args {
         value_parser = PossibleValuesParser::new(Mode::NAMES).map(cli::seccomp))]
     seccomp: Mode,
 
+    /// Let the machine have no children, which PUT /fork starts
+    #[arg(long)]
+    no_fork: bool,
+
     /// Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as of `vmm`; if
     /// not given, the snapshot's folders besides
     #[arg(long, value_name = "PATH")]
@@ -187,6 +191,7 @@ impl Args {
             api_socket: self.api_sock,
             max_body: None,
             seccomp: self.seccomp,
+            forks: !self.no_fork,
             late_places: self.allow_path,
             ready: Vec::new(),
             actions: actions.collect(),

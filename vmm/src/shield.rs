@@ -16,6 +16,7 @@ mod install;
 mod intruder;
 mod landlock;
 mod names;
+pub mod nursery;
 #[cfg(test)]
 mod page;
 pub mod row;
@@ -83,11 +84,7 @@ impl Shield {
     /// Prepares the process, which began with the descriptors `inherited`, before it has a second thread. Fails if the kernel has no filters,
     /// and `mode` asks for some.
     pub fn begin(mode: Mode, inherited: Inherited) -> Result<Arc<Shield>, ShieldError> {
-        install::one_heap();
-        install::no_new_privileges().map_err(ShieldError::NoPrivileges)?;
-        // Not every kernel has them.
-        let _ = install::refuse_new_code();
-        let _ = install::share_no_pages();
+        harden().map_err(ShieldError::NoPrivileges)?;
         if let Some(refusal) = mode.refusal() {
             install::can_filter(refusal).map_err(ShieldError::NoFilters)?;
             install::no_backtraces();
@@ -166,6 +163,17 @@ impl Shield {
         intruder::act(kind);
         Ok(())
     }
+}
+
+/// What every process of a machine begins with, before it has a second thread: it gains no rights and no code any more,
+/// and what is forked from it neither. Fails if the kernel refuses.
+pub fn harden() -> io::Result<()> {
+    install::one_heap();
+    install::no_new_privileges()?;
+    // Not every kernel has them.
+    let _ = install::refuse_new_code();
+    let _ = install::share_no_pages();
+    Ok(())
 }
 
 /// What handlers of signals cannot ask for any more.

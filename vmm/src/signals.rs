@@ -21,6 +21,16 @@ pub fn survive_file_limits() {
     ignore(libc::SIGXFSZ);
 }
 
+/// A process that was forked hears of its own children again, and is called `name` like others.
+pub fn begin_anew(name: &str) {
+    let name = std::ffi::CString::new(name).unwrap_or_default();
+    // SAFETY: no handler is installed; the kernel reads a C string.
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        libc::prctl(libc::PR_SET_NAME, name.as_ptr());
+    }
+}
+
 fn ignore(signal: libc::c_int) {
     // SAFETY: no handler is installed, and no memory involved.
     unsafe { libc::signal(signal, libc::SIG_IGN) };

@@ -27,6 +27,7 @@ pub mod samples;
 pub mod save;
 pub mod saved;
 pub mod seed;
+mod share;
 pub mod slots;
 pub mod spec;
 pub mod state;

@@ -148,6 +148,12 @@ impl Image {
         self.direct.as_ref().unwrap_or(&self.file)
     }
 
+    /// One that is there, and is read only to be looked at.
+    pub fn at(path: PathBuf) -> Result<Self> {
+        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self { path, file, direct: None })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -57,6 +57,8 @@ fn schemas() -> Value {
     add::<watch::Serial>(&mut all);
     add::<snapshot::SnapshotCreate>(&mut all);
     add::<snapshot::SnapshotLoad>(&mut all);
+    add::<crate::dialect::fork::Fork>(&mut all);
+    add::<crate::fork::view::Forked>(&mut all);
     let mut all = serde_json::to_value(all).expect("schemas are JSON");
     bound(&mut all);
     // One of its variants may be a word alone, and else is an object of exactly one field.

@@ -1,6 +1,7 @@
 //! Every request there is: rows that serve them, and that the API's description is printed from.
 
 mod disks;
+mod forks;
 mod guest;
 mod machine;
 mod nics;
@@ -21,8 +22,15 @@ pub use route::{Answer, Asked, Refused, Route};
 pub use watch::OPENAPI;
 
 /// All rows, by what they are about.
-const TABLES: [&[Route]; 6] =
-    [machine::ROUTES, disks::ROUTES, nics::ROUTES, guest::ROUTES, watch::ROUTES, snapshots::ROUTES];
+const TABLES: [&[Route]; 7] = [
+    machine::ROUTES,
+    disks::ROUTES,
+    nics::ROUTES,
+    guest::ROUTES,
+    watch::ROUTES,
+    snapshots::ROUTES,
+    forks::ROUTES,
+];
 
 /// All rows.
 pub fn all() -> impl Iterator<Item = &'static Route> {

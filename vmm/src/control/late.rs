@@ -54,8 +54,17 @@ impl Late {
         if let Some(vsock) = &config.vsock {
             broker.dial_beside(&vsock.spec().path)?;
         }
+        let mut places = self.places(config);
+        if self.places.is_empty() && may_plug && Path::new(TUN).exists() {
+            places.push(TUN.into());
+        }
+        broker.seal(&places)
+    }
+
+    /// The places of a machine.
+    pub fn places(&self, config: &Config) -> Vec<PathBuf> {
         if !self.places.is_empty() {
-            return broker.seal(&self.places);
+            return self.places.clone();
         }
         let mut places = socket::folders();
         let images = config.disks.iter().map(|disk| &disk.path);
@@ -64,10 +73,7 @@ impl Late {
                 places.push(place);
             }
         }
-        if may_plug && Path::new(TUN).exists() {
-            places.push(TUN.into());
-        }
-        broker.seal(&places)
+        places
     }
 }
 

@@ -23,7 +23,6 @@ use crate::snapshot::store;
 use crate::snapshot::turn::Turn;
 use crate::vm::Vm;
 use crate::vm::config::{SEED_ID, seed_path};
-use crate::vm::metadata::MetadataSpec;
 use crate::vm::restore::Content;
 use crate::vm::seed;
 
@@ -31,19 +30,10 @@ impl Controller {
     /// Writes a snapshot of the machine, which is paused and stays so.
     pub(super) fn create_snapshot(&mut self, spec: &CreateSpec) -> Result<(), ActionError> {
         let begun = Instant::now();
-        let mut config = self.live_config();
+        let config = self.lasting_config();
         let Some(vm) = &mut self.vm else { return Ok(()) };
         let seed = config.seed.as_deref().map(Bytes::of).transpose().map_err(CreateError::Seed)?;
         let kept = Kept { seed, metadata: self.metadata.documents() };
-        config.metadata =
-            MetadataSpec::settled(config.metadata.as_ref(), config.imds.as_ref(), vm.nics());
-        config.machine.bus = Some(vm.bus());
-        for nic in vm.nics() {
-            let spec = config.nics.iter_mut().find(|spec| spec.id == nic.control.id());
-            if let Some(spec) = spec {
-                spec.mac = Some(nic.control.inspect().mac);
-            }
-        }
         let shown = full::shown(&config).map_err(CreateError::from)?;
         let files = self.walls.late.files();
         let (head, lineage) = store::create(vm, shown, kept, spec, self.lineage.as_ref(), files)?;
@@ -161,7 +151,10 @@ impl Controller {
 }
 
 /// The actions with what is to be different. Fails if something is not there that is to differ.
-fn differing(mut actions: Vec<Action>, spec: &LoadSpec) -> Result<Vec<Action>, LoadError> {
+pub(super) fn differing(
+    mut actions: Vec<Action>,
+    spec: &LoadSpec,
+) -> Result<Vec<Action>, LoadError> {
     let unknown = |kind, id: &str| LoadError::Unknown { kind, id: id.to_string() };
     for (id, tap) in &spec.taps {
         let nic = actions.iter_mut().find_map(|action| match action {

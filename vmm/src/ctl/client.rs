@@ -78,6 +78,11 @@ impl Client {
         self.ask(Method::PUT, path, Some(body)).map(drop)
     }
 
+    /// The answer to PUT. Fails if it is an error or no JSON.
+    pub fn put_for(&mut self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        Ok(serde_json::from_str(&self.ask(Method::PUT, path, Some(body))?)?)
+    }
+
     /// Sends PATCH. Fails if the answer is an error.
     pub fn patch(&mut self, path: &str, body: &Value) -> Result<(), ClientError> {
         self.ask(Method::PATCH, path, Some(body)).map(drop)

@@ -251,6 +251,7 @@ impl Args {
             max_body: self.http_api_max_payload_size,
             ready: Vec::new(),
             seccomp: if self.no_seccomp { Mode::Off } else { Mode::default() },
+            forks: false,
             late_places: self.allow_path,
             actions,
             metadata: self.metadata,

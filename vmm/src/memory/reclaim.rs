@@ -1,6 +1,7 @@
 //! Giving guest memory back to the host, by what backs it.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use device_core::GuestRam;
 use device_core::reclaim::{Reclaim, ReclaimError};
@@ -13,7 +14,9 @@ pub struct Reclaimer {
     ram: GuestRam,
     granule: usize,
     /// Whether pages that nobody has touched are those of a file.
-    is_of_file: bool,
+    is_of_file: AtomicBool,
+    /// Whether some of it has gone back since it was mapped.
+    gave_back: AtomicBool,
 }
 
 impl Reclaimer {
@@ -23,12 +26,30 @@ impl Reclaimer {
             Pages::Small => PAGE,
             Pages::Huge => HUGE_PAGE,
         };
-        Reclaimer { ram: ram.clone(), granule, is_of_file: false }
+        Reclaimer {
+            ram: ram.clone(),
+            granule,
+            is_of_file: AtomicBool::new(false),
+            gave_back: AtomicBool::new(false),
+        }
     }
 
     /// For RAM that [`super::restored::map`] made.
     pub fn of_file(ram: &GuestRam) -> Reclaimer {
-        Reclaimer { is_of_file: true, ..Reclaimer::new(ram, Pages::Small) }
+        let reclaimer = Reclaimer::new(ram, Pages::Small);
+        reclaimer.is_of_file_now();
+        reclaimer
+    }
+
+    /// The RAM has been mapped from a file while it rests.
+    pub fn is_of_file_now(&self) {
+        self.is_of_file.store(true, Ordering::Relaxed);
+        self.gave_back.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether some of the RAM has gone back since all of it was mapped.
+    pub fn gave_back(&self) -> bool {
+        self.gave_back.load(Ordering::Relaxed)
     }
 }
 
@@ -77,7 +98,8 @@ impl Reclaim for Reclaimer {
             }
             // Before they go: that they are zero is a change, and no other way to tell sees it.
             piece.bitmap().give_back(skipped, whole);
-            discard(at.wrapping_add(skipped), whole, self.is_of_file)?;
+            self.gave_back.store(true, Ordering::Relaxed);
+            discard(at.wrapping_add(skipped), whole, self.is_of_file.load(Ordering::Relaxed))?;
             freed += whole as u64;
         }
         Ok(freed)

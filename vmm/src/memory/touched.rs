@@ -44,14 +44,6 @@ impl Touched {
         Touched { map: None, entries: Vec::new() }
     }
 
-    /// Whether one of the pages of `len` bytes from `address` on is touched.
-    #[cfg(test)]
-    pub fn any(&mut self, address: u64, len: usize) -> bool {
-        let mut set = PageSet::none(len as u64);
-        self.add_present(address, (len / PAGE) as u64, 0, &mut set);
-        set.runs().next().is_some()
-    }
-
     /// Adds those of `count` pages from `address` on to `to` that are touched; the first of them is page `first` there.
     pub fn add_present(&mut self, address: u64, count: u64, first: u64, to: &mut PageSet) {
         self.add(address, count, first, to, is_touched);
@@ -59,34 +51,60 @@ impl Touched {
 
     /// The same of those that are no longer what a file has, of pages that are mapped from one privately.
     pub fn add_private(&mut self, address: u64, count: u64, first: u64, to: &mut PageSet) {
-        self.add(address, count, first, to, |entry| is_touched(entry) && entry & OF_FILE == 0);
+        self.add(address, count, first, to, is_private);
+    }
+
+    /// Which of the whole pages of `len` bytes from `address` on are this process's own, and of no file that is mapped there.
+    pub fn own(&mut self, address: u64, len: usize) -> Vec<bool> {
+        let is_read = self.read(address, (len / PAGE) as u64);
+        self.entries().map(|entry| !is_read || is_private(entry)).collect()
+    }
+
+    /// Whether one of the pages of `len` bytes from `address` on is touched.
+    pub fn any(&mut self, address: u64, len: usize) -> bool {
+        !self.read(address, len.div_ceil(PAGE) as u64) || self.entries().any(is_touched)
     }
 
     fn add(&mut self, address: u64, count: u64, first: u64, to: &mut PageSet, is: fn(u64) -> bool) {
         let mut done = 0u64;
         while done < count {
             let step = (count - done).min(STEP);
-            let at = (address / PAGE as u64).saturating_add(done).saturating_mul(ENTRY as u64);
-            self.entries.resize(step as usize * ENTRY, 0);
-            let map = self.map.as_ref();
-            match map.map(|map| map.read_exact_at(&mut self.entries, at)) {
-                Some(Ok(())) => {
-                    let (entries, _) = self.entries.as_chunks::<ENTRY>();
-                    let entries = entries.iter().map(|entry| u64::from_ne_bytes(*entry));
-                    for (page, _) in (first + done..).zip(entries).filter(|(_, entry)| is(*entry)) {
+            let at = address.saturating_add(done.saturating_mul(PAGE as u64));
+            match self.read(at, step) {
+                true => {
+                    for (page, _) in
+                        (first + done..).zip(self.entries()).filter(|(_, entry)| is(*entry))
+                    {
                         to.add(page, 1);
                     }
                 }
                 // Whatever it is.
-                _ => to.add(first + done, step),
+                false => to.add(first + done, step),
             }
             done += step;
         }
+    }
+
+    /// Reads the entries of `count` pages from `address` on. Whether that was possible.
+    fn read(&mut self, address: u64, count: u64) -> bool {
+        self.entries.resize(count as usize * ENTRY, 0);
+        let at = (address / PAGE as u64).saturating_mul(ENTRY as u64);
+        self.map.is_some_and(|map| map.read_exact_at(&mut self.entries, at).is_ok())
+    }
+
+    /// Those that were read.
+    fn entries(&self) -> impl Iterator<Item = u64> {
+        let (entries, _) = self.entries.as_chunks::<ENTRY>();
+        entries.iter().map(|entry| u64::from_ne_bytes(*entry))
     }
 }
 
 fn is_touched(entry: u64) -> bool {
     entry & (PRESENT | SWAPPED) != 0
+}
+
+fn is_private(entry: u64) -> bool {
+    is_touched(entry) && entry & OF_FILE == 0
 }
 
 #[cfg(test)]

@@ -73,6 +73,12 @@ pub enum Event {
         snapshot_path: String,
         took_us: u64,
     },
+    /// Machines go on as this one was.
+    Forked {
+        children: usize,
+        pause_us: u64,
+        took_us: u64,
+    },
     /// The machine is over.
     Stopped {
         reason: String,

@@ -49,12 +49,20 @@ struct Outside {
 impl Broker {
     /// Starts the process. Call it while there is one thread. Fails if the host has no process or descriptor left.
     pub fn start(mode: Mode) -> io::Result<Broker> {
+        Broker::start_behind(mode, || ())
+    }
+
+    /// As [`Broker::start`]; the process does `first` before it is the broker, while it is as its parent is.
+    pub fn start_behind(mode: Mode, first: impl FnOnce()) -> io::Result<Broker> {
         let pair =
             || socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let ((ours, its), (dials, heard)) = (pair()?, pair()?);
         // SAFETY: there is one thread, so that the child finds everything in order.
         match unsafe { libc::fork() } {
-            0 => serve::serve([its, heard], mode),
+            0 => {
+                first();
+                serve::serve([its, heard], mode)
+            }
             -1 => Err(io::Error::last_os_error()),
             _ => {
                 let (socket, dials) = (Mutex::new(ours), Mutex::new(dials));

@@ -19,6 +19,7 @@ pub const READ_FILE: u64 = 1 << 2;
 pub const READ_DIR: u64 = 1 << 3;
 pub const REMOVE_FILE: u64 = 1 << 5;
 pub const MAKE_REG: u64 = 1 << 8;
+pub const MAKE_SOCK: u64 = 1 << 9;
 pub const TRUNCATE: u64 = 1 << 14;
 pub const IOCTL_DEV: u64 = 1 << 15;
 

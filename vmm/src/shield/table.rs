@@ -9,6 +9,7 @@ mod cards;
 mod clients;
 mod consoles;
 mod disks;
+mod forks;
 mod late;
 mod main;
 mod memory;
@@ -34,6 +35,7 @@ const PARTS: &[&[Row]] = &[
     main::ROWS,
     late::ROWS,
     builder::ROWS,
+    forks::ROWS,
     snapshots::ROWS,
 ];
 

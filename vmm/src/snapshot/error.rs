@@ -133,6 +133,10 @@ pub enum LoadError {
     Seed(#[source] io::Error),
     #[error("the snapshot names nothing that was booted")]
     NoBoot,
+    #[error("it cannot go on as the machine that was forked")]
+    Child(#[source] Box<RestoreError>),
+    #[error("a machine that was forked with it cannot go on")]
+    Alone,
     #[error("snapshot {}", path.display())]
     Restore { path: PathBuf, source: Box<RestoreError> },
 }

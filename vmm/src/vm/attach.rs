@@ -24,6 +24,7 @@ use devices::{BuildError, DeviceSpec, Kind, Place};
 use super::board::Board;
 use super::nic::Nic;
 use super::slots::{SlotError, Slots};
+use crate::memory::reclaim::Reclaimer;
 use crate::words::Setting;
 
 /// Why a device could not be attached, and which.
@@ -79,12 +80,14 @@ pub struct Supplies {
     pub kicks: Arc<dyn KickBinder>,
     pub windows: Arc<dyn RamWindows>,
     pub reclaim: Arc<dyn Reclaim>,
+    /// The same.
+    pub reclaimer: Arc<Reclaimer>,
     pub threads: Threads,
 }
 
 impl Supplies {
     fn kit<'a>(&'a self, files: &'a dyn Files) -> Kit<'a> {
-        let Supplies { memory, msi, kicks, windows, reclaim, threads } = self;
+        let Supplies { memory, msi, kicks, windows, reclaim, threads, .. } = self;
         Kit { memory, msi, kicks, windows, reclaim, threads, files, slot: None }
     }
 }

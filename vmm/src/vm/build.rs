@@ -298,15 +298,17 @@ impl Base {
         let pci_mmio64 = room.pci_mmio64_of(bus);
         let board = Board::build(&fd, &ram, &ports, &mmio, pci_mmio64, &console, ends)?;
 
+        let reclaimer = Arc::new(match &backing {
+            Backing::Mapped(_) => Reclaimer::of_file(&ram),
+            Backing::Zero | Backing::Brought(_) => Reclaimer::new(&ram, spec.machine.pages),
+        });
         let supplies = Supplies {
             memory: ram.clone(),
             msi: Arc::new(irq::Msi::new(fd.clone())),
             kicks: Arc::new(kick::Kicks(fd.clone())),
             windows: Arc::new(window::Windows::new(fd.clone(), &ram, room.pmem)),
-            reclaim: Arc::new(match &backing {
-                Backing::Mapped(_) => Reclaimer::of_file(&ram),
-                Backing::Zero | Backing::Brought(_) => Reclaimer::new(&ram, spec.machine.pages),
-            }),
+            reclaim: reclaimer.clone(),
+            reclaimer,
             threads,
         };
         let mut registry = Registry::default();

@@ -1,0 +1,288 @@
+//! Forks under real KVM, of a guest that polls from user mode and would notice if it were not what it was: at native
+//! speed on any host, where no Linux could be booted.
+
+#[path = "native_fork/disks.rs"]
+mod disks;
+#[path = "native_fork/jail.rs"]
+mod jail;
+#[path = "native_fork/refusals.rs"]
+mod refusals;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tests::api::Api;
+use tests::frames::Link;
+use tests::native::guest;
+use tests::native::line::TAP;
+use tests::native::wire::Wire;
+use tests::native::witness::Listener;
+use tests::process::Owned;
+use tests::{cargo, host, programs};
+
+/// Far longer than anything takes, on any machine.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Frames heard of a machine that goes on.
+const FRAMES: usize = 20;
+const CHILDREN: usize = 3;
+
+/// Cards, and how the machine has them.
+const CARDS: [(&str, &[&str]); 3] = [("virtio", &[]), ("virtio", &["--bus", "mmio"]), ("ena", &[])];
+
+/// A test of a machine with a card.
+type Test = fn(&Scene) -> Result<()>;
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // Each moves its thread to a network of its own, and has busy threads already.
+    arguments.test_threads = Some(1);
+    let mut trials = Vec::new();
+    for (model, options) in CARDS {
+        let mut tests: Vec<(&str, Test)> =
+            vec![("children_go_on_from_one_moment_and_nobody_disturbs_another", go_on)];
+        if options.is_empty() && model == "ena" {
+            tests.push(("a_child_lives_longer_than_its_parent_and_dies_alone", live));
+            tests.extend(refusals::TESTS);
+            tests.push(("children_are_in_the_jail_of_their_parent", jail::within));
+            tests.push(("children_go_on_with_copies_of_a_disk_under_load", disks::verify));
+        }
+        for (name, test) in tests {
+            let name = format!("{name} [{model} {}]", options.join(" ")).replace(" ]", "]");
+            trials.push(Trial::ignorable_test(name, move || run(model, options, test)));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn run(
+    model: &'static str,
+    options: &'static [&'static str],
+    test: Test,
+) -> Result<Completion, Failed> {
+    if let Err(error) = host::kvm() {
+        return Ok(Completion::ignored_with(format!("/dev/kvm cannot be opened: {error}")));
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(Completion::ignored_with("TAPs are made by root only"));
+    }
+    programs::ensure(&[programs::IP]).map_err(|error| format!("{error:#}"))?;
+    // A thread of its own, as it moves into a network.
+    let thread = std::thread::spawn(move || {
+        let scene = Scene::new(model, options)?;
+        test(&scene).with_context(|| format!("vmm said {:?}", scene.said()))
+    });
+    match thread.join() {
+        Ok(Ok(())) => Ok(Completion::Completed),
+        Ok(Err(error)) => Err(Failed::from(format!("{error:#}"))),
+        Err(_) => Err(Failed::from("the test panicked")),
+    }
+}
+
+/// Where a machine is started, and has children.
+struct Scene {
+    model: &'static str,
+    options: &'static [&'static str],
+    vmm: PathBuf,
+    kernel: PathBuf,
+    folder: tempfile::TempDir,
+    wire: Wire,
+}
+
+/// A machine, and its API.
+struct Machine {
+    process: Owned,
+    api: Api,
+}
+
+/// A machine that another one started; it ends with this.
+struct Child {
+    pid: Pid,
+    socket: PathBuf,
+    tap: String,
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = kill(self.pid, Signal::SIGKILL);
+    }
+}
+
+impl Child {
+    /// Whether its process is there, and no zombie.
+    fn lives(&self) -> bool {
+        let state = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        state.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    }
+
+    /// Bytes that are its own, of its guest's memory and of all.
+    fn private(&self) -> Result<(u64, u64)> {
+        let maps = fs::read_to_string(format!("/proc/{}/smaps", self.pid))?;
+        let (mut of_guest, mut all, mut is_guest) = (0, 0, false);
+        for line in maps.lines() {
+            let word = line.split_ascii_whitespace().next().unwrap_or_default();
+            if !word.ends_with(':') {
+                is_guest = line.contains("/memfd:guest");
+            }
+            if word == "Private_Dirty:" || word == "Private_Clean:" {
+                let kib = line.split_ascii_whitespace().nth(1).context("no number")?;
+                let bytes = kib.parse::<u64>()? * 1024;
+                all += bytes;
+                of_guest += if is_guest { bytes } else { 0 };
+            }
+        }
+        Ok((of_guest, all))
+    }
+}
+
+impl Scene {
+    fn new(model: &'static str, options: &'static [&'static str]) -> Result<Self> {
+        let vmm = match std::env::var_os("VMM_BIN") {
+            Some(path) => path.into(),
+            None => cargo::vmm()?,
+        };
+        let folder = tempfile::tempdir().context("no temporary folder")?;
+        Ok(Self { model, options, vmm, kernel: guest::build()?, folder, wire: Wire::new()? })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts a machine whose guest tells of itself.
+    fn start(&self, more: &[&str]) -> Result<Machine> {
+        let card = format!("tap={TAP},mac=02:00:00:00:00:01,model={}", self.model);
+        let line = ["--cmdline", "load=witness rest=1000000", "--net", &card];
+        self.start_with(&[&line, more].concat())
+    }
+
+    /// Starts a machine.
+    fn start_with(&self, more: &[&str]) -> Result<Machine> {
+        let mut command = Command::new(&self.vmm);
+        command.arg("--kernel").arg(&self.kernel).args(["--mem", "128M"]).args(self.options);
+        command.args(["--serial", "none", "--id", "parent"]).args(more);
+        let socket = self.path("api");
+        let log = fs::File::create(self.path("log")).context("cannot make a log")?;
+        command.arg("--api-sock").arg(&socket);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let mut process = Owned::spawn(&mut command)?;
+        let mut api = None;
+        host::eventually("the API", LIMIT, || {
+            let ended = process.wait(Duration::ZERO)?;
+            ensure!(ended.is_none(), "vmm has ended: {ended:?}");
+            api = Api::connect(&socket).ok();
+            Ok(api.is_some())
+        })?;
+        Ok(Machine { process, api: api.context("no API")? })
+    }
+
+    /// TAPs for children from `first` on, and who listens on each.
+    fn taps(&self, first: usize) -> Result<Vec<Listener>> {
+        let listener = |number| {
+            let tap = format!("{TAP}-{number}");
+            let ip = |line: &str| self.wire.network().ip(&line.split(' ').collect::<Vec<_>>());
+            ip(&format!("tuntap add dev {tap} mode tap vnet_hdr"))?;
+            ip(&format!("link set {tap} up"))?;
+            Listener::new(Link::open(&tap)?)
+        };
+        (first..first + CHILDREN).map(listener).collect()
+    }
+
+    /// The end of what machines said.
+    fn said(&self) -> String {
+        let said = fs::read_to_string(self.path("log")).unwrap_or_default();
+        said.lines().rev().take(3).collect::<Vec<_>>().join(" / ")
+    }
+}
+
+impl Machine {
+    /// Forks it; checks what is told of it, and by the children themselves.
+    fn fork(&mut self, body: &Value) -> Result<Vec<Child>> {
+        let answer = self.api.ask("PUT", "/fork", &body.to_string())?;
+        ensure!(answer.status == 200, "{answer:?}");
+        let told = answer.json()?;
+        let children = told["children"].as_array().context("no children")?;
+        let child = |child: &Value| {
+            let pid = child["pid"].as_i64().context("no pid")?;
+            let nic = &child["network_interfaces"][0];
+            ensure!(nic.is_null() || nic["guest_mac"] == "02:00:00:00:00:01", "{nic}");
+            let word = |value: &Value| value.as_str().map(String::from).context("no text");
+            let socket = PathBuf::from(word(&child["api_socket"])?);
+            let is = Child {
+                pid: Pid::from_raw(pid.try_into()?),
+                socket,
+                tap: nic["host_dev_name"].as_str().unwrap_or_default().to_owned(),
+            };
+            let itself = Api::connect(&is.socket)?.get("/")?;
+            ensure!(itself["id"] == child["id"], "{itself}");
+            Ok(is)
+        };
+        children.iter().map(child).collect()
+    }
+}
+
+/// Children of two forks, and of one that was never disturbed.
+fn go_on(scene: &Scene) -> Result<()> {
+    let mut parent_told = Listener::new(Link::open(TAP)?)?;
+    let mut machine = scene.start(&[])?;
+    parent_told.hear_many(FRAMES, LIMIT)?;
+    let mut family = Vec::new();
+    for first in [1, 1 + CHILDREN] {
+        let before = parent_told.last().context("nothing was told")?.number;
+        let mut listeners = scene.taps(first)?;
+        let children = machine.fork(&json!({ "count": CHILDREN, "first": first }))?;
+        ensure!(children.len() == CHILDREN && children.iter().all(Child::lives));
+        let mut begun = Vec::new();
+        for listener in &mut listeners {
+            begun.push(listener.hear(LIMIT)?.number);
+        }
+        ensure!(begun.iter().all(|number| *number == begun[0] && *number > before), "{begun:?}");
+        // Each in its own way: what it finds of its memory is its own.
+        parent_told.hear_many(FRAMES, LIMIT)?;
+        for listener in &mut listeners {
+            listener.hear_many(FRAMES, LIMIT)?;
+        }
+        family.extend(children.into_iter().zip(listeners));
+    }
+    for (child, listener) in &mut family {
+        listener.hear_many(FRAMES, LIMIT)?;
+        let (of_guest, all) = child.private()?;
+        // It writes to one page of its own in each frame, and to few others.
+        ensure!(of_guest < 8 << 20, "{of_guest} bytes of its guest's, {all} in all");
+    }
+    parent_told.hear_many(FRAMES, LIMIT)?;
+    ensure!(machine.process.wait(Duration::ZERO)?.is_none());
+    Ok(())
+}
+
+/// One child is killed, then the parent.
+fn live(scene: &Scene) -> Result<()> {
+    let mut machine = scene.start(&[])?;
+    let mut listeners = scene.taps(1)?;
+    let mut children = machine.fork(&json!({ "count": CHILDREN, "id": "job-{n}" }))?;
+    for listener in &mut listeners {
+        listener.hear_many(FRAMES, LIMIT)?;
+    }
+    drop(children.remove(0));
+    listeners.remove(0);
+    ensure!(machine.api.get("/vm")?["state"] == "Running");
+    for listener in &mut listeners {
+        listener.hear_many(FRAMES, LIMIT)?;
+    }
+    drop(machine);
+    for (child, listener) in children.iter().zip(&mut listeners) {
+        ensure!(child.lives(), "{} died with its parent", child.tap);
+        listener.hear_many(FRAMES, LIMIT)?;
+        let mut api = Api::connect(&child.socket)?;
+        ensure!(api.get("/")?["id"].as_str().is_some_and(|id| id.starts_with("job-")));
+        api.act("Kill")?;
+        host::eventually("its end", LIMIT, || Ok(!child.lives() && !child.socket.exists()))?;
+    }
+    Ok(())
+}

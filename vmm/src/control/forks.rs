@@ -1,0 +1,271 @@
+//! What a controller does about forks: of its machine, and as one.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use devices::net::spec::BackendSpec;
+
+use super::Controller;
+use super::snapshots::differing;
+use crate::action::{ActionError, Reply};
+use crate::dialect::{file, full};
+use crate::end::End;
+use crate::fork::child::Newborn;
+use crate::fork::error::ForkError;
+use crate::fork::images::Copy;
+use crate::fork::spec::{ChildSpec, ForkSpec, Parent};
+use crate::fork::view::{Child, ChildDisk, ChildNic, Forked};
+use crate::fork::words::Brood;
+use crate::fork::zygote::Zygote;
+use crate::memory::Pages;
+use crate::memory::base::Prepared;
+use crate::observe::events::Event;
+use crate::snapshot::error::LoadError;
+use crate::snapshot::spec::LoadSpec;
+use crate::vm::Vm;
+use crate::vm::backing::Backing;
+use crate::vm::config::Config;
+use crate::vm::metadata::MetadataSpec;
+use crate::vm::restore::Content;
+use crate::vm::saved::MachineState;
+use crate::vm::state::State;
+
+impl Controller {
+    /// Forks the machine, which is paused meanwhile and goes on in any case.
+    pub(super) fn fork(&mut self, spec: &ForkSpec) -> Result<Reply, ActionError> {
+        let begun = Instant::now();
+        let config = self.lasting_config();
+        let (Some(vm), Some(zygote)) = (&mut self.vm, &self.walls.zygote) else {
+            return Err(ForkError::NoZygote.into());
+        };
+        check_parts(&config)?;
+        if matches!(vm.backing(), Backing::Brought(_)) {
+            let (what, why) = ("memory that comes by a pager".to_string(), "it is not all here");
+            return Err(ForkError::Unforked { what, why }.into());
+        }
+        let vsock = config.vsock.as_ref().map(|open| open.spec());
+        let parent = Parent {
+            id: &self.id,
+            api_socket: zygote.api_socket(),
+            nics: &config.nics,
+            disks: &config.disks,
+            vsock: vsock.map(|vsock| vsock.path.as_path()),
+        };
+        let children = spec.children(&parent)?;
+        let shown = full::shown(&config).map_err(ForkError::from)?;
+
+        let prepared = vm.prepare_memory().map_err(ForkError::Memory)?;
+        let paused = Instant::now();
+        let ran = vm.state() == State::Running;
+        if ran && vm.pause().is_err() {
+            return Err(ActionError::Ending);
+        }
+        let mut copies = Copies::of(&config, &children);
+        let taken = copies.make_first(zygote).and_then(|()| take(vm, prepared));
+        if ran && vm.resume().is_err() {
+            return Err(ActionError::Ending);
+        }
+        let pause = paused.elapsed();
+
+        let born = taken.and_then(|(state, bytes)| {
+            copies.make_others(zygote)?;
+            let memory = vm.backing().file().ok_or(ForkError::NoZygote)?;
+            let (resume, children) = (spec.resume, children.clone());
+            let metadata = self.metadata.documents();
+            let brood = Brood { config: shown, state, metadata, resume, children };
+            Ok((zygote.fork(brood, memory)?, bytes))
+        });
+        let (pids, memory_bytes) = match born {
+            Ok(born) => born,
+            Err(error) => {
+                copies.remove(zygote);
+                if matches!(error, ForkError::Gone(_)) {
+                    // What it still says would be taken for the answer to something else.
+                    self.walls.zygote = None;
+                }
+                return Err(error.into());
+            }
+        };
+        let (pause_us, took_us) = (micros(pause), micros(begun.elapsed()));
+        let count = children.len();
+        tracing::info!("{count} children go on: paused for {pause_us} us, all in {took_us} us");
+        self.events.tell(&Event::Forked { children: count, pause_us, took_us });
+        let children = children.into_iter().zip(pids).map(|(child, pid)| Child {
+            id: child.id,
+            pid,
+            api_socket: child.api_socket.display().to_string(),
+            network_interfaces: child
+                .taps
+                .into_iter()
+                .map(|(iface_id, host_dev_name)| {
+                    let mut nics = config.nics.iter();
+                    let guest_mac = nics.find(|nic| nic.id == iface_id).and_then(|nic| nic.mac);
+                    ChildNic { iface_id, host_dev_name, guest_mac }
+                })
+                .collect(),
+            drives: child
+                .images
+                .into_iter()
+                .map(|(drive_id, path)| ChildDisk {
+                    drive_id,
+                    path_on_host: path.display().to_string(),
+                })
+                .collect(),
+            uds_path: child.vsock.map(|path| path.display().to_string()),
+        });
+        let children = children.collect();
+        Ok(Reply::Forked(Box::new(Forked { children, memory_bytes, pause_us, took_us })))
+    }
+
+    /// Shuts the zygote in, before the guest runs. Where that is not to be there is none.
+    pub(super) fn seal_zygote(&mut self) {
+        let Some(zygote) = &self.walls.zygote else { return };
+        if let Err(error) = zygote.seal(&self.walls.late.places(&self.config)) {
+            tracing::warn!("this machine can have no children: {error}");
+            self.walls.zygote = None;
+        }
+    }
+
+    /// Goes on as a machine that was forked. If that fails the process ends.
+    pub(super) fn be_born(&mut self, newborn: Newborn) -> Result<(), ActionError> {
+        let born = self.try_be_born(newborn);
+        if born.is_err() {
+            self.ends.report(End::NotLoaded);
+        }
+        born
+    }
+
+    fn try_be_born(&mut self, newborn: Newborn) -> Result<(), ActionError> {
+        let Newborn { spec, config, state, metadata, memory, resume, doorstep } = newborn;
+        let (actions, boot) =
+            file::of_snapshot(config).map_err(|error| LoadError::Config(error.to_string()))?;
+        let ChildSpec { taps, images, vsock, .. } = spec;
+        let others = LoadSpec { taps, images, vsock, ..LoadSpec::default() };
+        for action in differing(actions, &others)? {
+            self.act(action)?;
+        }
+        // Nothing of the parent's has to be there any more.
+        if let Some(nic) = self.config.nics.iter().find(|nic| !is_tap(&nic.backend)) {
+            let unknown = LoadError::Unknown { kind: "TAP for network card", id: nic.id.clone() };
+            return Err(unknown.into());
+        }
+        self.config.boot = boot;
+        self.metadata.go_on(metadata);
+        let machine = self.config.to_spec().ok_or(LoadError::NoBoot)?;
+        let memory = Content::Mapped { file: memory, ahead: Vec::new() };
+        let vm = Vm::restore(&machine, &state, memory, true, &self.ends).map_err(|source| {
+            // What parts of it reported is no end of a machine.
+            self.ends.take();
+            LoadError::Child(Box::new(source))
+        })?;
+        vm.open_holes().map_err(ForkError::Memory)?;
+        self.adopt(vm)?;
+        if !self.shut_in() {
+            return Err(ActionError::Ending);
+        }
+        doorstep.wait().map_err(|_| LoadError::Alone)?;
+        if resume {
+            self.resume();
+        }
+        Ok(())
+    }
+
+    /// What the machine is made of, as what is made of it later must find it.
+    pub(super) fn lasting_config(&self) -> Config {
+        let mut config = self.live_config();
+        let Some(vm) = &self.vm else { return config };
+        config.metadata =
+            MetadataSpec::settled(config.metadata.as_ref(), config.imds.as_ref(), vm.nics());
+        config.machine.bus = Some(vm.bus());
+        for nic in vm.nics() {
+            let spec = config.nics.iter_mut().find(|spec| spec.id == nic.control.id());
+            if let Some(spec) = spec {
+                spec.mac = Some(nic.control.inspect().mac);
+            }
+        }
+        config
+    }
+}
+
+/// Takes the state of a machine that is paused, and makes its memory a base; tells how much is in that.
+fn take(vm: &mut Vm, prepared: Option<Prepared>) -> Result<(MachineState, u64), ForkError> {
+    let state = vm.save()?;
+    let bytes = vm.share_memory(prepared).map_err(ForkError::Memory)?;
+    Ok((state, bytes))
+}
+
+/// Copies of the images of disks that are written.
+struct Copies {
+    /// Of the first child, from the machine's, while that is paused.
+    first: Vec<Copy>,
+    /// Of all others, from those of the first.
+    others: Vec<Copy>,
+    /// What is there by now.
+    made: Vec<PathBuf>,
+}
+
+impl Copies {
+    fn of(config: &Config, children: &[ChildSpec]) -> Copies {
+        let mut copies = Copies { first: Vec::new(), others: Vec::new(), made: Vec::new() };
+        for (id, path) in children.first().iter().flat_map(|child| &child.images) {
+            let disk = config.disks.iter().find(|disk| disk.id == *id);
+            let original = disk.map(|disk| disk.path.clone()).unwrap_or_default();
+            copies.first.push((original, path.clone()));
+        }
+        for child in children.iter().skip(1) {
+            for ((_, first), (_, path)) in copies.first.iter().zip(&child.images) {
+                copies.others.push((first.clone(), path.clone()));
+            }
+        }
+        copies
+    }
+
+    fn make_first(&mut self, zygote: &Zygote) -> Result<(), ForkError> {
+        make(&self.first, zygote, &mut self.made)
+    }
+
+    fn make_others(&mut self, zygote: &Zygote) -> Result<(), ForkError> {
+        make(&self.others, zygote, &mut self.made)
+    }
+
+    /// Removes what was made. What was at a copy's place before is not among it.
+    fn remove(self, zygote: &Zygote) {
+        if !self.made.is_empty() {
+            zygote.remove(self.made);
+        }
+    }
+}
+
+/// Makes copies, all or none.
+fn make(copies: &[Copy], zygote: &Zygote, made: &mut Vec<PathBuf>) -> Result<(), ForkError> {
+    if copies.is_empty() {
+        return Ok(());
+    }
+    zygote.copy(copies.to_vec())?;
+    made.extend(copies.iter().map(|(_, copy)| copy.clone()));
+    Ok(())
+}
+
+/// Whether a machine has only what its children can have too.
+fn check_parts(config: &Config) -> Result<(), ForkError> {
+    let unforked = |what: String, why| Err(ForkError::Unforked { what, why });
+    if config.machine.pages == Pages::Huge {
+        return unforked("a machine with --huge-pages".into(), "children share smaller ones");
+    }
+    if config.seed.is_some() {
+        return unforked("the disk of cloud-init".into(), "it is in memory only");
+    }
+    if let Some(pmem) = config.pmems.iter().find(|pmem| !pmem.read_only) {
+        let what = format!("persistent memory {:?}", pmem.id);
+        return unforked(what, "its children would write to it too");
+    }
+    Ok(())
+}
+
+fn is_tap(backend: &BackendSpec) -> bool {
+    matches!(backend, BackendSpec::Tap(_))
+}
+
+fn micros(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,100 @@
+//! `/fork`.
+
+use serde::Deserialize;
+
+use super::snapshot::{DriveOverride, NetworkOverride, VsockOverride};
+use crate::fork::spec::ForkSpec;
+
+/// Children that a machine is to have. In texts, `{n}` is the number of each.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Fork {
+    /// How many.
+    #[serde(default = "one")]
+    #[cfg_attr(test, schema(minimum = 1, maximum = 1000, default = 1))]
+    pub count: u32,
+    /// Number of the first.
+    #[serde(default = "one")]
+    #[cfg_attr(test, schema(default = 1))]
+    pub first: u32,
+    /// Their names; the machine's, `-` and the number if not given.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// Host paths of their API sockets; the machine's, `.` and the number if not given.
+    #[serde(default)]
+    pub api_socket: Option<String>,
+    /// TAPs of their cards; the machine's, `-` and the number for cards that are not named.
+    #[serde(default)]
+    pub network_overrides: Vec<NetworkOverride>,
+    /// Copies of images for their disks that are written; the machine's image, `.` and the number for disks that are not
+    /// named. The file system must share blocks among copies.
+    #[serde(default)]
+    pub drive_overrides: Vec<DriveOverride>,
+    /// Sockets of their vsocks; the machine's, `.` and the number if not given.
+    #[serde(default)]
+    pub vsock_override: Option<VsockOverride>,
+    /// Where their serial consoles go: `file=PATH` or `socket=PATH`; nowhere if not given.
+    #[serde(default)]
+    pub serial: Option<String>,
+    /// Host paths of their logs; the machine's if not given.
+    #[serde(default)]
+    pub log_path: Option<String>,
+    /// Whether they run at once; they do if not given.
+    #[serde(default = "yes")]
+    #[cfg_attr(test, schema(default = true))]
+    pub resume_vm: bool,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl From<Fork> for ForkSpec {
+    fn from(body: Fork) -> ForkSpec {
+        let taps = body.network_overrides.into_iter();
+        let images = body.drive_overrides.into_iter();
+        ForkSpec {
+            count: body.count,
+            first: body.first,
+            resume: body.resume_vm,
+            id: body.id,
+            api_socket: body.api_socket,
+            taps: taps.map(|card| (card.iface_id, card.host_dev_name)).collect(),
+            images: images.map(|disk| (disk.drive_id, disk.path_on_host)).collect(),
+            vsock: body.vsock_override.map(|vsock| vsock.uds_path),
+            serial: body.serial,
+            log: body.log_path,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::read;
+
+    #[test]
+    fn a_fork_is_of_one_child_that_runs_if_nobody_says_otherwise() {
+        let spec = |text: &str| ForkSpec::from(read::<Fork>(text.as_bytes()).unwrap());
+        let one = ForkSpec { count: 1, first: 1, resume: true, ..ForkSpec::default() };
+        assert_eq!(spec("{}"), one);
+        let all = spec(
+            r#"{"count":3,"first":7,"id":"a-{n}","api_socket":"/s{n}","resume_vm":false,
+                "network_overrides":[{"iface_id":"eth0","host_dev_name":"t{n}"}],
+                "drive_overrides":[{"drive_id":"d","path_on_host":"/d{n}"}],
+                "vsock_override":{"uds_path":"/v{n}"},"serial":"file=/c{n}","log_path":"/l"}"#,
+        );
+        assert_eq!((all.count, all.first, all.resume), (3, 7, false));
+        assert_eq!(all.taps, [("eth0".to_string(), "t{n}".to_string())]);
+        assert_eq!(all.images, [("d".to_string(), "/d{n}".to_string())]);
+        assert_eq!((all.vsock.as_deref(), all.log.as_deref()), (Some("/v{n}"), Some("/l")));
+        for text in [r#"{"n":3}"#, r#"{"count":-1}"#, r#"{"count":"3"}"#, "[]"] {
+            assert!(read::<Fork>(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Images of disks for children: copies that share what they have with the original until one of them is written.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::ioctl_ficlone;
+use rustix::io::Errno;
+
+/// An image, and where a copy of it is to be.
+pub type Copy = (PathBuf, PathBuf);
+
+/// Makes each copy, for its owner alone. Fails with why in one line, and none of them left, where something is in its
+/// place, or the file system shares no blocks.
+pub fn copy(copies: &[Copy]) -> Result<(), String> {
+    for (nth, (from, to)) in copies.iter().enumerate() {
+        if let Err(error) = copy_one(from, to) {
+            remove(copies.iter().take(nth).map(|(_, to)| to.as_path()));
+            return Err(match error {
+                Error::Shares(error) => format!(
+                    "{}: its file system cannot make a copy that shares its blocks ({error}); have it on XFS or \
+                     btrfs, or the disk read-only",
+                    from.display()
+                ),
+                Error::Open(path, error) => format!("{}: {error}", path.display()),
+            });
+        }
+    }
+    Ok(())
+}
+
+enum Error {
+    Open(PathBuf, io::Error),
+    Shares(Errno),
+}
+
+fn copy_one(from: &Path, to: &Path) -> Result<(), Error> {
+    let open = |path: &Path, file: io::Result<File>| {
+        file.map_err(|error| Error::Open(path.to_owned(), error))
+    };
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let source = open(from, OpenOptions::new().read(true).custom_flags(flags).open(from))?;
+    let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
+    let new = open(to, new)?;
+    ioctl_ficlone(&new, &source).map_err(|error| {
+        remove([to].into_iter());
+        Error::Shares(error)
+    })
+}
+
+/// Removes copies that nobody uses.
+pub fn remove<'a>(copies: impl Iterator<Item = &'a Path>) {
+    for copy in copies {
+        // What stays is in nobody's way but its own.
+        let _ = fs::remove_file(copy);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_stays_and_of_what_failed_nothing_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("image"), "text").unwrap();
+        fs::write(path("taken"), "precious").unwrap();
+        let copies = [(path("image"), path("one")), (path("image"), path("taken"))];
+        let error = copy(&copies).unwrap_err();
+        // Where the file system shares no blocks the first one says so.
+        assert!(error.contains("taken") || error.contains("shares its blocks"), "{error}");
+        assert_eq!(fs::read(path("taken")).unwrap(), b"precious");
+        assert!(!path("one").exists());
+        assert!(copy(&[(path("nothing"), path("two"))]).unwrap_err().contains("nothing"));
+        assert!(!path("two").exists());
+    }
+}

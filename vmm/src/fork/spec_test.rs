@@ -1,0 +1,104 @@
+//! Tests of what each child gets.
+
+use super::*;
+
+const NICS: [&str; 2] = ["tap=tap0,id=eth0", "tap=abcdefghijklmn,id=eth1"];
+
+fn nics(count: usize) -> Vec<NicSpec> {
+    NICS.iter().take(count).map(|nic| nic.parse().unwrap()).collect()
+}
+
+fn children(spec: &ForkSpec, cards: usize, vsock: bool) -> Result<Vec<ChildSpec>, String> {
+    let nics = nics(cards);
+    let parent = Parent {
+        id: "web",
+        api_socket: Path::new("/run/web.sock"),
+        nics: &nics,
+        disks: &[
+            "path=/i/root.raw,id=root".parse().unwrap(),
+            "path=/i/ro,ro,id=data".parse().unwrap(),
+        ],
+        vsock: vsock.then_some(Path::new("/run/v")),
+    };
+    spec.children(&parent).map_err(|error| error.to_string())
+}
+
+fn three() -> ForkSpec {
+    ForkSpec { count: 3, first: 1, ..ForkSpec::default() }
+}
+
+#[test]
+fn what_is_not_given_is_made_from_what_the_machine_has() {
+    let children = children(&three(), 1, true).unwrap();
+    assert_eq!(children.len(), 3);
+    let last = ChildSpec {
+        id: "web-3".into(),
+        api_socket: "/run/web.sock.3".into(),
+        taps: vec![("eth0".into(), "tap0-3".into())],
+        images: vec![("root".into(), "/i/root.raw.3".into())],
+        vsock: Some("/run/v.3".into()),
+        serial: None,
+        log: None,
+    };
+    assert_eq!(children[2], last);
+}
+
+#[test]
+fn what_is_given_has_the_number_where_it_says_so() {
+    let spec = ForkSpec {
+        first: 40,
+        id: Some("job-{n}".into()),
+        api_socket: Some("/run/{n}/{n}.sock".into()),
+        taps: vec![("eth0".into(), "t{n}".into())],
+        serial: Some("file=/tmp/{n}".into()),
+        log: Some("/var/log/all".into()),
+        ..three()
+    };
+    let children = children(&spec, 1, false).unwrap();
+    assert_eq!(children[0].id, "job-40");
+    assert_eq!(children[1].api_socket, Path::new("/run/41/41.sock"));
+    assert_eq!(children[2].taps, [("eth0".to_string(), "t42".to_string())]);
+    assert_eq!(children[0].serial.as_deref(), Some("file=/tmp/40"));
+    assert_eq!(children[2].log.as_deref(), Some(Path::new("/var/log/all")), "logs are appended to");
+}
+
+#[test]
+fn nothing_that_is_ones_own_is_shared() {
+    let error = |spec: &ForkSpec, cards| children(spec, cards, false).unwrap_err();
+    let fixed = |tap: &str| ForkSpec { taps: vec![("eth0".into(), tap.into())], ..three() };
+    assert!(error(&fixed("tap9"), 1).contains("cannot share it"));
+    assert!(error(&fixed("tap0"), 1).contains("machine itself"));
+    assert!(error(&ForkSpec { count: 1, ..fixed("tap0") }, 1).contains("machine itself"));
+    assert!(children(&ForkSpec { count: 1, ..fixed("tap9") }, 1, false).is_ok());
+    assert!(error(&ForkSpec { id: Some("x".into()), ..three() }, 1).starts_with("id: "));
+    assert!(error(&three(), 2).contains("\"abcdefghijklmn-1\" is no name of an interface"));
+    let unknown = ForkSpec { taps: vec![("eth7".into(), "t{n}".into())], ..three() };
+    assert!(error(&unknown, 1).contains("no network card \"eth7\""));
+    let of_ro = ForkSpec { images: vec![("data".into(), "/x{n}".into())], ..three() };
+    assert!(error(&of_ro, 1).contains("no disk \"data\" that is written"));
+    let one = ForkSpec { images: vec![("root".into(), "/x".into())], ..three() };
+    assert!(error(&one, 1).contains("cannot share it"));
+    let vsock = ForkSpec { vsock: Some("/v{n}".into()), ..three() };
+    assert!(error(&vsock, 1).contains("no vsock"));
+}
+
+#[test]
+fn numbers_and_names_have_ends() {
+    let error = |spec: &ForkSpec| children(spec, 0, false).unwrap_err();
+    for count in [0, MOST_CHILDREN + 1, u32::MAX] {
+        assert!(error(&ForkSpec { count, ..three() }).starts_with("count: "));
+    }
+    assert!(error(&ForkSpec { first: u32::MAX, ..three() }).starts_with("first: "));
+    assert!(error(&ForkSpec { id: Some("a b{n}".into()), ..three() }).contains("is no name"));
+    let long = format!("/{}{{n}}", "x".repeat(200));
+    assert!(error(&ForkSpec { api_socket: Some(long), ..three() }).contains("socket's path"));
+}
+
+#[test]
+fn a_card_that_is_not_on_a_tap_needs_one_for_each_child() {
+    let nics: Vec<NicSpec> = vec!["dev=veth0,id=eth0".parse().unwrap()];
+    let parent =
+        Parent { id: "a", api_socket: Path::new("/s"), nics: &nics, disks: &[], vsock: None };
+    let error = three().children(&parent).unwrap_err().to_string();
+    assert!(error.contains("not on a TAP"), "{error}");
+}

@@ -1,0 +1,61 @@
+//! What is told of a fork.
+
+use devices::net::mac::MacAddr;
+use serde::Serialize;
+
+/// A fork that was made.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct Forked {
+    /// In the order of their numbers.
+    pub children: Vec<Child>,
+    /// Bytes of memory that all of them, and the machine, share as long as nobody writes to them.
+    pub memory_bytes: u64,
+    /// Microseconds that the machine was paused.
+    pub pause_us: u64,
+    /// Microseconds until all children were let go.
+    pub took_us: u64,
+}
+
+/// A machine of its own.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct Child {
+    /// Its name.
+    pub id: String,
+    /// Number of its process.
+    pub pid: u32,
+    /// Socket of its API.
+    pub api_socket: String,
+    /// Its cards.
+    pub network_interfaces: Vec<ChildNic>,
+    /// Its disks that are written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drives: Vec<ChildDisk>,
+    /// Socket of its vsock, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uds_path: Option<String>,
+}
+
+/// A disk of a child.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct ChildDisk {
+    /// Its name.
+    pub drive_id: String,
+    /// The image, a copy of the machine's as that was at the moment.
+    pub path_on_host: String,
+}
+
+/// A card of a child.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct ChildNic {
+    /// Its name.
+    pub iface_id: String,
+    /// The host's TAP.
+    pub host_dev_name: String,
+    /// The card's address, which is that of the machine's card, as the guest knows it so.
+    #[cfg_attr(test, schema(value_type = Option<String>))]
+    pub guest_mac: Option<MacAddr>,
+}
