@@ -8,13 +8,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use vm_memory::bitmap::{Bitmap, BitmapSlice, NewBitmap, WithBitmapSlice};
-use vm_memory::{GuestMemoryBackend, MmapRegion};
-
-use crate::Ram;
+use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, MmapRegion};
 
 /// Bytes that one bit stands for, as in KVM's log.
 pub const PAGE: usize = 4096;
 const BITS: usize = u64::BITS as usize;
+
+/// Guest memory as devices see it: the RAM regions and nothing else.
+pub type Ram = GuestMemoryMmap<DirtyPages>;
 
 /// The pages of one region. Nothing is noted before [`DirtyPages::begin`].
 #[derive(Debug, Default)]

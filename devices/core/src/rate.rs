@@ -19,6 +19,8 @@ const BURST: Duration = Duration::from_millis(10);
 /// below a hundredth of it, and so coarse that the clock lasts nine years.
 const TICKS: u64 = 64;
 const TICKS_PER_SECOND: u64 = 1_000_000_000 * TICKS;
+/// No level that is gone on from makes anything wait longer than this, in ticks: an hour.
+const MOST_WAIT: u64 = 3600 * TICKS_PER_SECOND;
 
 /// The time of rates that are asked together.
 #[derive(Clone, Copy, Debug)]
@@ -211,10 +213,12 @@ impl Rate {
         Level { once: self.once.load(Ordering::Relaxed), owed_ns: owed.div_ceil(TICKS) }
     }
 
-    /// Goes on from a level, of which there is never more left than it was set to have.
+    /// Goes on from a level, of which there is never more left than it was set to have. Of what is owed
+    /// beyond a burst an hour counts at most: a wrong level stops nothing for good.
     pub fn set_level(&self, level: Level, now: Ticks) {
         self.once.fetch_min(level.once, Ordering::Relaxed);
-        let owed = level.owed_ns.saturating_mul(TICKS);
+        let burst = self.burst.load(Ordering::Relaxed);
+        let owed = level.owed_ns.saturating_mul(TICKS).min(burst.saturating_add(MOST_WAIT));
         self.paid_until.store(now.0.saturating_add(owed), Ordering::Relaxed);
     }
 
@@ -309,8 +313,6 @@ mod tests {
         other.set(bucket(10, 1000, 7));
         other.set_level(more, other_clock.at(later));
         assert_eq!(gone(&other, other_clock, later).0, 7 + 11);
-        other.set_level(Level { once: 0, owed_ns: u64::MAX }, other_clock.at(later));
-        assert!(other.wait(other_clock.at(later)) > Ticks(u64::MAX / 2));
     }
 
     #[test]
@@ -320,6 +322,23 @@ mod tests {
         rate.set(bucket(1, 60_000, 0));
         let (_, next) = gone(&rate, clock, start);
         assert_eq!(next - start, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn no_level_stops_a_rate_for_good() {
+        let start = Instant::now();
+        let clock = Clock::new(start);
+        let hostile = Level { once: u64::MAX, owed_ns: u64::MAX };
+        for (quota, once) in [(steady(1000), 0), (bucket(10, u64::MAX, 5), 5)] {
+            let rate = Rate::default();
+            rate.set(quota);
+            rate.set_level(hostile, clock.at(start));
+            assert_eq!(rate.level(clock.at(start)).once, once);
+            rate.charge(once, clock.at(start));
+            let most = start + Duration::from_secs(3600);
+            assert!(rate.wait(clock.at(start)).after(start) <= most);
+            assert!(rate.wait(clock.at(most)).is_zero());
+        }
     }
 
     #[test]

@@ -62,9 +62,6 @@ impl Saved {
 /// Why a part's state cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
-    /// Nothing of this kind can be saved.
-    #[error("a {0} cannot be saved")]
-    Kind(&'static str),
     /// Not as it is now.
     #[error("{0}")]
     Now(String),

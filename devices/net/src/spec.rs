@@ -250,6 +250,12 @@ pub enum SpecError {
     /// A host's side that the kernel's vhost-net is not given here.
     #[error("vhost is for taps: give tap or fd in place of dev, or leave backend=vhost out")]
     VhostDev,
+    /// Other addresses on the wire, of a card without lanes.
+    #[error(
+        "outside: the vmm exchanges addresses in frames, and with backend=vhost these pass it by; leave \
+         identity=rewrite or backend=vhost out"
+    )]
+    VhostOutside,
     /// What a lane does to frames, of a card without lanes.
     #[error(
         "it is the vmm's to keep, and with backend=vhost frames pass it by; give one of them only"
@@ -268,7 +274,8 @@ impl SpecError {
             SpecError::Mac(_)
             | SpecError::OutsideMac(_)
             | SpecError::OutsideIp(_)
-            | SpecError::OutsideNoIp => Key::Mac,
+            | SpecError::OutsideNoIp
+            | SpecError::VhostOutside => Key::Mac,
             SpecError::Queues(_) => Key::Queues,
             SpecError::Mtu(_) | SpecError::EnaMtu(_) => Key::Mtu,
             SpecError::NoConnections => Key::Conntrack,
@@ -350,6 +357,9 @@ impl NicSpec {
         }
         if let BackendSpec::Dev(_) = self.backend {
             return Err(SpecError::VhostDev);
+        }
+        if self.outside.is_some() {
+            return Err(SpecError::VhostOutside);
         }
         let Allowed { bw_in, bw_out, pps, pps_in, pps_out, conntrack } = self.limits;
         let limits = [

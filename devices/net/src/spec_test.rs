@@ -265,4 +265,7 @@ fn what_takes_a_lane_is_refused_by_name_where_the_kernel_moves_frames() {
         let refused = NicSpec { limits: limit, ..spec.clone() }.validate();
         assert_eq!(refused, Err(SpecError::ByVmmOnly(key)));
     }
+    let outside = Outside { mac: MacAddr([2, 0, 0, 0, 0, 7]), ip: None, guest_ip: None };
+    let refused = NicSpec { outside: Some(outside), ..spec.clone() }.validate();
+    assert_eq!(refused, Err(SpecError::VhostOutside));
 }

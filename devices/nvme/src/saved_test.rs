@@ -385,6 +385,7 @@ fn what_cannot_be_is_refused_by_its_name() {
         ("/queues/submission/0/ring/head", json!(5), "queues.tail"),
         ("/queues/submission/0/ring/doorbell", json!(5), "queues.doorbell"),
         ("/queues/submission/0/ring/withdrawn", json!([5]), "queues.withdrawn"),
+        ("/queues/submission/1/ring/stuck", json!(true), "queues.stuck"),
         ("/queues/submission", json!([]), "queues.submission"),
         ("/queues/completion/0", Value::Null, "queues.submission"),
         ("/queues/completion/0/base", json!(u64::MAX), "queues.completion"),

@@ -86,6 +86,11 @@ impl Changes {
         Ok(())
     }
 
+    /// Nobody knows which pages have changed: all may have.
+    pub fn add_all(&mut self) {
+        self.pages.add(0, u64::MAX);
+    }
+
     /// A snapshot is written of all that was found: of a machine that is tracked, what comes now is since then.
     pub fn written(&mut self) {
         if self.since == Since::Last {

@@ -26,6 +26,11 @@ pub enum CreateError {
         .0.display()
     )]
     OtherMemory(PathBuf),
+    #[error(
+        "network card {0}: the host's kernel moves its frames (backend=vhost), and nobody tracks what it writes to \
+         memory; write a snapshot of type Full, or start the machine with the card's backend=vmm or without tracking"
+    )]
+    Untracked(String),
     #[error("KVM does not tell which memory has changed")]
     Changes(#[source] io::Error),
     #[error("the host has no random bytes for its name")]

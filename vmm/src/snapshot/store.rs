@@ -37,6 +37,9 @@ pub fn create(
     lineage: Option<&Lineage>,
     files: &dyn Files,
 ) -> Result<(Head, Lineage), CreateError> {
+    if let Some(card) = vm.writes_untracked().filter(|_| spec.is_diff) {
+        return Err(CreateError::Untracked(card.to_string()));
+    }
     let state = vm.save()?;
     for path in [&spec.state, &spec.memory] {
         if fs::metadata(path).is_ok_and(|old| !old.is_file()) {

@@ -156,6 +156,10 @@ impl Vm {
 
     /// The device is off the bus; vCPUs that were in an access to it leave that before it goes.
     fn forget(&mut self, slot: u8) {
+        if self.writes_untracked().is_some() {
+            // It may be the one that goes, and what it wrote is nowhere noted.
+            self.changes.add_all();
+        }
         let Some(detached) = self.registry.detach(slot) else { return };
         if self.state == State::Running {
             self.vcpus.iter().for_each(VcpuThread::park);

@@ -68,6 +68,14 @@ impl Vm {
         self.changes.look(&self.fd, &self.ram, self.backing.file())
     }
 
+    /// A network card whose writes to the memory are not among the changes: the host's kernel makes them by addresses of
+    /// the process, of which KVM's log knows nothing and the host's map all.
+    pub fn writes_untracked(&self) -> Option<&str> {
+        let is_tracked = self.changes.since() == Since::Last;
+        let card = self.nics().iter().find(|nic| nic.control.port().is_passed_by());
+        card.filter(|_| is_tracked).map(|nic| nic.control.id())
+    }
+
     /// Pages that have changed, as it was looked last.
     pub fn changes(&self) -> &PageSet {
         self.changes.pages()

@@ -280,7 +280,7 @@ fn an_error_carries_the_packet_that_its_receiver_knows() {
         let of = |ends: Ends| {
             let carried = packet(&ends, true, udp, 0, &[9; 8]);
             let carried = &carried[14..];
-            let carried = &carried[..(len + 20).min(carried.len())];
+            let carried = &carried[..(len + 40).min(carried.len())];
             let unreachable =
                 Icmpv6Type::Unknown { type_u8: 1, code_u8: 4, bytes5to8: [0, 0, 0, 0] };
             icmpv6(&reversed(ends), unreachable, carried)

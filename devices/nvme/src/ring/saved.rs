@@ -65,6 +65,10 @@ impl QueueRing {
                 "there are more than can wait, or impossible ones",
             ));
         }
+        if state.stuck && state.completions.is_empty() {
+            // Nothing would ever end that, and its lane would neither work nor sleep.
+            return Err(bad("queues.stuck", "nothing waits for room"));
+        }
         (self.head, self.tail) = (state.head, state.tail);
         (self.withdrawn, self.stuck) = (state.withdrawn, state.stuck);
         self.batch.extend(state.completions);

@@ -74,7 +74,7 @@ fn other_memory_is_refused_by_name() {
     );
 }
 
-/// There is one right state.
+/// There is one right state but for what limits have left, which may be anything.
 #[test]
 fn no_wrong_state_is_taken() {
     let folder = tempfile::tempdir().unwrap();
@@ -83,6 +83,13 @@ fn no_wrong_state_is_taken() {
     let saved = serde_json::to_value(VirtioDevice::save(&*pmem).unwrap()).unwrap();
     for mutant in mutants(&saved) {
         let Ok(mutant) = serde_json::from_value::<Saved>(mutant) else { continue };
+        let mut but_limits = mutant.state.clone();
+        if let Some(limits) = but_limits.get_mut("limits") {
+            *limits = saved["state"]["limits"].clone();
+        }
+        if mutant.version == saved["version"] && but_limits == saved["state"] {
+            continue;
+        }
         // An older version, of which there is none, is read as the first.
         let refused = VirtioDevice::load(&*pmem, 0, &mutant).is_err();
         assert!(refused || mutant.version < 1, "{mutant:?}");
