@@ -58,6 +58,9 @@ _vmm() {
             vmm__subcmd__ctl,explain-flow)
                 cmd="vmm__subcmd__ctl__subcmd__explain__subcmd__flow"
                 ;;
+            vmm__subcmd__ctl,fork)
+                cmd="vmm__subcmd__ctl__subcmd__fork"
+                ;;
             vmm__subcmd__ctl,help)
                 cmd="vmm__subcmd__ctl__subcmd__help"
                 ;;
@@ -163,6 +166,9 @@ _vmm() {
             vmm__subcmd__ctl__subcmd__help,explain-flow)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__explain__subcmd__flow"
                 ;;
+            vmm__subcmd__ctl__subcmd__help,fork)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__fork"
+                ;;
             vmm__subcmd__ctl__subcmd__help,help)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__help"
                 ;;
@@ -267,6 +273,9 @@ _vmm() {
                 ;;
             vmm__subcmd__help__subcmd__ctl,explain-flow)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__explain__subcmd__flow"
+                ;;
+            vmm__subcmd__help__subcmd__ctl,fork)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__fork"
                 ;;
             vmm__subcmd__help__subcmd__ctl,info)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__info"
@@ -404,7 +413,7 @@ _vmm() {
 
     case "${cmd}" in
         vmm)
-            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --track-dirty-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --seccomp --boot-timer --ready-fd --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl restore snapshot jail help"
+            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --track-dirty-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --seccomp --no-fork --boot-timer --ready-fd --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl restore snapshot jail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -550,7 +559,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl)
-            opts="-h -V --json --help --version start pause resume snapshot power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
+            opts="-h -V --json --help --version start pause resume snapshot fork power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -813,8 +822,54 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__fork)
+            opts="-h --first --net --disk --id --api-sock --vsock --serial --log-file --paused --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --first)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --net)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --disk)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --api-sock)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vsock)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --serial)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__help)
-            opts="start pause resume snapshot power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
+            opts="start pause resume snapshot fork power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -982,6 +1037,20 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__help__subcmd__explain__subcmd__flow)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__fork)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1520,7 +1589,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl)
-            opts="start pause resume snapshot power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top"
+            opts="start pause resume snapshot fork power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1688,6 +1757,20 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl__subcmd__explain__subcmd__flow)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__fork)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2146,7 +2229,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__restore)
-            opts="-h -V --memory --net --disk --vsock --track-dirty-pages --paused --clock --serial --grace --log-level --log-file --api-sock --seccomp --allow-path --id --metrics-path --help --version"
+            opts="-h -V --memory --net --disk --vsock --track-dirty-pages --paused --clock --serial --grace --log-level --log-file --api-sock --seccomp --no-fork --allow-path --id --metrics-path --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
