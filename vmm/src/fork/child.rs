@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use serde_json::Value;
 
 use super::spec::ChildSpec;
+use crate::snapshot::kept::Kept;
 use crate::vm::saved::MachineState;
 
 /// What one child is made of.
@@ -18,6 +19,8 @@ pub struct Newborn {
     pub config: Value,
     /// What it was like.
     pub state: MachineState,
+    /// What else it had.
+    pub kept: Kept,
     /// What its memory was like; nobody writes to it any more.
     pub memory: File,
     /// Whether it runs at once.

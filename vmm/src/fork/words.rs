@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::spec::ChildSpec;
+use crate::snapshot::kept::Kept;
 use crate::vm::saved::MachineState;
 
 /// Most bytes of what is said; far more than any machine's state has.
@@ -44,6 +45,8 @@ pub struct Brood {
     pub config: Value,
     /// What it is like.
     pub state: MachineState,
+    /// What else it has.
+    pub kept: Kept,
     /// Whether the children run at once.
     pub resume: bool,
     /// Each of them.

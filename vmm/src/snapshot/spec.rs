@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use devices::net::mac::MacAddr;
+use serde::{Deserialize, Serialize};
 
 /// Where a snapshot goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +41,8 @@ pub struct LoadSpec {
 }
 
 /// What the network sees of a card.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CardIdentity {
     /// The card.
     pub id: String,
@@ -51,7 +53,8 @@ pub struct CardIdentity {
 }
 
 /// Addresses that the wire sees in place of the guest's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rewritten {
     /// In place of the card's; a random one if not given.
     pub mac: Option<MacAddr>,
