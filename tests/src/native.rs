@@ -5,7 +5,8 @@
 //!  bench ── peer ──► VMM ── guest (tests/native-guest) ──┐
 //!    │                                                   │ card or disk
 //!    ├── wire ──► line ◄── floor: bare writev and readv ─┤
-//!    └── disk ─► image ◄── floor: pread, pwrite, io_uring ┘
+//!    ├── disk ─► image ◄── floor: pread, pwrite, io_uring ┘
+//!    └── snapshot: saved and restored, one or many at once ◄── floor: a process that maps a file
 //! ```
 
 pub mod bench;
@@ -20,6 +21,7 @@ pub mod peer;
 pub mod report;
 pub mod round_trip;
 pub mod sample;
+pub mod snapshot_bench;
 pub mod table;
 pub mod wire;
 pub mod witness;

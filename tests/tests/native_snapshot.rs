@@ -7,6 +7,8 @@ mod changes;
 mod clones;
 #[path = "native_snapshot/contents.rs"]
 mod contents;
+#[path = "native_snapshot/pagers.rs"]
+mod pagers;
 #[path = "native_snapshot/refusals.rs"]
 mod refusals;
 #[path = "native_snapshot/whole.rs"]
@@ -60,6 +62,7 @@ fn main() {
             tests.extend(refusals::TESTS);
             tests.extend(whole::TESTS);
             tests.extend(contents::TESTS);
+            tests.extend(pagers::TESTS);
         }
         for (name, test) in tests {
             let name = format!("{name} [{model} {}]", options.join(" ")).replace(" ]", "]");

@@ -591,10 +591,15 @@ impl Controller {
     fn finish(&mut self, end: &End) {
         self.unplugs.give_up();
         self.write_metrics();
-        if let Some(vm) = self.vm.take()
-            && let Err(error) = vm.stop(end.event())
-        {
-            tracing::error!("{error}");
+        match self.vm.take() {
+            // Its threads may wait for memory, and would be waited for.
+            Some(vm) if end.has_lost_pages() => std::mem::forget(vm),
+            Some(vm) => {
+                if let Err(error) = vm.stop(end.event()) {
+                    tracing::error!("{error}");
+                }
+            }
+            None => {}
         }
         let reason = end.to_string();
         let exit_code = (self.manners.leave)(end).code();

@@ -2,11 +2,15 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::vm::state::Event;
+
+/// The exit code of a machine whose memory did not come.
+pub const PAGES_LOST: u8 = 8;
 
 /// Why the process ends, once a machine has been built.
 #[derive(Debug)]
@@ -48,6 +52,16 @@ pub enum End {
     NotLoaded,
     /// A signal, and the guest did not power off in time.
     Signal(i32),
+    /// Who brings pages of the guest's memory from elsewhere has ended, or brings none.
+    Pager {
+        /// Of its socket.
+        path: PathBuf,
+        why: String,
+    },
+    /// Pages of the guest's memory cannot be brought from its file.
+    Pages {
+        why: String,
+    },
     /// Threads could not be shut in before the guest ran.
     NotShut {
         source: io::Error,
@@ -67,8 +81,15 @@ impl End {
             | End::InternalError { .. }
             | End::FailedEntry { .. }
             | End::VcpuFailed { .. }
+            | End::Pager { .. }
+            | End::Pages { .. }
             | End::NotShut { .. } => Event::Fault,
         }
+    }
+
+    /// Whether threads of the machine may wait for ever for their memory: then it is left as it is.
+    pub fn has_lost_pages(&self) -> bool {
+        matches!(self, End::Pager { .. } | End::Pages { .. })
     }
 
     /// The process's exit code; documented in the manual's page on booting.
@@ -80,6 +101,7 @@ impl End {
             End::TripleFault { .. } => 4,
             End::InternalError { .. } | End::FailedEntry { .. } => 5,
             End::NotLoaded => 7,
+            End::Pager { .. } | End::Pages { .. } => PAGES_LOST,
             End::Signal(number) => 128 + (*number as u8 & 0x7f),
         }
     }
@@ -143,6 +165,8 @@ impl fmt::Display for End {
                 no_hardware(f, *hardware)
             }
             End::VcpuFailed { cpu, source } => write!(f, "vCPU {cpu} cannot run: {source}"),
+            End::Pager { path, why } => write!(f, "pager {}: {why}", path.display()),
+            End::Pages { why } => write!(f, "pages of the guest's memory are lost: {why}"),
             End::NotShut { source } => write!(
                 f,
                 "the host did not let threads be shut in before the guest runs: {source}; without filters (--seccomp off, or --no-seccomp of firecracker) it might"

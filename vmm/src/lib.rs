@@ -23,6 +23,7 @@ mod kvm;
 mod memory;
 mod observe;
 mod orders;
+mod pager;
 mod ready;
 mod restore;
 mod shield;

@@ -1,7 +1,7 @@
 //! `vmm restore`: a machine that goes on from a snapshot.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::orders::Orders;
 use crate::shield::Mode;
 use crate::snapshot::card::CardChange;
 use crate::snapshot::show;
-use crate::snapshot::spec::LoadSpec;
+use crate::snapshot::spec::{LoadSpec, PagerSpec};
 use crate::vm::config::Config;
 
 /// Makes a machine from a snapshot, and lets it go on.
@@ -33,6 +33,15 @@ pub struct Args {
     /// The file with the memory; that called `memory` beside the state if not given
     #[arg(long, value_name = "FILE")]
     memory: Option<PathBuf>,
+
+    /// Who brings pages of the memory as they are touched: the kernel, own (a thread of this process), or the socket
+    /// of a process that does
+    #[arg(long, value_name = "kernel|own|SOCKET", default_value = "kernel")]
+    pager: PathBuf,
+
+    /// Write down which pages are used first, beside the memory: they are fetched ahead from then on
+    #[arg(long)]
+    record: bool,
 
     /// Another TAP for a network card, once for each; identity=rewrite, mac=, ip= and guest-ip= behind it give it other
     /// addresses on the wire, and link=flap a link that goes down for a while
@@ -125,7 +134,6 @@ impl FromStr for Other {
 }
 
 /// The command, for help, manuals and completions.
-#[cfg(test)]
 pub fn command() -> clap::Command {
     <Args as clap::CommandFactory>::command()
 }
@@ -134,6 +142,10 @@ pub fn command() -> clap::Command {
 /// user has been told why.
 pub fn orders(words: Vec<OsString>) -> Result<Orders, ExitCode> {
     match Args::try_parse_from(words) {
+        Ok(args) if args.record && !["kernel", "own"].map(Path::new).contains(&&*args.pager) => {
+            let why = "--record: what another process brings is not written down here";
+            Err(cli::report(&command().error(clap::error::ErrorKind::ArgumentConflict, why)))
+        }
         Ok(args) => Ok(args.into_orders()),
         Err(error) => Err(cli::report(&error)),
     }
@@ -142,12 +154,22 @@ pub fn orders(words: Vec<OsString>) -> Result<Orders, ExitCode> {
 impl Args {
     fn into_orders(self) -> Orders {
         let (state, memory) = show::files_of(&self.snapshot, self.memory.as_deref());
+        let (pager, memory) = match self.pager.to_str() {
+            // Only who brings each page sees it used.
+            Some("kernel") if self.record => (PagerSpec::Own, memory),
+            Some("kernel") => (PagerSpec::Kernel, memory),
+            Some("own") => (PagerSpec::Own, memory),
+            _ => (PagerSpec::External, self.pager),
+        };
         let taps = self.net.iter().filter_map(|card| Some((card.id.clone(), card.tap.clone()?)));
         let identities = self.net.iter().filter_map(|card| card.identity.clone());
         let spec = LoadSpec {
             state,
             memory,
             track: self.track_dirty_pages,
+            pager,
+            pages: None,
+            record: self.record,
             resume: !self.paused,
             taps: taps.collect(),
             identities: identities.collect(),
@@ -207,5 +229,11 @@ mod tests {
         assert_eq!(of_file.images, [("disk0".to_string(), "x=y".into())]);
         assert_eq!(spec(&["s", "--clock", "freeze"]).advance, Some(false));
         assert!(Args::try_parse_from(["vmm restore", "s", "--net", "tap3"]).is_err());
+
+        assert_eq!((of_file.pager, of_file.record), (PagerSpec::Kernel, false));
+        let recorded = spec(&["s", "--record"]);
+        assert_eq!((recorded.pager, recorded.record), (PagerSpec::Own, true));
+        let external = spec(&["s", "--pager", "/run/pager"]);
+        assert_eq!((external.pager, external.memory), (PagerSpec::External, "/run/pager".into()));
     }
 }

@@ -13,7 +13,7 @@ const ENDING: [libc::c_int; 2] = [libc::SIGINT, libc::SIGTERM];
 /// As those, unless who started the process had them ignored, as `nohup` does.
 const ENDING_IF_HEARD: [libc::c_int; 2] = [libc::SIGHUP, libc::SIGQUIT];
 
-pub use deadly::{leave_clean_when_killed, tidy};
+pub use deadly::{leave, leave_clean_when_killed, tidy};
 
 /// Lets a write beyond the limit on file sizes fail, instead of killing the process. Call it before
 /// anything is written.

@@ -1,6 +1,7 @@
 //! What a built machine owns, and how it rests, runs and ends.
 
 pub mod attach;
+pub mod backing;
 pub mod balloon;
 pub mod board;
 mod boot;
@@ -31,7 +32,6 @@ pub mod slots;
 pub mod spec;
 pub mod state;
 
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,11 +50,13 @@ use crate::memory;
 use crate::memory::changes::Changes;
 use crate::observe;
 use crate::observe::metrics::{Figures, VcpuCounters, VmmFigures};
+use crate::pager::helper::Helper;
 use crate::shield::Shield;
 use crate::shield::row::Kind;
 use crate::vcpu::run::Unmapped;
 use crate::vcpu::thread::VcpuThread;
 use attach::{Registry, Supplies};
+use backing::Backing;
 use board::Board;
 use boot_timer::BootTimer;
 use nic::Nic;
@@ -82,10 +84,11 @@ pub struct Vm {
     bus: DeviceBus,
     /// What KVM has of each vCPU.
     host: HostFacts,
-    /// What the memory is mapped from, if it is that of a file.
-    file: Option<File>,
     /// What of the memory may have changed since it was written last.
     changes: Changes,
+    backing: Backing,
+    /// Who brings pages of its memory; he is there until nobody waits for one any more.
+    pager: Option<Helper>,
     /// Closing it would take all irqfds away, even while vCPUs run.
     fd: Arc<VmFd>,
     ram: GuestRam,
@@ -102,6 +105,11 @@ fn how_to_shut(shield: &Arc<Shield>) -> Shut {
 }
 
 impl Vm {
+    /// The machine with who brings its memory.
+    fn with_pager(self, pager: Option<Helper>) -> Vm {
+        Vm { pager, ..self }
+    }
+
     /// What the machine is doing.
     pub fn state(&self) -> State {
         self.state
@@ -114,8 +122,16 @@ impl Vm {
             let shield = shield.clone();
             vcpu.shut(move || shield.shut(Kind::Vcpu))?;
         }
+        if let Some(pager) = &self.pager {
+            let shield = shield.clone();
+            pager.shut(move || shield.shut(Kind::Pager))?;
+        }
         memory::resident::begin();
         memory::touched::begin();
+        if self.backing.is_restored() {
+            // When it runs: somebody waits for that.
+            return Ok(());
+        }
         memory::forget_start();
         Ok(())
     }
@@ -132,7 +148,11 @@ impl Vm {
             Some(reading) => observe::start::report(reading),
             None => self.registry.iter().for_each(|device| device.start()),
         }
+        let is_first = self.pauses == 0 && self.backing.is_restored();
         self.vcpus.iter().for_each(VcpuThread::resume);
+        if is_first {
+            memory::forget_start();
+        }
         self.state = after;
         Ok(())
     }

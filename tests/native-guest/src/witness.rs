@@ -27,8 +27,6 @@ pub fn run(mut pairs: Pairs<impl Pair>, options: &Options) -> ! {
     let nic = pairs.first();
     let (mut number, mut registers, mut pages, mut received) = (0u64, 0u64, 0u64, 0u64);
     loop {
-        registers += u64::from(!holds(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 40));
-        pages += u64::from(!turn(number));
         while nic.take().is_some() {
             nic.give();
             nic.show_given();
@@ -37,6 +35,9 @@ pub fn run(mut pairs: Pairs<impl Pair>, options: &Options) -> ! {
         if nic.room() == 0 {
             continue;
         }
+        // Once for each number: pages have been given what is new.
+        registers += u64::from(!holds(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 40));
+        pages += u64::from(!turn(number));
         let (at, _) = nic.next();
         write(at, [0xffu8; 6]);
         write(at + 6, ADDRESS);

@@ -1,4 +1,4 @@
-//! Compares hypervisors at native speed: frames and requests a second, what each costs and takes, starts.
+//! Compares hypervisors at native speed: frames and requests a second, what each costs and takes, starts, snapshots.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +37,9 @@ struct Arguments {
     /// Measure only loads whose name has this text in it, such as "send", "receive 60" or "disk"
     #[arg(long = "load", value_name = "TEXT")]
     load: Option<String>,
+    /// Measure what takes longer too: more sizes of snapshots, and a hundred machines at once
+    #[arg(long)]
+    long: bool,
     /// Queues of the card or disk, in turn if several numbers are given, such as 1,2
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1",
         value_parser = clap::value_parser!(u16).range(1..=16))]
@@ -50,7 +53,7 @@ struct Arguments {
     /// More options of vmm's disks, such as engine=threads
     #[arg(long, value_name = "TEXT", default_value = "")]
     disk_options: String,
-    /// Where the image of loads on a file is made; a folder on a disk
+    /// Where the image of loads on a file is made, and snapshots; a folder on a disk
     #[arg(long, value_name = "FOLDER", default_value_os_t = std::env::temp_dir())]
     disk_folder: PathBuf,
     /// Write the figures to this file as well, as JSON
@@ -100,7 +103,11 @@ fn run(arguments: Arguments) -> Result<bool> {
     peers.extend(arguments.peers);
     let asked = |job: &Job| arguments.load.as_ref().is_none_or(|text| job.name().contains(text));
     let on = |task| arguments.queues.iter().map(move |&queues| Job { task, queues });
-    let jobs: Vec<_> = Task::all().into_iter().flat_map(on).filter(asked).collect();
+    let long = if arguments.long { Task::long() } else { Vec::new() };
+    let tasks = Task::all().into_iter().chain(long);
+    // A snapshot's machine has one queue.
+    let fits = |job: &Job| !job.task.is_of_snapshot() || job.queues == 1;
+    let jobs: Vec<_> = tasks.flat_map(on).filter(asked).filter(fits).collect();
     ensure!(!jobs.is_empty(), "no load is called {:?}", arguments.load.unwrap_or_default());
     if jobs.iter().any(|job| !job.task.is_of_disk()) {
         programs::ensure(&[programs::IP])?;

@@ -9,9 +9,10 @@ use serde_json::Value;
 use crate::native::card_bench::Cards;
 use crate::native::disk_bench::Disks;
 use crate::native::guest;
-use crate::native::job::Job;
+use crate::native::job::{Job, Task};
 use crate::native::peer::Peer;
 use crate::native::sample::disturbance;
+use crate::native::snapshot_bench::Snapshots;
 use crate::native::table::Results;
 
 /// A machine that is busier than this part of a CPU before a run disturbs it.
@@ -32,10 +33,11 @@ pub struct Plan {
     pub disk_folder: PathBuf,
 }
 
-/// Of cards and disks, those that are measured.
+/// Of cards, disks and snapshots, those that are measured.
 struct Bench<'a> {
     cards: Option<Cards<'a>>,
     disks: Option<Disks<'a>>,
+    snapshots: Option<Snapshots<'a>>,
 }
 
 impl Plan {
@@ -43,21 +45,26 @@ impl Plan {
     pub fn run(&self) -> Result<Value> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let (folder, kernel) = (folder.path(), guest::build()?);
-        let has = |of_disk: bool| self.jobs.iter().any(|job| job.task.is_of_disk() == of_disk);
+        let has = |is: fn(Task) -> bool| self.jobs.iter().any(|job| is(job.task));
         let lines = self.peers.iter().filter(|peer| peer.takes_part(false)).map(|peer| peer.line);
         let cards = || Cards::new(lines.collect(), &kernel, folder, &self.words, self.slice);
         let words = (self.words.as_str(), self.disk_options.as_str());
         let disks = || Disks::new(&self.disk_folder, &kernel, folder, words, self.slice);
+        let snapshots = || Snapshots::new(&self.disk_folder, &kernel, folder);
         let bench = Bench {
-            cards: has(false).then(cards).transpose()?,
-            disks: has(true).then(disks).transpose()?,
+            cards: has(is_of_card).then(cards).transpose()?,
+            disks: has(Task::is_of_disk).then(disks).transpose()?,
+            snapshots: has(Task::is_of_snapshot).then(snapshots).transpose()?,
         };
         let (mut results, mut disturbed, mut runs) = (Results::default(), 0u32, 0u32);
         for _ in 0..self.rounds {
             for &job in &self.jobs {
                 bench.prepare(job)?;
-                for peer in self.peers.iter().filter(|peer| peer.takes_part(job.task.is_of_disk()))
-                {
+                let takes_part = |peer: &&Peer| match job.task.is_of_snapshot() {
+                    true => peer.can_restore(),
+                    false => peer.takes_part(job.task.is_of_disk()),
+                };
+                for peer in self.peers.iter().filter(takes_part) {
                     if let Some(why) = peer.lacks_queues(job.queues) {
                         results.absent(&job.name(), &peer.name, why);
                         continue;
@@ -94,26 +101,36 @@ impl Plan {
     }
 }
 
+fn is_of_card(task: Task) -> bool {
+    !task.is_of_disk() && !task.is_of_snapshot()
+}
+
 impl Bench<'_> {
     fn prepare(&self, job: Job) -> Result<()> {
         match &self.cards {
-            Some(cards) if !job.task.is_of_disk() => cards.prepare(job),
+            Some(cards) if is_of_card(job.task) => cards.prepare(job),
             _ => Ok(()),
         }
     }
 
     fn measure(&self, job: Job, peer: &Peer, results: &mut Results) -> Result<()> {
-        match (&self.cards, &self.disks) {
-            (_, Some(disks)) if job.task.is_of_disk() => disks.measure(job, peer, results),
-            (Some(cards), _) => cards.measure(job, peer, results),
+        match (&self.cards, &self.disks, &self.snapshots) {
+            (_, Some(disks), _) if job.task.is_of_disk() => disks.measure(job, peer, results),
+            (.., Some(snapshots)) if job.task.is_of_snapshot() => {
+                snapshots.measure(job, peer, results)
+            }
+            (Some(cards), ..) => cards.measure(job, peer, results),
             _ => Ok(()),
         }
     }
 
     fn measure_floor(&self, job: Job, results: &mut Results) -> Result<()> {
-        match (&self.cards, &self.disks) {
-            (_, Some(disks)) if job.task.is_of_disk() => disks.measure_floor(job, results),
-            (Some(cards), _) => cards.measure_floor(job, results),
+        match (&self.cards, &self.disks, &self.snapshots) {
+            (_, Some(disks), _) if job.task.is_of_disk() => disks.measure_floor(job, results),
+            (.., Some(snapshots)) if job.task.is_of_snapshot() => {
+                snapshots.measure_floor(job, results)
+            }
+            (Some(cards), ..) => cards.measure_floor(job, results),
             _ => Ok(()),
         }
     }

@@ -148,7 +148,9 @@ impl<'a> Cards<'a> {
                 let beside = resident::beside(vmm.pid(), MEMORY_MIB)?;
                 add(Measure::Resident, beside as f64 / 1024.0);
             }
-            Task::Disk(..) => bail!("that is no job of a card"),
+            Task::Disk(..) | Task::Restore(..) | Task::Save(..) => {
+                bail!("that is no job of a card")
+            }
         }
         Ok(())
     }

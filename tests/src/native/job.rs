@@ -13,6 +13,10 @@ pub enum Task {
     Start,
     /// Requests to a disk.
     Disk(DiskLoad, Medium),
+    /// A machine goes on from a snapshot.
+    Restore(Restore),
+    /// A snapshot is written of a guest that has used so many MiB.
+    Save(u32),
 }
 
 /// Requests of one kind.
@@ -25,6 +29,17 @@ pub struct DiskLoad {
     pub kib: u32,
     /// How many are in flight in each queue.
     pub in_flight: u16,
+}
+
+/// How machines go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restore {
+    /// MiB of each.
+    pub mib: u32,
+    /// How many start in the same moment, from one snapshot.
+    pub at_once: u16,
+    /// Whether the host has read nothing of it.
+    pub is_cold: bool,
 }
 
 /// Where an image is.
@@ -62,12 +77,38 @@ impl Task {
         });
         let disks = loads
             .flat_map(|load| [Medium::Memory, Medium::File].map(|medium| Self::Disk(load, medium)));
-        cards.into_iter().chain(disks).collect()
+        let restores = [
+            (128, 1, false),
+            (512, 1, false),
+            (4096, 1, false),
+            (512, 1, true),
+            (512, 10, false),
+            (512, 10, true),
+        ];
+        let snapshots = restores.into_iter().map(Restore::of).map(Self::Restore);
+        cards.into_iter().chain(disks).chain(snapshots).chain([Self::Save(1024)]).collect()
     }
 
-    /// Whether it is of a disk, and not of a card.
+    /// What takes longer, and is measured only if it is asked for.
+    pub fn long() -> Vec<Self> {
+        let restores = [(1024, 1, false), (2048, 1, false), (4096, 1, true), (128, 100, false)];
+        restores.into_iter().map(Restore::of).map(Self::Restore).collect()
+    }
+
+    /// Whether it is of a disk.
     pub fn is_of_disk(self) -> bool {
         matches!(self, Self::Disk(..))
+    }
+
+    /// Whether it is of a snapshot. What is of neither is of a card.
+    pub fn is_of_snapshot(self) -> bool {
+        matches!(self, Self::Restore(..) | Self::Save(..))
+    }
+}
+
+impl Restore {
+    fn of((mib, at_once, is_cold): (u32, u16, bool)) -> Self {
+        Self { mib, at_once, is_cold }
     }
 }
 
@@ -103,6 +144,11 @@ impl Job {
                 let DiskLoad { kib, in_flight, .. } = load;
                 format!("disk {} {} {kib}k depth {in_flight} {medium}", load.order(), load.way())
             }
+            Task::Restore(Restore { mib, at_once, is_cold }) => {
+                let many = if at_once == 1 { String::new() } else { format!(" {at_once} at once") };
+                format!("snapshot load {mib}M{many}{}", if is_cold { " cold" } else { "" })
+            }
+            Task::Save(mib) => format!("snapshot save {mib}M"),
         };
         match self.queues {
             1 => name,
@@ -117,12 +163,13 @@ mod tests {
 
     #[test]
     fn each_job_has_a_name_of_its_own() {
-        let jobs =
-            Task::all().into_iter().flat_map(|task| [1, 2].map(|queues| Job { task, queues }));
+        let tasks = Task::all().into_iter().chain(Task::long());
+        let jobs = tasks.flat_map(|task| [1, 2].map(|queues| Job { task, queues }));
         let mut names: Vec<_> = jobs.map(Job::name).collect();
         let count = names.len();
         assert!(names.contains(&"send 60".to_owned()));
         assert!(names.contains(&"disk random read 4k depth 32 memory queues=2".to_owned()));
+        assert!(names.contains(&"snapshot load 512M 10 at once cold".to_owned()));
         names.sort();
         names.dedup();
         assert_eq!(names.len(), count);

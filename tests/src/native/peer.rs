@@ -106,6 +106,12 @@ impl Peer {
         }
     }
 
+    /// Whether it is there to be measured with snapshots.
+    pub fn can_restore(&self) -> bool {
+        let kinds = [Kind::Vmm, Kind::VmmEna, Kind::Firecracker, Kind::CloudHypervisor];
+        self.line == Line::Tap && kinds.contains(&self.kind)
+    }
+
     /// Why it cannot have so many queues, if it cannot.
     pub fn lacks_queues(&self, queues: u16) -> Option<&'static str> {
         let single = matches!(self.kind, Kind::Firecracker | Kind::FirecrackerAsync);

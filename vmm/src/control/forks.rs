@@ -25,8 +25,10 @@ use crate::snapshot::error::LoadError;
 use crate::snapshot::kept::Kept;
 use crate::snapshot::spec::LoadSpec;
 use crate::vm::Vm;
+use crate::vm::backing::Backing;
 use crate::vm::config::Config;
 use crate::vm::metadata::MetadataSpec;
+use crate::vm::restore::Content;
 use crate::vm::saved::MachineState;
 use crate::vm::state::State;
 
@@ -39,6 +41,10 @@ impl Controller {
             return Err(ForkError::NoZygote.into());
         };
         check_parts(&config)?;
+        if matches!(vm.backing(), Backing::Brought(_)) {
+            let (what, why) = ("memory that comes by a pager".to_string(), "it is not all here");
+            return Err(ForkError::Unforked { what, why }.into());
+        }
         let vsock = config.vsock.as_ref().map(|open| open.spec());
         let parent = Parent {
             id: &self.id,
@@ -66,7 +72,7 @@ impl Controller {
 
         let born = taken.and_then(|(state, bytes)| {
             copies.make_others(zygote)?;
-            let memory = vm.memory_file().ok_or(ForkError::NoZygote)?;
+            let memory = vm.backing().file().ok_or(ForkError::NoZygote)?;
             let (resume, children) = (spec.resume, children.clone());
             let brood = Brood { config: shown, state, kept, resume, children };
             Ok((zygote.fork(brood, memory)?, bytes))
@@ -152,12 +158,13 @@ impl Controller {
         (self.config.boot, self.config.seed) = (boot, seed);
         self.metadata.go_on(kept.metadata);
         let machine = self.config.to_spec().ok_or(LoadError::NoBoot)?;
-        let vm = Vm::restore(&machine, &state, &memory, true, &self.ends).map_err(|source| {
+        let memory = Content::Mapped { file: memory, ahead: Vec::new() };
+        let vm = Vm::restore(&machine, &state, memory, true, &self.ends).map_err(|source| {
             // What parts of it reported is no end of a machine.
             self.ends.take();
             LoadError::Child(Box::new(source))
         })?;
-        vm.open_holes(&memory).map_err(ForkError::Memory)?;
+        vm.open_holes().map_err(ForkError::Memory)?;
         self.adopt(vm)?;
         if !self.shut_in() {
             return Err(ActionError::Ending);

@@ -13,13 +13,18 @@ use crate::action::{Action, ActionError};
 use crate::dialect::{file, full};
 use crate::end::End;
 use crate::observe::events::Event;
+use crate::pager::own::Record;
+use crate::pager::working_set;
 use crate::snapshot::error::{CreateError, LoadError};
 use crate::snapshot::kept::{Bytes, Kept};
 use crate::snapshot::lineage::Lineage;
-use crate::snapshot::spec::{CreateSpec, LoadSpec, Rewritten};
+use crate::snapshot::memory_file::Sums;
+use crate::snapshot::spec::{CreateSpec, LoadSpec, PagerSpec, Rewritten};
 use crate::snapshot::store;
+use crate::snapshot::turn::Turn;
 use crate::vm::Vm;
 use crate::vm::config::{SEED_ID, seed_path};
+use crate::vm::restore::Content;
 use crate::vm::seed;
 
 impl Controller {
@@ -56,6 +61,40 @@ impl Controller {
         loaded
     }
 
+    /// The content of memory, as it is to come.
+    fn content(
+        &self,
+        spec: &LoadSpec,
+        turn: Turn,
+        sums: &Sums,
+        bytes: u64,
+    ) -> Result<Content, LoadError> {
+        if spec.pager == PagerSpec::External {
+            let code = (self.manners.leave)(&End::Pages { why: String::new() }).code();
+            return Ok(Content::External { socket: spec.memory.clone(), code });
+        }
+        let file = store::open_memory(&spec.memory, turn, sums, bytes)?;
+        let path = working_set::beside(&spec.memory);
+        let memory = working_set::identity(sums.bytes, &sums.pieces);
+        if spec.record {
+            let made = working_set::create(&path);
+            let record = made.map_err(|source| LoadError::Record { path, source })?;
+            let record = Some(Record { file: record, memory });
+            return Ok(Content::Own { file, ahead: Vec::new(), record });
+        }
+        // It is a hint, and a machine goes on without.
+        let ahead = working_set::read(&path, memory, bytes).unwrap_or_else(|error| {
+            let line = crate::words::one_line(None, &error);
+            tracing::warn!("record {}: {line}; it is not used", path.display());
+            None
+        });
+        let ahead = ahead.unwrap_or_default();
+        Ok(match spec.pager {
+            PagerSpec::Own => Content::Own { file, ahead, record: None },
+            _ => Content::Mapped { file, ahead },
+        })
+    }
+
     fn try_load(&mut self, spec: LoadSpec) -> Result<(), ActionError> {
         let begun = Instant::now();
         let (head, body) = store::open(&spec.state)?;
@@ -68,19 +107,24 @@ impl Controller {
         self.config.machine.track_dirty_pages = spec.track;
         (self.config.boot, self.config.seed) = (boot, seed);
         self.metadata.go_on(body.kept.metadata);
+        if let Some(pages) = spec.pages {
+            self.config.machine.pages = pages;
+        }
         let advance = spec.advance.unwrap_or(self.config.clock_advances);
         let machine = self.config.to_spec().ok_or(LoadError::NoBoot)?;
-        let memory =
-            store::open_memory(&spec.memory, head.turn, &body.memory, machine.machine.memory.0)?;
-        let vm = Vm::restore(&machine, &body.state, &memory, advance, &self.ends);
+        let memory = self.content(&spec, head.turn, &body.memory, machine.machine.memory.0)?;
+        let lineage = Lineage::of_loaded(head.id, body.memory, memory.file());
+        let vm = Vm::restore(&machine, &body.state, memory, advance, &self.ends);
         let vm = vm.map_err(|source| {
             // What parts of it reported is no end of a machine.
             self.ends.take();
             LoadError::Restore { path: spec.state.clone(), source: Box::new(source) }
         })?;
         self.adopt(vm)?;
-        self.lineage = Some(Lineage::of_loaded(head.id, body.memory, &memory));
-        self.walls.late.came_from(&[&spec.state, &spec.memory]);
+        self.lineage = Some(lineage);
+        // A pager's socket is no place for files.
+        let memory = (spec.pager != PagerSpec::External).then_some(&spec.memory);
+        self.walls.late.came_from(&[&spec.state, memory.unwrap_or(&spec.state)]);
         if !self.shut_in() {
             return Ok(());
         }

@@ -6,7 +6,8 @@ use devices::net::mac::MacAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{BodyError, bad};
-use crate::snapshot::spec::{CardIdentity, CreateSpec, LoadSpec, Rewritten};
+use crate::memory::Pages;
+use crate::snapshot::spec::{CardIdentity, CreateSpec, LoadSpec, PagerSpec, Rewritten};
 
 /// What to write of the machine, which must be paused.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -46,6 +47,10 @@ pub struct SnapshotLoad {
     /// Deprecated: host path of the file with the memory.
     #[serde(default)]
     pub mem_file_path: Option<String>,
+    /// Whether it is written down, beside the memory's file, which pages are used first; they are then fetched ahead
+    /// whenever it is loaded again.
+    #[serde(default)]
+    pub record: bool,
     /// Whether pages that the guest writes to are tracked from now on.
     #[serde(default)]
     pub track_dirty_pages: bool,
@@ -93,7 +98,7 @@ pub enum Clock {
 #[serde(deny_unknown_fields)]
 pub struct MemoryBackend {
     pub backend_type: BackendType,
-    /// Host path of the file.
+    /// Host path of the file, or of the socket.
     pub backend_path: String,
 }
 
@@ -103,8 +108,10 @@ pub struct MemoryBackend {
 pub enum BackendType {
     /// The file that was written.
     File,
-    /// A process that serves page faults; not here yet, and refused.
+    /// A process that serves page faults, by its Unix socket.
     Uffd,
+    /// The file that was written, by a thread that serves page faults.
+    Own,
 }
 
 /// Another TAP for a card, and what the network is to see of it.
@@ -201,7 +208,7 @@ pub enum HugePagesOverride {
     None,
     /// Usual pages, and huge ones where the host likes.
     Transparent,
-    /// Pages of 2 MiB; a memory file cannot be mapped into them, and they are refused.
+    /// Pages of 2 MiB; a memory file cannot be mapped into them: they are for `Uffd` and `Own`.
     #[serde(rename = "2M")]
     TwoMiB,
 }
@@ -222,16 +229,23 @@ impl TryFrom<SnapshotLoad> for LoadSpec {
     fn try_from(body: SnapshotLoad) -> Result<LoadSpec, BodyError> {
         const EITHER: &str = "either `mem_backend` or `mem_file_path`";
         let refused = |why| Err(BodyError::Json(why));
-        let memory = match (body.mem_backend, body.mem_file_path) {
+        let (memory, pager) = match (body.mem_backend, body.mem_file_path) {
             (None, None) => return refused(format!("missing field: {EITHER} is required")),
             (Some(_), Some(_)) => {
                 return refused(format!("too many fields: {EITHER} exclusively is required"));
             }
-            (Some(MemoryBackend { backend_type: BackendType::Uffd, .. }), _) => {
-                return Err(bad("backend_type", "Uffd does not exist here yet; take File"));
+            (Some(MemoryBackend { backend_type, backend_path }), None) => {
+                let pager = match backend_type {
+                    // Only who brings each page sees it used.
+                    BackendType::File if body.record => PagerSpec::Own,
+                    BackendType::File => PagerSpec::Kernel,
+                    BackendType::Own => PagerSpec::Own,
+                    BackendType::Uffd => PagerSpec::External,
+                };
+                (backend_path, pager)
             }
-            (Some(backend), None) => backend.backend_path,
-            (None, Some(path)) => path,
+            (None, Some(path)) if body.record => (path, PagerSpec::Own),
+            (None, Some(path)) => (path, PagerSpec::Kernel),
         };
         let advance = match (body.clock, body.clock_realtime) {
             (Some(_), Some(_)) => {
@@ -240,7 +254,11 @@ impl TryFrom<SnapshotLoad> for LoadSpec {
             (Some(clock), None) => Some(clock == Clock::Advance),
             (None, realtime) => realtime,
         };
-        if body.huge_pages == HugePagesOverride::TwoMiB {
+        if body.record && pager == PagerSpec::External {
+            let why = "what another process brings is not written down here; take File or Own";
+            return Err(bad("record", why));
+        }
+        if body.huge_pages == HugePagesOverride::TwoMiB && pager == PagerSpec::Kernel {
             let why = "a memory file cannot be mapped into huge pages; take another value";
             return Err(bad("huge_pages", why));
         }
@@ -252,6 +270,13 @@ impl TryFrom<SnapshotLoad> for LoadSpec {
             state: body.snapshot_path.into(),
             memory: memory.into(),
             track: body.track_dirty_pages || body.enable_diff_snapshots,
+            pager,
+            pages: match body.huge_pages {
+                HugePagesOverride::Snapshot => None,
+                HugePagesOverride::None | HugePagesOverride::Transparent => Some(Pages::Small),
+                HugePagesOverride::TwoMiB => Some(Pages::Huge),
+            },
+            record: body.record,
             resume: body.resume_vm,
             taps: taps.map(|card| (card.iface_id, card.host_dev_name)).collect(),
             identities,
@@ -339,9 +364,16 @@ mod tests {
             let text = format!(r#"{{"snapshot_path":"s",{file},{more}}}"#);
             assert!(error(&text).contains(name), "{}", error(&text));
         }
-        let uffd =
-            r#"{"snapshot_path":"s","mem_backend":{"backend_type":"Uffd","backend_path":"m"}}"#;
-        assert!(error(uffd).contains("Uffd does not exist here yet"));
+        let uffd = |more: &str| {
+            let backend = r#""mem_backend":{"backend_type":"Uffd","backend_path":"m"}"#;
+            format!(r#"{{"snapshot_path":"s",{backend}{more}}}"#)
+        };
+        assert!(error(&uffd(r#","record":true"#)).contains("take File or Own"));
+        let spec = load(&uffd(r#","huge_pages":"2M""#)).unwrap();
+        assert_eq!((spec.pager, spec.pages), (PagerSpec::External, Some(Pages::Huge)));
+        let recorded = format!(r#"{{"snapshot_path":"s",{file},"record":true}}"#);
+        let spec = load(&recorded).unwrap();
+        assert_eq!((spec.pager, spec.pages, spec.record), (PagerSpec::Own, None, true));
         let diff = r#"{"snapshot_path":"s","mem_file_path":"m","snapshot_type":"Diff"}"#;
         let diff = read::<SnapshotCreate>(diff.as_bytes()).unwrap();
         assert!(CreateSpec::from(diff).is_diff);

@@ -285,6 +285,8 @@ pub fn leave(end: &End) -> Leave {
         | End::InternalError { .. }
         | End::FailedEntry { .. }
         | End::VcpuFailed { .. }
+        | End::Pager { .. }
+        | End::Pages { .. }
         | End::NotShut { .. } => Leave::Exit(1),
         End::NotLoaded => Leave::Exit(BAD_CONFIGURATION),
         End::Signal(libc::SIGHUP) => Leave::Exit(HUNG_UP),

@@ -38,10 +38,10 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// For the memory of a machine whose KVM has it by now, mapped from `file` if from one: it is tracked if pages of
-    /// it are noted.
-    pub fn of(ram: &Ram, file: Option<&File>) -> Changes {
-        let since = match (dirty::is_on(ram), file.is_some()) {
+    /// For the memory of a machine whose KVM has it by now: it is tracked if pages of it are noted. Of one that
+    /// `is_restored` what nobody has touched is what its snapshot has; the memory comes from `file`, if from one that is ours.
+    pub fn of(ram: &Ram, is_restored: bool, file: Option<&File>) -> Changes {
+        let since = match (dirty::is_on(ram), is_restored) {
             (true, _) => Since::Last,
             (false, true) => Since::Origin,
             (false, false) => Since::Ever,

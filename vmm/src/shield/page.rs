@@ -97,6 +97,7 @@ fn no_thread_may_make_more_calls_than_it_has_been_counted_to_need() {
         (Kind::DiskHelper, 20),
         (Kind::Vsock, 24),
         (Kind::Pmem, 22),
+        (Kind::Pager, 21),
         (Kind::Broker, 18),
     ] {
         let calls = calls(kind);

@@ -31,13 +31,15 @@ pub enum Kind {
     Vsock,
     /// Flushes a file that is memory of the guest.
     Pmem,
+    /// Brings pages of a restored machine's memory.
+    Pager,
     /// Opens what is named while the guest runs.
     Broker,
 }
 
 impl Kind {
     /// All kinds, in the order in which people read of them.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Main,
         Kind::Api,
         Kind::Builder,
@@ -51,6 +53,7 @@ impl Kind {
         Kind::DiskHelper,
         Kind::Vsock,
         Kind::Pmem,
+        Kind::Pager,
         Kind::Broker,
     ];
 
@@ -83,6 +86,7 @@ impl Kind {
             Kind::DiskHelper => "disk helper",
             Kind::Vsock => "vsock",
             Kind::Pmem => "pmem",
+            Kind::Pager => "pager",
             Kind::Broker => "broker",
         }
     }

@@ -13,6 +13,7 @@ mod forks;
 mod late;
 mod main;
 mod memory;
+mod pager;
 mod requests;
 mod snapshots;
 mod vcpus;
@@ -27,6 +28,7 @@ const PARTS: &[&[Row]] = &[
     disks::ROWS,
     vsock::ROWS,
     memory::ROWS,
+    pager::ROWS,
     base::ROWS,
     consoles::ROWS,
     clients::ROWS,

@@ -208,6 +208,19 @@ pub fn abort() -> ! {
     unsafe { libc::_exit(128 | libc::SIGABRT) }
 }
 
+/// Ends the process with `code` once all is in order, for a thread that knows of a reason that the main thread has not
+/// heard in time, as it waits for something that does not come. Says `line`.
+pub fn leave(line: &str, code: u8) {
+    print(b"vmm: ");
+    print(line.as_bytes());
+    print(b"\n");
+    // Who aborts has said why: so has this.
+    EXIT.store(libc::SIGABRT | libc::c_int::from(code) << 8, Ordering::Release);
+    tidy();
+    // The main thread would have ended the process.
+    exit_for(libc::SIGABRT, code);
+}
+
 /// Says which signal it was.
 fn say(signal: libc::c_int) {
     let digit = |number: libc::c_int| b'0' + (number % 10) as u8;

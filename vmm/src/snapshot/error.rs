@@ -123,6 +123,8 @@ pub enum LoadError {
         .0.display()
     )]
     NotMerged(PathBuf),
+    #[error("record {}: it cannot be made", path.display())]
+    Record { path: PathBuf, source: io::Error },
     #[error("the snapshot's configuration: {0}")]
     Config(String),
     #[error("the snapshot has no {kind} {id:?}")]

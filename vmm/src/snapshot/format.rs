@@ -137,7 +137,7 @@ pub fn read(file: File) -> Result<Sealed, ReadError> {
     if !(least..=MOST).contains(&found) {
         return Err(ReadError::Size { found, least, most: MOST });
     }
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(usize::try_from(found).unwrap_or(0).saturating_add(1));
     // It may grow while it is read.
     file.take(MOST).read_to_end(&mut text)?;
     unseal(text)

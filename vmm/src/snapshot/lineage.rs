@@ -43,9 +43,11 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// Of a machine that comes from the snapshot of this name, with all of its `memory` in `file`.
-    pub fn of_loaded(id: String, memory: Sums, file: &File) -> Lineage {
-        let member = Member { id, memory, is_whole: true, file: FileId::of(file).ok() };
+    /// Of a machine that comes from the snapshot of this name, with all of its `memory` in `file`, if it
+    /// comes from one.
+    pub fn of_loaded(id: String, memory: Sums, file: Option<&File>) -> Lineage {
+        let file = file.and_then(|file| FileId::of(file).ok());
+        let member = Member { id, memory, is_whole: true, file };
         Lineage { last: member.clone(), origin: member }
     }
 }

@@ -84,12 +84,12 @@ pub struct Differs {
 }
 
 /// Writes memory that nobody writes to meanwhile to an empty file. `mapped` is the file that the memory is mapped
-/// from, if it is: what nobody has touched is there. Fails if the file cannot be written.
-pub fn write(ram: &Ram, mapped: Option<&File>, file: &File) -> io::Result<Sums> {
+/// from, if it is: what nobody has touched is there; `touched` tells which. Fails if the file cannot be written.
+pub fn write(ram: &Ram, mapped: Option<&File>, touched: Touched, file: &File) -> io::Result<Sums> {
     let bytes: u64 = ram.iter().map(GuestMemoryRegion::len).sum();
     file.set_len(bytes)?;
     let mut sums = Sums { bytes, data_bytes: 0, pieces: Vec::new(), changed: None };
-    let runs: Vec<_> = with_something(ram, mapped, bytes).runs().collect();
+    let runs: Vec<_> = with_something(ram, mapped, touched, bytes).runs().collect();
     let mut buffer = vec![0u8; STEP];
     for (number, parts) in by_piece(&runs) {
         let begin = u64::from(number).saturating_mul(PIECE as u64);
@@ -121,9 +121,8 @@ pub fn write(ram: &Ram, mapped: Option<&File>, file: &File) -> io::Result<Sums> 
 
 /// Pages that may have something: all that are in memory, and what is in no hole of the file that the others are
 /// mapped from. To read the rest would bring it into memory.
-fn with_something(ram: &Ram, mapped: Option<&File>, bytes: u64) -> PageSet {
+fn with_something(ram: &Ram, mapped: Option<&File>, mut touched: Touched, bytes: u64) -> PageSet {
     let mut set = PageSet::none(bytes);
-    let mut touched = Touched::look();
     let mut first = 0u64;
     for region in ram.iter() {
         let pages = region.len() / PAGE as u64;
@@ -358,7 +357,6 @@ pub fn check_changed(file: &File, changed: &Changed) -> io::Result<Option<Differ
 /// Looks at the first and the last piece that has something, which a file of another snapshot has otherwise; where only
 /// changes are summed up, also at one of which most has not changed. Fails if it cannot be read.
 pub fn glance(file: &File, sums: &Sums) -> io::Result<Option<Differs>> {
-    let mut piece = vec![0u8; PIECE];
     let unchanged = sums.changed.as_ref().and_then(|changed| {
         let is_same = |sum: &&(u32, u32)| {
             changed.pieces.binary_search_by_key(&sum.0, |(number, _)| *number).is_err()
@@ -368,14 +366,26 @@ pub fn glance(file: &File, sums: &Sums) -> io::Result<Option<Differs>> {
     for (number, sum) in sums.pieces.first().into_iter().chain(sums.pieces.last()).chain(unchanged)
     {
         let at = u64::from(*number) * PIECE as u64;
-        let size = usize::try_from(sums.bytes.saturating_sub(at)).unwrap_or(PIECE).min(PIECE);
-        let piece = piece.get_mut(..size).unwrap_or_default();
-        file.read_exact_at(piece, at)?;
-        if crc32fast::hash(piece) != *sum {
+        let size = sums.bytes.saturating_sub(at).min(PIECE as u64);
+        if sum_of(file, at, size)? != *sum {
             return Ok(Some(Differs { at }));
         }
     }
     Ok(None)
+}
+
+/// The CRC-32 of a part of a file. All restores wait for it: what is read stays in the caches of a CPU.
+fn sum_of(file: &File, at: u64, size: u64) -> io::Result<u32> {
+    let mut part = vec![0u8; 64 << 10];
+    let (mut sum, mut at, end) = (crc32fast::Hasher::new(), at, at.saturating_add(size));
+    while at < end {
+        let len = usize::try_from(end.saturating_sub(at)).unwrap_or(part.len()).min(part.len());
+        let part = part.get_mut(..len).unwrap_or_default();
+        file.read_exact_at(part, at)?;
+        sum.update(part);
+        at = at.saturating_add(len as u64);
+    }
+    Ok(sum.finalize())
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ fn memory_comes_back_from_its_file_which_is_as_small_as_what_was_written() {
     // Touched, and zero.
     put(&ram, 64 << 20, 0);
     let file = tempfile::tempfile().unwrap();
-    let sums = write(&ram, None, &file).unwrap();
+    let sums = write(&ram, None, Touched::look(), &file).unwrap();
     release(ram);
     assert_eq!((sums.bytes, sums.data_bytes), (BYTES, 5 * 4096));
     assert_eq!(sums.pieces.len(), 4);
@@ -52,7 +52,7 @@ fn memory_of_a_file_is_written_with_what_nobody_touched_and_without_what_was_giv
         put(&ram, at, at | 7);
     }
     let first = tempfile::tempfile().unwrap();
-    write(&ram, None, &first).unwrap();
+    write(&ram, None, Touched::look(), &first).unwrap();
     release(ram);
 
     let ram = restored::map(64 << 20, &first).unwrap();
@@ -61,7 +61,7 @@ fn memory_of_a_file_is_written_with_what_nobody_touched_and_without_what_was_giv
     put(&ram, 40 << 20, 100);
     reclaim.discard(20 << 20, 4096).unwrap();
     let second = tempfile::tempfile().unwrap();
-    let sums = write(&ram, Some(&first), &second).unwrap();
+    let sums = write(&ram, Some(&first), Touched::look(), &second).unwrap();
     drop(reclaim);
     release(ram);
 
@@ -77,7 +77,7 @@ fn another_byte_is_found_wherever_it_is() {
     let ram = map(64 << 20, Pages::Small).unwrap();
     [0, 9 << 20, 40 << 20].into_iter().for_each(|at| put(&ram, at, 1));
     let file = tempfile::tempfile().unwrap();
-    let sums = write(&ram, None, &file).unwrap();
+    let sums = write(&ram, None, Touched::look(), &file).unwrap();
     release(ram);
     let two_mib = PIECE as u64;
     for at in [3, (9 << 20) + 100, (50 << 20) + 5, (64 << 20) - 1] {
@@ -102,7 +102,7 @@ fn changes_know_the_whole_memory_where_they_are_many_and_where_there_are_none() 
     let two_mib = PIECE as u64;
     [0, 1, 2, 3].into_iter().for_each(|number| put(&ram, number * two_mib, 1));
     let first = tempfile::tempfile().unwrap();
-    let before = write(&ram, None, &first).unwrap();
+    let before = write(&ram, None, Touched::look(), &first).unwrap();
 
     // A little of two pieces, much of the third, nothing of the fourth.
     let mut set = PageSet::none(64 << 20);
@@ -111,7 +111,7 @@ fn changes_know_the_whole_memory_where_they_are_many_and_where_there_are_none() 
     let file = tempfile::tempfile().unwrap();
     let sums = write_changed(&ram, &set, ("base", &before), &file).unwrap();
     let whole = tempfile::tempfile().unwrap();
-    let wanted = write(&ram, None, &whole).unwrap();
+    let wanted = write(&ram, None, Touched::look(), &whole).unwrap();
     release(ram);
 
     let changed = sums.changed.as_ref().unwrap();

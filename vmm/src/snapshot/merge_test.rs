@@ -10,6 +10,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 use super::*;
 use crate::memory::pages::PageSet;
 use crate::memory::reclaim::Reclaimer;
+use crate::memory::touched::Touched;
 use crate::memory::{Pages, map, release};
 use crate::snapshot::samples;
 
@@ -42,7 +43,7 @@ fn folder(root: &Path, id: &str) -> (PathBuf, File) {
 /// Writes all of a memory.
 fn full(root: &Path, id: &str, ram: &GuestRam) -> Snapshot {
     let (folder, memory) = folder(root, id);
-    let sums = memory_file::write(ram, None, &memory).unwrap();
+    let sums = memory_file::write(ram, None, Touched::look(), &memory).unwrap();
     snapshot(&folder, id, sums)
 }
 

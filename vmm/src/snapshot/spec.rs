@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use crate::memory::Pages;
 use devices::net::mac::MacAddr;
 use serde::{Deserialize, Serialize};
 
@@ -22,10 +23,16 @@ pub struct CreateSpec {
 pub struct LoadSpec {
     /// The state.
     pub state: PathBuf,
-    /// The memory.
+    /// The memory: its file, or the socket of who has it.
     pub memory: PathBuf,
     /// Whether pages that the guest writes to are tracked from now on.
     pub track: bool,
+    /// By whom its pages come.
+    pub pager: PagerSpec,
+    /// What the host backs it with, if that differs.
+    pub pages: Option<Pages>,
+    /// Whether it is written down, beside the memory's file, which pages are used first.
+    pub record: bool,
     /// Whether the machine runs at once.
     pub resume: bool,
     /// TAPs in place of those that cards had, by the cards' ids.
@@ -62,6 +69,18 @@ pub struct Rewritten {
     pub ip: Option<Ipv4Addr>,
     /// The guest's; if not given, what its frames had shown.
     pub guest_ip: Option<Ipv4Addr>,
+}
+
+/// By whom pages of memory come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PagerSpec {
+    /// By the kernel, which maps the memory's file.
+    #[default]
+    Kernel,
+    /// By a thread of our own, from the memory's file.
+    Own,
+    /// By a process that listens at a socket.
+    External,
 }
 
 /// The files of a snapshot in a folder of its own.

@@ -22,6 +22,7 @@ use super::turn::Turn;
 use super::unwritten::at;
 use crate::memory::changes::Since;
 use crate::memory::pages::PageSet;
+use crate::memory::touched::Touched;
 use crate::vm::Vm;
 use crate::vm::saved::MachineState;
 
@@ -51,7 +52,11 @@ pub fn create(
     let extent = Extent::of(spec, lineage, vm.changes(), files)?;
     let pair = Pair::beside(&spec.state, &spec.memory, files)?;
     let sums = match &extent {
-        Extent::Full => memory_file::write(vm.ram(), vm.memory_file(), pair.memory()),
+        Extent::Full => {
+            let backing = vm.backing();
+            let touched = if backing.is_unknown() { Touched::all() } else { Touched::look() };
+            memory_file::write(vm.ram(), backing.file(), touched, pair.memory())
+        }
         Extent::Pages { base, before, pages } => {
             memory_file::write_changed(vm.ram(), pages, (base, before), pair.memory())
         }

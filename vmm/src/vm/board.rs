@@ -105,7 +105,6 @@ impl Board {
     };
 
     /// Builds the parts and puts them on the buses; without a window for 64-bit BARs there is no PCI.
-    #[expect(clippy::too_many_arguments, reason = "what a board stands on")]
     pub fn build(
         vm: &Arc<VmFd>,
         memory: &GuestRam,

@@ -1,6 +1,5 @@
 //! From a wish to a machine: files are checked before anything is made.
 
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use kvm_bindings::CpuId;
 use kvm_ioctls::{Cap, Kvm, VmFd};
 
 use super::attach::{Arrival, AttachError, Supplies};
+use super::backing::Backing;
 use super::board::{Board, BoardError};
 pub use super::boot::BootError;
 use super::boot::Opened;
@@ -227,7 +227,7 @@ impl Vm {
         if spec.machine.track_dirty_pages {
             dirty::begin(&ram);
         }
-        let built = Base::build(ram.clone(), spec, ground, None, ends)
+        let built = Base::build(ram.clone(), spec, ground, Backing::Zero, ends)
             .and_then(|base| boot(base, spec, plan, ends));
         if built.is_err() {
             memory::release(ram);
@@ -274,24 +274,21 @@ pub struct Base {
     pub host: HostFacts,
     /// The VM.
     pub fd: Arc<VmFd>,
-    /// What the memory is mapped from.
-    file: Option<File>,
+    backing: Backing,
     ram: GuestRam,
 }
 
 impl Base {
-    /// Builds it with the memory `ram`, which is mapped from `file` if there is one.
+    /// Builds it with the memory `ram`, whose content is where `backing` says.
     pub fn build(
         ram: GuestRam,
         spec: &VmSpec,
         ground: Ground,
-        file: Option<&File>,
+        backing: Backing,
         ends: &Arc<Ends>,
     ) -> Result<Base, BuildError> {
         let Ground { kvm, console, bus, room } = ground;
         let cpus = spec.machine.cpus;
-        let file = file.map(File::try_clone).transpose();
-        let file = file.map_err(|source| BuildError::memory(&spec.machine, source))?;
         let fd = kvm::vm::create(&kvm, &ram)?;
         let lenient = !probe::has_hardware_virtualization();
         let host = HostFacts::of(&kvm, &fd, lenient).map_err(BuildError::Msrs)?;
@@ -301,9 +298,9 @@ impl Base {
         let pci_mmio64 = room.pci_mmio64_of(bus);
         let board = Board::build(&fd, &ram, &ports, &mmio, pci_mmio64, &console, ends)?;
 
-        let reclaimer = Arc::new(match &file {
-            None => Reclaimer::new(&ram, spec.machine.pages),
-            Some(_) => Reclaimer::of_file(&ram),
+        let reclaimer = Arc::new(match &backing {
+            Backing::Mapped(_) => Reclaimer::of_file(&ram),
+            Backing::Zero | Backing::Brought(_) => Reclaimer::new(&ram, spec.machine.pages),
         });
         let supplies = Supplies {
             memory: ram.clone(),
@@ -339,7 +336,7 @@ impl Base {
             bus,
             host,
             fd,
-            file,
+            backing,
             ram,
         })
     }
@@ -383,8 +380,9 @@ impl Base {
             reading,
             bus: self.bus,
             host: self.host,
-            changes: Changes::of(&self.ram, self.file.as_ref()),
-            file: self.file,
+            changes: Changes::of(&self.ram, self.backing.is_restored(), self.backing.file()),
+            backing: self.backing,
+            pager: None,
             supplies: self.supplies,
             fd: self.fd,
             ram: self.ram,

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use device_core::dirty;
 use device_core::snapshot::LoadError;
+use device_core::{GuestRam, dirty};
 
 use super::Vm;
+use super::backing::Backing;
 use super::build::{Base, BuildError, Ground};
 use super::generation::{self, GenerationError};
 use super::nic::{self, NoGuestIp};
@@ -19,6 +21,12 @@ use crate::kvm::vcpu::Vcpu;
 use crate::kvm::vcpu_state::{HostFacts, VcpuStateError};
 use crate::kvm::vm_state::{self, VmStateError};
 use crate::memory::{self, Pages};
+use crate::pager::ahead;
+use crate::pager::external::{self, ExternalError};
+use crate::pager::helper::Helper;
+use crate::pager::own::{self, OwnError, Record, Wish};
+use crate::pager::regions::Regions;
+use crate::pager::working_set::Run;
 
 /// Why a machine could not be made of its state. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +45,10 @@ pub enum RestoreError {
     Feature(String),
     #[error("vCPU {index}")]
     Vcpu { index: u8, source: VcpuStateError },
+    #[error(transparent)]
+    Own(#[from] OwnError),
+    #[error(transparent)]
+    External(#[from] ExternalError),
     #[error(transparent)]
     Kvm(#[from] VmStateError),
     #[error("it has the state of {found:?}, where the machine has {wanted:?}")]
@@ -58,12 +70,12 @@ impl Vm {
     pub fn restore(
         spec: &VmSpec,
         state: &MachineState,
-        memory: &File,
+        memory: Content,
         advance: bool,
         ends: &Arc<Ends>,
     ) -> Result<Vm, RestoreError> {
         let machine = &spec.machine;
-        if machine.pages == Pages::Huge {
+        if machine.pages == Pages::Huge && matches!(memory, Content::Mapped { .. }) {
             return Err(RestoreError::HugePages);
         }
         let (found, wanted) = (state.vcpus.len(), machine.cpus);
@@ -79,17 +91,75 @@ impl Vm {
                 return Err(RestoreError::Feature(missing));
             }
         }
-        let ram = memory::restored::map(machine.memory.0, memory).map_err(RestoreError::Memory)?;
+        let ram = match &memory {
+            Content::Mapped { file, .. } => memory::restored::map(machine.memory.0, file),
+            Content::Own { .. } | Content::External { .. } => {
+                memory::map(machine.memory.0, machine.pages)
+            }
+        };
+        let ram = ram.map_err(RestoreError::Memory)?;
         if machine.track_dirty_pages {
             dirty::begin(&ram);
         }
-        let made = Base::build(ram.clone(), spec, ground, Some(memory), ends)
-            .map_err(RestoreError::from)
-            .and_then(|base| finish(base, spec, state, advance, ends));
+        let made = memory.bring(&ram, machine.pages, ends).and_then(|(backing, pager)| {
+            let base = Base::build(ram.clone(), spec, ground, backing, ends)?;
+            let vm = finish(base, spec, state, advance, ends)?;
+            Ok(vm.with_pager(pager))
+        });
         if made.is_err() {
             memory::release(ram);
         }
         made
+    }
+}
+
+/// What a machine's memory has in it.
+pub enum Content {
+    /// That of a file, which is mapped; what `ahead` names is fetched before it is touched.
+    Mapped { file: File, ahead: Vec<Run> },
+    /// That of a file, which a thread brings.
+    Own { file: File, ahead: Vec<Run>, record: Option<Record> },
+    /// What a process brings that listens at `socket`. If nobody hears that it does no more, the exit code is `code`.
+    External { socket: PathBuf, code: u8 },
+}
+
+impl Content {
+    /// The file that it is in, if it is in one that is ours.
+    pub fn file(&self) -> Option<&File> {
+        match self {
+            Content::Mapped { file, .. } | Content::Own { file, .. } => Some(file),
+            Content::External { .. } => None,
+        }
+    }
+
+    /// Has pages of `ram` brought as they are touched.
+    fn bring(
+        self,
+        ram: &GuestRam,
+        pages: Pages,
+        ends: &Arc<Ends>,
+    ) -> Result<(Backing, Option<Helper>), RestoreError> {
+        let page_size = match pages {
+            Pages::Small => 4096,
+            Pages::Huge => 2 << 20,
+        };
+        let regions = Regions::of(ram);
+        Ok(match self {
+            Content::Mapped { file, ahead } if ahead.is_empty() => (Backing::Mapped(file), None),
+            Content::Mapped { file, ahead } => {
+                let helper = ahead::start(&file, regions, ahead).map_err(RestoreError::Memory)?;
+                (Backing::Mapped(file), Some(helper))
+            }
+            Content::Own { file, ahead, record } => {
+                let wish = Wish { page_size, ahead, record };
+                let helper = own::start(&file, regions, wish, ends)?;
+                (Backing::Brought(Some(file)), Some(helper))
+            }
+            Content::External { socket, code } => {
+                let helper = external::start(&socket, &regions, page_size, ends, code)?;
+                (Backing::Brought(None), Some(helper))
+            }
+        })
     }
 }
 

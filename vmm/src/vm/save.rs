@@ -1,6 +1,5 @@
 //! Taking the state of a machine that is paused.
 
-use std::fs::File;
 use std::io;
 use std::sync::mpsc::Receiver;
 
@@ -8,6 +7,7 @@ use device_core::GuestRam;
 use device_core::snapshot::SaveError as PartError;
 
 use super::Vm;
+use super::backing::Backing;
 use super::saved::{MachineState, PartState};
 use super::spec::DeviceBus;
 use crate::kvm::vcpu_state::{VcpuState, VcpuStateError};
@@ -65,7 +65,7 @@ impl Vm {
     /// Looks which pages of the memory may have changed. The machine is paused, and its state has been taken: that may
     /// write to it. Fails if KVM does not tell.
     pub fn look_for_changes(&mut self) -> io::Result<()> {
-        self.changes.look(&self.fd, &self.ram, self.file.as_ref())
+        self.changes.look(&self.fd, &self.ram, self.backing.file())
     }
 
     /// Pages that have changed, as it was looked last.
@@ -88,9 +88,9 @@ impl Vm {
         &self.ram
     }
 
-    /// What the memory is mapped from, if it is that of a file.
-    pub fn memory_file(&self) -> Option<&File> {
-        self.file.as_ref()
+    /// Where its content is, as far as nobody has touched it.
+    pub fn backing(&self) -> &Backing {
+        &self.backing
     }
 
     /// What its devices are attached to.

@@ -23,7 +23,7 @@ fn polled(features: u64) -> TestDisk {
     let mut disk = disk(4);
     assert_eq!(disk.block.features() & features, features, "all of these are there");
     let size = disk.block.queue_sizes()[0];
-    assert!(size >= 3 && size <= 256, "it has room for {size} descriptors, and a request takes 3");
+    assert!((3..=256).contains(&size), "it has room for {size} descriptors, and a request takes 3");
     disk.new_rings(4, size, false);
     disk.queues[0].want_interrupts(false);
     let live = vec![disk.queues[0].live(0, disk.vectors.vector(0))];

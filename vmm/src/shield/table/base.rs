@@ -16,7 +16,7 @@ use crate::shield::row::{
 /// Threads, but not the broker.
 const THREADS: &[Kind] = &[
     Main, Api, Builder, Vcpu, Io, Capture, TapLane, PacketLane, VhostLane, DiskLane, DiskHelper,
-    Vsock, Pmem,
+    Vsock, Pmem, Pager,
 ];
 const ALL: &[Kind] = &Kind::ALL;
 

@@ -64,6 +64,13 @@ pub const VHOST: &[Value] = &[
     (0x4008_af22, "VHOST_SET_VRING_ERR"),
     (0x4008_af30, "VHOST_NET_SET_BACKEND"),
 ];
+/// Page faults (linux/userfaultfd.h).
+pub const PAGES: &[Value] = &[
+    (0xc028_aa03, "UFFDIO_COPY"),
+    (0xc020_aa04, "UFFDIO_ZEROPAGE"),
+    (0x8010_aa02, "UFFDIO_WAKE"),
+    (0xc018_aa06, "UFFDIO_WRITEPROTECT"),
+];
 /// What became of an interface.
 pub const INTERFACE: &[Value] = values![SIOCGIFNAME, SIOCGIFFLAGS];
 /// Modes of a terminal.
