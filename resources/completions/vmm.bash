@@ -2229,13 +2229,17 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__restore)
-            opts="-h -V --memory --net --disk --vsock --track-dirty-pages --paused --clock --serial --grace --log-level --log-file --api-sock --seccomp --no-fork --allow-path --id --metrics-path --help --version"
+            opts="-h -V --memory --pager --record --net --disk --vsock --track-dirty-pages --paused --clock --serial --grace --log-level --log-file --api-sock --seccomp --no-fork --allow-path --id --metrics-path --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pager)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -219,6 +219,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "top" -d 'Watch rates, queues and vCPUs live'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l memory -d 'The file with the memory; that called `memory` beside the state if not given' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l pager -d 'Who brings pages of the memory as they are touched: the kernel, own (a thread of this process), or the socket of a process that does' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l net -d 'Another TAP for a network card, once for each; identity=rewrite, mac=, ip= and guest-ip= behind it give it other addresses on the wire, and link=flap a link that goes down for a while' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l disk -d 'Another image for a disk, once for each' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l vsock -d 'Another Unix socket for the vsock' -r -F
@@ -241,6 +242,7 @@ off\t''"
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l allow-path -d 'Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as of `vmm`; if not given, the snapshot\'s folders besides' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l id -d 'Name of the machine: letters, digits and \'-\'' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l metrics-path -d 'Append a JSON line of metrics to this file each minute, on demand, and at the end' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l record -d 'Write down which pages are used first, beside the memory: they are fetched ahead from then on'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l track-dirty-pages -d 'Track the pages that the guest writes to, so that `vmm ctl snapshot --diff` writes no others'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l paused -d 'Leave the machine paused'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l no-fork -d 'Let the machine have no children, which PUT /fork starts'
