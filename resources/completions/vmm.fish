@@ -120,7 +120,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from snapshot" -l json -d 'Print the API\'s JSON instead of text for people'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from snapshot" -s h -l help -d 'Print help'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l first -d 'Number of the first' -r
-complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l net -d 'TAP of a network card, once for each, such as eth0=tap{n}; the machine\'s TAP, - and the number if not given' -r
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l net -d 'TAP of a network card, once for each, such as eth0=tap{n}; the machine\'s TAP, - and the number if not given. identity=rewrite, mac=, ip= and guest-ip= behind it give it other addresses on the wire, the first child the ip and each next one the next; link=flap has the guest see its link go down and come again' -r
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l disk -d 'Image of a disk that is written, once for each, such as root=/images/{n}.raw, which must not be there; the machine\'s image, . and the number if not given' -r
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l id -d 'Names; the machine\'s, - and the number if not given' -r
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l api-sock -d 'Sockets of their APIs; the machine\'s, . and the number if not given' -r -F

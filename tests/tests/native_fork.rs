@@ -95,6 +95,23 @@ struct Scene {
     wire: Wire,
 }
 
+/// Whatever is left of its machines ends with it, however the test does. A child has its parent's command line, which
+/// names the folder, or in a jail its root in that.
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let folder = self.folder.path();
+        let name = folder.to_string_lossy().into_owned();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let root = fs::read_link(entry.path().join("root")).unwrap_or_default();
+            if String::from_utf8_lossy(&line).contains(&name) || root.starts_with(folder) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+    }
+}
+
 /// A machine, and its API.
 struct Machine {
     process: Owned,
@@ -214,14 +231,13 @@ impl Machine {
             ensure!(nic.is_null() || nic["guest_mac"] == "02:00:00:00:00:01", "{nic}");
             let word = |value: &Value| value.as_str().map(String::from).context("no text");
             let socket = PathBuf::from(word(&child["api_socket"])?);
-            let is = Child {
+            let itself = Api::connect(&socket)?.get("/")?;
+            ensure!(itself["id"] == child["id"], "{itself}");
+            Ok(Child {
                 pid: Pid::from_raw(pid.try_into()?),
                 socket,
                 tap: nic["host_dev_name"].as_str().unwrap_or_default().to_owned(),
-            };
-            let itself = Api::connect(&is.socket)?.get("/")?;
-            ensure!(itself["id"] == child["id"], "{itself}");
-            Ok(is)
+            })
         };
         children.iter().map(child).collect()
     }

@@ -290,7 +290,7 @@ impl ActionError {
             ActionError::Create(_) | ActionError::Load(_) => ErrorKind::Invalid,
             ActionError::Fork(error) => match **error {
                 ForkError::NoZygote => ErrorKind::NotNow,
-                ForkError::Memory(_) | ForkError::Gone(_) => ErrorKind::Host,
+                ForkError::Memory(_) | ForkError::Seed(_) | ForkError::Gone(_) => ErrorKind::Host,
                 _ => ErrorKind::Invalid,
             },
             ActionError::NotNow { .. }

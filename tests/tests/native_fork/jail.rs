@@ -31,7 +31,8 @@ pub fn within(scene: &Scene) -> Result<()> {
     let mut told = Listener::new(Link::open(&child_tap)?)?;
     let folder = scene.folder.path();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
-    let root = folder.join("vmm/one/root");
+    let program = scene.vmm.file_name().context("no program")?;
+    let root = folder.join(program).join("one/root");
     fs::create_dir_all(&root)?;
     fs::copy(&scene.kernel, root.join("guest"))?;
     fs::set_permissions(root.join("guest"), fs::Permissions::from_mode(0o755))?;

@@ -6,7 +6,8 @@ use std::time::Instant;
 use devices::net::spec::BackendSpec;
 
 use super::Controller;
-use super::snapshots::differing;
+use super::later::Flap;
+use super::snapshots::{differing, with_seed};
 use crate::action::{ActionError, Reply};
 use crate::dialect::{file, full};
 use crate::end::End;
@@ -21,6 +22,7 @@ use crate::memory::Pages;
 use crate::memory::base::Prepared;
 use crate::observe::events::Event;
 use crate::snapshot::error::LoadError;
+use crate::snapshot::kept::Kept;
 use crate::snapshot::spec::LoadSpec;
 use crate::vm::Vm;
 use crate::vm::backing::Backing;
@@ -53,6 +55,7 @@ impl Controller {
         };
         let children = spec.children(&parent)?;
         let shown = full::shown(&config).map_err(ForkError::from)?;
+        let kept = Kept::of(config.seed.as_deref(), &self.metadata).map_err(ForkError::Seed)?;
 
         let prepared = vm.prepare_memory().map_err(ForkError::Memory)?;
         let paused = Instant::now();
@@ -71,8 +74,7 @@ impl Controller {
             copies.make_others(zygote)?;
             let memory = vm.backing().file().ok_or(ForkError::NoZygote)?;
             let (resume, children) = (spec.resume, children.clone());
-            let metadata = self.metadata.documents();
-            let brood = Brood { config: shown, state, metadata, resume, children };
+            let brood = Brood { config: shown, state, kept, resume, children };
             Ok((zygote.fork(brood, memory)?, bytes))
         });
         let (pids, memory_bytes) = match born {
@@ -100,7 +102,10 @@ impl Controller {
                 .map(|(iface_id, host_dev_name)| {
                     let mut nics = config.nics.iter();
                     let guest_mac = nics.find(|nic| nic.id == iface_id).and_then(|nic| nic.mac);
-                    ChildNic { iface_id, host_dev_name, guest_mac }
+                    let identity = child.identities.iter().find(|card| card.id == iface_id);
+                    let seen = identity.and_then(|card| card.rewrite);
+                    let (mac, ip) = (seen.and_then(|seen| seen.mac), seen.and_then(|seen| seen.ip));
+                    ChildNic { iface_id, host_dev_name, guest_mac, mac, ip }
                 })
                 .collect(),
             drives: child
@@ -136,11 +141,12 @@ impl Controller {
     }
 
     fn try_be_born(&mut self, newborn: Newborn) -> Result<(), ActionError> {
-        let Newborn { spec, config, state, metadata, memory, resume, doorstep } = newborn;
-        let (actions, boot) =
+        let Newborn { spec, config, state, kept, memory, resume, doorstep } = newborn;
+        let (mut actions, boot) =
             file::of_snapshot(config).map_err(|error| LoadError::Config(error.to_string()))?;
-        let ChildSpec { taps, images, vsock, .. } = spec;
-        let others = LoadSpec { taps, images, vsock, ..LoadSpec::default() };
+        let seed = with_seed(&mut actions, kept.seed)?;
+        let ChildSpec { taps, identities, images, vsock, .. } = spec;
+        let others = LoadSpec { taps, identities, images, vsock, ..LoadSpec::default() };
         for action in differing(actions, &others)? {
             self.act(action)?;
         }
@@ -149,8 +155,8 @@ impl Controller {
             let unknown = LoadError::Unknown { kind: "TAP for network card", id: nic.id.clone() };
             return Err(unknown.into());
         }
-        self.config.boot = boot;
-        self.metadata.go_on(metadata);
+        (self.config.boot, self.config.seed) = (boot, seed);
+        self.metadata.go_on(kept.metadata);
         let machine = self.config.to_spec().ok_or(LoadError::NoBoot)?;
         let memory = Content::Mapped { file: memory, ahead: Vec::new() };
         let vm = Vm::restore(&machine, &state, memory, true, &self.ends).map_err(|source| {
@@ -164,6 +170,7 @@ impl Controller {
             return Err(ActionError::Ending);
         }
         doorstep.wait().map_err(|_| LoadError::Alone)?;
+        self.flap = Flap::of_cards(others.identities);
         if resume {
             self.resume();
         }
@@ -251,9 +258,6 @@ fn check_parts(config: &Config) -> Result<(), ForkError> {
     let unforked = |what: String, why| Err(ForkError::Unforked { what, why });
     if config.machine.pages == Pages::Huge {
         return unforked("a machine with --huge-pages".into(), "children share smaller ones");
-    }
-    if config.seed.is_some() {
-        return unforked("the disk of cloud-init".into(), "it is in memory only");
     }
     if let Some(pmem) = config.pmems.iter().find(|pmem| !pmem.read_only) {
         let what = format!("persistent memory {:?}", pmem.id);

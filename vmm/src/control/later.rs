@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::end::End;
+use crate::snapshot::spec::CardIdentity;
 
 /// Ctrl-Alt-Del pressed before the guest had a keyboard driver.
 pub struct HeldKeys {
@@ -56,6 +57,11 @@ impl Flap {
     /// Of these cards, if there are any.
     pub fn of(ids: Vec<String>) -> Option<Flap> {
         (!ids.is_empty()).then_some(Flap { ids, due: None })
+    }
+
+    /// Of those of these cards whose links are to go down, if there are any.
+    pub fn of_cards(cards: Vec<CardIdentity>) -> Option<Flap> {
+        Flap::of(cards.into_iter().filter(|card| card.flap).map(|card| card.id).collect())
     }
 
     /// The machine runs: the cards whose cables are to be out from `now` on, of those that `is_up` says have theirs

@@ -1,5 +1,6 @@
 //! What a controller does about snapshots.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,8 +33,7 @@ impl Controller {
         let begun = Instant::now();
         let config = self.lasting_config();
         let Some(vm) = &mut self.vm else { return Ok(()) };
-        let seed = config.seed.as_deref().map(Bytes::of).transpose().map_err(CreateError::Seed)?;
-        let kept = Kept { seed, metadata: self.metadata.documents() };
+        let kept = Kept::of(config.seed.as_deref(), &self.metadata).map_err(CreateError::Seed)?;
         let shown = full::shown(&config).map_err(CreateError::from)?;
         let files = self.walls.late.files();
         let (head, lineage) = store::create(vm, shown, kept, spec, self.lineage.as_ref(), files)?;
@@ -100,21 +100,12 @@ impl Controller {
         let (head, body) = store::open(&spec.state)?;
         let (mut actions, boot) =
             file::of_snapshot(body.config).map_err(|error| LoadError::Config(error.to_string()))?;
-        let seed = body.kept.seed.map(|bytes| seed::in_memory(&bytes.0));
-        let seed = seed.transpose().map_err(LoadError::Seed)?;
-        for action in &mut actions {
-            match (action, &seed) {
-                (Action::SetDisk(disk), Some(seed)) if disk.id == SEED_ID => {
-                    disk.path = seed_path(seed);
-                }
-                _ => {}
-            }
-        }
+        let seed = with_seed(&mut actions, body.kept.seed)?;
         for action in differing(actions, &spec)? {
             self.act(action)?;
         }
         self.config.machine.track_dirty_pages = spec.track;
-        (self.config.boot, self.config.seed) = (boot, seed.map(Arc::new));
+        (self.config.boot, self.config.seed) = (boot, seed);
         self.metadata.go_on(body.kept.metadata);
         if let Some(pages) = spec.pages {
             self.config.machine.pages = pages;
@@ -141,13 +132,29 @@ impl Controller {
         let snapshot_path = spec.state.display().to_string();
         tracing::info!("snapshot {snapshot_path} is loaded: {took_us} us");
         self.events.tell(&Event::SnapshotLoaded { snapshot_path, took_us });
-        let flapping = spec.identities.into_iter().filter(|identity| identity.flap);
-        self.flap = Flap::of(flapping.map(|identity| identity.id).collect());
+        self.flap = Flap::of_cards(spec.identities);
         if spec.resume {
             self.resume();
         }
         Ok(())
     }
+}
+
+/// The file in memory of the disk that cloud-init reads, if there are `bytes` of one; the action that sets it finds it.
+/// Fails if the host has no memory for it.
+pub(super) fn with_seed(
+    actions: &mut [Action],
+    bytes: Option<Bytes>,
+) -> Result<Option<Arc<File>>, LoadError> {
+    let Some(Bytes(bytes)) = bytes else { return Ok(None) };
+    let seed = seed::in_memory(&bytes).map_err(LoadError::Seed)?;
+    for action in actions {
+        match action {
+            Action::SetDisk(disk) if disk.id == SEED_ID => disk.path = seed_path(&seed),
+            _ => {}
+        }
+    }
+    Ok(Some(Arc::new(seed)))
 }
 
 /// The actions with what is to be different. Fails if something is not there that is to differ.

@@ -7,6 +7,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::client::Client;
+use crate::snapshot::card::CardChange;
+use crate::snapshot::spec::Rewritten;
 
 /// What children get; `{n}` is the number of each.
 #[derive(Debug, Args)]
@@ -19,9 +21,11 @@ pub struct Fork {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     first: u32,
 
-    /// TAP of a network card, once for each, such as eth0=tap{n}; the machine's TAP, - and the number if not given
-    #[arg(long, value_name = "ID=TAP", value_parser = pair)]
-    net: Vec<(String, String)>,
+    /// TAP of a network card, once for each, such as eth0=tap{n}; the machine's TAP, - and the number if not given.
+    /// identity=rewrite, mac=, ip= and guest-ip= behind it give it other addresses on the wire, the first child the ip and
+    /// each next one the next; link=flap has the guest see its link go down and come again
+    #[arg(long, value_name = "ID=TAP")]
+    net: Vec<CardChange>,
 
     /// Image of a disk that is written, once for each, such as root=/images/{n}.raw, which must not be there; the machine's
     /// image, . and the number if not given
@@ -63,7 +67,7 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
 /// Forks the machine; returns what became of it. Fails with what the machine says, or without one.
 pub fn run(client: &mut Client, fork: &Fork) -> Result<Value, Box<dyn Error>> {
     let path = |path: &Option<PathBuf>| path.as_deref().map(absolute).transpose();
-    let net = fork.net.iter().map(|(id, tap)| json!({ "iface_id": id, "host_dev_name": tap }));
+    let net = fork.net.iter().map(card).collect::<Result<Vec<_>, _>>()?;
     let disk = |(id, path): &(String, String)| {
         let path = absolute(Path::new(path))?;
         Ok::<_, Box<dyn Error>>(json!({ "drive_id": id, "path_on_host": path }))
@@ -73,7 +77,7 @@ pub fn run(client: &mut Client, fork: &Fork) -> Result<Value, Box<dyn Error>> {
         "drive_overrides": disks,
         "count": fork.count,
         "first": fork.first,
-        "network_overrides": net.collect::<Vec<_>>(),
+        "network_overrides": net,
         "resume_vm": !fork.paused,
         "id": fork.id,
         "api_socket": path(&fork.api_sock)?,
@@ -84,6 +88,25 @@ pub fn run(client: &mut Client, fork: &Fork) -> Result<Value, Box<dyn Error>> {
         body["vsock_override"] = json!({ "uds_path": path });
     }
     Ok(client.put_for("/fork", &body)?)
+}
+
+/// What the API is told of a card. Fails if that is on no TAP.
+fn card(change: &CardChange) -> Result<Value, String> {
+    let CardChange { id, tap, identity } = change;
+    let tap = tap.as_ref().ok_or_else(|| format!("--net {id}: name the children's TAPs too"))?;
+    let mut body = json!({ "iface_id": id, "host_dev_name": tap });
+    if let Some(Rewritten { mac, ip, guest_ip }) =
+        identity.as_ref().and_then(|identity| identity.rewrite)
+    {
+        body["identity"] = json!("rewrite");
+        body["mac"] = json!(mac);
+        body["ip"] = json!(ip);
+        body["guest_ip"] = json!(guest_ip);
+    }
+    if identity.as_ref().is_some_and(|identity| identity.flap) {
+        body["link"] = json!("flap");
+    }
+    Ok(body)
 }
 
 /// The VMM may have another working directory.
@@ -130,5 +153,16 @@ mod tests {
         assert_eq!(show(&forked), text);
         assert_eq!(pair("eth0=t{n}"), Ok(("eth0".into(), "t{n}".into())));
         assert!(pair("eth0").is_err() && pair("=t").is_err());
+    }
+
+    #[test]
+    fn what_a_card_gets_is_said_as_the_api_wants_it() {
+        let said = |text: &str| card(&text.parse().unwrap());
+        let plain = json!({ "iface_id": "eth0", "host_dev_name": "t{n}" });
+        assert_eq!(said("eth0=t{n}").unwrap(), plain);
+        let other = said("eth0=t,identity=rewrite,ip=10.0.0.7,link=flap").unwrap();
+        assert_eq!((&other["identity"], &other["ip"]), (&json!("rewrite"), &json!("10.0.0.7")));
+        assert_eq!((&other["link"], &other["mac"]), (&json!("flap"), &Value::Null));
+        assert!(said("eth0,link=flap").unwrap_err().contains("name the children's TAPs"));
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::BodyError;
 use super::snapshot::{DriveOverride, NetworkOverride, VsockOverride};
 use crate::fork::spec::ForkSpec;
 
@@ -24,7 +25,8 @@ pub struct Fork {
     /// Host paths of their API sockets; the machine's, `.` and the number if not given.
     #[serde(default)]
     pub api_socket: Option<String>,
-    /// TAPs of their cards; the machine's, `-` and the number for cards that are not named.
+    /// TAPs of their cards; the machine's, `-` and the number for cards that are not named. Of several children each has an
+    /// `ip` that is one higher than the one before, and none a `mac` that is given.
     #[serde(default)]
     pub network_overrides: Vec<NetworkOverride>,
     /// Copies of images for their disks that are written; the machine's image, `.` and the number for disks that are not
@@ -54,22 +56,27 @@ fn yes() -> bool {
     true
 }
 
-impl From<Fork> for ForkSpec {
-    fn from(body: Fork) -> ForkSpec {
+impl TryFrom<Fork> for ForkSpec {
+    type Error = BodyError;
+
+    fn try_from(body: Fork) -> Result<ForkSpec, BodyError> {
+        let identities = body.network_overrides.iter().map(NetworkOverride::identity);
+        let identities = identities.filter_map(Result::transpose).collect::<Result<_, _>>()?;
         let taps = body.network_overrides.into_iter();
         let images = body.drive_overrides.into_iter();
-        ForkSpec {
+        Ok(ForkSpec {
             count: body.count,
             first: body.first,
             resume: body.resume_vm,
             id: body.id,
             api_socket: body.api_socket,
             taps: taps.map(|card| (card.iface_id, card.host_dev_name)).collect(),
+            identities,
             images: images.map(|disk| (disk.drive_id, disk.path_on_host)).collect(),
             vsock: body.vsock_override.map(|vsock| vsock.uds_path),
             serial: body.serial,
             log: body.log_path,
-        }
+        })
     }
 }
 
@@ -80,17 +87,18 @@ mod tests {
 
     #[test]
     fn a_fork_is_of_one_child_that_runs_if_nobody_says_otherwise() {
-        let spec = |text: &str| ForkSpec::from(read::<Fork>(text.as_bytes()).unwrap());
+        let spec = |text: &str| ForkSpec::try_from(read::<Fork>(text.as_bytes()).unwrap()).unwrap();
         let one = ForkSpec { count: 1, first: 1, resume: true, ..ForkSpec::default() };
         assert_eq!(spec("{}"), one);
         let all = spec(
             r#"{"count":3,"first":7,"id":"a-{n}","api_socket":"/s{n}","resume_vm":false,
-                "network_overrides":[{"iface_id":"eth0","host_dev_name":"t{n}"}],
+                "network_overrides":[{"iface_id":"eth0","host_dev_name":"t{n}","identity":"rewrite"}],
                 "drive_overrides":[{"drive_id":"d","path_on_host":"/d{n}"}],
                 "vsock_override":{"uds_path":"/v{n}"},"serial":"file=/c{n}","log_path":"/l"}"#,
         );
         assert_eq!((all.count, all.first, all.resume), (3, 7, false));
         assert_eq!(all.taps, [("eth0".to_string(), "t{n}".to_string())]);
+        assert_eq!((all.identities.len(), &*all.identities[0].id), (1, "eth0"));
         assert_eq!(all.images, [("d".to_string(), "/d{n}".to_string())]);
         assert_eq!((all.vsock.as_deref(), all.log.as_deref()), (Some("/v{n}"), Some("/l")));
         for text in [r#"{"n":3}"#, r#"{"count":-1}"#, r#"{"count":"3"}"#, "[]"] {

@@ -164,7 +164,7 @@ pub enum LinkOverride {
 
 impl NetworkOverride {
     /// What the network sees of the card, if that is to differ. Fails for addresses without a use.
-    fn identity(&self) -> Result<Option<CardIdentity>, BodyError> {
+    pub fn identity(&self) -> Result<Option<CardIdentity>, BodyError> {
         let Self { mac, ip, guest_ip, .. } = *self;
         let given =
             [("mac", mac.is_some()), ("ip", ip.is_some()), ("guest_ip", guest_ip.is_some())];

@@ -49,8 +49,8 @@ fn try_raise(brood: Brood, memory: &File, nature: &Nature) -> Result<Vec<u32>, S
                 keep_only(&[&memory, &its]);
                 let spec = spec.clone();
                 let doorstep = Doorstep::new(its);
-                let Brood { config, state, metadata, resume, .. } = brood;
-                let newborn = Newborn { spec, config, state, metadata, memory, resume, doorstep };
+                let Brood { config, state, kept, resume, .. } = brood;
+                let newborn = Newborn { spec, config, state, kept, memory, resume, doorstep };
                 (nature.life)(nature.clone(), newborn)
             }
             pid => {

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
-use devices::net::service::store::Documents;
 use serde_json::Value;
 
 use super::spec::ChildSpec;
+use crate::snapshot::kept::Kept;
 use crate::vm::saved::MachineState;
 
 /// What one child is made of.
@@ -19,8 +19,8 @@ pub struct Newborn {
     pub config: Value,
     /// What it was like.
     pub state: MachineState,
-    /// What its metadata service tells.
-    pub metadata: Documents,
+    /// What else it had.
+    pub kept: Kept,
     /// What its memory was like; nobody writes to it any more.
     pub memory: File,
     /// Whether it runs at once.

@@ -19,6 +19,8 @@ pub enum ForkError {
     Save(#[from] SaveError),
     #[error("its memory cannot be shared with children")]
     Memory(#[source] io::Error),
+    #[error("the disk of cloud-init cannot be read")]
+    Seed(#[source] io::Error),
     #[error("its state cannot be put into words")]
     Text(#[from] serde_json::Error),
     #[error("the process that starts children does not answer; this machine has no more children")]

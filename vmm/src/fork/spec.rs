@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use devices::block::spec::DiskSpec;
+use devices::net::mac::MacAddr;
 use devices::net::spec::{BackendSpec, NicSpec};
 use serde::{Deserialize, Serialize};
 
 use super::error::ForkError;
+use crate::snapshot::spec::{CardIdentity, Rewritten};
 
 /// Children that one request may have.
 pub const MOST_CHILDREN: u32 = 1000;
@@ -33,6 +35,9 @@ pub struct ForkSpec {
     pub api_socket: Option<String>,
     /// TAPs of their cards, by the cards' ids.
     pub taps: Vec<(String, String)>,
+    /// What networks see of their cards, where that is to differ; an IPv4 address is the first child's, and each next one's
+    /// is one higher.
+    pub identities: Vec<CardIdentity>,
     /// Images of their disks that are written, by the disks' ids.
     pub images: Vec<(String, String)>,
     /// Sockets of their vsocks.
@@ -53,6 +58,8 @@ pub struct ChildSpec {
     pub api_socket: PathBuf,
     /// TAPs of its cards, by the cards' ids; all of them.
     pub taps: Vec<(String, String)>,
+    /// What the network sees of its cards, where that is to differ.
+    pub identities: Vec<CardIdentity>,
     /// Images of its disks that are written, by the disks' ids; all of them.
     pub images: Vec<(String, PathBuf)>,
     /// Socket of its vsock, if it has one.
@@ -86,7 +93,8 @@ impl ForkSpec {
         if self.first.checked_add(self.count).is_none() {
             return Err(refused("first", "the numbers of children end before the last".into()));
         }
-        for (id, _) in &self.taps {
+        let named = self.taps.iter().map(|(id, _)| id);
+        for id in named.chain(self.identities.iter().map(|identity| &identity.id)) {
             if !parent.nics.iter().any(|nic| nic.id == *id) {
                 let why = format!("the machine has no network card {id:?}");
                 return Err(refused("network_overrides", why));
@@ -119,10 +127,14 @@ impl ForkSpec {
         let images: Vec<_> = written.map(|disk| self.image(disk)).collect::<Result<_, _>>()?;
         let child = |number: u32| {
             let text = |text: &str| text.replace(NUMBER, &number.to_string());
+            let identities = self.identities.iter();
+            let identities = identities
+                .map(|identity| self.identity(identity, number.saturating_sub(self.first)));
             let child = ChildSpec {
                 id: text(&id),
                 api_socket: text(&api_socket).into(),
                 taps: taps.iter().map(|(id, tap)| (id.clone(), text(tap))).collect(),
+                identities: identities.collect::<Result<_, _>>()?,
                 images: images.iter().map(|(id, path)| (id.clone(), text(path).into())).collect(),
                 vsock: vsock.as_deref().map(|path| text(path).into()),
                 serial: serial.as_deref().map(text),
@@ -146,6 +158,25 @@ impl ForkSpec {
             return Err(refused(field, why));
         }
         Ok(given.to_string())
+    }
+
+    /// What the network sees of a card of the child that has so many before it.
+    fn identity(&self, wanted: &CardIdentity, before: u32) -> Result<CardIdentity, ForkError> {
+        let wrong =
+            |why: &str| Err(refused("network_overrides", format!("{:?}: {why}", wanted.id)));
+        let mut identity = wanted.clone();
+        let Some(Rewritten { mac, ip, .. }) = &mut identity.rewrite else { return Ok(identity) };
+        if self.count > 1 && mac.is_some() {
+            return wrong("children cannot share the mac; without it each has a random one");
+        }
+        mac.get_or_insert_with(MacAddr::random);
+        if let Some(ip) = ip {
+            let Some(its) = ip.to_bits().checked_add(before) else {
+                return wrong("addresses end before the last child's");
+            };
+            *ip = its.into();
+        }
+        Ok(identity)
     }
 
     fn image(&self, disk: &DiskSpec) -> Result<(String, String), ForkError> {

@@ -35,6 +35,7 @@ fn what_is_not_given_is_made_from_what_the_machine_has() {
         id: "web-3".into(),
         api_socket: "/run/web.sock.3".into(),
         taps: vec![("eth0".into(), "tap0-3".into())],
+        identities: vec![],
         images: vec![("root".into(), "/i/root.raw.3".into())],
         vsock: Some("/run/v.3".into()),
         serial: None,
@@ -80,6 +81,29 @@ fn nothing_that_is_ones_own_is_shared() {
     assert!(error(&one, 1).contains("cannot share it"));
     let vsock = ForkSpec { vsock: Some("/v{n}".into()), ..three() };
     assert!(error(&vsock, 1).contains("no vsock"));
+}
+
+#[test]
+fn each_child_has_addresses_of_its_own_on_the_wire_if_it_is_to() {
+    let seen = |rewrite, count| {
+        let identities = vec![CardIdentity { id: "eth0".into(), rewrite, flap: true }];
+        let spec = ForkSpec { identities, count, first: 40, ..three() };
+        let children = children(&spec, 1, false)?;
+        let identity = |child: ChildSpec| child.identities.into_iter().next().unwrap();
+        Ok::<Vec<_>, String>(children.into_iter().map(identity).collect())
+    };
+    let with = |ip: [u8; 4]| Some(Rewritten { ip: Some(ip.into()), ..Rewritten::default() });
+    let three = seen(with([10, 0, 0, 254]), 3).unwrap();
+    let ips = three.iter().map(|identity| identity.rewrite.unwrap().ip.unwrap().octets());
+    assert_eq!(ips.collect::<Vec<_>>(), [[10, 0, 0, 254], [10, 0, 0, 255], [10, 0, 1, 0]]);
+    let macs: Vec<_> =
+        three.iter().map(|identity| identity.rewrite.unwrap().mac.unwrap()).collect();
+    assert!(macs[0] != macs[1] && macs[1] != macs[2] && macs[2] != macs[0], "{macs:?}");
+    assert!(seen(None, 2).unwrap().iter().all(|it| it.flap && it.rewrite.is_none()));
+    assert!(seen(with([255; 4]), 2).unwrap_err().contains("end before"));
+    let mac = Some(Rewritten { mac: Some(MacAddr([2; 6])), ..Rewritten::default() });
+    assert!(seen(mac, 2).unwrap_err().contains("cannot share"));
+    assert_eq!(seen(mac, 1).unwrap()[0].rewrite, mac);
 }
 
 #[test]

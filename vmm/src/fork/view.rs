@@ -1,5 +1,7 @@
 //! What is told of a fork.
 
+use std::net::Ipv4Addr;
+
 use devices::net::mac::MacAddr;
 use serde::Serialize;
 
@@ -58,4 +60,12 @@ pub struct ChildNic {
     /// The card's address, which is that of the machine's card, as the guest knows it so.
     #[cfg_attr(test, schema(value_type = Option<String>))]
     pub guest_mac: Option<MacAddr>,
+    /// The address that the network sees in its place, if it is to see another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = Option<String>))]
+    pub mac: Option<MacAddr>,
+    /// The IPv4 address that the network sees in place of the guest's, if it is to see another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = Option<String>))]
+    pub ip: Option<Ipv4Addr>,
 }

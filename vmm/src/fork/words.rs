@@ -6,7 +6,6 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use devices::net::service::store::Documents;
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -16,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::spec::ChildSpec;
+use crate::snapshot::kept::Kept;
 use crate::vm::saved::MachineState;
 
 /// Most bytes of what is said; far more than any machine's state has.
@@ -45,8 +45,8 @@ pub struct Brood {
     pub config: Value,
     /// What it is like.
     pub state: MachineState,
-    /// What its metadata service tells.
-    pub metadata: Documents,
+    /// What else it has.
+    pub kept: Kept,
     /// Whether the children run at once.
     pub resume: bool,
     /// Each of them.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use device_core::snapshot::blob;
-use devices::net::service::store::Documents;
+use devices::net::service::store::{Documents, Store};
 use serde::{Deserialize, Serialize};
 
 /// All of that.
@@ -16,6 +16,14 @@ pub struct Kept {
     pub seed: Option<Bytes>,
     /// What the metadata service tells.
     pub metadata: Documents,
+}
+
+impl Kept {
+    /// Of a machine with this disk for cloud-init, and what its metadata service tells. Fails if the disk cannot be read.
+    pub fn of(seed: Option<&File>, metadata: &Store) -> io::Result<Kept> {
+        let seed = seed.map(Bytes::of).transpose()?;
+        Ok(Kept { seed, metadata: metadata.documents() })
+    }
 }
 
 /// Bytes of a file.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::memory::Pages;
 use devices::net::mac::MacAddr;
+use serde::{Deserialize, Serialize};
 
 /// Where a snapshot goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +48,8 @@ pub struct LoadSpec {
 }
 
 /// What the network sees of a card.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CardIdentity {
     /// The card.
     pub id: String,
@@ -58,7 +60,8 @@ pub struct CardIdentity {
 }
 
 /// Addresses that the wire sees in place of the guest's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rewritten {
     /// In place of the card's; a random one if not given.
     pub mac: Option<MacAddr>,

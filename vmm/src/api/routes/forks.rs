@@ -12,7 +12,9 @@ pub const ROUTES: &[Route] = &[Route {
     about: "Starts machines that go on as this one is at the moment, each in a process of its own; all, or none.",
     body: Some("Fork"),
     answer: Some("Forked"),
-    read: |_, body| Ok(Asked::Act(Action::Fork(Box::new(dialect::read::<Fork>(body)?.into())))),
+    read: |_, body| {
+        Ok(Asked::Act(Action::Fork(Box::new(dialect::read::<Fork>(body)?.try_into()?))))
+    },
     show: |reply| match reply {
         Reply::Forked(forked) => json_of(&*forked),
         _ => None,
