@@ -76,6 +76,11 @@ pub fn example(package: &str, name: &str) -> Result<PathBuf> {
     build(&["build", "--release", "--package", package, "--example", name], "example", name)
 }
 
+/// The same, built as we are: nobody looks at how long it takes.
+pub fn slow_example(package: &str, name: &str) -> Result<PathBuf> {
+    build(&["build", "--package", package, "--example", name], "example", name)
+}
+
 /// A program of this crate, such as `load`, built as we are.
 pub fn program(name: &str) -> Result<PathBuf> {
     build(&["build", "--package", "tests", "--bin", name], "bin", name)

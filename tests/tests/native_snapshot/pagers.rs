@@ -43,7 +43,7 @@ impl Pager {
     fn start(scene: &Scene, memory: &Path, how: &[&str]) -> Result<Self> {
         let socket = scene.path("pager");
         let _ = fs::remove_file(&socket);
-        let mut command = Command::new(cargo::example("device-core", "pager")?);
+        let mut command = Command::new(cargo::slow_example("device-core", "pager")?);
         command.arg(&socket).arg(memory).args(how).stdout(Stdio::piped());
         let mut pager = Self { process: Owned::spawn(&mut command)?, socket };
         ensure!(pager.line()? == "listening");
