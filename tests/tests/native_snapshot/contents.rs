@@ -23,7 +23,7 @@ fn contents(scene: &Scene) -> Result<()> {
     command.args(["--cmdline", WITNESS]);
     command.args(["--net", &format!("tap={TAP},mac=02:00:00:00:00:01,model={}", scene.model)]);
     command.args(["--cloud-init", &format!("user-data={}", user.display())]);
-    command.args(["--imds", &format!("hostname=web1,user-data={}", user.display())]);
+    command.arg(format!("--imds=hostname=web1,user-data={}", user.display()));
     let mut listener = Listener::new(Link::open(TAP)?)?;
     let mut machine = scene.run(command)?;
     listener.hear_many(FRAMES, LIMIT)?;
