@@ -33,7 +33,7 @@ complete -c vmm -n "__fish_vmm_needs_command" -l smbios -d 'What SMBIOS says tha
 complete -c vmm -n "__fish_vmm_needs_command" -l cpus -d 'Number of vCPUs, 1 to 64' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l disk -d 'Disk, once for each: [path=]FILE, a raw image or a block device, then [,ro] and [,root], [,partuuid=UUID] of the partition that is the root, [,id=ID][,serial=TEXT][,queues=N], [,model=virtio|nvme|nvme-instance], [,cache=writeback|writethrough|unsafe][,direct=on|off], [,engine=auto|uring|threads], limits, such as [,bw=125M] in byte/s and [,iops=3k], and faults [,fault=swallow|error|slow|vanish|fatal]...; a comma of FILE is written twice' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l cloud-init -d 'Tell cloud-init what to do, by a disk in memory: user-data=FILE[,meta-data=FILE][,network-config=FILE]; a comma of FILE is written twice' -r
-complete -c vmm -n "__fish_vmm_needs_command" -l net -d 'Network card, once for each: tap=NAME, dev=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID], and limits, such as [,bw-in=2.5G][,bw-out=500M] in bit/s, [,pps=100k], [,conntrack=65536]. With model=ena also [,llq=off] for no low-latency queues, and rehearsals [,fault=KIND[@SECONDS]]... after the driver brought the card up: stop-keep-alive, no-answer, swallow-tx[:FRAMES], wrong-tx-id, request-reset, fatal. A TAP that does not exist is made, if the caller may; dev is an Ethernet interface that exists' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l net -d 'Network card, once for each: tap=NAME, dev=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID], [,backend=vmm|vhost]: who moves the frames, and limits, such as [,bw-in=2.5G][,bw-out=500M] in bit/s, [,pps=100k], [,conntrack=65536]. With model=ena also [,llq=off] for no low-latency queues, and rehearsals [,fault=KIND[@SECONDS]]... after the driver brought the card up: stop-keep-alive, no-answer, swallow-tx[:FRAMES], wrong-tx-id, request-reset, fatal. A TAP that does not exist is made, if the caller may; dev is an Ethernet interface that exists' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l vsock -d 'Sockets between the guest and the host: cid=N,path=FILE. Who connects to the Unix socket FILE, and says `CONNECT PORT`, reaches the guest; the guest\'s connections to port N of the host go to FILE_N' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l imds -d 'Let the guest be told what it is by metadata in EC2\'s shape, at 169.254.169.254 and fd00:ec2::254, by every card: [user-data=FILE][,instance-id=ID][,hostname=NAME][,instance-type=TYPE][,image-id=ID] [,region=NAME][,zone=NAME][,tokens=required|optional]; a comma of FILE is written twice' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l profile -d 'Be like an instance of a cloud: ec2 is --imds, and an SMBIOS that says so where --smbios says nothing' -r -f -a "ec2\t''"
@@ -67,7 +67,7 @@ complete -c vmm -n "__fish_vmm_needs_command" -l start-time-us -d 'When who star
 complete -c vmm -n "__fish_vmm_needs_command" -l start-time-cpu-us -d 'CPU time of this process when who starts it began to, in microseconds; for metrics' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l parent-cpu-time-us -d 'CPU time that who starts this process has used in others before, in microseconds; for metrics' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l huge-pages -d 'Back the memory with 2 MiB pages of the host\'s pool'
-complete -c vmm -n "__fish_vmm_needs_command" -l track-dirty-pages -d 'Track the pages that the guest writes to, so that `vmm ctl snapshot --diff` writes no others'
+complete -c vmm -n "__fish_vmm_needs_command" -l track-dirty-pages -d 'Track the pages that the guest writes to, so that snapshots of what has changed have no others'
 complete -c vmm -n "__fish_vmm_needs_command" -l no-api -d 'Serve no API, whatever else is said'
 complete -c vmm -n "__fish_vmm_needs_command" -l boot-timer -d 'Log how long the guest took until it wrote 123 to the boot timer\'s port, 0x3f0'
 complete -c vmm -n "__fish_vmm_needs_command" -s h -l help -d 'Print help'
@@ -227,7 +227,7 @@ off\t''"
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l allow-path -d 'Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as of `vmm`; if not given, the snapshot\'s folders besides' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l id -d 'Name of the machine: letters, digits and \'-\'' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l metrics-path -d 'Append a JSON line of metrics to this file each minute, on demand, and at the end' -r -F
-complete -c vmm -n "__fish_vmm_using_subcommand restore" -l track-dirty-pages -d 'Track the pages that the guest writes to, so that `vmm ctl snapshot --diff` writes no others'
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l track-dirty-pages -d 'Track the pages that the guest writes to, so that snapshots of what has changed have no others'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l paused -d 'Leave the machine paused'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -s h -l help -d 'Print help'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -s V -l version -d 'Print version'
