@@ -185,7 +185,12 @@ fn options() -> Result<Vec<String>> {
     }
     programs.push(("vmm ctl".to_owned(), all));
     for command in ["jail", "restore", "snapshot"] {
-        let options = facts::options(&help(&vmm, &[command])?);
+        let mut options = facts::options(&help(&vmm, &[command])?);
+        if command == "snapshot" {
+            for own in [&["snapshot", "merge"][..], &["snapshot", "edit-memory", "rebase"]] {
+                options.extend(facts::options(&help(&vmm, own)?));
+            }
+        }
         programs.push((format!("vmm {command}"), options));
     }
     let face = facts::options(&help(&vmm, &["firecracker"])?);

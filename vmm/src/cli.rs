@@ -106,7 +106,7 @@ pub struct Args {
     #[arg(long)]
     huge_pages: bool,
 
-    /// Track the pages that the guest writes to, so that `vmm ctl snapshot --diff` writes no others
+    /// Track the pages that the guest writes to, so that snapshots of what has changed have no others
     #[arg(long)]
     track_dirty_pages: bool,
 
@@ -135,7 +135,7 @@ pub struct Args {
 
     /// Network card, once for each:
     /// tap=NAME, dev=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID],
-    /// and limits, such as [,bw-in=2.5G][,bw-out=500M] in bit/s, [,pps=100k], [,conntrack=65536].
+    /// [,backend=vmm|vhost]: who moves the frames, and limits, such as [,bw-in=2.5G][,bw-out=500M] in bit/s, [,pps=100k], [,conntrack=65536].
     /// With model=ena also [,llq=off] for no low-latency queues, and rehearsals [,fault=KIND[@SECONDS]]...
     /// after the driver brought the card up: stop-keep-alive, no-answer, swallow-tx[:FRAMES], wrong-tx-id, request-reset, fatal.
     /// A TAP that does not exist is made, if the caller may; dev is an Ethernet interface that exists

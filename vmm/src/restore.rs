@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     vsock: Option<PathBuf>,
 
-    /// Track the pages that the guest writes to, so that `vmm ctl snapshot --diff` writes no others
+    /// Track the pages that the guest writes to, so that snapshots of what has changed have no others
     #[arg(long)]
     track_dirty_pages: bool,
 
