@@ -2,8 +2,8 @@
 
 use libc::{
     SYS_brk, SYS_clock_gettime, SYS_close, SYS_exit_group, SYS_fcntl, SYS_futex, SYS_getpid,
-    SYS_gettid, SYS_mmap, SYS_mremap, SYS_munmap, SYS_poll, SYS_read, SYS_rt_sigaction,
-    SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sendto, SYS_tgkill, SYS_write,
+    SYS_gettid, SYS_mmap, SYS_mremap, SYS_munmap, SYS_poll, SYS_read, SYS_restart_syscall,
+    SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sendto, SYS_tgkill, SYS_write,
 };
 
 use crate::shield::row::Kind::{self, *};
@@ -19,6 +19,9 @@ const THREADS: &[Kind] = &[
     Vsock, Pmem, Pager,
 ];
 const ALL: &[Kind] = &Kind::ALL;
+/// Threads that wait for a lock or for a while; lanes of cards wait for events alone, and the broker for questions.
+const WAITING: &[Kind] =
+    &[Main, Api, Builder, Vcpu, Io, Capture, DiskLane, DiskHelper, Vsock, Pmem, Pager];
 
 const FUTEX: &[Value] =
     &[(129, "FUTEX_WAKE_PRIVATE"), (137, "FUTEX_WAIT_BITSET_PRIVATE"), (128, "FUTEX_WAIT_PRIVATE")];
@@ -46,6 +49,7 @@ pub const ROWS: &[Row] = &[
     row(SYS_munmap, ANY, ALL, "memory that is given back"),
     row(SYS_mremap, &[In(3, MAY_MOVE)], ALL, "memory that grows"),
     row(SYS_clock_gettime, ANY, THREADS, "the time, where the host's clock needs a call"),
+    row(SYS_restart_syscall, ANY, WAITING, "goes on waiting after the process was stopped"),
     row(SYS_rt_sigreturn, ANY, THREADS, "goes on after a signal"),
     row(SYS_rt_sigaction, &[In(0, FAULTS)], THREADS, "ends after a fault"),
     row(SYS_tgkill, &[OwnProcess(0)], THREADS, "ends after a fault; a kick of a vCPU"),
