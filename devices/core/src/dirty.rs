@@ -8,9 +8,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use vm_memory::bitmap::{Bitmap, BitmapSlice, NewBitmap, WithBitmapSlice};
-use vm_memory::{GuestMemoryBackend, MmapRegion};
+use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, MmapRegion};
 
-use crate::Ram;
+/// Guest memory as devices see it: the RAM regions and nothing else.
+pub type Ram = GuestMemoryMmap<DirtyPages>;
 
 /// Bytes that one bit stands for, as in KVM's log.
 pub const PAGE: usize = 4096;

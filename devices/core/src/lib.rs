@@ -56,8 +56,7 @@ pub mod worker;
 
 use std::sync::Arc;
 
-/// Guest memory as devices see it: the RAM regions and nothing else.
-pub type Ram = vm_memory::GuestMemoryMmap<dirty::DirtyPages>;
+pub use dirty::Ram;
 
 /// A shared handle on guest memory; regions never change while a machine lives.
 pub type GuestRam = Arc<Ram>;
