@@ -6,7 +6,7 @@ use tests::frames::Link;
 
 use crate::{CHILDREN, LIMIT, Scene};
 
-/// Each child's frames come from the address that the answer names, and from no other's.
+/// Each child is heard from the address that the answer names, which is no other child's.
 pub fn others(scene: &Scene) -> Result<()> {
     let mut machine = scene.start(&[])?;
     let _taps = scene.taps(1)?;
