@@ -7,6 +7,8 @@ mod disks;
 mod jail;
 #[path = "native_fork/refusals.rs"]
 mod refusals;
+#[path = "native_fork/wire.rs"]
+mod wire;
 
 use std::fs;
 use std::path::PathBuf;
@@ -49,6 +51,7 @@ fn main() {
             vec![("children_go_on_from_one_moment_and_nobody_disturbs_another", go_on)];
         if options.is_empty() && model == "ena" {
             tests.push(("a_child_lives_longer_than_its_parent_and_dies_alone", live));
+            tests.push(("children_have_other_addresses_on_the_wire", wire::others));
             tests.extend(refusals::TESTS);
             tests.push(("children_are_in_the_jail_of_their_parent", jail::within));
             tests.push(("children_go_on_with_copies_of_a_disk_under_load", disks::verify));

@@ -72,6 +72,7 @@ Exit codes:
   4 triple fault of the guest                  5 KVM internal error
   6 the VMM was stopped (--seccomp): a bug, or a guest that broke in
   7 a snapshot was not loaded
+  8 who brought the memory of the guest does so no more
   130, 143 stopped by SIGINT, SIGTERM after the guest's grace";
 
 /// Boots a Linux kernel in a virtual machine.

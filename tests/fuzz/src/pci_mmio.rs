@@ -100,6 +100,7 @@ impl Machine {
             threads: &threads,
             windows: &windows,
             reclaim: &reclaim,
+            files: &device_core::files::Own,
             slot: None,
         };
         let (mmio, ports) = (Bus::new(), Bus::new());

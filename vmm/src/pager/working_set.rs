@@ -91,7 +91,7 @@ pub fn runs(pages: impl IntoIterator<Item = (u32, bool)>) -> Vec<Run> {
     runs
 }
 
-/// Opens a file that [`write`] is to write to. Fails if it cannot be made.
+/// Opens a file that [`write()`] is to write to. Fails if it cannot be made.
 pub fn create(path: &Path) -> io::Result<File> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW;
     let file = OpenOptions::new()
