@@ -35,6 +35,8 @@ impl Link {
         let all = SockProtocol::EthAll;
         let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, all)?;
         bind(socket.as_raw_fd(), &address)?;
+        // Until then it hears all links.
+        while recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT).is_ok() {}
         setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(0, 100_000))?;
         Ok(Self { socket })
     }
