@@ -37,6 +37,8 @@ mod sync;
 pub mod testing;
 
 #[cfg(test)]
+mod drivers_test;
+#[cfg(test)]
 mod hostile_test;
 #[cfg(test)]
 mod saved_test;
