@@ -7,6 +7,7 @@ pub mod pages;
 pub mod reclaim;
 pub mod resident;
 pub mod restored;
+pub mod sparse;
 pub mod touched;
 
 use std::fmt;
@@ -121,7 +122,8 @@ pub fn leave_out_of_dumps(memory: &Mapping) {
     unsafe { libc::madvise(memory.as_ptr().cast(), memory.size(), libc::MADV_DONTDUMP) };
 }
 
-const PAGE: usize = 4096;
+/// Bytes of a page.
+pub const PAGE: usize = 4096;
 
 /// Unmaps RAM of a machine that came to nothing. It stays if anyone still holds it.
 pub fn release(ram: GuestRam) {

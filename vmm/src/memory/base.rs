@@ -5,16 +5,14 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 
 use device_core::Ram;
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
+use super::sparse::{has_data, next_data, write_data};
 use super::touched::Touched;
 use super::{ACCESS, PAGE};
 
 /// What is looked at at once.
 const PIECE: usize = 2 << 20;
-const ZEROES: [u8; PAGE] = [0; PAGE];
 /// Mappings that one machine's memory may have of a base.
 const MOST_RUNS: usize = 8192;
 
@@ -41,10 +39,11 @@ pub struct Prepared {
 pub fn prepare(ram: &Ram, mapped: &File) -> io::Result<Prepared> {
     use std::os::unix::fs::FileExt;
 
-    let file = new_file(bytes_of(ram))?;
+    let bytes = bytes_of(ram);
+    let file = new_file(bytes)?;
     let mut piece = vec![0; PIECE];
     let (mut at, mut data_bytes) = (0u64, 0u64);
-    while let Some((data, end)) = next_data(mapped, at)? {
+    while let Some((data, end)) = next_data(mapped, at, bytes) {
         let len = usize::try_from(end.saturating_sub(data)).unwrap_or(PIECE).min(PIECE);
         let piece = piece.get_mut(..len).unwrap_or_default();
         mapped.read_exact_at(piece, data)?;
@@ -71,7 +70,7 @@ pub fn make(ram: &Ram, mapped: Option<&File>, prepared: Option<Prepared>) -> io:
         }
     };
     // What is in holes stays as it is, with pages as large as the host gives.
-    for part in parts(ram, &runs(&file, bytes_of(ram))?) {
+    for part in parts(ram, &runs(&file, bytes_of(ram))) {
         map_in_place(part.at, part.len, Some((&file, part.offset)))?;
     }
     Ok(Base { file, data_bytes })
@@ -81,7 +80,7 @@ pub fn make(ram: &Ram, mapped: Option<&File>, prepared: Option<Prepared>) -> io:
 /// pages there would be made in the base first. Fails if the host refuses; then the content is what it was.
 pub fn open_holes(ram: &Ram, base: &File) -> io::Result<()> {
     let bytes = bytes_of(ram);
-    let runs = runs(base, bytes)?;
+    let runs = runs(base, bytes);
     // Each hole is from the end of one run to the begin of the next.
     let ends = [0].into_iter().chain(runs.iter().map(|run| run.1));
     let begins = runs.iter().map(|run| run.0).chain([bytes]);
@@ -117,11 +116,11 @@ fn parts(ram: &Ram, runs: &[(u64, u64)]) -> Vec<Part> {
 }
 
 /// Where a file has something, in whole pieces; all of it, if that is in very many places.
-fn runs(file: &File, bytes: u64) -> io::Result<Vec<(u64, u64)>> {
+fn runs(file: &File, bytes: u64) -> Vec<(u64, u64)> {
     let piece = PIECE as u64;
     let mut runs: Vec<(u64, u64)> = Vec::new();
     let mut at = 0;
-    while let Some((data, end)) = next_data(file, at)? {
+    while let Some((data, end)) = next_data(file, at, bytes) {
         let begin = data / piece * piece;
         let end = end.checked_next_multiple_of(piece).unwrap_or(bytes).min(bytes);
         match runs.last_mut() {
@@ -131,7 +130,7 @@ fn runs(file: &File, bytes: u64) -> io::Result<Vec<(u64, u64)>> {
         at = end;
     }
     // The kernel has so many mappings of a process, and others want some.
-    Ok(if runs.len() > MOST_RUNS { vec![(0, bytes)] } else { runs })
+    if runs.len() > MOST_RUNS { vec![(0, bytes)] } else { runs }
 }
 
 /// A file of `bytes` bytes that is nowhere but in memory.
@@ -162,7 +161,7 @@ fn copy(ram: &Ram, mapped: Option<&File>, file: &File) -> io::Result<u64> {
                 // SAFETY: a part of the region, which is mapped; no vCPU runs, and no device has its rings, so that
                 // nobody writes to it.
                 let piece = unsafe { std::slice::from_raw_parts(place, len) };
-                copied = copied.saturating_add(write(file, offset, piece)?);
+                copied = copied.saturating_add(write_data(file, offset, piece)?);
             }
             at = at.saturating_add(len);
         }
@@ -200,44 +199,6 @@ fn copy_own(ram: &Ram, file: &File) -> io::Result<u64> {
         begin = begin.saturating_add(region.len());
     }
     Ok(copied)
-}
-
-/// Writes the pages of a piece that are not zero.
-fn write(file: &File, offset: u64, piece: &[u8]) -> io::Result<u64> {
-    use std::os::unix::fs::FileExt;
-
-    let is_empty = |page: &[u8]| ZEROES.get(..page.len()).is_some_and(|zeroes| zeroes == page);
-    let (mut at, mut written) = (offset, 0u64);
-    for run in piece.chunks(PAGE).collect::<Vec<_>>().chunk_by(|a, b| is_empty(a) == is_empty(b)) {
-        let bytes: usize = run.iter().map(|page| page.len()).sum();
-        if run.first().is_some_and(|page| !is_empty(page)) {
-            let from = usize::try_from(at.saturating_sub(offset)).unwrap_or(usize::MAX);
-            let part = piece.get(from..from.saturating_add(bytes)).unwrap_or_default();
-            file.write_all_at(part, at)?;
-            written = written.saturating_add(bytes as u64);
-        }
-        at = at.saturating_add(bytes as u64);
-    }
-    Ok(written)
-}
-
-/// Whether a part of a file has more than holes, as far as its file system tells.
-fn has_data(file: &File, offset: u64, len: usize) -> bool {
-    match rustix::fs::seek(file, SeekFrom::Data(offset)) {
-        Ok(data) => data < offset.saturating_add(len as u64),
-        // There is nothing behind it.
-        Err(Errno::NXIO) => false,
-        Err(_) => true,
-    }
-}
-
-/// Where in a file the next bytes are that are in no hole, from `at` on; nothing behind the last of them.
-fn next_data(file: &File, at: u64) -> io::Result<Option<(u64, u64)>> {
-    let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-        Err(Errno::NXIO) => return Ok(None),
-        data => data?,
-    };
-    Ok(Some((data, rustix::fs::seek(file, SeekFrom::Hole(data))?)))
 }
 
 /// Maps a part of a file, or zeroes, where other memory is, which has the same content.

@@ -6,21 +6,18 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use device_core::Ram;
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress};
 
+use crate::memory::PAGE;
 use crate::memory::pages::PageSet;
+use crate::memory::sparse::{ZEROES, has_data, next_data, write_data};
 use crate::memory::touched::Touched;
 
 /// What has a sum of its own.
 pub const PIECE: usize = 2 << 20;
-const PAGE: usize = 4096;
 /// What is read, summed up and written at once: it stays in the CPU's cache meanwhile.
 const STEP: usize = 128 << 10;
-/// Bytes to tell at most how much was written.
-const ZEROES: [u8; PAGE] = [0; PAGE];
 /// Changed pages of a piece from which on the whole piece is summed up: reading it is little beside them.
 const MANY: u64 = 64;
 
@@ -159,24 +156,6 @@ pub fn add(sums: &mut Sums, file: &File, offset: u64, piece: &[u8]) -> io::Resul
     Ok(())
 }
 
-/// Writes those pages of `bytes` that are not zero to a file in which all from `offset` on is; how many bytes these are.
-/// Fails if the file cannot be written.
-fn write_data(file: &File, offset: u64, bytes: &[u8]) -> io::Result<u64> {
-    let is_empty = |page: &&[u8]| ZEROES.starts_with(page);
-    let (mut at, mut written) = (0usize, 0u64);
-    while at < bytes.len() {
-        let left = bytes.get(at..).unwrap_or_default();
-        let empty: usize = left.chunks(PAGE).take_while(is_empty).map(<[u8]>::len).sum();
-        let left = left.get(empty..).unwrap_or_default();
-        let full = left.chunks(PAGE).take_while(|page| !is_empty(page)).map(<[u8]>::len).sum();
-        at = at.saturating_add(empty);
-        file.write_all_at(left.get(..full).unwrap_or_default(), offset.saturating_add(at as u64))?;
-        at = at.saturating_add(full);
-        written = written.saturating_add(full as u64);
-    }
-    Ok(written)
-}
-
 /// Writes the pages of `set`, and no others, of memory that nobody writes to meanwhile to an empty file; the rest is
 /// in the snapshot `base`, or one before it, whose memory is as `before` says. Pages that are zero are written too: in a
 /// hole they would be as they were. Fails if the file cannot be written.
@@ -272,30 +251,6 @@ fn read(ram: &Ram, offset: u64, into: &mut [u8]) -> io::Result<()> {
 
 fn number_of(offset: u64) -> u32 {
     u32::try_from(offset / PIECE as u64).unwrap_or(u32::MAX)
-}
-
-/// Where the next data from `at` on begins and ends in the first `len` bytes of a file; where its file system does not
-/// tell, all is data.
-pub fn next_data(file: &File, at: u64, len: u64) -> Option<(u64, u64)> {
-    if at >= len {
-        return None;
-    }
-    let begin = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-        Ok(begin) => begin,
-        // There is nothing behind it.
-        Err(Errno::NXIO) => return None,
-        Err(_) => return Some((at, len)),
-    };
-    if begin >= len {
-        return None;
-    }
-    let end = rustix::fs::seek(file, SeekFrom::Hole(begin)).unwrap_or(len);
-    Some((begin, end.clamp(begin.saturating_add(1), len)))
-}
-
-/// Whether a part of a file has more than holes, as far as its file system tells.
-fn has_data(file: &File, offset: u64, size: usize) -> bool {
-    next_data(file, offset, offset.saturating_add(size as u64)).is_some()
 }
 
 /// Reads all of a file with the whole memory, and tells the first piece that is not as `sums` says. Fails if it cannot

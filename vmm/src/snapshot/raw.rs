@@ -9,9 +9,9 @@ use std::path::Path;
 use device_core::files::Own;
 
 use super::error::MergeError;
-use super::memory_file;
 use super::new_file::NewFile;
 use super::turn::Turn;
+use crate::memory::sparse;
 
 /// Bytes that are copied at once.
 const STEP: usize = 1 << 20;
@@ -53,7 +53,7 @@ pub fn rebase(memory: &Path, diff: &Path) -> Result<(), MergeError> {
 fn copy_data(from: &File, to: &File, len: u64) -> io::Result<()> {
     let mut buffer = vec![0; STEP];
     let mut at = 0;
-    while let Some((begin, end)) = memory_file::next_data(from, at, len) {
+    while let Some((begin, end)) = sparse::next_data(from, at, len) {
         at = begin;
         while at < end {
             let step = usize::try_from(end.saturating_sub(at)).unwrap_or(STEP).min(STEP);
