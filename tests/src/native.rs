@@ -23,5 +23,6 @@ pub mod round_trip;
 pub mod sample;
 pub mod snapshot_bench;
 pub mod table;
+pub mod trial;
 pub mod wire;
 pub mod witness;

@@ -17,13 +17,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tests::frames::Link;
+use tests::host;
 use tests::native::guest::{self, Load, command_line};
 use tests::native::line::{Line, TAP};
 use tests::native::peer::{Board, Kind, MAC, Peer};
 use tests::native::report::Report;
+use tests::native::trial;
 use tests::native::wire::{self, Wire};
 use tests::process::Owned;
-use tests::{cargo, host, programs};
 
 /// Far longer than anything takes, on any machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -83,23 +84,10 @@ fn run(
     words: &'static str,
     test: fn(&Guest) -> Result<()>,
 ) -> Result<Completion, Failed> {
-    if let Err(error) = host::kvm() {
-        return Ok(Completion::ignored_with(format!("/dev/kvm cannot be opened: {error}")));
-    }
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(Completion::ignored_with("TAPs are made by root only"));
-    }
-    programs::ensure(&[programs::IP]).map_err(|error| format!("{error:#}"))?;
-    // A thread of its own, as it moves into a network.
-    let thread = std::thread::spawn(move || {
+    trial::in_a_network(move || {
         let guest = Guest::new(kind, words)?;
         test(&guest).with_context(|| format!("vmm said {:?}", guest.said()))
-    });
-    match thread.join() {
-        Ok(Ok(())) => Ok(Completion::Completed),
-        Ok(Err(error)) => Err(Failed::from(format!("{error:#}"))),
-        Err(_) => Err(Failed::from("the test panicked")),
-    }
+    })
 }
 
 /// The guest's file, built once.
@@ -114,10 +102,7 @@ fn built() -> Result<PathBuf> {
 
 impl Guest {
     fn new(kind: Kind, words: &'static str) -> Result<Self> {
-        let path = match std::env::var_os("VMM_BIN") {
-            Some(path) => path.into(),
-            None => cargo::vmm()?,
-        };
+        let path = trial::vmm()?;
         let peer = Peer { name: "vmm".to_owned(), path, kind, line: Line::Tap };
         let folder = tempfile::tempdir().context("no temporary folder")?;
         Ok(Self { peer, words, kernel: built()?, folder, wire: Wire::new()? })

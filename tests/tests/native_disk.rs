@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tests::bench::resident;
+use tests::host;
 use tests::native::disk::{Image, Report};
 use tests::native::guest;
 use tests::native::line::Line;
 use tests::native::peer::{Board, Kind, MEMORY_MIB, Peer};
+use tests::native::trial;
 use tests::process::Owned;
-use tests::{cargo, host};
 
 /// Far longer than anything takes, on any machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -125,10 +126,7 @@ fn run(way: Way, test: Test) -> Result<Completion, Failed> {
 
 impl Guest {
     fn new(way: Way) -> Result<Self> {
-        let path = match std::env::var_os("VMM_BIN") {
-            Some(path) => path.into(),
-            None => cargo::vmm()?,
-        };
+        let path = trial::vmm()?;
         let peer = Peer { name: "vmm".to_owned(), path, kind: way.kind, line: Line::Tap };
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let length = if std::env::var_os("VMM_LONG").is_some() { LONG } else { SHORT };

@@ -22,12 +22,13 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tests::api::Api;
 use tests::frames::Link;
+use tests::host;
 use tests::native::guest;
 use tests::native::line::TAP;
+use tests::native::trial;
 use tests::native::wire::Wire;
 use tests::native::witness::Listener;
 use tests::process::Owned;
-use tests::{cargo, host, programs};
 
 /// Far longer than anything takes, on any machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -69,23 +70,10 @@ fn run(
     options: &'static [&'static str],
     test: Test,
 ) -> Result<Completion, Failed> {
-    if let Err(error) = host::kvm() {
-        return Ok(Completion::ignored_with(format!("/dev/kvm cannot be opened: {error}")));
-    }
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(Completion::ignored_with("TAPs are made by root only"));
-    }
-    programs::ensure(&[programs::IP]).map_err(|error| format!("{error:#}"))?;
-    // A thread of its own, as it moves into a network.
-    let thread = std::thread::spawn(move || {
+    trial::in_a_network(move || {
         let scene = Scene::new(model, options)?;
         test(&scene).with_context(|| format!("vmm said {:?}", scene.said()))
-    });
-    match thread.join() {
-        Ok(Ok(())) => Ok(Completion::Completed),
-        Ok(Err(error)) => Err(Failed::from(format!("{error:#}"))),
-        Err(_) => Err(Failed::from("the test panicked")),
-    }
+    })
 }
 
 /// Where a machine is started, and has children.
@@ -163,10 +151,7 @@ impl Child {
 
 impl Scene {
     fn new(model: &'static str, options: &'static [&'static str]) -> Result<Self> {
-        let vmm = match std::env::var_os("VMM_BIN") {
-            Some(path) => path.into(),
-            None => cargo::vmm()?,
-        };
+        let vmm = trial::vmm()?;
         let folder = tempfile::tempdir().context("no temporary folder")?;
         Ok(Self { model, options, vmm, kernel: guest::build()?, folder, wire: Wire::new()? })
     }

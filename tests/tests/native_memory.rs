@@ -13,6 +13,7 @@ use tests::bench::resident::Resident;
 use tests::host::{self, eventually};
 use tests::native::guest;
 use tests::native::peer::MEMORY_MIB;
+use tests::native::trial;
 use tests::process::Owned;
 
 /// Far longer than anything takes, on any machine.
@@ -64,11 +65,7 @@ fn gives_up_and_takes_back() -> Result<()> {
 }
 
 fn start(socket: &Path) -> Result<Owned> {
-    let vmm = match std::env::var_os("VMM_BIN") {
-        Some(path) => path.into(),
-        None => tests::cargo::vmm()?,
-    };
-    let mut command = Command::new(vmm);
+    let mut command = Command::new(trial::vmm()?);
     command.arg("--kernel").arg(guest::build()?).args(["--mem", &format!("{MEMORY_MIB}M")]);
     command.args([
         "--cmdline",

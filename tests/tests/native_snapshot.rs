@@ -23,12 +23,13 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::json;
 use tests::api::Api;
 use tests::frames::Link;
+use tests::host;
 use tests::native::guest;
 use tests::native::line::TAP;
+use tests::native::trial;
 use tests::native::wire::{self, Wire};
 use tests::native::witness::Listener;
 use tests::process::Owned;
-use tests::{cargo, host, programs};
 
 /// What the guest does: tells of itself, with a rest between.
 const WITNESS: &str = "load=witness rest=1000000";
@@ -77,23 +78,10 @@ fn run(
     options: &'static [&'static str],
     test: Test,
 ) -> Result<Completion, Failed> {
-    if let Err(error) = host::kvm() {
-        return Ok(Completion::ignored_with(format!("/dev/kvm cannot be opened: {error}")));
-    }
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(Completion::ignored_with("TAPs are made by root only"));
-    }
-    programs::ensure(&[programs::IP]).map_err(|error| format!("{error:#}"))?;
-    // A thread of its own, as it moves into a network.
-    let thread = std::thread::spawn(move || {
+    trial::in_a_network(move || {
         let scene = Scene::new(model, options)?;
         test(&scene).with_context(|| format!("vmm said {:?}", scene.said()))
-    });
-    match thread.join() {
-        Ok(Ok(())) => Ok(Completion::Completed),
-        Ok(Err(error)) => Err(Failed::from(format!("{error:#}"))),
-        Err(_) => Err(Failed::from("the test panicked")),
-    }
+    })
 }
 
 /// Where a machine is started, and comes back.
@@ -115,10 +103,7 @@ struct Machine {
 
 impl Scene {
     fn new(model: &'static str, options: &'static [&'static str]) -> Result<Self> {
-        let vmm = match std::env::var_os("VMM_BIN") {
-            Some(path) => path.into(),
-            None => cargo::vmm()?,
-        };
+        let vmm = trial::vmm()?;
         let folder = tempfile::tempdir().context("no temporary folder")?;
         Ok(Self { model, options, vmm, kernel: guest::build()?, folder, wire: Wire::new()? })
     }
