@@ -46,13 +46,16 @@ impl Plan {
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let (folder, kernel) = (folder.path(), guest::build()?);
         let has = |is: fn(Task) -> bool| self.jobs.iter().any(|job| is(job.task));
-        let lines = self.peers.iter().filter(|peer| peer.takes_part(false)).map(|peer| peer.line);
+        let in_cards = |peer: &&Peer| {
+            self.jobs.iter().any(|job| job.task.is_of_card() && peer.takes_part(job.task))
+        };
+        let lines = self.peers.iter().filter(in_cards).map(|peer| peer.line);
         let cards = || Cards::new(lines.collect(), &kernel, folder, &self.words, self.slice);
         let words = (self.words.as_str(), self.disk_options.as_str());
         let disks = || Disks::new(&self.disk_folder, &kernel, folder, words, self.slice);
         let snapshots = || Snapshots::new(&self.disk_folder, &kernel, folder);
         let bench = Bench {
-            cards: has(is_of_card).then(cards).transpose()?,
+            cards: has(Task::is_of_card).then(cards).transpose()?,
             disks: has(Task::is_of_disk).then(disks).transpose()?,
             snapshots: has(Task::is_of_snapshot).then(snapshots).transpose()?,
         };
@@ -60,11 +63,7 @@ impl Plan {
         for _ in 0..self.rounds {
             for &job in &self.jobs {
                 bench.prepare(job)?;
-                let takes_part = |peer: &&Peer| match job.task.is_of_snapshot() {
-                    true => peer.can_restore(),
-                    false => peer.takes_part(job.task.is_of_disk()),
-                };
-                for peer in self.peers.iter().filter(takes_part) {
+                for peer in self.peers.iter().filter(|peer| peer.takes_part(job.task)) {
                     if let Some(why) = peer.lacks_queues(job.queues) {
                         results.absent(&job.name(), &peer.name, why);
                         continue;
@@ -101,14 +100,10 @@ impl Plan {
     }
 }
 
-fn is_of_card(task: Task) -> bool {
-    !task.is_of_disk() && !task.is_of_snapshot()
-}
-
 impl Bench<'_> {
     fn prepare(&self, job: Job) -> Result<()> {
         match &self.cards {
-            Some(cards) if is_of_card(job.task) => cards.prepare(job),
+            Some(cards) if job.task.is_of_card() => cards.prepare(job),
             _ => Ok(()),
         }
     }

@@ -100,9 +100,14 @@ impl Task {
         matches!(self, Self::Disk(..))
     }
 
-    /// Whether it is of a snapshot. What is of neither is of a card.
+    /// Whether it is of a snapshot.
     pub fn is_of_snapshot(self) -> bool {
         matches!(self, Self::Restore(..) | Self::Save(..))
+    }
+
+    /// Whether it is of a card, which it is if it is of nothing else.
+    pub fn is_of_card(self) -> bool {
+        !self.is_of_disk() && !self.is_of_snapshot()
     }
 }
 

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use anyhow::{Context, Error, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::native::job::Task;
 use crate::native::line::Line;
 use crate::process::{Owned, mortal};
 
@@ -83,7 +84,7 @@ impl FromStr for Peer {
             "only a vmm can have its card on a veth pair, not {name}"
         );
         ensure!(
-            peer.takes_part(false) || line == Line::Tap,
+            peer.takes_part(Task::Start) || line == Line::Tap,
             "{name} is measured with a disk, which stands on no line"
         );
         Ok(peer)
@@ -96,20 +97,23 @@ impl Peer {
         matches!(self.kind, Kind::Vmm | Kind::VmmEna | Kind::VmmNvme)
     }
 
-    /// Whether it is there to be measured with a disk, or with a card. Lines are of cards alone.
-    pub fn takes_part(&self, with_disk: bool) -> bool {
-        match self.kind {
-            _ if self.line != Line::Tap && with_disk => false,
-            Kind::VmmEna => !with_disk,
-            Kind::VmmNvme | Kind::FirecrackerAsync | Kind::QemuUring | Kind::QemuNvme => with_disk,
-            Kind::Vmm | Kind::Firecracker | Kind::CloudHypervisor | Kind::Qemu => true,
+    /// Whether it is there to be measured with this task. Lines are of cards alone.
+    pub fn takes_part(&self, task: Task) -> bool {
+        let with_disk = task.is_of_disk();
+        match (task, self.kind) {
+            _ if self.line != Line::Tap && !task.is_of_card() => false,
+            // The guest's memory is written by way of a balloon.
+            (Task::Save(_), kind) => kind == Kind::Vmm,
+            (Task::Restore(restore), Kind::Firecracker | Kind::CloudHypervisor) => {
+                restore.at_once == 1
+            }
+            (Task::Restore(_), kind) => matches!(kind, Kind::Vmm | Kind::VmmEna),
+            (_, Kind::VmmEna) => !with_disk,
+            (_, Kind::VmmNvme | Kind::FirecrackerAsync | Kind::QemuUring | Kind::QemuNvme) => {
+                with_disk
+            }
+            (_, Kind::Vmm | Kind::Firecracker | Kind::CloudHypervisor | Kind::Qemu) => true,
         }
-    }
-
-    /// Whether it is there to be measured with snapshots.
-    pub fn can_restore(&self) -> bool {
-        let kinds = [Kind::Vmm, Kind::VmmEna, Kind::Firecracker, Kind::CloudHypervisor];
-        self.line == Line::Tap && kinds.contains(&self.kind)
     }
 
     /// Why it cannot have so many queues, if it cannot.

@@ -1,6 +1,7 @@
 //! Tests of names and command lines.
 
 use super::*;
+use crate::native::job::Restore;
 
 #[test]
 fn the_begin_of_a_name_says_whose_command_line_it_has() {
@@ -23,7 +24,35 @@ fn a_name_says_what_a_card_stands_on() {
     assert_eq!(line("qemu-veth=x"), None);
     assert_eq!(line("vmm-nvme-bridge=x"), None);
     let peer: Peer = "vmm-bridge=x".parse().unwrap();
-    assert!(peer.takes_part(false) && !peer.takes_part(true));
+    for task in Task::all() {
+        assert_eq!(peer.takes_part(task), task.is_of_card(), "{task:?}");
+    }
+}
+
+#[test]
+fn nobody_takes_part_in_what_he_cannot_do() {
+    let names = |task: Task| {
+        let names = [
+            "vmm",
+            "vmm-ena",
+            "vmm-nvme",
+            "qemu",
+            "firecracker",
+            "firecracker-async",
+            "cloud-hypervisor",
+        ];
+        let peers = names.map(|name| format!("{name}=x").parse::<Peer>().unwrap());
+        peers
+            .into_iter()
+            .filter(|peer| peer.takes_part(task))
+            .map(|peer| peer.name)
+            .collect::<Vec<_>>()
+    };
+    let restore = |at_once| Task::Restore(Restore { mib: 128, at_once, is_cold: false });
+    assert_eq!(names(Task::Start), ["vmm", "vmm-ena", "qemu", "firecracker", "cloud-hypervisor"]);
+    assert_eq!(names(restore(1)), ["vmm", "vmm-ena", "firecracker", "cloud-hypervisor"]);
+    assert_eq!(names(restore(10)), ["vmm", "vmm-ena"]);
+    assert_eq!(names(Task::Save(64)), ["vmm"]);
 }
 
 #[test]

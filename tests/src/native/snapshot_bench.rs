@@ -148,7 +148,6 @@ impl<'a> Snapshots<'a> {
             }
             return Ok(());
         }
-        ensure!(peer.is_ours(), "many at once are measured of vmm alone");
         let taps: Vec<_> = (0..at_once).map(|n| format!("many{n}")).collect();
         for tap in &taps {
             let words = ["tuntap", "add", "dev", tap, "mode", "tap", "vnet_hdr"];
@@ -240,7 +239,6 @@ impl<'a> Snapshots<'a> {
 
     /// How fast a snapshot is written to memory, of a guest that has written `mib` of its own.
     fn save(&self, peer: &Peer, mib: u32, told: &mut Vec<Told>) -> Result<()> {
-        ensure!(peer.kind == Kind::Vmm, "that guest is for vmm alone");
         let files = Files::new(tempfile::tempdir_in("/dev/shm")?);
         let socket = self.folder.join("saved.sock");
         let _ = std::fs::remove_file(&socket);
