@@ -413,7 +413,7 @@ _vmm() {
 
     case "${cmd}" in
         vmm)
-            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --track-dirty-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --seccomp --no-fork --boot-timer --ready-fd --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl restore snapshot jail help"
+            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --track-dirty-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --seccomp --no-fork --boot-timer --ready-fd --thread-groups --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl restore snapshot jail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -536,6 +536,10 @@ _vmm() {
                     return 0
                     ;;
                 --ready-fd)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --thread-groups)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2163,7 +2167,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__jail)
-            opts="-h -V --id --exec-file --uid --gid --rootless --chroot-base-dir --netns --new-net-ns --tap --vhost-net --fd --ready-fd --daemonize --new-pid-ns --cgroup --cgroup-version --parent-cgroup --resource-limit --core-scheduling --clean --help --version"
+            opts="-h -V --id --exec-file --uid --gid --rootless --chroot-base-dir --netns --new-net-ns --tap --vhost-net --fd --ready-fd --daemonize --new-pid-ns --cgroup --cgroup-version --thread-cgroups --vcpu-cgroup --lane-cgroup --parent-cgroup --resource-limit --core-scheduling --clean --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2210,6 +2214,14 @@ _vmm() {
                     return 0
                     ;;
                 --cgroup-version)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vcpu-cgroup)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --lane-cgroup)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_vmm_global_optspecs
-    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages track-dirty-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= pmem= balloon= entropy= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= allow-path= seccomp= no-fork boot-timer ready-fd= start-time-us= start-time-cpu-us= parent-cpu-time-us= h/help V/version
+    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages track-dirty-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= pmem= balloon= entropy= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= allow-path= seccomp= no-fork boot-timer ready-fd= thread-groups= start-time-us= start-time-cpu-us= parent-cpu-time-us= h/help V/version
 end
 
 function __fish_vmm_needs_command
@@ -63,6 +63,7 @@ complete -c vmm -n "__fish_vmm_needs_command" -l seccomp -d 'What becomes of a s
 log\t''
 off\t''"
 complete -c vmm -n "__fish_vmm_needs_command" -l ready-fd -d 'Descriptor, once for each, to write `READY=1` and a newline to once the machine runs, or the API listens; the socket $NOTIFY_SOCKET is told as well' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l thread-groups -d 'Descriptors of two files cgroup.threads, of threaded control groups below the process\'s own: threads of vCPUs go into the first group, and those of devices into the second; vmm jail --thread-cgroups hands them over' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l start-time-us -d 'When who starts this process began to, in microseconds of the monotonic clock; for metrics' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l start-time-cpu-us -d 'CPU time of this process when who starts it began to, in microseconds; for metrics' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l parent-cpu-time-us -d 'CPU time that who starts this process has used in others before, in microseconds; for metrics' -r
@@ -283,6 +284,8 @@ complete -c vmm -n "__fish_vmm_using_subcommand jail" -l fd -d 'Descriptor that 
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l ready-fd -d 'Descriptor that the program is handed to say by that it is ready, by --ready-fd, which it must know; so is the socket $NOTIFY_SOCKET, if the program is this VMM' -r
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l cgroup -d 'Value of a control group, such as cpu.weight=50; once for each' -r
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l cgroup-version -d 'Version of control groups, 1 or 2. If not given: that of the host\'s in which the controllers are' -r
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l vcpu-cgroup -d 'Value of the group of vCPUs\' threads, such as cpu.weight=50; once for each' -r
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l lane-cgroup -d 'Value of the group of devices\' threads; once for each' -r
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l parent-cgroup -d 'Control group under which the machine\'s is made. If not given: the program\'s name; with --rootless the one that it is started in, which has to be delegated' -r
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l resource-limit -d 'Limit of the process: fsize=BYTES, or no-file=N, by default 2048; once for each' -r
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l rootless -d 'Build the jail in a user namespace, as somebody else than root who may open /dev/kvm. The program runs as that user, and in a PID namespace; who starts the jail stays until it has ended, unless --new-pid-ns or --daemonize says otherwise'
@@ -290,6 +293,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand jail" -l new-net-ns -d 'A networ
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l vhost-net -d 'Bring /dev/vhost-net into the jail, for cards with backend=vhost'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l daemonize -d 'Go into the background: a session of its own, /dev/null for its standard descriptors'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l new-pid-ns -d 'A PID namespace of its own; the PID as the host knows it is in /NAME.pid'
+complete -c vmm -n "__fish_vmm_using_subcommand jail" -l thread-cgroups -d 'Put threads apart, in control groups below the machine\'s (version 2): vcpus for those of vCPUs, lanes for those of devices. The program must be this VMM'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l core-scheduling -d 'Let no other program\'s threads run on a core while one of this program\'s does'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l clean -d 'Remove the jail and the control groups of a machine that has ended'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -s h -l help -d 'Print help'

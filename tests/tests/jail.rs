@@ -9,6 +9,8 @@ mod ready;
 mod rootless;
 #[path = "jail/scene.rs"]
 mod scene;
+#[path = "jail/threads.rs"]
+mod threads;
 #[path = "jail/unit.rs"]
 mod unit;
 

@@ -29,6 +29,7 @@ use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
 use crate::orders::Orders;
 use crate::shield::Mode;
+use crate::shield::groups::Handed;
 use crate::vm::config::{Config, EntropyWish};
 use crate::vm::identity::IdentitySpec;
 use crate::vm::imds::ImdsSpec;
@@ -250,6 +251,11 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     ready_fd: Vec<RawFd>,
 
+    /// Descriptors of two files cgroup.threads, of threaded control groups below the process's own: threads of vCPUs go
+    /// into the first group, and those of devices into the second; vmm jail --thread-cgroups hands them over
+    #[arg(long, value_name = "VCPUS,LANES")]
+    thread_groups: Option<Handed>,
+
     /// When who starts this process began to, in microseconds of the monotonic clock; for metrics
     #[arg(long, value_name = "US")]
     start_time_us: Option<u64>,
@@ -384,6 +390,7 @@ impl Args {
             api_socket: self.api_sock.take().filter(|_| !self.no_api),
             max_body: None,
             ready: std::mem::take(&mut self.ready_fd),
+            thread_groups: self.thread_groups,
             seccomp: self.seccomp,
             forks: !self.no_fork,
             late_places: std::mem::take(&mut self.allow_path),

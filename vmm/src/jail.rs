@@ -83,7 +83,7 @@ fn build(plan: &Plan, times: StartTimes) -> Result<ExitCode, JailError> {
     let manager = Manager::connect(plan)?;
     walls::join_network(plan)?;
     process::set_limits(plan)?;
-    cgroup::enter(plan, &mut occupancy)?;
+    let doors = cgroup::enter(plan, &mut occupancy)?;
     let null = process::open_null(plan)?;
     userns::enter(plan)?;
     walls::part(plan)?;
@@ -96,17 +96,19 @@ fn build(plan: &Plan, times: StartTimes) -> Result<ExitCode, JailError> {
     match process::part(plan, &jail, &mut occupancy, &manager, null)? {
         Role::Done => Ok(ExitCode::SUCCESS),
         Role::Keeper { heard, child, tell: _tell } => {
-            drop((occupancy, manager));
+            drop((occupancy, manager, doors));
             handed::close_handed(plan)?;
             identity::drop_all(plan)?;
             keeper::keep(&heard, child)
         }
         Role::Inmate { parent_cpu, keeper } => {
             let ready = manager.ready(plan)?;
+            let doors = doors.as_ref().map(handed::hand_over).transpose()?;
             core_scheduling::begin(plan)?;
             identity::drop_all(plan)?;
             process::end_with(keeper.as_ref())?;
-            Err(process::exec(plan, &program, &ready, times, parent_cpu))
+            let handed = process::Handed { ready: &ready, doors };
+            Err(process::exec(plan, &program, &handed, times, parent_cpu))
         }
     }
 }

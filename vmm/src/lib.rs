@@ -64,6 +64,7 @@ use observe::requests::Requests;
 use orders::Orders;
 use ready::Ready;
 use shield::broker::Broker;
+use shield::groups::Groups;
 use shield::row::Kind;
 use shield::{Inherited, Shield};
 use signals::Signals;
@@ -110,11 +111,18 @@ pub fn main() -> ExitCode {
             return ExitCode::from(face.bad_usage);
         }
     };
+    let groups = match orders.thread_groups.map(Groups::take).transpose() {
+        Ok(groups) => groups,
+        Err(error) => {
+            report(&error);
+            return ExitCode::from(face.bad_usage);
+        }
+    };
     let inherited = Inherited::look();
     // While there is one thread, and nothing is open that is the machine's.
     let helpers = orders.api_socket.as_ref().map(|path| Helpers::start(face, &orders, path));
     let log = Log::start(face.log, &orders.id);
-    let ended = run(face, orders, Begun { ready, inherited, helpers }, &log);
+    let ended = run(face, orders, Begun { ready, inherited, groups, helpers }, &log);
     ExitCode::from(conclude(face, ended, &log))
 }
 
@@ -122,6 +130,7 @@ pub fn main() -> ExitCode {
 struct Begun {
     ready: Ready,
     inherited: Inherited,
+    groups: Option<Groups>,
     helpers: Option<io::Result<Helpers>>,
 }
 
@@ -181,6 +190,7 @@ fn life(nature: Nature, newborn: Newborn) -> ! {
                 api_socket: Some(spec.api_socket),
                 max_body: None,
                 ready: Vec::new(),
+                thread_groups: None,
                 seccomp,
                 forks: false,
                 late_places,
@@ -191,7 +201,7 @@ fn life(nature: Nature, newborn: Newborn) -> ! {
             let helpers = orders.api_socket.as_ref();
             let helpers = helpers.map(|path| Helpers::start(face, &orders, path));
             let (ready, inherited) = (Ready::default(), Inherited::default());
-            run(face, orders, Begun { ready, inherited, helpers }, &log)
+            run(face, orders, Begun { ready, inherited, groups: None, helpers }, &log)
         }
     };
     if let (Err(failure), Ok(doorstep)) = (&ended, doorstep) {
@@ -255,10 +265,11 @@ impl Face {
 }
 
 fn run(face: &'static Face, orders: Orders, begun: Begun, log: &Log) -> Result<End, Failure> {
-    let Begun { ready, inherited, helpers } = begun;
+    let Begun { ready, inherited, groups, helpers } = begun;
     let helpers = helpers.transpose().map_err(|error| face.failure(error))?;
     log.set(&orders.log).map_err(|error| face.refused(&error.into(), Setting::option))?;
-    let shield = Shield::begin(orders.seccomp, inherited).map_err(|error| face.failure(error))?;
+    let shield = Shield::begin(orders.seccomp, inherited, groups);
+    let shield = shield.map_err(|error| face.failure(error))?;
     // Signals still end it while the file is on its way.
     let (recorded, places) = match &orders.config_file {
         Some(path) => {

@@ -7,6 +7,7 @@ use crate::action::Action;
 use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::shield::Mode;
+use crate::shield::groups::Handed;
 use crate::vm::config::Config;
 
 /// All of it.
@@ -26,6 +27,8 @@ pub struct Orders {
     pub max_body: Option<usize>,
     /// Descriptors by which somebody waits for all of this to be done.
     pub ready: Vec<RawFd>,
+    /// Control groups that threads go into.
+    pub thread_groups: Option<Handed>,
     /// What filters of system calls do.
     pub seccomp: Mode,
     /// Whether the machine may have children.

@@ -194,6 +194,7 @@ impl Args {
             forks: !self.no_fork,
             late_places: self.allow_path,
             ready: Vec::new(),
+            thread_groups: None,
             actions: actions.collect(),
             metadata: None,
             config_file: None,

@@ -11,6 +11,7 @@
 pub mod broker;
 mod descriptors;
 mod filter;
+pub mod groups;
 mod install;
 #[cfg(feature = "intruder")]
 mod intruder;
@@ -29,6 +30,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use device_core::{socket, thread};
+use groups::Groups;
 use libc::{SECCOMP_RET_LOG, SECCOMP_RET_TRAP};
 use serde::Serialize;
 
@@ -77,13 +79,19 @@ pub struct Shield {
     state: State,
     /// For threads that need no path, until all are under them.
     rules: Mutex<Option<Rules>>,
+    /// Where threads go, until all are there: none is to choose another for itself once the guest runs.
+    groups: Mutex<Option<Groups>>,
     inherited: Inherited,
 }
 
 impl Shield {
-    /// Prepares the process, which began with the descriptors `inherited`, before it has a second thread. Fails if the kernel has no filters,
-    /// and `mode` asks for some.
-    pub fn begin(mode: Mode, inherited: Inherited) -> Result<Arc<Shield>, ShieldError> {
+    /// Prepares the process, which began with the descriptors `inherited`, before it has a second thread. Threads go into `groups`, if there
+    /// are some. Fails if the kernel has no filters, and `mode` asks for some.
+    pub fn begin(
+        mode: Mode,
+        inherited: Inherited,
+        groups: Option<Groups>,
+    ) -> Result<Arc<Shield>, ShieldError> {
         harden().map_err(ShieldError::NoPrivileges)?;
         if let Some(refusal) = mode.refusal() {
             install::can_filter(refusal).map_err(ShieldError::NoFilters)?;
@@ -100,14 +108,20 @@ impl Shield {
             }
         };
         let state = State { seccomp: mode, landlock };
-        Ok(Arc::new(Shield { state, rules: Mutex::new(rules), inherited }))
+        let (rules, groups) = (Mutex::new(rules), Mutex::new(groups));
+        Ok(Arc::new(Shield { state, rules, groups, inherited }))
     }
 
     /// Shuts nothing in.
     #[cfg(test)]
     pub fn none() -> Arc<Shield> {
         let state = State { seccomp: Mode::Off, landlock: None };
-        Arc::new(Shield { state, rules: Mutex::default(), inherited: Inherited::default() })
+        Arc::new(Shield {
+            state,
+            rules: Mutex::default(),
+            groups: Mutex::default(),
+            inherited: Inherited::default(),
+        })
     }
 
     /// What holds for threads that are shut in.
@@ -115,10 +129,13 @@ impl Shield {
         self.state
     }
 
-    /// Shuts the calling thread in, for good: it opens nothing by a path, and makes no call that is not in the
+    /// Shuts the calling thread in, for good: it goes into its control group, opens nothing by a path, and makes no call that is not in the
     /// table for `kind`. Fails if the kernel refuses.
     pub fn shut(&self, kind: Kind) -> io::Result<()> {
-        remember();
+        remember(kind);
+        if let Some(groups) = &*self.groups.lock().unwrap_or_else(PoisonError::into_inner) {
+            groups.join(kind)?;
+        }
         if let Some(rules) = &*self.rules.lock().unwrap_or_else(PoisonError::into_inner) {
             rules.restrict()?;
         }
@@ -133,11 +150,13 @@ impl Shield {
     /// Shuts the main thread in, after all others: it may remove the sockets of the process, and nothing else by
     /// a path. Closes descriptors that were inherited. Fails if the kernel refuses.
     pub fn shut_main(&self) -> io::Result<()> {
-        remember();
+        remember(Kind::Main);
         self.inherited.close();
         if self.leaves_main() {
             return Ok(());
         }
+        // What comes later is started by one that is in a group.
+        drop(self.groups.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(mut rules) = self.rules.lock().unwrap_or_else(PoisonError::into_inner).take() {
             for folder in socket::folders() {
                 rules.grant(File::open(folder)?.as_fd(), REMOVE_FILE)?;
@@ -153,8 +172,8 @@ impl Shield {
         if let Some(refusal) = self.state.seccomp.refusal() {
             #[cfg(feature = "intruder")]
             let refusal = intruder::refusal(refusal);
-            let pid = std::process::id();
-            let mut program = filter::program(table::rows_of_build(), kind, pid, refusal);
+            let pid = me::process().unsigned_abs();
+            let mut program = filter::program(table::of_build(), kind, pid, refusal);
             // It has no call to end by.
             thread::stay();
             install::filter(&mut program, refusal == SECCOMP_RET_LOG)?;
@@ -176,8 +195,12 @@ pub fn harden() -> io::Result<()> {
     Ok(())
 }
 
-/// What handlers of signals cannot ask for any more.
-fn remember() {
+/// What cannot be asked for any more: who the thread is, by handlers of signals, and random numbers, by the hash tables of those who have
+/// some. Threads of devices that come later may not ask already.
+fn remember(kind: Kind) {
+    if matches!(kind, Kind::Main | Kind::Api | Kind::Builder) {
+        drop(std::hash::RandomState::new());
+    }
     violation::remember_name();
     me::remember();
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use device_core::files::{Files, Own};
+use device_core::ready;
 
 use crate::request::SECTOR;
 
@@ -278,7 +279,7 @@ impl Image {
             if left.is_zero() {
                 return Err(OpenError::Locked { path: self.path.clone() });
             }
-            std::thread::sleep(GLANCE);
+            ready::pause(GLANCE);
             left = left.saturating_sub(GLANCE);
         }
         let mut head = [0; foreign::HEAD];

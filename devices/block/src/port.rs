@@ -73,6 +73,7 @@ pub struct DiskPort<R: BlockRing> {
     serial: String,
     mode: Mode,
     engine: Wanted,
+    /// Goes behind the lanes, as it stands behind them: its last owner gives the lock up, for which lanes have no call.
     image: Mutex<Arc<Image>>,
     allowed: Mutex<Allowed>,
     listener: Mutex<Option<Listener>>,

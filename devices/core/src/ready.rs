@@ -1,4 +1,4 @@
-//! Whether a descriptor can be read or written without waiting, and a send that never waits.
+//! Whether a descriptor can be read or written without waiting, a send that never waits, and a wait for nothing.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -19,9 +19,20 @@ pub fn has_hung_up(file: &impl AsFd) -> bool {
     poll(file.as_fd(), 0, Duration::ZERO)
 }
 
+/// Waits for a while, by a call that every thread has for other reasons; a signal may cut it short.
+pub fn pause(wait: Duration) {
+    let none = std::ptr::null_mut();
+    // SAFETY: no descriptor is looked at.
+    unsafe { libc::poll(none, 0, millis(wait)) };
+}
+
+fn millis(wait: Duration) -> i32 {
+    i32::try_from(wait.as_millis()).unwrap_or(i32::MAX)
+}
+
 fn poll(fd: BorrowedFd<'_>, events: libc::c_short, wait: Duration) -> bool {
     let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
-    let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+    let wait = millis(wait);
     // SAFETY: one valid pollfd. An interrupted wait counts as none.
     unsafe { libc::poll(&raw mut poll, 1, wait) > 0 }
 }

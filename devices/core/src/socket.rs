@@ -1,7 +1,7 @@
 //! A listening Unix socket at a path: private, in place of a stale one and of nothing else, and gone
 //! on every way out.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
@@ -135,7 +135,8 @@ fn refuse_other_than_socket(path: &Path) -> Result<bool, BindError> {
 }
 
 fn identity(path: &Path) -> io::Result<Identity> {
-    fs::symlink_metadata(path).map(|there| (there.dev(), there.ino()))
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    identity_of(&path).ok_or_else(io::Error::last_os_error)
 }
 
 /// Listens at the path, with mode 0600 from the first moment on.
@@ -261,17 +262,24 @@ pub fn remove_all() {
         let kept = place.swap(ptr::null_mut(), Ordering::AcqRel);
         // SAFETY: null, or from `remember` and never freed.
         let Some(kept) = (unsafe { kept.as_ref() }) else { continue };
-        let mut there = MaybeUninit::<libc::stat>::uninit();
-        // SAFETY: the path ends with NUL, and `there` has room; it is read only if it was filled.
-        unsafe {
-            if libc::lstat(kept.path.as_ptr(), there.as_mut_ptr()) == 0 {
-                let there = there.assume_init();
-                if (there.st_dev, there.st_ino) == kept.identity {
-                    libc::unlink(kept.path.as_ptr());
-                }
-            }
+        if identity_of(&kept.path) == Some(kept.identity) {
+            // SAFETY: the path ends with NUL.
+            unsafe { libc::unlink(kept.path.as_ptr()) };
         }
     }
+}
+
+/// What is at the path, if anything is; by the one call that whoever removes sockets has for it. Async-signal-safe.
+fn identity_of(path: &CStr) -> Option<Identity> {
+    let mut there = MaybeUninit::<libc::statx>::uninit();
+    let (here, flags) = (libc::AT_FDCWD, libc::AT_SYMLINK_NOFOLLOW);
+    let (path, mask) = (path.as_ptr(), libc::STATX_INO);
+    // SAFETY: the path ends with NUL, and `there` has room.
+    let found =
+        unsafe { libc::syscall(libc::SYS_statx, here, path, flags, mask, there.as_mut_ptr()) };
+    // SAFETY: the kernel has filled it.
+    let there = (found == 0).then(|| unsafe { there.assume_init() })?;
+    Some((libc::makedev(there.stx_dev_major, there.stx_dev_minor), there.stx_ino))
 }
 
 #[cfg(test)]

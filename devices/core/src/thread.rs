@@ -162,11 +162,6 @@ impl Running {
         self.id
     }
 
-    /// The thread itself, if it was started for this.
-    pub fn handle(&self) -> Option<&JoinHandle<()>> {
-        self.handle.as_ref()
-    }
-
     /// As [`Running::finish`], if it comes to that within `patience`; else it goes on by itself.
     pub fn finish_within(self, patience: Duration) {
         if let (Ok(false), Some(handle)) = (self.over.recv_timeout(patience), self.handle) {

@@ -22,7 +22,7 @@ use tests::programs;
 struct Arguments {
     /// Somebody to measure too: the name begins with vmm, vmm-ena, vmm-nvme, qemu, qemu-uring,
     /// qemu-nvme, firecracker, firecracker-async or cloud-hypervisor, and says veth or bridge for another line than
-    /// a TAP
+    /// a TAP, and seccomp-off for a vmm without filters of system calls
     #[arg(long = "peer", value_name = "NAME=PATH")]
     peers: Vec<Peer>,
     /// Measure only those given, and not our own build nor QEMU

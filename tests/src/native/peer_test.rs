@@ -69,6 +69,7 @@ fn a_machine_has_what_its_board_has() {
     assert!(line("vmm", card).ends_with("--net tap=tap7,mac=02:00:00:00:00:01,queues=2"));
     let pair = line("vmm-veth", card);
     assert!(pair.contains("--net dev=tap7,") && pair.contains("vmm-veth.sock"));
+    assert!(line("vmm-seccomp-off", card).ends_with("--seccomp off") && !pair.contains("seccomp"));
     assert!(line("vmm-bridge", card).contains("--net tap=tap7,"));
     assert!(line("vmm-nvme", disk).ends_with("--disk path=/image,queues=2,model=nvme,direct=on"));
     assert!(

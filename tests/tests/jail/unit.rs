@@ -42,6 +42,31 @@ fn the_unit_is_one_of_systemds() {
     assert!(of_ours.is_empty(), "{said}");
 }
 
+/// Of what is left to a service of all that systemd can take away, from 0 to 10, by its own count.
+const MOST_EXPOSED: f64 = 2.0;
+
+#[test]
+fn the_unit_leaves_little_of_what_systemd_can_take_away() {
+    let Some(analyze) = host::find("systemd-analyze") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("vmm@one.service");
+    fs::write(&file, unit()).unwrap();
+    let output = Command::new(analyze)
+        .args(["--no-pager", "security", "--offline=true"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let words = said
+        .lines()
+        .find_map(|line| line.split_once("Overall exposure level for "))
+        .map(|(_, words)| words);
+    let level = words.and_then(|words| words.split_whitespace().nth(1)?.parse::<f64>().ok());
+    let level =
+        level.unwrap_or_else(|| panic!("{said} {}", String::from_utf8_lossy(&output.stderr)));
+    assert!(level <= MOST_EXPOSED, "{said}");
+}
+
 #[test]
 fn what_the_unit_starts_runs_the_machine_of_its_name_and_says_so() {
     host::need_kvm();

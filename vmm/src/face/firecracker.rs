@@ -250,6 +250,7 @@ impl Args {
             api_socket: Some(self.api_sock).filter(|_| !self.no_api),
             max_body: self.http_api_max_payload_size,
             ready: Vec::new(),
+            thread_groups: None,
             seccomp: if self.no_seccomp { Mode::Off } else { Mode::default() },
             forks: false,
             late_places: self.allow_path,

@@ -92,6 +92,19 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=2))]
     pub cgroup_version: Option<u8>,
 
+    /// Put threads apart, in control groups below the machine's (version 2): vcpus for those of vCPUs, lanes for those of
+    /// devices. The program must be this VMM
+    #[arg(long)]
+    pub thread_cgroups: bool,
+
+    /// Value of the group of vCPUs' threads, such as cpu.weight=50; once for each
+    #[arg(long, value_name = "FILE=VALUE", requires = "thread_cgroups")]
+    pub vcpu_cgroup: Vec<String>,
+
+    /// Value of the group of devices' threads; once for each
+    #[arg(long, value_name = "FILE=VALUE", requires = "thread_cgroups")]
+    pub lane_cgroup: Vec<String>,
+
     /// Control group under which the machine's is made. If not given: the program's name; with --rootless the one that
     /// it is started in, which has to be delegated
     #[arg(long, value_name = "PATH")]

@@ -1,7 +1,8 @@
 //! Control groups: the machine's own, with its limits written before it is in it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
@@ -11,7 +12,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::error::{JailError, Step};
 use super::occupant::Occupancy;
-use super::plan::{CgroupPlan, CgroupValue, Plan};
+use super::plan::{CgroupPlan, CgroupValue, LANES, Plan, ThreadGroups, VCPUS};
 
 /// Longest time that a group whose processes have ended is not empty, and how often it is looked at.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -84,9 +85,16 @@ struct Group<'a> {
     parent: PathBuf,
     path: PathBuf,
     values: Vec<&'a CgroupValue>,
+    /// Of groups below it.
+    threads: Option<&'a ThreadGroups>,
+    /// The hierarchy is of version 2.
+    is_second: bool,
 }
 
-fn groups<'a>(plan: &'a Plan, found: &Hierarchies) -> Result<(u8, Vec<Group<'a>>), JailError> {
+/// Files by which threads go into their groups, of vCPUs and of devices.
+pub type Doors = [OwnedFd; 2];
+
+fn groups<'a>(plan: &'a Plan, found: &Hierarchies) -> Result<Vec<Group<'a>>, JailError> {
     let CgroupPlan { version, parent, values, .. } = &plan.cgroup;
     let by_second = |value: &CgroupValue| {
         let second = found.second.as_deref();
@@ -104,6 +112,12 @@ fn groups<'a>(plan: &'a Plan, found: &Hierarchies) -> Result<(u8, Vec<Group<'a>>
         false => parent.clone(),
     };
     let mut groups: Vec<Group<'_>> = Vec::new();
+    let group = |top: &Path, values, is_second| {
+        let parent = top.join(&own);
+        let path = parent.join(&plan.id);
+        let threads = plan.cgroup.threads.as_ref().filter(|_| is_second);
+        Group { top: top.into(), parent, path, values, threads, is_second }
+    };
     for value in values {
         let top = match version {
             2 => found.second.as_deref().filter(|_| by_second(value)),
@@ -119,14 +133,17 @@ fn groups<'a>(plan: &'a Plan, found: &Hierarchies) -> Result<(u8, Vec<Group<'a>>
         })?;
         match groups.iter_mut().find(|group| group.top == top) {
             Some(group) => group.values.push(value),
-            None => {
-                let parent = top.join(&own);
-                let path = parent.join(&plan.id);
-                groups.push(Group { top: top.into(), parent, path, values: vec![value] });
-            }
+            None => groups.push(group(top, vec![value], version == 2)),
         }
     }
-    Ok((version, groups))
+    if plan.cgroup.threads.is_some() && !groups.iter().any(|group| group.is_second) {
+        // What the others are of is as the host has it.
+        let top = found.second.as_deref().ok_or_else(|| {
+            JailError::refused("--thread-cgroups: the host has no control groups of version 2")
+        })?;
+        groups.push(group(top, Vec::new(), true));
+    }
+    Ok(groups)
 }
 
 /// The group of version 2 that this process is in, relative.
@@ -155,28 +172,32 @@ fn check_delegated(parent: &Path) -> Result<(), JailError> {
     Ok(())
 }
 
-/// Makes the machine's groups and goes into them; `occupancy` keeps what was made.
-pub fn enter(plan: &Plan, occupancy: &mut Occupancy) -> Result<(), JailError> {
-    if plan.cgroup.values.is_empty() {
-        return enter_parent(plan);
+/// Makes the machine's groups and goes into them; `occupancy` keeps what was made. Returns by what threads go into theirs, if they are
+/// to have some.
+pub fn enter(plan: &Plan, occupancy: &mut Occupancy) -> Result<Option<Doors>, JailError> {
+    if plan.cgroup.values.is_empty() && plan.cgroup.threads.is_none() {
+        return enter_parent(plan).map(|()| None);
     }
-    let (version, groups) = groups(plan, &hierarchies()?)?;
-    for group in groups {
+    let mut doors = None;
+    for group in groups(plan, &hierarchies()?)? {
         if plan.rootless {
             check_delegated(&group.parent)?;
         }
         occupancy.add_group(&group.path)?;
-        match version {
-            2 => group.delegate(plan)?,
-            _ => group.inherit()?,
+        match group.is_second {
+            true => group.delegate(plan)?,
+            false => group.inherit()?,
         }
         for value in &group.values {
             write(&group.path.join(&value.file), &value.value)?;
         }
-        let members = if version == 2 { "cgroup.procs" } else { "tasks" };
+        if let Some(threads) = group.threads {
+            doors = Some(group.part(threads, occupancy)?);
+        }
+        let members = if group.is_second { "cgroup.procs" } else { "tasks" };
         write(&group.path.join(members), &process::id().to_string())?;
     }
-    Ok(())
+    Ok(doors)
 }
 
 /// Without values a parent of version 2 that was named, and is there, is what the machine goes into.
@@ -233,9 +254,29 @@ impl Group<'_> {
 
     /// Gives the controllers of the values to the groups below `path`.
     fn enable(&self, path: &Path) -> Result<(), JailError> {
-        self.values.iter().try_for_each(|value| {
-            write(&path.join("cgroup.subtree_control"), &format!("+{}", value.controller()))
-        })
+        let threads = self.threads.iter().flat_map(|threads| threads.each());
+        let of_threads = threads.flat_map(|(_, values)| values);
+        enable(path, self.values.iter().copied().chain(of_threads))
+    }
+
+    /// Makes the groups of threads below it. None of them can be a process's any more: the machine's own is, and has what is common.
+    fn part(&self, threads: &ThreadGroups, occupancy: &mut Occupancy) -> Result<Doors, JailError> {
+        let groups = threads.each().map(|(name, values)| (self.path.join(name), values));
+        for (path, _) in &groups {
+            occupancy.add_group(path)?;
+            make(path)?;
+            write(&path.join("cgroup.type"), "threaded")?;
+        }
+        enable(&self.path, groups.iter().flat_map(|(_, values)| *values))?;
+        let [vcpus, lanes] = groups.map(|(path, values)| {
+            for value in values {
+                write(&path.join(&value.file), &value.value)?;
+            }
+            let door = path.join("cgroup.threads");
+            let open = File::options().write(true).open(&door);
+            open.map(OwnedFd::from).step(|| format!("cannot open {}", door.display()))
+        });
+        Ok([vcpus?, lanes?])
     }
 
     /// Version 1: what a new group of cpuset lacks is as in the one above it.
@@ -258,15 +299,30 @@ impl Group<'_> {
     }
 }
 
+/// Gives the controllers of `values` to the groups below `path`.
+fn enable<'a>(
+    path: &Path,
+    mut values: impl Iterator<Item = &'a CgroupValue>,
+) -> Result<(), JailError> {
+    values.try_for_each(|value| {
+        write(&path.join("cgroup.subtree_control"), &format!("+{}", value.controller()))
+    })
+}
+
 /// Removes the machine's groups: those that are `known`, and those that the plan says, wherever they are.
 pub fn remove(plan: &Plan, known: &[PathBuf]) -> Result<(), JailError> {
     let found = hierarchies()?;
     let tops = found.first.iter().map(|(top, _)| top).chain(&found.second);
     let said = tops.map(|top| top.join(&plan.cgroup.parent).join(&plan.id));
-    for group in known.iter().cloned().chain(said) {
+    let said = said.flat_map(|group| [group.clone(), group.join(VCPUS), group.join(LANES)]);
+    let all: Vec<_> = known.iter().cloned().chain(said).collect();
+    for group in &all {
         // What the program has left behind in it, where the kernel can do that.
         let _ = fs::write(group.join("cgroup.kill"), "1");
-        match remove_when_empty(&group) {
+    }
+    // What is below others goes first.
+    for group in all.iter().rev() {
+        match remove_when_empty(group) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error)
                     .step(|| format!("cannot remove the control group {}", group.display()));

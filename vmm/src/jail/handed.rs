@@ -11,6 +11,7 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::args::Args;
+use super::cgroup::Doors;
 use super::error::{JailError, Step};
 use super::plan::Plan;
 
@@ -100,6 +101,14 @@ impl Manager {
         }
         Ok(all)
     }
+}
+
+/// Lets the files by which threads go into their groups outlive the exec; how the program knows them.
+pub fn hand_over(doors: &Doors) -> Result<[RawFd; 2], JailError> {
+    for door in doors {
+        fcntl_setfd(door, FdFlags::empty()).step(|| "cannot hand over control groups".into())?;
+    }
+    Ok(doors.each_ref().map(|door| door.as_raw_fd()))
 }
 
 /// Closes what the program was handed, in who only keeps it: a reader of a pipe waits for its last end.

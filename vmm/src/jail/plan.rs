@@ -13,6 +13,10 @@ use super::args::{Args, NAME};
 use super::error::{JailError, Step};
 use super::taps::TapSpec;
 
+/// Groups of threads, and controllers that those have (`Documentation/admin-guide/cgroup-v2.rst`, "Threads").
+pub const VCPUS: &str = "vcpus";
+pub const LANES: &str = "lanes";
+const THREADED: [&str; 4] = ["cpu", "cpuset", "perf_event", "pids"];
 /// Descriptors that the program may have, if nothing else is said.
 const DESCRIPTORS: u64 = 2048;
 const MOST_ID: usize = 64;
@@ -80,6 +84,54 @@ pub struct CgroupPlan {
     /// It was said, and is not the program's name.
     pub parent_said: bool,
     pub values: Vec<CgroupValue>,
+    /// Groups below it for threads.
+    pub threads: Option<ThreadGroups>,
+}
+
+/// Values of the groups that threads are in.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ThreadGroups {
+    pub vcpus: Vec<CgroupValue>,
+    pub lanes: Vec<CgroupValue>,
+}
+
+impl ThreadGroups {
+    /// Their names, and the values of each.
+    pub fn each(&self) -> [(&'static str, &[CgroupValue]); 2] {
+        [(VCPUS, &self.vcpus), (LANES, &self.lanes)]
+    }
+
+    /// Of what was asked for, if it was.
+    fn of(args: &Args) -> Result<Option<ThreadGroups>, JailError> {
+        if !args.thread_cgroups {
+            return Ok(None);
+        }
+        let refused = |why: &str| Err(JailError::refused(format!("--thread-cgroups: {why}")));
+        if args.exec_file.is_some() {
+            return refused(
+                "the program must be this VMM, whose threads go where they belong; leave --exec-file out",
+            );
+        }
+        if args.cgroup_version == Some(1) {
+            return refused("such groups are of version 2");
+        }
+        let values = |flag: &str, texts: &[String]| -> Result<Vec<_>, JailError> {
+            let values = values_of(flag, texts)?;
+            match values.iter().find(|value| !THREADED.contains(&value.controller())) {
+                None => Ok(values),
+                Some(value) => Err(JailError::refused(format!(
+                    "{flag} {}={}: of threads there are the controllers {}; others are of the whole process, by --cgroup",
+                    value.file,
+                    value.value,
+                    THREADED.join(", ")
+                ))),
+            }
+        };
+        Ok(Some(ThreadGroups {
+            vcpus: values("--vcpu-cgroup", &args.vcpu_cgroup)?,
+            lanes: values("--lane-cgroup", &args.lane_cgroup)?,
+        }))
+    }
 }
 
 /// A file of a control group and what is to be written to it.
@@ -193,6 +245,7 @@ impl Plan {
     /// Of what `caller` has asked for. Fails if that cannot be, or a file named is not there.
     pub fn new(args: Args, caller: Caller) -> Result<Plan, JailError> {
         check_id(&args.id)?;
+        let threads = ThreadGroups::of(&args)?;
         let (uid, gid) = caller.inmate(&args)?;
         let is_this = args.exec_file.is_none();
         let asked = match args.exec_file {
@@ -222,10 +275,7 @@ impl Plan {
                 )))?,
             None => PathBuf::from(&name),
         };
-        let values = args.cgroup.iter().map(|text| {
-            CgroupValue::parse(text)
-                .map_err(|why| JailError::refused(format!("--cgroup {text}: {why}")))
-        });
+        let values = values_of("--cgroup", &args.cgroup)?;
         Ok(Plan {
             id: args.id,
             program,
@@ -252,7 +302,8 @@ impl Plan {
                 version: args.cgroup_version,
                 parent,
                 parent_said: args.parent_cgroup.is_some(),
-                values: values.collect::<Result<_, _>>()?,
+                values,
+                threads,
             },
             limits: Limits::parse(&args.resource_limit)?,
             core_scheduling: args.core_scheduling,
@@ -272,6 +323,13 @@ impl Plan {
         name.push(".pid");
         name
     }
+}
+
+fn values_of(flag: &str, texts: &[String]) -> Result<Vec<CgroupValue>, JailError> {
+    let values = texts.iter().map(|text| {
+        CgroupValue::parse(text).map_err(|why| JailError::refused(format!("{flag} {text}: {why}")))
+    });
+    values.collect()
 }
 
 fn check_id(id: &str) -> Result<(), JailError> {

@@ -141,3 +141,23 @@ fn what_the_program_is_handed_is_named() {
     assert!(with(&["--tap", "tap0"]).unwrap_err().contains("--new-net-ns"));
     assert_eq!(with(&["--new-net-ns", "--tap", "tap0"]).unwrap().taps.len(), 1);
 }
+
+#[test]
+fn threads_are_put_apart_for_this_program_alone_and_by_controllers_of_threads() {
+    let plan = |words: &[&str]| {
+        let words = [&["jailer", "--chroot-base-dir", "/tmp"], &WHO[..], words].concat();
+        let args = Args::try_parse_from(words).map_err(|error| error.to_string())?;
+        Plan::new(args, ROOT).map_err(|error| error.to_string())
+    };
+    assert_eq!(plan(&[]).unwrap().cgroup.threads, None);
+    let asked = plan(&["--thread-cgroups", "--vcpu-cgroup", "cpu.weight=50"]).unwrap();
+    let [(vcpus, of_vcpus), (lanes, of_lanes)] = asked.cgroup.threads.as_ref().unwrap().each();
+    assert_eq!((vcpus, of_vcpus.len(), lanes, of_lanes.len()), ("vcpus", 1, "lanes", 0));
+    assert!(plan(&["--lane-cgroup", "cpu.weight=50"]).unwrap_err().contains("--thread-cgroups"));
+    let of_process = plan(&["--thread-cgroups", "--lane-cgroup", "memory.max=1"]).unwrap_err();
+    assert!(of_process.starts_with("--lane-cgroup memory.max=1: "), "{of_process}");
+    let old = plan(&["--thread-cgroups", "--cgroup-version", "1"]).unwrap_err();
+    assert!(old.starts_with("--thread-cgroups: "), "{old}");
+    let other = with(&["--thread-cgroups"]).unwrap_err();
+    assert!(other.contains("--exec-file"), "{other}");
+}

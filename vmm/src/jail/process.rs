@@ -171,11 +171,19 @@ pub fn end_with(keeper: Option<&OwnedFd>) -> Result<(), JailError> {
     }
 }
 
-/// Becomes the program, which says that it is ready by the descriptors `ready`; returns only why not.
+/// Descriptors that the program is told of.
+pub struct Handed<'a> {
+    /// By these it says that it is ready.
+    pub ready: &'a [RawFd],
+    /// By these its threads go into their control groups.
+    pub doors: Option<[RawFd; 2]>,
+}
+
+/// Becomes the program; returns only why not.
 pub fn exec(
     plan: &Plan,
     program: &OwnedFd,
-    ready: &[RawFd],
+    handed: &Handed<'_>,
     times: StartTimes,
     parent_cpu: Duration,
 ) -> JailError {
@@ -193,8 +201,11 @@ pub fn exec(
         words.push(flag.into());
         words.push(time.as_micros().to_string().into_bytes());
     }
-    for fd in ready {
+    for fd in handed.ready {
         words.extend([b"--ready-fd".to_vec(), fd.to_string().into_bytes()]);
+    }
+    if let Some([vcpus, lanes]) = handed.doors {
+        words.extend([b"--thread-groups".to_vec(), format!("{vcpus},{lanes}").into_bytes()]);
     }
     words.extend(plan.extra.iter().map(|word| word.as_bytes().to_vec()));
     let words: Result<Vec<_>, _> = words.into_iter().map(CString::new).collect();

@@ -39,13 +39,13 @@ fn answer(action: u32) -> sock_filter {
 }
 
 /// The program for threads of `kind` in the process `pid`: what `table` does not allow gets the answer `refusal`.
-pub fn program<'a>(
-    table: impl Iterator<Item = &'a Row>,
+pub fn program(
+    table: impl Iterator<Item = Row>,
     kind: Kind,
     pid: u32,
     refusal: u32,
 ) -> Vec<sock_filter> {
-    let mut calls: Vec<(u32, Vec<&Row>)> = Vec::new();
+    let mut calls: Vec<(u32, Vec<Row>)> = Vec::new();
     for row in table.filter(|row| row.is_for(kind)) {
         match calls.iter_mut().find(|(call, _)| *call == row.call) {
             Some((_, rows)) => rows.push(row),
@@ -81,7 +81,7 @@ pub fn program<'a>(
 }
 
 /// Answers for one call, in any case.
-fn body(rows: &[&Row], pid: u32, refusal: u32) -> Vec<sock_filter> {
+fn body(rows: &[Row], pid: u32, refusal: u32) -> Vec<sock_filter> {
     let mut body = Vec::new();
     for row in rows {
         if row.is_free() || row.is_absent() {

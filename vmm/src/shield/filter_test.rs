@@ -3,7 +3,7 @@
 use libc::{SECCOMP_RET_TRAP, seccomp_data};
 
 use super::*;
-use crate::shield::row::{ANY, row};
+use crate::shield::row::{ANY, Library, row};
 use crate::shield::table;
 
 const PID: u32 = 4711;
@@ -44,7 +44,11 @@ fn allows(program: &[sock_filter], call: &seccomp_data) -> bool {
 }
 
 fn of(rows: &[Row], kind: Kind) -> Vec<sock_filter> {
-    program(rows.iter(), kind, PID, SECCOMP_RET_TRAP)
+    program(rows.iter().copied(), kind, PID, SECCOMP_RET_TRAP)
+}
+
+fn of_table(kind: Kind) -> Vec<sock_filter> {
+    program(table::of(Library::OF_BUILD), kind, PID, SECCOMP_RET_TRAP)
 }
 
 const ONE_OR_TWO: &[super::super::row::Value] = &[(1, "ONE"), (2, "TWO")];
@@ -98,9 +102,9 @@ fn fitting(checks: &[Check]) -> [u64; 6] {
 #[test]
 fn each_row_of_the_table_lets_its_call_through_and_not_its_neighbours() {
     for kind in Kind::ALL {
-        let program = program(table::rows(), kind, PID, SECCOMP_RET_TRAP);
+        let program = of_table(kind);
         assert!(program.len() < 4096, "the kernel takes no more");
-        for row in table::rows().filter(|row| row.is_for(kind)) {
+        for row in table::of(Library::OF_BUILD).filter(|row| row.is_for(kind)) {
             let args = fitting(row.checks);
             let nr = i64::from(row.call);
             if row.is_absent() {
@@ -108,8 +112,8 @@ fn each_row_of_the_table_lets_its_call_through_and_not_its_neighbours() {
                 continue;
             }
             assert!(allows(&program, &call(nr, args)), "{kind:?} {row:?}");
-            let same = |other: &&Row| other.call == row.call && other.is_for(kind);
-            if table::rows().filter(same).any(|other| other.checks.is_empty()) {
+            let same = |other: &Row| other.call == row.call && other.is_for(kind);
+            if table::of(Library::OF_BUILD).filter(same).any(|other| other.checks.is_empty()) {
                 continue; // it has no neighbours
             }
             for check in row.checks {
@@ -127,7 +131,7 @@ fn each_row_of_the_table_lets_its_call_through_and_not_its_neighbours() {
 #[test]
 fn what_no_thread_has_use_for_is_refused_to_all() {
     for kind in Kind::ALL {
-        let program = program(table::rows(), kind, PID, SECCOMP_RET_TRAP);
+        let program = of_table(kind);
         for nr in [
             libc::SYS_execve,
             libc::SYS_execveat,
@@ -187,12 +191,22 @@ fn what_no_thread_has_use_for_is_refused_to_all() {
 #[test]
 fn a_thread_may_make_no_call_that_who_starts_it_may_not() {
     for kind in Kind::ALL {
-        let own = program(table::rows(), kind, PID, SECCOMP_RET_TRAP);
+        let own = of_table(kind);
         for started in kind.starts() {
-            for row in table::rows().filter(|row| row.is_for(*started) && !row.is_absent()) {
+            let made = |row: &Row| row.is_for(*started) && !row.is_absent() && !row.early;
+            for row in table::of(Library::OF_BUILD).filter(made) {
                 let made = call(i64::from(row.call), fitting(row.checks));
                 assert!(allows(&own, &made), "{kind:?} starts {started:?}, which may {row:?}");
             }
         }
     }
+}
+
+/// What comes later has no ring, as it can be given none.
+#[test]
+fn calls_of_early_threads_are_none_of_who_starts_later_ones() {
+    let rows = [row(libc::SYS_io_uring_enter, ANY, &[Kind::DiskLane], "").early()];
+    let made = call(libc::SYS_io_uring_enter, [0; 6]);
+    assert!(allows(&of(&rows, Kind::DiskLane), &made));
+    assert!(!allows(&of(&rows, Kind::Builder), &made));
 }

@@ -125,6 +125,30 @@ pub enum Check {
     Absent,
 }
 
+/// The C library that a build is linked to: some of its functions come to other calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    Glibc,
+    Musl,
+}
+
+impl Library {
+    /// That of this build.
+    pub const OF_BUILD: Library =
+        if cfg!(target_env = "musl") { Library::Musl } else { Library::Glibc };
+}
+
+/// What a row is where the C library is musl.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithMusl {
+    Same,
+    /// Of another call.
+    Calls(u32),
+    Missing,
+    /// It is there with no other.
+    Alone,
+}
+
 /// A call that some threads may make, if all of `checks` hold. Rows of one call are alternatives.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -137,13 +161,47 @@ pub struct Row {
     /// What for, as the manual says it.
     #[cfg_attr(not(test), expect(dead_code, reason = "read by who prints the manual's page"))]
     pub why: &'static str,
+    /// What it is with another C library than glibc.
+    pub musl: WithMusl,
+    /// It is of threads that were there before the guest: those that come later never make it.
+    pub early: bool,
 }
 
 impl Row {
     /// Whether threads of `kind` have it.
     pub fn is_for(&self, kind: Kind) -> bool {
         let has = |kind: &Kind| self.kinds.contains(kind);
-        has(&kind) || kind.starts().iter().any(has)
+        has(&kind) || !self.early && kind.starts().iter().any(has)
+    }
+
+    /// The row as it is with `library`, if it is there.
+    pub fn with(&self, library: Library) -> Option<Row> {
+        let call = match (library, self.musl) {
+            (Library::Glibc, WithMusl::Alone) | (Library::Musl, WithMusl::Missing) => return None,
+            (Library::Musl, WithMusl::Calls(call)) => call,
+            _ => self.call,
+        };
+        Some(Row { call, ..*self })
+    }
+
+    /// The same row, which is of another call with musl.
+    pub const fn musl_calls(self, call: libc::c_long) -> Row {
+        Row { musl: WithMusl::Calls(call as u32), ..self }
+    }
+
+    /// The same row, of glibc alone.
+    pub const fn not_musl(self) -> Row {
+        Row { musl: WithMusl::Missing, ..self }
+    }
+
+    /// The same row, of musl alone.
+    pub const fn only_musl(self) -> Row {
+        Row { musl: WithMusl::Alone, ..self }
+    }
+
+    /// The same row, of threads that were there before the guest.
+    pub const fn early(self) -> Row {
+        Row { early: true, ..self }
     }
 
     /// Whether the call is allowed whatever its arguments are.
@@ -164,7 +222,8 @@ pub const fn row(
     kinds: &'static [Kind],
     why: &'static str,
 ) -> Row {
-    Row { call: call as u32, checks, kinds, why }
+    let (musl, early) = (WithMusl::Same, false);
+    Row { call: call as u32, checks, kinds, why, musl, early }
 }
 
 /// The kernel has none, whatever the arguments.

@@ -192,8 +192,11 @@ fn exit_or_tidy(signal: libc::c_int, is_fault: bool) {
 }
 
 fn die_by(signal: libc::c_int) {
-    // SAFETY: no memory is involved.
-    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // As the kernel has it: no handler, flags, restorer or mask. Of SIGABRT musl's function changes the thread's mask besides.
+    let default = [libc::SIG_DFL, 0, 0, 0];
+    let (action, none) = (default.as_ptr(), ptr::null_mut::<usize>());
+    // SAFETY: the kernel reads a whole action, whose mask has 8 bytes.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action, none, size_of::<u64>()) };
     me::send(me::thread(), signal);
 }
 

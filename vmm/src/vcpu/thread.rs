@@ -1,8 +1,7 @@
 //! A vCPU's thread: parked or running, as its owner wants.
 
 use std::io;
-use std::os::unix::thread::JoinHandleExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +10,7 @@ use device_core::thread::{self, Running};
 use crate::end::End;
 use crate::kvm::probe;
 use crate::kvm::vcpu::{BoundVcpu, Exit, Vcpu, kick_signal};
+use crate::signals::me;
 use crate::vcpu::run::{self, AddressSpaces};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ struct Control {
     changed: Condvar,
     /// Whether the guest must be left; looked at before each entry.
     stop: Arc<AtomicBool>,
+    /// The thread as the kernel knows it; 0 before it has begun.
+    id: AtomicI32,
 }
 
 impl Control {
@@ -72,6 +74,7 @@ impl VcpuThread {
             }),
             changed: Condvar::new(),
             stop: Arc::new(AtomicBool::new(false)),
+            id: AtomicI32::new(0),
         });
         let body = Body { index, control: control.clone(), spaces, on_end };
         let thread = thread::start(&format!("{name}{index}"), move || body.live(vcpu))?;
@@ -121,9 +124,10 @@ impl VcpuThread {
     fn leave_guest(&self, wanted: Mode) {
         self.want(wanted);
         self.control.stop.store(true, Ordering::Release); // pairs with the look in `run`
-        if let Some(thread) = self.thread.as_ref().and_then(Running::handle) {
-            // SAFETY: the thread is not joined yet, so its id is valid.
-            unsafe { libc::pthread_kill(thread.as_pthread_t() as _, kick_signal()) };
+        // One that has not begun looks before it enters the guest. It ends only with this.
+        match self.control.id.load(Ordering::Acquire) {
+            0 => {}
+            id => me::send(id, kick_signal()),
         }
     }
 
@@ -151,6 +155,7 @@ struct Body {
 
 impl Body {
     fn live(mut self, vcpu: Vcpu) {
+        self.control.id.store(me::thread(), Ordering::Release);
         let mut vcpu = vcpu.bind();
         while self.wait_to_run(&vcpu) {
             let end = match run::run(&mut vcpu, &mut self.spaces, &self.control.stop) {

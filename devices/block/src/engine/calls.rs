@@ -10,6 +10,9 @@ use crate::task::{Call, Task};
 const BLKDISCARD: u32 = 0x1277;
 const BLKZEROOUT: u32 = 0x127f;
 
+/// An offset's upper half, where it does not fit into one register. The calls are made by their numbers, as not every C library makes
+/// these ones of its functions.
+const NO_HIGH: libc::c_long = 0;
 /// Modes of fallocate.
 pub(super) const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
 pub(super) const ZERO: i32 = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
@@ -19,17 +22,29 @@ pub(super) fn carry_out(task: &Task, image: &Image) -> i32 {
     let file = if task.is_cached() { image.through_cache() } else { image.file() };
     let (fd, iovecs) = (file.as_raw_fd(), task.iovecs());
     let (offset, len) = (task.offset() as i64, task.len() as i64); // within an image, whose size is an i64
-    let count = iovecs.len() as i32; // at most 1024
+    let count = iovecs.len() as libc::c_long; // at most 1024
     let range = [task.offset(), task.len()];
     let result = match task.call() {
         Call::Read => {
             // SAFETY: the iovecs lead to memory that lives as long as `task`, and is the host's meanwhile.
-            unsafe { libc::preadv2(fd, iovecs.as_ptr(), count, offset, 0) as i64 }
+            unsafe {
+                libc::syscall(libc::SYS_preadv2, fd, iovecs.as_ptr(), count, offset, NO_HIGH, 0)
+            }
         }
         Call::Write { durable } => {
             let flags = if durable { libc::RWF_DSYNC } else { 0 };
             // SAFETY: as above.
-            unsafe { libc::pwritev2(fd, iovecs.as_ptr(), count, offset, flags) as i64 }
+            unsafe {
+                libc::syscall(
+                    libc::SYS_pwritev2,
+                    fd,
+                    iovecs.as_ptr(),
+                    count,
+                    offset,
+                    NO_HIGH,
+                    flags,
+                )
+            }
         }
         // SAFETY: the descriptor is open.
         Call::Sync => i64::from(unsafe { libc::fdatasync(fd) }),

@@ -221,7 +221,7 @@ impl Broker {
             Mode::Off => return Ok(()),
         };
         let mut program =
-            filter::program(table::rows_of_build(), Kind::Broker, std::process::id(), refusal);
+            filter::program(table::of_build(), Kind::Broker, std::process::id(), refusal);
         install::filter(&mut program, true).map_err(host)
     }
 

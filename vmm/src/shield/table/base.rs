@@ -1,9 +1,9 @@
 //! Calls that any thread may come to: locks, memory, a line of the log, and the end after a fault.
 
 use libc::{
-    SYS_brk, SYS_clock_gettime, SYS_close, SYS_exit_group, SYS_fcntl, SYS_futex, SYS_getpid,
-    SYS_gettid, SYS_mmap, SYS_mremap, SYS_munmap, SYS_poll, SYS_read, SYS_restart_syscall,
-    SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sendto, SYS_tgkill, SYS_write,
+    SYS_brk, SYS_clock_gettime, SYS_close, SYS_exit_group, SYS_fcntl, SYS_futex, SYS_mmap,
+    SYS_mremap, SYS_munmap, SYS_poll, SYS_read, SYS_restart_syscall, SYS_rt_sigaction,
+    SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sendto, SYS_tgkill, SYS_write,
 };
 
 use crate::shield::row::Kind::{self, *};
@@ -27,7 +27,7 @@ const FUTEX: &[Value] =
     &[(129, "FUTEX_WAKE_PRIVATE"), (137, "FUTEX_WAIT_BITSET_PRIVATE"), (128, "FUTEX_WAIT_PRIVATE")];
 /// Memory that is never executed.
 pub const READ_WRITE: &[Value] = &[(3, "PROT_READ|PROT_WRITE")];
-const ANONYMOUS: &[Value] = &[(0x22, "MAP_PRIVATE|MAP_ANONYMOUS")];
+pub const ANONYMOUS: &[Value] = &[(0x22, "MAP_PRIVATE|MAP_ANONYMOUS")];
 const MAY_MOVE: &[Value] = values![MREMAP_MAYMOVE];
 const NOW: &[Value] = &[(0x4040, "MSG_DONTWAIT|MSG_NOSIGNAL")];
 const FAULTS: &[Value] = values![SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE, SIGTRAP];
@@ -52,10 +52,8 @@ pub const ROWS: &[Row] = &[
     row(SYS_restart_syscall, ANY, WAITING, "goes on waiting after the process was stopped"),
     row(SYS_rt_sigreturn, ANY, THREADS, "goes on after a signal"),
     row(SYS_rt_sigaction, &[In(0, FAULTS)], THREADS, "ends after a fault"),
-    row(SYS_tgkill, &[OwnProcess(0)], THREADS, "ends after a fault; a kick of a vCPU"),
+    row(SYS_tgkill, &[OwnProcess(0)], THREADS, "ends after a fault; a kick of a vCPU; the process is stopped"),
     row(SYS_rt_sigaction, ANY, &[Main], "ends by a signal that was sent, as if nobody had taken it"),
-    row(SYS_rt_sigprocmask, ANY, &[Main], "a kick of a vCPU; the process is stopped"),
-    row(SYS_gettid, ANY, &[Main], "the process is stopped"),
-    row(SYS_getpid, ANY, &[Main], "a kick of a vCPU; the process is stopped"),
+    row(SYS_rt_sigprocmask, ANY, &[Main], "the process is stopped, or ends by a signal"),
     row(SYS_exit_group, ANY, &[Main, Broker], "the end"),
 ];

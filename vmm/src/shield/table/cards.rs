@@ -1,8 +1,9 @@
 //! Calls of the lanes of network cards, and of those who write captures of them.
 
 use libc::{
-    SYS_epoll_ctl, SYS_epoll_wait, SYS_ftruncate, SYS_getsockopt, SYS_io_uring_enter, SYS_ioctl,
-    SYS_readv, SYS_recvmsg, SYS_sched_yield, SYS_sendmmsg, SYS_timerfd_settime, SYS_writev,
+    SYS_epoll_ctl, SYS_epoll_pwait, SYS_epoll_wait, SYS_ftruncate, SYS_getsockopt,
+    SYS_io_uring_enter, SYS_ioctl, SYS_readv, SYS_recvmsg, SYS_sched_yield, SYS_sendmmsg,
+    SYS_timerfd_settime, SYS_writev,
 };
 
 use super::requests;
@@ -13,10 +14,10 @@ use crate::shield::row::{ANY, Check::In, Row, row, values};
 pub const ROWS: &[Row] = &[
     row(SYS_readv, ANY, &[TapLane], "a frame of a TAP"),
     row(SYS_writev, ANY, &[TapLane], "a frame to a TAP"),
-    row(SYS_io_uring_enter, ANY, &[TapLane], "frames to a TAP, by a ring that can do nothing but write"),
+    row(SYS_io_uring_enter, ANY, &[TapLane], "frames to a TAP, by a ring that can do nothing but write").early(),
     row(SYS_sendmmsg, ANY, &[PacketLane], "frames to an interface"),
     row(SYS_recvmsg, ANY, &[PacketLane], "a frame that the ring of an interface had no room for"),
-    row(SYS_epoll_wait, ANY, &[TapLane, PacketLane, VhostLane, DiskLane, Io, Capture], "waits for work"),
+    row(SYS_epoll_wait, ANY, &[TapLane, PacketLane, VhostLane, DiskLane, Io, Capture], "waits for work").musl_calls(SYS_epoll_pwait),
     row(SYS_sched_yield, ANY, &[TapLane, PacketLane, DiskLane], "others go first while it waits for more"),
     row(SYS_timerfd_settime, ANY, &[TapLane, PacketLane, DiskLane], "waits for less than a millisecond"),
     row(SYS_epoll_ctl, ANY, &[TapLane, PacketLane, VhostLane, DiskLane, Io, Capture],

@@ -14,15 +14,15 @@ const RING_FILES: &[Value] = &[(3, "IORING_UNREGISTER_FILES"), (6, "IORING_REGIS
 
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
-    row(SYS_io_uring_enter, ANY, &[DiskLane], "requests, by a ring that can do nothing else, on the image only"),
+    row(SYS_io_uring_enter, ANY, &[DiskLane], "requests, by a ring that can do nothing else, on the image only").early(),
     row(SYS_preadv2, ANY, &[DiskHelper], "reads of the image"),
     row(SYS_pwritev2, ANY, &[DiskHelper], "writes to the image"),
     row(SYS_fdatasync, ANY, &[DiskHelper], "flushes"),
     row(SYS_fdatasync, ANY, &[Main], "images of a machine that pauses are whole"),
     row(SYS_fallocate, ANY, &[DiskHelper], "discards and zeroes in a file"),
     row(SYS_ioctl, &[In(1, requests::BLOCKS)], &[DiskHelper], "discards and zeroes on a block device"),
-    row(SYS_io_uring_register, &[In(1, RING_FILES)], &[DiskLane], "an image takes the place of another, or goes"),
+    row(SYS_io_uring_register, &[In(1, RING_FILES)], &[DiskLane], "an image takes the place of another, or goes").early(),
     row(SYS_eventfd2, ANY, &[Vcpu, Io], "a flush that an NVMe controller itself asks for has a bell of its own"),
-    row(SYS_fcntl, &[In(1, values![F_OFD_SETLK])], &[Main, DiskLane, DiskHelper], "the lock on an image is taken or released"),
+    row(SYS_fcntl, &[In(1, values![F_OFD_SETLK])], &[Main, DiskHelper], "the lock on an image is taken or released"),
     row(SYS_ioctl, &[In(1, requests::DEVICE)], &[Main], "what a block device is like that takes an image's place"),
 ];

@@ -1,8 +1,8 @@
 //! Calls of devices of memory: balloon, entropy, files as memory of the guest.
 
 use libc::{
-    SYS_epoll_ctl, SYS_epoll_wait, SYS_fcntl, SYS_fdatasync, SYS_getrandom, SYS_madvise, SYS_mmap,
-    SYS_sched_yield, SYS_timerfd_settime,
+    SYS_epoll_ctl, SYS_epoll_pwait, SYS_epoll_wait, SYS_fcntl, SYS_fdatasync, SYS_getrandom,
+    SYS_madvise, SYS_mmap, SYS_sched_yield, SYS_timerfd_settime,
 };
 
 use super::base::READ_WRITE;
@@ -13,7 +13,7 @@ const IN_ITS_PLACE: &[Value] = &[(0x4032, "MAP_PRIVATE|MAP_ANONYMOUS|MAP_NORESER
 
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
-    row(SYS_epoll_wait, ANY, &[Pmem], "waits for work"),
+    row(SYS_epoll_wait, ANY, &[Pmem], "waits for work").musl_calls(SYS_epoll_pwait),
     row(SYS_epoll_ctl, ANY, &[Pmem], "listens to a ring of the guest's that comes or goes"),
     row(SYS_sched_yield, ANY, &[Pmem], "others go first while it waits for more"),
     row(SYS_timerfd_settime, ANY, &[Pmem], "waits for less than a millisecond"),

@@ -21,4 +21,5 @@ pub const ROWS: &[Row] = &[
     row(SYS_setsockopt, &[In(1, values![SOL_PACKET]), In(2, values![PACKET_FANOUT_DATA])], &[Vcpu, Io, Main],
         "frames of an interface are spread as the guest's driver asked for"),
     row(SYS_fcntl, &[In(1, values![F_DUPFD_CLOEXEC])], &[Vcpu], "a vector that is reset is emptied"),
+    row(SYS_fcntl, &[In(1, values![F_SETFD])], &[Vcpu], "the same, once more").only_musl(),
 ];

@@ -4,7 +4,7 @@
 //! for no frame longer than its slots; and against io_uring, which costs more here.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use libc::{iovec, mmsghdr, msghdr};
 
@@ -50,7 +50,7 @@ impl Batch {
             let (fd, count) = (socket.as_fd().as_raw_fd(), left.len() as u32); // at most FRAMES
             // SAFETY: the first piece of each message is its slot's, the others checked guest memory that is mapped
             // as long as it is collected; all live during the call.
-            let done = unsafe { libc::sendmmsg(fd, left.as_mut_ptr(), count, 0) };
+            let done = unsafe { send_many(fd, left.as_mut_ptr(), count) };
             // Fewer than all stop before one that cannot go, which then is the first of the next call.
             let done = match usize::try_from(done) {
                 Ok(done) => done,
@@ -66,6 +66,15 @@ impl Batch {
             sent = sent.saturating_add(done.max(1));
         }
     }
+}
+
+/// sendmmsg, which musl's function of that name does not come to: it sends one by one.
+///
+/// # Safety
+/// There are so many messages, and their pieces may be read.
+unsafe fn send_many(fd: RawFd, messages: *mut mmsghdr, count: u32) -> libc::c_long {
+    // SAFETY: as the caller promises. A message of zeros has zeros where other libraries than glibc leave a gap.
+    unsafe { libc::syscall(libc::SYS_sendmmsg, fd, messages, count, 0) }
 }
 
 /// A message of these pieces, for a call while they stay where they are.
@@ -87,7 +96,7 @@ pub unsafe fn send(socket: &Socket, pieces: &mut [iovec]) -> io::Result<()> {
     loop {
         let fd = socket.as_fd().as_raw_fd();
         // SAFETY: as the caller promises; of the message itself only the length is written.
-        let sent = unsafe { libc::sendmmsg(fd, &raw mut message, 1, 0) };
+        let sent = unsafe { send_many(fd, &raw mut message, 1) };
         if sent >= 0 {
             return Ok(());
         }
