@@ -13,6 +13,7 @@ use pci::device::PciDevice;
 use virtio::balloon::{Balloon, BalloonSpec};
 use virtio::device::VirtioDevice;
 use virtio::entropy::{Entropy, EntropySpec};
+use virtio::memory::{HotMemory, HotMemorySpec};
 use virtio::pmem::{Pmem, PmemSpec};
 use virtio::transport::common::Transport;
 use virtio::transport::mmio::VirtioMmio;
@@ -34,6 +35,8 @@ pub enum DeviceSpec {
     Balloon(BalloonSpec),
     /// The source of entropy.
     Entropy(EntropySpec),
+    /// Memory that is plugged while the guest runs.
+    HotMemory(HotMemorySpec),
 }
 
 /// What a device is. Two of one kind have different ids.
@@ -51,6 +54,8 @@ pub enum Kind {
     Balloon,
     /// The source of entropy.
     Entropy,
+    /// Memory that is plugged while the guest runs.
+    HotMemory,
 }
 
 /// Where a device sits in the machine.
@@ -79,6 +84,8 @@ pub struct Built {
     pub balloon: Option<Arc<Balloon>>,
     /// For who looks in, if it is the source of entropy.
     pub entropy: Option<Arc<Entropy>>,
+    /// For who looks in and steers, if it is memory that is plugged while the guest runs.
+    pub hot_memory: Option<Arc<HotMemory>>,
 }
 
 impl Built {
@@ -97,6 +104,7 @@ impl Built {
             pmem: None,
             balloon: None,
             entropy: None,
+            hot_memory: None,
             vsock: None,
         }
     }
@@ -123,6 +131,9 @@ pub enum BuildError {
     /// Persistent memory's part of it.
     #[error(transparent)]
     Pmem(#[from] virtio::pmem::BuildError),
+    /// Its part of memory that is plugged while the guest runs.
+    #[error(transparent)]
+    HotMemory(#[from] virtio::memory::BuildError),
     /// The host gave no eventfds or vectors.
     #[error("it got no interrupts or notifications")]
     Card(#[source] std::io::Error),
@@ -146,6 +157,7 @@ impl DeviceSpec {
             DeviceSpec::Pmem(spec) => &spec.id,
             DeviceSpec::Balloon(_) => BalloonSpec::ID,
             DeviceSpec::Entropy(_) => EntropySpec::ID,
+            DeviceSpec::HotMemory(_) => HotMemorySpec::ID,
         }
     }
 
@@ -158,6 +170,7 @@ impl DeviceSpec {
             DeviceSpec::Pmem(_) => Kind::Pmem,
             DeviceSpec::Balloon(_) => Kind::Balloon,
             DeviceSpec::Entropy(_) => Kind::Entropy,
+            DeviceSpec::HotMemory(_) => Kind::HotMemory,
         }
     }
 
@@ -177,6 +190,7 @@ impl DeviceSpec {
             },
             DeviceSpec::Vsock(_) => None,
             DeviceSpec::Pmem(_) | DeviceSpec::Balloon(_) | DeviceSpec::Entropy(_) => None,
+            DeviceSpec::HotMemory(_) => None,
         }
     }
 
@@ -225,6 +239,11 @@ impl DeviceSpec {
                 let entropy = Entropy::build(spec, kit);
                 let (built, _) = virtio(entropy.clone(), kit).map_err(BuildError::Card)?;
                 Ok(Built { entropy: Some(entropy), ..built })
+            }
+            DeviceSpec::HotMemory(spec) => {
+                let memory = HotMemory::build(spec, kit)?;
+                let (built, _) = virtio(memory.clone(), kit).map_err(BuildError::Card)?;
+                Ok(Built { hot_memory: Some(memory), ..built })
             }
         }
     }

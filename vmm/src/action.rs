@@ -12,6 +12,7 @@ use devices::Kind;
 use devices::balloon::BalloonSpec;
 use devices::block::spec::DiskSpec;
 use devices::legacy::{ConsoleSpec, KeyboardNotReady};
+use devices::memory::HotMemorySpec;
 use devices::net::spec::NicSpec;
 use devices::pmem::PmemSpec;
 use devices::vsock::{self, VsockSpec, VsockView};
@@ -31,6 +32,7 @@ use crate::vm::balloon::{BalloonAsk, BalloonError, BalloonReply};
 use crate::vm::build::{BootError, BuildError};
 use crate::vm::config::{Config, DiskRefused, EntropyWish, ImageRefused, VsockRefused};
 use crate::vm::disk::{DiskAsk, DiskError, DiskReply, DiskView};
+use crate::vm::hot_memory::{HotMemoryAsk, HotMemoryError, HotMemoryView};
 use crate::vm::hotplug::{DeviceView, PlugError, UnplugError};
 use crate::vm::memory_report::MemoryReport;
 use crate::vm::metadata::{MetadataAsk, MetadataError, MetadataSpec};
@@ -61,6 +63,8 @@ pub enum Action {
     SetPmem(Box<PmemSpec>),
     SetBalloon(BalloonSpec),
     SetEntropy(EntropyWish),
+    /// Memory that is plugged while the machine runs.
+    SetHotMemory(HotMemorySpec),
     SetLog(LogSpec),
     /// Writes metrics to this file.
     SetMetrics(PathBuf),
@@ -100,6 +104,8 @@ pub enum Action {
     Unplug(Kind, String),
     /// Something to do or to tell for the balloon.
     OfBalloon(BalloonAsk),
+    /// Something to do or to tell of memory that is plugged while the machine runs.
+    OfHotMemory(HotMemoryAsk),
     /// Name and state.
     Describe,
     /// All settings.
@@ -125,6 +131,7 @@ pub enum Reply {
     Vsock(Box<VsockView>),
     Metadata(serde_json::Value),
     Balloon(BalloonReply),
+    HotMemory(HotMemoryView),
     Memory(MemoryReport),
     Forked(Box<Forked>),
     Figures(Instance, Box<Figures>),
@@ -204,6 +211,8 @@ pub enum ActionError {
     Unplug(#[from] Box<Refusal<UnplugError>>),
     #[error("balloon")]
     Balloon(#[from] BalloonError),
+    #[error("memory")]
+    HotMemory(#[from] HotMemoryError),
     #[error(transparent)]
     Create(Box<CreateError>),
     #[error(transparent)]
@@ -283,10 +292,12 @@ impl ActionError {
             | ActionError::NoSuchNic(_)
             | ActionError::NoSuchPmem(_)
             | ActionError::NoVsock
-            | ActionError::Balloon(BalloonError::None) => ErrorKind::NotFound,
+            | ActionError::Balloon(BalloonError::None)
+            | ActionError::HotMemory(HotMemoryError::None) => ErrorKind::NotFound,
             ActionError::Metadata(MetadataError::TooLarge(_)) => ErrorKind::TooLarge,
             ActionError::Metadata(MetadataError::Random(_)) => ErrorKind::Host,
             ActionError::Metadata(_) | ActionError::Balloon(_) => ErrorKind::Invalid,
+            ActionError::HotMemory(_) => ErrorKind::Invalid,
             ActionError::Create(_) | ActionError::Load(_) => ErrorKind::Invalid,
             ActionError::Fork(error) => match **error {
                 ForkError::NoZygote => ErrorKind::NotNow,
@@ -385,6 +396,7 @@ impl Action {
             Action::LimitPmem(..) => "limiting persistent memory",
             Action::SetBalloon(_) => "setting the balloon",
             Action::SetEntropy(_) => "setting the source of entropy",
+            Action::SetHotMemory(_) => "setting memory to plug",
             Action::SetLog(_) => "changing the log",
             Action::SetMetrics(_) => "changing the file for metrics",
             Action::FlushMetrics => "flushing metrics",
@@ -406,6 +418,7 @@ impl Action {
             Action::OfMetadata(_) => "working with metadata",
             Action::OfBalloon(BalloonAsk::Describe) => "describing the balloon",
             Action::OfBalloon(_) => "working with the balloon",
+            Action::OfHotMemory(_) => "plugging memory",
             Action::Describe => "describing the machine",
             Action::ShowConfig => "showing the configuration",
             Action::Unplug(..) => "unplugging",
@@ -429,6 +442,7 @@ impl Action {
             | Action::SetMetadata(_)
             | Action::SetBalloon(_)
             | Action::SetEntropy(_)
+            | Action::SetHotMemory(_)
             | Action::SetLog(_)
             | Action::SetMetrics(_)
             | Action::LoadSnapshot(_)
@@ -443,6 +457,7 @@ impl Action {
             Action::Pause
             | Action::Fork(_)
             | Action::OfBalloon(_)
+            | Action::OfHotMemory(_)
             | Action::LimitPmem(..)
             | Action::Resume
             | Action::Reset

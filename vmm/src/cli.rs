@@ -16,6 +16,7 @@ use devices::balloon::BalloonSpec;
 use devices::block::spec::DiskSpec;
 use devices::entropy;
 use devices::legacy::ConsoleSpec;
+use devices::memory::HotMemorySpec;
 use devices::net::service::store::USUAL_LIMIT;
 use devices::net::spec::NicSpec;
 use devices::vsock::VsockSpec;
@@ -183,6 +184,12 @@ pub struct Args {
     #[arg(long, value_name = "SPEC", value_parser = entropy_wish)]
     entropy: Option<EntropyWish>,
 
+    /// Memory that the guest gets, and gives up, while it runs: all that there can be, such as 4G, then [,plugged=SIZE]
+    /// of it at first, [,block=SIZE] that it comes and goes in, of 2M if not given, and [,slot=SIZE] that the guest
+    /// cannot reach if it has nothing of it, of 128M if not given
+    #[arg(long, value_name = "SPEC")]
+    memory_hotplug: Option<HotMemorySpec>,
+
     /// What devices are attached to: pci, or mmio for kernels without PCI (virtio devices only).
     /// If not given: pci, unless the kernel's command line has pci=off
     #[arg(long, value_name = "BUS", value_parser = PossibleValuesParser::new(BUSES).map(bus))]
@@ -215,7 +222,7 @@ pub struct Args {
 
     /// Take the machine from this JSON file, in Firecracker's layout, and start it
     #[arg(long, value_name = "FILE",
-        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "vsock", "pmem", "balloon", "entropy", "huge_pages", "track_dirty_pages", "kernel_cache", "smbios", "profile", "cloud_init"])]
+        conflicts_with_all = ["kernel", "mem", "initrd", "cmdline", "cpus", "disk", "net", "vsock", "pmem", "balloon", "entropy", "memory_hotplug", "huge_pages", "track_dirty_pages", "kernel_cache", "smbios", "profile", "cloud_init"])]
     config_file: Option<PathBuf>,
 
     /// Name of the machine: letters, digits and '-'
@@ -423,6 +430,8 @@ impl Args {
         actions.extend(self.cloud_init.map(Action::SetSeed));
         let pmems = self.pmem.into_iter().map(|pmem| Action::SetPmem(Box::new(pmem.0)));
         actions.extend(pmems);
+        // Before the balloon, which may have some of it.
+        actions.extend(self.memory_hotplug.map(Action::SetHotMemory));
         actions.extend(self.balloon.map(Action::SetBalloon));
         actions.extend(self.entropy.map(Action::SetEntropy));
         actions.extend(self.net.into_iter().map(|nic| Action::SetNic(Box::new(nic))));

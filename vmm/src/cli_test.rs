@@ -142,6 +142,8 @@ fn what_is_wrong_is_named() {
         ("--disk d --config-file f", "--disk"),
         ("--kernel k --mem 1G --balloon reporting", "no amount of memory"),
         ("--balloon 0 --config-file f", "--balloon"),
+        ("--kernel k --memory-hotplug 4", "is no size"),
+        ("--memory-hotplug 4G --config-file f", "--memory-hotplug"),
         ("--kernel k --mem 1G --entropy on", "write off, or bw=BYTES"),
         ("--kernel k --mem 1G --pmem a,id=x --pmem b,id=x", "--pmem: \"x\": \"x\" is given twice"),
         ("--kernel k --mem 1G --serial paper", "--serial"),

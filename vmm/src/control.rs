@@ -19,6 +19,7 @@ use devices::DeviceSpec;
 use devices::balloon::{BalloonEvent, PAGES_PER_MIB};
 use devices::block::spec::DiskSpec;
 use devices::legacy::KeyboardNotReady;
+use devices::memory::MemoryEvent;
 use devices::net::service::store::{Store, StoreError};
 use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
 
@@ -40,6 +41,7 @@ use crate::vm::Vm;
 use crate::vm::balloon::{self, BalloonAsk, BalloonError, BalloonReply};
 use crate::vm::config::Config;
 use crate::vm::disk::{self, DiskAsk, DiskReply, DiskView};
+use crate::vm::hot_memory::{self, HotMemoryAsk, HotMemoryError};
 use crate::vm::memory_report::MemoryReport;
 use crate::vm::metadata::{self, MetadataAsk, MetadataError};
 use crate::vm::nic::{Nic, NicAsk, NicReply};
@@ -161,6 +163,7 @@ impl Controller {
             }
             Action::SetBalloon(balloon) => self.config.set_balloon(balloon)?,
             Action::SetEntropy(wish) => self.config.set_entropy(wish)?,
+            Action::SetHotMemory(spec) => self.config.set_hot_memory(spec)?,
             Action::SetLog(log) => self.log.set(&log)?,
             Action::SetMetrics(path) => {
                 self.metrics = Some(MetricsFile::open(&path, Instant::now())?);
@@ -191,9 +194,12 @@ impl Controller {
             }
             Action::OfMetadata(ask) => return self.ask_metadata(ask),
             Action::OfBalloon(ask) => return self.ask_balloon(ask),
+            Action::OfHotMemory(ask) => return self.ask_hot_memory(ask),
             Action::ShowMemory => {
                 let balloon = self.vm.as_ref().and_then(Vm::balloon);
-                return Ok(Reply::Memory(MemoryReport::now(self.config.machine.memory, balloon)));
+                let hot = self.vm.as_ref().and_then(Vm::hot_memory);
+                let memory = self.config.machine.memory;
+                return Ok(Reply::Memory(MemoryReport::now(memory, balloon, hot)));
             }
             Action::Unplug(kind, id) => {
                 if let Some(asked) = self.begin_unplug(kind, &id)? {
@@ -256,6 +262,12 @@ impl Controller {
             let events = self.events.clone();
             balloon.set_listener(Some(Box::new(move |BalloonEvent::Reached { pages }| {
                 events.tell(&Event::BalloonReached { amount_mib: pages / PAGES_PER_MIB });
+            })));
+        }
+        if let Some(memory) = vm.hot_memory() {
+            let events = self.events.clone();
+            memory.set_listener(Some(Box::new(move |MemoryEvent::Reached { bytes }| {
+                events.tell(&Event::MemoryReached { plugged_size_mib: bytes >> 20 });
             })));
         }
         Ok(())
@@ -321,6 +333,9 @@ impl Controller {
             (&mut config.balloon, self.vm.as_ref().and_then(Vm::balloon))
         {
             *spec = balloon::live(spec, live);
+        }
+        if let Some(live) = self.vm.as_ref().and_then(Vm::hot_memory) {
+            config.hot_memory = Some(live.spec());
         }
         config
     }
@@ -395,7 +410,7 @@ impl Controller {
 
     fn ask_balloon(&self, ask: BalloonAsk) -> Outcome {
         let Some(spec) = &self.config.balloon else { return Err(BalloonError::None.into()) };
-        let memory = self.config.machine.memory;
+        let memory = self.config.most_memory();
         let reply = match (self.vm.as_ref().and_then(Vm::balloon), ask) {
             (Some(balloon), ask) => balloon::answer(spec, balloon, memory, ask)?,
             (None, BalloonAsk::Describe) => BalloonReply::Spec(spec.clone()),
@@ -408,6 +423,16 @@ impl Controller {
             BalloonReply::Done => Reply::Done,
             reply => Reply::Balloon(reply),
         })
+    }
+
+    fn ask_hot_memory(&self, ask: HotMemoryAsk) -> Outcome {
+        let memory = self.vm.as_ref().and_then(Vm::hot_memory).ok_or(HotMemoryError::None)?;
+        if let HotMemoryAsk::Request(mib) = ask {
+            memory.request(mib).map_err(HotMemoryError::from)?;
+            self.events.tell(&Event::MemoryTarget { requested_size_mib: mib });
+            return Ok(Reply::Done);
+        }
+        Ok(Reply::HotMemory(hot_memory::view(memory)))
     }
 
     fn figures(&self) -> Figures {

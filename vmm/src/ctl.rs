@@ -145,8 +145,12 @@ enum Command {
         /// The port that a program in the guest listens on
         port: u32,
     },
-    /// Show what the machine's memory comes to on the host
-    Memory,
+    /// Show what the machine's memory comes to on the host, or change how much of the memory that is plugged while it
+    /// runs the guest is to have
+    Memory {
+        /// How much, such as 1G, or 0
+        size: Option<MemorySize>,
+    },
     /// Show the balloon and the guest's memory, or change how much the guest is to give up
     Balloon {
         /// How much, such as 256M, or 0
@@ -356,7 +360,12 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             drop(out);
             return connect::run(&mut client, *port);
         }
-        Command::Memory => tell(&mut out, args.json, &client.get("/memory")?, show::memory)?,
+        Command::Memory { size: None } => {
+            tell(&mut out, args.json, &client.get("/memory")?, show::memory)?;
+        }
+        Command::Memory { size: Some(size) } => {
+            client.patch("/hotplug/memory", &json!({ "requested_size_mib": size.0 }))?;
+        }
         Command::Balloon { size: Some(size) } => {
             client.patch("/balloon", &json!({ "amount_mib": size.0 }))?;
         }

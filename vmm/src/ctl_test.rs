@@ -104,15 +104,28 @@ fn the_balloon_takes_an_amount_in_whole_mib() {
 }
 
 #[test]
+fn memory_is_shown_or_takes_what_is_to_be_plugged() {
+    let size = |args: &str| match parse(args).unwrap().command {
+        Command::Memory { size } => size.map(|size| size.0),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((size("memory"), size("memory 0"), size("memory 1G")), (None, Some(0), Some(1024)));
+}
+
+#[test]
 fn what_memory_comes_to_is_shown_in_mib() {
     let memory = json!({
         "size": 512u64 << 20, "resident": 1_572_864, "anonymous": null, "swapped": 0,
         "balloon": { "target": 1 << 20, "actual": 4096, "given_back": 0 },
+        "hotplug": { "total": 1u64 << 30, "requested": 0, "plugged": 2 << 20 },
     });
     let shown = show::memory(&memory);
-    for line in
-        ["memory of the guest  512.0 MiB", "resident             1.5 MiB", "of that anonymous    -"]
-    {
+    for line in [
+        "memory of the guest  512.0 MiB",
+        "resident             1.5 MiB",
+        "of that anonymous    -",
+        "is plugged           2.0 MiB",
+    ] {
         assert!(shown.lines().any(|given| given == line), "{line} is not in\n{shown}");
     }
     let balloon = show::balloon(&json!({

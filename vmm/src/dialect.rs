@@ -12,6 +12,7 @@ pub mod file;
 pub mod flow;
 pub mod fork;
 pub mod full;
+pub mod hot_memory;
 pub mod limiter;
 pub mod machine;
 pub mod mmds;

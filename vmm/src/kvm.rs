@@ -1,5 +1,6 @@
 //! The only place that speaks to `/dev/kvm`.
 
+pub mod hot_region;
 pub mod irq;
 pub mod kick;
 pub mod memory;

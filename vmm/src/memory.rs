@@ -15,9 +15,12 @@ use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use arch::layout::AddressRange;
 use device_core::dirty::DirtyPages;
+use device_core::hot_region::Blocks;
+use device_core::region::RamRegion;
 use device_core::{GuestRam, Ram};
-use vm_memory::{GuestMemoryBackend, GuestRegionMmap, MmapRegion};
+use vm_memory::{GuestAddress, GuestMemoryBackend, MmapRegion};
 
 /// A number of bytes as users write it: digits and one of `K`, `M`, `G`, `T`, in powers of 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,23 +83,70 @@ pub enum Pages {
 /// Size and alignment of a huge page, on all of x86-64.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Maps RAM of `bytes` bytes, below and above the PCI hole. Pages come when they are touched, huge
-/// ones where the host has them; those of the pool are set aside now. It stays mapped until
-/// [`release`]. Fails if the host has not that much memory, or not so many pages in its pool.
-pub fn map(bytes: u64, pages: Pages) -> io::Result<GuestRam> {
-    let regions = arch::layout::ram_regions(bytes)
-        .into_iter()
-        .map(|(start, len)| {
+/// What there is of memory in a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Bytes of RAM.
+    pub ram: u64,
+    /// What is plugged while it runs, if anything is.
+    pub hot: Option<HotExtent>,
+}
+
+/// Memory that is plugged while a machine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HotExtent {
+    /// Guest-physical addresses, above those of RAM.
+    pub range: AddressRange,
+    /// Bytes of what it is plugged in.
+    pub block: u64,
+}
+
+impl Extent {
+    /// RAM alone.
+    #[cfg(test)]
+    pub fn of(ram: u64) -> Extent {
+        Extent { ram, hot: None }
+    }
+
+    /// Makes its regions, in order of their addresses, each of what `mapping` makes of its bytes.
+    fn regions(
+        &self,
+        mut mapping: impl FnMut(usize, bool) -> io::Result<Mapping>,
+    ) -> io::Result<GuestRam> {
+        let ram = arch::layout::ram_regions(self.ram).into_iter();
+        let ram = ram.map(|(start, len)| (start, len, None));
+        let hot = self.hot.map(|hot| {
+            let len = hot.range.len();
+            (GuestAddress(hot.range.start), len, Some(Arc::new(Blocks::new(len, hot.block))))
+        });
+        let region = |(start, len, blocks): (GuestAddress, u64, Option<Arc<Blocks>>)| {
             let len = usize::try_from(len).map_err(io::Error::other)?;
-            let mapping = match pages {
-                Pages::Small => map_aligned(len)?,
-                Pages::Huge => map_from_pool(len)?,
-            };
-            leave_out_of_dumps(&mapping);
-            GuestRegionMmap::new(mapping, start).ok_or(io::ErrorKind::InvalidInput.into())
-        })
-        .collect::<io::Result<Vec<_>>>()?;
-    Ram::from_regions(regions).map(Arc::new).map_err(io::Error::other)
+            let mapping = mapping(len, blocks.is_some())?;
+            RamRegion::new(mapping, start, blocks).ok_or(io::ErrorKind::InvalidInput.into())
+        };
+        let regions = ram.chain(hot).map(region).collect::<io::Result<Vec<_>>>()?;
+        Ram::from_regions(regions).map(Arc::new).map_err(io::Error::other)
+    }
+}
+
+/// Maps RAM of `bytes` bytes, as [`map_all`] does.
+#[cfg(test)]
+pub fn map(bytes: u64, pages: Pages) -> io::Result<GuestRam> {
+    map_all(&Extent::of(bytes), pages)
+}
+
+/// Maps all memory of a machine, RAM below and above the PCI hole. Pages come when they are touched, huge
+/// ones where the host has them; those of the pool are set aside now, but for what is plugged while the machine runs.
+/// It stays mapped until [`release`]. Fails if the host has not that much memory, or not so many pages in its pool.
+pub fn map_all(extent: &Extent, pages: Pages) -> io::Result<GuestRam> {
+    extent.regions(|len, is_hot| {
+        let mapping = match pages {
+            Pages::Small => map_aligned(len)?,
+            Pages::Huge => map_from_pool(len, is_hot)?,
+        };
+        leave_out_of_dumps(&mapping);
+        Ok(mapping)
+    })
 }
 
 unsafe extern "C" {
@@ -132,7 +182,7 @@ pub fn release(ram: GuestRam) {
         return;
     };
     for region in ram.iter() {
-        // SAFETY: mapped by `map` with that length; nobody holds the memory any more, and the
+        // SAFETY: mapped by `map_all` with that length; nobody holds the memory any more, and the
         // region does not unmap it itself.
         unsafe { libc::munmap(region.as_ptr().cast(), region.size()) };
     }
@@ -174,18 +224,20 @@ fn map_aligned(len: usize) -> io::Result<Mapping> {
     unsafe { MmapRegion::build_raw(ram.cast(), len, ACCESS, KIND) }.map_err(io::Error::other)
 }
 
-/// Maps huge pages of the host's pool, which must have enough; they are aligned by nature.
-fn map_from_pool(len: usize) -> io::Result<Mapping> {
-    const KIND: libc::c_int =
+/// Maps huge pages of the host's pool; they are aligned by nature. The pool must have enough, unless they are to come
+/// `later`.
+fn map_from_pool(len: usize, later: bool) -> io::Result<Mapping> {
+    const POOL: libc::c_int =
         libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | libc::MAP_HUGE_2MB;
+    let kind = POOL | if later { libc::MAP_NORESERVE } else { 0 };
 
     // SAFETY: a new mapping, at a place that the kernel chooses.
-    let ram = unsafe { libc::mmap(std::ptr::null_mut(), len, ACCESS, KIND, -1, 0) };
+    let ram = unsafe { libc::mmap(std::ptr::null_mut(), len, ACCESS, kind, -1, 0) };
     if ram == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: `len` bytes from `ram` are mapped with that access and kind, and never unmapped.
-    unsafe { MmapRegion::build_raw(ram.cast(), len, ACCESS, KIND) }.map_err(io::Error::other)
+    unsafe { MmapRegion::build_raw(ram.cast(), len, ACCESS, kind) }.map_err(io::Error::other)
 }
 
 #[cfg(test)]

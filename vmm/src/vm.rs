@@ -10,6 +10,7 @@ pub mod build;
 pub mod config;
 pub mod disk;
 pub mod generation;
+pub mod hot_memory;
 pub mod hotplug;
 pub mod identity;
 pub mod imds;
@@ -41,6 +42,7 @@ use device_core::thread::{self, Shut};
 use devices::balloon::Balloon;
 use devices::block::control::DiskControl;
 use devices::legacy::{Console, KeyboardNotReady};
+use devices::memory::HotMemory;
 use devices::pmem::Pmem;
 use devices::vsock::VsockControl;
 use kvm_ioctls::VmFd;
@@ -224,6 +226,8 @@ impl Vm {
             figures.pmem.insert(pmem.name().to_string(), counts);
         }
         figures.balloon = self.balloon().map(|balloon| balloon.counters().values().collect());
+        let hot = self.hot_memory();
+        figures.hot_memory = hot.map(|memory| memory.counters().values().collect());
         figures.entropy = self.registry.entropy().map(|rng| rng.counters().values().collect());
     }
 
@@ -267,6 +271,11 @@ impl Vm {
     /// The balloon, if it has one.
     pub fn balloon(&self) -> Option<&Balloon> {
         self.registry.balloon().map(|balloon| &**balloon)
+    }
+
+    /// Memory that is plugged while the guest runs, if it has some.
+    pub fn hot_memory(&self) -> Option<&HotMemory> {
+        self.registry.hot_memory().map(|memory| &**memory)
     }
 
     /// Gives the console's terminal back until [`Vm::take_terminal`], as the process is about to stop.

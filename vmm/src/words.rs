@@ -31,6 +31,8 @@ pub enum Setting {
     Pmem(String),
     Balloon,
     Entropy,
+    /// Memory that is plugged while the machine runs.
+    HotMemory,
     /// The card of this id, or one of the things said about it.
     Card(String, Option<Key>),
     /// The disk of this id, or one of the things said about it.
@@ -57,6 +59,7 @@ impl Setting {
             Kind::Pmem => Setting::Pmem(id.to_string()),
             Kind::Balloon => Setting::Balloon,
             Kind::Entropy => Setting::Entropy,
+            Kind::HotMemory => Setting::HotMemory,
         }
     }
 
@@ -80,6 +83,7 @@ impl Setting {
             Setting::Pmem(_) => words("--pmem", PMEMS, ""),
             Setting::Balloon => words("--balloon", "balloon", ""),
             Setting::Entropy => words("--entropy", "entropy", ""),
+            Setting::HotMemory => words("--memory-hotplug", "memory-hotplug", ""),
             Setting::Card(_, key) => words("--net", CARDS, key.map_or("", card_field)),
             Setting::Disk(_, key) => words("--disk", DISKS, key.map_or("", disk_field)),
             Setting::Vsock(key) => words("--vsock", "vsock", key.map_or("", vsock_field)),

@@ -1,6 +1,6 @@
 //! The kernel command line, checked before anything is built on it.
 
-use crate::layout::{VIRTIO_MMIO_SIZE, virtio_mmio_slots};
+use crate::layout::{VIRTIO_MMIO_SIZE, VirtioMmioSlot, virtio_mmio_slots};
 
 /// What a guest gets when its user says nothing: serial console, reset by the keyboard controller,
 /// reset at once on a panic.
@@ -70,11 +70,31 @@ impl Cmdline {
     /// without ACPI, or that are told to leave it alone. Others find them in ACPI's tables; a kernel that
     /// reads both takes each once, as registers have one owner.
     pub fn with_virtio_mmio(&self, count: usize) -> Cmdline {
+        let word = |slot: VirtioMmioSlot| {
+            let (size, address, gsi) = (VIRTIO_MMIO_SIZE >> 10, slot.address, slot.gsi);
+            format!("virtio_mmio.device={size}K@{address:#x}:{gsi}")
+        };
+        self.with_words(virtio_mmio_slots().take(count).map(word))
+    }
+
+    /// The same, with a word that has a kernel use memory as it is plugged, and in such a way that it can be unplugged
+    /// again; unless there is one that says what becomes of it.
+    pub fn with_hot_memory(&self) -> Cmdline {
+        const KEY: &str = "memhp_default_state=";
+        let of_kernel = self.0.get(..self.end_of_kernel()).unwrap_or_default();
+        match of_kernel.split_ascii_whitespace().any(|word| word.starts_with(KEY)) {
+            true => self.clone(),
+            false => self.with_words([format!("{KEY}online_movable")].into_iter()),
+        }
+    }
+
+    /// The same, with more words for the kernel behind its others.
+    fn with_words(&self, words: impl Iterator<Item = String>) -> Cmdline {
         let (of_kernel, rest) = self.0.split_at(self.end_of_kernel());
         let mut line = of_kernel.trim_end().to_owned();
-        for slot in virtio_mmio_slots().take(count) {
-            let (size, address, gsi) = (VIRTIO_MMIO_SIZE >> 10, slot.address, slot.gsi);
-            line.push_str(&format!(" virtio_mmio.device={size}K@{address:#x}:{gsi}"));
+        for word in words {
+            line.push(' ');
+            line.push_str(&word);
         }
         if !rest.is_empty() {
             line.push(' ');

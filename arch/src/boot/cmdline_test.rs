@@ -57,3 +57,15 @@ fn virtio_devices_are_announced_among_the_words_for_the_kernel() {
     assert_eq!(with("", 0), "");
     assert_eq!(with("", 100).split_ascii_whitespace().count(), 17);
 }
+
+#[test]
+fn memory_that_is_plugged_is_used_unless_somebody_says_otherwise() {
+    let with = |line: &str| Cmdline::new(line).unwrap().with_hot_memory().as_str().to_owned();
+    let word = "memhp_default_state=online_movable";
+    assert_eq!(with("quiet"), format!("quiet {word}"));
+    assert_eq!(
+        with("quiet -- memhp_default_state=offline"),
+        format!("quiet {word} -- memhp_default_state=offline")
+    );
+    assert_eq!(with("memhp_default_state=online x"), "memhp_default_state=online x");
+}

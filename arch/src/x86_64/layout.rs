@@ -7,7 +7,7 @@
 //! 0xFE00_0000  virtio devices of a machine without PCI, a page each
 //! 0xFEC0_0000  I/O APIC      0xFEE0_0000  local APICs      0xFFFB_C000  KVM's own pages
 //!       4 GiB  RAM that did not fit below 3 GiB
-//!   above RAM  persistent memory
+//!   above RAM  memory that is plugged while the machine runs, then persistent memory
 //! above these  64-bit PCI window
 //! ```
 
@@ -226,14 +226,32 @@ pub fn ram_end(bytes: u64) -> u64 {
     }
 }
 
+/// Where memory that is plugged while the machine runs begins: at a multiple of the largest blocks in which Linux plugs
+/// memory (`MAX_BLOCK_SIZE` of x86-64), or it would leave a part of one out.
+const HOT_MEMORY_ALIGNMENT: u64 = 2 * GIB;
+
+/// The `bytes` of memory that is plugged while a machine with `ram_bytes` of RAM runs; empty, and at the end of RAM, if
+/// there is none. `None` if there are not so many addresses.
+///
+/// It is in no memory map: whoever boots finds it by its device. Nor does an SRAT announce it, as Linux would set 64
+/// MiB aside for devices that reach 4 GiB alone (swiotlb) once there may be memory above, and there are none such.
+pub fn hot_memory(ram_bytes: u64, bytes: u64) -> Option<AddressRange> {
+    let ram_end = ram_end(ram_bytes);
+    if bytes == 0 {
+        return Some(AddressRange::new(ram_end, ram_end));
+    }
+    let start = ram_end.max(HIGH_RAM).checked_next_multiple_of(HOT_MEMORY_ALIGNMENT)?;
+    Some(AddressRange::new(start, start.checked_add(bytes)?))
+}
+
 /// Where persistent memory begins: each at such a multiple, as Linux has it in whole sections, its own
 /// (`SECTION_SIZE_BITS` of x86-64) apart from those of RAM.
 const PMEM_ALIGNMENT: u64 = 128 * MIB;
 
-/// Room for persistent memory of these sizes in bytes, in this order, in a machine with `ram_bytes` of RAM; empty
-/// without any. `None` if there are not so many addresses.
-pub fn pmem(ram_bytes: u64, sizes: impl IntoIterator<Item = u64>) -> Option<AddressRange> {
-    let start = ram_end(ram_bytes).max(HIGH_RAM).checked_next_multiple_of(GIB)?;
+/// Room for persistent memory of these sizes in bytes, in this order, in a machine whose other memory ends at
+/// `memory_end`; empty without any. `None` if there are not so many addresses.
+pub fn pmem(memory_end: u64, sizes: impl IntoIterator<Item = u64>) -> Option<AddressRange> {
+    let start = memory_end.max(HIGH_RAM).checked_next_multiple_of(GIB)?;
     let mut room = AddressRange::new(start, u64::MAX);
     for size in sizes {
         room.start = next_pmem(&room, size)?.end;

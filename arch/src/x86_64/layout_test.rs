@@ -87,10 +87,30 @@ fn persistent_memory_lies_in_whole_sections_between_ram_and_the_64_bit_window() 
     let window = pci_mmio64(512 * MIB, room.end, 40).unwrap();
     assert_eq!(window.start, 5 * GIB);
 
-    assert!(pmem(5 * GIB, []).unwrap().is_empty());
-    assert_eq!(pmem(5 * GIB, []).unwrap().start, 6 * GIB);
+    assert!(pmem(ram_end(5 * GIB), []).unwrap().is_empty());
+    assert_eq!(pmem(ram_end(5 * GIB), []).unwrap().start, 6 * GIB);
     assert_eq!(pmem(GIB, [u64::MAX]), None);
     assert_eq!(pmem(u64::MAX, [MIB]), None);
+}
+
+#[test]
+fn memory_that_is_plugged_lies_in_large_blocks_between_ram_and_all_else() {
+    let at = |ram, bytes| hot_memory(ram, bytes).unwrap();
+    assert_eq!(at(512 * MIB, GIB), AddressRange::new(4 * GIB, 5 * GIB));
+    assert_eq!(at(5 * GIB, 128 * MIB), AddressRange::new(6 * GIB, 6 * GIB + 128 * MIB));
+    assert_eq!(at(4 * GIB, 128 * MIB).start, 6 * GIB, "RAM ends at 5 GiB");
+    let hot = at(512 * MIB, GIB + 128 * MIB);
+    assert_eq!(pmem(hot.end, [2 * MIB]).unwrap().start, 6 * GIB);
+    let room = pmem(hot.end, []).unwrap();
+    assert_eq!(pci_mmio64(512 * MIB, room.end, 40).unwrap().start, 6 * GIB);
+
+    // Without it nothing else moves.
+    for ram in [512 * MIB, 5 * GIB] {
+        assert!(at(ram, 0).is_empty());
+        assert_eq!(at(ram, 0).end, ram_end(ram));
+    }
+    assert_eq!(hot_memory(GIB, u64::MAX), None);
+    assert_eq!(hot_memory(u64::MAX, GIB), None);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::GuestRam;
 use crate::files::Files;
+use crate::hot_region::HotRegion;
 use crate::interrupt::{IrqLine, MsiController};
 use crate::kick::KickBinder;
 use crate::ram_window::RamWindows;
@@ -66,6 +67,8 @@ pub struct Kit<'a> {
     pub windows: &'a Arc<dyn RamWindows>,
     /// Gives memory that the guest does not need back to the host.
     pub reclaim: &'a Arc<dyn Reclaim>,
+    /// Memory that the guest can be given while it runs, if the machine has some.
+    pub hot: Option<&'a Arc<dyn HotRegion>>,
     /// Hosts its workers.
     pub threads: &'a Threads,
     /// Opens what it is named by.

@@ -4,18 +4,33 @@
 //! end in [`DirtyPages::mark_dirty`], as it is the memory's own bitmap, and where the kernel writes for us
 //! [`crate::scatter::Scatter::wrote`] comes afterwards.
 
+use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use vm_memory::bitmap::{Bitmap, BitmapSlice, NewBitmap, WithBitmapSlice};
-use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, MmapRegion};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestRegionCollection, MmapRegion};
+
+use crate::region::RamRegion;
 
 /// Bytes that one bit stands for, as in KVM's log.
 pub const PAGE: usize = 4096;
 const BITS: usize = u64::BITS as usize;
 
 /// Guest memory as devices see it: the RAM regions and nothing else.
-pub type Ram = GuestMemoryMmap<DirtyPages>;
+pub type Ram = GuestRegionCollection<RamRegion<DirtyPages>>;
+
+/// Zeroed RAM that is nobody's yet, as (start, length) of each region, in order. Fails if the host has no memory for
+/// it, or regions are none that can be.
+pub fn zeroed_ram(regions: &[(u64, usize)]) -> io::Result<Ram> {
+    let region = |&(start, len): &(u64, usize)| {
+        let mapping = MmapRegion::new(len).map_err(io::Error::other)?;
+        let region = RamRegion::new(mapping, GuestAddress(start), None);
+        region.ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    };
+    let regions = regions.iter().map(region).collect::<io::Result<Vec<_>>>()?;
+    Ram::from_regions(regions).map_err(io::Error::other)
+}
 
 /// The pages of one region. Nothing is noted before [`DirtyPages::begin`].
 #[derive(Debug, Default)]

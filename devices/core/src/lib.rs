@@ -15,6 +15,7 @@ pub mod fault;
 pub mod files;
 pub mod guest_log;
 pub mod histogram;
+pub mod hot_region;
 pub mod interrupt;
 pub mod irq_gate;
 #[allow(unsafe_code)] // borrows an eventfd
@@ -31,6 +32,7 @@ pub mod rate;
 #[allow(unsafe_code)] // polls descriptors
 pub mod ready;
 pub mod reclaim;
+pub mod region;
 pub mod registers;
 #[allow(unsafe_code)] // volatile copies and iovecs of checked ranges
 pub mod scatter;

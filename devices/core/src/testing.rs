@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod hot;
 mod mutants;
 mod mutate;
 
@@ -15,16 +16,19 @@ use std::sync::{Arc, Mutex};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
+use crate::GuestRam;
 use crate::device::{Kit, MmioSlot};
+use crate::dirty::zeroed_ram;
 use crate::files::Own;
+use crate::hot_region::HotRegion;
 use crate::interrupt::{Interrupt, IrqLine, MsiController, MsiMessage, MsiSet, MsiVector, Route};
 use crate::kick::{Binding, KickBinder};
 use crate::ram_window::{FileWindow, RamWindow, RamWindows};
 use crate::reclaim::{Reclaim, ReclaimError};
 use crate::worker::Threads;
-use crate::{GuestRam, Ram};
 
 pub use crate::kick::borrow;
+pub use hot::{TestHotRegion, ram_with_hot};
 pub use mutants::mutants;
 pub use mutate::mutate;
 
@@ -38,8 +42,7 @@ pub fn ram(len: usize) -> GuestRam {
 
 /// Zeroed RAM in several regions, as (start, length).
 pub fn ram_at(regions: &[(u64, usize)]) -> GuestRam {
-    let regions: Vec<_> = regions.iter().map(|&(start, len)| (GuestAddress(start), len)).collect();
-    Arc::new(Ram::from_ranges(&regions).unwrap())
+    Arc::new(zeroed_ram(regions).unwrap())
 }
 
 /// A vector that counts.
@@ -350,12 +353,15 @@ pub struct TestMachine {
     pub windows: Arc<TestWindows>,
     /// What was given back of its RAM.
     pub reclaim: Arc<TestReclaim>,
+    /// What of its RAM is plugged block by block, if some is.
+    pub hot: Option<Arc<TestHotRegion>>,
     /// Where its workers run.
     pub threads: Threads,
     msi_object: Arc<dyn MsiController>,
     kicks_object: Arc<dyn KickBinder>,
     windows_object: Arc<dyn RamWindows>,
     reclaim_object: Arc<dyn Reclaim>,
+    hot_object: Option<Arc<dyn HotRegion>>,
 }
 
 impl TestMachine {
@@ -365,8 +371,11 @@ impl TestMachine {
         let kicks = Arc::new(TestKicks::default());
         let windows = Arc::new(TestWindows::default());
         let reclaim = Arc::new(TestReclaim::new(&memory, PAGE));
+        let hot = TestHotRegion::of(&memory).map(Arc::new);
         TestMachine {
             memory,
+            hot_object: hot.clone().map(|hot| hot as Arc<dyn HotRegion>),
+            hot,
             msi_object: msi.clone(),
             kicks_object: kicks.clone(),
             windows_object: windows.clone(),
@@ -392,6 +401,7 @@ impl TestMachine {
             kicks: &self.kicks_object,
             windows: &self.windows_object,
             reclaim: &self.reclaim_object,
+            hot: self.hot_object.as_ref(),
             threads: &self.threads,
             files: &Own,
             slot,

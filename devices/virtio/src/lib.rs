@@ -17,6 +17,7 @@ pub mod block;
 pub mod device;
 pub mod entropy;
 mod live;
+pub mod memory;
 pub mod net;
 pub mod pmem;
 pub mod ring;

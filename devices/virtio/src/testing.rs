@@ -11,6 +11,7 @@
 pub mod balloon;
 pub mod disk;
 pub mod guest;
+pub mod memory;
 pub mod nic;
 pub mod ring;
 pub mod vsock;

@@ -1,4 +1,4 @@
-//! A guest that measures its VMM: it finds a network card and a disk, or a balloon, leaves kernel mode for good, and
+//! A guest that measures its VMM: it finds a network card and a disk, or a balloon, or memory that is plugged, leaves kernel mode for good, and
 //! drives one of them by polling from user mode, which runs at full speed even on a KVM that emulates kernel mode.
 //!
 //! What it does is told by its command line ([`options`]); what came of it goes out as a frame ([`report`]), or to
@@ -14,6 +14,7 @@ mod clock;
 mod disk;
 mod histogram;
 mod host;
+mod hot;
 mod load;
 mod memory;
 mod mmio;
@@ -63,6 +64,7 @@ extern "C" fn set_up(from: u32, linux: u32) {
         (*CARD_GROUND.0.get()).find(Kind::Card, 0);
         (*DISK_GROUND.0.get()).find(Kind::Disk, memory::WINDOWS / 2);
     }
+    memory::map(memory::HOT_WINDOW, memory::HOT);
 }
 
 /// In user mode, for good.
@@ -78,6 +80,9 @@ extern "C" fn work() -> ! {
             balloon::run(entropy, balloon, options.balloon)
         }
         end()
+    }
+    if let Some((memory, _)) = mmio::find(&options.pages, mmio::MEM) {
+        hot::run(memory, memory::window(memory::HOT_WINDOW))
     }
     match options.disk {
         None => {

@@ -80,6 +80,9 @@ const WINDOW: u64 = 1 << 30;
 const WINDOWS_AT: u64 = 512 << 30;
 /// For the BARs of two devices.
 pub const WINDOWS: usize = 12;
+/// One more, for memory that is plugged, and where that begins in a machine with little other memory.
+pub const HOT_WINDOW: usize = WINDOWS;
+pub const HOT: u64 = 4 << 30;
 
 #[repr(C, align(4096))]
 struct Table([u64; ENTRIES]);
@@ -88,7 +91,7 @@ unsafe extern "C" {
     static mut pml4: Table;
 }
 static mut SECOND: Table = Table([0; ENTRIES]);
-static mut DIRECTORIES: [Table; WINDOWS] = [const { Table([0; ENTRIES]) }; WINDOWS];
+static mut DIRECTORIES: [Table; WINDOWS + 1] = [const { Table([0; ENTRIES]) }; WINDOWS + 1];
 
 /// Present, writable, for user mode.
 const OPEN: u64 = 7;
@@ -111,5 +114,10 @@ pub fn map(index: usize, at: u64) -> u64 {
         second.0[index] = directory.0.as_ptr() as u64 | OPEN;
         first.0[1] = second.0.as_ptr() as u64 | OPEN;
     }
-    WINDOWS_AT + index as u64 * WINDOW + (at & IN_LARGE)
+    window(index) + (at & IN_LARGE)
+}
+
+/// Where the large page is to be found that window `index` begins with.
+pub fn window(index: usize) -> u64 {
+    WINDOWS_AT + index as u64 * WINDOW
 }

@@ -9,7 +9,8 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::routes;
 use crate::dialect::{
-    balloon, cpu, drives, entropy, flow, full, machine, mmds, network, pmem, snapshot, vsock, watch,
+    balloon, cpu, drives, entropy, flow, full, hot_memory, machine, mmds, network, pmem, snapshot,
+    vsock, watch,
 };
 use crate::vm::hotplug;
 
@@ -43,6 +44,8 @@ fn schemas() -> Value {
     add::<routes::HintingStop>(&mut all);
     add::<entropy::Entropy>(&mut all);
     add::<hotplug::DeviceView>(&mut all);
+    add::<hot_memory::MemoryHotplug>(&mut all);
+    add::<hot_memory::MemoryHotplugPatch>(&mut all);
     add::<network::NetworkInterface>(&mut all);
     add::<network::NetworkInterfacePatch>(&mut all);
     add::<vsock::Vsock>(&mut all);
@@ -221,6 +224,18 @@ fn schemas() -> Value {
         ("anonymous", "integer|null", "Of these all but pages of files."),
         ("swapped", "integer|null", "Bytes that the host has moved to swap."),
         ("balloon", "object|null", "What it is to hold, holds, and has given back, in bytes."),
+        ("hotplug", "object|null", "What can be plugged, is to be, and is, in bytes."),
+    ]);
+    all["MemoryHotplugStatus"] = shown(&[
+        ("total_size_mib", "integer", "All that the guest can have of it, in MiB."),
+        ("block_size_mib", "integer", "What it comes and goes in, in MiB."),
+        (
+            "slot_size_mib",
+            "integer",
+            "What the guest cannot reach if it has nothing of it, in MiB.",
+        ),
+        ("requested_size_mib", "integer", "What the guest is to have, in MiB."),
+        ("plugged_size_mib", "integer", "What it has, in MiB."),
     ]);
     all["Event"] = json!({
         "type": "object",

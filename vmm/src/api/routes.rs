@@ -4,6 +4,7 @@ mod disks;
 mod forks;
 mod guest;
 mod machine;
+mod memory;
 mod nics;
 mod route;
 mod snapshots;
@@ -22,11 +23,12 @@ pub use route::{Answer, Asked, Refused, Route};
 pub use watch::OPENAPI;
 
 /// All rows, by what they are about.
-const TABLES: [&[Route]; 7] = [
+const TABLES: [&[Route]; 8] = [
     machine::ROUTES,
     disks::ROUTES,
     nics::ROUTES,
     guest::ROUTES,
+    memory::ROUTES,
     watch::ROUTES,
     snapshots::ROUTES,
     forks::ROUTES,
@@ -36,10 +38,6 @@ const TABLES: [&[Route]; 7] = [
 pub fn all() -> impl Iterator<Item = &'static Route> {
     TABLES.into_iter().flatten()
 }
-
-/// What the dialect has and this machine does not, and why.
-const ABSENT: &[(&str, &str)] =
-    &[("/hotplug", "memory cannot be plugged into a machine that runs")];
 
 /// A row of the table that fits a request, and what its path named.
 pub struct Found {
@@ -92,13 +90,7 @@ pub fn find(method: &Method, uri: &Uri) -> Result<Found, Refused> {
         let method = shorten(method.as_str());
         return Err(Refused::Method { method, path: shown(), known: known.join(" or ") });
     }
-    let under = |root: &str| {
-        path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    match ABSENT.iter().find(|(root, _)| under(root)) {
-        Some((_, why)) => Err(Refused::Absent { path: shown(), why }),
-        None => Err(Refused::NoResource(shown())),
-    }
+    Err(Refused::NoResource(shown()))
 }
 
 /// What stands in `path` for `{id}` of the `pattern`, which it fits; empty without one.

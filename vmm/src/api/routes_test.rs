@@ -42,10 +42,11 @@ fn what_is_not_there_is_refused_with_what_is() {
             "POST is not possible on /drives/a; PUT or PATCH or DELETE or GET is",
         ),
         (
-            "PUT",
+            "POST",
             "/hotplug/memory",
-            "/hotplug/memory does not exist here yet: memory cannot be plugged into a machine that runs",
+            "POST is not possible on /hotplug/memory; PUT or PATCH or GET is",
         ),
+        ("PUT", "/hotplug/cpu", "there is no resource /hotplug/cpu"),
         ("PUT", "/balloons", "there is no resource /balloons"),
     ] {
         assert_eq!(found(method, uri).unwrap_err(), said, "{method} {uri}");

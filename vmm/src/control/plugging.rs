@@ -167,7 +167,10 @@ fn set(config: &mut Config, spec: DeviceSpec, files: &dyn Files) -> Result<(), A
         DeviceSpec::Nic(nic) => config.set_nic(nic)?,
         DeviceSpec::Pmem(pmem) => config.set_pmem(pmem, files)?,
         // Nobody asks for one of these so.
-        DeviceSpec::Vsock(_) | DeviceSpec::Balloon(_) | DeviceSpec::Entropy(_) => {}
+        DeviceSpec::Vsock(_)
+        | DeviceSpec::Balloon(_)
+        | DeviceSpec::Entropy(_)
+        | DeviceSpec::HotMemory(_) => {}
     }
     Ok(())
 }

@@ -112,7 +112,8 @@ impl Controller {
         }
         let advance = spec.advance.unwrap_or(self.config.clock_advances);
         let machine = self.config.to_spec().ok_or(LoadError::NoBoot)?;
-        let memory = self.content(&spec, head.turn, &body.memory, machine.machine.memory.0)?;
+        let bytes = self.config.most_memory().0;
+        let memory = self.content(&spec, head.turn, &body.memory, bytes)?;
         let lineage = Lineage::of_loaded(head.id, body.memory, memory.file());
         let vm = Vm::restore(&machine, &body.state, memory, advance, &self.ends);
         let vm = vm.map_err(|source| {

@@ -364,7 +364,7 @@ fn mib(bytes: &Value) -> Value {
 }
 
 pub fn memory(memory: &Value) -> String {
-    let balloon = &memory["balloon"];
+    let (balloon, hotplug) = (&memory["balloon"], &memory["hotplug"]);
     pairs(&[
         ("memory of the guest", &mib(&memory["size"])),
         ("resident", &mib(&memory["resident"])),
@@ -373,6 +373,9 @@ pub fn memory(memory: &Value) -> String {
         ("balloon is to hold", &mib(&balloon["target"])),
         ("balloon holds", &mib(&balloon["actual"])),
         ("given back so far", &mib(&balloon["given_back"])),
+        ("can be plugged", &mib(&hotplug["total"])),
+        ("is to be plugged", &mib(&hotplug["requested"])),
+        ("is plugged", &mib(&hotplug["plugged"])),
     ])
 }
 

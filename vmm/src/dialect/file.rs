@@ -13,6 +13,7 @@ use super::balloon::Balloon;
 use super::cpu::{self, CpuConfig};
 use super::drives::Drive;
 use super::entropy::Entropy;
+use super::hot_memory::MemoryHotplug;
 use super::machine::{BootSource, MachineConfig};
 use super::mmds::{self, MmdsConfig};
 use super::network::NetworkInterface;
@@ -102,24 +103,11 @@ struct ConfigFile {
     entropy: Option<Entropy>,
     #[serde(default)]
     cpu_config: Option<Value>,
-    // What the dialect knows and this machine does not have: null, or an empty list.
     #[serde(default)]
-    memory_hotplug: Option<Value>,
+    memory_hotplug: Option<MemoryHotplug>,
 }
 
 impl ConfigFile {
-    fn check_absent(&self) -> Result<(), BodyError> {
-        let empty = self.memory_hotplug.as_ref().is_none_or(|value| match value {
-            Value::Null => true,
-            Value::Array(items) => items.is_empty(),
-            _ => false,
-        });
-        match empty {
-            true => Ok(()),
-            false => Err(bad("memory-hotplug", "it does not exist here; leave it out")),
-        }
-    }
-
     /// Two of one id would be one to those who ask for them by it.
     fn check_ids(&self) -> Result<(), BodyError> {
         let cards = self.network_interfaces.iter().map(|nic| &nic.iface_id);
@@ -141,7 +129,6 @@ impl ConfigFile {
 
     /// What all of it but what is booted asks for.
     fn into_devices(self) -> Result<(Vec<Action>, Places), BodyError> {
-        self.check_absent()?;
         self.check_ids()?;
         let mut actions = Vec::new();
         if let Some(logger) = self.logger {
@@ -189,6 +176,10 @@ impl ConfigFile {
             let spec = spec.map_err(|error| error.within(&words::pmem_of_file(index)))?;
             actions.push(Action::SetPmem(Box::new(spec)));
             listed.pmems.push(id);
+        }
+        // Before the balloon, which may have some of it.
+        if let Some(memory) = self.memory_hotplug {
+            actions.push(Action::SetHotMemory(memory.into()));
         }
         if let Some(balloon) = self.balloon {
             actions.push(Action::SetBalloon(balloon.into()));

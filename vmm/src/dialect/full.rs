@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::balloon::Balloon;
 use super::drives::Drive;
 use super::entropy::Entropy;
+use super::hot_memory::MemoryHotplug;
 use super::machine::{BootSource, MachineConfig};
 use super::mmds::MmdsConfig;
 use super::network::NetworkInterface;
@@ -34,6 +35,8 @@ pub struct FullConfig {
     balloon: Option<Balloon>,
     #[serde(skip_serializing_if = "Option::is_none")]
     entropy: Option<Entropy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_hotplug: Option<MemoryHotplug>,
     #[cfg_attr(test, schema(value_type = Serial))]
     serial: serde_json::Value,
 }
@@ -50,6 +53,7 @@ impl From<&Config> for FullConfig {
             pmem: config.pmems.iter().map(Into::into).collect(),
             balloon: config.balloon.as_ref().map(Into::into),
             entropy: Entropy::of(&config.entropy),
+            memory_hotplug: config.hot_memory.as_ref().map(Into::into),
             serial: json!({ "console": config.serial.to_string() }),
         }
     }

@@ -106,6 +106,20 @@ const OF_VSOCK: &[Row] = &[
     ("conns_added", &["connections_opened"]),
 ];
 
+const OF_HOT_MEMORY: &[Row] = &[
+    ("plug_count", &["plugs"]),
+    ("plug_bytes", &["plugged_bytes"]),
+    ("plug_fails", &["plug_failures"]),
+    ("unplug_count", &["unplugs"]),
+    ("unplug_bytes", &["unplugged_bytes"]),
+    ("unplug_fails", &["unplug_failures"]),
+    ("unplug_discard_fails", &["host_failures"]),
+    ("state_count", &["states"]),
+    ("state_fails", &["state_failures"]),
+    ("unplug_all_count", &["unplug_alls"]),
+    ("queue_event_fails", &["guest_faults"]),
+];
+
 /// Requests: method and path, and the group and fields of all of them and of those that failed.
 type RequestRow = (&'static str, &'static str, &'static str, &'static str, &'static str);
 
@@ -174,6 +188,13 @@ fn absolute(figures: &Figures) -> Absolute {
     }
     for (field, ours) in OF_VSOCK {
         add("vsock", field, sum(&figures.vsock, ours));
+    }
+    for (counters, (field, ours)) in figures
+        .hot_memory
+        .iter()
+        .flat_map(|counters| OF_HOT_MEMORY.iter().map(move |row| (counters, row)))
+    {
+        add("memory_hotplug", field, sum(counters, ours));
     }
     for (field, count) in &figures.mmds {
         // They are called the same here.

@@ -43,10 +43,7 @@ const AREAS: &[(&str, &str, &str)] = &[
 /// What Firecracker says of a request that it cannot read, and our reason.
 pub fn refused(method: &str, path: &str, refused: &Refused) -> String {
     match refused {
-        Refused::NoResource(_)
-        | Refused::Absent { .. }
-        | Refused::Method { .. }
-        | Refused::Query { .. } => {
+        Refused::NoResource(_) | Refused::Method { .. } | Refused::Query { .. } => {
             let token = path.trim_start_matches('/').split('/').next().unwrap_or_default();
             let token: String = token.chars().take(80).collect();
             format!("Invalid request method and/or path: {method} {token}. ({refused})")

@@ -17,10 +17,10 @@ pub(super) struct NotTaken {
     pub source: io::Error,
 }
 
-/// Maps every region of `ram` into the VM, one slot each. KVM logs the pages that the guest writes to if those are
+/// Maps every region of `ram` into the VM, one slot each, but for what is plugged block by block. KVM logs the pages that the guest writes to if those are
 /// noted that we write to.
 pub(super) fn give(vm: &VmFd, ram: &Ram) -> Result<(), NotTaken> {
-    for (slot, region) in (0..).zip(ram.iter()) {
+    for (slot, region) in (0..).zip(ram.iter()).filter(|(_, region)| region.blocks().is_none()) {
         let slot = kvm_userspace_memory_region {
             slot,
             guest_phys_addr: region.start_addr().0,

@@ -6,11 +6,12 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arch::layout::{self, AddressRange};
+use device_core::dirty::zeroed_ram;
 use device_core::ram_window::{FileWindow, RamWindow, RamWindows};
 use device_core::{GuestRam, Ram};
 use kvm_bindings::{KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use crate::memory::file::FileMapping;
 use crate::memory::leave_out_of_dumps;
@@ -128,7 +129,7 @@ impl Windows {
 
     fn make(&self, bytes: u64, stays: bool) -> io::Result<Arc<Window>> {
         let len = usize::try_from(bytes).map_err(io::Error::other)?;
-        let memory = Ram::from_ranges(&[(GuestAddress(0), len)]).map_err(io::Error::other)?;
+        let memory = zeroed_ram(&[(0, len)])?;
         memory.iter().for_each(|region| leave_out_of_dumps(region));
         Ok(Arc::new(Window {
             vm: self.vm.clone(),

@@ -1,6 +1,6 @@
 //! Tests of windows against the kernel; they need `/dev/kvm`, of any kind.
 
-use vm_memory::Bytes;
+use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
 use crate::kvm;

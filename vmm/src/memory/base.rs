@@ -146,14 +146,24 @@ fn new_file(bytes: u64) -> io::Result<File> {
     Ok(file)
 }
 
+/// What is there of a region, in pieces that are looked at at once, each as where it begins and its bytes.
+fn pieces(region: &<Ram as GuestMemoryBackend>::R) -> impl Iterator<Item = (usize, usize)> + '_ {
+    region.parts().flat_map(|(begin, len)| {
+        let end = begin.saturating_add(len);
+        let piece = move |at: u64| (at, end.saturating_sub(at).min(PIECE as u64));
+        (begin..end)
+            .step_by(PIECE)
+            .map(piece)
+            .filter_map(|(at, len)| Some((usize::try_from(at).ok()?, usize::try_from(len).ok()?)))
+    })
+}
+
 /// Writes what is not zero to where it belongs; returns how much that is.
 fn copy(ram: &Ram, mapped: Option<&File>, file: &File) -> io::Result<u64> {
     let (mut begin, mut copied) = (0u64, 0u64);
     let mut touched = Touched::look();
     for region in ram.iter() {
-        let mut at = 0usize;
-        while at < region.size() {
-            let len = region.size().saturating_sub(at).min(PIECE);
+        for (at, len) in pieces(region) {
             let offset = begin.saturating_add(at as u64);
             let place = region.as_ptr().wrapping_add(at);
             let is_of_file = mapped.is_some_and(|mapped| has_data(mapped, offset, len));
@@ -163,7 +173,6 @@ fn copy(ram: &Ram, mapped: Option<&File>, file: &File) -> io::Result<u64> {
                 let piece = unsafe { std::slice::from_raw_parts(place, len) };
                 copied = copied.saturating_add(write_data(file, offset, piece)?);
             }
-            at = at.saturating_add(len);
         }
         begin = begin.saturating_add(region.len());
     }
@@ -177,9 +186,7 @@ fn copy_own(ram: &Ram, file: &File) -> io::Result<u64> {
     let (mut begin, mut copied) = (0u64, 0u64);
     let mut touched = Touched::look();
     for region in ram.iter() {
-        let mut at = 0usize;
-        while at < region.size() {
-            let len = region.size().saturating_sub(at).min(PIECE);
+        for (at, len) in pieces(region) {
             let place = region.as_ptr().wrapping_add(at);
             let own = touched.own(place.addr() as u64, len);
             let mut page = 0usize;
@@ -194,7 +201,6 @@ fn copy_own(ram: &Ram, file: &File) -> io::Result<u64> {
                 }
                 page = page.saturating_add(bytes);
             }
-            at = at.saturating_add(len);
         }
         begin = begin.saturating_add(region.len());
     }

@@ -16,6 +16,7 @@ use super::PAGE;
 use super::pages::PageSet;
 use super::touched::Touched;
 use crate::kvm;
+use crate::kvm::hot_region::HotSlots;
 
 /// Since when pages are counted, and by what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +61,15 @@ impl Changes {
         &self.pages
     }
 
-    /// Looks for more while the machine rests, whose memory is mapped from `file` now, if from one. Fails if KVM does
-    /// not tell: what it told before is kept.
-    pub fn look(&mut self, vm: &VmFd, ram: &Ram, file: Option<&File>) -> io::Result<()> {
+    /// Looks for more while the machine rests, whose memory is mapped from `file` now, if from one; KVM has some of it in
+    /// the slots of `hot`. Fails if KVM does not tell: what it told before is kept.
+    pub fn look(
+        &mut self,
+        vm: &VmFd,
+        ram: &Ram,
+        hot: Option<&HotSlots>,
+        file: Option<&File>,
+    ) -> io::Result<()> {
         // Of another file the host's map tells nothing about what was before.
         let is_moved = file.and_then(inode) != self.file;
         let mut touched = Touched::look();
@@ -72,14 +79,30 @@ impl Changes {
             self.pages.add_words(first, &noted);
             let pages = region.len() / PAGE as u64;
             let start = region.as_ptr().addr() as u64;
-            match self.since {
-                Since::Last => {
+            match (self.since, hot) {
+                (Since::Last, Some(hot)) if region.blocks().is_some() => {
+                    let pages = &mut self.pages;
+                    hot.take_logs(|page, log| pages.add_words(first.saturating_add(page), log))?;
+                }
+                (Since::Last, _) => {
                     let log = kvm::memory::take_log(vm, slot, region.size())?;
                     self.pages.add_words(first, &log);
                 }
-                Since::Origin | Since::Ever if is_moved => self.pages.add(first, pages),
-                Since::Origin => touched.add_private(start, pages, first, &mut self.pages),
-                Since::Ever => touched.add_present(start, pages, first, &mut self.pages),
+                (Since::Origin | Since::Ever, _) => {
+                    // What is not plugged has nothing, whatever it had.
+                    for (at, len) in region.parts() {
+                        let (at, count) = (at / PAGE as u64, len / PAGE as u64);
+                        let start = start.saturating_add(at.saturating_mul(PAGE as u64));
+                        let first = first.saturating_add(at);
+                        match self.since {
+                            _ if is_moved => self.pages.add(first, count),
+                            Since::Origin => {
+                                touched.add_private(start, count, first, &mut self.pages);
+                            }
+                            _ => touched.add_present(start, count, first, &mut self.pages),
+                        }
+                    }
+                }
             }
             first = first.saturating_add(pages);
         }

@@ -19,12 +19,18 @@ impl PageSet {
         PageSet { pages, words: vec![0; usize::try_from(pages.div_ceil(BITS)).unwrap_or_default()] }
     }
 
-    /// Adds the pages that `words` has a bit for, of which the first is for page `first`, a multiple of 64. Pages
-    /// that the file does not have are left out.
+    /// Adds the pages that `words` has a bit for, of which the first is for page `first`. Pages that the file does not
+    /// have are left out.
     pub fn add_words(&mut self, first: u64, words: &[u64]) {
         let at = usize::try_from(first / BITS).unwrap_or(usize::MAX);
+        let shift = u32::try_from(first % BITS).unwrap_or_default();
         let places = self.words.iter_mut().skip(at);
-        places.zip(words).for_each(|(place, word)| *place |= word);
+        places.zip(words).for_each(|(place, word)| *place |= word << shift);
+        if shift > 0 {
+            // The rest of each is in the word behind.
+            let places = self.words.iter_mut().skip(at.saturating_add(1));
+            places.zip(words).for_each(|(place, word)| *place |= word >> (u64::BITS - shift));
+        }
         self.cut();
     }
 
@@ -133,6 +139,12 @@ mod tests {
         let mut set = PageSet::none(130 * PAGE as u64);
         set.add_words(64, &[1 << 63, u64::MAX, u64::MAX]);
         assert_eq!(runs(&set), [(127, 3)]);
+        // Wherever the first is.
+        let mut odd = PageSet::none(130 * PAGE as u64);
+        odd.add_words(3, &[1 | 1 << 63, 1, u64::MAX]);
+        assert_eq!(runs(&odd), [(3, 1), (66, 2)]);
+        odd.add_words(129, &[3]);
+        assert_eq!(runs(&odd), [(3, 1), (66, 2), (129, 1)]);
         let mut other = PageSet::none(130 * PAGE as u64);
         other.add(0, 2);
         other.add_all(&set);

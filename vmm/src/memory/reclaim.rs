@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use device_core::GuestRam;
+use device_core::memory::RamSlice;
 use device_core::reclaim::{Reclaim, ReclaimError};
 use vm_memory::{GuestAddress, GuestMemory, Permissions};
 
@@ -20,7 +21,7 @@ pub struct Reclaimer {
 }
 
 impl Reclaimer {
-    /// For RAM that [`super::map`] made of such `pages`.
+    /// For RAM that [`super::map_all`] made of such `pages`.
     pub fn new(ram: &GuestRam, pages: Pages) -> Reclaimer {
         let granule = match pages {
             Pages::Small => PAGE,
@@ -34,7 +35,7 @@ impl Reclaimer {
         }
     }
 
-    /// For RAM that [`super::restored::map`] made.
+    /// For RAM that [`super::restored::map_all`] made.
     pub fn of_file(ram: &GuestRam) -> Reclaimer {
         let reclaimer = Reclaimer::new(ram, Pages::Small);
         reclaimer.is_of_file_now();
@@ -50,6 +51,25 @@ impl Reclaimer {
     /// Whether some of the RAM has gone back since all of it was mapped.
     pub fn gave_back(&self) -> bool {
         self.gave_back.load(Ordering::Relaxed)
+    }
+
+    /// Gives back a part of RAM, as far as it is whole granules; how many bytes that were. It is noted that they are
+    /// zero from now on if they `had` something. Fails if the host refuses.
+    pub fn discard_part(&self, part: &RamSlice<'_>, had: bool) -> io::Result<usize> {
+        // Regions begin at a huge page, on both sides.
+        let at = part.ptr_guard_mut().as_ptr();
+        let skipped = at.align_offset(self.granule);
+        let whole = part.len().saturating_sub(skipped) & !(self.granule - 1);
+        if whole == 0 {
+            return Ok(0);
+        }
+        if had {
+            // Before they go: that they are zero is a change, and no other way to tell sees it.
+            part.bitmap().give_back(skipped, whole);
+        }
+        self.gave_back.store(true, Ordering::Relaxed);
+        discard(at.wrapping_add(skipped), whole, self.is_of_file.load(Ordering::Relaxed))?;
+        Ok(whole)
     }
 }
 
@@ -89,18 +109,7 @@ impl Reclaim for Reclaimer {
         let mut freed = 0;
         for piece in pieces.map_err(outside)? {
             let piece = piece.map_err(outside)?;
-            // Regions begin at a huge page, on both sides.
-            let at = piece.ptr_guard_mut().as_ptr();
-            let skipped = at.align_offset(self.granule);
-            let whole = piece.len().saturating_sub(skipped) & !(self.granule - 1);
-            if whole == 0 {
-                continue;
-            }
-            // Before they go: that they are zero is a change, and no other way to tell sees it.
-            piece.bitmap().give_back(skipped, whole);
-            self.gave_back.store(true, Ordering::Relaxed);
-            discard(at.wrapping_add(skipped), whole, self.is_of_file.load(Ordering::Relaxed))?;
-            freed += whole as u64;
+            freed += self.discard_part(&piece, true)? as u64;
         }
         Ok(freed)
     }

@@ -4,26 +4,29 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use device_core::{GuestRam, Ram};
-use std::sync::Arc;
-use vm_memory::{GuestRegionMmap, MmapRegion};
+use device_core::GuestRam;
+use vm_memory::MmapRegion;
 
-use super::{ACCESS, Mapping, take_aligned};
+use super::{ACCESS, Extent, Mapping, take_aligned};
 
 const KIND: libc::c_int = libc::MAP_PRIVATE | libc::MAP_NORESERVE;
 
-/// Maps RAM of `bytes` bytes as [`super::map`] does, filled from `file`, where regions lie one behind the other, in
-/// order of their addresses. What is written stays in this process; the file must stay as it is as long as RAM is
-/// mapped, which is until [`super::release`]. Fails if the host has no room for it.
-pub fn map(bytes: u64, file: &File) -> io::Result<GuestRam> {
+/// Maps memory as [`super::map_all`] does, filled from `file`, where regions lie one behind the other, in order of
+/// their addresses. What is written stays in this process; the file must stay as it is as long as memory is mapped,
+/// which is until [`super::release`]. Fails if the host has no room for it.
+pub fn map_all(extent: &Extent, file: &File) -> io::Result<GuestRam> {
     let mut offset = 0u64;
-    let mut regions = Vec::new();
-    for (start, len) in arch::layout::ram_regions(bytes) {
-        let mapping = map_region(usize::try_from(len).map_err(io::Error::other)?, file, offset)?;
-        offset = offset.saturating_add(len);
-        regions.push(GuestRegionMmap::new(mapping, start).ok_or(io::ErrorKind::InvalidInput)?);
-    }
-    Ram::from_regions(regions).map(Arc::new).map_err(io::Error::other)
+    extent.regions(|len, _| {
+        let mapping = map_region(len, file, offset)?;
+        offset = offset.saturating_add(len as u64);
+        Ok(mapping)
+    })
+}
+
+/// The same of RAM alone.
+#[cfg(test)]
+pub fn map(bytes: u64, file: &File) -> io::Result<GuestRam> {
+    map_all(&Extent::of(bytes), file)
 }
 
 /// Maps a part of a file at the start of a huge page, as all of RAM lies.

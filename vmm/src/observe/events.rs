@@ -45,6 +45,14 @@ pub enum Event {
     BalloonReached {
         amount_mib: u32,
     },
+    /// The guest is to have so much of the memory that is plugged while it runs.
+    MemoryTarget {
+        requested_size_mib: u32,
+    },
+    /// It has so much.
+    MemoryReached {
+        plugged_size_mib: u64,
+    },
     /// A device came into the machine that runs: its kind and id, such as `drives/data`.
     Plugged {
         device: String,

@@ -102,6 +102,9 @@ pub struct Figures {
     pub balloon: Option<Counts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entropy: Option<Counts>,
+    /// Of memory that is plugged while the machine runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_memory: Option<Counts>,
 }
 
 /// What is not of any vCPU, disk or card.
@@ -132,6 +135,7 @@ impl Figures {
             pmem: BTreeMap::new(),
             balloon: None,
             entropy: None,
+            hot_memory: None,
         }
     }
 

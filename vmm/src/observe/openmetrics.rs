@@ -80,7 +80,11 @@ impl Collector for Shown {
 impl Shown {
     /// One family for each counter of what a machine has one of.
     fn encode_single(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let parts = [("balloon", &self.figures.balloon), ("entropy", &self.figures.entropy)];
+        let parts = [
+            ("balloon", &self.figures.balloon),
+            ("entropy", &self.figures.entropy),
+            ("memory", &self.figures.hot_memory),
+        ];
         for (part, counts) in parts {
             for (name, count) in counts.iter().flatten() {
                 let about = format!("{} of the {part} device", name.replace('_', " "));

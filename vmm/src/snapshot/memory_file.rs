@@ -122,9 +122,12 @@ fn with_something(ram: &Ram, mapped: Option<&File>, mut touched: Touched, bytes:
     let mut set = PageSet::none(bytes);
     let mut first = 0u64;
     for region in ram.iter() {
-        let pages = region.len() / PAGE as u64;
-        touched.add_present(region.as_ptr().addr() as u64, pages, first, &mut set);
-        first = first.saturating_add(pages);
+        for (at, len) in region.parts() {
+            let start = (region.as_ptr().addr() as u64).saturating_add(at);
+            let (page, count) = (first.saturating_add(at / PAGE as u64), len / PAGE as u64);
+            touched.add_present(start, count, page, &mut set);
+        }
+        first = first.saturating_add(region.len() / PAGE as u64);
     }
     let mut at = 0;
     while let Some((begin, end)) = mapped.and_then(|mapped| next_data(mapped, at, bytes)) {

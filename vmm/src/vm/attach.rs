@@ -8,6 +8,7 @@ use std::sync::Arc;
 use device_core::GuestRam;
 use device_core::device::{Device, Kit};
 use device_core::files::{Files, Own};
+use device_core::hot_region::HotRegion;
 use device_core::interrupt::MsiController;
 use device_core::kick::KickBinder;
 use device_core::ram_window::RamWindows;
@@ -17,6 +18,7 @@ use device_core::worker::Threads;
 use devices::balloon::Balloon;
 use devices::block::control::DiskControl;
 use devices::entropy::Entropy;
+use devices::memory::HotMemory;
 use devices::pmem::Pmem;
 use devices::vsock::VsockControl;
 use devices::{BuildError, DeviceSpec, Kind, Place};
@@ -24,6 +26,7 @@ use devices::{BuildError, DeviceSpec, Kind, Place};
 use super::board::Board;
 use super::nic::Nic;
 use super::slots::{SlotError, Slots};
+use crate::kvm::hot_region::HotSlots;
 use crate::memory::reclaim::Reclaimer;
 use crate::words::Setting;
 
@@ -82,13 +85,17 @@ pub struct Supplies {
     pub reclaim: Arc<dyn Reclaim>,
     /// The same.
     pub reclaimer: Arc<Reclaimer>,
+    pub hot: Option<Arc<dyn HotRegion>>,
+    /// The same.
+    pub hot_slots: Option<Arc<HotSlots>>,
     pub threads: Threads,
 }
 
 impl Supplies {
     fn kit<'a>(&'a self, files: &'a dyn Files) -> Kit<'a> {
         let Supplies { memory, msi, kicks, windows, reclaim, threads, .. } = self;
-        Kit { memory, msi, kicks, windows, reclaim, threads, files, slot: None }
+        let hot = self.hot.as_ref();
+        Kit { memory, msi, kicks, windows, reclaim, hot, threads, files, slot: None }
     }
 }
 
@@ -132,6 +139,7 @@ pub struct Registry {
     pmems: Vec<Arc<Pmem>>,
     balloon: Option<Arc<Balloon>>,
     entropy: Option<Arc<Entropy>>,
+    hot_memory: Option<Arc<HotMemory>>,
 }
 
 impl Registry {
@@ -194,6 +202,7 @@ impl Registry {
         self.pmems.extend(built.pmem);
         self.balloon = self.balloon.take().or(built.balloon);
         self.entropy = self.entropy.take().or(built.entropy);
+        self.hot_memory = self.hot_memory.take().or(built.hot_memory);
         self.devices.push(Attached { kind, device: built.device, slot });
         self.devices.last().map(|last| &last.device).ok_or(Why::NoBus)
     }
@@ -253,6 +262,11 @@ impl Registry {
     /// The balloon among them.
     pub fn balloon(&self) -> Option<&Arc<Balloon>> {
         self.balloon.as_ref()
+    }
+
+    /// Memory that is plugged while the guest runs among them.
+    pub fn hot_memory(&self) -> Option<&Arc<HotMemory>> {
+        self.hot_memory.as_ref()
     }
 
     /// The source of entropy among them.

@@ -8,6 +8,7 @@ use arch::boot::{BootPlan, Cmdline, LoadError};
 use arch::layout::AddressRange;
 use arch::template::{Template, TemplateError};
 use device_core::bus::Bus;
+use device_core::hot_region::HotRegion;
 use device_core::worker::Threads;
 use device_core::{GuestRam, dirty};
 use devices::DeviceSpec;
@@ -28,15 +29,16 @@ use super::spec::{DeviceBus, MachineSpec, SettingError, VmSpec};
 use super::state::{Event, State};
 use super::{Registry, Vm};
 use crate::end::Ends;
+use crate::kvm::hot_region::HotSlots;
 use crate::kvm::probe::{self, ProbeError};
 use crate::kvm::vcpu::{Vcpu, install_kick_handler};
 use crate::kvm::vcpu_state::HostFacts;
 use crate::kvm::vm::CreateError;
 use crate::kvm::window::Windows;
 use crate::kvm::{self, irq, kick};
-use crate::memory;
 use crate::memory::changes::Changes;
 use crate::memory::reclaim::Reclaimer;
+use crate::memory::{self, Extent, HotExtent};
 use crate::observe::start::cpu_time;
 use crate::vcpu::run::{AddressSpaces, Unmapped};
 use crate::vcpu::thread::VcpuThread;
@@ -58,10 +60,12 @@ pub enum BuildError {
     #[error("the host has no {0} of free 2M pages; write more to /proc/sys/vm/nr_hugepages")]
     HugePages(memory::Size, #[source] io::Error),
     #[error(
-        "{memory} of memory, with the persistent memory, leave no room for PCI below the {bits} address bits \
+        "{memory} of memory, with what is plugged later and the persistent memory, leave no room for PCI below the {bits} address bits \
          of this CPU"
     )]
     AddressSpace { memory: memory::Size, bits: u8 },
+    #[error("{slots} slots; KVM of this host takes fewer; make slots larger")]
+    HotSlots { slots: u64 },
     #[error("{cpus} vCPUs; KVM of this host takes at most {most}")]
     Cpus { cpus: u8, most: usize },
     #[error(transparent)]
@@ -112,6 +116,7 @@ impl BuildError {
             | BuildError::AddressSpace { .. }
             | BuildError::Create(CreateError::Memory { .. }) => Some(Setting::Memory),
             BuildError::HugePages(..) => Some(Setting::HugePages),
+            BuildError::HotSlots { .. } => Some(Setting::HotMemory),
             BuildError::Cpus { .. } => Some(Setting::Cpus),
             BuildError::Template(_) => Some(Setting::CpuTemplate),
             BuildError::Attach(error) => Some(error.setting()),
@@ -127,6 +132,7 @@ impl BuildError {
                 | BuildError::Boot(_)
                 | BuildError::Console(_)
                 | BuildError::AddressSpace { .. }
+                | BuildError::HotSlots { .. }
                 | BuildError::Cpus { .. }
                 | BuildError::Template(_)
         )
@@ -153,6 +159,10 @@ fn plan(spec: &VmSpec) -> Result<Planned, BuildError> {
 
 /// The command line that the kernel gets: with the devices that it may not find otherwise.
 fn announced(cmdline: Cmdline, spec: &VmSpec, bus: DeviceBus) -> Cmdline {
+    let cmdline = match spec.hot_memory() {
+        Some(_) => cmdline.with_hot_memory(),
+        None => cmdline,
+    };
     match bus {
         DeviceBus::Mmio => cmdline.with_virtio_mmio(spec.devices.len()),
         DeviceBus::Pci => {
@@ -170,6 +180,8 @@ fn announced(cmdline: Cmdline, spec: &VmSpec, bus: DeviceBus) -> Cmdline {
 pub struct Room {
     /// What KVM can show of it.
     pub host_cpuid: CpuId,
+    /// For memory.
+    pub memory: Extent,
     /// For persistent memory.
     pmem: AddressRange,
     pci_mmio64: AddressRange,
@@ -194,10 +206,20 @@ impl Room {
         });
         let memory = machine.memory;
         let no_room = || BuildError::AddressSpace { memory, bits };
-        let pmem = arch::layout::pmem(memory.0, sizes).ok_or_else(no_room)?;
+        let hot = spec.hot_memory();
+        if let Some(slots) = hot.and_then(|hot| hot.total_bytes().checked_div(hot.slot_bytes()))
+            && !HotSlots::fit(kvm, slots)
+        {
+            return Err(BuildError::HotSlots { slots });
+        }
+        let bytes = hot.map_or(0, |hot| hot.total_bytes());
+        let range = arch::layout::hot_memory(memory.0, bytes).ok_or_else(no_room)?;
+        let hot = hot.map(|hot| HotExtent { range, block: hot.block_bytes() });
+        let extent = Extent { ram: memory.0, hot };
+        let pmem = arch::layout::pmem(range.end, sizes).ok_or_else(no_room)?;
         let pmem = arch::layout::with_spare_pmem(pmem, bits);
         let pci_mmio64 = arch::layout::pci_mmio64(memory.0, pmem.end, bits).ok_or_else(no_room)?;
-        Ok(Room { host_cpuid, pmem, pci_mmio64 })
+        Ok(Room { host_cpuid, memory: extent, pmem, pci_mmio64 })
     }
 }
 
@@ -223,7 +245,7 @@ impl Vm {
     pub fn build(spec: &VmSpec, ends: &Arc<Ends>) -> Result<Vm, BuildError> {
         let plan = plan(spec)?;
         let ground = Ground::new(spec, plan.bus)?;
-        let ram = memory::map(spec.machine.memory.0, spec.machine.pages)
+        let ram = memory::map_all(&ground.room.memory, spec.machine.pages)
             .map_err(|source| BuildError::memory(&spec.machine, source))?;
         if spec.machine.track_dirty_pages {
             dirty::begin(&ram);
@@ -310,7 +332,13 @@ impl Base {
             Backing::Mapped(_) => Reclaimer::of_file(&ram),
             Backing::Zero | Backing::Brought(_) => Reclaimer::new(&ram, spec.machine.pages),
         });
+        let hot_slots = spec.hot_memory().and_then(|hot| {
+            let pages = (spec.machine.pages, backing.is_restored());
+            HotSlots::of(&fd, &ram, hot.slot_bytes(), pages, &reclaimer).map(Arc::new)
+        });
         let supplies = Supplies {
+            hot: hot_slots.clone().map(|slots| slots as Arc<dyn HotRegion>),
+            hot_slots,
             memory: ram.clone(),
             msi: Arc::new(irq::Msi::new(fd.clone())),
             kicks: Arc::new(kick::Kicks(fd.clone())),

@@ -18,6 +18,7 @@ use devices::block::image::{Image, Mode, OpenError};
 use devices::block::spec::{DiskSpec, Key};
 use devices::entropy::EntropySpec;
 use devices::legacy::ConsoleSpec;
+use devices::memory::HotMemorySpec;
 use devices::net::service::store::USUAL_LIMIT;
 use devices::net::spec::{BackendSpec, NicSpec};
 use devices::pmem::PmemSpec;
@@ -32,6 +33,7 @@ use super::kernels::KernelCache;
 use super::metadata::{MetadataError, MetadataSpec};
 use super::root;
 use super::spec::{BootFrom, BootSpec, DeviceBus, MOST_DEVICES, MachineSpec, SettingError, VmSpec};
+use crate::memory::Size;
 use crate::words::Setting;
 
 /// All that has been asked of a machine so far.
@@ -63,8 +65,10 @@ pub struct Config {
     pub pmems: Vec<PmemSpec>,
     /// Behind persistent memory.
     pub balloon: Option<BalloonSpec>,
-    /// The last of all devices.
+    /// Behind the balloon.
     pub entropy: EntropyWish,
+    /// The last of all devices.
+    pub hot_memory: Option<HotMemorySpec>,
     /// Whether a guest can report that it is up.
     pub boot_timer: bool,
     /// What a kernel is told if nobody says what.
@@ -94,6 +98,7 @@ impl Default for Config {
             pmems: Vec::new(),
             balloon: None,
             entropy: EntropyWish::Usual,
+            hot_memory: None,
             boot_timer: false,
             default_cmdline: DEFAULT_CMDLINE,
             vcpu_threads: "vcpu",
@@ -181,6 +186,7 @@ impl Config {
     pub fn is_untouched(&self) -> bool {
         let has_none = self.disks.is_empty() && self.nics.is_empty() && self.pmems.is_empty();
         let others = self.vsock.is_none() && self.balloon.is_none() && self.metadata.is_none();
+        let others = others && self.hot_memory.is_none();
         has_none && others && self.boot.is_none() && self.entropy == EntropyWish::Usual
     }
 
@@ -188,7 +194,7 @@ impl Config {
     pub fn set_machine(&mut self, machine: MachineSpec) -> Result<(), SettingError> {
         machine.validate()?;
         if let Some(balloon) = &self.balloon
-            && balloon::pages(balloon.amount_mib, machine.memory).is_err()
+            && balloon::pages(balloon.amount_mib, self.with_hot_memory(machine.memory)).is_err()
         {
             let (amount, memory) = (balloon.amount_mib, machine.memory);
             return Err(SettingError::MemoryBelowBalloon { amount, memory });
@@ -332,7 +338,7 @@ impl Config {
 
     /// Sets the balloon. Fails, with nothing changed, if it is larger than the memory that is set now.
     pub fn set_balloon(&mut self, spec: BalloonSpec) -> Result<(), SettingError> {
-        let memory = self.machine.memory;
+        let memory = self.most_memory();
         if balloon::pages(spec.amount_mib, memory).is_err() {
             return Err(SettingError::BalloonTooLarge { amount: spec.amount_mib, memory });
         }
@@ -352,13 +358,33 @@ impl Config {
         Ok(())
     }
 
+    /// Sets memory that is plugged while the machine runs. Fails, with nothing changed, if it cannot be.
+    pub fn set_hot_memory(&mut self, spec: HotMemorySpec) -> Result<(), SettingError> {
+        spec.validate().map_err(SettingError::HotMemory)?;
+        if self.hot_memory.is_none() {
+            self.check_room(Kind::HotMemory, HotMemorySpec::ID)?;
+        }
+        self.hot_memory = Some(spec);
+        Ok(())
+    }
+
+    /// All memory that the guest can have.
+    pub fn most_memory(&self) -> Size {
+        self.with_hot_memory(self.machine.memory)
+    }
+
+    fn with_hot_memory(&self, ram: Size) -> Size {
+        let hot = self.hot_memory.map_or(0, |spec| spec.total_bytes());
+        Size(ram.0.saturating_add(hot))
+    }
+
     /// Whether there is a disk, a card or persistent memory of this id.
     pub fn has_device(&self, kind: Kind, id: &str) -> bool {
         match kind {
             Kind::Disk => self.disks.iter().any(|disk| disk.id == id),
             Kind::Nic => self.nics.iter().any(|nic| nic.id == id),
             Kind::Pmem => self.pmems.iter().any(|pmem| pmem.id == id),
-            Kind::Vsock | Kind::Balloon | Kind::Entropy => false,
+            Kind::Vsock | Kind::Balloon | Kind::Entropy | Kind::HotMemory => false,
         }
     }
 
@@ -391,7 +417,7 @@ impl Config {
                 self.metadata.take_if(|metadata| metadata.cards.is_empty());
             }
             Kind::Pmem => self.pmems.retain(|pmem| pmem.id != id),
-            Kind::Vsock | Kind::Balloon | Kind::Entropy => {}
+            Kind::Vsock | Kind::Balloon | Kind::Entropy | Kind::HotMemory => {}
         }
     }
 
@@ -406,7 +432,8 @@ impl Config {
     fn check_room(&self, kind: Kind, id: &str) -> Result<(), SettingError> {
         let entropy = usize::from(matches!(self.entropy, EntropyWish::Given(_)));
         let balloon = usize::from(self.balloon.is_some());
-        let others = entropy + balloon + usize::from(self.vsock.is_some());
+        let hot_memory = usize::from(self.hot_memory.is_some());
+        let others = entropy + balloon + hot_memory + usize::from(self.vsock.is_some());
         match self.nics.len() + self.disks.len() + self.pmems.len() + others < MOST_DEVICES {
             true => Ok(()),
             false => Err(SettingError::TooMany { kind, id: id.to_string() }),
@@ -459,6 +486,7 @@ impl Config {
             EntropyWish::Given(spec) => Some(spec.clone()),
         };
         let entropy = entropy.into_iter().map(DeviceSpec::Entropy);
+        let hot_memory = self.hot_memory.iter().copied().map(DeviceSpec::HotMemory);
         Some(VmSpec {
             machine: self.machine.clone(),
             boot,
@@ -469,6 +497,7 @@ impl Config {
                 .chain(pmems)
                 .chain(balloon)
                 .chain(entropy)
+                .chain(hot_memory)
                 .collect(),
             boot_timer: self.boot_timer,
             vcpu_threads: self.vcpu_threads,

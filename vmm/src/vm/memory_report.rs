@@ -1,6 +1,7 @@
 //! What a machine's memory comes to on the host.
 
 use devices::balloon::Balloon;
+use devices::memory::HotMemory;
 use serde::Serialize;
 
 use crate::memory::{Size, resident};
@@ -8,7 +9,7 @@ use crate::memory::{Size, resident};
 /// All in bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MemoryReport {
-    /// The guest's RAM.
+    /// The guest's RAM, without what is plugged later.
     pub size: u64,
     /// What the process has of the host's memory; the VMM's own is a few MiB of it. `None` where the host does
     /// not tell.
@@ -19,6 +20,19 @@ pub struct MemoryReport {
     pub swapped: Option<u64>,
     /// Of a machine that has a balloon and is started.
     pub balloon: Option<BalloonReport>,
+    /// Of a machine that has memory to be plugged and is started.
+    pub hotplug: Option<HotMemoryReport>,
+}
+
+/// What memory that is plugged while the guest runs comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HotMemoryReport {
+    /// What the guest can have of it.
+    pub total: u64,
+    /// What it is to have.
+    pub requested: u64,
+    /// What it has.
+    pub plugged: u64,
 }
 
 /// What the balloon comes to.
@@ -35,7 +49,7 @@ pub struct BalloonReport {
 
 impl MemoryReport {
     /// Of a machine with so much memory, now.
-    pub fn now(memory: Size, balloon: Option<&Balloon>) -> MemoryReport {
+    pub fn now(memory: Size, balloon: Option<&Balloon>, hot: Option<&HotMemory>) -> MemoryReport {
         let told = resident::now().ok();
         MemoryReport {
             size: memory.0,
@@ -52,6 +66,11 @@ impl MemoryReport {
                     actual: bytes(balloon.actual()),
                     given_back: parts.iter().map(|part| part.get()).sum(),
                 }
+            }),
+            hotplug: hot.map(|hot| {
+                let spec = hot.spec();
+                let requested = u64::from(spec.requested_mib) << 20;
+                HotMemoryReport { total: spec.total_bytes(), requested, plugged: hot.plugged() }
             }),
         }
     }

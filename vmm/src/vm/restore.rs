@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use device_core::snapshot::LoadError;
 use device_core::{GuestRam, dirty};
+use devices::memory::HotMemorySpec;
 
 use super::Vm;
 use super::backing::Backing;
@@ -93,9 +94,9 @@ impl Vm {
             }
         }
         let ram = match &memory {
-            Content::Mapped { file, .. } => memory::restored::map(machine.memory.0, file),
+            Content::Mapped { file, .. } => memory::restored::map_all(&ground.room.memory, file),
             Content::Own { .. } | Content::External { .. } => {
-                memory::map(machine.memory.0, machine.pages)
+                memory::map_all(&ground.room.memory, machine.pages)
             }
         };
         let ram = ram.map_err(RestoreError::Memory)?;
@@ -191,7 +192,12 @@ fn finish(
     devices.iter().rev().for_each(|device| device.stop());
     let refused = |id: &str, source| RestoreError::Load { id: id.to_string(), source };
     base.board.load(&state.board).map_err(|(id, source)| refused(id, source))?;
-    for (device, part) in devices.iter().zip(&state.devices) {
+    // Memory that was plugged is there before those who have rings in it.
+    let is_memory = |part: &PartState| part.id == HotMemorySpec::ID;
+    let both = || devices.iter().zip(&state.devices);
+    let (memory, others) =
+        (both().filter(|(_, part)| is_memory(part)), both().filter(|(_, part)| !is_memory(part)));
+    for (device, part) in memory.chain(others) {
         device.load(&part.saved).map_err(|source| refused(&part.id, source))?;
     }
     base.windows.settle();

@@ -65,7 +65,8 @@ impl Vm {
     /// Looks which pages of the memory may have changed. The machine is paused, and its state has been taken: that may
     /// write to it. Fails if KVM does not tell.
     pub fn look_for_changes(&mut self) -> io::Result<()> {
-        self.changes.look(&self.fd, &self.ram, self.backing.file())
+        let hot = self.supplies.hot_slots.as_deref();
+        self.changes.look(&self.fd, &self.ram, hot, self.backing.file())
     }
 
     /// A network card whose writes to the memory are not among the changes: the host's kernel makes them by addresses of

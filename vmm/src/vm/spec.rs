@@ -10,6 +10,7 @@ use arch::smbios::Identity;
 use arch::template::Template;
 use devices::block::spec::{Key as DiskKey, SpecError as DiskSpecError};
 use devices::legacy::ConsoleSpec;
+use devices::memory::{HotMemorySpec, SpecError as HotMemorySpecError};
 use devices::net::mac::MacAddr;
 use devices::net::spec::{Key, SpecError};
 use devices::pmem::SpecError as PmemSpecError;
@@ -156,6 +157,14 @@ pub struct VmSpec {
 }
 
 impl VmSpec {
+    /// Memory that is plugged while it runs, if it has some.
+    pub fn hot_memory(&self) -> Option<&HotMemorySpec> {
+        self.devices.iter().find_map(|device| match device {
+            DeviceSpec::HotMemory(spec) => Some(spec),
+            _ => None,
+        })
+    }
+
     /// What devices are attached to: what the user said, else PCI unless `cmdline` turns that off.
     pub fn bus(&self, cmdline: &Cmdline) -> DeviceBus {
         let left = if cmdline.is_pci_off() { DeviceBus::Mmio } else { DeviceBus::Pci };
@@ -254,6 +263,8 @@ pub enum SettingError {
     BalloonTooLarge { amount: u32, memory: Size },
     #[error("{memory} is less than the balloon's {amount} MiB; make the balloon smaller first")]
     MemoryBelowBalloon { amount: u32, memory: Size },
+    #[error("{0}")]
+    HotMemory(HotMemorySpecError),
     #[error("a machine has at most {MOST_DEVICES} cards, disks and other devices; leave some out")]
     TooMany { kind: Kind, id: String },
 }
@@ -271,6 +282,7 @@ impl SettingError {
             | SettingError::PmemRootTwice { id, .. }
             | SettingError::PmemFileTwice { id, .. } => Setting::Pmem(id.clone()),
             SettingError::BalloonTooLarge { .. } => Setting::Balloon,
+            SettingError::HotMemory(_) => Setting::HotMemory,
             SettingError::NoMemory(_)
             | SettingError::TooMuchMemory(_)
             | SettingError::MemoryBelowBalloon { .. }

@@ -37,8 +37,6 @@ pub enum Answer {
 pub enum Refused {
     #[error("there is no resource {0}")]
     NoResource(String),
-    #[error("{path} does not exist here yet: {why}")]
-    Absent { path: String, why: &'static str },
     #[error("{method} is not possible on {path}; {known} is")]
     Method { method: String, path: String, known: String },
     #[error("{path} takes no query")]

@@ -1,4 +1,4 @@
-//! Calls of devices of memory: balloon, entropy, files as memory of the guest.
+//! Calls of devices of memory: balloon, memory that is plugged, entropy, files as memory of the guest.
 
 use libc::{
     SYS_epoll_ctl, SYS_epoll_pwait, SYS_epoll_wait, SYS_fcntl, SYS_fdatasync, SYS_getrandom,
@@ -23,4 +23,5 @@ pub const ROWS: &[Row] = &[
     row(SYS_mmap, &[In(2, READ_WRITE), In(3, IN_ITS_PLACE)], &[Io, Main],
         "memory that the guest gives back, where it came from a snapshot's file"),
     row(SYS_madvise, &[In(2, values![MADV_DONTNEED])], &[Io, Main], "memory that the guest gives back"),
+    row(SYS_madvise, &[In(2, values![MADV_POPULATE_WRITE])], &[Io], "huge pages for memory that the guest gets"),
 ];
