@@ -18,6 +18,7 @@ mod face;
 mod fork;
 #[cfg(test)]
 mod generated;
+mod images;
 mod jail;
 mod kvm;
 mod memory;
@@ -89,6 +90,10 @@ pub fn main() -> ExitCode {
         Some("snapshot") => {
             words.remove(1);
             return snapshot::show::main(words, cli::report);
+        }
+        Some("disk") => {
+            words.remove(1);
+            return images::main(words, cli::report);
         }
         Some("jail") => {
             words.remove(1);
@@ -182,7 +187,7 @@ fn life(nature: Nature, newborn: Newborn) -> ! {
                 max_body: None,
                 ready: Vec::new(),
                 seccomp,
-                forks: false,
+                forks: spec.forks,
                 late_places,
                 actions: vec![Action::BeBorn(Box::new(newborn))],
                 metadata: None,
