@@ -31,7 +31,7 @@ complete -c vmm -n "__fish_vmm_needs_command" -l cmdline -d 'Command line of the
 complete -c vmm -n "__fish_vmm_needs_command" -l kernel-cache -d 'Folder where a bzImage is kept unpacked for the next start, or `off`: the guest unpacks it each time. If not given: vmm/kernels in $XDG_CACHE_HOME, else in ~/.cache' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l smbios -d 'What SMBIOS says that the machine is: [vendor=TEXT][,product=TEXT][,version=TEXT][,serial=TEXT][,uuid=UUID][,asset-tag=TEXT]; a comma of TEXT is written twice' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l cpus -d 'Number of vCPUs, 1 to 64' -r
-complete -c vmm -n "__fish_vmm_needs_command" -l disk -d 'Disk, once for each: [path=]FILE, a raw image or a block device, then [,ro] and [,root], [,partuuid=UUID] of the partition that is the root, [,id=ID][,serial=TEXT][,queues=N], [,model=virtio|nvme|nvme-instance], [,cache=writeback|writethrough|unsafe][,direct=on|off], [,engine=auto|uring|threads], limits, such as [,bw=125M] in byte/s and [,iops=3k], and faults [,fault=swallow|error|slow|vanish|fatal]...; a comma of FILE is written twice' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l disk -d 'Disk, once for each: [path=]FILE, a raw image or a block device, or with [,base=FILE]... an overlay on another image, which is made if it is not there; then [,ro] and [,root], [,partuuid=UUID] of the partition that is the root, [,id=ID][,serial=TEXT][,queues=N], [,model=virtio|nvme|nvme-instance], [,cache=writeback|writethrough|unsafe][,direct=on|off], [,engine=auto|uring|threads], limits, such as [,bw=125M] in byte/s and [,iops=3k], and faults [,fault=swallow|error|slow|vanish|fatal]...; a comma of FILE is written twice' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l cloud-init -d 'Tell cloud-init what to do, by a disk in memory: user-data=FILE[,meta-data=FILE][,network-config=FILE]; a comma of FILE is written twice' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l net -d 'Network card, once for each: tap=NAME, dev=NAME or fd=N[:N...], then [,model=virtio|ena][,mac=MAC][,queues=N][,mtu=N][,id=ID], [,backend=vmm|vhost]: who moves the frames, and limits, such as [,bw-in=2.5G][,bw-out=500M] in bit/s, [,pps=100k], [,conntrack=65536]. With model=ena also [,llq=off] for no low-latency queues, and rehearsals [,fault=KIND[@SECONDS]]... after the driver brought the card up: stop-keep-alive, no-answer, swallow-tx[:FRAMES], wrong-tx-id, request-reset, fatal. A TAP that does not exist is made, if the caller may; dev is an Ethernet interface that exists' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l vsock -d 'Sockets between the guest and the host: cid=N,path=FILE. Who connects to the Unix socket FILE, and says `CONNECT PORT`, reaches the guest; the guest\'s connections to port N of the host go to FILE_N' -r
@@ -77,6 +77,7 @@ complete -c vmm -n "__fish_vmm_needs_command" -s V -l version -d 'Print version'
 complete -c vmm -n "__fish_vmm_needs_command" -f -a "ctl" -d 'Drives a VMM by its API socket'
 complete -c vmm -n "__fish_vmm_needs_command" -f -a "restore" -d 'Makes a machine from a snapshot, and lets it go on'
 complete -c vmm -n "__fish_vmm_needs_command" -f -a "snapshot" -d 'Tells about snapshots'
+complete -c vmm -n "__fish_vmm_needs_command" -f -a "disk" -d 'Makes overlays, and tells about them. A machine takes one by --disk OVERLAY,base=FILE'
 complete -c vmm -n "__fish_vmm_needs_command" -f -a "jail" -d 'Starts a program, by default this VMM, in a jail of its own'
 complete -c vmm -n "__fish_vmm_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume snapshot fork power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help" -l json -d 'Print the API\'s JSON instead of text for people'
@@ -128,6 +129,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l vsock -d 'Sockets of their vsocks; the machine\'s, . and the number if not given' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l serial -d 'Serial consoles: file=PATH or socket=PATH; none if not given' -r
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l log-file -d 'Files of their logs; the machine\'s if not given' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l forks -d 'Let them have children themselves'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l paused -d 'Leave them paused'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l json -d 'Print the API\'s JSON instead of text for people'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -s h -l help -d 'Print help'
@@ -222,7 +224,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l memory -d 'The file with the memory; that called `memory` beside the state if not given' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l pager -d 'Who brings pages of the memory as they are touched: the kernel, own (a thread of this process), or the socket of a process that does' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l net -d 'Another TAP for a network card, once for each; identity=rewrite, mac=, ip= and guest-ip= behind it give it other addresses on the wire, and link=flap a link that goes down for a while' -r
-complete -c vmm -n "__fish_vmm_using_subcommand restore" -l disk -d 'Another image for a disk, once for each' -r
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l disk -d 'Another image for a disk, once for each; behind it ,base=FILE... of one that is an overlay, which is made if it is not there' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l vsock -d 'Another Unix socket for the vsock' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l clock -d 'Whether the guest\'s clocks go on with the time that passed, advance, or from where they were, freeze' -r -f -a "advance\t''
 freeze\t''"
@@ -273,6 +275,31 @@ complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcom
 complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "diff" -d 'Show what two snapshots have different'
 complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "edit-memory" -d 'Work on memory files alone, by the words of Firecracker\'s snapshot-editor'
 complete -c vmm -n "__fish_vmm_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and not __fish_seen_subcommand_from create info check flatten rebase help" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and not __fish_seen_subcommand_from create info check flatten rebase help" -s V -l version -d 'Print version'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and not __fish_seen_subcommand_from create info check flatten rebase help" -f -a "create" -d 'Make an overlay that has nothing yet'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and not __fish_seen_subcommand_from create info check flatten rebase help" -f -a "info" -d 'Show what the file of an overlay says of itself'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and not __fish_seen_subcommand_from create info check flatten rebase help" -f -a "check" -d 'Look whether an overlay is whole, and on its base as that was'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and not __fish_seen_subcommand_from create info check flatten rebase help" -f -a "flatten" -d 'Write an overlay and what is below it to one raw image'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and not __fish_seen_subcommand_from create info check flatten rebase help" -f -a "rebase" -d 'Have an overlay be on a base whose bytes are the same as those of the one that it was made on, such as a copy; if they are not, the disk is a mixture of both'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and not __fish_seen_subcommand_from create info check flatten rebase help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from create" -l base -d 'What is below it: a raw image or a block device; before that, once for each, overlays that are between, the nearest first' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from create" -l size -d 'Bytes of the disk, such as 20G, if it is to be larger than its base' -r
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from create" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from info" -l json -d 'As JSON'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from info" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from check" -l base -d 'What is below it: a raw image or a block device; before that, once for each, overlays that are between, the nearest first' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from flatten" -l base -d 'What is below it: a raw image or a block device; before that, once for each, overlays that are between, the nearest first' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from flatten" -l to -d 'The image, which must not be there' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from flatten" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from rebase" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from help" -f -a "create" -d 'Make an overlay that has nothing yet'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from help" -f -a "info" -d 'Show what the file of an overlay says of itself'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from help" -f -a "check" -d 'Look whether an overlay is whole, and on its base as that was'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from help" -f -a "flatten" -d 'Write an overlay and what is below it to one raw image'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from help" -f -a "rebase" -d 'Have an overlay be on a base whose bytes are the same as those of the one that it was made on, such as a copy; if they are not, the disk is a mixture of both'
+complete -c vmm -n "__fish_vmm_using_subcommand disk; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l id -d 'Name of the machine: letters, digits and hyphens, 64 at most' -r
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l exec-file -d 'The program. If not given: this one' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l uid -d 'User that it runs as' -r
@@ -298,11 +325,12 @@ complete -c vmm -n "__fish_vmm_using_subcommand jail" -l core-scheduling -d 'Let
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l clean -d 'Remove the jail and the control groups of a machine that has ended'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -s h -l help -d 'Print help'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -s V -l version -d 'Print version'
-complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore snapshot jail help" -f -a "ctl" -d 'Drives a VMM by its API socket'
-complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore snapshot jail help" -f -a "restore" -d 'Makes a machine from a snapshot, and lets it go on'
-complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore snapshot jail help" -f -a "snapshot" -d 'Tells about snapshots'
-complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore snapshot jail help" -f -a "jail" -d 'Starts a program, by default this VMM, in a jail of its own'
-complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore snapshot jail help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore snapshot disk jail help" -f -a "ctl" -d 'Drives a VMM by its API socket'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore snapshot disk jail help" -f -a "restore" -d 'Makes a machine from a snapshot, and lets it go on'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore snapshot disk jail help" -f -a "snapshot" -d 'Tells about snapshots'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore snapshot disk jail help" -f -a "disk" -d 'Makes overlays, and tells about them. A machine takes one by --disk OVERLAY,base=FILE'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore snapshot disk jail help" -f -a "jail" -d 'Starts a program, by default this VMM, in a jail of its own'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore snapshot disk jail help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "start" -d 'Start the machine that has been configured'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "pause" -d 'Stop vCPUs, disks and cards until resume'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "resume" -d 'Let a paused machine go on'
@@ -335,3 +363,8 @@ complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "merge" -d 'Lay snapshots of what has changed, in their order, over the one that they are of, and write the whole one'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "diff" -d 'Show what two snapshots have different'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "edit-memory" -d 'Work on memory files alone, by the words of Firecracker\'s snapshot-editor'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from disk" -f -a "create" -d 'Make an overlay that has nothing yet'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from disk" -f -a "info" -d 'Show what the file of an overlay says of itself'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from disk" -f -a "check" -d 'Look whether an overlay is whole, and on its base as that was'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from disk" -f -a "flatten" -d 'Write an overlay and what is below it to one raw image'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from disk" -f -a "rebase" -d 'Have an overlay be on a base whose bytes are the same as those of the one that it was made on, such as a copy; if they are not, the disk is a mixture of both'

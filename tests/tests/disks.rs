@@ -186,6 +186,67 @@ fn another_image_takes_the_old_ones_place_and_a_wrong_one_does_not() {
     assert_eq!(api.get("/drives/other").unwrap()["path"], json!(scene.path("root.raw")));
 }
 
+#[test]
+fn a_disk_goes_on_above_its_image_and_others_share_that() {
+    let scene = Scene::with(&[]);
+    let mut api = scene.api();
+    let (root, own) = (scene.path("root.raw"), scene.path("own.cow"));
+    let above = |path: &Path, bases: &[&PathBuf]| json!({ "drive_id": "rootfs", "path_on_host": path, "base_paths_on_host": bases });
+    api.done("PATCH", ROOT, &above(&own, &[&root])).unwrap();
+    let shown = api.get(ROOT).unwrap();
+    for (field, value) in [
+        ("path", json!(own)),
+        ("bases", json!([root])),
+        ("base_paths_on_host", json!([root])),
+        ("size", json!(1 << 20)),
+        ("overlay_bytes", json!(0)),
+    ] {
+        assert_eq!(shown[field], value, "{field} of {shown}");
+    }
+    let told = scene.ctl(&["disk", "rootfs"]);
+    assert!(told.contains("own.cow") && told.contains("root.raw"), "{told}");
+
+    // Nobody writes the base now, and others stand on it, on whom others stand.
+    let kernel = idle::kernel(scene.folder.path()).unwrap();
+    let other = |disk: String| {
+        let mut other = vmm();
+        other.arg("--kernel").arg(&kernel).args(["--mem", "64M", "--serial", "none"]);
+        other.arg("--disk").arg(disk);
+        other
+    };
+    let output = other(root.display().to_string()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && said.contains("is in use"), "{said}");
+    let second = scene.path("second.cow");
+    let disk = format!("{},base={},model=nvme", second.display(), root.display());
+    let second = Served::start(&mut other(disk), &scene.path("second")).unwrap();
+    let there = second.api().unwrap().get("/drives/disk0").unwrap();
+    assert_eq!((&there["size"], &there["bases"]), (&json!(1 << 20), &json!([root])));
+    second.api().unwrap().act("Kill").unwrap();
+    second.end().unwrap();
+
+    let third = scene.path("third.cow");
+    for (path, bases, said) in [
+        (&own, &[][..], "is an overlay; name its base too"),
+        (&third, &[&own][..], "is an overlay; name its base too"),
+        (&own, &[&scene.path("none")], "No such file"),
+        (&scene.image("raw", 8192), &[&root], "does not begin as an overlay"),
+        (&own, &[&own], "is in use"),
+    ] {
+        let answer = api.ask("PATCH", ROOT, &above(path, bases).to_string()).unwrap();
+        let message = answer.fault().unwrap();
+        assert!(answer.status == 400 && message.contains(said), "{path:?} {bases:?}: {message}");
+        assert_eq!(api.get(ROOT).unwrap()["path"], json!(own));
+    }
+    api.done("PATCH", ROOT, &above(&third, &[&own, &root])).unwrap();
+    assert_eq!(api.get(ROOT).unwrap()["bases"], json!([own, root]));
+    let drive = api.get("/vm/config").unwrap()["drives"][0].clone();
+    assert_eq!(drive["base_paths_on_host"], json!([own, root]));
+    // And back to the image itself.
+    api.done("PATCH", ROOT, &above(&root, &[])).unwrap();
+    assert_eq!(api.get(ROOT).unwrap()["overlay_bytes"], Value::Null);
+}
+
 /// As Kata Containers does it: the machine is started with empty disks, which get their images later.
 #[test]
 fn an_empty_image_holds_the_place_of_one_that_comes_later() {

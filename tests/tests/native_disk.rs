@@ -1,7 +1,10 @@
 //! Disks under real KVM, driven by a guest that polls from user mode: at native speed on any host, where no Linux
 //! could be booted.
 
-use std::path::PathBuf;
+#[path = "native_disk/above.rs"]
+mod above;
+
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -82,6 +85,13 @@ const LONG: Length = Length {
 
 type Test = fn(&Guest) -> Result<()>;
 
+/// Those that are tried above a base too.
+const ABOVE: [Way; 3] = [
+    way(Kind::Vmm, "", "engine=uring", 4),
+    way(Kind::Vmm, "event-idx=0", "engine=threads", 1),
+    way(Kind::VmmNvme, "", "direct=on", 1),
+];
+
 const TESTS: [(&str, Test); 5] = [
     ("what_was_written_is_read_and_is_in_the_image", verify),
     ("resets_with_requests_in_flight_leave_each_sector_old_or_new", resets),
@@ -94,15 +104,16 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Each has two busy threads already.
     arguments.test_threads = Some(1);
-    let trials = WAYS.iter().flat_map(|&way| {
+    let trial = |way: Way, name: &str, test: Test| {
         let Way { kind, words, options, queues } = way;
-        TESTS.iter().map(move |&(name, test)| {
-            let kind = format!("{kind:?} {words} {options} queues={queues}");
-            let kind = kind.split_whitespace().collect::<Vec<_>>().join(" ");
-            Trial::ignorable_test(format!("{name} [{kind}]"), move || run(way, test))
-        })
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+        let kind = format!("{kind:?} {words} {options} queues={queues}");
+        let kind = kind.split_whitespace().collect::<Vec<_>>().join(" ");
+        Trial::ignorable_test(format!("{name} [{kind}]"), move || run(way, test))
+    };
+    let trials = WAYS.iter().flat_map(|&way| TESTS.map(|(name, test)| trial(way, name, test)));
+    let above =
+        ABOVE.iter().flat_map(|&way| above::TESTS.map(|(name, test)| trial(way, name, test)));
+    libtest_mimic::run(&arguments, trials.chain(above).collect()).exit();
 }
 
 /// A machine to be started with the guest.
@@ -151,8 +162,12 @@ impl Guest {
     }
 
     fn start(&self, image: &Image, line: &str) -> Result<Owned> {
-        let Way { options, queues, .. } = self.way;
-        let board = Board::Disk { path: image.path(), queues, options };
+        self.start_on(image.path(), self.way.options, line)
+    }
+
+    fn start_on(&self, path: &Path, options: &str, line: &str) -> Result<Owned> {
+        let queues = self.way.queues;
+        let board = Board::Disk { path, queues, options };
         self.peer.start(&self.kernel, line, board, self.folder.path())
     }
 

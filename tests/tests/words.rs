@@ -58,6 +58,7 @@ struct Disk(&'static str, &'static str, &'static str, &'static str);
 #[rustfmt::skip]
 const DISKS: &[Disk] = &[
     Disk("path=", "path", r#"{"path_on_host":""}"#, "path_on_host"),
+    Disk("path=new,base=", "base", r#"{"path_on_host":"new","base_paths_on_host":[""]}"#, "base_paths_on_host"),
     Disk("ro,id=a", "path", "{}", "path_on_host"),
     Disk("nowhere", "path", r#"{"path_on_host":"nowhere"}"#, "path_on_host"),
     Disk("/tmp", "path", r#"{"path_on_host":"/tmp"}"#, "path_on_host"),

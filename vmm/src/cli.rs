@@ -51,6 +51,9 @@ Examples:
   A disk with the root file system, and one that is never written:
     vmm --kernel vmlinux --mem 2G --disk root.raw,root --disk data.raw,ro,id=data
 
+  A disk of its own that shares an image with others: what is written goes to own.cow, which is made:
+    vmm --kernel vmlinux --mem 2G --disk own.cow,base=debian.raw,root
+
   What is installed on a disk, as its own boot loader would boot it, and what cloud-init is to do there:
     vmm --disk debian.raw --mem 1G --cloud-init user-data=user.yaml
 
@@ -123,7 +126,8 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     cpus: u8,
 
-    /// Disk, once for each: [path=]FILE, a raw image or a block device, then [,ro] and [,root],
+    /// Disk, once for each: [path=]FILE, a raw image or a block device, or with [,base=FILE]... an overlay on
+    /// another image, which is made if it is not there; then [,ro] and [,root],
     /// [,partuuid=UUID] of the partition that is the root, [,id=ID][,serial=TEXT][,queues=N],
     /// [,model=virtio|nvme|nvme-instance], [,cache=writeback|writethrough|unsafe][,direct=on|off],
     /// [,engine=auto|uring|threads], limits, such as [,bw=125M] in byte/s and [,iops=3k],
@@ -425,7 +429,7 @@ impl Args {
             ..MachineSpec::default()
         }));
         let root = self.disk.iter().find(|disk| disk.root.is_some()).or(self.disk.first());
-        let on_disk = root.map(|disk| BootFrom::Disk(disk.path.clone()));
+        let on_disk = root.map(BootFrom::disk);
         actions.extend(self.disk.into_iter().map(|disk| Action::SetDisk(Box::new(disk))));
         actions.extend(self.cloud_init.map(Action::SetSeed));
         let pmems = self.pmem.into_iter().map(|pmem| Action::SetPmem(Box::new(pmem.0)));

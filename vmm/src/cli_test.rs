@@ -38,7 +38,7 @@ fn without_a_kernel_the_root_or_the_first_disk_is_booted() {
         })
     };
     let disk = |path: &str, words: Option<&str>| {
-        Some((BootFrom::Disk(path.into()), words.map(str::to_string)))
+        Some((BootFrom::Disk(path.into(), Vec::new()), words.map(str::to_string)))
     };
     assert_eq!(boot("--disk a --disk b --mem 1G"), disk("a", None));
     assert_eq!(boot("--disk a --disk b,root --mem 1G --cmdline single"), disk("b", Some("single")));

@@ -3,6 +3,7 @@
 
 mod builder;
 mod forks;
+mod images;
 pub mod late;
 mod later;
 mod plugging;
@@ -314,7 +315,7 @@ impl Controller {
         for disk in self.vm.iter().flat_map(Vm::disks) {
             let now = disk.inspect();
             if let Some(spec) = config.disks.iter_mut().find(|spec| spec.id == now.id) {
-                (spec.path, spec.limits) = (now.path, now.limits);
+                (spec.path, spec.bases, spec.limits) = (now.path, now.bases, now.limits);
             }
         }
         for nic in self.vm.iter().flat_map(Vm::nics) {
@@ -361,8 +362,8 @@ impl Controller {
         let Some(disk) = disks.find(|disk| disk.id() == id) else {
             return Err(ActionError::NoSuchDisk(id));
         };
-        if let DiskAsk::Change(DiskPatch { path: Some(path), .. }) = &ask {
-            self.live_config().check_replaced(&id, path)?;
+        if let DiskAsk::Change(DiskPatch { path: Some(path), bases, .. }) = &ask {
+            self.live_config().check_replaced(&id, path, bases)?;
         }
         let before = disk.inspect();
         let injected = match ask {

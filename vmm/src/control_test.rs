@@ -139,7 +139,7 @@ fn a_machine_boots_what_is_on_a_disk() {
     let mut controller = controller();
     for action in [
         Action::SetSerial(devices::legacy::ConsoleSpec::None),
-        Action::SetBoot(BootSpec { kernel: BootFrom::Disk(disk), ..boot }),
+        Action::SetBoot(BootSpec { kernel: BootFrom::Disk(disk, Vec::new()), ..boot }),
         Action::Start,
     ] {
         controller.act(action).unwrap();

@@ -177,6 +177,9 @@ enum DiskChange {
     Replace {
         #[arg(value_parser = clap::value_parser!(PathBuf))]
         path: PathBuf,
+        /// What is below it, once for each, the nearest first, if it is an overlay
+        #[arg(long, value_name = "FILE")]
+        base: Vec<PathBuf>,
     },
     /// Make it go wrong, or let it behave well again
     Fault { fault: DiskFault },
@@ -293,8 +296,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             let size = client.post(&disk_path(id, "/refresh"), None)?;
             tell(&mut out, args.json, &size, show::disk_size)?;
         }
-        Command::Disk { id, change: Some(DiskChange::Replace { path }) } => {
-            let body = json!({ "drive_id": id, "path_on_host": absolute(path)? });
+        Command::Disk { id, change: Some(DiskChange::Replace { path, base }) } => {
+            let bases = base.iter().map(|base| absolute(base)).collect::<Result<Vec<_>, _>>()?;
+            let body = json!({
+                "drive_id": id, "path_on_host": absolute(path)?, "base_paths_on_host": bases,
+            });
             client.patch(&disk_path(id, ""), &body)?;
         }
         Command::Disk { id, change: Some(DiskChange::Fault { fault }) } => {

@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use crate::cli::Args;
 use crate::ctl;
 use crate::face;
+use crate::images;
 use crate::jail;
 use crate::restore;
 use crate::snapshot::show;
@@ -23,6 +24,7 @@ fn command() -> clap::Command {
         .subcommand(ctl().name("ctl").bin_name("vmm ctl"))
         .subcommand(restore().name("restore").bin_name("vmm restore"))
         .subcommand(snapshot().name("snapshot").bin_name("vmm snapshot"))
+        .subcommand(disk().name("disk").bin_name("vmm disk"))
         .subcommand(jail)
 }
 
@@ -32,6 +34,10 @@ fn restore() -> clap::Command {
 
 fn snapshot() -> clap::Command {
     show::command().version(VERSION)
+}
+
+fn disk() -> clap::Command {
+    images::command().version(VERSION)
 }
 
 fn jail() -> clap::Command {
@@ -49,7 +55,7 @@ fn page(command: clap::Command) -> Vec<u8> {
     text
 }
 
-/// A page for each command of `vmm ctl`, and for it, `vmm`, `vmm restore`, `vmm snapshot`, `vmm jail`, `jailer` and `firecracker`.
+/// A page for each command of `vmm ctl`, and for it, `vmm`, `vmm restore`, `vmm snapshot`, `vmm disk`, `vmm jail`, `jailer` and `firecracker`.
 fn pages() -> Vec<(PathBuf, Vec<u8>)> {
     let man = Path::new("man");
     let face = face::firecracker_command().version(VERSION);
@@ -59,6 +65,7 @@ fn pages() -> Vec<(PathBuf, Vec<u8>)> {
         (man.join("jailer.1"), page(jail())),
         (man.join("vmm-restore.1"), page(restore().name("vmm-restore"))),
         (man.join("vmm-snapshot.1"), page(snapshot().name("vmm-snapshot"))),
+        (man.join("vmm-disk.1"), page(disk().name("vmm-disk"))),
         (man.join("vmm-jail.1"), page(jail().name("vmm-jail"))),
     ];
     let all = ctl();

@@ -18,6 +18,7 @@ mod face;
 mod fork;
 #[cfg(test)]
 mod generated;
+mod images;
 mod jail;
 mod kvm;
 mod memory;
@@ -90,6 +91,10 @@ pub fn main() -> ExitCode {
         Some("snapshot") => {
             words.remove(1);
             return snapshot::show::main(words, cli::report);
+        }
+        Some("disk") => {
+            words.remove(1);
+            return images::main(words, cli::report);
         }
         Some("jail") => {
             words.remove(1);
@@ -192,7 +197,7 @@ fn life(nature: Nature, newborn: Newborn) -> ! {
                 ready: Vec::new(),
                 thread_groups: None,
                 seccomp,
-                forks: false,
+                forks: spec.forks,
                 late_places,
                 actions: vec![Action::BeBorn(Box::new(newborn))],
                 metadata: None,

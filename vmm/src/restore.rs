@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -19,7 +18,7 @@ use crate::orders::Orders;
 use crate::shield::Mode;
 use crate::snapshot::card::CardChange;
 use crate::snapshot::show;
-use crate::snapshot::spec::{LoadSpec, PagerSpec};
+use crate::snapshot::spec::{LoadSpec, OtherImage, PagerSpec};
 use crate::vm::config::Config;
 
 /// Makes a machine from a snapshot, and lets it go on.
@@ -48,9 +47,10 @@ pub struct Args {
     #[arg(long, value_name = "ID=TAP")]
     net: Vec<CardChange>,
 
-    /// Another image for a disk, once for each
-    #[arg(long, value_name = "ID=FILE")]
-    disk: Vec<Other>,
+    /// Another image for a disk, once for each; behind it ,base=FILE... of one that is an overlay, which is made if it is
+    /// not there
+    #[arg(long, value_name = "ID=FILE", value_parser = other_image)]
+    disk: Vec<OtherImage>,
 
     /// Another Unix socket for the vsock
     #[arg(long, value_name = "FILE")]
@@ -113,23 +113,17 @@ pub struct Args {
     metrics_path: Option<PathBuf>,
 }
 
-/// What is to take the place of something, by whose id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Other {
-    id: String,
-    name: String,
-}
-
-impl FromStr for Other {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Other, &'static str> {
-        match text.split_once('=') {
-            Some((id, name)) if !id.is_empty() && !name.is_empty() => {
-                Ok(Other { id: id.to_string(), name: name.to_string() })
-            }
-            _ => Err("write the id that it has in the snapshot, =, and what is to take its place"),
-        }
+/// What a disk is to have in place of its image: its id, `=`, the image, and `,base=` before each of those below.
+fn other_image(text: &str) -> Result<OtherImage, &'static str> {
+    let wrong =
+        "write the id that it has in the snapshot, =, and the image that is to take its place";
+    let (id, images) = text.split_once('=').ok_or(wrong)?;
+    let mut images = images.split(",base=");
+    let path = images.next().filter(|path| !path.is_empty() && !id.is_empty()).ok_or(wrong)?;
+    let bases: Vec<PathBuf> = images.map(PathBuf::from).collect();
+    match bases.iter().any(|base| base.as_os_str().is_empty()) {
+        true => Err("write the image that the overlay is on behind base="),
+        false => Ok(OtherImage { id: id.to_string(), path: path.into(), bases }),
     }
 }
 
@@ -173,7 +167,7 @@ impl Args {
             resume: !self.paused,
             taps: taps.collect(),
             identities: identities.collect(),
-            images: self.disk.into_iter().map(|other| (other.id, other.name.into())).collect(),
+            images: self.disk,
             vsock: self.vsock,
             advance: Some(self.clock),
         };
@@ -227,7 +221,14 @@ mod tests {
         let of_file = spec(&words);
         assert_eq!((of_file.state, of_file.memory), ("a/s".into(), "m".into()));
         assert_eq!(of_file.taps, [("eth0".to_string(), "tap3".to_string())]);
-        assert_eq!(of_file.images, [("disk0".to_string(), "x=y".into())]);
+        assert_eq!(of_file.images, [other_image("disk0=x=y").unwrap()]);
+        let OtherImage { id, path, bases } = &of_file.images[0];
+        assert_eq!((id.as_str(), path.to_str(), bases.len()), ("disk0", Some("x=y"), 0));
+        let above = other_image("d=a,b,base=c,base=d").unwrap();
+        assert_eq!((above.path, above.bases), ("a,b".into(), vec!["c".into(), "d".into()]));
+        for wrong in ["d", "=x", "d=", "d=x,base="] {
+            assert!(other_image(wrong).is_err(), "{wrong}");
+        }
         assert_eq!(spec(&["s", "--clock", "freeze"]).advance, Some(false));
         assert!(Args::try_parse_from(["vmm restore", "s", "--net", "tap3"]).is_err());
 

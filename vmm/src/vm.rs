@@ -184,6 +184,7 @@ impl Vm {
         if runs {
             self.rest();
         }
+        self.disks().iter().for_each(|disk| disk.write_map());
         let (reads, writes) = (self.unmapped.reads.get(), self.unmapped.writes.get());
         tracing::info!("accesses that no device covers: {reads} reads, {writes} writes");
         // Before the console, so that nothing of them writes to it.

@@ -188,6 +188,7 @@ fn card_field(key: Key) -> &'static str {
 fn disk_field(key: DiskKey) -> &'static str {
     match key {
         DiskKey::Path => "path_on_host",
+        DiskKey::Base => "base_paths_on_host",
         DiskKey::Id => "drive_id",
         DiskKey::ReadOnly => "is_read_only",
         DiskKey::Root => "is_root_device",

@@ -1,6 +1,8 @@
 //! Private memory between guest and host, where direct I/O cannot use the guest's, and where what was read is
 //! compared.
 
+use std::ops::Range;
+
 use device_core::scatter::Scatter;
 
 /// What direct I/O wants at most of an address.
@@ -27,29 +29,43 @@ impl Bounce {
         self.0.as_mut_ptr().cast()
     }
 
-    /// The first `len` bytes of it, with the place of each piece in it.
-    fn pieces(&mut self, len: usize) -> impl Iterator<Item = (usize, &mut [u8])> {
-        self.0.iter_mut().enumerate().map_while(move |(nth, page)| {
-            let at = nth.wrapping_mul(PAGE);
-            let here = len.checked_sub(at).filter(|rest| *rest > 0)?.min(PAGE);
-            Some((at, page.0.get_mut(..here)?))
+    /// Those of its bytes that are in `range`, with the place of each piece in that.
+    fn pieces(&mut self, range: Range<usize>) -> impl Iterator<Item = (usize, &mut [u8])> {
+        let Range { start, end } = range;
+        let pages = (0..).step_by(PAGE).zip(&mut self.0).skip(start / PAGE);
+        pages.map_while(move |(at, page)| {
+            let from = start.saturating_sub(at);
+            let to = end.saturating_sub(at).min(PAGE);
+            let piece = page.0.get_mut(from..to).filter(|piece| !piece.is_empty())?;
+            Some((at.max(start).wrapping_sub(start), piece))
         })
     }
 
-    /// Copies `len` bytes from the guest's buffers, from byte `skip` on; false if there are fewer.
-    pub fn fill(&mut self, from: &Scatter, skip: usize, len: usize) -> bool {
-        self.pieces(len).all(|(at, piece)| from.read_at(skip.wrapping_add(at), piece))
+    /// Copies bytes from the guest's buffers, from byte `skip` on, to `range`; false if there are fewer.
+    pub fn fill(&mut self, range: Range<usize>, from: &Scatter, skip: usize) -> bool {
+        self.pieces(range).all(|(at, piece)| from.read_at(skip.wrapping_add(at), piece))
+    }
+
+    /// Makes `range` zero.
+    pub fn zero(&mut self, range: Range<usize>) {
+        self.pieces(range).for_each(|(_, piece)| piece.fill(0));
+    }
+
+    /// Takes words in from the first byte on, as many as there are and have room.
+    pub fn take_words(&mut self, words: impl Iterator<Item = [u8; 8]>) {
+        let places = self.0.iter_mut().flat_map(|page| page.0.as_chunks_mut().0);
+        places.zip(words).for_each(|(place, word)| *place = word);
     }
 
     /// Copies its first `len` bytes to the guest's buffers, from byte `skip` on; false if there are fewer.
     pub fn empty(&mut self, to: &Scatter, skip: usize, len: usize) -> bool {
-        self.pieces(len).all(|(at, piece)| to.write_at(skip.wrapping_add(at), piece))
+        self.pieces(0..len).all(|(at, piece)| to.write_at(skip.wrapping_add(at), piece))
     }
 
     /// Whether its first `len` bytes are those of the guest's buffers from byte `skip` on.
     pub fn equals(&mut self, guest: &Scatter, skip: usize, len: usize) -> bool {
         let mut theirs = [0; PAGE];
-        self.pieces(len).all(|(at, piece)| {
+        self.pieces(0..len).all(|(at, piece)| {
             let Some(theirs) = theirs.get_mut(..piece.len()) else { return false };
             guest.read_at(skip.wrapping_add(at), theirs) && theirs == piece
         })

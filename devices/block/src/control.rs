@@ -7,6 +7,7 @@ use device_core::files::Files;
 use device_core::histogram::Summary;
 use serde::{Serialize, Serializer};
 
+use crate::image::Source;
 use crate::spec::{Allowed, Cache, Engine, Fault, Model};
 use crate::stats::Stretches;
 
@@ -27,12 +28,16 @@ pub trait DiskControl: Send + Sync {
     /// host; what it fails is lost, and the guest's later flushes say so.
     fn sync(&self);
 
+    /// Has the file of an overlay know what that has, so that another can open it; of other images that is so in any
+    /// case. For who is about to let the disk go, and has no request under way.
+    fn write_map(&self);
+
     /// Looks at the image's size again, and tells the guest if it has changed. Says what it is now, in bytes.
     fn refresh(&self) -> Result<u64, ChangeError>;
 
-    /// Takes the image at `path`, which `files` opens, in the old one's place, once requests in flight have ended,
+    /// Takes the image at `source`, which `files` opens, in the old one's place, once requests in flight have ended,
     /// and tells the guest. Fails, with the old one in place, if it is not to be had.
-    fn replace(&self, path: &Path, files: &dyn Files) -> Result<(), ChangeError>;
+    fn replace(&self, source: &Source<'_>, files: &dyn Files) -> Result<(), ChangeError>;
 
     /// What the disk may do at most.
     fn allowed(&self) -> Allowed;
@@ -82,6 +87,12 @@ pub struct Inspection {
     /// The image.
     #[serde(serialize_with = "in_letters")]
     pub path: PathBuf,
+    /// What is below it, the nearest first, if it is an overlay.
+    #[serde(serialize_with = "each_in_letters", skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<PathBuf>,
+    /// Bytes of the disk that the overlay itself has, if it is one; they are taken in whole clusters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlay_bytes: Option<u64>,
     /// Bytes of it that the guest sees.
     pub size: u64,
     /// It is never written.
@@ -127,6 +138,10 @@ pub struct Latency {
 /// A path may be no text.
 fn in_letters<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
+}
+
+fn each_in_letters<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(paths.iter().map(|path| path.display().to_string()))
 }
 
 fn by_name<S: Serializer>(counters: &[(String, u64)], serializer: S) -> Result<S::Ok, S::Error> {

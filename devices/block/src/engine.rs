@@ -10,6 +10,8 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use vmm_sys_util::eventfd::EventFd;
+
 use crate::image::Image;
 
 pub use crate::task::{Call, Task};
@@ -37,6 +39,9 @@ pub trait Engine: Send {
 
     /// Readable, also edge-triggered, when there may be something to reap.
     fn watches(&self) -> Vec<BorrowedFd<'_>>;
+
+    /// Whoever writes to it wakes the lane; it is among those watched.
+    fn bell(&self) -> Arc<EventFd>;
 
     /// From now on tasks are of `image`. Only while none is away. Fails, with the old image in place, if the
     /// host refuses.

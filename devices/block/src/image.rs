@@ -1,16 +1,22 @@
 //! The image behind a disk: a raw file or a block device, opened once, locked, and known by its facts.
 
+mod chain;
 mod direct;
 mod foreign;
+mod header;
 mod host;
 mod lock;
+mod map;
 mod medium;
+pub mod offline;
+mod overlay;
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -21,8 +27,16 @@ use crate::request::SECTOR;
 
 use medium::PAGE;
 
+pub use chain::Source;
+pub(crate) use chain::{Part, Place};
 pub use direct::Alignment;
+#[cfg(any(test, feature = "testing"))]
+pub use header::sealed;
+pub use header::{CLUSTER, Header, HeaderError, Identity};
+pub(crate) use map::is_of;
 pub(crate) use medium::Medium;
+pub use overlay::{ContentError, MOST_BASES};
+pub(crate) use overlay::{Overlay, map_at};
 
 /// How long a lock may be left of a process that has ended: the kernel closes a ring of io_uring, and with it the
 /// files that are registered there, some time after the process that had it.
@@ -80,6 +94,38 @@ pub enum OpenError {
         /// How large it is.
         bytes: u64,
     },
+    /// An overlay, of which nobody said what is below it.
+    #[error("{} is an overlay; name its base too: base=FILE", path.display())]
+    NeedsBase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not an overlay that is whole.
+    #[error("{} cannot be an overlay", path.display())]
+    Overlay {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ContentError,
+    },
+    /// An overlay on something else.
+    #[error("{} is not as it was when the overlay {} was made on it: {how}", base.display(), path.display())]
+    OtherBase {
+        /// The overlay.
+        path: PathBuf,
+        /// What was named as its base.
+        base: PathBuf,
+        /// In what it differs.
+        how: String,
+    },
+    /// More bases than a disk can have.
+    #[error("{} has {count} bases below it, and a disk at most {MOST_BASES}; make one image of some: vmm disk flatten", path.display())]
+    TooManyBases {
+        /// The overlay.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+    },
     /// The host's page cache cannot be passed by.
     #[error("the file system of {} has no direct I/O; leave it off for this image", path.display())]
     NoDirect {
@@ -133,6 +179,10 @@ pub struct Image {
     lacks_discard: AtomicBool,
     lacks_punch: AtomicBool,
     lacks_zero: AtomicBool,
+    /// What it is above, if it is an overlay.
+    base: Option<Box<Image>>,
+    /// Known with the lock.
+    overlay: OnceLock<Overlay>,
 }
 
 impl Image {
@@ -182,6 +232,8 @@ impl Image {
             lacks_discard: AtomicBool::new(false),
             lacks_punch: AtomicBool::new(false),
             lacks_zero: AtomicBool::new(false),
+            base: None,
+            overlay: OnceLock::new(),
         }
     }
 
@@ -268,22 +320,23 @@ impl Image {
             lacks_discard: AtomicBool::new(false),
             lacks_punch: AtomicBool::new(false),
             lacks_zero: AtomicBool::new(false),
+            base: None,
+            overlay: OnceLock::new(),
         })
     }
 
     /// Takes the lock, and then looks at what is in it. Fails if someone has it, or it is no raw image.
     pub(crate) fn lock(&self) -> Result<(), OpenError> {
-        let failed = |source| OpenError::Open { path: self.path.clone(), source };
-        let mut left = AFTERLIFE;
-        while !lock::take(self.through_cache(), self.mode.read_only).map_err(failed)? {
-            if left.is_zero() {
-                return Err(OpenError::Locked { path: self.path.clone() });
-            }
-            ready::pause(GLANCE);
-            left = left.saturating_sub(GLANCE);
+        self.take_lock()?;
+        if self.base.is_some() {
+            return self.look();
         }
+        let failed = |source| OpenError::Open { path: self.path.clone(), source };
         let mut head = [0; foreign::HEAD];
         let read = read_head(self.through_cache(), &mut head).map_err(failed)?;
+        if head.starts_with(&header::MAGIC) {
+            return Err(OpenError::NeedsBase { path: self.path.clone() });
+        }
         if let Some(format) = foreign::format(head.get(..read).unwrap_or_default()) {
             return Err(OpenError::Format { path: self.path.clone(), format });
         }
@@ -303,10 +356,27 @@ impl Image {
         Ok(())
     }
 
-    /// Lets go of the lock while the image is still open.
+    /// Takes the lock alone, that of the image itself. Fails if someone has it.
+    fn take_lock(&self) -> Result<(), OpenError> {
+        let failed = |source| OpenError::Open { path: self.path.clone(), source };
+        let mut left = AFTERLIFE;
+        while !lock::take(self.through_cache(), self.mode.read_only).map_err(failed)? {
+            if left.is_zero() {
+                return Err(OpenError::Locked { path: self.path.clone() });
+            }
+            ready::pause(GLANCE);
+            left = left.saturating_sub(GLANCE);
+        }
+        Ok(())
+    }
+
+    /// Lets go of the lock, and those of its bases, while the image is still open.
     pub(crate) fn unlock(&self) {
         if let Err(error) = lock::release(self.through_cache()) {
             tracing::error!("{}: cannot release the lock: {error}", self.path.display());
+        }
+        if let Some(base) = &self.base {
+            base.unlock();
         }
     }
 
@@ -352,8 +422,11 @@ impl Image {
         }
     }
 
-    /// Bytes that the host says it has now. Fails if the host does.
+    /// Bytes that the host says it has now; an overlay has always as many. Fails if the host does.
     pub fn measure(&self) -> io::Result<u64> {
+        if let Some(overlay) = self.overlay() {
+            return Ok(overlay.header.size);
+        }
         match self.medium {
             Medium::File => Ok(self.file.metadata()?.len()),
             Medium::Device { .. } => host::device_size(&self.file),
@@ -378,6 +451,17 @@ impl Image {
     /// Both files, the second one only if there is one.
     pub fn files(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {
         (self.file.as_fd(), self.cached.as_ref().map(AsFd::as_fd))
+    }
+
+    /// What it is above; `None` unless it is an overlay.
+    pub fn base(&self) -> Option<&Image> {
+        self.base.as_deref()
+    }
+
+    /// What it has of its disk, if it is an overlay.
+    #[inline]
+    pub(crate) fn overlay(&self) -> Option<&Overlay> {
+        self.overlay.get()
     }
 
     /// What direct I/O wants; `None` if all goes through the page cache.

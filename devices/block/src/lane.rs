@@ -8,6 +8,7 @@
 //! than a lane for network frames it has something under way between two turns nearly always, so a ring goes
 //! home only when all of it has ended: nothing is ever taken from the host by force.
 
+mod cow;
 mod failures;
 mod outcome;
 mod seats;
@@ -28,15 +29,17 @@ use device_core::guest_warn;
 use device_core::limiter::{Limit, Limiter, Wait};
 use device_core::linger::{Linger, Moved};
 use device_core::worker::{Again, EventSet, Interest, Source, Worker};
+use vmm_sys_util::eventfd::EventFd;
 
 use crate::engine::{Done, Engine, MAX_IN_FLIGHT};
-use crate::image::Image;
+use crate::image::{Image, is_of};
 use crate::request::{Operation, Outcome, Request};
 use crate::ring::{BlockRing, Next};
 use crate::spec::Cache;
 use crate::stats::{LaneStats, nanos};
 use crate::task::{Progress, Task};
 
+use cow::Ground;
 use seats::Seats;
 use steps::Step;
 use trouble::{Fate, Victims};
@@ -68,6 +71,8 @@ pub(crate) struct Shared {
     pub limiter: Limiter,
     pub troubles: Troubles,
     pub failures: Failures,
+    /// Each wakes a lane, in their order.
+    pub bells: Vec<Arc<EventFd>>,
 }
 
 /// Who hears whether a request was taken back, once the guest can see its end.
@@ -95,6 +100,8 @@ pub(crate) struct Lane<R: BlockRing> {
     ended_with: Vec<Box<Task>>,
     done: Vec<Done>,
     waiting: Waiting,
+    /// Those of a disk that is an overlay that wait for others, of whatever lane.
+    kept_back: Vec<Box<Task>>,
     victims: Victims,
     throttled_until: Option<Instant>,
     /// Since when the next request waits, and for which limit.
@@ -148,6 +155,7 @@ impl<R: BlockRing> Lane<R> {
             ended_with: Vec::new(),
             done: Vec::new(),
             waiting: Waiting::default(),
+            kept_back: Vec::new(),
             victims: Victims::default(),
             throttled_until: None,
             put_off: None,
@@ -376,8 +384,9 @@ impl<R: BlockRing> Lane<R> {
             self.clock = Instant::now();
         }
         while let Some(task) = self.due.pop_front() {
-            let unsafe_flush =
-                task.request.operation == Operation::Flush && self.shared.cache == Cache::Unsafe;
+            let unsafe_flush = task.request.operation == Operation::Flush
+                && self.shared.cache == Cache::Unsafe
+                && self.image.overlay().is_none();
             if unsafe_flush {
                 self.finish(task, Outcome::Done);
             } else if task.admitted {
@@ -394,9 +403,15 @@ impl<R: BlockRing> Lane<R> {
             Some(result) => {
                 let again = outcome::comes_again(result, &task);
                 self.stats.counters.retries.add(again.into());
-                steps::go_on(&mut task, &self.image, result)
+                match self.image.overlay() {
+                    None => steps::go_on(&mut task, &self.image, result),
+                    Some(_) => self.step_over(&mut task, Some(result)),
+                }
             }
-            None => steps::begin(&mut task, &self.image),
+            None => match self.image.overlay() {
+                None => steps::begin(&mut task, &self.image),
+                Some(_) => self.step_over(&mut task, None),
+            },
         };
         match step {
             Step::Call => {
@@ -409,12 +424,44 @@ impl<R: BlockRing> Lane<R> {
                     self.due.push_front(task);
                 }
             }
+            Step::Waits => self.kept_back.push(task),
             Step::Ended(outcome) => {
                 if let Some(result) = result.filter(|_| outcome != Outcome::Done) {
                     let Shared { id, failures, .. } = &*self.shared;
                     failures.tell(id, self.image.path(), &task, (outcome, result));
                 }
                 self.end(task, outcome);
+            }
+        }
+    }
+
+    /// The same of a disk that is an overlay. Whoever waits for what was let go of hears it.
+    #[inline(never)]
+    fn step_over(&mut self, task: &mut Task, result: Option<i32>) -> Step {
+        let (image, lane) = (&*self.image, self.index);
+        let Some(overlay) = image.overlay() else { return Step::Ended(Outcome::Medium) };
+        let syncs = self.shared.cache != Cache::Unsafe;
+        let ground = Ground { image, overlay, lane, syncs };
+        let step = match result {
+            Some(result) => cow::go_on(task, &ground, result),
+            None => cow::begin(task, &ground),
+        };
+        let waiting = overlay.map.take_waiting();
+        if waiting != 0 {
+            self.tell_waiting(waiting);
+        }
+        step
+    }
+
+    /// Has those go on that wait for others, in these lanes.
+    fn tell_waiting(&mut self, waiting: u64) {
+        if is_of(waiting, self.index) {
+            self.due.extend(self.kept_back.drain(..));
+        }
+        for (lane, bell) in (0..).zip(&self.shared.bells) {
+            if lane != self.index && is_of(waiting, lane) {
+                // Cannot fail but by overflow, and then it is readable already.
+                let _ = bell.write(1);
             }
         }
     }
@@ -600,6 +647,7 @@ impl<R: BlockRing> Worker for Lane<R> {
         while let Some(task) = self.victims.take_slowed(now, false) {
             self.due.push_back(task);
         }
+        self.due.extend(self.kept_back.drain(..));
         let more = self.take(now, lingers);
         let (taken, goes_on) = self.submit();
         self.publish();

@@ -60,7 +60,7 @@ fn a_request_that_reaches_beyond_the_end_does_nothing_at_all() {
     let outcomes = bench.outcomes();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == OutOfRange).count(), 10);
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Done).count(), 1);
-    let only = Asked { call: PLAIN, offset: SIZE - 512, len: 512, cached: false };
+    let only = Asked { call: PLAIN, offset: SIZE - 512, len: 512, cached: false, below: 0 };
     assert_eq!(bench.stage.asked(), [only]);
 }
 
@@ -719,6 +719,7 @@ impl Busy<'_, '_> {
         let image = Arc::new(Image::in_memory(SIZE, false, None));
         let (mut engines, _) = crate::engine::script::stage(image.clone(), 1);
         let shared = Shared {
+            bells: Vec::new(),
             id: "test".to_string(),
             cache: Cache::Writeback,
             limiter: Limiter::new(Instant::now()),

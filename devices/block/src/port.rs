@@ -87,7 +87,7 @@ impl<R: BlockRing> DiskPort<R> {
     pub fn open(spec: &DiskSpec, lanes: u16, kit: &Kit<'_>) -> Result<DiskPort<R>, OpenError> {
         spec.validate()?;
         let mode = Mode { read_only: spec.read_only, direct: spec.direct };
-        let image = Arc::new(Image::open_by(&spec.path, mode, kit.files)?);
+        let image = Arc::new(Image::open_source(&spec.source(), mode, kit.files)?);
         let (engine, engines) = engines(spec, &image, lanes.max(1), kit.threads)?;
         DiskPort::build(spec, image, engine, engines, kit)
             .map_err(|source| OpenError::Threads { id: spec.id.clone(), source })
@@ -125,8 +125,12 @@ impl<R: BlockRing> DiskPort<R> {
             limiter: Limiter::new(Instant::now()),
             troubles: Troubles::default(),
             failures: Failures::default(),
+            bells: engines.iter().map(|engine| engine.bell()).collect(),
         });
         shared.limiter.set(spec.limits.into());
+        if let (Some(overlay), Cache::Unsafe) = (image.overlay(), spec.cache) {
+            overlay.promise_nothing();
+        }
         spec.faults.iter().for_each(|fault| shared.troubles.add(*fault));
         let stats: Vec<Arc<LaneStats>> = engines.iter().map(|_| Arc::default()).collect();
         let (memory, may_linger): (&GuestRam, bool) = (kit.memory, kit.threads.may_spin());
@@ -294,6 +298,13 @@ fn rings(
         Ok(Box::new(engine) as Box<dyn Engine>)
     };
     (0..lanes).map(engine).collect()
+}
+
+/// The map of an overlay has to be in its file when another opens that. Lanes have no requests by then.
+impl<R: BlockRing> Drop for DiskPort<R> {
+    fn drop(&mut self) {
+        self.write_map();
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
+use crate::image::Source;
 use crate::request::Outcome::{self, Done, Medium, OutOfRange};
 use crate::request::{Operation, Range};
 use crate::spec::{Engine as Kind, Fault};
@@ -319,7 +320,7 @@ fn an_image_is_replaced_and_the_old_one_is_free() {
         let disk = Disk::open(&folder, engine, direct).unwrap();
         let other = image(&folder, "other", 2 * SIZE);
         std::fs::write(&other, pattern(2 * SIZE as usize, 9)).unwrap();
-        disk.port.replace(&other, &Own).unwrap();
+        disk.port.replace(&Source::raw(&other), &Own).unwrap();
         assert_eq!(disk.port.facts().size, 2 * SIZE);
         disk.guest.transfer(Operation::Read, SIZE, AT, 4096);
         assert_eq!(disk.one(), Done);
@@ -332,15 +333,16 @@ fn an_image_is_replaced_and_the_old_one_is_free() {
         // Another disk's is not to be had, and the one there was stays.
         let taken = image(&folder, "taken", SIZE);
         let owner = Image::open(&taken, mode).unwrap();
-        let said = disk.port.replace(&taken, &Own).unwrap_err().to_string();
+        let said = disk.port.replace(&Source::raw(&taken), &Own).unwrap_err().to_string();
         assert!(said.contains("is in use by another process"), "{said}");
         drop(owner);
         disk.guest.transfer(Operation::Read, SIZE, AT, 4096);
         assert_eq!(disk.one(), Done);
-        let absent = disk.port.replace(Path::new("/nowhere"), &Own).unwrap_err().to_string();
+        let absent =
+            disk.port.replace(&Source::raw(Path::new("/nowhere")), &Own).unwrap_err().to_string();
         assert!(absent.contains("No such file"), "{absent}");
         // An image may take its own place, as after a flush that failed.
-        disk.port.replace(&other, &Own).unwrap();
+        disk.port.replace(&Source::raw(&other), &Own).unwrap();
         assert!(Image::open(&other, mode).is_err(), "it is locked again");
     }
 }
@@ -366,7 +368,7 @@ fn requests_in_flight_end_on_the_image_that_they_began_on() {
     let stage = bench.stage.clone();
     let (port, path) = (&bench.port, &other);
     std::thread::scope(|scope| {
-        let replaced = scope.spawn(move || port.replace(path, &Own));
+        let replaced = scope.spawn(move || port.replace(&Source::raw(path), &Own));
         while stage.held() > 0 {
             stage.release(0);
         }

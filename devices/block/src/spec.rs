@@ -10,6 +10,8 @@ use device_core::limiter::Limits;
 use device_core::rate::Quota;
 use serde::{Deserialize, Serialize};
 
+use crate::image::{MOST_BASES, Source};
+
 pub use parse::ParseSpecError;
 
 /// Most queues of one disk.
@@ -25,8 +27,12 @@ pub const MAX_PARTUUID: usize = 64;
 pub struct DiskSpec {
     /// Unique in the machine; letters, digits, `_`, `-` and `.`.
     pub id: String,
-    /// A raw image, or a block device.
+    /// A raw image, a block device, or an overlay.
     pub path: PathBuf,
+    /// What is below it, if it is an overlay: other overlays, the nearest first, and in the end a raw image or a block
+    /// device. None of them is ever written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<PathBuf>,
     /// It is never written.
     #[serde(default)]
     pub read_only: bool,
@@ -150,6 +156,8 @@ pub enum Key {
     Path,
     /// The disk's name.
     Id,
+    /// What is below it.
+    Base,
     /// Whether it is never written.
     ReadOnly,
     /// Whether it has the guest's root file system.
@@ -178,8 +186,9 @@ pub enum Key {
 
 impl Key {
     /// All, and their words on the command line.
-    pub const ALL: [(Key, &'static str); 14] = [
+    pub const ALL: [(Key, &'static str); 15] = [
         (Key::Path, "path"),
+        (Key::Base, "base"),
         (Key::Id, "id"),
         (Key::ReadOnly, "ro"),
         (Key::Root, "root"),
@@ -213,6 +222,12 @@ pub enum SpecError {
     /// No path at all.
     #[error("it is empty; name a raw image or a block device")]
     Path,
+    /// No path at all of a base.
+    #[error("it is empty; name the image that the overlay is on")]
+    Base,
+    /// More bases than a disk has.
+    #[error("{0} of them; a disk has at most {MOST_BASES}")]
+    Bases(usize),
     /// Not what a kernel could look for.
     #[error("{0:?} is not usable; take 1 to {MAX_PARTUUID} letters, digits, '-', '/' or '='")]
     PartUuid(String),
@@ -233,6 +248,7 @@ impl SpecError {
         match self {
             SpecError::Id(_) => Key::Id,
             SpecError::Path => Key::Path,
+            SpecError::Base | SpecError::Bases(_) => Key::Base,
             SpecError::PartUuid(_) => Key::PartUuid,
             SpecError::Queues(_) => Key::Queues,
             SpecError::Serial(_) => Key::Serial,
@@ -247,6 +263,7 @@ impl DiskSpec {
         DiskSpec {
             id: id.to_string(),
             path: path.into(),
+            bases: Vec::new(),
             read_only: false,
             root: None,
             model: Model::Virtio,
@@ -258,6 +275,11 @@ impl DiskSpec {
             limits: Allowed::default(),
             faults: Vec::new(),
         }
+    }
+
+    /// Where its bytes are.
+    pub fn source(&self) -> Source<'_> {
+        Source { path: &self.path, bases: &self.bases }
     }
 
     /// What the guest can read as the serial number: as given, or the id as far as it fits.
@@ -273,6 +295,12 @@ impl DiskSpec {
         }
         if self.path.as_os_str().is_empty() {
             return Err(SpecError::Path);
+        }
+        if self.bases.iter().any(|base| base.as_os_str().is_empty()) {
+            return Err(SpecError::Base);
+        }
+        if self.bases.len() > MOST_BASES {
+            return Err(SpecError::Bases(self.bases.len()));
         }
         if let Some(Root::Partition(uuid)) = &self.root {
             // It becomes a part of the kernel's command line.

@@ -69,6 +69,15 @@ fn a_comma_of_a_path_is_written_twice() {
 }
 
 #[test]
+fn what_is_below_is_named_the_nearest_first() {
+    let spec = parsed("c.cow,base=b.cow,base=a,,b.raw,ro");
+    assert_eq!(spec.bases, [PathBuf::from("b.cow"), "a,b.raw".into()]);
+    assert_eq!(spec.source().bases, spec.bases);
+    let text = serde_json::to_string(&spec).unwrap();
+    assert_eq!(serde_json::from_str::<DiskSpec>(&text).unwrap(), spec);
+}
+
+#[test]
 fn a_root_is_the_disk_or_a_partition_of_it() {
     assert_eq!(parsed("d,root").root, Some(Root::Disk));
     let partition = Some(Root::Partition("0eaa91a0-01".into()));
@@ -92,7 +101,10 @@ fn every_complaint_names_its_field() {
         ("a,", "\"\" has no '='"),
         ("a,rw", "\"rw\" has no '='"),
         ("a,model", "\"model\" has no '='"),
-        ("a,colour=red", "unknown key \"colour\"; known are path, id, ro, root"),
+        ("a,colour=red", "unknown key \"colour\"; known are path, base, id, ro, root"),
+        ("a,base=", "base: it is empty; name the image"),
+        ("a,base=b,base=,ro", "base: it is empty"),
+        ("9,base=8,base=7,base=6,base=5,base=4,base=3,base=2,base=1", "base: 8 of them; a disk"),
         ("a=b", "unknown key \"a\""),
         ("a,=b", "unknown key \"\""),
         ("a,RO=on", "unknown key \"RO\""),

@@ -9,6 +9,7 @@ use std::time::Instant;
 use device_core::GuestRam;
 
 use crate::bounce::{BOUNCE, Bounce};
+use crate::image::Place;
 use crate::request::Request;
 
 /// One call of the host.
@@ -67,16 +68,50 @@ impl Progress {
     }
 }
 
+/// What the lane notes on a request of a disk that is an overlay.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Over {
+    pub stage: Stage,
+    /// It is to be on disk before it completes, and some of it is not yet.
+    pub owes_flush: bool,
+    /// The flush that will have all of it, once it waits for one.
+    pub flush: Option<u64>,
+}
+
+/// What a call for a disk that is an overlay is about. Clusters in it are claimed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// There was none, or nothing is left of it.
+    #[default]
+    Next,
+    /// Bytes are read, or written where the overlay has them.
+    Moving,
+    /// So many new clusters, from the first on, are written whole.
+    Filling { first: u64, count: u64 },
+    /// What is below is read of a new cluster.
+    Fetching { cluster: u64 },
+    /// It is written.
+    Storing { cluster: u64 },
+    /// A flush brings data to the medium.
+    Syncing,
+    /// It writes so many pages of the map.
+    Mapping { first: u64, count: u64 },
+    /// It brings those to the medium.
+    Sealing,
+}
+
 /// A request on its way.
 pub struct Task {
     /// Where the lane keeps the rest of it.
     pub(crate) seat: u16,
     pub(crate) request: Request,
     pub(crate) progress: Progress,
+    /// The same of a disk that is an overlay.
+    pub(crate) over: Over,
     /// Others that wait for its kind of request have let it pass.
     pub(crate) admitted: bool,
     call: Call,
-    cached: bool,
+    place: Place,
     offset: u64,
     len: u64,
     /// Into guest memory that `request` keeps mapped, into `bounce`, or into the page of zeroes.
@@ -103,9 +138,10 @@ impl Task {
             seat: 0,
             request: Request::new(memory),
             progress: Progress::new(Instant::now()),
+            over: Over::default(),
             admitted: false,
             call: Call::Read,
-            cached: false,
+            place: Place::FILE,
             offset: 0,
             len: 0,
             iovecs: Vec::new(),
@@ -118,6 +154,7 @@ impl Task {
         self.request.clear();
         self.iovecs.clear();
         self.progress = Progress::new(now);
+        self.over = Over::default();
         self.admitted = false;
     }
 
@@ -126,9 +163,14 @@ impl Task {
         self.call
     }
 
-    /// By which of the image's files: the one that goes through the page cache.
+    /// By which of the image's files.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Whether that is one that goes through the page cache.
     pub fn is_cached(&self) -> bool {
-        self.cached
+        self.place.is_cached()
     }
 
     /// Where in the image, in bytes.
@@ -155,14 +197,22 @@ impl Task {
     /// A call without buffers.
     pub(crate) fn aim(&mut self, call: Call, offset: u64, len: u64) {
         self.iovecs.clear();
-        (self.call, self.cached, self.offset, self.len) = (call, false, offset, len);
+        (self.call, self.place, self.offset, self.len) = (call, Place::FILE, offset, len);
     }
 
-    /// A read or write of the guest's own buffers from byte `skip` on, as much as one call takes.
-    pub(crate) fn aim_at_guest(&mut self, call: Call, cached: bool, offset: u64, skip: u64) {
-        (self.call, self.cached, self.offset) = (call, cached, offset);
+    /// A read or write of up to `len` bytes of the guest's own buffers from byte `skip` on, as much as one call takes.
+    pub(crate) fn aim_at_guest(
+        &mut self,
+        call: Call,
+        place: Place,
+        offset: u64,
+        skip: u64,
+        len: u64,
+    ) {
+        (self.call, self.place, self.offset) = (call, place, offset);
         self.iovecs.clear();
-        let mut left = MOST as usize;
+        let most = len.min(MOST) as usize;
+        let mut left = most;
         for piece in self.request.buffers.iovecs(usize::try_from(skip).unwrap_or(usize::MAX)) {
             let len = piece.iov_len.min(left);
             left = left.saturating_sub(len);
@@ -177,12 +227,12 @@ impl Task {
                 _ => self.iovecs.push(libc::iovec { iov_len: len, ..piece }),
             }
         }
-        self.len = MOST.saturating_sub(left as u64);
+        self.len = most.saturating_sub(left) as u64;
     }
 
     /// A read or write of `len` bytes of a private buffer.
-    pub(crate) fn aim_at_bounce(&mut self, call: Call, cached: bool, offset: u64, len: usize) {
-        (self.call, self.cached, self.offset) = (call, cached, offset);
+    pub(crate) fn aim_at_bounce(&mut self, call: Call, place: Place, offset: u64, len: usize) {
+        (self.call, self.place, self.offset) = (call, place, offset);
         self.iovecs.clear();
         self.len = 0;
         if let Some(bounce) = &mut self.bounce {
@@ -194,7 +244,7 @@ impl Task {
 
     /// A write of up to `len` zeroes.
     pub(crate) fn aim_at_zeroes(&mut self, durable: bool, offset: u64, len: u64) {
-        (self.call, self.cached, self.offset) = (Call::Write { durable }, true, offset);
+        (self.call, self.place, self.offset) = (Call::Write { durable }, Place::CACHED, offset);
         self.iovecs.clear();
         let len = len.min((BOUNCE as u64).saturating_mul(ZERO_PIECES));
         let mut left = len as usize;
@@ -229,7 +279,12 @@ impl Task {
     pub(crate) fn fill_bounce(&mut self, len: usize) -> bool {
         let skip = usize::try_from(self.progress.done).unwrap_or(usize::MAX);
         let Some(bounce) = &mut self.bounce else { return false };
-        bounce.fill(&self.request.buffers, skip, len)
+        bounce.fill(0..len, &self.request.buffers, skip)
+    }
+
+    /// The private buffer, and what of the guest's goes into it.
+    pub(crate) fn bounce(&mut self) -> Option<(&mut Bounce, &Request)> {
+        Some((self.bounce.as_mut()?, &self.request))
     }
 
     /// Copies `len` bytes the other way.

@@ -1,8 +1,7 @@
 //! What the controller shows to the one who runs the machine, and what it lets him ask.
 
-use std::path::Path;
-
 use block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
+use block::image::Source;
 use block::spec::{Allowed, Fault};
 use block::stats::Stretches;
 use device_core::files::Files;
@@ -66,14 +65,18 @@ impl DiskControl for Nvme {
         self.card().port.sync();
     }
 
+    fn write_map(&self) {
+        self.card().port.write_map();
+    }
+
     fn refresh(&self) -> Result<u64, ChangeError> {
         let size = self.card().port.refresh()?;
         self.card().look_at_size();
         Ok(size)
     }
 
-    fn replace(&self, path: &Path, files: &dyn Files) -> Result<(), ChangeError> {
-        self.card().port.replace(path, files)?;
+    fn replace(&self, source: &Source<'_>, files: &dyn Files) -> Result<(), ChangeError> {
+        self.card().port.replace(source, files)?;
         self.card().look_at_size();
         Ok(())
     }

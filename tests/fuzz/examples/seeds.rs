@@ -16,6 +16,7 @@ mod seeds {
     pub mod mmio;
     pub mod net;
     pub mod nvme;
+    pub mod overlays;
     pub mod pci;
     pub mod plain;
     pub mod ports;
@@ -47,6 +48,7 @@ fn main() -> std::io::Result<()> {
         ("nvme_commands", seeds::nvme::commands()),
         ("nvme_registers", seeds::nvme::registers()),
         ("nvme_states", seeds::card_states::of(&seeds::nvme::card())),
+        ("overlay_file", seeds::overlays::all()),
         ("pci_mmio", seeds::pci::all()),
         ("rewrite", seeds::rewrite::all()),
         ("snapshot_state", seeds::snapshots::all()),

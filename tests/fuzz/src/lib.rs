@@ -12,6 +12,7 @@ pub mod input;
 pub mod legacy_ports;
 pub mod memory;
 pub mod metadata;
+pub mod overlay_file;
 pub mod pci_mmio;
 pub mod rewrite;
 pub mod ring_step;

@@ -90,6 +90,8 @@ pub struct Image {
     file: File,
     /// The same past the host's page cache, for who looks while it is written so.
     direct: Option<File>,
+    /// The disk in the file, if that is not all of it: where it begins, and its bytes.
+    part: Option<(u64, u64)>,
 }
 
 /// What may be read and written past the page cache: `len` bytes that begin at a page.
@@ -117,7 +119,7 @@ impl Image {
         let file = File::options().read(true).write(true).create_new(true).open(&path);
         let file = file.with_context(|| format!("cannot make {}", path.display()))?;
         file.set_len(len)?;
-        Ok(Self { path, file, direct: None })
+        Ok(Self { path, file, direct: None, part: None })
     }
 
     /// Makes one that has all of its room.
@@ -151,7 +153,16 @@ impl Image {
     /// One that is there, and is read only to be looked at.
     pub fn at(path: PathBuf) -> Result<Self> {
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        Ok(Self { path, file, direct: None })
+        Ok(Self { path, file, direct: None, part: None })
+    }
+
+    /// An overlay, of which what it has itself is to be looked at.
+    pub fn overlay(path: PathBuf) -> Result<Self> {
+        let image = Self::at(path)?;
+        let mut fields = [[0; 8]; 2];
+        image.file.read_exact_at(fields.as_flattened_mut(), 24).context("it has no header")?;
+        let [size, from] = fields.map(u64::from_le_bytes);
+        Ok(Self { part: Some((from, size)), ..image })
     }
 
     /// Where it is.
@@ -161,11 +172,15 @@ impl Image {
 
     /// Its bytes now.
     pub fn size(&self) -> Result<u64> {
-        Ok(self.file.metadata()?.len())
+        match self.part {
+            Some((_, size)) => Ok(size),
+            None => Ok(self.file.metadata()?.len()),
+        }
     }
 
     fn place(&self) -> Result<u64> {
-        Ok((self.size()? / LEN).saturating_sub(1) * LEN)
+        let from = self.part.map_or(0, |(from, _)| from);
+        Ok(from + (self.size()? / LEN).saturating_sub(1) * LEN)
     }
 
     /// Removes the report of who had it before.

@@ -45,8 +45,8 @@ impl Drop for Shares {
 /// The guest is forked in the middle of its work; all end it.
 pub fn verify(scene: &Scene) -> Result<()> {
     let Some(shares) = Shares::new(scene.folder.path())? else {
-        // What is left to see here is that it is refused, and why.
-        return refused(scene, scene.folder.path());
+        // What is left to see here is what there is in the place of copies.
+        return above(scene, scene.folder.path());
     };
     let image = Image::empty(shares.at.join("disk"), DISK)?;
     let disk = image.path().to_str().context("no text")?.to_owned();
@@ -80,7 +80,7 @@ pub fn verify(scene: &Scene) -> Result<()> {
     }
     let file_system = stdout_of(Command::new("stat").args(["-f", "-c", "%T"]).arg(&shares.at))?;
     ensure!(file_system.trim() == "xfs", "{file_system}");
-    refused(scene, scene.folder.path())
+    above(scene, scene.folder.path())
 }
 
 fn start(scene: &Scene, disk: &str) -> Result<crate::Machine> {
@@ -88,25 +88,52 @@ fn start(scene: &Scene, disk: &str) -> Result<crate::Machine> {
     scene.start_with(&["--cmdline", &line, "--disk", disk])
 }
 
-/// Where copies would share nothing, none are made.
-fn refused(scene: &Scene, folder: &Path) -> Result<()> {
-    let image = Image::empty(folder.join("disk"), DISK)?;
-    let disk = image.path().to_str().context("no text")?.to_owned();
+/// Where copies would share nothing, all go on in overlays above what the machine had.
+fn above(scene: &Scene, folder: &Path) -> Result<()> {
+    let base = Image::empty(folder.join("disk"), DISK)?;
+    let disk = base.path().to_str().context("no text")?.to_owned();
     let _ = fs::remove_file(scene.path("api"));
     let mut machine = start(scene, &disk)?;
-    let answer = machine.api.ask("PUT", "/fork", "{}")?;
-    if answer.status == 400 {
-        ensure!(answer.fault()?.contains("shares its blocks"), "{answer:?}");
-        ensure!(!folder.join("disk.1").exists());
-    } else {
-        // The folder for temporary files is on one that can.
-        ensure!(answer.status == 200, "{answer:?}");
-        let pid = answer.json()?["children"][0]["pid"].as_i64().context("no pid")?;
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(pid.try_into()?),
-            nix::sys::signal::Signal::SIGKILL,
-        )?;
+    host::eventually("a tenth of its writes", LIMIT, || {
+        let written = &machine.api.get("/drives")?[0]["counters"]["write_bytes"];
+        Ok(written.as_u64().is_some_and(|bytes| bytes > LOAD / 10))
+    })?;
+    let children = machine.fork(&json!({ "count": CHILDREN }))?;
+    ensure!(base.report()?.is_none(), "it was at its end before it was forked");
+    let now = machine.api.get("/drives/disk0")?;
+    if now["path_on_host"] == disk {
+        // The folder for temporary files is on a file system that shares blocks.
+        return Ok(());
     }
-    ensure!(machine.api.get("/vm")?["state"] == "Running");
+    ensure!(now["path_on_host"] == format!("{disk}.own-1"), "{now}");
+    ensure!(now["base_paths_on_host"] == json!([disk]), "{now}");
+    let as_it_was = fs::read(&disk)?;
+    let mut overlays = vec![format!("{disk}.own-1")];
+    overlays.extend((1..=CHILDREN).map(|number| format!("{disk}.{number}")));
+    let mut reports = Vec::new();
+    for overlay in &overlays {
+        let image = Image::overlay(overlay.into())?;
+        let mut told = None;
+        host::eventually("a report", LIMIT, || {
+            told = image.report()?.filter(|report| report.step >= 1);
+            Ok(told.is_some())
+        })?;
+        reports.push(told.context("no report")?);
+    }
+    machine.api.act("Kill")?;
+    ensure!(machine.process.wait(LIMIT)?.is_some(), "it does not end");
+    for child in &children {
+        Api::connect(&child.socket)?.act("Kill")?;
+        host::eventually("its end", LIMIT, || Ok(!child.lives()))?;
+    }
+    for (overlay, report) in overlays.iter().zip(&reports) {
+        ensure!(report.is_clean(), "{overlay}: {report:?}");
+        let flat = format!("{overlay}.flat");
+        let words = ["disk", "flatten", overlay, "--base", &disk, "--to", &flat];
+        quiet(Command::new(&scene.vmm).args(words))?;
+        let digest = Image::at(flat.into())?.digest(report.sectors)?;
+        ensure!(digest == report.digest, "{overlay}: it has {digest}, and {report:?}");
+    }
+    ensure!(fs::read(&disk)? == as_it_was, "nobody writes to the base");
     Ok(())
 }

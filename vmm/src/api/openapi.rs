@@ -87,6 +87,8 @@ fn schemas() -> Value {
         ("id", "string", "The disk's name."),
         ("model", "string", "`virtio`, `nvme` or `nvme-instance`."),
         ("path", "string", "The image."),
+        ("bases", "array", "What is below it, the nearest first, if it is an overlay."),
+        ("overlay_bytes", "integer", "Bytes of the disk that the overlay itself has."),
         ("size", "integer", "Bytes of it that the guest sees."),
         ("read_only", "boolean", "It is never written."),
         ("cache", "string", "What a completed write or flush promises."),

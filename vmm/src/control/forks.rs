@@ -1,11 +1,11 @@
 //! What a controller does about forks: of its machine, and as one.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use devices::net::spec::BackendSpec;
 
 use super::Controller;
+use super::images::Images;
 use super::later::Flap;
 use super::snapshots::{differing, with_seed};
 use crate::action::{ActionError, Reply};
@@ -13,17 +13,15 @@ use crate::dialect::{file, full};
 use crate::end::End;
 use crate::fork::child::Newborn;
 use crate::fork::error::ForkError;
-use crate::fork::images::Copy;
 use crate::fork::spec::{ChildSpec, ForkSpec, Parent};
 use crate::fork::view::{Child, ChildDisk, ChildNic, Forked};
 use crate::fork::words::Brood;
-use crate::fork::zygote::Zygote;
 use crate::memory::Pages;
 use crate::memory::base::Prepared;
 use crate::observe::events::Event;
 use crate::snapshot::error::LoadError;
 use crate::snapshot::kept::Kept;
-use crate::snapshot::spec::LoadSpec;
+use crate::snapshot::spec::{LoadSpec, OtherImage};
 use crate::vm::Vm;
 use crate::vm::backing::Backing;
 use crate::vm::config::Config;
@@ -63,24 +61,27 @@ impl Controller {
         if ran && vm.pause().is_err() {
             return Err(ActionError::Ending);
         }
-        let mut copies = Copies::of(&config, &children);
-        let taken = copies.make_first(zygote).and_then(|()| take(vm, prepared));
+        let mut images = Images::of(&config, children.clone());
+        let files = self.walls.late.files();
+        let taken = images
+            .make_first(zygote, vm, files)
+            .and_then(|()| take(vm, prepared).inspect_err(|_| images.stand_as_before(vm, files)));
         if ran && vm.resume().is_err() {
             return Err(ActionError::Ending);
         }
         let pause = paused.elapsed();
 
         let born = taken.and_then(|(state, bytes)| {
-            copies.make_others(zygote)?;
+            images.make_others(zygote)?;
             let memory = vm.backing().file().ok_or(ForkError::NoZygote)?;
-            let (resume, children) = (spec.resume, children.clone());
+            let (resume, children) = (spec.resume, images.children.clone());
             let brood = Brood { config: shown, state, kept, resume, children };
             Ok((zygote.fork(brood, memory)?, bytes))
         });
         let (pids, memory_bytes) = match born {
             Ok(born) => born,
             Err(error) => {
-                copies.remove(zygote);
+                images.remove(zygote);
                 if matches!(error, ForkError::Gone(_)) {
                     // What it still says would be taken for the answer to something else.
                     self.walls.zygote = None;
@@ -92,6 +93,11 @@ impl Controller {
         let count = children.len();
         tracing::info!("{count} children go on: paused for {pause_us} us, all in {took_us} us");
         self.events.tell(&Event::Forked { children: count, pause_us, took_us });
+        let Images { children, own, .. } = images;
+        for OtherImage { id, path, .. } in &own {
+            tracing::info!("disk {id} goes on in {}", path.display());
+        }
+        let drives = own.into_iter().map(ChildDisk::from).collect();
         let children = children.into_iter().zip(pids).map(|(child, pid)| Child {
             id: child.id,
             pid,
@@ -108,18 +114,11 @@ impl Controller {
                     ChildNic { iface_id, host_dev_name, guest_mac, mac, ip }
                 })
                 .collect(),
-            drives: child
-                .images
-                .into_iter()
-                .map(|(drive_id, path)| ChildDisk {
-                    drive_id,
-                    path_on_host: path.display().to_string(),
-                })
-                .collect(),
+            drives: child.images.into_iter().map(ChildDisk::from).collect(),
             uds_path: child.vsock.map(|path| path.display().to_string()),
         });
         let children = children.collect();
-        Ok(Reply::Forked(Box::new(Forked { children, memory_bytes, pause_us, took_us })))
+        Ok(Reply::Forked(Box::new(Forked { children, drives, memory_bytes, pause_us, took_us })))
     }
 
     /// Shuts the zygote in, before the guest runs. Where that is not to be there is none.
@@ -199,58 +198,6 @@ fn take(vm: &mut Vm, prepared: Option<Prepared>) -> Result<(MachineState, u64), 
     let state = vm.save()?;
     let bytes = vm.share_memory(prepared).map_err(ForkError::Memory)?;
     Ok((state, bytes))
-}
-
-/// Copies of the images of disks that are written.
-struct Copies {
-    /// Of the first child, from the machine's, while that is paused.
-    first: Vec<Copy>,
-    /// Of all others, from those of the first.
-    others: Vec<Copy>,
-    /// What is there by now.
-    made: Vec<PathBuf>,
-}
-
-impl Copies {
-    fn of(config: &Config, children: &[ChildSpec]) -> Copies {
-        let mut copies = Copies { first: Vec::new(), others: Vec::new(), made: Vec::new() };
-        for (id, path) in children.first().iter().flat_map(|child| &child.images) {
-            let disk = config.disks.iter().find(|disk| disk.id == *id);
-            let original = disk.map(|disk| disk.path.clone()).unwrap_or_default();
-            copies.first.push((original, path.clone()));
-        }
-        for child in children.iter().skip(1) {
-            for ((_, first), (_, path)) in copies.first.iter().zip(&child.images) {
-                copies.others.push((first.clone(), path.clone()));
-            }
-        }
-        copies
-    }
-
-    fn make_first(&mut self, zygote: &Zygote) -> Result<(), ForkError> {
-        make(&self.first, zygote, &mut self.made)
-    }
-
-    fn make_others(&mut self, zygote: &Zygote) -> Result<(), ForkError> {
-        make(&self.others, zygote, &mut self.made)
-    }
-
-    /// Removes what was made. What was at a copy's place before is not among it.
-    fn remove(self, zygote: &Zygote) {
-        if !self.made.is_empty() {
-            zygote.remove(self.made);
-        }
-    }
-}
-
-/// Makes copies, all or none.
-fn make(copies: &[Copy], zygote: &Zygote, made: &mut Vec<PathBuf>) -> Result<(), ForkError> {
-    if copies.is_empty() {
-        return Ok(());
-    }
-    zygote.copy(copies.to_vec())?;
-    made.extend(copies.iter().map(|(_, copy)| copy.clone()));
-    Ok(())
 }
 
 /// Whether a machine has only what its children can have too.

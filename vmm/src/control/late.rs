@@ -68,7 +68,10 @@ impl Late {
         }
         let mut places = socket::folders();
         let images = config.disks.iter().map(|disk| &disk.path);
-        for place in images.chain(&self.origin).filter_map(|file| place_of(file)) {
+        // Another overlay may come on a base, and nothing in its place.
+        let bases = config.disks.iter().flat_map(|disk| &disk.bases).filter(|base| base.exists());
+        let folders = images.chain(&self.origin).filter_map(|file| place_of(file));
+        for place in folders.chain(bases.cloned()) {
             if !places.contains(&place) {
                 places.push(place);
             }

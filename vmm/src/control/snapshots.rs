@@ -19,7 +19,7 @@ use crate::snapshot::error::{CreateError, LoadError};
 use crate::snapshot::kept::{Bytes, Kept};
 use crate::snapshot::lineage::Lineage;
 use crate::snapshot::memory_file::Sums;
-use crate::snapshot::spec::{CreateSpec, LoadSpec, PagerSpec, Rewritten};
+use crate::snapshot::spec::{CreateSpec, LoadSpec, OtherImage, PagerSpec, Rewritten};
 use crate::snapshot::store;
 use crate::snapshot::turn::Turn;
 use crate::vm::Vm;
@@ -183,13 +183,22 @@ pub(super) fn differing(
             nic.outside = Some(Outside { mac, ip, guest_ip });
         }
     }
-    for (id, image) in &spec.images {
-        let path = actions.iter_mut().find_map(|action| match action {
-            Action::SetDisk(disk) if disk.id == *id => Some(&mut disk.path),
-            Action::SetPmem(pmem) if pmem.id == *id => Some(&mut pmem.path),
+    for OtherImage { id, path, bases } in &spec.images {
+        let place = actions.iter_mut().find_map(|action| match action {
+            Action::SetDisk(disk) if disk.id == *id => {
+                Some((&mut disk.path, Some(&mut disk.bases)))
+            }
+            // It has none.
+            Action::SetPmem(pmem) if pmem.id == *id && bases.is_empty() => {
+                Some((&mut pmem.path, None))
+            }
             _ => None,
         });
-        *path.ok_or_else(|| unknown("disk", id))? = image.clone();
+        let (its, below) = place.ok_or_else(|| unknown("disk", id))?;
+        *its = path.clone();
+        if let Some(below) = below {
+            *below = bases.clone();
+        }
     }
     if let Some(socket) = &spec.vsock {
         let path = actions.iter_mut().find_map(|action| match action {

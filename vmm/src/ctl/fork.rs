@@ -52,6 +52,10 @@ pub struct Fork {
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
 
+    /// Let them have children themselves
+    #[arg(long)]
+    forks: bool,
+
     /// Leave them paused
     #[arg(long)]
     paused: bool,
@@ -79,6 +83,7 @@ pub fn run(client: &mut Client, fork: &Fork) -> Result<Value, Box<dyn Error>> {
         "first": fork.first,
         "network_overrides": net,
         "resume_vm": !fork.paused,
+        "forks": fork.forks,
         "id": fork.id,
         "api_socket": path(&fork.api_sock)?,
         "serial": fork.serial,

@@ -95,7 +95,8 @@ pub fn plug(client: &mut Client, what: &Plug) -> Result<String, Box<dyn Error>> 
     } else if let Some(disk) = &what.disk {
         let id = name(Kind::Disk, &disk.id);
         let path = std::path::absolute(&disk.path)?;
-        let disk = DiskSpec { id: id.clone(), path: utf8(&path)?.into(), ..disk.clone() };
+        let bases = disk.bases.iter().map(std::path::absolute).collect::<Result<_, _>>()?;
+        let disk = DiskSpec { id: id.clone(), path: utf8(&path)?.into(), bases, ..disk.clone() };
         (Kind::Disk, id, serde_json::to_value(Drive::from(&disk))?)
     } else if let Some(PmemArgument(pmem)) = &what.pmem {
         let id = name(Kind::Pmem, &pmem.id);

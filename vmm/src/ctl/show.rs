@@ -151,9 +151,11 @@ pub fn devices(devices: &Value) -> String {
 
 pub fn disk(disk: &Value) -> String {
     let (size, access) = (size(&disk["size"]).into(), access(&disk["is_read_only"]).into());
+    let bases: Vec<_> = items(&disk["base_paths_on_host"]).iter().map(cell).collect();
+    let bases = if bases.is_empty() { Value::Null } else { bases.join(" on ").into() };
     let faults: Vec<_> = items(&disk["faults"]).iter().map(cell).collect();
     let faults = if faults.is_empty() { Value::Null } else { faults.join(", ").into() };
-    let mut text = pairs(&[
+    let mut rows = vec![
         ("disk", &disk["drive_id"]),
         ("model", &disk["model"]),
         ("image", &disk["path_on_host"]),
@@ -168,7 +170,11 @@ pub fn disk(disk: &Value) -> String {
         ("faults", &faults),
         ("running", &disk["running"]),
         ("in flight", &disk["in_flight"]),
-    ]);
+    ];
+    if !bases.is_null() {
+        rows.splice(3..3, [("on", &bases), ("its own bytes", &disk["overlay_bytes"])]);
+    }
+    let mut text = pairs(&rows);
     text.push('\n');
     text.push_str(&disk_latency(disk));
     text.push_str(&counts(&disk["counters"]));

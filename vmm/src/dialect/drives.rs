@@ -1,5 +1,7 @@
 //! `/drives/{id}`: disks, their images and limits.
 
+use std::path::PathBuf;
+
 use devices::block::spec::{Allowed, Cache, DiskSpec, Engine, Fault, Model, Root};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,9 +23,13 @@ pub struct Drive {
     pub drive_id: String,
     /// Whether the kernel is told that its root file system is there. The machine's first disk is the root.
     pub is_root_device: bool,
-    /// The image: a raw file, or a block device of the host.
+    /// The image: a raw file, a block device of the host, or an overlay.
     #[serde(default)]
     pub path_on_host: Option<String>,
+    /// What is below the image, if that is an overlay: overlays, the nearest first, and in the end a raw image or a
+    /// block device. None of them is ever written; an overlay that is not there is made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub base_paths_on_host: Vec<String>,
     /// Whether it is never written.
     #[serde(default)]
     pub is_read_only: Option<bool>,
@@ -88,6 +94,9 @@ pub struct DrivePatch {
     /// The image that takes the old one's place; the same one if it has grown.
     #[serde(default)]
     pub path_on_host: Option<String>,
+    /// What is below that, if it is an overlay.
+    #[serde(default)]
+    pub base_paths_on_host: Vec<String>,
     /// What passes at most, both ways together.
     #[serde(default)]
     pub rate_limiter: Option<RateLimiter>,
@@ -231,6 +240,16 @@ fn either<T>(
     Ok(theirs.or(ours))
 }
 
+/// Paths as they are opened.
+pub fn paths(texts: Vec<String>) -> Vec<PathBuf> {
+    texts.into_iter().map(PathBuf::from).collect()
+}
+
+/// Paths as they are shown.
+pub fn texts(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| path.display().to_string()).collect()
+}
+
 impl Drive {
     /// The disk that was asked for under `path_id`.
     pub fn into_spec(self, path_id: &str) -> Result<DiskSpec, BodyError> {
@@ -257,6 +276,7 @@ impl Drive {
         Ok(DiskSpec {
             id: self.drive_id,
             path: path.into(),
+            bases: paths(self.base_paths_on_host),
             read_only: self.is_read_only.unwrap_or_default(),
             root,
             model: self.model,
@@ -288,6 +308,7 @@ impl From<&DiskSpec> for Drive {
             drive_id: disk.id.clone(),
             is_root_device: disk.root.is_some(),
             path_on_host: Some(disk.path.display().to_string()),
+            base_paths_on_host: texts(&disk.bases),
             is_read_only: Some(disk.read_only),
             partuuid: match &disk.root {
                 Some(Root::Partition(uuid)) => Some(uuid.clone()),
@@ -325,10 +346,15 @@ impl DrivePatch {
     /// The change that was asked for under `path_id`.
     pub fn into_patch(self, path_id: &str) -> Result<DiskPatch, BodyError> {
         check_id("drive_id", path_id, &self.drive_id)?;
-        let DrivePatch { path_on_host: path, rate_limiter, allowances, .. } = self;
+        let DrivePatch { path_on_host: path, base_paths_on_host, rate_limiter, allowances, .. } =
+            self;
+        if path.is_none() && !base_paths_on_host.is_empty() {
+            return Err(bad("path_on_host", "it is missing: bases are below an image"));
+        }
         if path.is_none() && rate_limiter.is_none() && allowances.is_none() {
             return Err(bad("path_on_host", "it is missing, and so is anything else to change"));
         }
-        Ok(DiskPatch { path: path.map(Into::into), limits: limit_patch(rate_limiter, allowances)? })
+        let (path, bases) = (path.map(Into::into), paths(base_paths_on_host));
+        Ok(DiskPatch { path, bases, limits: limit_patch(rate_limiter, allowances)? })
     }
 }

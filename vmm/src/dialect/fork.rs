@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::BodyError;
 use super::snapshot::{DriveOverride, NetworkOverride, VsockOverride};
+use super::{BodyError, bad};
 use crate::fork::spec::ForkSpec;
 
 /// Children that a machine is to have. In texts, `{n}` is the number of each.
@@ -29,8 +29,9 @@ pub struct Fork {
     /// `ip` that is one higher than the one before, and none a `mac` that is given.
     #[serde(default)]
     pub network_overrides: Vec<NetworkOverride>,
-    /// Copies of images for their disks that are written; the machine's image, `.` and the number for disks that are not
-    /// named. The file system must share blocks among copies.
+    /// Images for their disks that are written; the machine's image, `.` and the number for disks that are not
+    /// named. They are copies that share blocks; where the file system has none of these, overlays above what the machine
+    /// had, which goes on above it too. Bases are not to be given.
     #[serde(default)]
     pub drive_overrides: Vec<DriveOverride>,
     /// Sockets of their vsocks; the machine's, `.` and the number if not given.
@@ -42,6 +43,9 @@ pub struct Fork {
     /// Host paths of their logs; the machine's if not given.
     #[serde(default)]
     pub log_path: Option<String>,
+    /// Whether they can have children themselves, for which each has a process more.
+    #[serde(default)]
+    pub forks: bool,
     /// Whether they run at once; they do if not given.
     #[serde(default = "yes")]
     #[cfg_attr(test, schema(default = true))]
@@ -63,6 +67,10 @@ impl TryFrom<Fork> for ForkSpec {
         let identities = body.network_overrides.iter().map(NetworkOverride::identity);
         let identities = identities.filter_map(Result::transpose).collect::<Result<_, _>>()?;
         let taps = body.network_overrides.into_iter();
+        if body.drive_overrides.iter().any(|disk| !disk.base_paths_on_host.is_empty()) {
+            let why = "what is below images of children is what the machine has; leave it out";
+            return Err(bad("base_paths_on_host", why));
+        }
         let images = body.drive_overrides.into_iter();
         Ok(ForkSpec {
             count: body.count,
@@ -76,6 +84,7 @@ impl TryFrom<Fork> for ForkSpec {
             vsock: body.vsock_override.map(|vsock| vsock.uds_path),
             serial: body.serial,
             log: body.log_path,
+            forks: body.forks,
         })
     }
 }

@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 use devices::net::mac::MacAddr;
 use serde::{Deserialize, Serialize};
 
+use super::drives::paths;
 use super::{BodyError, bad};
 use crate::memory::Pages;
-use crate::snapshot::spec::{CardIdentity, CreateSpec, LoadSpec, PagerSpec, Rewritten};
+use crate::snapshot::spec::{CardIdentity, CreateSpec, LoadSpec, OtherImage, PagerSpec, Rewritten};
 
 /// What to write of the machine, which must be paused.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -187,6 +188,16 @@ impl NetworkOverride {
 pub struct DriveOverride {
     pub drive_id: String,
     pub path_on_host: String,
+    /// What is below the image, if that is an overlay, as for a disk.
+    #[serde(default)]
+    pub base_paths_on_host: Vec<String>,
+}
+
+impl From<DriveOverride> for OtherImage {
+    fn from(disk: DriveOverride) -> OtherImage {
+        let DriveOverride { drive_id: id, path_on_host, base_paths_on_host } = disk;
+        OtherImage { id, path: path_on_host.into(), bases: paths(base_paths_on_host) }
+    }
 }
 
 /// Another socket for the vsock.
@@ -280,7 +291,7 @@ impl TryFrom<SnapshotLoad> for LoadSpec {
             resume: body.resume_vm,
             taps: taps.map(|card| (card.iface_id, card.host_dev_name)).collect(),
             identities,
-            images: images.map(|disk| (disk.drive_id, disk.path_on_host.into())).collect(),
+            images: images.map(Into::into).collect(),
             vsock: body.vsock_override.map(|vsock| vsock.uds_path.into()),
             advance,
         })
@@ -304,14 +315,19 @@ mod tests {
         let spec = load(
             r#"{"snapshot_path":"s","mem_backend":{"backend_type":"File","backend_path":"m"},
                 "resume_vm":true,"network_overrides":[{"iface_id":"eth0","host_dev_name":"tap7"}],
-                "drive_overrides":[{"drive_id":"d","path_on_host":"other"}],
+                "drive_overrides":[{"drive_id":"d","path_on_host":"other","base_paths_on_host":["gold"]}],
                 "vsock_override":{"uds_path":"v"},"clock_realtime":false}"#,
         );
         let spec = spec.unwrap();
         assert_eq!((spec.state, spec.memory), ("s".into(), "m".into()));
         assert_eq!((spec.resume, spec.advance), (true, Some(false)));
         assert_eq!(spec.taps, [("eth0".to_string(), "tap7".to_string())]);
-        assert_eq!(spec.images, [("d".to_string(), PathBuf::from("other"))]);
+        let other = OtherImage {
+            id: "d".to_string(),
+            path: PathBuf::from("other"),
+            bases: vec![PathBuf::from("gold")],
+        };
+        assert_eq!(spec.images, [other]);
         assert_eq!(spec.vsock, Some("v".into()));
     }
 

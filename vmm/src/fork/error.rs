@@ -10,7 +10,7 @@ pub enum ForkError {
     #[error("{field}: {why}")]
     Spec { field: String, why: String },
     #[error(
-        "this VMM starts no children; it serves no API, was started with --no-fork, or is one itself"
+        "this VMM starts no children; it serves no API, was started with --no-fork, or is a child that was to have none"
     )]
     NoZygote,
     #[error("{what} cannot be forked: {why}")]
@@ -25,6 +25,10 @@ pub enum ForkError {
     Text(#[from] serde_json::Error),
     #[error("the process that starts children does not answer; this machine has no more children")]
     Gone(#[source] io::Error),
+    #[error("no child runs: {0}")]
+    NoSharing(String),
+    #[error("the machine's disk {id:?} cannot go on above its image: {why}")]
+    NotAbove { id: String, why: String },
     #[error("no child runs: {0}")]
     Child(String),
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::brood;
 use super::descriptors::keep_only;
-use super::images;
+use super::images::{self, NoCopies};
 use super::nature::Nature;
 use super::words::{self, Answer, Ask};
 use crate::shield;
@@ -97,6 +97,11 @@ fn raise(socket: &File, text: &[u8], files: Vec<OwnedFd>, nature: &mut Nature) -
                     brood::raise(*brood, &File::from(memory), nature)
                 }
                 (Ok(Ask::Copy(copies)), None) => match images::copy(&copies) {
+                    Ok(()) => Answer::Done,
+                    Err(NoCopies::Shares(why)) => Answer::NoSharing(why),
+                    Err(NoCopies::Others(why)) => Answer::Refused(why),
+                },
+                (Ok(Ask::Make(files)), None) => match images::make(&files) {
                     Ok(()) => Answer::Done,
                     Err(why) => Answer::Refused(why),
                 },

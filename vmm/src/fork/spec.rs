@@ -8,7 +8,7 @@ use devices::net::spec::{BackendSpec, NicSpec};
 use serde::{Deserialize, Serialize};
 
 use super::error::ForkError;
-use crate::snapshot::spec::{CardIdentity, Rewritten};
+use crate::snapshot::spec::{CardIdentity, OtherImage, Rewritten};
 
 /// Children that one request may have.
 pub const MOST_CHILDREN: u32 = 1000;
@@ -46,6 +46,8 @@ pub struct ForkSpec {
     pub serial: Option<String>,
     /// Files of their logs; where the machine's goes, if not given.
     pub log: Option<String>,
+    /// Whether they can have children themselves.
+    pub forks: bool,
 }
 
 /// In what one child differs.
@@ -60,14 +62,17 @@ pub struct ChildSpec {
     pub taps: Vec<(String, String)>,
     /// What the network sees of its cards, where that is to differ.
     pub identities: Vec<CardIdentity>,
-    /// Images of its disks that are written, by the disks' ids; all of them.
-    pub images: Vec<(String, PathBuf)>,
+    /// Images of its disks that are written; all of them.
+    pub images: Vec<OtherImage>,
     /// Socket of its vsock, if it has one.
     pub vsock: Option<PathBuf>,
     /// Where its serial console goes.
     pub serial: Option<String>,
     /// File of its log.
     pub log: Option<PathBuf>,
+    /// Whether it can have children.
+    #[serde(default)]
+    pub forks: bool,
 }
 
 /// What a machine has that its children cannot share with it.
@@ -125,6 +130,12 @@ impl ForkSpec {
         let taps: Vec<_> = parent.nics.iter().map(|nic| self.tap(nic)).collect::<Result<_, _>>()?;
         let written = parent.disks.iter().filter(|disk| !disk.read_only);
         let images: Vec<_> = written.map(|disk| self.image(disk)).collect::<Result<_, _>>()?;
+        // Copies of images have what is below those too.
+        let own = |id: &str, path: String| {
+            let disk = parent.disks.iter().find(|disk| disk.id == id);
+            let bases = disk.map(|disk| disk.bases.clone()).unwrap_or_default();
+            OtherImage { id: id.to_string(), path: path.into(), bases }
+        };
         let child = |number: u32| {
             let text = |text: &str| text.replace(NUMBER, &number.to_string());
             let identities = self.identities.iter();
@@ -135,10 +146,11 @@ impl ForkSpec {
                 api_socket: text(&api_socket).into(),
                 taps: taps.iter().map(|(id, tap)| (id.clone(), text(tap))).collect(),
                 identities: identities.collect::<Result<_, _>>()?,
-                images: images.iter().map(|(id, path)| (id.clone(), text(path).into())).collect(),
+                images: images.iter().map(|(id, path)| own(id, text(path))).collect(),
                 vsock: vsock.as_deref().map(|path| text(path).into()),
                 serial: serial.as_deref().map(text),
                 log: self.log.as_deref().map(|path| text(path).into()),
+                forks: self.forks,
             };
             child.check().map(|()| child)
         };

@@ -36,10 +36,15 @@ fn what_is_not_given_is_made_from_what_the_machine_has() {
         api_socket: "/run/web.sock.3".into(),
         taps: vec![("eth0".into(), "tap0-3".into())],
         identities: vec![],
-        images: vec![("root".into(), "/i/root.raw.3".into())],
+        images: vec![OtherImage {
+            id: "root".into(),
+            path: "/i/root.raw.3".into(),
+            bases: Vec::new(),
+        }],
         vsock: Some("/run/v.3".into()),
         serial: None,
         log: None,
+        forks: false,
     };
     assert_eq!(children[2], last);
 }

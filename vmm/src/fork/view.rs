@@ -1,9 +1,12 @@
 //! What is told of a fork.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use devices::net::mac::MacAddr;
 use serde::Serialize;
+
+use crate::snapshot::spec::OtherImage;
 
 /// A fork that was made.
 #[derive(Clone, Debug, Serialize)]
@@ -11,6 +14,10 @@ use serde::Serialize;
 pub struct Forked {
     /// In the order of their numbers.
     pub children: Vec<Child>,
+    /// The machine's own disks that go on in overlays above their images, which nobody writes any more: where those have
+    /// no copies that share their blocks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drives: Vec<ChildDisk>,
     /// Bytes of memory that all of them, and the machine, share as long as nobody writes to them.
     pub memory_bytes: u64,
     /// Microseconds that the machine was paused.
@@ -39,14 +46,28 @@ pub struct Child {
     pub uds_path: Option<String>,
 }
 
-/// A disk of a child.
+/// A disk after a fork.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct ChildDisk {
     /// Its name.
     pub drive_id: String,
-    /// The image, a copy of the machine's as that was at the moment.
+    /// The image: a copy of the machine's as that was at the moment, or an overlay above that.
     pub path_on_host: String,
+    /// What is below that, the nearest first, if it is an overlay.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub base_paths_on_host: Vec<String>,
+}
+
+impl From<OtherImage> for ChildDisk {
+    fn from(image: OtherImage) -> ChildDisk {
+        let text = |path: PathBuf| path.display().to_string();
+        ChildDisk {
+            drive_id: image.id,
+            path_on_host: text(image.path),
+            base_paths_on_host: image.bases.into_iter().map(text).collect(),
+        }
+    }
 }
 
 /// A card of a child.

@@ -32,6 +32,8 @@ pub enum Ask {
     Seal(Vec<Vec<u8>>),
     /// Copies of images, each of the first in the place of the second.
     Copy(Vec<(PathBuf, PathBuf)>),
+    /// Empty files, for overlays.
+    Make(Vec<PathBuf>),
     /// Copies that no child will have are removed.
     Remove(Vec<PathBuf>),
     /// Children of a machine; the file of its memory goes along.
@@ -60,6 +62,8 @@ pub enum Answer {
     Done,
     /// The numbers of the children's processes, in the order in which they were asked for.
     Born(Vec<u32>),
+    /// Nothing was done, as the images' file system cannot: why, in one line.
+    NoSharing(String),
     /// Nothing was done: why, in one line.
     Refused(String),
 }

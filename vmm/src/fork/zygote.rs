@@ -43,14 +43,24 @@ impl Zygote {
         match self.ask(&Ask::Seal(places), &[])? {
             Answer::Done => Ok(()),
             Answer::Refused(why) => Err(io::Error::other(why)),
-            Answer::Born(_) => Err(io::ErrorKind::InvalidData.into()),
+            Answer::Born(_) | Answer::NoSharing(_) => Err(io::ErrorKind::InvalidData.into()),
         }
     }
 
     /// Makes copies of images. Fails if one of them cannot be made; then none is there.
     pub fn copy(&self, copies: Vec<Copy>) -> Result<(), ForkError> {
-        match self.ask(&Ask::Copy(copies), &[]).map_err(ForkError::Gone)? {
+        self.have_done(&Ask::Copy(copies))
+    }
+
+    /// Makes empty files. Fails if something is in the place of one; then none is there.
+    pub fn make(&self, files: Vec<PathBuf>) -> Result<(), ForkError> {
+        self.have_done(&Ask::Make(files))
+    }
+
+    fn have_done(&self, ask: &Ask) -> Result<(), ForkError> {
+        match self.ask(ask, &[]).map_err(ForkError::Gone)? {
             Answer::Refused(why) => Err(ForkError::Child(why)),
+            Answer::NoSharing(why) => Err(ForkError::NoSharing(why)),
             Answer::Done | Answer::Born(_) => Ok(()),
         }
     }
@@ -66,7 +76,7 @@ impl Zygote {
     pub fn fork(&self, brood: Brood, memory: &File) -> Result<Vec<u32>, ForkError> {
         match self.ask(&Ask::Fork(Box::new(brood)), &[memory]).map_err(ForkError::Gone)? {
             Answer::Born(pids) => Ok(pids),
-            Answer::Refused(why) => Err(ForkError::Child(why)),
+            Answer::Refused(why) | Answer::NoSharing(why) => Err(ForkError::Child(why)),
             Answer::Done => Err(ForkError::Gone(io::ErrorKind::InvalidData.into())),
         }
     }

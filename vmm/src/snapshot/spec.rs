@@ -39,12 +39,25 @@ pub struct LoadSpec {
     pub taps: Vec<(String, String)>,
     /// What the network sees of cards, where that is to differ.
     pub identities: Vec<CardIdentity>,
-    /// Images in place of those that disks had, by the disks' ids.
-    pub images: Vec<(String, PathBuf)>,
+    /// Images in place of those that disks had.
+    pub images: Vec<OtherImage>,
     /// The vsock's socket in place of the one that it had.
     pub vsock: Option<PathBuf>,
     /// Whether the guest's clock goes on with the time that passed; if nobody says so, as the machine's face has it.
     pub advance: Option<bool>,
+}
+
+/// What a disk has in place of its image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtherImage {
+    /// The disk.
+    pub id: String,
+    /// The image, or the overlay.
+    pub path: PathBuf,
+    /// What is below that, the nearest first, if it is an overlay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<PathBuf>,
 }
 
 /// What the network sees of a card.

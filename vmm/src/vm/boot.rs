@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use arch::boot::{BootPlan, Cmdline, CmdlineError, DiskBoot, DiskError, DiskFile};
+use arch::boot::{BootPlan, Cmdline, CmdlineError, DiskBoot, DiskError, DiskFile, ReadAt};
 use arch::boot::{Initrd, InitrdError, Kernel, KernelError, PlanError};
+use devices::block::image::{Image, OpenError, Source};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::kernels;
@@ -29,6 +30,8 @@ pub enum BootError {
     Disk(#[from] DiskError),
     #[error("disk {} is neither a file nor a block device", .0.display())]
     NoDisk(PathBuf),
+    #[error(transparent)]
+    Overlay(OpenError),
     #[error("cannot take {file} out of disk {}", disk.display())]
     TakeOut { disk: PathBuf, file: String, source: io::Error },
     /// The kernel of a disk is none that can be booted.
@@ -57,6 +60,7 @@ impl BootError {
             | BootError::DiskPlan(PlanError::CmdlineTooLong { .. }) => Setting::Cmdline,
             BootError::Disk(_)
             | BootError::NoDisk(_)
+            | BootError::Overlay(_)
             | BootError::TakeOut { .. }
             | BootError::DiskKernel(_)
             | BootError::DiskCmdline { .. } => Setting::BootDisk,
@@ -70,7 +74,7 @@ impl BootError {
 pub fn check(boot: &BootSpec) -> Result<(), BootError> {
     match &boot.kernel {
         BootFrom::Kernel(path) => drop(Kernel::open(path)?),
-        BootFrom::Disk(path) => drop(find(path)?),
+        BootFrom::Disk(path, bases) => drop(find(&Source { path, bases })?),
     }
     boot.initrd.as_deref().map(Initrd::open).transpose()?;
     Cmdline::new(boot.cmdline())?;
@@ -95,8 +99,8 @@ impl Opened {
                 let kernel = kernels::unpacked(Kernel::open(path)?, &boot.kernel_cache);
                 Ok(Opened { kernel, initrd, cmdline, of_disk: false })
             }
-            BootFrom::Disk(path) => {
-                let taken = Taken::out_of(path)?;
+            BootFrom::Disk(path, bases) => {
+                let taken = Taken::out_of(&Source { path, bases })?;
                 let kernel = kernels::unpacked(taken.kernel, &boot.kernel_cache);
                 // The last of two words that contradict each other counts, nearly always.
                 let cmdline = [taken.cmdline.as_str(), cmdline.as_str()].join(" ");
@@ -134,8 +138,22 @@ fn random() -> [u64; 2] {
     }
 }
 
-/// Opens the disk at `path` for reading, and finds out what it boots. Fails if it boots nothing.
-fn find(path: &Path) -> Result<(File, DiskBoot), BootError> {
+/// A disk that is an overlay.
+struct Above(Image);
+
+impl ReadAt for Above {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.size())
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.0.read_disk_at(bytes, offset)
+    }
+}
+
+/// Opens the disk at `source` for reading, and finds out what it boots. Fails if it boots nothing.
+fn find(source: &Source<'_>) -> Result<(Box<dyn ReadAt>, DiskBoot), BootError> {
+    let path = source.path;
     let name = path.display().to_string();
     let host = |source| DiskError::Host { name: name.clone(), source };
     // Opening a pipe waits for its writer, so look first.
@@ -143,8 +161,11 @@ fn find(path: &Path) -> Result<(File, DiskBoot), BootError> {
     if !kind.is_file() && !kind.is_block_device() {
         return Err(BootError::NoDisk(path.to_owned()));
     }
-    let disk = File::open(path).map_err(host)?;
-    let boot = DiskBoot::find(&disk, &name)?;
+    let disk: Box<dyn ReadAt> = match source.bases {
+        [] => Box::new(File::open(path).map_err(host)?),
+        _ => Box::new(Above(Image::open_beside(source).map_err(BootError::Overlay)?)),
+    };
+    let boot = DiskBoot::find(&*disk, &name)?;
     Ok((disk, boot))
 }
 
@@ -160,11 +181,12 @@ struct Taken {
 const ALIGNMENT: u64 = 4;
 
 impl Taken {
-    fn out_of(path: &Path) -> Result<Taken, BootError> {
-        let (disk, boot) = find(path)?;
+    fn out_of(source: &Source<'_>) -> Result<Taken, BootError> {
+        let path = source.path;
+        let (disk, boot) = find(source)?;
         tracing::info!("disk {} boots {}: {}", path.display(), boot.origin, boot.cmdline);
         let take = |files: &[DiskFile]| {
-            copied(&disk, files).map_err(|source| {
+            copied(&*disk, files).map_err(|source| {
                 let file = files.first().map(|file| file.name.clone()).unwrap_or_default();
                 BootError::TakeOut { disk: path.to_owned(), file, source }
             })
@@ -182,7 +204,7 @@ impl Taken {
 }
 
 /// A file in memory with `files` of `disk`, one behind the other.
-fn copied(disk: &File, files: &[DiskFile]) -> io::Result<File> {
+fn copied(disk: &dyn ReadAt, files: &[DiskFile]) -> io::Result<File> {
     let mut out = File::from(memfd_create("boot", MemfdFlags::CLOEXEC)?);
     for file in files {
         file.copy(disk, &mut out)?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use super::*;
 use crate::vm::kernels::KernelCache;
@@ -21,7 +22,7 @@ fn on_disk(folder: &Path, files: &[(&str, Content)]) -> BootSpec {
 
 fn spec(disk: PathBuf) -> BootSpec {
     BootSpec {
-        kernel: BootFrom::Disk(disk),
+        kernel: BootFrom::Disk(disk, Vec::new()),
         initrd: None,
         cmdline: None,
         kernel_cache: KernelCache::Off,
@@ -70,9 +71,9 @@ fn parts_of_an_initrd_begin_at_multiples_of_four() {
             ("/b", Content::File(b"second")),
         ],
     );
-    let BootFrom::Disk(path) = &spec.kernel else { unreachable!() };
-    let (disk, boot) = find(path).unwrap();
-    let initrd = copied(&disk, &boot.initrds).unwrap();
+    let BootFrom::Disk(path, _) = &spec.kernel else { unreachable!() };
+    let (disk, boot) = find(&Source::raw(path)).unwrap();
+    let initrd = copied(&*disk, &boot.initrds).unwrap();
     let mut bytes = [0; 16];
     initrd.read_exact_at(&mut bytes, 0).unwrap();
     assert_eq!(&bytes, b"first\0\0\0second\0\0");

@@ -144,6 +144,7 @@ impl ImageRefused {
         }
         let key = match self.why {
             OpenError::NoDirect { .. } => Key::Direct,
+            OpenError::OtherBase { .. } => Key::Base,
             _ => Key::Path,
         };
         Setting::Disk(self.id.clone(), Some(key))
@@ -214,7 +215,7 @@ impl Config {
     pub fn set_boot(&mut self, boot: BootSpec) -> Result<(), BootError> {
         let default = match &boot.kernel {
             BootFrom::Kernel(_) => Some(self.default_cmdline.to_string()),
-            BootFrom::Disk(_) => None,
+            BootFrom::Disk(..) => None,
         };
         let boot = BootSpec { cmdline: boot.cmdline.or(default), ..boot };
         boot::check(&boot)?;
@@ -421,10 +422,15 @@ impl Config {
         }
     }
 
-    /// Whether the disk `id` could have the image at `path` beside the others. Fails if another has it.
-    pub fn check_replaced(&self, id: &str, path: &Path) -> Result<(), SettingError> {
+    /// Whether the disk `id` could have the image at `path`, on `bases`, beside the others. Fails if another has it.
+    pub fn check_replaced(
+        &self,
+        id: &str,
+        path: &Path,
+        bases: &[PathBuf],
+    ) -> Result<(), SettingError> {
         let Some(disk) = self.disks.iter().find(|disk| disk.id == id) else { return Ok(()) };
-        let after = DiskSpec { path: path.into(), ..disk.clone() };
+        let after = DiskSpec { path: path.into(), bases: bases.to_vec(), ..disk.clone() };
         let mut others = self.disks.iter().filter(|other| other.id != id);
         others.try_for_each(|other| check_disks_apart(&after, other))
     }
@@ -461,7 +467,7 @@ impl Config {
     fn boot_of_disk(&self) -> Option<BootSpec> {
         let disk = self.first_disk()?;
         Some(BootSpec {
-            kernel: BootFrom::Disk(disk.path.clone()),
+            kernel: BootFrom::disk(disk),
             initrd: None,
             cmdline: None,
             kernel_cache: KernelCache::default(),
@@ -539,10 +545,23 @@ fn check_disks_apart(disk: &DiskSpec, other: &DiskSpec) -> Result<(), SettingErr
     if disk.root.is_some() && other.root.is_some() {
         return Err(SettingError::RootTwice { id, other: other_id });
     }
-    if !(disk.read_only && other.read_only) && is_same_file(&disk.path, &other.path) {
-        return Err(SettingError::ImageTwice { path: disk.path.clone(), id, other: other_id });
+    match shared(&images(disk), &images(other)) {
+        Some(path) => Err(SettingError::ImageTwice { path, id, other: other_id }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// The images of a disk, and whether it writes to them.
+fn images(disk: &DiskSpec) -> Vec<(&Path, bool)> {
+    let bases = disk.bases.iter().map(|base| (base.as_path(), false));
+    std::iter::once((disk.path.as_path(), !disk.read_only)).chain(bases).collect()
+}
+
+/// A file that is in both lists, and that one of them writes to.
+fn shared(these: &[(&Path, bool)], those: &[(&Path, bool)]) -> Option<PathBuf> {
+    let pairs = these.iter().flat_map(|this| those.iter().map(move |that| (this, that)));
+    let mut pairs = pairs.filter(|(this, that)| this.1 || that.1);
+    pairs.find(|(this, that)| is_same_file(this.0, that.0)).map(|(this, _)| this.0.to_owned())
 }
 
 /// Whether a disk and persistent memory can be in one machine; what is refused is the one or the other.
@@ -558,8 +577,7 @@ fn check_disk_and_pmem(
             false => SettingError::PmemRootTwice { id: pmem_id, other: disk_id },
         });
     }
-    if !(disk.read_only && pmem.read_only) && is_same_file(&disk.path, &pmem.path) {
-        let path = disk.path.clone();
+    if let Some(path) = shared(&images(disk), &[(&pmem.path, !pmem.read_only)]) {
         return Err(match is_of_disk {
             true => SettingError::ImageTwice { path, id: disk_id, other: pmem_id },
             false => SettingError::PmemFileTwice { path, id: pmem_id, other: disk_id },
@@ -571,7 +589,7 @@ fn check_disk_and_pmem(
 /// Opens the image, to see whether a machine could have it, and closes it again.
 fn check_image(disk: &DiskSpec, files: &dyn Files) -> Result<(), ImageRefused> {
     let mode = Mode { read_only: disk.read_only, direct: disk.direct };
-    match Image::open_by(&disk.path, mode, files) {
+    match Image::open_source(&disk.source(), mode, files) {
         Ok(_) => Ok(()),
         Err(why) => Err(ImageRefused { id: disk.id.clone(), kind: Kind::Disk, why }),
     }

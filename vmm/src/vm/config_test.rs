@@ -260,7 +260,7 @@ fn without_a_kernel_the_root_is_booted_or_the_first_disk_but_no_seed() {
     assert_eq!(booted(&config), None);
     for text in ["a,id=x", "b,id=y,root"] {
         let disk = images.disk(text);
-        let wanted = (BootFrom::Disk(disk.path.clone()), String::new());
+        let wanted = (BootFrom::disk(&disk), String::new());
         config.set_disk(disk).unwrap();
         assert_eq!(booted(&config), Some(wanted));
     }

@@ -2,6 +2,7 @@
 
 use device_core::files::Files;
 use devices::block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
+use devices::block::image::Source;
 use devices::block::spec::{DiskSpec, Fault};
 use serde::Serialize;
 
@@ -54,7 +55,7 @@ pub fn answer(
         DiskAsk::Refresh => return Ok(DiskReply::Size { size: disk.refresh()? }),
         DiskAsk::Change(patch) => {
             if let Some(path) = &patch.path {
-                disk.replace(path, files)?;
+                disk.replace(&Source { path, bases: &patch.bases }, files)?;
             }
             disk.limit(&patch.limits.apply(&disk.allowed()));
         }

@@ -70,6 +70,8 @@ impl LimitPatch {
 pub struct DiskPatch {
     /// The image that takes the old one's place.
     pub path: Option<PathBuf>,
+    /// What is below that.
+    pub bases: Vec<PathBuf>,
     pub limits: DiskLimitPatch,
 }
 

@@ -8,7 +8,7 @@ use arch::boot::Cmdline;
 use arch::layout::{MAX_CPUS, VIRTIO_MMIO_GSIS};
 use arch::smbios::Identity;
 use arch::template::Template;
-use devices::block::spec::{Key as DiskKey, SpecError as DiskSpecError};
+use devices::block::spec::{DiskSpec, Key as DiskKey, SpecError as DiskSpecError};
 use devices::legacy::ConsoleSpec;
 use devices::memory::{HotMemorySpec, SpecError as HotMemorySpecError};
 use devices::net::mac::MacAddr;
@@ -109,8 +109,15 @@ pub const MOST_DEVICES: usize = pci::bus::SLOTS as usize - 1;
 pub enum BootFrom {
     /// A bzImage or an ELF vmlinux.
     Kernel(PathBuf),
-    /// A raw image or a block device: what its own boot loader would boot.
-    Disk(PathBuf),
+    /// A disk's image, and what is below it: what its own boot loader would boot.
+    Disk(PathBuf, Vec<PathBuf>),
+}
+
+impl BootFrom {
+    /// A disk.
+    pub fn disk(disk: &DiskSpec) -> BootFrom {
+        BootFrom::Disk(disk.path.clone(), disk.bases.clone())
+    }
 }
 
 impl From<PathBuf> for BootFrom {

@@ -19,7 +19,7 @@ pub(super) const ZERO: i32 = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_S
 
 /// Does the task's call; what the host said, as an engine tells it.
 pub(super) fn carry_out(task: &Task, image: &Image) -> i32 {
-    let file = if task.is_cached() { image.through_cache() } else { image.file() };
+    let file = image.at(task.place());
     let (fd, iovecs) = (file.as_raw_fd(), task.iovecs());
     let (offset, len) = (task.offset() as i64, task.len() as i64); // within an image, whose size is an i64
     let count = iovecs.len() as libc::c_long; // at most 1024

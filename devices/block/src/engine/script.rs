@@ -44,6 +44,8 @@ pub struct Asked {
     pub len: u64,
     /// Through the page cache, of an image that is otherwise opened for direct I/O.
     pub cached: bool,
+    /// Of what is so many below the image.
+    pub below: usize,
 }
 
 /// What has happened and what is to happen.
@@ -60,7 +62,7 @@ struct Scene {
 #[derive(Clone)]
 pub struct Stage {
     scene: Arc<Mutex<Scene>>,
-    bells: Arc<Vec<EventFd>>,
+    bells: Arc<Vec<Arc<EventFd>>>,
     image: Arc<Mutex<Arc<Image>>>,
 }
 
@@ -73,7 +75,8 @@ pub struct Script {
 
 /// Engines for `lanes` lanes on `image`, and the test's end of them.
 pub fn stage(image: Arc<Image>, lanes: u16) -> (Vec<Script>, Stage) {
-    let bells = (0..lanes).map(|_| EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).unwrap()).collect();
+    let bells =
+        (0..lanes).map(|_| Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).unwrap())).collect();
     let done = (0..lanes).map(|_| Vec::new()).collect();
     let scene = Scene { done, ..Scene::default() };
     let stage = Stage {
@@ -158,6 +161,7 @@ impl Stage {
             offset: task.offset(),
             len: task.len(),
             cached: task.is_cached(),
+            below: task.place().below(),
         });
         if scene.holds {
             scene.held.push_back((lane, task));
@@ -201,6 +205,10 @@ impl Engine for Script {
 
     fn watches(&self) -> Vec<BorrowedFd<'_>> {
         vec![borrow(&self.stage.bells[self.lane])]
+    }
+
+    fn bell(&self) -> Arc<EventFd> {
+        self.stage.bells[self.lane].clone()
     }
 
     fn replace(&mut self, image: Arc<Image>) -> io::Result<()> {

@@ -76,7 +76,7 @@ impl Job {
 struct Home {
     done: Mutex<Vec<Done>>,
     arrived: Condvar,
-    bell: EventFd,
+    bell: Arc<EventFd>,
 }
 
 impl Crew {
@@ -182,7 +182,7 @@ impl Threads {
         let home = Home {
             done: Mutex::default(),
             arrived: Condvar::new(),
-            bell: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
+            bell: Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?),
         };
         Ok(Threads { crew, image, home: Arc::new(home), fresh: Vec::new(), away: 0 })
     }
@@ -225,6 +225,10 @@ impl Engine for Threads {
 
     fn watches(&self) -> Vec<BorrowedFd<'_>> {
         vec![borrow(&self.home.bell)]
+    }
+
+    fn bell(&self) -> Arc<EventFd> {
+        self.home.bell.clone()
     }
 
     fn replace(&mut self, image: Arc<Image>) -> io::Result<()> {

@@ -19,7 +19,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use super::calls::{PUNCH, ZERO};
 use super::threads::{Crew, Threads};
 use super::{Done, Engine, MAX_IN_FLIGHT};
-use crate::image::Image;
+use crate::image::{Image, Place};
 use crate::task::{Call, Task};
 
 /// Entries of the submission queue: as many as there are tasks at most.
@@ -33,9 +33,8 @@ const OPERATIONS: [u8; 4] =
 const ENTER_GETEVENTS: u32 = 1;
 const UNREGISTER_FILES: u8 = 3;
 const REGISTER_FILES_UPDATE: u8 = 6;
-/// Places of the image's files among the registered ones.
-const FILE: Fixed = Fixed(0);
-const CACHED: Fixed = Fixed(1);
+/// A place that has none (5.5).
+const NO_FILE: RawFd = -1;
 /// How long a lane that is dropped waits for its tasks, in how many turns.
 const PATIENCE: Duration = Duration::from_secs(1);
 const TURNS: usize = 10 + MAX_IN_FLIGHT;
@@ -65,7 +64,7 @@ pub struct Uring {
     ring: IoUring,
     /// Written by the kernel for each completion, also one that it puts off: a ring that does so does not show
     /// it to who polls the ring itself.
-    bell: EventFd,
+    bell: Arc<EventFd>,
     image: Arc<Image>,
     /// For calls on block devices that are not in use on rings.
     helper: Option<Threads>,
@@ -92,7 +91,7 @@ impl Uring {
     }
 
     fn at(rung: Rung, image: Arc<Image>, helper: Option<Arc<Crew>>) -> io::Result<Uring> {
-        let bell = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
+        let bell = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
         let ring = set_up(rung, &image, &bell)?;
         let helper = helper.map(|crew| Threads::new(crew, image.clone())).transpose()?;
         let (slots, free) = (Vec::new(), Vec::new());
@@ -101,7 +100,7 @@ impl Uring {
 
     /// What the kernel is asked for a task; `None` if that is the helper's to do.
     fn entry(&self, task: &Task) -> Option<Entry> {
-        let file = if task.is_cached() { CACHED } else { FILE };
+        let file = file_of(task);
         let (iovecs, count) = (task.iovecs().as_ptr(), task.iovecs().len() as u32); // at most 1024
         Some(match task.call() {
             Call::Read => opcode::Readv::new(file, iovecs, count).offset(task.offset()).build(),
@@ -195,8 +194,7 @@ impl Uring {
 }
 
 fn fallocate(task: &Task, mode: i32) -> Entry {
-    let file = if task.is_cached() { CACHED } else { FILE };
-    opcode::Fallocate::new(file, task.len()).offset(task.offset()).mode(mode).build()
+    opcode::Fallocate::new(file_of(task), task.len()).offset(task.offset()).mode(mode).build()
 }
 
 fn set_up(rung: Rung, image: &Image, bell: &EventFd) -> io::Result<IoUring> {
@@ -231,10 +229,22 @@ fn set_up(rung: Rung, image: &Image, bell: &EventFd) -> io::Result<IoUring> {
     Ok(ring)
 }
 
-fn files(image: &Image) -> [RawFd; 2] {
-    let (file, cached) = image.files();
-    // Without a second one both places are of the same file: it goes through the cache itself.
-    [file.as_raw_fd(), cached.map_or(file.as_raw_fd(), |cached| cached.as_raw_fd())]
+/// The registered file that a task is by.
+fn file_of(task: &Task) -> Fixed {
+    Fixed(task.place().index())
+}
+
+/// The files of an image, and of all below it, by their places; none where there is no more below.
+fn files(image: &Image) -> [RawFd; Place::COUNT] {
+    let images = std::iter::successors(Some(image), |image| image.base());
+    let pairs = images.flat_map(|image| {
+        let (file, cached) = image.files();
+        // Without a second one both places are of the same file: it goes through the cache itself.
+        [file.as_raw_fd(), cached.map_or(file.as_raw_fd(), |cached| cached.as_raw_fd())]
+    });
+    let mut files = [NO_FILE; Place::COUNT];
+    files.iter_mut().zip(pairs).for_each(|(place, file)| *place = file);
+    files
 }
 
 impl Engine for Uring {
@@ -293,6 +303,10 @@ impl Engine for Uring {
         let mut watches = vec![borrow(&self.bell)];
         watches.extend(self.helper.iter().flat_map(Engine::watches));
         watches
+    }
+
+    fn bell(&self) -> Arc<EventFd> {
+        self.bell.clone()
     }
 
     fn replace(&mut self, image: Arc<Image>) -> io::Result<()> {

@@ -56,7 +56,7 @@ fn each_rung_carries_all_calls() {
                 Call::Read | Call::Write { .. } => {
                     task.request.buffers.push(at, 2048).unwrap();
                     task.request.buffers.push(at + 2048, 2048).unwrap();
-                    task.aim_at_guest(call, false, offset, 0);
+                    task.aim_at_guest(call, Place::FILE, offset, 0, 4096);
                     assert_eq!(task.iovecs().len(), 1, "neighbours are one");
                 }
                 _ => task.aim(call, offset, 4096),
@@ -83,7 +83,7 @@ fn as_many_tasks_as_may_be_away_are_at_the_kernel_at_once() {
                 let mut task = Box::new(Task::new(memory.clone()));
                 task.seat = nth as u16;
                 task.request.buffers.push(nth * 512, 512).unwrap();
-                task.aim_at_guest(Call::Read, false, nth * 512, 0);
+                task.aim_at_guest(Call::Read, Place::FILE, nth * 512, 0, 512);
                 ring.start(task);
             }
             assert!(ring.submit());
@@ -106,7 +106,7 @@ fn a_ring_takes_nothing_but_what_disks_need() {
     let image = Arc::new(Image::in_memory(1 << 20, false, None));
     for (rung, mut ring) in rings(&image) {
         let mut byte = [0u8; 1];
-        let other = opcode::Read::new(FILE, byte.as_mut_ptr(), 1).build();
+        let other = opcode::Read::new(Fixed(0), byte.as_mut_ptr(), 1).build();
         let iovec = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
         let any_file = io_uring::types::Fd(image.file().as_raw_fd());
         let any_file = opcode::Readv::new(any_file, &raw const iovec, 1).build();

@@ -4,7 +4,7 @@ use std::io;
 
 use super::outcome::{MOST_TRIES, is_lack, is_transient, outcome};
 use crate::bounce::BOUNCE;
-use crate::image::{Ability, Image, Medium};
+use crate::image::{Ability, Image, Medium, Place};
 use crate::request::{Operation, Outcome, Range, Request, SECTOR};
 use crate::task::{Call, MOST, Task};
 
@@ -15,6 +15,8 @@ pub(super) enum Step {
     Call,
     /// It needs a private buffer first.
     Bounce,
+    /// It waits for another request, of whatever lane.
+    Waits,
     /// The request has ended.
     Ended(Outcome),
 }
@@ -35,7 +37,7 @@ pub(super) fn begin(task: &mut Task, image: &Image) -> Step {
 }
 
 /// Whether the disk can do that at all.
-fn check(request: &Request, image: &Image) -> Result<(), Outcome> {
+pub(super) fn check(request: &Request, image: &Image) -> Result<(), Outcome> {
     let writes =
         !matches!(request.operation, Operation::Read | Operation::Flush | Operation::Compare);
     if writes && image.mode().read_only {
@@ -62,12 +64,7 @@ fn check(request: &Request, image: &Image) -> Result<(), Outcome> {
 
 /// The step after a call that came to `result`: bytes, or a negated errno.
 pub(super) fn go_on(task: &mut Task, image: &Image, result: i32) -> Step {
-    if task.call() == Call::Read && !task.progress.bounced {
-        // All that was aimed at: a call that fails, or is cut short, may have brought more than it says.
-        let done = usize::try_from(task.progress.done).unwrap_or(usize::MAX);
-        let aimed = usize::try_from(task.len()).unwrap_or(usize::MAX);
-        task.request.buffers.wrote(done, aimed);
-    }
+    note_read(task);
     let Ok(moved) = u64::try_from(result) else {
         return failed(task, image, result.wrapping_neg());
     };
@@ -94,20 +91,38 @@ pub(super) fn go_on(task: &mut Task, image: &Image, result: i32) -> Step {
     }
 }
 
+/// Notes what the host may have written to the guest's memory.
+pub(super) fn note_read(task: &Task) {
+    if task.call() == Call::Read && !task.progress.bounced {
+        // All that was aimed at: a call that fails, or is cut short, may have brought more than it says.
+        let done = usize::try_from(task.progress.done).unwrap_or(usize::MAX);
+        let aimed = usize::try_from(task.len()).unwrap_or(usize::MAX);
+        task.request.buffers.wrote(done, aimed);
+    }
+}
+
 /// Bytes have been read or written.
 fn arrived(task: &mut Task, image: &Image, moved: u64) -> Step {
+    match take_in(task, moved) {
+        Ok(()) => transfer(task, image),
+        Err(outcome) => Step::Ended(outcome),
+    }
+}
+
+/// Has the guest get what was read for it, or be compared. Fails with what that ends the request with.
+pub(super) fn take_in(task: &mut Task, moved: u64) -> Result<(), Outcome> {
     if task.progress.bounced {
         let len = moved as usize; // at most a private buffer
         let operation = task.request.operation;
         if operation == Operation::Read && !task.empty_bounce(len) {
-            return Step::Ended(Outcome::BadMemory);
+            return Err(Outcome::BadMemory);
         }
         if operation == Operation::Compare && !task.compare_bounce(len) {
-            return Step::Ended(Outcome::Differs);
+            return Err(Outcome::Differs);
         }
     }
     task.progress.done = task.progress.done.saturating_add(moved);
-    transfer(task, image)
+    Ok(())
 }
 
 /// Aims at the buffers that are not done.
@@ -117,21 +132,38 @@ fn transfer(task: &mut Task, image: &Image) -> Step {
     if rest == 0 {
         return Step::Ended(Outcome::Done);
     }
-    let offset = task.request.offset.saturating_add(done);
+    let at = task.request.offset.saturating_add(done);
     let call = match operation {
         Operation::Write => Call::Write { durable: task.request.durable },
         _ => Call::Read,
     };
+    aim(task, image, Target { call, below: 0, at, len: rest })
+}
+
+/// A part of a transfer, and by which of the image's files.
+pub(super) struct Target {
+    pub call: Call,
+    /// That of what is so many below it.
+    pub below: u8,
+    /// Where in that file.
+    pub at: u64,
+    pub len: u64,
+}
+
+/// Aims at so much of the buffers that are not done.
+pub(super) fn aim(task: &mut Task, image: &Image, target: Target) -> Step {
+    let Target { call, below, at, len: rest } = target;
+    let (operation, done) = (task.request.operation, task.progress.done);
     let alignment = image.alignment();
-    let cached =
-        alignment.is_some_and(|wanted| task.progress.refused || !wanted.fits(offset, rest));
+    let cached = goes_cached(task, image, at, rest);
     let skip = usize::try_from(done).unwrap_or(usize::MAX);
     let misaligned = alignment
         .filter(|_| !cached)
         .is_some_and(|wanted| !task.request.buffers.iovecs(skip).all(|piece| wanted.takes(&piece)));
     task.progress.bounced = misaligned || operation == Operation::Compare;
+    let place = Place::new(below, cached);
     if !task.progress.bounced {
-        task.aim_at_guest(call, cached, offset, done);
+        task.aim_at_guest(call, place, at, done, rest);
         return Step::Call;
     }
     if !task.has_bounce() {
@@ -141,8 +173,14 @@ fn transfer(task: &mut Task, image: &Image) -> Step {
     if operation == Operation::Write && !task.fill_bounce(len) {
         return Step::Ended(Outcome::BadMemory);
     }
-    task.aim_at_bounce(call, cached, offset, len);
+    task.aim_at_bounce(call, place, at, len);
     Step::Call
+}
+
+/// Whether direct I/O cannot do that.
+pub(super) fn goes_cached(task: &Task, image: &Image, at: u64, len: u64) -> bool {
+    let alignment = image.alignment();
+    alignment.is_some_and(|wanted| task.progress.refused || !wanted.fits(at, len))
 }
 
 /// Aims at what is not done of the ranges.
@@ -169,13 +207,14 @@ fn ranges(task: &mut Task, image: &Image) -> Step {
     Step::Ended(Outcome::Done)
 }
 
-fn next_range(task: &mut Task) {
+/// Goes on to the next range.
+pub(super) fn next_range(task: &mut Task) {
     task.progress.range = task.progress.range.saturating_add(1);
     task.progress.done = 0;
 }
 
 /// Aims at a range to discard; false if the host does not care.
-fn discard(task: &mut Task, image: &Image, range: Range) -> bool {
+pub(super) fn discard(task: &mut Task, image: &Image, range: Range) -> bool {
     match image.medium() {
         Medium::File if !image.lacks(Ability::Punch) => {
             task.aim(Call::Punch, range.offset, range.len);
@@ -196,7 +235,7 @@ fn discard(task: &mut Task, image: &Image, range: Range) -> bool {
 }
 
 /// Aims at a range to zero, by the best means that the host is known to have.
-fn zero(task: &mut Task, image: &Image, range: Range, unmap: bool) {
+pub(super) fn zero(task: &mut Task, image: &Image, range: Range, unmap: bool) {
     let (offset, len) = (range.offset, range.len.min(MOST));
     let has = |ability| !image.lacks(ability);
     match image.medium() {
@@ -214,21 +253,37 @@ fn zero(task: &mut Task, image: &Image, range: Range, unmap: bool) {
 /// The step after a call that failed.
 fn failed(task: &mut Task, image: &Image, errno: i32) -> Step {
     if is_transient(errno) {
-        task.progress.tries = task.progress.tries.saturating_add(1);
-        let more = task.progress.tries < MOST_TRIES;
+        let more = may_try_again(task);
         return if more { Step::Call } else { Step::Ended(Outcome::Medium) };
     }
+    match judge(task, image, errno) {
+        Some(outcome) => Step::Ended(outcome),
+        None => match task.request.operation {
+            Operation::Discard | Operation::WriteZeroes { .. } => ranges(task, image),
+            _ => transfer(task, image),
+        },
+    }
+}
+
+/// Counts a try; whether there may be another.
+pub(super) fn may_try_again(task: &mut Task) -> bool {
+    task.progress.tries = task.progress.tries.saturating_add(1);
+    task.progress.tries < MOST_TRIES
+}
+
+/// What a call that failed for good makes of its request; nothing, if there is another call for the same.
+pub(super) fn judge(task: &mut Task, image: &Image, errno: i32) -> Option<Outcome> {
     match task.call() {
         Call::Sync => {
             image.lose(&io::Error::from_raw_os_error(errno));
-            Step::Ended(Outcome::Medium)
+            Some(Outcome::Medium)
         }
         Call::Read | Call::Write { .. }
             if errno == libc::EINVAL && image.alignment().is_some() && !task.is_cached() =>
         {
             // The host wants more of memory or offsets than it said.
             task.progress.refused = true;
-            transfer(task, image)
+            None
         }
         Call::Write { durable: true } => {
             let outcome = outcome(errno);
@@ -236,17 +291,17 @@ fn failed(task: &mut Task, image: &Image, errno: i32) -> Step {
                 // It may be of what others wrote before, and the host says so but once.
                 image.lose(&io::Error::from_raw_os_error(errno));
             }
-            Step::Ended(outcome)
+            Some(outcome)
         }
-        Call::Read | Call::Write { .. } => Step::Ended(outcome(errno)),
+        Call::Read | Call::Write { .. } => Some(outcome(errno)),
         call if is_lack(errno) => {
             image.set_lacks(match call {
                 Call::Punch => Ability::Punch,
                 Call::DeviceDiscard => Ability::Discard,
                 _ => Ability::Zero,
             });
-            ranges(task, image)
+            None
         }
-        _ => Step::Ended(outcome(errno)),
+        _ => Some(outcome(errno)),
     }
 }

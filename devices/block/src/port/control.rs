@@ -1,6 +1,5 @@
 //! The port's share of what may be asked of a disk, whatever its front is.
 
-use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -12,7 +11,7 @@ use device_core::worker::Post;
 
 use super::DiskPort;
 use crate::control::{ChangeError, Inspection, Latency};
-use crate::image::{Image, Mode};
+use crate::image::{Image, Mode, Source};
 use crate::ring::BlockRing;
 use crate::spec::{Allowed, Cache, Fault, Model};
 use crate::stats::{LaneCounters, LaneStats, Stretches};
@@ -30,10 +29,12 @@ pub trait PortControl: Send + Sync {
     fn throttled_us(&self) -> [u64; 2];
     /// What has completed survives a power cut from now on.
     fn sync(&self);
+    /// Has the file of an overlay know what that has.
+    fn write_map(&self);
     /// Looks at the image's size again.
     fn refresh(&self) -> Result<u64, ChangeError>;
     /// Takes another image.
-    fn replace(&self, path: &Path, files: &dyn Files) -> Result<(), ChangeError>;
+    fn replace(&self, source: &Source<'_>, files: &dyn Files) -> Result<(), ChangeError>;
     /// What it may do at most.
     fn allowed(&self) -> Allowed;
     /// Replaces all limits.
@@ -70,6 +71,8 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
             id: self.id().to_string(),
             model,
             path: image.path().to_path_buf(),
+            bases: image.bases(),
+            overlay_bytes: image.overlay_bytes(),
             size: image.size(),
             read_only: self.mode.read_only,
             cache: self.cache(),
@@ -113,11 +116,20 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
 
     fn sync(&self) {
         let image = self.image().clone();
-        if self.cache() == Cache::Writeback
+        if image.overlay().is_some() {
+            image.settle();
+        } else if self.cache() == Cache::Writeback
             && !self.mode.read_only
             && let Err(error) = image.file().sync_data()
         {
             image.lose(&error);
+        }
+    }
+
+    fn write_map(&self) {
+        let image = self.image().clone();
+        if image.overlay().is_some_and(|overlay| overlay.map.is_changed()) {
+            image.settle();
         }
     }
 
@@ -127,10 +139,10 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
         self.look_at(&image)
     }
 
-    fn replace(&self, path: &Path, files: &dyn Files) -> Result<(), ChangeError> {
+    fn replace(&self, source: &Source<'_>, files: &dyn Files) -> Result<(), ChangeError> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.image().clone();
-        if old.is_claimed_at(path) {
+        if source.bases.is_empty() && old.is_claimed_at(source.path) {
             // As one does with a device that was mended.
             self.look_at(&old)?;
             old.forgive();
@@ -138,13 +150,13 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
         }
         let said = |error: crate::image::OpenError| ChangeError::of(&error);
         let mode = Mode { read_only: self.mode.read_only, direct: self.mode.direct };
-        let new = Arc::new(Image::open_unlocked(path, mode, files).map_err(said)?);
-        let name = path.display();
+        let new = Arc::new(Image::open_source_unlocked(source, mode, files).map_err(said)?);
+        let name = source.path.display();
         if new.mode() != mode {
             return Err(ChangeError(format!("{name} cannot be written, and the guest's disk can")));
         }
-        // An image that takes its own place has one lock for both.
-        let is_same = new.is_same_as(&old);
+        // An image that takes its own place, or goes below what does, has one lock for both.
+        let is_same = new.shares_with(&old);
         if !is_same {
             new.lock().map_err(said)?;
         }
@@ -236,6 +248,7 @@ impl<R: BlockRing> DiskPort<R> {
         new: &Arc<Image>,
         is_same: bool,
     ) -> Result<(), ChangeError> {
+        old.settle();
         if is_same {
             old.unlock();
             if let Err(error) = new.lock() {
@@ -261,6 +274,9 @@ impl<R: BlockRing> DiskPort<R> {
                 }
                 return Err(ChangeError(format!("the host does not take the image: {error}")));
             }
+        }
+        if let (Some(overlay), Cache::Unsafe) = (new.overlay(), self.cache()) {
+            overlay.promise_nothing();
         }
         *self.image() = new.clone();
         Ok(())

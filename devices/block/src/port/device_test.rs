@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::{DiskPort, OpenError, PortControl};
+use crate::image::Source;
 use crate::request::Operation;
 use crate::request::Outcome::{Done, Medium, OutOfRange, ReadOnly};
 use crate::spec::{DiskSpec, Engine};
@@ -169,7 +170,7 @@ fn a_file_gives_way_to_a_device_and_a_device_to_a_file() {
             let file = folder.path().join("file");
             File::create(&file).unwrap().set_len(SIZE / 2).unwrap();
             let disk = open(&file, engine, direct).unwrap();
-            disk.port.replace(&device.path, &Own).unwrap();
+            disk.port.replace(&Source::raw(&device.path), &Own).unwrap();
             let facts = disk.port.facts();
             assert_eq!((facts.size, facts.logical), (SIZE, 512), "it is the guest's disk still");
             let mut model = pattern(65536, 4);
@@ -187,7 +188,7 @@ fn a_file_gives_way_to_a_device_and_a_device_to_a_file() {
             disk.guest.flush();
             assert_eq!(disk.one(), Done);
 
-            disk.port.replace(&file, &Own).unwrap();
+            disk.port.replace(&Source::raw(&file), &Own).unwrap();
             assert_eq!(disk.port.facts().size, SIZE / 2);
             disk.holds(0, &[0; 4096]);
             open(&device.path, engine, direct).map(drop).unwrap();
@@ -207,7 +208,7 @@ fn a_device_takes_its_own_place_though_it_cannot_be_opened_twice() {
     image.lose(&std::io::Error::from_raw_os_error(libc::EIO));
     disk.guest.flush();
     assert_eq!(disk.one(), Medium);
-    disk.port.replace(&device.path, &Own).unwrap();
+    disk.port.replace(&Source::raw(&device.path), &Own).unwrap();
     disk.guest.flush();
     assert_eq!(disk.one(), Done);
     disk.holds(0, &pattern(512, 1));

@@ -110,6 +110,8 @@ fn known(key: &str) -> Result<Key, ParseSpecError> {
 #[derive(Default)]
 struct Given {
     path: Option<PathBuf>,
+    /// As often as there are some.
+    bases: Vec<PathBuf>,
     id: Option<String>,
     read_only: Option<bool>,
     root: Option<bool>,
@@ -121,7 +123,7 @@ struct Given {
     engine: Option<Engine>,
     serial: Option<String>,
     limits: Allowed,
-    /// The only key that may come more than once.
+    /// As often as there are some.
     faults: Vec<Fault>,
 }
 
@@ -129,6 +131,10 @@ impl Given {
     fn take(&mut self, key: Key, value: String) -> Result<(), ParseSpecError> {
         match key {
             Key::Path => put(key, &mut self.path, value.into()),
+            Key::Base => {
+                self.bases.push(value.into());
+                Ok(())
+            }
             Key::Id => put(key, &mut self.id, value),
             Key::ReadOnly => put(key, &mut self.read_only, on_or_off(key, &value)?),
             Key::Root => put(key, &mut self.root, on_or_off(key, &value)?),
@@ -163,6 +169,7 @@ impl Given {
         Ok(DiskSpec {
             id: self.id.unwrap_or_default(),
             path: self.path.ok_or(ParseSpecError::NoPath)?,
+            bases: self.bases,
             read_only: self.read_only.unwrap_or_default(),
             root,
             model: self.model.unwrap_or_default(),

@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use block::control::{ChangeError, Inspection, Latency};
+use block::image::Source;
 use block::port::PortControl;
 use block::request::{Operation, Outcome, Range, Request};
 use block::ring::{BlockRing, Next};
@@ -295,6 +295,8 @@ impl PortControl for Disk {
             id: self.id().to_string(),
             model,
             path: "image".into(),
+            bases: Vec::new(),
+            overlay_bytes: None,
             size: self.size(),
             read_only: false,
             cache: Cache::Writeback,
@@ -321,12 +323,14 @@ impl PortControl for Disk {
 
     fn sync(&self) {}
 
+    fn write_map(&self) {}
+
     fn refresh(&self) -> Result<u64, ChangeError> {
         Ok(self.size())
     }
 
-    fn replace(&self, path: &Path, _: &dyn Files) -> Result<(), ChangeError> {
-        Err(ChangeError(format!("{} is not to be had", path.display())))
+    fn replace(&self, source: &Source<'_>, _: &dyn Files) -> Result<(), ChangeError> {
+        Err(ChangeError(format!("{} is not to be had", source.path.display())))
     }
 
     fn allowed(&self) -> Allowed {

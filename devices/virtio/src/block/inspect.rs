@@ -1,9 +1,9 @@
 //! What the disk shows to the one who runs the machine, and what it lets him ask.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
+use block::image::Source;
 use block::port::PortControl;
 use block::spec::{Allowed, Fault, Model};
 use block::stats::Stretches;
@@ -43,12 +43,16 @@ impl DiskControl for Disk {
         self.port().sync();
     }
 
+    fn write_map(&self) {
+        self.port().write_map();
+    }
+
     fn refresh(&self) -> Result<u64, ChangeError> {
         self.port().refresh()
     }
 
-    fn replace(&self, path: &Path, files: &dyn Files) -> Result<(), ChangeError> {
-        self.port().replace(path, files)
+    fn replace(&self, source: &Source<'_>, files: &dyn Files) -> Result<(), ChangeError> {
+        self.port().replace(source, files)
     }
 
     fn allowed(&self) -> Allowed {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use block::control::DiskControl;
+use block::image::Source;
 use block::spec::{Allowed, DiskSpec, Fault};
 use device_core::bus::Width;
 use device_core::files::Own;
@@ -146,12 +147,12 @@ fn b62_another_image_has_another_size_and_the_same_queues() {
     std::fs::write(&path, pattern(2 * SIZE as usize, 5)).unwrap();
     let mut disk = TestDisk::new();
     let (control, at) = (Disk::new(disk.block.clone()), disk.buffer(512));
-    control.replace(&path, &Own).unwrap();
+    control.replace(&Source::raw(&path), &Own).unwrap();
     assert_eq!(disk.notice.config_changes(), 1);
     assert_eq!(disk.one(IN, SIZE / 512, &[writable(at, 512)]), (OK, 513));
     assert_eq!(disk.read(at, 512), pattern(2 * SIZE as usize, 5)[SIZE as usize..][..512]);
     assert_eq!(control.inspect().path, path);
-    let said = control.replace(folder.path(), &Own).unwrap_err().to_string();
+    let said = control.replace(&Source::raw(folder.path()), &Own).unwrap_err().to_string();
     assert!(said.contains("is neither a regular file nor a block device"), "{said}");
 }
 
