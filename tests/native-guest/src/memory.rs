@@ -78,8 +78,9 @@ pub const WINDOW_SHOWN: u64 = 8 * LARGE;
 const WINDOW: u64 = 1 << 30;
 /// Windows begin here, and each has an entry of the second table of its own.
 const WINDOWS_AT: u64 = 512 << 30;
-/// For the BARs of two devices.
-pub const WINDOWS: usize = 12;
+/// For the BARs of three devices, and of each of them.
+pub const WINDOWS: usize = 18;
+pub const WINDOWS_EACH: usize = 6;
 
 #[repr(C, align(4096))]
 struct Table([u64; ENTRIES]);

@@ -14,6 +14,7 @@ use crate::native::peer::Peer;
 use crate::native::sample::disturbance;
 use crate::native::snapshot_bench::Snapshots;
 use crate::native::table::Results;
+use crate::native::vsock_bench::Vsocks;
 
 /// A machine that is busier than this part of a CPU before a run disturbs it.
 const QUIET: f64 = 0.15;
@@ -33,11 +34,12 @@ pub struct Plan {
     pub disk_folder: PathBuf,
 }
 
-/// Of cards, disks and snapshots, those that are measured.
+/// Of cards, disks, snapshots and vsocks, those that are measured.
 struct Bench<'a> {
     cards: Option<Cards<'a>>,
     disks: Option<Disks<'a>>,
     snapshots: Option<Snapshots<'a>>,
+    vsocks: Option<Vsocks<'a>>,
 }
 
 impl Plan {
@@ -51,18 +53,23 @@ impl Plan {
         let words = (self.words.as_str(), self.disk_options.as_str());
         let disks = || Disks::new(&self.disk_folder, &kernel, folder, words, self.slice);
         let snapshots = || Snapshots::new(&self.disk_folder, &kernel, folder);
+        let vsocks = || Vsocks { kernel: &kernel, folder, words: &self.words, slice: self.slice };
         let bench = Bench {
-            cards: has(is_of_card).then(cards).transpose()?,
+            // Vsocks stand beside a card.
+            cards: has(|task| is_of_card(task) || task.is_of_vsock()).then(cards).transpose()?,
             disks: has(Task::is_of_disk).then(disks).transpose()?,
             snapshots: has(Task::is_of_snapshot).then(snapshots).transpose()?,
+            vsocks: has(Task::is_of_vsock).then(vsocks),
         };
         let (mut results, mut disturbed, mut runs) = (Results::default(), 0u32, 0u32);
         for _ in 0..self.rounds {
             for &job in &self.jobs {
                 bench.prepare(job)?;
-                let takes_part = |peer: &&Peer| match job.task.is_of_snapshot() {
-                    true => peer.can_restore(),
-                    false => peer.takes_part(job.task.is_of_disk()),
+                let takes_part = |peer: &&Peer| match job.task {
+                    Task::Restore(..) | Task::Save(..) => peer.can_restore(),
+                    Task::Vsock(..) => peer.has_vsock(),
+                    Task::Metadata(..) => peer.has_metadata(),
+                    task => peer.takes_part(task.is_of_disk()),
                 };
                 for peer in self.peers.iter().filter(takes_part) {
                     if let Some(why) = peer.lacks_queues(job.queues) {
@@ -102,7 +109,7 @@ impl Plan {
 }
 
 fn is_of_card(task: Task) -> bool {
-    !task.is_of_disk() && !task.is_of_snapshot()
+    !task.is_of_disk() && !task.is_of_snapshot() && !task.is_of_vsock()
 }
 
 impl Bench<'_> {
@@ -114,24 +121,35 @@ impl Bench<'_> {
     }
 
     fn measure(&self, job: Job, peer: &Peer, results: &mut Results) -> Result<()> {
-        match (&self.cards, &self.disks, &self.snapshots) {
-            (_, Some(disks), _) if job.task.is_of_disk() => disks.measure(job, peer, results),
-            (.., Some(snapshots)) if job.task.is_of_snapshot() => {
-                snapshots.measure(job, peer, results)
+        let Bench { cards, disks, snapshots, vsocks } = self;
+        match job.task {
+            Task::Disk(..) => disks.iter().try_for_each(|it| it.measure(job, peer, results)),
+            Task::Restore(..) | Task::Save(..) => {
+                snapshots.iter().try_for_each(|it| it.measure(job, peer, results))
             }
-            (Some(cards), ..) => cards.measure(job, peer, results),
-            _ => Ok(()),
+            Task::Vsock(load) => {
+                let Some(vsocks) = vsocks else { return Ok(()) };
+                vsocks.measure(load, job, peer, results)?;
+                match cards {
+                    Some(cards) if peer.is_ours() => cards.measure_beside(load, job, peer, results),
+                    _ => Ok(()),
+                }
+            }
+            _ => cards.iter().try_for_each(|it| it.measure(job, peer, results)),
         }
     }
 
     fn measure_floor(&self, job: Job, results: &mut Results) -> Result<()> {
-        match (&self.cards, &self.disks, &self.snapshots) {
-            (_, Some(disks), _) if job.task.is_of_disk() => disks.measure_floor(job, results),
-            (.., Some(snapshots)) if job.task.is_of_snapshot() => {
-                snapshots.measure_floor(job, results)
+        let Bench { cards, disks, snapshots, vsocks } = self;
+        match job.task {
+            Task::Disk(..) => disks.iter().try_for_each(|it| it.measure_floor(job, results)),
+            Task::Restore(..) | Task::Save(..) => {
+                snapshots.iter().try_for_each(|it| it.measure_floor(job, results))
             }
-            (Some(cards), ..) => cards.measure_floor(job, results),
-            _ => Ok(()),
+            Task::Vsock(load) => {
+                vsocks.iter().try_for_each(|it| it.measure_floor(load, job, results))
+            }
+            _ => cards.iter().try_for_each(|it| it.measure_floor(job, results)),
         }
     }
 }
