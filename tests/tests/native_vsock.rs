@@ -53,7 +53,10 @@ fn main() {
             ("peers_come_and_go_and_leave_nothing", peers),
             ("a_storm_harms_nobody_but_the_guest", storm::storm),
         ];
-        for (name, test) in tests {
+        // How a guest asks for kicks is no matter of who connects.
+        let is_asked =
+            |name: &str| words.is_empty() || !name.contains("stalls") && !name.contains("peers");
+        for (name, test) in tests.into_iter().filter(|(name, _)| is_asked(name)) {
             let name = format!("{name} [{bus} {words}]").replace(" ]", "]");
             trials.push(Trial::ignorable_test(name, move || run(bus, words, test)));
         }
@@ -210,7 +213,7 @@ fn stalls(scene: &Scene) -> Result<()> {
     let there = (0..STALLED).map(|_| fill(to_guest(&scene.vsock, STALL)?));
     let there: Vec<_> = there.collect::<Result<_>>()?;
     // What is held once is not lost for the next time.
-    for round in 0..3 {
+    for round in 0..2 {
         stalled_here(scene, &mut machine, before).with_context(|| format!("round {round}"))?;
     }
     drop(there);
@@ -263,7 +266,7 @@ fn fill(mut stream: UnixStream) -> Result<UnixStream> {
 }
 
 /// Calls of the guest that end at any time.
-const CALLS: u32 = 400;
+const CALLS: u32 = 200;
 
 fn peers(scene: &Scene) -> Result<()> {
     let mut machine = scene.start("vsock=serve")?;
