@@ -212,14 +212,15 @@ impl Plan {
     fn load_all(&self, taps: &[Tap], results: &mut Results) -> Result<()> {
         let (mut guests, folder) = (Vec::new(), tempfile::tempdir()?);
         for (index, (contestant, tap)) in self.contestants.iter().zip(taps).enumerate() {
+            let vsock = socket(contestant, index, folder.path());
             let (running, mut shell) = insist(contestant, || {
                 let machine = self.machine(contestant, tap);
-                with_vsock(machine, contestant, folder.path()).boot(None)
+                with_vsock(machine, vsock.as_deref()).boot(None)
             })?;
             sleep(SETTLE);
             results.add(index, Measure::Idle, outside(&running)?);
             shell.sh(&format!("ip link set eth0 mtu {}", self.mtu))?;
-            let server = serve(&mut shell, tap, socket(contestant, folder.path()))?;
+            let server = serve(&mut shell, tap, vsock)?;
             load::measure(&server, Job::Push, WARM_UP)?;
             guests.push((running, server));
         }
@@ -298,15 +299,14 @@ fn outside(running: &Running) -> Result<f64> {
 }
 
 /// Where the host's socket of a contestant's vsock is, if it has one.
-fn socket(contestant: &Contestant, folder: &Path) -> Option<PathBuf> {
+fn socket(contestant: &Contestant, index: usize, folder: &Path) -> Option<PathBuf> {
     let is_ours = matches!(contestant.hypervisor, Hypervisor::Vmm(_));
-    is_ours.then(|| folder.join(&contestant.name))
+    is_ours.then(|| folder.join(format!("{index}.vsock")))
 }
 
-fn with_vsock(machine: Machine, contestant: &Contestant, folder: &Path) -> Machine {
-    let Some(socket) = socket(contestant, folder) else { return machine };
-    let spec = format!("cid=3,path={}", socket.display()).replace(", ", ",, ");
-    machine.argument("--vsock").argument(spec)
+fn with_vsock(machine: Machine, socket: Option<&Path>) -> Machine {
+    let Some(socket) = socket else { return machine };
+    machine.argument("--vsock").argument(format!("cid=3,path={}", socket.display()))
 }
 
 /// Starts the guest's server of load.
