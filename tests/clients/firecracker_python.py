@@ -10,6 +10,8 @@ import time
 import types
 
 program, kernel, disk, site = sys.argv[1:]
+# Of a Linux; the kernel halts for ever if there is none.
+initrd = os.environ.get("CLIENTS_INITRD")
 package = types.ModuleType("firecracker")
 package.__path__ = [os.path.join(site, "firecracker")]
 sys.modules["firecracker"] = package
@@ -28,9 +30,13 @@ while not os.path.exists("firecracker.socket"):
 try:
     # Relative: what stands for a host in its addresses knows no capital letters.
     api = Api("firecracker.socket")
-    api.boot.put(kernel_image_path=kernel, boot_args="console=ttyS0 reboot=k pci=off panic=1")
+    boot = {"kernel_image_path": kernel, "boot_args": "console=ttyS0 reboot=k pci=off panic=1"}
+    if initrd:
+        boot["initrd_path"] = initrd
+        boot["boot_args"] += " loglevel=4 mitigations=off cryptomgr.notests norandmaps"
+    api.boot.put(**boot)
     api.drive.put(drive_id="rootfs", path_on_host=disk, is_root_device=True, is_read_only=False)
-    api.machine_config.put(vcpu_count=1, mem_size_mib=128)
+    api.machine_config.put(vcpu_count=1, mem_size_mib=256 if initrd else 128)
     try:
         api.drive.put(drive_id="other", path_on_host="/nowhere", is_root_device=False)
         raise SystemExit("a disk that is not there was taken")
@@ -38,6 +44,10 @@ try:
         assert "API fault: Drive config error: " in str(error), error
     api.actions.put(action_type="InstanceStart")
     assert api.describe.get().json()["state"] == "Running"
+    begun = time.monotonic()
+    while initrd and b"user space reached" not in open(os.environ["CLIENTS_CONSOLE"], "rb").read():
+        assert time.monotonic() - begun < 300, "Linux is not up"
+        time.sleep(0.1)
     for wanted, state in [("Paused", "Paused"), ("Resumed", "Running")]:
         api.vm.patch(state=wanted)
         assert api.describe.get().json()["state"] == state

@@ -64,7 +64,7 @@ const PACKAGES: [&str; 26] = [
 
 /// Where cloud-init looks, and what it leaves alone, as its tools are not there.
 const CLOUD_CONFIG: &str = "\
-datasource_list: [ NoCloud, None ]
+datasource_list: [ NoCloud, Ec2, None ]
 grub_dpkg: { enabled: false }
 locale: false
 resize_rootfs: false
@@ -108,7 +108,7 @@ impl Edition {
     fn recipe(self) -> &'static str {
         match self {
             Self::Small => "1",
-            Self::Cloud => "2",
+            Self::Cloud => "3",
         }
     }
 

@@ -6,6 +6,7 @@
 //!    │                                                   │ card or disk
 //!    ├── wire ──► line ◄── floor: bare writev and readv ─┤
 //!    ├── disk ─► image ◄── floor: pread, pwrite, io_uring ┘
+//!    ├── vsock ► socket ◄── floor: a bare Unix socket
 //!    └── snapshot: saved and restored, one or many at once ◄── floor: a process that maps a file
 //! ```
 
@@ -24,5 +25,6 @@ pub mod sample;
 pub mod snapshot_bench;
 pub mod table;
 pub mod trial;
+pub mod vsock_bench;
 pub mod wire;
 pub mod witness;

@@ -44,7 +44,7 @@ use crate::vm::config::Config;
 use crate::vm::disk::{self, DiskAsk, DiskReply, DiskView};
 use crate::vm::hot_memory::{self, HotMemoryAsk, HotMemoryError};
 use crate::vm::memory_report::MemoryReport;
-use crate::vm::metadata::{self, MetadataAsk, MetadataError};
+use crate::vm::metadata::{self, MetadataAsk, MetadataError, Serving};
 use crate::vm::nic::{Nic, NicAsk, NicReply};
 use crate::vm::patch::DiskPatch;
 use crate::vm::root;
@@ -57,6 +57,8 @@ pub struct Controller {
     log: Log,
     /// What guests are told.
     metadata: Arc<Store>,
+    /// How they are, once there is a machine.
+    serving: Option<Arc<Serving>>,
     vm: Option<Vm>,
     ends: Arc<Ends>,
     events: Arc<Events>,
@@ -119,6 +121,7 @@ impl Controller {
             config,
             log,
             metadata,
+            serving: None,
             vm: None,
             ends,
             events,
@@ -248,7 +251,9 @@ impl Controller {
     /// Makes a machine that was just built ours: it is told of, and heard.
     fn adopt(&mut self, vm: Vm) -> Result<(), ActionError> {
         let Config { metadata, imds, .. } = &self.config;
-        metadata::serve(&self.id, metadata.as_ref(), imds.as_ref(), &self.metadata, vm.nics())?;
+        let (metadata, imds) = (metadata.as_ref(), imds.as_ref());
+        let serving = metadata::serve(&self.id, metadata, imds, &self.metadata, vm.nics())?;
+        self.serving = serving.map(Arc::new);
         let vm = self.vm.insert(vm);
         vm.nics().iter().for_each(|nic| tell_of(nic, &self.events));
         let started = Instant::now();

@@ -539,16 +539,17 @@ fn metadata_of_the_dialect_is_ours() {
     use crate::vm::metadata::MetadataSpec;
 
     let spec = |text: &str| MetadataSpec::try_from(read::<MmdsConfig>(text.as_bytes())?);
-    let usual = MetadataSpec { settings: Settings::default(), cards: vec!["eth0".into()] };
+    let settings = Settings::default();
+    let usual = MetadataSpec { settings, cards: vec!["eth0".into()], later: false };
     assert_eq!(spec(r#"{"network_interfaces":["eth0"]}"#), Ok(usual));
-    let all = r#"{"network_interfaces":["a","b"],"version":"V2","ipv4_address":"169.254.170.2","imds_compat":true,"hop_limit":2}"#;
+    let all = r#"{"network_interfaces":["a","b"],"version":"V2","ipv4_address":"169.254.170.2","imds_compat":true,"hop_limit":2,"later_interfaces":true}"#;
     let settings = Settings {
         version: Version::V2,
         address: Ipv4Addr::new(169, 254, 170, 2),
         imds_compat: true,
         hop_limit: 2,
     };
-    let expected = MetadataSpec { settings, cards: vec!["a".into(), "b".into()] };
+    let expected = MetadataSpec { settings, cards: vec!["a".into(), "b".into()], later: true };
     assert_eq!(spec(all), Ok(expected.clone()));
     let back = serde_json::to_string(&MmdsConfig::from(&expected)).unwrap();
     assert_eq!(spec(&back), Ok(expected));

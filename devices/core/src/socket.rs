@@ -1,21 +1,23 @@
 //! A listening Unix socket at a path: private, in place of a stale one and of nothing else, and gone
 //! on every way out.
 
-use std::ffi::{CStr, CString, OsStr, OsString};
+mod kept;
+
+use std::ffi::{CString, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use self::kept::{Identity, forget, remember};
 use crate::unix::{self, Address, check};
+
+pub use self::kept::{folders, remove_all};
 
 /// How long another process may take to make its socket at the same path.
 const TURN: Duration = Duration::from_secs(2);
@@ -57,9 +59,6 @@ pub struct ListeningSocket {
     path: PathBuf,
     identity: Identity,
 }
-
-/// Device and inode of our socket, so that only ours is removed.
-type Identity = (u64, u64);
 
 impl ListeningSocket {
     /// Makes the socket, with mode 0600. Takes the place of a socket that nobody listens on, and of
@@ -136,7 +135,7 @@ fn refuse_other_than_socket(path: &Path) -> Result<bool, BindError> {
 
 fn identity(path: &Path) -> io::Result<Identity> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    identity_of(&path).ok_or_else(io::Error::last_os_error)
+    kept::identity_of(&path).ok_or_else(io::Error::last_os_error)
 }
 
 /// Listens at the path, with mode 0600 from the first moment on.
@@ -201,85 +200,6 @@ impl Drop for Turn {
         // Before the lock goes: who waits for it sees that it must begin anew.
         let _ = fs::remove_file(&self.path);
     }
-}
-
-/// A socket that [`remove_all`] removes.
-struct Kept {
-    path: CString,
-    identity: Identity,
-}
-
-/// Sockets of this process that are at their paths. One that finds no place is only removed by drop.
-static KEPT: [AtomicPtr<Kept>; 8] = [const { AtomicPtr::new(ptr::null_mut()) }; 8];
-
-fn remember(path: &Path, identity: Identity) {
-    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return };
-    // Never freed: a signal handler may be reading it on another thread. A few per process.
-    let kept = Box::into_raw(Box::new(Kept { path, identity }));
-    for place in &KEPT {
-        let put =
-            place.compare_exchange(ptr::null_mut(), kept, Ordering::AcqRel, Ordering::Relaxed);
-        if put.is_ok() {
-            return;
-        }
-    }
-    // SAFETY: from `into_raw` above, and nobody else has seen it.
-    drop(unsafe { Box::from_raw(kept) });
-}
-
-fn forget(identity: Identity) {
-    for place in &KEPT {
-        let kept = place.load(Ordering::Acquire);
-        // SAFETY: null, or from `remember` and never freed.
-        if unsafe { kept.as_ref() }.is_some_and(|kept| kept.identity == identity) {
-            place.store(ptr::null_mut(), Ordering::Release);
-        }
-    }
-}
-
-/// Folders that sockets of this process are in, each once.
-pub fn folders() -> Vec<PathBuf> {
-    let mut folders = Vec::new();
-    for place in &KEPT {
-        // SAFETY: null, or from `remember` and never freed.
-        let Some(kept) = (unsafe { place.load(Ordering::Acquire).as_ref() }) else { continue };
-        let path = Path::new(OsStr::from_bytes(kept.path.to_bytes()));
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        if folders.iter().all(|known| known != folder) {
-            folders.push(folder.to_path_buf());
-        }
-    }
-    folders
-}
-
-/// Removes the sockets of this process from their paths. For ends that skip destructors, such as a
-/// handler of a deadly signal: async-signal-safe, and harmless to call twice.
-pub fn remove_all() {
-    for place in &KEPT {
-        let kept = place.swap(ptr::null_mut(), Ordering::AcqRel);
-        // SAFETY: null, or from `remember` and never freed.
-        let Some(kept) = (unsafe { kept.as_ref() }) else { continue };
-        if identity_of(&kept.path) == Some(kept.identity) {
-            // SAFETY: the path ends with NUL.
-            unsafe { libc::unlink(kept.path.as_ptr()) };
-        }
-    }
-}
-
-/// What is at the path, if anything is; by the one call that whoever removes sockets has for it. Async-signal-safe.
-fn identity_of(path: &CStr) -> Option<Identity> {
-    let mut there = MaybeUninit::<libc::statx>::uninit();
-    let (here, flags) = (libc::AT_FDCWD, libc::AT_SYMLINK_NOFOLLOW);
-    let (path, mask) = (path.as_ptr(), libc::STATX_INO);
-    // SAFETY: the path ends with NUL, and `there` has room.
-    let found =
-        unsafe { libc::syscall(libc::SYS_statx, here, path, flags, mask, there.as_mut_ptr()) };
-    // SAFETY: the kernel has filled it.
-    let there = (found == 0).then(|| unsafe { there.assume_init() })?;
-    Some((libc::makedev(there.stx_dev_major, there.stx_dev_minor), there.stx_ino))
 }
 
 #[cfg(test)]

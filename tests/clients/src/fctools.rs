@@ -48,8 +48,11 @@ async fn one(
     let data = VmConfigurationData {
         boot_source: BootSource {
             kernel_image: resources.create_resource(&scene.kernel, copied)?,
-            boot_args: Some("console=ttyS0 reboot=k panic=1 pci=off".into()),
-            initrd: None,
+            boot_args: Some(scene.boot_args()),
+            initrd: match scene.initrd() {
+                Some(initrd) => Some(resources.create_resource(initrd, copied)?),
+                None => None,
+            },
         },
         drives: vec![Drive {
             drive_id: "rootfs".into(),
@@ -64,7 +67,7 @@ async fn one(
         }],
         machine_configuration: MachineConfiguration {
             vcpu_count: 1,
-            mem_size_mib: 128,
+            mem_size_mib: scene.memory_mib(),
             smt: None,
             track_dirty_pages: Some(true),
             huge_pages: None,
@@ -109,12 +112,13 @@ async fn one(
     )
     .await?;
     vm.start(PATIENCE).await?;
+    scene.is_up().await?;
     ensure!(vm.get_state() == VmState::Running, "{:?}", vm.get_state());
     let info = vm.get_info().await?;
     ensure!(info.app_name == "Firecracker" && !info.is_paused, "{info:?}");
     ensure!(vm.get_firecracker_version().await?.starts_with("1."), "no version of Firecracker");
     let machine = vm.get_machine_configuration().await?;
-    ensure!(machine.mem_size_mib == 128 && machine.track_dirty_pages == Some(true), "{machine:?}");
+    ensure!(machine.mem_size_mib == scene.memory_mib() && machine.track_dirty_pages == Some(true), "{machine:?}");
     vm.pause().await?;
     ensure!(vm.get_info().await?.is_paused, "it is not paused");
     vm.resume().await?;

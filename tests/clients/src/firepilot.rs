@@ -13,11 +13,13 @@ use crate::Scene;
 pub async fn live(scene: &Scene) -> Result<()> {
     let wrong = |error: firepilot::builder::BuilderError| anyhow!("{error:?}");
     let failed = |error: firepilot::machine::FirepilotError| anyhow!("{error:?}");
-    let kernel = KernelBuilder::new()
+    let mut kernel = KernelBuilder::new()
         .with_kernel_image_path(scene.kernel.display().to_string())
-        .with_boot_args("reboot=k panic=1 pci=off".into())
-        .try_build()
-        .map_err(wrong)?;
+        .with_boot_args(scene.boot_args());
+    if let Some(initrd) = scene.initrd() {
+        kernel = kernel.with_initrd_path(initrd.display().to_string());
+    }
+    let kernel = kernel.try_build().map_err(wrong)?;
     let drive = DriveBuilder::new()
         .with_drive_id("rootfs".into())
         .with_path_on_host(scene.disk.clone())
@@ -37,6 +39,7 @@ pub async fn live(scene: &Scene) -> Result<()> {
     let mut machine = Machine::new();
     machine.create(config).await.map_err(failed)?;
     machine.start().await.map_err(failed)?;
+    scene.is_up().await?;
     machine.pause().await.map_err(failed)?;
     machine.resume().await.map_err(failed)?;
     machine.stop().await.map_err(failed)?;

@@ -2,6 +2,7 @@
 
 use core::hint::spin_loop;
 
+use crate::asker::Asker;
 use crate::clock::{now, wait};
 use crate::memory::{read, write};
 use crate::nic::{ADDRESS, MOST_PAIRS, Pair, Pairs};
@@ -29,23 +30,32 @@ pub struct Filled(u16);
 pub fn run(mut pairs: Pairs<impl Pair>, options: &Options) -> ! {
     let mut results = Results::of(options.queues);
     let mut filled = [Filled::none(options); MOST_PAIRS as usize];
-    let (mut frames, mut tired) = (0, SHIFT);
+    let (mut frames, mut tired, mut asker) = (0, SHIFT, Asker::new(options));
     let begun = now();
     while options.count == 0 || frames < options.count {
         let before = frames;
         for ((nic, filled), tally) in pairs.iter_mut().zip(&mut filled).zip(&mut results.tallies) {
             let had = tally.frames();
             match options.load {
-                Load::Send => send(nic, options, filled, tally),
-                Load::Receive => receive(nic, options, tally),
+                Load::Send => {
+                    send(nic, options, filled, tally);
+                    if asker.is_on() {
+                        receive(nic, options, tally, &mut asker);
+                    }
+                }
+                Load::Receive => receive(nic, options, tally, &mut asker),
                 Load::Both => {
                     send(nic, options, filled, tally);
-                    receive(nic, options, tally);
+                    receive(nic, options, tally, &mut asker);
                 }
                 Load::Answer => answer(nic, tally),
                 Load::Witness | Load::Host | Load::Storm => {}
             }
             frames += tally.frames() - had;
+            if asker.turn(nic) {
+                // Its frame is in one of the buffers.
+                *filled = Filled::none(options);
+            }
         }
         if frames == before {
             spin_loop();
@@ -110,9 +120,10 @@ fn send(nic: &mut impl Pair, options: &Options, filled: &mut Filled, tally: &mut
 }
 
 /// Takes what has come, and gives the buffers back.
-fn receive(nic: &mut impl Pair, options: &Options, tally: &mut Tally) {
+fn receive(nic: &mut impl Pair, options: &Options, tally: &mut Tally, asker: &mut Asker) {
     let mut taken = 0u64;
-    while let Some((_, len)) = nic.take() {
+    while let Some((at, len)) = nic.take() {
+        asker.hear(at, len);
         nic.give();
         taken += 1;
         tally.bytes += u64::from(len);

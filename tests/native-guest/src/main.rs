@@ -1,5 +1,5 @@
-//! A guest that measures its VMM: it finds a network card and a disk, or a balloon, or memory that is plugged, leaves kernel mode for good, and
-//! drives one of them by polling from user mode, which runs at full speed even on a KVM that emulates kernel mode.
+//! A guest that measures its VMM: it finds a network card, a disk and a vsock, or a balloon, or memory that is plugged, leaves kernel mode for
+//! good, and drives one of them by polling from user mode, which runs at full speed even on a KVM that emulates kernel mode.
 //!
 //! What it does is told by its command line ([`options`]); what came of it goes out as a frame ([`report`]), or to
 //! the last sectors of the disk ([`disk::report`]). Port access, interrupts and exceptions are not to be had in user mode on such a KVM: an
@@ -9,6 +9,7 @@
 #![no_main]
 #![allow(clippy::missing_safety_doc)]
 
+mod asker;
 mod balloon;
 mod clock;
 mod disk;
@@ -27,6 +28,7 @@ mod runtime;
 mod storm;
 mod targets;
 mod virtio;
+mod vsock;
 mod witness;
 
 use core::arch::{asm, global_asm};
@@ -46,6 +48,7 @@ unsafe impl<T> Sync for Place<T> {}
 
 static CARD_GROUND: Place<Ground> = Place(UnsafeCell::new(Ground::new()));
 static DISK_GROUND: Place<Ground> = Place(UnsafeCell::new(Ground::new()));
+static VSOCK_GROUND: Place<Ground> = Place(UnsafeCell::new(Ground::new()));
 /// Where the command line is.
 static LINE: Place<u64> = Place(UnsafeCell::new(0));
 
@@ -62,7 +65,8 @@ extern "C" fn set_up(from: u32, linux: u32) {
     unsafe {
         *LINE.0.get() = line;
         (*CARD_GROUND.0.get()).find(Kind::Card, 0);
-        (*DISK_GROUND.0.get()).find(Kind::Disk, memory::WINDOWS / 2);
+        (*DISK_GROUND.0.get()).find(Kind::Disk, memory::WINDOWS_EACH);
+        (*VSOCK_GROUND.0.get()).find(Kind::Vsock, 2 * memory::WINDOWS_EACH);
     }
     memory::map(memory::HOT_WINDOW, memory::HOT);
 }
@@ -71,8 +75,9 @@ extern "C" fn set_up(from: u32, linux: u32) {
 #[unsafe(no_mangle)]
 extern "C" fn work() -> ! {
     // SAFETY: `set_up` has returned, and nobody writes to them any more.
-    let (line, card_ground, disk_ground) =
-        unsafe { (*LINE.0.get(), &*CARD_GROUND.0.get(), &*DISK_GROUND.0.get()) };
+    let (line, card_ground, disk_ground, vsock_ground) = unsafe {
+        (*LINE.0.get(), &*CARD_GROUND.0.get(), &*DISK_GROUND.0.get(), &*VSOCK_GROUND.0.get())
+    };
     let options = Options::at(line);
     if options.balloon > 0 {
         let find = |kind| mmio::find(&options.pages, kind).map(|(place, _)| place);
@@ -83,6 +88,15 @@ extern "C" fn work() -> ! {
     }
     if let Some((memory, _)) = mmio::find(&options.pages, mmio::MEM) {
         hot::run(memory, memory::window(memory::HOT_WINDOW))
+    }
+    if let Some(task) = options.vsock {
+        if let Some(place) = vsock_ground.vsock() {
+            drive_vsock(place, task, vsock_ground, &options)
+        }
+        if let Some((place, ground)) = mmio::find(&options.pages, mmio::VSOCK) {
+            drive_vsock(place, task, &ground, &options)
+        }
+        end()
     }
     match options.disk {
         None => {
@@ -136,6 +150,13 @@ fn drive_disk(found: disk::Found, task: disk::Task, ground: &Ground, options: &O
         disk::Found::Nvme(registers) => {
             disk::run(|| disk::nvme::Nvme::open(registers, options), task, ground, options)
         }
+    }
+}
+
+fn drive_vsock(place: virtio::Place, task: vsock::Task, ground: &Ground, options: &Options) -> ! {
+    match task {
+        vsock::Task::Serve => vsock::run(place, options),
+        vsock::Task::Storm => vsock::weather(place, ground, options),
     }
 }
 

@@ -78,8 +78,9 @@ pub const WINDOW_SHOWN: u64 = 8 * LARGE;
 const WINDOW: u64 = 1 << 30;
 /// Windows begin here, and each has an entry of the second table of its own.
 const WINDOWS_AT: u64 = 512 << 30;
-/// For the BARs of two devices.
-pub const WINDOWS: usize = 12;
+/// For the BARs of three devices, and of each of them.
+pub const WINDOWS: usize = 18;
+pub const WINDOWS_EACH: usize = 6;
 /// One more, for memory that is plugged, and where that begins in a machine with little other memory.
 pub const HOT_WINDOW: usize = WINDOWS;
 pub const HOT: u64 = 4 << 30;

@@ -20,6 +20,7 @@ pub const BLK: u32 = 2;
 pub const RNG: u32 = 4;
 pub const BALLOON: u32 = 5;
 pub const MEM: u32 = 24;
+pub const VSOCK: u32 = 19;
 
 /// The first device of a kind on one of the pages, and what a storm may make of its place. Pages are below 4 GiB, and
 /// so mapped where they are.

@@ -4,6 +4,7 @@
 use crate::disk::{self, MOST_IN_FLIGHT, Operation};
 use crate::memory::read;
 use crate::nic::MOST_PAIRS;
+use crate::vsock;
 
 /// Most pages of devices without PCI.
 pub const MOST_PAGES: usize = 8;
@@ -45,6 +46,10 @@ pub struct Options {
     pub count: u64,
     /// `rest=`: ticks of the CPU's clock for which nothing is done after each thousand frames; 0 unless told.
     pub rest: u64,
+    /// `ask=`: ticks from one request to the metadata service to the next, beside the load; 0, for none, unless told.
+    pub ask: u64,
+    /// `fresh=1`: each request has a connection of its own.
+    pub fresh: bool,
     /// `seed=`: which storm; 1 unless told.
     pub seed: u64,
     /// `ecam=`: where vmm has the configuration space of PCI, as a decimal number, for a storm; 0, for nowhere, unless told.
@@ -60,6 +65,8 @@ pub struct Options {
     pub llq: bool,
     /// `disk=`: what to do with the disk, and nothing with the card.
     pub disk: Option<disk::Task>,
+    /// `vsock=`: what to do with the vsock, and nothing with the card and the disk.
+    pub vsock: Option<vsock::Task>,
     /// `block=`: bytes of each request that is measured; 4096 unless told.
     pub block: u32,
     /// `in-flight=`: requests of each queue of a disk at once; 16 unless told.
@@ -87,6 +94,8 @@ impl Options {
             queues: 1,
             count: 0,
             rest: 0,
+            ask: 0,
+            fresh: false,
             seed: 1,
             ecam: 0,
             tso: 0,
@@ -94,6 +103,7 @@ impl Options {
             pages: [0; MOST_PAGES],
             llq: false,
             disk: None,
+            vsock: None,
             block: 4096,
             in_flight: 16,
             sequential: false,
@@ -137,6 +147,8 @@ impl Options {
             (b"queues", _) => self.queues = number(value).clamp(1, u64::from(MOST_PAIRS)) as u16,
             (b"count", _) => self.count = number(value),
             (b"load", b"storm") => self.load = Load::Storm,
+            (b"ask", _) => self.ask = number(value),
+            (b"fresh", _) => self.fresh = number(value) != 0,
             (b"seed", _) => self.seed = number(value).max(1),
             (b"ecam", _) => self.ecam = number(value),
             (b"rest", _) => self.rest = number(value),
@@ -153,6 +165,8 @@ impl Options {
             (b"disk", b"sync") => self.disk = Some(disk::Task::Sync),
             (b"disk", b"read") => self.disk = Some(disk::Task::Measure(Operation::Read)),
             (b"disk", b"write") => self.disk = Some(disk::Task::Measure(Operation::Write)),
+            (b"vsock", b"serve") => self.vsock = Some(vsock::Task::Serve),
+            (b"vsock", b"storm") => self.vsock = Some(vsock::Task::Storm),
             (b"block", _) => {
                 self.block = number(value).clamp(512, 1 << 20).next_power_of_two() as u32
             }

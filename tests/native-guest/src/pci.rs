@@ -19,9 +19,10 @@ const CAPABILITIES: u32 = 0x34;
 const VENDOR_SPECIFIC: u32 = 0x09;
 const MSI_X: u32 = 0x11;
 
-/// Device and vendor ids, as the first register has them: virtio-net and virtio-blk 1.x, and the ENA card.
+/// Device and vendor ids, as the first register has them: virtio-net, virtio-blk and virtio-vsock 1.x, and the ENA card.
 const VIRTIO_NET: u32 = 0x1041_1af4;
 const VIRTIO_BLK: u32 = 0x1042_1af4;
+const VIRTIO_VSOCK: u32 = 0x1053_1af4;
 const ENA: u32 = 0xec20_1d0f;
 /// Class, subclass and interface of NVMe controllers, whoever made them.
 const NVME: u32 = 0x01_0802;
@@ -51,6 +52,7 @@ fn read(device: u32, register: u32) -> u32 {
 pub enum Kind {
     Card,
     Disk,
+    Vsock,
 }
 
 /// A device and its place, on bus 0 or without PCI; also what a storm may make of that, and what is needed to undo it.
@@ -75,6 +77,7 @@ impl Ground {
             let wanted = match kind {
                 Kind::Card => id == VIRTIO_NET || id == ENA,
                 Kind::Disk => id == VIRTIO_BLK || id != u32::MAX && class == NVME,
+                Kind::Vsock => id == VIRTIO_VSOCK,
             };
             if wanted {
                 self.take(device, window);
@@ -183,6 +186,11 @@ impl Ground {
             _ if self.dword(CLASS) >> 8 == NVME => Some(disk::Found::Nvme(self.window(0)?)),
             _ => None,
         }
+    }
+
+    /// The vsock, if it is one.
+    pub fn vsock(&self) -> Option<virtio::Place> {
+        self.virtio().filter(|_| self.dword(0) == VIRTIO_VSOCK)
     }
 
     /// The MSI-X table, from and to, in one of the windows.

@@ -132,6 +132,9 @@ impl Ring {
     /// Shows the device what was put.
     pub fn show(&mut self) {
         let before = core::mem::replace(&mut self.shown, self.put);
+        if before == self.put {
+            return;
+        }
         // Writes are seen in their order; the device's wish is to be read after they are out.
         write(self.available + 2, self.put);
         barrier();

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 
 use crate::bench::exits::Counters;
 use crate::bench::figures::{Figures, Target, row, rule};
-use crate::bench::load::{self, Job};
+use crate::bench::load::{self, Job, Server};
 use crate::bench::resident::Resident;
 use crate::guest::{INIT_RUNS, Shell, Tool, USER_SPACE_REACHED};
 use crate::kernel::{Format, Kernel, Release};
@@ -86,11 +86,13 @@ enum Goal {
     None,
     Ratio(Target),
     Figure(Target),
+    /// Our ratio to something else of our own.
+    Own(Measure, Target),
 }
 
-const LINES: [Line; 12] = {
+const LINES: [Line; 15] = {
     use Format::{BzImage, Vmlinux};
-    use Goal::{Figure, None, Ratio};
+    use Goal::{Figure, None, Own, Ratio};
     use Measure::{Idle, Init, Load, Loaded, Shell};
     use Target::{AtLeast, AtMost};
     const fn line(what: &'static str, ours: Measure, theirs: Measure, goal: Goal) -> Line {
@@ -98,6 +100,9 @@ const LINES: [Line; 12] = {
     }
     const fn load(what: &'static str, job: Job) -> Line {
         line(what, Load(job), Load(job), Ratio(AtLeast(1.0)))
+    }
+    const fn by_vsock(what: &'static str, job: Job, tcp: Job, target: Target) -> Line {
+        line(what, Load(job), Load(job), Own(Load(tcp), target))
     }
     let (bz, elf) = (Init(BzImage), Init(Vmlinux));
     [
@@ -111,6 +116,10 @@ const LINES: [Line; 12] = {
         load("TCP round trips of 1 byte, 1/s", Job::PingPong),
         load("UDP frames of 64 bytes host to guest, 1/s", Job::Flood),
         load("UDP frames of 64 bytes guest to host, 1/s", Job::Flooded),
+        by_vsock("vsock host to guest, MB/s", Job::VsockPush, Job::Push, AtLeast(0.8)),
+        by_vsock("vsock guest to host, MB/s", Job::VsockPull, Job::Pull, AtLeast(0.8)),
+        // In 0.8 of the time.
+        by_vsock("vsock round trips, 1/s", Job::VsockPingPong, Job::PingPong, AtLeast(1.25)),
         line("resident outside guest memory, idle, MiB", Idle, Idle, Figure(AtMost(5.0))),
         line("resident outside guest memory, after load, MiB", Loaded, Loaded, None),
     ]
@@ -183,7 +192,7 @@ impl Plan {
         let machine = Machine::new(contestant.hypervisor.clone(), self.release)
             .memory(MEMORY_MIB)
             .card_of(contestant.model, tap)
-            .tools(&[Tool::Load]);
+            .tools(&[Tool::Load, Tool::Vsock]);
         if contestant.vhost { machine.card_option("backend=vhost") } else { machine }
     }
 
@@ -201,23 +210,29 @@ impl Plan {
     /// Boots a guest of each contestant and loads them in turn, a slice at a time, so that what else
     /// the machine does hits all of them alike.
     fn load_all(&self, taps: &[Tap], results: &mut Results) -> Result<()> {
-        let mut guests = Vec::new();
+        let (mut guests, folder) = (Vec::new(), tempfile::tempdir()?);
         for (index, (contestant, tap)) in self.contestants.iter().zip(taps).enumerate() {
-            let (running, mut shell) =
-                insist(contestant, || self.machine(contestant, tap).boot(None))?;
+            let vsock = socket(contestant, index, folder.path());
+            let (running, mut shell) = insist(contestant, || {
+                let machine = self.machine(contestant, tap);
+                with_vsock(machine, vsock.as_deref()).boot(None)
+            })?;
             sleep(SETTLE);
             results.add(index, Measure::Idle, outside(&running)?);
             shell.sh(&format!("ip link set eth0 mtu {}", self.mtu))?;
-            let server = serve(&mut shell, tap)?;
-            load::measure(server, Job::Push, WARM_UP)?;
+            let server = serve(&mut shell, tap, vsock)?;
+            load::measure(&server, Job::Push, WARM_UP)?;
             guests.push((running, server));
         }
         for &job in &self.loads {
             for _ in 0..self.slices {
                 for (index, (running, server)) in guests.iter().enumerate() {
+                    if job.is_by_vsock() && server.vsock.is_none() {
+                        continue;
+                    }
                     let name = &self.contestants[index].name;
                     let before = self.counters(running, &taps[index])?;
-                    let figure = load::measure(*server, job, SLICE)
+                    let figure = load::measure(server, job, SLICE)
                         .with_context(|| format!("{name} under {job:?}"))?;
                     let figure = if job.is_bulk() { figure / 1e6 } else { figure };
                     println!("{name} {job:?}: {figure:.2}");
@@ -283,11 +298,23 @@ fn outside(running: &Running) -> Result<f64> {
     Ok(Resident::of(running.pid(), MEMORY_MIB)?.outside as f64 / 1024.0)
 }
 
+/// Where the host's socket of a contestant's vsock is, if it has one.
+fn socket(contestant: &Contestant, index: usize, folder: &Path) -> Option<PathBuf> {
+    let is_ours = matches!(contestant.hypervisor, Hypervisor::Vmm(_));
+    is_ours.then(|| folder.join(format!("{index}.vsock")))
+}
+
+fn with_vsock(machine: Machine, socket: Option<&Path>) -> Machine {
+    let Some(socket) = socket else { return machine };
+    machine.argument("--vsock").argument(format!("cid=3,path={}", socket.display()))
+}
+
 /// Starts the guest's server of load.
-fn serve(shell: &mut Shell, tap: &Tap) -> Result<SocketAddr> {
-    shell.sh(&format!("load serve 0.0.0.0:{PORT} >/dev/null 2>&1 &"))?;
+fn serve(shell: &mut Shell, tap: &Tap, vsock: Option<PathBuf>) -> Result<Server> {
+    let word = if vsock.is_some() { " --vsock" } else { "" };
+    shell.sh(&format!("load serve 0.0.0.0:{PORT}{word} >/dev/null 2>&1 &"))?;
     shell.sh(&format!("until netstat -tln | grep -q :{PORT}; do usleep 100000; done"))?;
-    Ok(SocketAddr::new(tap.guest_ipv4.parse()?, PORT))
+    Ok(Server { at: SocketAddr::new(tap.guest_ipv4.parse()?, PORT), vsock })
 }
 
 impl Line {
@@ -300,6 +327,13 @@ impl Line {
             Goal::None => String::new(),
             Goal::Ratio(target) => ratios.first().map(|&r| target.judge(r)).unwrap_or_default(),
             Goal::Figure(target) => target.judge(ours.median()),
+            Goal::Own(other, target) => {
+                let ratio = ours.median() / results.get(0, other)?.median();
+                let nobody = (1..contestants).flat_map(|_| ["–", "–"]).map(str::to_owned);
+                let verdict = format!("{ratio:.2} of its TCP: {}", target.judge(ratio));
+                let cells = [self.what.to_owned(), ours.to_string()].into_iter().chain(nobody);
+                return Some(cells.chain([verdict]).collect());
+            }
         };
         let cells = [self.what.to_owned(), ours.to_string()]
             .into_iter()

@@ -23,6 +23,14 @@ fn a_ratio_is_ours_to_each_peers_and_the_first_is_judged() {
 }
 
 #[test]
+fn vsock_is_judged_by_tcp_of_the_same_machine() {
+    let (vsock, tcp) = (Measure::Load(Job::VsockPush), Measure::Load(Job::Push));
+    let results = results(&[(0, vsock, 30.0), (0, tcp, 60.0), (1, tcp, 1.0)]);
+    let cells = line("vsock host to guest").cells(&results, 3).unwrap();
+    assert_eq!(cells[2..], ["–", "–", "–", "–", "0.50 of its TCP: ≥ 0.8, missed"]);
+}
+
+#[test]
 fn the_vmlinux_is_held_against_the_peers_bzimage() {
     let results = results(&[
         (0, Measure::Init(Format::Vmlinux), 3.0),

@@ -1,7 +1,8 @@
-//! Network load for benchmarks: bulk TCP, ping-pong and floods of small datagrams.
+//! Load for benchmarks: bulk and ping-pong by TCP or vsock, and floods of small datagrams.
 //!
 //! Nothing is hashed and every buffer is used again, so that the network is the limit. A server in
-//! the guest takes jobs from a client on the host, each over a TCP connection of its own:
+//! the guest takes jobs from a client on the host, each over a connection of its own, and vsock for the first three if it
+//! has one:
 //!
 //! ```text
 //!  job       client sends                    server sends
@@ -13,9 +14,13 @@
 //! ```
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::{guest_vsock, vsock};
 
 const CHUNK: usize = 128 << 10;
 
@@ -24,6 +29,35 @@ pub const SMALL: usize = 22;
 
 /// How long a count goes on after the other side has sent its last datagram, at most.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// The guest's server, and the port of its vsock.
+pub const VSOCK_PORT: u32 = 5001;
+
+/// Where the guest's server is.
+#[derive(Debug, Clone)]
+pub struct Server {
+    pub at: SocketAddr,
+    /// The host's socket of the guest's vsock, if it has one.
+    pub vsock: Option<PathBuf>,
+}
+
+/// A connection to it.
+trait Line: Read + Write {
+    /// Nothing more is sent.
+    fn end(&self) -> io::Result<()>;
+}
+
+impl Line for TcpStream {
+    fn end(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl Line for UnixStream {
+    fn end(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
 
 /// What the server is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -38,14 +72,42 @@ pub enum Job {
     Flood,
     /// Small datagrams from the server; arrived ones per second.
     Flooded,
+    /// As the first three, by vsock.
+    VsockPush,
+    VsockPull,
+    VsockPingPong,
 }
 
 impl Job {
-    pub const ALL: [Self; 5] = [Self::Push, Self::Pull, Self::PingPong, Self::Flood, Self::Flooded];
+    pub const ALL: [Self; 8] = [
+        Self::Push,
+        Self::Pull,
+        Self::PingPong,
+        Self::Flood,
+        Self::Flooded,
+        Self::VsockPush,
+        Self::VsockPull,
+        Self::VsockPingPong,
+    ];
 
     /// Whether its measure is bytes.
     pub fn is_bulk(self) -> bool {
-        matches!(self, Self::Push | Self::Pull)
+        matches!(self.for_server(), Self::Push | Self::Pull)
+    }
+
+    /// Whether it goes by vsock.
+    pub fn is_by_vsock(self) -> bool {
+        self.for_server() != self
+    }
+
+    /// The same whatever it goes by.
+    fn for_server(self) -> Self {
+        match self {
+            Self::VsockPush => Self::Push,
+            Self::VsockPull => Self::Pull,
+            Self::VsockPingPong => Self::PingPong,
+            other => other,
+        }
     }
 
     fn code(self) -> u8 {
@@ -70,11 +132,22 @@ pub fn serve(at: SocketAddr) -> io::Result<()> {
     }
 }
 
-fn serve_one(mut connection: TcpStream, peer: SocketAddr) -> io::Result<()> {
-    connection.set_nodelay(true)?;
-    match Job::of(take::<1>(&mut connection)?[0])? {
+/// The same of connections by vsock.
+pub fn serve_vsock() -> io::Result<()> {
+    let listener = guest_vsock::listener(VSOCK_PORT)?;
+    loop {
+        let mut connection = guest_vsock::accepted(&listener)?;
+        let job = take::<1>(&mut connection).and_then(|[code]| Job::of(code));
+        if let Err(error) = job.and_then(|job| serve_stream(&mut connection, job)) {
+            eprintln!("load: {error}");
+        }
+    }
+}
+
+fn serve_stream(connection: &mut (impl Read + Write), job: Job) -> io::Result<()> {
+    match job {
         Job::Push => {
-            let bytes = drain(&mut connection)?;
+            let bytes = drain(connection)?;
             connection.write_all(&bytes.to_le_bytes())
         }
         Job::Pull => {
@@ -89,6 +162,13 @@ fn serve_one(mut connection: TcpStream, peer: SocketAddr) -> io::Result<()> {
             }
             Ok(())
         }
+        _ => Err(io::Error::other("another job than one of streams")),
+    }
+}
+
+fn serve_one(mut connection: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    connection.set_nodelay(true)?;
+    match Job::of(take::<1>(&mut connection)?[0])? {
         Job::Flood => {
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
             connection.write_all(&socket.local_addr()?.port().to_le_bytes())?;
@@ -100,13 +180,28 @@ fn serve_one(mut connection: TcpStream, peer: SocketAddr) -> io::Result<()> {
             let time = Duration::from_millis(u64::from_le_bytes(take(&mut connection)?));
             flood(SocketAddr::new(peer.ip(), port), time)
         }
+        job => serve_stream(&mut connection, job),
     }
 }
 
 /// Has a job done for a time; returns how much there was per second of it.
-pub fn measure(server: SocketAddr, job: Job, time: Duration) -> io::Result<f64> {
-    let mut connection = TcpStream::connect_timeout(&server, Duration::from_secs(10))?;
-    connection.set_nodelay(true)?;
+pub fn measure(server: &Server, job: Job, time: Duration) -> io::Result<f64> {
+    if !job.is_by_vsock() {
+        let connection = TcpStream::connect_timeout(&server.at, Duration::from_secs(10))?;
+        connection.set_nodelay(true)?;
+        return measure_by(connection, server.at.ip(), job, time);
+    }
+    let socket = server.vsock.as_deref().ok_or(io::ErrorKind::NotConnected)?;
+    let connection = vsock::to_guest(socket, VSOCK_PORT).map_err(io::Error::other)?;
+    measure_by(connection, Ipv4Addr::UNSPECIFIED.into(), job.for_server(), time)
+}
+
+fn measure_by(
+    mut connection: impl Line + Send,
+    server: IpAddr,
+    job: Job,
+    time: Duration,
+) -> io::Result<f64> {
     connection.write_all(&[job.code()])?;
     let begin = Instant::now();
     let per_second = |amount: u64, took: Duration| amount as f64 / took.as_secs_f64();
@@ -116,7 +211,7 @@ pub fn measure(server: SocketAddr, job: Job, time: Duration) -> io::Result<f64> 
             while begin.elapsed() < time {
                 connection.write_all(&chunk)?;
             }
-            connection.shutdown(std::net::Shutdown::Write)?;
+            connection.end()?;
             let bytes = u64::from_le_bytes(take(&mut connection)?);
             Ok(per_second(bytes, begin.elapsed()))
         }
@@ -138,8 +233,8 @@ pub fn measure(server: SocketAddr, job: Job, time: Duration) -> io::Result<f64> 
         }
         Job::Flood => {
             let port = u16::from_le_bytes(take(&mut connection)?);
-            flood(SocketAddr::new(server.ip(), port), time)?;
-            connection.shutdown(std::net::Shutdown::Write)?;
+            flood(SocketAddr::new(server, port), time)?;
+            connection.end()?;
             let arrived = u64::from_le_bytes(take(&mut connection)?);
             Ok(per_second(arrived, time))
         }
@@ -151,17 +246,20 @@ pub fn measure(server: SocketAddr, job: Job, time: Duration) -> io::Result<f64> 
             let arrived = count(&socket, &mut connection)?;
             Ok(per_second(arrived, time))
         }
+        Job::VsockPush | Job::VsockPull | Job::VsockPingPong => {
+            Err(io::ErrorKind::Unsupported.into())
+        }
     }
 }
 
-fn take<const N: usize>(connection: &mut TcpStream) -> io::Result<[u8; N]> {
+fn take<const N: usize>(connection: &mut impl Read) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     connection.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 
 /// Reads until the end; how many bytes there were.
-fn drain(connection: &mut TcpStream) -> io::Result<u64> {
+fn drain(connection: &mut impl Read) -> io::Result<u64> {
     let (mut chunk, mut bytes) = (vec![0; CHUNK], 0);
     loop {
         match connection.read(&mut chunk)? {
@@ -172,7 +270,7 @@ fn drain(connection: &mut TcpStream) -> io::Result<u64> {
 }
 
 /// Counts datagrams until the other side shuts its connection down.
-fn count(socket: &UdpSocket, connection: &mut TcpStream) -> io::Result<u64> {
+fn count(socket: &UdpSocket, connection: &mut (impl Read + Send)) -> io::Result<u64> {
     socket.set_read_timeout(Some(PATIENCE))?;
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -3,16 +3,22 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
-use tests::bench::load::{self, Job};
+use tests::bench::load::{self, Job, Server};
 
 /// Load a network, or be loaded.
 #[derive(Parser)]
 enum Arguments {
     /// Serve clients for ever
-    Serve { at: SocketAddr },
+    Serve {
+        at: SocketAddr,
+        /// And those that come by vsock
+        #[arg(long)]
+        vsock: bool,
+    },
     /// Measure bulk TCP both ways (bytes/s), round trips and small datagrams both ways (1/s)
     Measure {
         server: SocketAddr,
@@ -23,10 +29,18 @@ enum Arguments {
 
 fn main() -> io::Result<()> {
     match Arguments::parse() {
-        Arguments::Serve { at } => load::serve(at),
+        Arguments::Serve { at, vsock } => {
+            if vsock {
+                thread::spawn(|| {
+                    load::serve_vsock().inspect_err(|error| eprintln!("load: {error}"))
+                });
+            }
+            load::serve(at)
+        }
         Arguments::Measure { server, seconds } => {
-            for job in Job::ALL {
-                let figure = load::measure(server, job, Duration::from_secs(seconds))?;
+            let server = Server { at: server, vsock: None };
+            for job in Job::ALL.into_iter().filter(|job| !job.is_by_vsock()) {
+                let figure = load::measure(&server, job, Duration::from_secs(seconds))?;
                 println!("{job:?} {figure:.0}");
             }
             Ok(())

@@ -105,8 +105,8 @@ fn run(arguments: Arguments) -> Result<bool> {
     let on = |task| arguments.queues.iter().map(move |&queues| Job { task, queues });
     let long = if arguments.long { Task::long() } else { Vec::new() };
     let tasks = Task::all().into_iter().chain(long);
-    // A snapshot's machine has one queue.
-    let fits = |job: &Job| !job.task.is_of_snapshot() || job.queues == 1;
+    // A snapshot's machine has one queue, and a vsock as many as it has.
+    let fits = |job: &Job| job.queues == 1 || !job.task.is_of_snapshot() && !job.task.is_of_vsock();
     let jobs: Vec<_> = tasks.flat_map(on).filter(asked).filter(fits).collect();
     ensure!(!jobs.is_empty(), "no load is called {:?}", arguments.load.unwrap_or_default());
     if jobs.iter().any(|job| !job.task.is_of_disk()) {

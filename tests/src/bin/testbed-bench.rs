@@ -98,6 +98,7 @@ fn run(arguments: &Arguments) -> Result<i32> {
         None => {
             // The guest's part and our own.
             cargo::program("load")?;
+            cargo::program("vsock")?;
             cargo::vmm()?
         }
     };
@@ -105,7 +106,7 @@ fn run(arguments: &Arguments) -> Result<i32> {
     let needs = Needs {
         programs: vec![programs::QEMU, programs::IP],
         kernels: vec![arguments.guest.into()],
-        tools: vec![Tool::Load],
+        tools: vec![Tool::Load, Tool::Vsock],
         ..Needs::default()
     };
     if host::in_testbed() || host::no_hardware_kvm().is_none() {

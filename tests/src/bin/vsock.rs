@@ -9,16 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use nix::sys::socket::{
-    AddressFamily, Backlog, Shutdown, SockFlag, SockType, VsockAddr, bind, connect, listen,
-    shutdown, socket,
-};
+use nix::sys::socket::{Shutdown, shutdown};
 use tests::exchange::exchange;
-
-/// The host.
-const HOST: u32 = 2;
-/// Any address of ours.
-const ANY: u32 = u32::MAX;
+use tests::guest_vsock::{accepted, listener, to_host};
 
 /// Connect by vsock, or listen.
 #[derive(Parser)]
@@ -65,27 +58,10 @@ fn main() -> io::Result<()> {
     }
 }
 
-fn stream() -> io::Result<OwnedFd> {
-    let (family, kind) = (AddressFamily::Vsock, SockType::Stream);
-    Ok(socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?)
-}
-
-fn listener(port: u32) -> io::Result<OwnedFd> {
-    let listener = stream()?;
-    bind(listener.as_raw_fd(), &VsockAddr::new(ANY, port))?;
-    listen(&listener, Backlog::new(128)?)?;
+fn listening(port: u32) -> io::Result<OwnedFd> {
+    let listener = listener(port)?;
     println!("listening");
     Ok(listener)
-}
-
-fn to_host(port: u32) -> io::Result<File> {
-    let stream = stream()?;
-    connect(stream.as_raw_fd(), &VsockAddr::new(HOST, port))?;
-    Ok(File::from(stream))
-}
-
-fn accepted(listener: &OwnedFd) -> io::Result<File> {
-    Ok(File::from(rustix::net::accept(listener)?))
 }
 
 fn both_ways(stream: &File, seed: u64, bytes: u64) -> io::Result<()> {
@@ -102,7 +78,7 @@ fn count(result: io::Result<()>, well: &AtomicU32) {
 }
 
 fn serve(port: u32, connections: u32, bytes: u64) -> io::Result<()> {
-    let (listener, well) = (listener(port)?, AtomicU32::new(0));
+    let (listener, well) = (listening(port)?, AtomicU32::new(0));
     thread::scope(|scope| -> io::Result<()> {
         for seed in 0..connections {
             let (stream, well) = (accepted(&listener)?, &well);
@@ -135,7 +111,7 @@ fn call(port: u32, connections: u32, bytes: u64, at_once: u32) -> io::Result<()>
 }
 
 fn echo(port: u32) -> io::Result<()> {
-    let listener = listener(port)?;
+    let listener = listening(port)?;
     loop {
         let mut stream = accepted(&listener)?;
         thread::spawn(move || {

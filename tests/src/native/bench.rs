@@ -14,6 +14,7 @@ use crate::native::peer::Peer;
 use crate::native::sample::disturbance;
 use crate::native::snapshot_bench::Snapshots;
 use crate::native::table::Results;
+use crate::native::vsock_bench::Vsocks;
 
 /// A machine that is busier than this part of a CPU before a run disturbs it.
 const QUIET: f64 = 0.15;
@@ -33,11 +34,12 @@ pub struct Plan {
     pub disk_folder: PathBuf,
 }
 
-/// Of cards, disks and snapshots, those that are measured.
+/// Of cards, disks, snapshots and vsocks, those that are measured.
 struct Bench<'a> {
     cards: Option<Cards<'a>>,
     disks: Option<Disks<'a>>,
     snapshots: Option<Snapshots<'a>>,
+    vsocks: Option<Vsocks<'a>>,
 }
 
 impl Plan {
@@ -47,17 +49,19 @@ impl Plan {
         let (folder, kernel) = (folder.path(), guest::build()?);
         let has = |is: fn(Task) -> bool| self.jobs.iter().any(|job| is(job.task));
         let in_cards = |peer: &&Peer| {
-            self.jobs.iter().any(|job| job.task.is_of_card() && peer.takes_part(job.task))
+            self.jobs.iter().any(|job| needs_line(job.task) && peer.takes_part(job.task))
         };
         let lines = self.peers.iter().filter(in_cards).map(|peer| peer.line);
         let cards = || Cards::new(lines.collect(), &kernel, folder, &self.words, self.slice);
         let words = (self.words.as_str(), self.disk_options.as_str());
         let disks = || Disks::new(&self.disk_folder, &kernel, folder, words, self.slice);
         let snapshots = || Snapshots::new(&self.disk_folder, &kernel, folder);
+        let vsocks = || Vsocks { kernel: &kernel, folder, words: &self.words, slice: self.slice };
         let bench = Bench {
-            cards: has(Task::is_of_card).then(cards).transpose()?,
+            cards: has(needs_line).then(cards).transpose()?,
             disks: has(Task::is_of_disk).then(disks).transpose()?,
             snapshots: has(Task::is_of_snapshot).then(snapshots).transpose()?,
+            vsocks: has(Task::is_of_vsock).then(vsocks),
         };
         let (mut results, mut disturbed, mut runs) = (Results::default(), 0u32, 0u32);
         for _ in 0..self.rounds {
@@ -100,6 +104,11 @@ impl Plan {
     }
 }
 
+/// Vsocks are measured beside a card.
+fn needs_line(task: Task) -> bool {
+    task.is_of_card() || task.is_of_vsock()
+}
+
 impl Bench<'_> {
     fn prepare(&self, job: Job) -> Result<()> {
         match &self.cards {
@@ -109,24 +118,35 @@ impl Bench<'_> {
     }
 
     fn measure(&self, job: Job, peer: &Peer, results: &mut Results) -> Result<()> {
-        match (&self.cards, &self.disks, &self.snapshots) {
-            (_, Some(disks), _) if job.task.is_of_disk() => disks.measure(job, peer, results),
-            (.., Some(snapshots)) if job.task.is_of_snapshot() => {
-                snapshots.measure(job, peer, results)
+        let Bench { cards, disks, snapshots, vsocks } = self;
+        match job.task {
+            Task::Disk(..) => disks.iter().try_for_each(|it| it.measure(job, peer, results)),
+            Task::Restore(..) | Task::Save(..) => {
+                snapshots.iter().try_for_each(|it| it.measure(job, peer, results))
             }
-            (Some(cards), ..) => cards.measure(job, peer, results),
-            _ => Ok(()),
+            Task::Vsock(load) => {
+                let Some(vsocks) = vsocks else { return Ok(()) };
+                vsocks.measure(load, job, peer, results)?;
+                match cards {
+                    Some(cards) if peer.is_ours() => cards.measure_beside(load, job, peer, results),
+                    _ => Ok(()),
+                }
+            }
+            _ => cards.iter().try_for_each(|it| it.measure(job, peer, results)),
         }
     }
 
     fn measure_floor(&self, job: Job, results: &mut Results) -> Result<()> {
-        match (&self.cards, &self.disks, &self.snapshots) {
-            (_, Some(disks), _) if job.task.is_of_disk() => disks.measure_floor(job, results),
-            (.., Some(snapshots)) if job.task.is_of_snapshot() => {
-                snapshots.measure_floor(job, results)
+        let Bench { cards, disks, snapshots, vsocks } = self;
+        match job.task {
+            Task::Disk(..) => disks.iter().try_for_each(|it| it.measure_floor(job, results)),
+            Task::Restore(..) | Task::Save(..) => {
+                snapshots.iter().try_for_each(|it| it.measure_floor(job, results))
             }
-            (Some(cards), ..) => cards.measure_floor(job, results),
-            _ => Ok(()),
+            Task::Vsock(load) => {
+                vsocks.iter().try_for_each(|it| it.measure_floor(load, job, results))
+            }
+            _ => cards.iter().try_for_each(|it| it.measure_floor(job, results)),
         }
     }
 }

@@ -135,7 +135,7 @@ impl<'a> Disks<'a> {
 }
 
 /// About how fast the CPU's clock is; how long is measured depends on it, and no figure.
-fn ticks_per_second() -> Result<f64> {
+pub fn ticks_per_second() -> Result<f64> {
     let text = fs::read_to_string("/proc/cpuinfo").context("no /proc/cpuinfo")?;
     let mhz = text.lines().find_map(|line| line.strip_prefix("cpu MHz")?.split_once(':'));
     let mhz = mhz.and_then(|(_, mhz)| mhz.trim().parse::<f64>().ok());

@@ -17,6 +17,23 @@ pub enum Task {
     Restore(Restore),
     /// A snapshot is written of a guest that has used so many MiB.
     Save(u32),
+    /// Streams and round trips by vsock.
+    Vsock(VsockLoad),
+    /// Frames one way, of so many bytes, beside a thousand requests a second to the metadata service.
+    Metadata(Load, u32),
+}
+
+/// What goes by vsock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VsockLoad {
+    /// The guest sends on one connection.
+    Send,
+    /// It receives on one.
+    Receive,
+    /// So many bytes to the guest and back, one after the other.
+    RoundTrips(u32),
+    /// Connections to the guest, one after the other, for a byte and its echo.
+    Calls,
 }
 
 /// Requests of one kind.
@@ -86,7 +103,12 @@ impl Task {
             (512, 10, true),
         ];
         let snapshots = restores.into_iter().map(Restore::of).map(Self::Restore);
-        cards.into_iter().chain(disks).chain(snapshots).chain([Self::Save(1024)]).collect()
+        let vsocks =
+            [VsockLoad::Send, VsockLoad::Receive, VsockLoad::RoundTrips(60), VsockLoad::Calls];
+        let all = cards.into_iter().chain(disks).chain(snapshots).chain([Self::Save(1024)]);
+        let served = [(Load::Send, 60), (Load::Send, 1514), (Load::Receive, 1514)];
+        let served = served.map(|(load, len)| Self::Metadata(load, len));
+        all.chain(vsocks.map(Self::Vsock)).chain(served).collect()
     }
 
     /// What takes longer, and is measured only if it is asked for.
@@ -100,6 +122,11 @@ impl Task {
         matches!(self, Self::Disk(..))
     }
 
+    /// Whether it is of a vsock.
+    pub fn is_of_vsock(self) -> bool {
+        matches!(self, Self::Vsock(..))
+    }
+
     /// Whether it is of a snapshot.
     pub fn is_of_snapshot(self) -> bool {
         matches!(self, Self::Restore(..) | Self::Save(..))
@@ -107,7 +134,7 @@ impl Task {
 
     /// Whether it is of a card, which it is if it is of nothing else.
     pub fn is_of_card(self) -> bool {
-        !self.is_of_disk() && !self.is_of_snapshot()
+        !self.is_of_disk() && !self.is_of_snapshot() && !self.is_of_vsock()
     }
 }
 
@@ -154,6 +181,11 @@ impl Job {
                 format!("snapshot load {mib}M{many}{}", if is_cold { " cold" } else { "" })
             }
             Task::Save(mib) => format!("snapshot save {mib}M"),
+            Task::Metadata(load, len) => format!("metadata beside {} {len}", load.word()),
+            Task::Vsock(VsockLoad::Send) => "vsock send".to_owned(),
+            Task::Vsock(VsockLoad::Receive) => "vsock receive".to_owned(),
+            Task::Vsock(VsockLoad::RoundTrips(len)) => format!("vsock round-trip {len}"),
+            Task::Vsock(VsockLoad::Calls) => "vsock calls".to_owned(),
         };
         match self.queues {
             1 => name,

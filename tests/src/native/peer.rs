@@ -17,6 +17,9 @@ pub const MEMORY_MIB: u32 = 256;
 /// Address of each guest's card; frames to receive go there.
 pub const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
+/// Address of each guest's vsock.
+const CID: u32 = 3;
+
 /// Whose command line it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -50,6 +53,10 @@ pub enum Board<'a> {
     Card { interface: &'a str, queues: u16 },
     /// A disk on this image, and its queues; more options of `--disk`, for vmm alone.
     Disk { path: &'a Path, queues: u16, options: &'a str },
+    /// A network card on this interface, of vmm's, which brings metadata; there is an API.
+    Served { interface: &'a str },
+    /// A vsock with its socket there.
+    Vsock { path: &'a Path },
 }
 
 /// In the name of a vmm: it is measured without filters of system calls.
@@ -105,6 +112,12 @@ impl Peer {
         let with_disk = task.is_of_disk();
         match (task, self.kind) {
             _ if self.line != Line::Tap && !task.is_of_card() => false,
+            (Task::Metadata(..), _) if self.line != Line::Tap => false,
+            // The host's side of theirs is a socket.
+            (Task::Vsock(..), kind) => {
+                matches!(kind, Kind::Vmm | Kind::Firecracker | Kind::CloudHypervisor)
+            }
+            (Task::Metadata(..), kind) => matches!(kind, Kind::Vmm | Kind::VmmEna),
             // The guest's memory is written by way of a balloon.
             (Task::Save(_), kind) => kind == Kind::Vmm,
             (Task::Restore(restore), Kind::Firecracker | Kind::CloudHypervisor) => {
@@ -169,7 +182,7 @@ impl Peer {
                 if self.name.contains(UNFILTERED) {
                     command.args(["--seccomp", "off"]);
                 }
-                if self.line == Line::Veth {
+                if self.line == Line::Veth || matches!(board, Board::Served { .. }) {
                     let api = self.api(folder);
                     // Of the run before.
                     let _ = fs::remove_file(&api);
@@ -183,7 +196,10 @@ impl Peer {
                 command.args(["--no-api", "--enable-pci", "--config-file"]).arg(file);
             }
             Kind::CloudHypervisor => {
-                let (Board::Card { queues, .. } | Board::Disk { queues, .. }) = board;
+                let queues = match board {
+                    Board::Card { queues, .. } | Board::Disk { queues, .. } => queues,
+                    Board::Served { .. } | Board::Vsock { .. } => 1,
+                };
                 command
                     .arg("--kernel")
                     .arg(kernel)
@@ -206,20 +222,30 @@ impl Peer {
         Ok(command)
     }
 
-    fn ours(&self, board: Board) -> [String; 2] {
+    fn ours(&self, board: Board) -> Vec<String> {
         match board {
             Board::Card { interface, queues } => {
                 let key = if self.line == Line::Veth { "dev" } else { "tap" };
                 let model = if self.kind == Kind::VmmEna { ",model=ena" } else { "" };
                 let mac = mac();
-                ["--net".to_owned(), format!("{key}={interface},mac={mac},queues={queues}{model}")]
+                vec![
+                    "--net".to_owned(),
+                    format!("{key}={interface},mac={mac},queues={queues}{model}"),
+                ]
+            }
+            Board::Served { interface } => {
+                let card = self.ours(Board::Card { interface, queues: 1 });
+                card.into_iter().chain(["--imds=tokens=optional".to_owned()]).collect()
             }
             Board::Disk { path, queues, options } => {
                 let model = if self.kind == Kind::VmmNvme { ",model=nvme" } else { "" };
                 let comma = if options.is_empty() { "" } else { "," };
                 let path = path.display();
                 let disk = format!("path={path},queues={queues}{model}{comma}{options}");
-                ["--disk".to_owned(), disk]
+                vec!["--disk".to_owned(), disk]
+            }
+            Board::Vsock { path } => {
+                vec!["--vsock".to_owned(), format!("cid={CID},path={}", path.display())]
             }
         }
     }
@@ -231,7 +257,7 @@ impl Peer {
             "machine-config": { "vcpu_count": 1, "mem_size_mib": MEMORY_MIB },
         });
         match board {
-            Board::Card { interface, .. } => {
+            Board::Card { interface, .. } | Board::Served { interface } => {
                 config["network-interfaces"] =
                     json!([{ "iface_id": "eth0", "guest_mac": mac(), "host_dev_name": interface }]);
             }
@@ -245,6 +271,9 @@ impl Peer {
                     "cache_type": "Writeback",
                     "io_engine": if is_async { "Async" } else { "Sync" },
                 }]);
+            }
+            Board::Vsock { path } => {
+                config["vsock"] = json!({ "guest_cid": CID, "uds_path": path });
             }
         }
         config
@@ -283,18 +312,24 @@ impl Peer {
                 let disk = ["-drive".to_owned(), drive, "-device".to_owned(), device];
                 thread.into_iter().chain(disk).collect()
             }
+            // Its vsock is the kernel's, which has no socket at a path.
+            Board::Served { .. } | Board::Vsock { .. } => Vec::new(),
         }
     }
 }
 
 fn cloud_hypervisor(board: Board) -> [String; 2] {
     match board {
+        Board::Served { interface } => cloud_hypervisor(Board::Card { interface, queues: 1 }),
         Board::Card { interface, queues } => {
             let (mac, both) = (mac(), 2 * queues);
             ["--net".to_owned(), format!("tap={interface},mac={mac},num_queues={both}")]
         }
         Board::Disk { path, queues, .. } => {
             ["--disk".to_owned(), format!("path={},num_queues={queues}", path.display())]
+        }
+        Board::Vsock { path } => {
+            ["--vsock".to_owned(), format!("cid={CID},socket={}", path.display())]
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::native::wire::Wire;
 /// An answer that takes longer is none.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time between two frames: a lane shall have gone to sleep, as it has where frames are rare.
-const PAUSE: Duration = Duration::from_micros(200);
+pub const PAUSE: Duration = Duration::from_micros(200);
 
 /// Times that frames took to the guest and back.
 pub struct RoundTrips {
@@ -44,8 +44,13 @@ impl RoundTrips {
             std::thread::sleep(PAUSE);
         }
         ensure!(!times.is_empty(), "no answer");
+        Ok(Self::of(times))
+    }
+
+    /// Those that took so many microseconds.
+    pub fn of(mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
-        Ok(Self { times })
+        Self { times }
     }
 
     /// The time that so many percent of all took at most, in microseconds.

@@ -19,10 +19,14 @@ pub enum Measure {
     Cpu,
     /// And a request.
     RequestCpu,
+    /// And a KiB.
+    KibCpu,
     /// Exits a frame.
     Exits,
     /// And a request.
     RequestExits,
+    /// And a MiB.
+    MibExits,
     /// Injected interrupts a frame.
     Interrupts,
     /// Per cent of a CPU that the busiest thread but a vCPU takes.
@@ -60,14 +64,16 @@ pub enum Measure {
 }
 
 impl Measure {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 26] = [
         Self::Rate,
         Self::Requests,
         Self::Megabytes,
         Self::Cpu,
         Self::RequestCpu,
+        Self::KibCpu,
         Self::Exits,
         Self::RequestExits,
+        Self::MibExits,
         Self::Interrupts,
         Self::Lane,
         Self::Vcpu,
@@ -94,8 +100,10 @@ impl Measure {
             Self::Megabytes => "MB/s",
             Self::Cpu => "ns of CPU a frame",
             Self::RequestCpu => "ns of CPU a request",
+            Self::KibCpu => "ns of CPU a KiB",
             Self::Exits => "exits a frame",
             Self::RequestExits => "exits a request",
+            Self::MibExits => "exits a MiB",
             Self::Interrupts => "interrupts a frame",
             Self::Lane => "busiest lane, %",
             Self::Vcpu => "vCPU, %",
@@ -123,8 +131,10 @@ impl Measure {
             Self::Megabytes => "mb_per_second",
             Self::Cpu => "cpu_ns_per_frame",
             Self::RequestCpu => "cpu_ns_per_request",
+            Self::KibCpu => "cpu_ns_per_kib",
             Self::Exits => "exits_per_frame",
             Self::RequestExits => "exits_per_request",
+            Self::MibExits => "exits_per_mib",
             Self::Interrupts => "interrupts_per_frame",
             Self::Lane => "lane_percent",
             Self::Vcpu => "vcpu_percent",

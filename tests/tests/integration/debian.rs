@@ -18,6 +18,10 @@ pub fn scenarios() -> Vec<Scenario> {
     )];
     if long() {
         all.push(Scenario::new("debian::cloud_init_does_what_its_seed_says", cloud_init));
+        all.push(Scenario::new(
+            "debian::cloud_init_takes_the_machine_for_an_instance",
+            cloud_init_of_ec2,
+        ));
         all.push(Scenario::new("debian::what_grubs_tools_write_is_booted", grub_mkconfig));
     }
     all
@@ -128,6 +132,38 @@ fn cloud_init() -> Result<()> {
     let done: Vec<_> = by_ssh.lines().collect();
     ensure!(done == ["by the user", "web-1"], "it did {done:?}");
     tools_of_ec2(&mut guest)?;
+    finish(guest)
+}
+
+/// With `--profile ec2`, and no disk for cloud-init: its Ec2 data source knows the SMBIOS, and asks the metadata service,
+/// by a network that the guest has by itself.
+fn cloud_init_of_ec2() -> Result<()> {
+    let scene = Scene::new(Edition::Cloud)?;
+    let user_data = "#cloud-config\n\
+                     write_files:\n\
+                     - {path: /root/written, content: by the user}\n\
+                     runcmd:\n\
+                     - [sh, -c, 'hostname >/root/ran']\n";
+    fs::write(scene.path("user-data"), user_data)?;
+    let imds = format!("user-data={},zone=eu-west-1b", scene.path("user-data").display());
+    let machine = scene.machine(DiskModel::Nvme, Model::Ena)?;
+    let machine = machine.argument("--id").argument("web-1").argument("--profile").argument("ec2");
+    let machine = machine.argument(format!("--imds={imds}"));
+    // cloud-init would ask by DHCP, which nobody answers.
+    let machine = machine.parameter("network-config=disabled");
+    let mut guest = scene.log_in(&machine.parameter(&scene.tap.parameter_of_systemd()))?;
+    let said = guest.shell.sh_within("cloud-init status --wait --long", BOOT)?;
+    ensure!(said.contains("status: done") && said.contains("Ec2"), "it says {said}");
+    let asked = ["instance_id", "region", "availability_zone", "cloud_name", "ds.meta_data.mac"];
+    let ask = asked.map(|name| format!("cloud-init query {name}")).join("; ");
+    let told = guest.shell.sh_within(&ask, BOOT)?;
+    let told: Vec<_> = told.lines().map(str::trim).collect();
+    let [id, rest @ ..] = &told[..] else { bail!("it tells nothing") };
+    ensure!(id.starts_with("i-"), "the instance is {id}");
+    ensure!(rest == ["eu-west-1", "eu-west-1b", "aws", &scene.tap.mac], "it tells {rest:?}");
+    let by_ssh = guest.ssh.run_within("cat /root/written; echo; cat /root/ran", BOOT)?;
+    let done: Vec<_> = by_ssh.lines().collect();
+    ensure!(done == ["by the user", "web-1"], "it did {done:?}");
     finish(guest)
 }
 

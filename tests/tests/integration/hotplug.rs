@@ -71,6 +71,7 @@ fn hotplug(release: Release) -> Result<()> {
     let machine = machine(release)?
         .cpus(2)
         .tools(&[Tool::Disks, Tool::Memory])
+        .argument("--imds=tokens=optional")
         .argument("--api-sock")
         .argument(&host.socket);
     let mut running = machine.start(Some(&host.network))?;
@@ -209,11 +210,18 @@ fn a_card(host: &Host, shell: &mut Shell, tap: &Tap, model: &str, driver: &str) 
     let ping = format!("ping -c 1 -W 5 {} >/dev/null", tap.host_ipv4);
     eventually("an answer to ping", PATIENCE, || Ok(shell.sh(&ping).is_ok()))?;
     ensure!(host.network.statistic(tap, "tx_packets")? > 0, "nothing came from the host");
+    // It brings metadata, which tells of it.
+    shell.sh("ip route add 169.254.169.254 dev eth0")?;
+    let told = shell.sh("wget -qO- http://169.254.169.254/latest/meta-data/mac")?;
+    ensure!(told == *mac, "metadata tells of {told:?}");
     // Likewise.
     let ask = format!("while ping -c 1 -W 5 {}; do :; done", tap.host_ipv4);
     shell.sh(&format!("( {ask} ) >/dev/null 2>&1 & "))?;
     host.ctl(&["unplug", "net0"])?;
-    is_gone(shell, "/sys/class/net/eth0")
+    is_gone(shell, "/sys/class/net/eth0")?;
+    let told = Api::connect(&host.socket)?.get("/mmds")?;
+    ensure!(told["latest"]["meta-data"].get("mac").is_none(), "metadata still tells of {told}");
+    Ok(())
 }
 
 fn a_pmem(host: &Host, shell: &mut Shell, file: &Path) -> Result<()> {

@@ -6,6 +6,7 @@
 mod api;
 mod boot;
 mod capture;
+mod clients;
 mod console;
 mod debian;
 mod disk_cuts;
@@ -79,6 +80,7 @@ fn main() {
         dpdk::scenarios(),
         stall::scenarios(),
         ends::scenarios(),
+        clients::scenarios(),
         hotplug::scenarios(),
         early::scenarios(),
         options::scenarios(),

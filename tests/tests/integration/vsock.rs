@@ -1,22 +1,20 @@
 //! Vsock as guests and hosts use it: streams each way, whoever began them, and peers that come and go at any time.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tests::api::Api;
-use tests::exchange::exchange;
 use tests::guest::{Shell, Tool};
 use tests::host::PATIENCE;
 use tests::kernel::Release;
 use tests::machine::Hypervisor;
+use tests::vsock::{call_and_go, drop_calls, host_side, listener, to_guest};
 
 use crate::scenario::{Scenario, eventually, finish, long, machine};
 
@@ -65,38 +63,6 @@ fn both_ways(release: Release, bus: &str) -> Result<()> {
     finish(&mut running, &mut shell)?;
     ensure!(!vsock.exists(), "the socket is still there");
     Ok(())
-}
-
-/// A connection to the guest's port, as soon as somebody listens there.
-fn to_guest(vsock: &Path, port: u32) -> Result<UnixStream> {
-    let mut found = None;
-    eventually("a connection to the guest", PATIENCE, || {
-        found = try_guest(vsock, port)?;
-        Ok(found.is_some())
-    })?;
-    found.context("no connection")
-}
-
-/// The same at once, if it is accepted.
-fn try_guest(vsock: &Path, port: u32) -> Result<Option<UnixStream>> {
-    let mut stream = UnixStream::connect(vsock)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    writeln!(stream, "CONNECT {port}")?;
-    let mut answer = Vec::new();
-    while answer.last() != Some(&b'\n') {
-        let mut byte = [0];
-        match stream.read(&mut byte) {
-            Ok(1) => answer.extend(byte),
-            _ => return Ok(None),
-        }
-    }
-    ensure!(answer.starts_with(b"OK "), "{:?}", String::from_utf8_lossy(&answer));
-    Ok(Some(stream))
-}
-
-fn host_side(stream: &UnixStream, seed: u32, bytes: u64) -> Result<()> {
-    let shut = || stream.shutdown(Shutdown::Write);
-    exchange(stream, stream, shut, u64::from(seed) | 1 << 32, bytes).context("the host's side")
 }
 
 /// Streams that the host begins, then streams that the guest begins.
@@ -159,62 +125,23 @@ fn at_once(work: impl Fn() -> Result<()> + Sync) -> Result<()> {
     })
 }
 
-/// Listens for the guest's connections to a port.
-fn listener(vsock: &Path, port: u32) -> Result<UnixListener> {
-    let mut path = vsock.as_os_str().to_owned();
-    path.push(format!("_{port}"));
-    let path = PathBuf::from(path);
-    // Of a round before.
-    let _ = std::fs::remove_file(&path);
-    UnixListener::bind(&path).with_context(|| format!("cannot listen at {}", path.display()))
-}
-
 /// On both sides peers connect, send, and are killed or close in the midst of it, again and again.
 fn storms(vsock: &Path, shell: &mut Shell) -> Result<()> {
     let listener = listener(vsock, 3000)?;
     shell.sh(
         "vsock echo 1001 >/tmp/echo 2>&1 & until grep -q listening /tmp/echo; do sleep 0.1; done",
     )?;
-    let over = AtomicU32::new(0);
-    let is_over = || over.load(Ordering::Relaxed) != 0;
+    let over = AtomicBool::new(false);
     thread::scope(|scope| -> Result<()> {
-        // The host takes the guest's and drops each at another point.
-        let taker = scope.spawn(|| -> Result<()> {
-            listener.set_nonblocking(true)?;
-            let mut nth = 0;
-            while !is_over() {
-                let Ok((mut stream, _)) = listener.accept() else {
-                    thread::sleep(Duration::from_millis(5));
-                    continue;
-                };
-                nth += 1;
-                stream.set_nonblocking(true)?;
-                let _ = stream.read(&mut vec![0; nth * 997 % 30_000]);
-            }
-            ensure!(nth > 0, "nobody came");
-            Ok(())
-        });
-        // And calls the guest's echo, and goes without having read it all.
-        let caller = scope.spawn(|| -> Result<()> {
-            let mut nth = 0;
-            while !is_over() {
-                nth += 1;
-                if let Some(mut stream) = try_guest(vsock, 1001)? {
-                    stream.set_nonblocking(true)?;
-                    let _ = stream.write(&vec![1; nth * 1009 % 100_000]);
-                    let _ = stream.read(&mut vec![0; nth * 499 % 10_000]);
-                }
-            }
-            ensure!(nth > 5, "only {nth} calls");
-            Ok(())
-        });
+        let taker = scope.spawn(|| drop_calls(&listener, &over));
+        let caller = scope.spawn(|| call_and_go(vsock, 1001, &over));
         let rounds = "for n in 1 2 3 4 5 6 7 8; do vsock storm 3000 --seconds 60 & p=$!; \
                       vsock storm 3000 --seconds 60 & q=$!; sleep 0.4; kill -9 $p $q; done";
         let stormed = shell.sh_within(rounds, PATIENCE);
         let more = shell.sh_within(&format!("vsock storm 3000 --seconds {STORM_S}"), PATIENCE);
-        over.store(1, Ordering::Relaxed);
-        joined(taker)?;
-        joined(caller)?;
+        over.store(true, Ordering::Relaxed);
+        let (taken, called) = (joined(taker)?, joined(caller)?);
+        ensure!(taken > 0 && called > 5, "{taken} calls came, {called} were accepted");
         stormed.and(more).map(drop)
     })?;
     shell.sh("killall -9 vsock; true").map(drop)

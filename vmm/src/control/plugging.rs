@@ -14,6 +14,7 @@ use crate::observe::events::Event;
 use crate::vm::attach::AttachError;
 use crate::vm::config::Config;
 use crate::vm::hotplug::{PlugError, UnplugError};
+use crate::vm::metadata;
 use crate::vm::state::State;
 use crate::words::Setting;
 
@@ -54,6 +55,10 @@ impl Controller {
             && let Some(nic) = vm.nics().last()
         {
             tell_of(nic, &self.events);
+            metadata::tell_of(&self.metadata, nic);
+            if let Some(serving) = &self.serving {
+                self.config.reach_metadata(&id, serving.spec());
+            }
         }
         let (device, slot) = (Setting::of_device(kind, &id).field(), vm.slot(kind, &id));
         self.events.tell(&Event::Plugged { device, slot });
@@ -64,9 +69,9 @@ impl Controller {
     /// shut in. The machine goes there and comes back; main waits for it.
     fn build(&mut self, spec: DeviceSpec, files: Arc<dyn Files>) -> Result<(), AttachError> {
         let Some(mut vm) = self.vm.take() else { return Ok(()) };
-        let shield = self.walls.shield.clone();
+        let (shield, serving) = (self.walls.shield.clone(), self.serving.clone());
         let job = move || {
-            let plugged = vm.plug(&spec, &*files, &shield);
+            let plugged = vm.plug(&spec, &*files, &shield, serving.as_deref());
             (vm, plugged)
         };
         let (vm, plugged) = match &self.builder {
@@ -156,6 +161,9 @@ impl Controller {
     /// A device is gone, with all that it held.
     fn unplugged(&mut self, kind: Kind, id: &str) {
         self.config.remove_device(kind, id);
+        if kind == Kind::Nic {
+            metadata::forget(&self.metadata, id);
+        }
         self.events.tell(&Event::Unplugged { device: Setting::of_device(kind, id).field() });
     }
 }

@@ -14,9 +14,12 @@ use crate::vm::metadata::MetadataSpec;
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MmdsConfig {
-    /// The cards by which a guest reaches it; each must exist already.
-    #[cfg_attr(test, schema(min_items = 1))]
+    /// The cards by which a guest reaches it; each must exist already, and there is one at least, or there may be some
+    /// later.
     pub network_interfaces: Vec<String>,
+    /// Cards that are plugged in while the machine runs are among them, too.
+    #[serde(default)]
+    pub later_interfaces: bool,
     /// What a guest has to show.
     #[serde(default)]
     pub version: MmdsVersion,
@@ -71,7 +74,8 @@ impl TryFrom<MmdsConfig> for MetadataSpec {
         };
         let settings =
             Settings { version, address, imds_compat: body.imds_compat, hop_limit: body.hop_limit };
-        Ok(MetadataSpec { settings, cards: body.network_interfaces })
+        let (cards, later) = (body.network_interfaces, body.later_interfaces);
+        Ok(MetadataSpec { settings, cards, later })
     }
 }
 
@@ -80,6 +84,7 @@ impl From<&MetadataSpec> for MmdsConfig {
         let Settings { version, address, imds_compat, hop_limit } = spec.settings;
         MmdsConfig {
             network_interfaces: spec.cards.clone(),
+            later_interfaces: spec.later,
             version: match version {
                 Version::V1 => MmdsVersion::V1,
                 Version::V2 => MmdsVersion::V2,

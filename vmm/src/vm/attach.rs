@@ -24,6 +24,7 @@ use devices::vsock::VsockControl;
 use devices::{BuildError, DeviceSpec, Kind, Place};
 
 use super::board::Board;
+use super::metadata::Serving;
 use super::nic::Nic;
 use super::slots::{SlotError, Slots};
 use crate::kvm::hot_region::HotSlots;
@@ -50,6 +51,8 @@ pub enum Why {
     Place(#[from] pci::bus::AttachError),
     #[error(transparent)]
     Slot(#[from] SlotError),
+    #[error("the guest cannot be given metadata by it")]
+    Metadata(#[source] io::Error),
     #[error("its threads cannot be shut in")]
     Shut(#[source] io::Error),
     #[error("the machine has no bus for such a device")]
@@ -110,6 +113,8 @@ pub enum Arrival<'a> {
         files: &'a dyn Files,
         /// How its threads are shut in.
         shut: &'a Shut,
+        /// What it brings the guest, if it is a network card that does.
+        metadata: Option<&'a Serving>,
     },
 }
 
@@ -182,8 +187,11 @@ impl Registry {
                 let msi = card.msix().cloned();
                 let slot = match arrival {
                     Arrival::Boot => slots.bus().attach(card)?,
-                    Arrival::Plugged { shut, .. } => {
-                        // Before the guest can reach them.
+                    Arrival::Plugged { shut, metadata, .. } => {
+                        // Before the guest can reach it.
+                        if let (Some(card), Some(metadata)) = (&built.nic, metadata) {
+                            metadata.join(&**card).map_err(Why::Metadata)?;
+                        }
                         supplies.threads.shut(shut).map_err(Why::Shut)?;
                         slots.plug(card)?
                     }

@@ -233,10 +233,7 @@ impl Config {
         match self.nics.iter_mut().find(|known| known.id == nic.id) {
             Some(known) => {
                 // Another card under this name is not known to serve it.
-                if let Some(metadata) = &mut self.metadata {
-                    metadata.cards.retain(|id| *id != nic.id);
-                }
-                self.metadata.take_if(|metadata| metadata.cards.is_empty());
+                self.metadata.take_if(|metadata| !metadata.lose(&nic.id));
                 *known = nic;
             }
             None => {
@@ -245,6 +242,16 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// The card `id` came into a machine that lives, whose metadata is reached as `spec` says: by that card, too, if it is
+    /// one of those. Where a machine describes itself, and nothing else is said, it is.
+    pub fn reach_metadata(&mut self, id: &str, spec: &MetadataSpec) {
+        if !spec.has(id) || self.metadata.is_none() && self.imds.is_some() {
+            return;
+        }
+        let empty = || MetadataSpec { cards: Vec::new(), ..spec.clone() };
+        self.metadata.get_or_insert_with(empty).cards.push(id.to_string());
     }
 
     /// Replaces how the guest reaches metadata. Fails, with nothing changed, if it cannot be so with the cards
@@ -412,10 +419,7 @@ impl Config {
             }
             Kind::Nic => {
                 self.nics.retain(|nic| nic.id != id);
-                if let Some(metadata) = &mut self.metadata {
-                    metadata.cards.retain(|card| card != id);
-                }
-                self.metadata.take_if(|metadata| metadata.cards.is_empty());
+                self.metadata.take_if(|metadata| !metadata.lose(id));
             }
             Kind::Pmem => self.pmems.retain(|pmem| pmem.id != id),
             Kind::Vsock | Kind::Balloon | Kind::Entropy | Kind::HotMemory => {}

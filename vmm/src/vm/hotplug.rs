@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::Vm;
 use super::attach::{Arrival, AttachError};
+use super::metadata::Serving;
 use super::slots::Slots;
 use super::state::State;
 use crate::shield::Shield;
@@ -94,16 +95,17 @@ impl Vm {
     }
 
     /// Builds what `spec` asks for, of what `files` open, with threads that are shut in by `shield`, puts it into a slot
-    /// of the PCI bus, and tells the guest.
+    /// of the PCI bus, and tells the guest. A network card may bring it `metadata`.
     pub fn plug(
         &mut self,
         spec: &DeviceSpec,
         files: &dyn Files,
         shield: &Arc<Shield>,
+        metadata: Option<&Serving>,
     ) -> Result<(), AttachError> {
         let cpus = u8::try_from(self.vcpus.len()).unwrap_or(u8::MAX);
         let shut = super::how_to_shut(shield);
-        let arrival = Arrival::Plugged { files, shut: &shut };
+        let arrival = Arrival::Plugged { files, shut: &shut, metadata };
         let device = self.registry.attach(spec, &self.supplies, &self.board, cpus, arrival)?;
         if self.state == State::Paused {
             // As all others, until the machine goes on.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arch::guid::Guid;
 use arch::smbios::{Identity, Text};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::pairs::parts;
@@ -182,20 +182,6 @@ impl ImdsSpec {
             text(&self.region, zone.trim_end_matches(|last: char| last.is_ascii_lowercase()));
         let kind = self.kind();
         let image = self.image_id.clone().unwrap_or_else(|| named("ami", &["vmm"]));
-        let macs: Map<String, Value> = cards
-            .iter()
-            .enumerate()
-            .map(|(nth, card)| {
-                let interface = json!({
-                    "device-number": nth.to_string(),
-                    "interface-id": named("eni", &[&instance_id, &card.id]),
-                    "local-hostname": hostname,
-                    "mac": card.mac,
-                    "owner-id": NOBODY,
-                });
-                (card.mac.clone(), interface)
-            })
-            .collect();
         let document = json!({
             "accountId": NOBODY,
             "architecture": "x86_64",
@@ -206,7 +192,7 @@ impl ImdsSpec {
             "region": region,
             "version": "2017-09-30",
         });
-        let mut meta_data = json!({
+        let meta_data = json!({
             "ami-id": image,
             "ami-launch-index": "0",
             "ami-manifest-path": "(unknown)",
@@ -216,15 +202,12 @@ impl ImdsSpec {
             "instance-life-cycle": "on-demand",
             "instance-type": kind,
             "local-hostname": hostname,
-            "network": { "interfaces": { "macs": macs } },
+            "network": { "interfaces": { "macs": {} } },
             "placement": { "availability-zone": zone, "region": region },
             "profile": "default-hvm",
             "reservation-id": named("r", &[&instance_id]),
             "services": { "domain": "amazonaws.com", "partition": "aws" },
         });
-        if let Some(first) = cards.first() {
-            meta_data["mac"] = first.mac.clone().into();
-        }
         let mut latest = json!({
             "meta-data": meta_data,
             // As text: so it is asked for, and so it is signed where there is somebody to sign it.
@@ -237,8 +220,56 @@ impl ImdsSpec {
             latest["user-data"] =
                 text.map_err(|_| ImdsError::NoText { path: path.clone() })?.into();
         }
-        Ok(json!({ "latest": latest }))
+        let mut tree = json!({ "latest": latest });
+        cards.iter().for_each(|card| add_card(&mut tree, card));
+        Ok(tree)
     }
+}
+
+const META_DATA: &str = "/latest/meta-data";
+const MACS: &str = "/network/interfaces/macs";
+
+/// A machine that says of itself what `tree` does has this card besides.
+pub fn add_card(tree: &mut Value, card: &Card) {
+    let Some(meta_data) = tree.pointer_mut(META_DATA) else { return };
+    let text = |key: &str| meta_data[key].as_str().unwrap_or_default().to_string();
+    let (instance_id, hostname) = (text("instance-id"), text("hostname"));
+    let is_first = meta_data["mac"].is_null();
+    let Some(macs) = meta_data.pointer_mut(MACS).and_then(Value::as_object_mut) else { return };
+    // The first that no other card has.
+    let is_taken = |number: &String| macs.values().any(|other| other["device-number"] == **number);
+    let number = (0..=macs.len()).map(|nth| nth.to_string()).find(|number| !is_taken(number));
+    let interface = json!({
+        "device-number": number,
+        "interface-id": interface_id(&instance_id, &card.id),
+        "local-hostname": hostname,
+        "mac": card.mac,
+        "owner-id": NOBODY,
+    });
+    macs.insert(card.mac.clone(), interface);
+    if is_first {
+        meta_data["mac"] = card.mac.clone().into();
+    }
+}
+
+/// It has the card `id` no more.
+pub fn remove_card(tree: &mut Value, id: &str) {
+    let Some(meta_data) = tree.pointer_mut(META_DATA) else { return };
+    let interface_id = interface_id(meta_data["instance-id"].as_str().unwrap_or_default(), id);
+    let Some(macs) = meta_data.pointer_mut(MACS).and_then(Value::as_object_mut) else { return };
+    macs.retain(|_, interface| interface["interface-id"] != *interface_id);
+    let number = |interface: &Value| interface["device-number"].as_str()?.parse::<u32>().ok();
+    let first = macs.values().min_by_key(|interface| number(interface));
+    let first = first.map(|interface| interface["mac"].clone());
+    match (first, meta_data.as_object_mut()) {
+        (Some(first), _) => meta_data["mac"] = first,
+        (None, Some(meta_data)) => drop(meta_data.remove("mac")),
+        (None, None) => {}
+    }
+}
+
+fn interface_id(instance_id: &str, card: &str) -> String {
+    named("eni", &[instance_id, card])
 }
 
 /// Instances are known by how their UUID begins (EC2, "Identify EC2 instances").

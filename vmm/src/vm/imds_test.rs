@@ -78,6 +78,35 @@ fn what_is_not_said_is_made_of_the_machine() {
 }
 
 #[test]
+fn cards_come_and_go() {
+    let mut tree = tree("instance-id=i-1");
+    let all = tree.clone();
+    let read = |tree: &Value, path: &str| read(tree, &format!("/latest/meta-data/{path}"));
+    let [first, second] = cards();
+    let number = |mac: &str| format!("network/interfaces/macs/{mac}/device-number");
+    remove_card(&mut tree, &first.id);
+    assert_eq!(read(&tree, "mac"), Some(second.mac.clone()));
+    assert_eq!(read(&tree, &number(&first.mac)), None);
+    // It has its number again, and so is the first one.
+    add_card(&mut tree, &first);
+    assert_eq!(read(&tree, &number(&first.mac)).as_deref(), Some("0"));
+    remove_card(&mut tree, &second.id);
+    assert_eq!(read(&tree, "mac"), Some(first.mac.clone()));
+    add_card(&mut tree, &second);
+    assert_eq!(tree, all);
+    for card in [&first, &second] {
+        remove_card(&mut tree, &card.id);
+    }
+    assert_eq!(read(&tree, "mac"), None);
+    assert_eq!(read(&tree, "network/interfaces/macs").as_deref(), Some(""));
+    // A document that is of another shape is left alone.
+    let mut other = json!({ "latest": [] });
+    add_card(&mut other, &first);
+    remove_card(&mut other, &first.id);
+    assert_eq!(other, json!({ "latest": [] }));
+}
+
+#[test]
 fn user_data_is_the_files_text() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("user,data");

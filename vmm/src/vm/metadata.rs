@@ -4,12 +4,13 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use devices::net::control::NicControl;
 use devices::net::service::metadata::{Metadata, Settings, Version};
 use devices::net::service::store::{Store, StoreError};
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde_json::Value;
 
-use super::imds::{Card, ImdsError, ImdsSpec, Tokens};
+use super::imds::{self, Card, ImdsError, ImdsSpec, Tokens};
 use super::nic::Nic;
 
 /// How a guest reaches it.
@@ -19,6 +20,8 @@ pub struct MetadataSpec {
     pub settings: Settings,
     /// Ids of the cards that it is reached by.
     pub cards: Vec<String>,
+    /// It is reached by cards as well that are plugged in while the machine runs.
+    pub later: bool,
 }
 
 /// One thing to ask of its content.
@@ -80,7 +83,7 @@ impl MetadataSpec {
         if !ADDRESSES.contains(&self.settings.address) {
             return Err(MetadataError::NotLinkLocal);
         }
-        if self.cards.is_empty() {
+        if self.cards.is_empty() && !self.later {
             return Err(MetadataError::NoCards);
         }
         match self.cards.iter().all(|id| cards.clone().any(|card| card == id)) {
@@ -107,7 +110,40 @@ impl MetadataSpec {
         };
         let settings = Settings { version, imds_compat: true, ..Settings::default() };
         let cards = nics.iter().map(|nic| nic.control.id().to_string()).collect();
-        MetadataSpec { settings, cards }
+        MetadataSpec { settings, cards, later: true }
+    }
+
+    /// Whether a card of this id is among them that comes while the machine runs.
+    pub fn has(&self, id: &str) -> bool {
+        self.later || self.cards.iter().any(|card| card == id)
+    }
+
+    /// The card `id` is gone; whether there is still a way to it, or may be one.
+    pub fn lose(&mut self, id: &str) -> bool {
+        self.cards.retain(|card| card != id);
+        self.later || !self.cards.is_empty()
+    }
+}
+
+/// The service of a machine that lives.
+pub struct Serving {
+    metadata: Arc<Metadata>,
+    /// As it was when the machine was made.
+    spec: MetadataSpec,
+}
+
+impl Serving {
+    /// How it is reached.
+    pub fn spec(&self) -> &MetadataSpec {
+        &self.spec
+    }
+
+    /// Lets it be reached by a card, if it is to be. Fails if the host lacks what it takes.
+    pub fn join(&self, card: &dyn NicControl) -> io::Result<()> {
+        match self.spec.has(card.id()) {
+            true => card.serve(&self.metadata),
+            false => Ok(()),
+        }
     }
 }
 
@@ -125,31 +161,50 @@ pub fn answer(store: &Store, ask: MetadataAsk) -> Result<Option<Value>, Metadata
 }
 
 /// Lets the machine `instance` with these cards be reached as `spec` says, and lets it say of itself what
-/// `imds` does. Fails if the host lacks what it takes.
+/// `imds` does; the service, if there is one. Fails if the host lacks what it takes.
 pub fn serve(
     instance: &str,
     spec: Option<&MetadataSpec>,
     imds: Option<&ImdsSpec>,
     store: &Arc<Store>,
     nics: &[Nic],
-) -> Result<(), MetadataError> {
+) -> Result<Option<Serving>, MetadataError> {
     if let Some(imds) = imds {
-        let cards = nics.iter().map(|nic| {
-            let look = nic.control.inspect();
-            Card { id: look.id, mac: look.mac.to_string() }
-        });
-        let tree = imds.tree(instance, &cards.collect::<Vec<_>>())?;
+        let tree = imds.tree(instance, &nics.iter().map(shown).collect::<Vec<_>>())?;
         store.set_machine(tree).map_err(|_| MetadataError::ImdsTooLarge)?;
     }
-    let Some(spec) = MetadataSpec::settled(spec, imds, nics) else { return Ok(()) };
+    let Some(spec) = MetadataSpec::settled(spec, imds, nics) else { return Ok(None) };
     let random = random().map_err(MetadataError::Random)?;
-    let metadata = Arc::new(Metadata::new(spec.settings, store.clone(), instance, random));
-    for nic in nics.iter().filter(|nic| spec.cards.iter().any(|id| id == nic.control.id())) {
+    let metadata = Metadata::new(spec.settings.clone(), store.clone(), instance, random);
+    let serving = Serving { metadata: Arc::new(metadata), spec };
+    // Who is there already is named.
+    let is_named = |nic: &&Nic| serving.spec.cards.iter().any(|id| id == nic.control.id());
+    for nic in nics.iter().filter(is_named) {
         let id = || nic.control.id().to_string();
-        let served = nic.control.serve(&metadata);
-        served.map_err(|source| MetadataError::Serve { id: id(), source })?;
+        let joined = serving.join(&*nic.control);
+        joined.map_err(|source| MetadataError::Serve { id: id(), source })?;
     }
-    Ok(())
+    Ok(Some(serving))
+}
+
+fn shown(nic: &Nic) -> Card {
+    let look = nic.control.inspect();
+    Card { id: look.id, mac: look.mac.to_string() }
+}
+
+/// A machine that says of itself what it is has this card besides from now on.
+pub fn tell_of(store: &Store, nic: &Nic) {
+    let told = store.change_machine(|tree| imds::add_card(tree, &shown(nic)));
+    if let Err(error) = told {
+        // The card is there all the same.
+        tracing::warn!("network card {:?} is not in the metadata: {error}", nic.control.id());
+    }
+}
+
+/// It has the card `id` no more.
+pub fn forget(store: &Store, id: &str) {
+    // There is less to tell than before.
+    let _ = store.change_machine(|tree| imds::remove_card(tree, id));
 }
 
 /// A key, and where sequence numbers begin.

@@ -1,5 +1,6 @@
 //! Tests of how metadata may be reached, and of what becomes of its content.
 
+use devices::Kind;
 use serde_json::json;
 
 use super::*;
@@ -7,7 +8,8 @@ use crate::vm::config::Config;
 
 fn spec(address: [u8; 4], cards: &[&str]) -> MetadataSpec {
     let settings = Settings { address: address.into(), ..Settings::default() };
-    MetadataSpec { settings, cards: cards.iter().map(|id| id.to_string()).collect() }
+    let cards = cards.iter().map(|id| id.to_string()).collect();
+    MetadataSpec { settings, cards, later: false }
 }
 
 const USUAL: [u8; 4] = [169, 254, 169, 254];
@@ -42,6 +44,38 @@ fn a_card_that_is_replaced_is_not_known_to_reach_it() {
     config.set_nic("tap=c,id=b".parse().unwrap()).unwrap();
     assert_eq!(config.metadata.as_ref().map(|spec| spec.cards.clone()), Some(vec!["a".into()]));
     config.set_nic("tap=d,id=a".parse().unwrap()).unwrap();
+    assert_eq!(config.metadata, None);
+}
+
+#[test]
+fn cards_that_come_later_reach_it_if_they_are_named_or_all_are() {
+    let named = spec(USUAL, &["a"]);
+    let all = MetadataSpec { later: true, ..spec(USUAL, &["a"]) };
+    assert!(named.has("a") && !named.has("b") && all.has("a") && all.has("b"));
+    // There may be none yet.
+    let none = MetadataSpec { later: true, ..spec(USUAL, &[]) };
+    assert!(none.validate([].into_iter()).is_ok());
+
+    let shown = |config: &Config| config.metadata.as_ref().map(|spec| spec.cards.clone());
+    let mut config = Config::default();
+    config.set_nic("tap=a,id=a".parse().unwrap()).unwrap();
+    config.set_metadata(named.clone()).unwrap();
+    config.remove_device(Kind::Nic, "a");
+    assert_eq!(config.metadata, None, "there is no way to it");
+    config.reach_metadata("b", &named);
+    assert_eq!(config.metadata, None, "another card is none, either");
+    config.reach_metadata("a", &named);
+    assert_eq!(shown(&config), Some(vec!["a".into()]));
+
+    config.metadata = Some(all.clone());
+    config.remove_device(Kind::Nic, "a");
+    assert_eq!(shown(&config), Some(vec![]), "there may be a way again");
+    config.reach_metadata("b", &all);
+    assert_eq!(shown(&config), Some(vec!["b".into()]));
+
+    // A machine that describes itself, and of which nothing else is said, has it by all cards anyway.
+    let mut config = Config { imds: Some(ImdsSpec::default()), ..Config::default() };
+    config.reach_metadata("b", &all);
     assert_eq!(config.metadata, None);
 }
 

@@ -30,6 +30,10 @@ impl Poller for Epoll {
         self.ctl(ControlOperation::Add, fd, EpollEvent::new(set, token.into()))
     }
 
+    fn change(&mut self, fd: RawFd, token: u32, set: EventSet) -> io::Result<()> {
+        self.ctl(ControlOperation::Modify, fd, EpollEvent::new(set, token.into()))
+    }
+
     fn remove(&mut self, fd: RawFd) -> io::Result<()> {
         self.ctl(ControlOperation::Delete, fd, EpollEvent::default())
     }

@@ -31,6 +31,10 @@ impl Poller for EventOps<'_> {
         EventOps::add(self, Events::with_data_raw(fd, token, set)).map_err(to_io)
     }
 
+    fn change(&mut self, fd: RawFd, token: u32, set: EventSet) -> io::Result<()> {
+        EventOps::modify(self, Events::with_data_raw(fd, token, set)).map_err(to_io)
+    }
+
     fn remove(&mut self, fd: RawFd) -> io::Result<()> {
         EventOps::remove(self, Events::empty_raw(fd)).map_err(to_io)
     }

@@ -50,6 +50,12 @@ impl Interest<'_> {
         self.poller.add(fd.as_raw_fd(), token(self.slot, source), set)
     }
 
+    /// Watches `fd`, which is watched already, for another set from now on; what is ready is told anew. Fails if the
+    /// host refuses.
+    pub fn change(&mut self, fd: BorrowedFd<'_>, source: Source, set: EventSet) -> io::Result<()> {
+        self.poller.change(fd.as_raw_fd(), token(self.slot, source), set)
+    }
+
     /// Stops watching `fd`; must come before it is closed. Fails if it is not watched.
     pub fn forget(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
         self.poller.remove(fd.as_raw_fd())
@@ -59,6 +65,7 @@ impl Interest<'_> {
 /// The waiting half of a thread's loop.
 pub(super) trait Poller {
     fn add(&mut self, fd: RawFd, token: u32, set: EventSet) -> io::Result<()>;
+    fn change(&mut self, fd: RawFd, token: u32, set: EventSet) -> io::Result<()>;
     fn remove(&mut self, fd: RawFd) -> io::Result<()>;
 }
 

@@ -26,9 +26,14 @@ const MOST_NEIGHBOURS: usize = 64;
 
 /// Frames on their way, both ways.
 pub struct Cable {
-    counters: Arc<ServiceCounters>,
     /// The packet that the stack is to read next, if there is one.
     incoming: Vec<u8>,
+    to_guest: ToGuest,
+}
+
+/// Those to the guest, and where it is.
+struct ToGuest {
+    counters: Arc<ServiceCounters>,
     /// Whole frames for the guest, in order.
     outgoing: VecDeque<Vec<u8>>,
     /// Buffers of frames that are gone, for those to come.
@@ -40,25 +45,15 @@ impl Cable {
     /// One with nothing on it.
     pub fn new(counters: Arc<ServiceCounters>) -> Cable {
         let (outgoing, neighbours) = (VecDeque::new(), VecDeque::new());
-        Cable { counters, incoming: Vec::new(), outgoing, spare: Vec::new(), neighbours }
+        let to_guest = ToGuest { counters, outgoing, spare: Vec::new(), neighbours };
+        Cable { incoming: Vec::new(), to_guest }
     }
 
     /// The packet is for the stack to read next, and its sender is reached at `mac`.
     pub fn bring(&mut self, packet: &[u8], sender: IpAddr, mac: MacAddr) {
-        self.learn(sender, mac);
+        self.to_guest.learn(sender, mac);
         self.incoming.clear();
         self.incoming.extend_from_slice(packet);
-    }
-
-    fn learn(&mut self, ip: IpAddr, mac: MacAddr) {
-        if let Some(known) = self.neighbours.iter_mut().find(|known| known.0 == ip) {
-            known.1 = mac;
-            return;
-        }
-        if self.neighbours.len() >= MOST_NEIGHBOURS {
-            self.neighbours.pop_front();
-        }
-        self.neighbours.push_back((ip, mac));
     }
 
     /// Answers an ARP request of `mac` (RFC 826). Whether it was one, and there was room.
@@ -73,7 +68,7 @@ impl Cable {
         reply.extend(MAC.0);
         reply.extend_from_slice(target);
         reply.extend_from_slice(sender);
-        self.send(mac, ethernet::ARP, &reply);
+        self.to_guest.send(mac, ethernet::ARP, &reply);
         true
     }
 
@@ -112,18 +107,51 @@ impl Cable {
         sum.add(&advertisement);
         put_be16(&mut advertisement, icmpv6::CHECKSUM_AT, sum.checksum());
         reply.append(&mut advertisement);
-        self.send(mac, ethernet::IPV6, &reply);
+        self.to_guest.send(mac, ethernet::IPV6, &reply);
         true
     }
 
     /// Whether one more frame can be on its way to the guest.
     pub fn has_room(&self) -> bool {
-        self.outgoing.len() < MOST_FRAMES
+        self.to_guest.has_room()
     }
 
     /// Whether frames wait for the guest.
     pub fn has_frames(&self) -> bool {
-        !self.outgoing.is_empty()
+        !self.to_guest.outgoing.is_empty()
+    }
+
+    /// Takes the next frame for the guest, as a backend's queue would bring it; `None` if there is none.
+    pub fn recv(&mut self, room: Room<'_>, frame: &mut RxFrame) -> Option<()> {
+        let bytes = self.to_guest.outgoing.pop_front()?;
+        // Its checksums are right, and between here and the guest is no wire.
+        frame.meta = FrameMeta { csum: Csum::Valid, ..FrameMeta::default() };
+        frame.len = bytes.len();
+        let (head, body) = bytes.split_at(bytes.len().min(HEAD));
+        frame.head.set(head);
+        let fits = room.buffers.len().saturating_sub(room.skip).min(body.len());
+        let (body, rest) = body.split_at(fits);
+        room.buffers.write_at(room.skip, body);
+        room.spill.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        self.to_guest.spare.push(bytes);
+        Some(())
+    }
+}
+
+impl ToGuest {
+    fn has_room(&self) -> bool {
+        self.outgoing.len() < MOST_FRAMES
+    }
+
+    fn learn(&mut self, ip: IpAddr, mac: MacAddr) {
+        if let Some(known) = self.neighbours.iter_mut().find(|known| known.0 == ip) {
+            known.1 = mac;
+            return;
+        }
+        if self.neighbours.len() >= MOST_NEIGHBOURS {
+            self.neighbours.pop_front();
+        }
+        self.neighbours.push_back((ip, mac));
     }
 
     fn send(&mut self, to: MacAddr, kind: u16, packet: &[u8]) {
@@ -141,22 +169,6 @@ impl Cable {
         self.counters.tx_frames.add(1);
         self.counters.tx_bytes.add(frame.len() as u64);
         self.outgoing.push_back(frame);
-    }
-
-    /// Takes the next frame for the guest, as a backend's queue would bring it; `None` if there is none.
-    pub fn recv(&mut self, room: Room<'_>, frame: &mut RxFrame) -> Option<()> {
-        let bytes = self.outgoing.pop_front()?;
-        // Its checksums are right, and between here and the guest is no wire.
-        frame.meta = FrameMeta { csum: Csum::Valid, ..FrameMeta::default() };
-        frame.len = bytes.len();
-        let (head, body) = bytes.split_at(bytes.len().min(HEAD));
-        frame.head.set(head);
-        let fits = room.buffers.len().saturating_sub(room.skip).min(body.len());
-        let (body, rest) = body.split_at(fits);
-        room.buffers.write_at(room.skip, body);
-        room.spill.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        self.spare.push(bytes);
-        Some(())
     }
 }
 
@@ -180,25 +192,25 @@ fn destination(packet: &[u8]) -> Option<(IpAddr, u16)> {
     }
 }
 
-/// The packet that was brought.
-pub struct Incoming(Vec<u8>);
+/// The packet that was brought; it is gone once it is read.
+pub struct Incoming<'a>(&'a mut Vec<u8>);
 
 /// Room for one packet to the guest.
-pub struct Outgoing<'a>(&'a mut Cable);
+pub struct Outgoing<'a>(&'a mut ToGuest);
 
 impl phy::Device for Cable {
-    type RxToken<'a> = Incoming;
+    type RxToken<'a> = Incoming<'a>;
     type TxToken<'a> = Outgoing<'a>;
 
-    fn receive(&mut self, _: Instant) -> Option<(Incoming, Outgoing<'_>)> {
+    fn receive(&mut self, _: Instant) -> Option<(Incoming<'_>, Outgoing<'_>)> {
         if self.incoming.is_empty() || !self.has_room() {
             return None;
         }
-        Some((Incoming(std::mem::take(&mut self.incoming)), Outgoing(self)))
+        Some((Incoming(&mut self.incoming), Outgoing(&mut self.to_guest)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Outgoing<'_>> {
-        self.has_room().then_some(Outgoing(self))
+        self.has_room().then_some(Outgoing(&mut self.to_guest))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -215,29 +227,31 @@ impl phy::Device for Cable {
     }
 }
 
-impl phy::RxToken for Incoming {
+impl phy::RxToken for Incoming<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
-        read(&self.0)
+        let done = read(self.0);
+        self.0.clear();
+        done
     }
 }
 
 impl phy::TxToken for Outgoing<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
-        let Outgoing(cable) = self;
-        let mut frame = cable.spare.pop().unwrap_or_default();
+        let Outgoing(to_guest) = self;
+        let mut frame = to_guest.spare.pop().unwrap_or_default();
         begin(&mut frame, len);
         let packet = frame.get_mut(ethernet::HEADER..).unwrap_or_default();
         let written = write(packet);
         let neighbour = destination(packet).and_then(|(to, kind)| {
-            let mut neighbours = cable.neighbours.iter();
+            let mut neighbours = to_guest.neighbours.iter();
             neighbours.find(|known| known.0 == to).map(|known| (known.1, kind))
         });
         match neighbour {
-            Some((mac, kind)) => cable.put(frame, mac, kind),
+            Some((mac, kind)) => to_guest.put(frame, mac, kind),
             // Forgotten since: it is lost, as on a wire.
             None => {
-                cable.counters.tx_errors.add(1);
-                cable.spare.push(frame);
+                to_guest.counters.tx_errors.add(1);
+                to_guest.spare.push(frame);
             }
         }
         written

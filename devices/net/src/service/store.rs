@@ -94,6 +94,14 @@ impl Store {
         })
     }
 
+    /// Changes what the machine says of itself, if it does. Fails, with nothing changed, if all would be too large.
+    pub fn change_machine(&self, change: impl FnOnce(&mut Value)) -> Result<(), StoreError> {
+        self.change(|content| {
+            content.machine.as_mut().map(change);
+            Ok(())
+        })
+    }
+
     /// The whole document, if there is one.
     pub fn get(&self) -> Option<Arc<Value>> {
         self.content().shown.clone()

@@ -1,37 +1,38 @@
 //! Bytes of one connection that the host's reader had no room for.
 
+use std::collections::VecDeque;
+use std::iter::repeat_n;
+
 use device_core::scatter::Scatter;
 
 /// A bounded queue of bytes: credit keeps it within the connection's window. Memory is taken when a reader
 /// is slow, and given back when he has caught up.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    bytes: Vec<u8>,
-    /// Bytes of them that are gone.
-    start: usize,
+    bytes: VecDeque<u8>,
 }
 
 impl Backlog {
     /// Adds what `from` holds behind its first `skip` bytes.
     pub fn push(&mut self, from: &Scatter, skip: usize) {
-        self.bytes.drain(..self.start.min(self.bytes.len()));
-        self.start = 0;
-        let before = self.bytes.len();
-        let more = from.len().saturating_sub(skip);
-        self.bytes.resize(before.saturating_add(more), 0);
-        if let Some(place) = self.bytes.get_mut(before..) {
+        let (before, mut skip) = (self.bytes.len(), skip);
+        self.bytes.extend(repeat_n(0, from.len().saturating_sub(skip)));
+        let (first, second) = self.bytes.as_mut_slices();
+        let in_second = before.saturating_sub(first.len());
+        for place in [first.get_mut(before..), second.get_mut(in_second..)].into_iter().flatten() {
             from.read_at(skip, place);
+            skip = skip.saturating_add(place.len());
         }
     }
 
     /// What goes next.
     pub fn front(&self) -> &[u8] {
-        self.bytes.get(self.start..).unwrap_or_default()
+        self.bytes.as_slices().0
     }
 
     /// So many of them went.
     pub fn advance(&mut self, bytes: usize) {
-        self.start = self.start.saturating_add(bytes);
+        self.bytes.drain(..bytes.min(self.bytes.len()));
         if self.is_empty() {
             *self = Backlog::default();
         }
@@ -39,12 +40,12 @@ impl Backlog {
 
     /// Bytes that wait.
     pub fn len(&self) -> usize {
-        self.bytes.len().saturating_sub(self.start)
+        self.bytes.len()
     }
 
     /// None wait.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.bytes.is_empty()
     }
 
     /// Forgets all; returns how many there were.
@@ -76,5 +77,25 @@ mod tests {
         assert!(backlog.is_empty() && backlog.bytes.capacity() == 0);
         backlog.push(&list, 0);
         assert_eq!((backlog.discard(), backlog.len()), (10, 0));
+    }
+
+    #[test]
+    fn it_goes_round_in_its_memory() {
+        let memory = ram(0x1000);
+        let (mut backlog, mut wanted) = (Backlog::default(), VecDeque::<u8>::new());
+        for turn in 0..200u32 {
+            let bytes: Vec<u8> = (0..turn % 37).map(|nth| (turn + nth) as u8).collect();
+            memory.write_slice(&bytes, GuestAddress(0)).unwrap();
+            let mut list = Scatter::growing(memory.clone());
+            list.push(0, bytes.len() as u32).unwrap();
+            let skip = bytes.len() / 3;
+            backlog.push(&list, skip);
+            wanted.extend(&bytes[skip..]);
+            let gone = backlog.front().len().min(turn as usize % 31);
+            assert!(backlog.front().iter().eq(wanted.iter().take(backlog.front().len())));
+            backlog.advance(gone);
+            wanted.drain(..gone);
+            assert_eq!(backlog.len(), wanted.len());
+        }
     }
 }

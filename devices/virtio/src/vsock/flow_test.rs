@@ -196,3 +196,37 @@ fn a_host_that_writes_without_end_fills_its_own_socket_and_nothing_else() {
     assert!(written > 1000);
     assert_eq!(only(&vsock).to_guest, 1000);
 }
+
+#[test]
+fn a_guest_that_streams_hears_of_room_while_there_is_more_of_it_to_take() {
+    let folder = folder();
+    let mut vsock = TestVsock::new(folder.path());
+    let (client, host) = vsock.connected(52);
+    let piece = vec![7; 60_000];
+    for _ in 0..4 {
+        vsock.offer(&vsock.header(Op::Data, 52, host), &piece);
+    }
+    vsock.tx.kick();
+    vsock.device.settle();
+    let packets = vsock.taken();
+    let [(update, _)] = &packets[..] else { panic!("{packets:?}") };
+    assert_eq!((update.op, update.fwd_cnt), (Op::CreditUpdate as u16, 180_000));
+    assert_eq!(vsock.tx.take_all().len(), 3, "packets that came back");
+    vsock.settle();
+    assert_eq!(vsock.tx.take_all().len(), 1);
+    assert_eq!(heard(&client).len(), 4 * piece.len());
+}
+
+#[test]
+fn what_comes_in_bulk_is_shown_piece_by_piece() {
+    let folder = folder();
+    let mut vsock = TestVsock::new(folder.path());
+    let (mut client, _) = vsock.connected(52);
+    let interrupts = vsock.count("interrupts");
+    write_all(&mut client, 100 << 10);
+    vsock.settle();
+    let packets = vsock.received();
+    assert_eq!(packets.iter().map(|(_, data)| data.len()).sum::<usize>(), 100 << 10);
+    // The guest, which wants an interrupt each time, could begin before all was there.
+    assert!(vsock.count("interrupts") >= interrupts + 2);
+}

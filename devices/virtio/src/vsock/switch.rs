@@ -70,11 +70,7 @@ impl Switch {
     /// something waits for that: else each read of a peer would wake the worker.
     pub fn watch(&mut self, slot: u16, interest: &mut Interest<'_>) -> bool {
         let Some(connection) = self.table.get(slot) else { return false };
-        let mut set = EventSet::IN | EventSet::READ_HANG_UP | EventSet::EDGE_TRIGGERED;
-        connection.watches_room = !connection.backlog.is_empty();
-        if connection.watches_room {
-            set |= EventSet::OUT;
-        }
+        let set = watched(connection);
         let Some(stream) = &connection.stream else { return false };
         interest.watch(stream.as_fd(), slot.saturating_add(FIRST_CONNECTION), set).is_ok()
     }
@@ -82,12 +78,12 @@ impl Switch {
     /// The same once that has changed; false if the connection is gone, since the host refuses.
     pub fn watch_room(&mut self, slot: u16, interest: &mut Interest<'_>) -> bool {
         let Some(connection) = self.table.get(slot) else { return false };
-        let Some(stream) = &connection.stream else { return true };
-        if connection.watches_room != connection.backlog.is_empty() {
+        if connection.stream.is_none() || connection.watches_room != connection.backlog.is_empty() {
             return true;
         }
-        // What has come meanwhile is told anew.
-        if interest.forget(stream.as_fd()).is_ok() && self.watch(slot, interest) {
+        let (set, source) = (watched(connection), slot.saturating_add(FIRST_CONNECTION));
+        let Some(stream) = &connection.stream else { return true };
+        if interest.change(stream.as_fd(), source, set).is_ok() {
             return true;
         }
         self.abort(slot, interest);
@@ -168,4 +164,11 @@ impl Switch {
         }
         self.resets.clear();
     }
+}
+
+/// What a connection's stream is watched for from now on.
+fn watched(connection: &mut Connection) -> EventSet {
+    connection.watches_room = !connection.backlog.is_empty();
+    let room = if connection.watches_room { EventSet::OUT } else { EventSet::empty() };
+    EventSet::IN | EventSet::READ_HANG_UP | EventSet::EDGE_TRIGGERED | room
 }

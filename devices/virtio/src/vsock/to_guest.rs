@@ -24,6 +24,9 @@ pub(super) const CLOSING: Duration = Duration::from_secs(2);
 /// Bytes of one connection, before others have their turn.
 const SHARE: u32 = 64 << 10;
 
+/// Bytes that the guest is shown at once, as it can work on them meanwhile.
+const BULK: usize = 32 << 10;
+
 /// Clients that are taken in between two looks at all else.
 const CLIENTS: usize = 64;
 
@@ -302,6 +305,9 @@ impl Switch {
         let packets = rx.deliver(&header, bytes)?;
         self.counters.rx_packets.add(packets.into());
         self.counters.rx_bytes.add(bytes as u64);
+        if bytes >= BULK {
+            self.counters.interrupts.add(rx.publish()?.into());
+        }
         Ok(Served::More)
     }
 }

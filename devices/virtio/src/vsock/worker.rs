@@ -25,6 +25,8 @@ const LISTENER: Source = 3;
 
 /// Packets of the guest, and turns of connections, between two looks at all else.
 const BUDGET: usize = 256;
+/// Bytes of the guest's packets until it is told what room it has again, so that it need not wait for that.
+const SHARE: u64 = 128 << 10;
 /// How long it takes until a client is tried again for whom there was no descriptor.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
 
@@ -186,9 +188,9 @@ impl Engine {
         }
         switch.expire(now, interest);
 
-        let mut idle = false;
+        let (mut idle, bytes) = (false, counters.tx_bytes.get());
         for _ in 0..BUDGET {
-            if switch.is_clogged() {
+            if switch.is_clogged() || counters.tx_bytes.get().wrapping_sub(bytes) >= SHARE {
                 break;
             }
             if !switch.take_packet(&mut queues.tx, &mut self.packet, now, interest)? {
