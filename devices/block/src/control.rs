@@ -1,6 +1,7 @@
 //! What may be asked of any disk while its machine lives: to look in, and to steer.
 
 use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use device_core::files::Files;
@@ -26,6 +27,14 @@ pub trait DiskControl: Send + Sync {
     /// What has completed is to survive a power cut, as far as the cache mode promises that of a flush. Waits for the
     /// host; what it fails is lost, and the guest's later flushes say so.
     fn sync(&self);
+
+    /// Lets go of the lock on the image, which is still open: another process is to have it. Only while no request is
+    /// under way, and none may be until [`DiskControl::take_back`].
+    fn let_go(&self);
+
+    /// Takes the lock on the image again, if it is free, or ours still. False if somebody else has it. Fails if the host
+    /// does.
+    fn take_back(&self) -> io::Result<bool>;
 
     /// Looks at the image's size again, and tells the guest if it has changed. Says what it is now, in bytes.
     fn refresh(&self) -> Result<u64, ChangeError>;

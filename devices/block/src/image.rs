@@ -302,6 +302,11 @@ impl Image {
         Ok(())
     }
 
+    /// Takes the lock once more after [`Image::unlock`], if nobody has it. False if someone has. Fails if the host does.
+    pub(crate) fn relock(&self) -> io::Result<bool> {
+        lock::take(self.through_cache(), self.mode.read_only)
+    }
+
     /// Lets go of the lock while the image is still open.
     pub(crate) fn unlock(&self) {
         if let Err(error) = lock::release(self.through_cache()) {

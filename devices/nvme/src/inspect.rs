@@ -1,5 +1,6 @@
 //! What the controller shows to the one who runs the machine, and what it lets him ask.
 
+use std::io;
 use std::path::Path;
 
 use block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
@@ -64,6 +65,14 @@ impl DiskControl for Nvme {
 
     fn sync(&self) {
         self.card().port.sync();
+    }
+
+    fn let_go(&self) {
+        self.card().port.let_go();
+    }
+
+    fn take_back(&self) -> io::Result<bool> {
+        self.card().port.take_back()
     }
 
     fn refresh(&self) -> Result<u64, ChangeError> {

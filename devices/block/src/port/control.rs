@@ -1,5 +1,6 @@
 //! The port's share of what may be asked of a disk, whatever its front is.
 
+use std::io;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, PoisonError};
@@ -30,6 +31,10 @@ pub trait PortControl: Send + Sync {
     fn throttled_us(&self) -> [u64; 2];
     /// What has completed survives a power cut from now on.
     fn sync(&self);
+    /// The lock on the image is free.
+    fn let_go(&self);
+    /// It is ours again; whether that could be.
+    fn take_back(&self) -> io::Result<bool>;
     /// Looks at the image's size again.
     fn refresh(&self) -> Result<u64, ChangeError>;
     /// Takes another image.
@@ -119,6 +124,14 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
         {
             image.lose(&error);
         }
+    }
+
+    fn let_go(&self) {
+        self.image().unlock();
+    }
+
+    fn take_back(&self) -> io::Result<bool> {
+        self.image().relock()
     }
 
     fn refresh(&self) -> Result<u64, ChangeError> {

@@ -1,5 +1,6 @@
 //! What the disk shows to the one who runs the machine, and what it lets him ask.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,6 +42,14 @@ impl DiskControl for Disk {
 
     fn sync(&self) {
         self.port().sync();
+    }
+
+    fn let_go(&self) {
+        self.port().let_go();
+    }
+
+    fn take_back(&self) -> io::Result<bool> {
+        self.port().take_back()
     }
 
     fn refresh(&self) -> Result<u64, ChangeError> {
