@@ -14,6 +14,7 @@ pub mod fork;
 pub mod full;
 pub mod limiter;
 pub mod machine;
+pub mod migration;
 pub mod mmds;
 pub mod network;
 mod objects;

@@ -9,6 +9,7 @@ use crate::cli::Args;
 use crate::ctl;
 use crate::face;
 use crate::jail;
+use crate::receive;
 use crate::restore;
 use crate::snapshot::show;
 
@@ -22,12 +23,17 @@ fn command() -> clap::Command {
         .version(VERSION)
         .subcommand(ctl().name("ctl").bin_name("vmm ctl"))
         .subcommand(restore().name("restore").bin_name("vmm restore"))
+        .subcommand(receive().name("receive").bin_name("vmm receive"))
         .subcommand(snapshot().name("snapshot").bin_name("vmm snapshot"))
         .subcommand(jail)
 }
 
 fn restore() -> clap::Command {
     restore::command().version(VERSION)
+}
+
+fn receive() -> clap::Command {
+    receive::command().version(VERSION)
 }
 
 fn snapshot() -> clap::Command {
@@ -49,7 +55,7 @@ fn page(command: clap::Command) -> Vec<u8> {
     text
 }
 
-/// A page for each command of `vmm ctl`, and for it, `vmm`, `vmm restore`, `vmm snapshot`, `vmm jail`, `jailer` and `firecracker`.
+/// A page for each command of `vmm ctl`, and for it, `vmm`, `vmm restore`, `vmm receive`, `vmm snapshot`, `vmm jail`, `jailer` and `firecracker`.
 fn pages() -> Vec<(PathBuf, Vec<u8>)> {
     let man = Path::new("man");
     let face = face::firecracker_command().version(VERSION);
@@ -58,6 +64,7 @@ fn pages() -> Vec<(PathBuf, Vec<u8>)> {
         (man.join("firecracker.1"), page(face)),
         (man.join("jailer.1"), page(jail())),
         (man.join("vmm-restore.1"), page(restore().name("vmm-restore"))),
+        (man.join("vmm-receive.1"), page(receive().name("vmm-receive"))),
         (man.join("vmm-snapshot.1"), page(snapshot().name("vmm-snapshot"))),
         (man.join("vmm-jail.1"), page(jail().name("vmm-jail"))),
     ];

@@ -1,5 +1,6 @@
 //! Guest memory: sizes as users write them, and its mapping.
 
+pub mod barrier;
 pub mod base;
 pub mod changes;
 pub mod file;
@@ -9,6 +10,7 @@ pub mod resident;
 pub mod restored;
 pub mod sparse;
 pub mod touched;
+pub mod whole;
 
 use std::fmt;
 use std::io;

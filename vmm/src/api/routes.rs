@@ -4,6 +4,7 @@ mod disks;
 mod forks;
 mod guest;
 mod machine;
+mod migrations;
 mod nics;
 mod route;
 mod snapshots;
@@ -22,7 +23,7 @@ pub use route::{Answer, Asked, Refused, Route};
 pub use watch::OPENAPI;
 
 /// All rows, by what they are about.
-const TABLES: [&[Route]; 7] = [
+const TABLES: [&[Route]; 8] = [
     machine::ROUTES,
     disks::ROUTES,
     nics::ROUTES,
@@ -30,6 +31,7 @@ const TABLES: [&[Route]; 7] = [
     watch::ROUTES,
     snapshots::ROUTES,
     forks::ROUTES,
+    migrations::ROUTES,
 ];
 
 /// All rows.

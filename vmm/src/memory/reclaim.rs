@@ -100,6 +100,8 @@ impl Reclaim for Reclaimer {
             piece.bitmap().give_back(skipped, whole);
             self.gave_back.store(true, Ordering::Relaxed);
             discard(at.wrapping_add(skipped), whole, self.is_of_file.load(Ordering::Relaxed))?;
+            // And once they are gone: who took the first note while they went may have read what was there.
+            piece.bitmap().give_back(skipped, whole);
             freed += whole as u64;
         }
         Ok(freed)
