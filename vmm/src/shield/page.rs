@@ -98,7 +98,7 @@ fn no_thread_may_make_more_calls_than_it_has_been_counted_to_need() {
         (Kind::Vsock, 25),
         (Kind::Pmem, 22),
         (Kind::Pager, 22),
-        (Kind::Broker, 18),
+        (Kind::Broker, 19),
     ] {
         let calls = calls(kind);
         assert!(calls.len() <= most, "{}: {} calls", kind.name(), calls.len());

@@ -87,7 +87,8 @@ impl Vm {
         }
         let bus = machine.bus.unwrap_or(DeviceBus::Pci);
         spec.check_bus(bus).map_err(BuildError::from)?;
-        let ground = Ground::new(spec, bus)?;
+        let mut ground = Ground::new(spec, bus)?;
+        ground.windows.clone_from(&state.windows);
         check_features(state, &ground.room.host_cpuid)?;
         let ram = match &memory {
             Content::There(ram) => Ok(ram.clone()),
@@ -221,6 +222,7 @@ fn finish(
     for (device, part) in devices.iter().zip(&state.devices) {
         device.load(&part.saved).map_err(|source| refused(&part.id, source))?;
     }
+    base.windows.settle();
     nic::check_outside(base.registry.nics())?;
     match how.is_itself {
         true => generation::move_on(&base.board)?,

@@ -321,6 +321,12 @@ impl PortControl for Disk {
 
     fn sync(&self) {}
 
+    fn let_go(&self) {}
+
+    fn take_back(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
     fn refresh(&self) -> Result<u64, ChangeError> {
         Ok(self.size())
     }
