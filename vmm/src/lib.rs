@@ -214,7 +214,9 @@ fn conclude(face: &Face, ended: Result<End, Failure>, log: &Log) -> u8 {
     let leave = match ended {
         Ok(end) => {
             match end {
-                End::GuestOff | End::Quit | End::Killed => tracing::info!("{end}"),
+                End::GuestOff | End::Quit | End::Killed | End::Migrated { .. } => {
+                    tracing::info!("{end}");
+                }
                 _ => log.last_words(face.name, &end.to_string()),
             }
             (face.leave)(&end)

@@ -32,7 +32,7 @@ fn measure(scene: &Scene) -> Result<Duration> {
 
 /// Moments at which somebody is killed: all over a migration, and more of them towards its end.
 fn moments(whole: Duration) -> Vec<Duration> {
-    let count = if is_long() { 200 } else { 8 };
+    let count = if is_long() { 200 } else { 4 };
     let part = |nth: u32| f64::from(nth) / f64::from(count);
     let during = (0..count).map(|nth| whole.mul_f64(1.1 * part(nth).sqrt()));
     // And once it is over, however busy the host is.

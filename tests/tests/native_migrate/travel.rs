@@ -11,7 +11,7 @@ use crate::{FRAMES, LIMIT, Machine, Scene, TAPS, drain, goes_on, is_long, to};
 
 /// Migrations in a row.
 fn turns() -> usize {
-    if is_long() { 100 } else { 4 }
+    if is_long() { 100 } else { 2 }
 }
 
 /// One turn: the machine is where it was not; who listens there, and what it told first.
