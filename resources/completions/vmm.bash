@@ -28,6 +28,9 @@ _vmm() {
             vmm,jail)
                 cmd="vmm__subcmd__jail"
                 ;;
+            vmm,receive)
+                cmd="vmm__subcmd__receive"
+                ;;
             vmm,restore)
                 cmd="vmm__subcmd__restore"
                 ;;
@@ -81,6 +84,9 @@ _vmm() {
                 ;;
             vmm__subcmd__ctl,metrics)
                 cmd="vmm__subcmd__ctl__subcmd__metrics"
+                ;;
+            vmm__subcmd__ctl,migrate)
+                cmd="vmm__subcmd__ctl__subcmd__migrate"
                 ;;
             vmm__subcmd__ctl,nics)
                 cmd="vmm__subcmd__ctl__subcmd__nics"
@@ -190,6 +196,9 @@ _vmm() {
             vmm__subcmd__ctl__subcmd__help,metrics)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__metrics"
                 ;;
+            vmm__subcmd__ctl__subcmd__help,migrate)
+                cmd="vmm__subcmd__ctl__subcmd__help__subcmd__migrate"
+                ;;
             vmm__subcmd__ctl__subcmd__help,nics)
                 cmd="vmm__subcmd__ctl__subcmd__help__subcmd__nics"
                 ;;
@@ -283,6 +292,9 @@ _vmm() {
             vmm__subcmd__help,jail)
                 cmd="vmm__subcmd__help__subcmd__jail"
                 ;;
+            vmm__subcmd__help,receive)
+                cmd="vmm__subcmd__help__subcmd__receive"
+                ;;
             vmm__subcmd__help,restore)
                 cmd="vmm__subcmd__help__subcmd__restore"
                 ;;
@@ -333,6 +345,9 @@ _vmm() {
                 ;;
             vmm__subcmd__help__subcmd__ctl,metrics)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__metrics"
+                ;;
+            vmm__subcmd__help__subcmd__ctl,migrate)
+                cmd="vmm__subcmd__help__subcmd__ctl__subcmd__migrate"
                 ;;
             vmm__subcmd__help__subcmd__ctl,nics)
                 cmd="vmm__subcmd__help__subcmd__ctl__subcmd__nics"
@@ -470,7 +485,7 @@ _vmm() {
 
     case "${cmd}" in
         vmm)
-            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --track-dirty-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --seccomp --no-fork --boot-timer --ready-fd --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl restore snapshot disk jail help"
+            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --track-dirty-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --allow-tcp --seccomp --no-fork --boot-timer --ready-fd --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl restore receive snapshot jail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -588,6 +603,10 @@ _vmm() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --allow-tcp)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --seccomp)
                     COMPREPLY=($(compgen -W "kill log off" -- "${cur}"))
                     return 0
@@ -620,7 +639,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl)
-            opts="-h -V --json --help --version start pause resume snapshot fork power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
+            opts="-h -V --json --help --version start pause resume snapshot fork migrate power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -934,7 +953,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__help)
-            opts="start pause resume snapshot fork power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
+            opts="start pause resume snapshot fork migrate power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1213,6 +1232,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__ctl__subcmd__help__subcmd__migrate)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__ctl__subcmd__help__subcmd__nics)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -1444,6 +1477,28 @@ _vmm() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__ctl__subcmd__migrate)
+            opts="-h --insecure --max-downtime --max-rounds --regardless --stop --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --max-downtime)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-rounds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1842,7 +1897,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help)
-            opts="ctl restore snapshot disk jail help"
+            opts="ctl restore receive snapshot jail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1856,7 +1911,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl)
-            opts="start pause resume snapshot fork power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top"
+            opts="start pause resume snapshot fork migrate power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2108,6 +2163,20 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help__subcmd__ctl__subcmd__metrics)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__help__subcmd__ctl__subcmd__migrate)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2401,6 +2470,20 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vmm__subcmd__help__subcmd__receive)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vmm__subcmd__help__subcmd__restore)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -2587,21 +2670,13 @@ _vmm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        vmm__subcmd__restore)
-            opts="-h -V --memory --pager --record --net --disk --vsock --track-dirty-pages --paused --clock --serial --grace --log-level --log-file --api-sock --seccomp --no-fork --allow-path --id --metrics-path --help --version"
+        vmm__subcmd__receive)
+            opts="-h -V --insecure --net --disk --vsock --track-dirty-pages --paused --serial --grace --log-level --log-file --api-sock --seccomp --no-fork --allow-path --id --metrics-path --allow-tcp --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --memory)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --pager)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --net)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2612,10 +2687,6 @@ _vmm() {
                     ;;
                 --vsock)
                     COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --clock)
-                    COMPREPLY=($(compgen -W "advance freeze" -- "${cur}"))
                     return 0
                     ;;
                 --serial)
@@ -2651,6 +2722,88 @@ _vmm() {
                     return 0
                     ;;
                 --metrics-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-tcp)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vmm__subcmd__restore)
+            opts="-h -V --memory --pager --record --clock --net --disk --vsock --track-dirty-pages --paused --serial --grace --log-level --log-file --api-sock --seccomp --no-fork --allow-path --id --metrics-path --allow-tcp --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pager)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --clock)
+                    COMPREPLY=($(compgen -W "advance freeze" -- "${cur}"))
+                    return 0
+                    ;;
+                --net)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --disk)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vsock)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --serial)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --grace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "off error warn warning info debug trace" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --api-sock)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seccomp)
+                    COMPREPLY=($(compgen -W "kill log off" -- "${cur}"))
+                    return 0
+                    ;;
+                --allow-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-tcp)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -22,6 +22,10 @@ use crate::fork::child::Newborn;
 use crate::fork::error::ForkError;
 use crate::fork::spec::ForkSpec;
 use crate::fork::view::Forked;
+use crate::migration::error::{MigrateError, ReceiveError};
+use crate::migration::incoming::Arrival;
+use crate::migration::spec::MigrateSpec;
+use crate::migration::view::Migrated;
 use crate::observe::logger::{LogError, LogSpec};
 use crate::observe::metrics::Figures;
 use crate::observe::output::OutputError;
@@ -78,6 +82,12 @@ pub enum Action {
     Fork(Box<ForkSpec>),
     /// Makes the machine as one that was forked.
     BeBorn(Box<Newborn>),
+    /// Has the machine go on in another process.
+    Migrate(MigrateSpec),
+    /// Has it stay, if it is on its way.
+    StopMigration,
+    /// Makes the machine as the one that comes from another process.
+    Arrive(Box<Arrival>),
     Pause,
     Resume,
     PressPowerButton,
@@ -134,6 +144,7 @@ pub enum Reply {
     HotMemory(HotMemoryView),
     Memory(MemoryReport),
     Forked(Box<Forked>),
+    Migrated(Box<Migrated>),
     Figures(Instance, Box<Figures>),
 }
 
@@ -219,6 +230,10 @@ pub enum ActionError {
     Load(Box<LoadError>),
     #[error(transparent)]
     Fork(Box<ForkError>),
+    #[error(transparent)]
+    Migrate(Box<MigrateError>),
+    #[error(transparent)]
+    Receive(Box<ReceiveError>),
     #[error(
         "loading a snapshot is not possible: a machine has been configured; load it first of all"
     )]
@@ -304,6 +319,13 @@ impl ActionError {
                 ForkError::Memory(_) | ForkError::Seed(_) | ForkError::Gone(_) => ErrorKind::Host,
                 _ => ErrorKind::Invalid,
             },
+            ActionError::Migrate(error) => match **error {
+                MigrateError::Tracking(_) | MigrateError::Memory(_) | MigrateError::Seed(_) => {
+                    ErrorKind::Host
+                }
+                _ => ErrorKind::Invalid,
+            },
+            ActionError::Receive(_) => ErrorKind::Invalid,
             ActionError::NotNow { .. }
             | ActionError::NotFresh
             | ActionError::NoMetrics
@@ -364,6 +386,18 @@ impl From<LoadError> for ActionError {
     }
 }
 
+impl From<MigrateError> for ActionError {
+    fn from(error: MigrateError) -> ActionError {
+        ActionError::Migrate(Box::new(error))
+    }
+}
+
+impl From<ReceiveError> for ActionError {
+    fn from(error: ReceiveError) -> ActionError {
+        ActionError::Receive(Box::new(error))
+    }
+}
+
 impl From<ForkError> for ActionError {
     fn from(error: ForkError) -> ActionError {
         ActionError::Fork(Box::new(error))
@@ -405,6 +439,9 @@ impl Action {
             Action::LoadSnapshot(_) => "loading a snapshot",
             Action::Fork(_) => "forking",
             Action::BeBorn(_) => "going on as a fork",
+            Action::Migrate(_) => "migrating",
+            Action::StopMigration => "stopping a migration",
+            Action::Arrive(_) => "going on from another process",
             Action::Pause => "pausing",
             Action::Resume => "resuming",
             Action::PressPowerButton => "pressing the power button",
@@ -428,6 +465,20 @@ impl Action {
         }
     }
 
+    /// Whether a machine that is being migrated is not to do it: its memory is looked at, or what it is made of changes.
+    pub fn disturbs_migration(&self) -> bool {
+        matches!(
+            self,
+            Action::CreateSnapshot(_)
+                | Action::Fork(_)
+                | Action::SetDisk(_)
+                | Action::SetNic(_)
+                | Action::SetPmem(_)
+                | Action::Unplug(..)
+                | Action::Migrate(_)
+        )
+    }
+
     /// Whether it can be done in `state`, which is not the end.
     pub fn allowed_in(&self, state: State) -> Result<(), ActionError> {
         use State::{Configuring, Paused, Running, Stopped};
@@ -447,6 +498,7 @@ impl Action {
             | Action::SetMetrics(_)
             | Action::LoadSnapshot(_)
             | Action::BeBorn(_)
+            | Action::Arrive(_)
             | Action::Start => &[Configuring],
             Action::CreateSnapshot(_) => &[Paused],
             Action::SetDisk(_)
@@ -456,6 +508,8 @@ impl Action {
             | Action::ShowMemory => &[Configuring, Running, Paused],
             Action::Pause
             | Action::Fork(_)
+            | Action::Migrate(_)
+            | Action::StopMigration
             | Action::OfBalloon(_)
             | Action::OfHotMemory(_)
             | Action::LimitPmem(..)

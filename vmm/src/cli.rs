@@ -25,6 +25,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::action::Action;
 use crate::dialect;
 use crate::memory::{Pages, Size};
+use crate::migration::address::Reach;
 use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
@@ -78,6 +79,7 @@ Exit codes:
   6 the VMM was stopped (--seccomp): a bug, or a guest that broke in
   7 a snapshot was not loaded
   8 who brought the memory of the guest does so no more
+  9 the machine was handed over to another process, which has not said that it runs
   130, 143 stopped by SIGINT, SIGTERM after the guest's grace";
 
 /// Boots a Linux kernel in a virtual machine.
@@ -243,6 +245,11 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     allow_path: Vec<PathBuf>,
 
+    /// Where the machine may be migrated to by TCP, as often as there are such places: an address by number, or *, and a
+    /// port; if not given, only to Unix sockets in the folders of --allow-path
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    allow_tcp: Vec<Reach>,
+
     /// What becomes of a system call that the VMM never makes: kill ends it (exit code 6) before the call is made,
     /// log lets it pass into the kernel's log, off does without filters
     #[arg(long, value_name = "MODE", default_value = "kill",
@@ -405,6 +412,8 @@ impl Args {
             seccomp: self.seccomp,
             forks: !self.no_fork,
             late_places: std::mem::take(&mut self.allow_path),
+            reach: std::mem::take(&mut self.allow_tcp),
+            receive: None,
             metadata: self.metadata.take(),
             config_file: self.config_file.clone(),
             actions: self.into_actions(),

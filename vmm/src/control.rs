@@ -1,11 +1,13 @@
 //! The main thread: does what is asked of the machine, waits for whatever ends it, and says why it
 //! ended.
 
+pub mod arrivals;
 mod builder;
 mod forks;
 mod images;
 pub mod late;
 mod later;
+mod migrations;
 mod plugging;
 mod snapshots;
 mod unplug;
@@ -26,7 +28,7 @@ use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber,
 
 use self::builder::Builder;
 use self::late::Late;
-use self::later::{Flap, HeldKeys, LastDay, Reminder};
+use self::later::{Flap, HeldKeys, LastDay, Migration, Reminder};
 use self::unplug::Unplugs;
 use crate::action::{Action, ActionError, Call, Instance, Mailbox, Outcome, Reply};
 use crate::end::{End, Ends, Leave};
@@ -74,6 +76,7 @@ pub struct Controller {
     /// Snapshots that the machine was written to, or came from.
     lineage: Option<Lineage>,
     flap: Option<Flap>,
+    migration: Option<Migration>,
 }
 
 /// What the machine and its threads are shut in by.
@@ -135,6 +138,7 @@ impl Controller {
             reminder: None,
             lineage: None,
             flap: None,
+            migration: None,
         })
     }
 
@@ -145,6 +149,7 @@ impl Controller {
     /// Does one thing. An error means that nothing has changed.
     pub fn act(&mut self, action: Action) -> Outcome {
         action.allowed_in(self.state())?;
+        self.check_migration(&action)?;
         match action {
             Action::SetMachine(machine) => self.config.set_machine(machine)?,
             Action::PatchMachine(patch) => {
@@ -183,8 +188,14 @@ impl Controller {
             Action::LoadSnapshot(spec) => self.load_snapshot(*spec)?,
             Action::Fork(spec) => return self.fork(&spec),
             Action::BeBorn(newborn) => self.be_born(*newborn)?,
+            Action::Migrate(spec) => self.migrate(spec, Box::new(drop)),
+            Action::StopMigration => self.stop_migration()?,
+            Action::Arrive(arrival) => self.arrive(*arrival)?,
             Action::Pause => self.pause(),
-            Action::Resume => self.resume(),
+            Action::Resume => {
+                self.take_images_back()?;
+                self.resume();
+            }
             Action::PressPowerButton => self.press_power_button(),
             Action::PressCtrlAltDel => self.press_ctrl_alt_del()?,
             Action::Reset => self.ends.report(End::ResetByUser),
@@ -467,7 +478,9 @@ impl Controller {
 
     /// A running machine goes on.
     fn resume(&mut self) {
-        if self.vm.as_mut().is_some_and(|vm| vm.resume().is_ok()) {
+        // Of others it can only rest.
+        let is_ours = self.take_images_back().is_ok();
+        if is_ours && self.vm.as_mut().is_some_and(|vm| vm.resume().is_ok()) {
             self.events.tell(&Event::Resumed);
             self.begin_flap();
         }
@@ -548,6 +561,7 @@ impl Controller {
             let unplugs = self.unplugs.due();
             let reminder = self.reminder.as_ref().and_then(Reminder::due);
             let flap = self.flap.as_ref().and_then(Flap::due);
+            let step = self.is_migrating().then(Instant::now);
             let dues = last_day
                 .deadline()
                 .into_iter()
@@ -555,7 +569,8 @@ impl Controller {
                 .chain(keys)
                 .chain(unplugs)
                 .chain(reminder)
-                .chain(flap);
+                .chain(flap)
+                .chain(step);
             wait.until(dues.min())?;
             self.try_held_keys();
             self.settle_unplugs();
@@ -583,6 +598,8 @@ impl Controller {
                 let _ = mailbox.event().read();
                 mailbox.take().into_iter().for_each(|call| self.answer(call));
             }
+            // Last: what ends the machine here is looked at before anything else is done.
+            self.step_migration();
         };
         self.finish(&end);
         mailbox.iter().for_each(|mailbox| mailbox.close());
@@ -592,7 +609,11 @@ impl Controller {
     /// Does what a call asks for. What the guest has to agree to is answered later.
     fn answer(&mut self, call: Call) {
         let Call { action, reply } = call;
-        let Action::Unplug(kind, id) = action else { return reply(self.act(action)) };
+        let (kind, id) = match action {
+            Action::Unplug(kind, id) if !self.is_migrating() => (kind, id),
+            Action::Migrate(spec) => return self.migrate(spec, reply),
+            action => return reply(self.act(action)),
+        };
         match self.begin_unplug(kind, &id) {
             Ok(Some(asked)) => self.unplugs.begin(asked, Instant::now(), reply),
             Ok(None) => reply(Ok(Reply::Done)),
@@ -621,6 +642,7 @@ impl Controller {
 
     fn finish(&mut self, end: &End) {
         self.unplugs.give_up();
+        self.give_migration_up();
         self.write_metrics();
         match self.vm.take() {
             // Its threads may wait for memory, and would be waited for.

@@ -3,6 +3,7 @@
 mod client;
 mod connect;
 mod fork;
+mod migrate;
 mod plug;
 mod show;
 mod top;
@@ -64,6 +65,9 @@ enum Command {
     /// Start machines that go on as this one is, each in a process of its own, with its memory until they write to
     /// it; all of them, or none
     Fork(fork::Fork),
+    /// Have the machine go on in a vmm that was started to receive it, on this host or another; if it fails it goes
+    /// on here
+    Migrate(migrate::Migrate),
     /// Press the guest's power button
     PowerButton,
     /// Press Ctrl-Alt-Del on the guest's keyboard
@@ -278,6 +282,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         Command::Fork(what) => {
             let forked = fork::run(&mut client, what)?;
             tell(&mut out, args.json, &forked, fork::show)?;
+        }
+        Command::Migrate(what) => {
+            if let Some(migrated) = migrate::run(&mut client, what)? {
+                tell(&mut out, args.json, &migrated, migrate::show)?;
+            }
         }
         Command::Info => {
             let mut info = client.get("/")?;

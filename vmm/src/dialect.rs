@@ -15,6 +15,7 @@ pub mod full;
 pub mod hot_memory;
 pub mod limiter;
 pub mod machine;
+pub mod migration;
 pub mod mmds;
 pub mod network;
 mod objects;

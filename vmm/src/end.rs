@@ -62,6 +62,16 @@ pub enum End {
     Pages {
         why: String,
     },
+    /// The machine runs in another process.
+    Migrated {
+        /// As the user named it.
+        destination: String,
+    },
+    /// The machine is another process's, which has not said that it runs there.
+    Parted {
+        /// As the user named it.
+        destination: String,
+    },
     /// Threads could not be shut in before the guest ran.
     NotShut {
         source: io::Error,
@@ -74,9 +84,13 @@ impl End {
         match self {
             End::GuestOff => Event::GuestOff,
             End::GuestReset => Event::GuestReset,
-            End::Quit | End::Killed | End::ResetByUser | End::NotLoaded | End::Signal(_) => {
-                Event::Stop
-            }
+            End::Quit
+            | End::Killed
+            | End::ResetByUser
+            | End::NotLoaded
+            | End::Migrated { .. }
+            | End::Parted { .. }
+            | End::Signal(_) => Event::Stop,
             End::TripleFault { .. }
             | End::InternalError { .. }
             | End::FailedEntry { .. }
@@ -95,12 +109,13 @@ impl End {
     /// The process's exit code; documented in the manual's page on booting.
     pub fn exit_code(&self) -> u8 {
         match self {
-            End::GuestOff | End::Quit | End::Killed => 0,
+            End::GuestOff | End::Quit | End::Killed | End::Migrated { .. } => 0,
             End::VcpuFailed { .. } | End::NotShut { .. } => 1,
             End::GuestReset | End::ResetByUser => 3,
             End::TripleFault { .. } => 4,
             End::InternalError { .. } | End::FailedEntry { .. } => 5,
             End::NotLoaded => 7,
+            End::Parted { .. } => 9,
             End::Pager { .. } | End::Pages { .. } => PAGES_LOST,
             End::Signal(number) => 128 + (*number as u8 & 0x7f),
         }
@@ -167,6 +182,11 @@ impl fmt::Display for End {
             End::VcpuFailed { cpu, source } => write!(f, "vCPU {cpu} cannot run: {source}"),
             End::Pager { path, why } => write!(f, "pager {}: {why}", path.display()),
             End::Pages { why } => write!(f, "pages of the guest's memory are lost: {why}"),
+            End::Migrated { destination } => write!(f, "the machine goes on at {destination}"),
+            End::Parted { destination } => write!(
+                f,
+                "the machine was handed over to {destination}, which has not said that it runs; it does not go on here"
+            ),
             End::NotShut { source } => write!(
                 f,
                 "the host did not let threads be shut in before the guest runs: {source}; without filters (--seccomp off, or --no-seccomp of firecracker) it might"

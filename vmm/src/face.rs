@@ -23,6 +23,7 @@ use crate::end::{End, Leave};
 use crate::observe::logger::{LineShape, LogManner, Terminal};
 use crate::observe::metrics::{self as figures, Shape};
 use crate::orders::Orders;
+use crate::receive;
 use crate::restore;
 
 #[cfg(test)]
@@ -59,6 +60,7 @@ pub static OURS: Face = Face {
     name: "vmm",
     orders: |words| match words.get(1) {
         Some(first) if first == "restore" => restore::orders(without_second(words)),
+        Some(first) if first == "receive" => receive::orders(without_second(words)),
         _ => cli::orders(words),
     },
     log: LogManner {

@@ -10,6 +10,7 @@ use crate::ctl;
 use crate::face;
 use crate::images;
 use crate::jail;
+use crate::receive;
 use crate::restore;
 use crate::snapshot::show;
 
@@ -23,6 +24,7 @@ fn command() -> clap::Command {
         .version(VERSION)
         .subcommand(ctl().name("ctl").bin_name("vmm ctl"))
         .subcommand(restore().name("restore").bin_name("vmm restore"))
+        .subcommand(receive().name("receive").bin_name("vmm receive"))
         .subcommand(snapshot().name("snapshot").bin_name("vmm snapshot"))
         .subcommand(disk().name("disk").bin_name("vmm disk"))
         .subcommand(jail)
@@ -30,6 +32,10 @@ fn command() -> clap::Command {
 
 fn restore() -> clap::Command {
     restore::command().version(VERSION)
+}
+
+fn receive() -> clap::Command {
+    receive::command().version(VERSION)
 }
 
 fn snapshot() -> clap::Command {
@@ -55,7 +61,7 @@ fn page(command: clap::Command) -> Vec<u8> {
     text
 }
 
-/// A page for each command of `vmm ctl`, and for it, `vmm`, `vmm restore`, `vmm snapshot`, `vmm disk`, `vmm jail`, `jailer` and `firecracker`.
+/// A page for each command of `vmm ctl`, and for it, `vmm`, `vmm restore`, `vmm receive`, `vmm snapshot`, `vmm disk`, `vmm jail`, `jailer` and `firecracker`.
 fn pages() -> Vec<(PathBuf, Vec<u8>)> {
     let man = Path::new("man");
     let face = face::firecracker_command().version(VERSION);
@@ -64,6 +70,7 @@ fn pages() -> Vec<(PathBuf, Vec<u8>)> {
         (man.join("firecracker.1"), page(face)),
         (man.join("jailer.1"), page(jail())),
         (man.join("vmm-restore.1"), page(restore().name("vmm-restore"))),
+        (man.join("vmm-receive.1"), page(receive().name("vmm-receive"))),
         (man.join("vmm-snapshot.1"), page(snapshot().name("vmm-snapshot"))),
         (man.join("vmm-disk.1"), page(disk().name("vmm-disk"))),
         (man.join("vmm-jail.1"), page(jail().name("vmm-jail"))),

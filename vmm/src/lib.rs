@@ -22,10 +22,12 @@ mod images;
 mod jail;
 mod kvm;
 mod memory;
+mod migration;
 mod observe;
 mod orders;
 mod pager;
 mod ready;
+mod receive;
 mod restore;
 mod shield;
 mod signals;
@@ -37,6 +39,8 @@ mod words;
 
 #[cfg(feature = "testing")]
 pub use api::by_hand::answer as answer_by_hand;
+#[cfg(feature = "testing")]
+pub use migration::by_hand::receive as receive_machine_by_hand;
 #[cfg(feature = "testing")]
 pub use snapshot::by_hand::read as read_snapshot_by_hand;
 
@@ -50,7 +54,7 @@ use action::{Action, ActionError, ErrorKind, Mailbox};
 use api::socket::ApiSocket;
 use api::{Api, Service};
 use control::late::Late;
-use control::{Controller, Manners, Walls};
+use control::{Controller, Manners, Walls, arrivals};
 use device_core::socket;
 use devices::legacy::ConsoleSpec;
 use end::{End, Leave};
@@ -160,6 +164,7 @@ impl Helpers {
             config: orders.config.clone(),
             log: orders.log.clone(),
             late_places: orders.late_places.clone(),
+            reach: orders.reach.clone(),
             life,
         };
         let broker = Broker::start_behind(orders.seccomp, move || {
@@ -176,7 +181,7 @@ impl Helpers {
 
 /// Is a process for a machine that was forked, in one that has nothing yet.
 fn life(nature: Nature, newborn: Newborn) -> ! {
-    let Nature { face, seccomp, config, log: log_spec, late_places, .. } = nature;
+    let Nature { face, seccomp, config, log: log_spec, late_places, reach, .. } = nature;
     signals::survive_file_limits();
     signals::begin_anew(face.name);
     signals::leave_clean_when_killed(face.deadly);
@@ -199,6 +204,8 @@ fn life(nature: Nature, newborn: Newborn) -> ! {
                 seccomp,
                 forks: spec.forks,
                 late_places,
+                reach,
+                receive: None,
                 actions: vec![Action::BeBorn(Box::new(newborn))],
                 metadata: None,
                 config_file: None,
@@ -222,7 +229,9 @@ fn conclude(face: &Face, ended: Result<End, Failure>, log: &Log) -> u8 {
     let leave = match ended {
         Ok(end) => {
             match end {
-                End::GuestOff | End::Quit | End::Killed => tracing::info!("{end}"),
+                End::GuestOff | End::Quit | End::Killed | End::Migrated { .. } => {
+                    tracing::info!("{end}");
+                }
                 _ => log.last_words(face.name, &end.to_string()),
             }
             (face.leave)(&end)
@@ -285,16 +294,22 @@ fn run(face: &'static Face, orders: Orders, begun: Begun, log: &Log) -> Result<E
     let most = orders.config.metadata_limit;
     let metadata = orders.metadata.map(|path| dialect::file::metadata(&path, most)).transpose();
     let metadata = metadata.map_err(|error| face.misuse(error))?;
+    let arrival = orders.receive.map(|spec| arrivals::receive(spec, &orders.config)).transpose();
+    let arrival = arrival.map_err(|error| {
+        let refused = face.refused(&error, Setting::option);
+        Failure { code: (face.leave)(&End::NotLoaded).code(), ..refused }
+    })?;
     // Before any thread starts, so that only the main loop sees them.
     let signals = Signals::block().map_err(|error| face.failure(error))?;
     let events = Arc::new(Events::default());
     let requests = Arc::new(Requests::default());
     let is_asked = orders.api_socket.is_some();
-    let may_have_vsock = orders
-        .actions
-        .iter()
-        .chain(&recorded)
-        .any(|action| matches!(action, Action::SetVsock(_) | Action::LoadSnapshot(_)));
+    let may_have_vsock = arrival.is_some()
+        || orders
+            .actions
+            .iter()
+            .chain(&recorded)
+            .any(|action| matches!(action, Action::SetVsock(_) | Action::LoadSnapshot(_)));
     let (broker, zygote) = match helpers {
         Some(Helpers { broker, zygote }) => (Some(broker), zygote),
         // While there is one thread.
@@ -305,7 +320,8 @@ fn run(face: &'static Face, orders: Orders, begun: Begun, log: &Log) -> Result<E
         None => (None, None),
     };
     let broker = broker.map(Arc::new);
-    let late = Late { broker, is_asked, places: orders.late_places, ..Late::default() };
+    let (places_given, reach) = (orders.late_places, orders.reach);
+    let late = Late { broker, is_asked, places: places_given, reach, ..Late::default() };
     let api = match orders.api_socket {
         None => None,
         Some(path) => {
@@ -326,8 +342,10 @@ fn run(face: &'static Face, orders: Orders, begun: Begun, log: &Log) -> Result<E
         .map_err(|error| face.failure(error))?;
     let mailbox = api.as_ref().map(|(_, mailbox)| mailbox.clone());
     let hearing = controller.hearing(mailbox, signals).map_err(|error| face.failure(error))?;
-    for action in orders.actions.into_iter().chain(metadata) {
-        let is_load = matches!(action, Action::LoadSnapshot(_) | Action::BeBorn(_));
+    let arrival = arrival.map(|arrival| Action::Arrive(Box::new(arrival)));
+    for action in orders.actions.into_iter().chain(metadata).chain(arrival) {
+        let is_load =
+            matches!(action, Action::LoadSnapshot(_) | Action::BeBorn(_) | Action::Arrive(_));
         controller.act(action).map_err(|error| {
             let refused = face.refused(&error, Setting::option);
             let code = if is_load { (face.leave)(&End::NotLoaded).code() } else { refused.code };

@@ -1,5 +1,6 @@
 //! Guest memory: sizes as users write them, and its mapping.
 
+pub mod barrier;
 pub mod base;
 pub mod changes;
 pub mod file;
@@ -9,6 +10,7 @@ pub mod resident;
 pub mod restored;
 pub mod sparse;
 pub mod touched;
+pub mod whole;
 
 use std::fmt;
 use std::io;
@@ -103,7 +105,6 @@ pub struct HotExtent {
 
 impl Extent {
     /// RAM alone.
-    #[cfg(test)]
     pub fn of(ram: u64) -> Extent {
         Extent { ram, hot: None }
     }
@@ -130,7 +131,6 @@ impl Extent {
 }
 
 /// Maps RAM of `bytes` bytes, as [`map_all`] does.
-#[cfg(test)]
 pub fn map(bytes: u64, pages: Pages) -> io::Result<GuestRam> {
     map_all(&Extent::of(bytes), pages)
 }

@@ -4,6 +4,8 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use crate::action::Action;
+use crate::migration::address::Reach;
+use crate::migration::spec::ReceiveSpec;
 use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::shield::Mode;
@@ -35,6 +37,10 @@ pub struct Orders {
     pub forks: bool,
     /// Where files may be opened while the guest runs, if the user has said.
     pub late_places: Vec<PathBuf>,
+    /// Where the machine may be migrated to by TCP.
+    pub reach: Vec<Reach>,
+    /// The machine that is awaited, if it comes from another process.
+    pub receive: Option<ReceiveSpec>,
     /// What to do first, in order.
     pub actions: Vec<Action>,
     /// File that fills the metadata service's store.

@@ -12,6 +12,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::action::Action;
 use crate::cli::{self, LEVELS, instance_id, level};
+use crate::migration::address::Reach;
 use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::orders::Orders;
@@ -42,6 +43,18 @@ pub struct Args {
     #[arg(long)]
     record: bool,
 
+    /// Whether the guest's clocks go on with the time that passed, advance, or from where they were, freeze
+    #[arg(long, value_name = "HOW", default_value = "advance", action = ArgAction::Set,
+        value_parser = PossibleValuesParser::new(["advance", "freeze"]).map(|how| how == "advance"))]
+    clock: bool,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What can be said of a machine that goes on from wherever.
+#[derive(Debug, clap::Args)]
+pub struct Common {
     /// Another TAP for a network card, once for each; identity=rewrite, mac=, ip= and guest-ip= behind it give it other
     /// addresses on the wire, and link=flap a link that goes down for a while
     #[arg(long, value_name = "ID=TAP")]
@@ -63,11 +76,6 @@ pub struct Args {
     /// Leave the machine paused
     #[arg(long, requires = "api_sock")]
     paused: bool,
-
-    /// Whether the guest's clocks go on with the time that passed, advance, or from where they were, freeze
-    #[arg(long, value_name = "HOW", default_value = "advance", action = ArgAction::Set,
-        value_parser = PossibleValuesParser::new(["advance", "freeze"]).map(|how| how == "advance"))]
-    clock: bool,
 
     /// Serial console: stdio, none, file=PATH (overwritten) or socket=PATH
     #[arg(long, value_name = "WHERE", default_value = "stdio")]
@@ -111,6 +119,10 @@ pub struct Args {
     /// Append a JSON line of metrics to this file each minute, on demand, and at the end
     #[arg(long, value_name = "FILE")]
     metrics_path: Option<PathBuf>,
+
+    /// Where the machine may be migrated to by TCP, as of `vmm`
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    allow_tcp: Vec<Reach>,
 }
 
 /// What a disk is to have in place of its image: its id, `=`, the image, and `,base=` before each of those below.
@@ -155,25 +167,29 @@ impl Args {
             Some("own") => (PagerSpec::Own, memory),
             _ => (PagerSpec::External, self.pager),
         };
+        let (mut orders, others) = self.common.into_orders();
+        let (record, advance) = (self.record, Some(self.clock));
+        let spec = LoadSpec { state, memory, pager, record, advance, ..others };
+        orders.actions.push(Action::LoadSnapshot(Box::new(spec)));
+        orders
+    }
+}
+
+impl Common {
+    /// What is asked of the process, but for the machine; and in which that differs from what it was.
+    pub fn into_orders(self) -> (Orders, LoadSpec) {
         let taps = self.net.iter().filter_map(|card| Some((card.id.clone(), card.tap.clone()?)));
         let identities = self.net.iter().filter_map(|card| card.identity.clone());
-        let spec = LoadSpec {
-            state,
-            memory,
+        let others = LoadSpec {
             track: self.track_dirty_pages,
-            pager,
-            pages: None,
-            record: self.record,
             resume: !self.paused,
             taps: taps.collect(),
             identities: identities.collect(),
             images: self.disk,
             vsock: self.vsock,
-            advance: Some(self.clock),
+            ..LoadSpec::default()
         };
-        let metrics = self.metrics_path.map(Action::SetMetrics);
-        let actions = metrics.into_iter().chain([Action::LoadSnapshot(Box::new(spec))]);
-        Orders {
+        let orders = Orders {
             id: self.id,
             log: LogSpec { path: self.log_file, level: Some(self.log_level), ..LogSpec::default() },
             config: Config {
@@ -187,12 +203,15 @@ impl Args {
             seccomp: self.seccomp,
             forks: !self.no_fork,
             late_places: self.allow_path,
+            reach: self.allow_tcp,
+            receive: None,
             ready: Vec::new(),
             thread_groups: None,
-            actions: actions.collect(),
+            actions: self.metrics_path.map(Action::SetMetrics).into_iter().collect(),
             metadata: None,
             config_file: None,
-        }
+        };
+        (orders, others)
     }
 }
 

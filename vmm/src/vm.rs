@@ -17,6 +17,7 @@ pub mod imds;
 pub mod kernels;
 pub mod memory_report;
 pub mod metadata;
+pub mod migrate;
 pub mod nic;
 mod pairs;
 pub mod patch;
@@ -73,6 +74,8 @@ pub struct Vm {
     /// Of each vCPU.
     counters: Vec<Arc<VcpuCounters>>,
     pauses: u64,
+    /// It is another process's.
+    is_parted: bool,
     registry: Registry,
     board: Board,
     /// The host side of the serial port.
@@ -144,6 +147,9 @@ impl Vm {
     /// Lets devices and vCPUs go on where they stopped. Devices are born started. Fails in a state that
     /// does not allow it.
     pub fn resume(&mut self) -> Result<(), NotAllowed> {
+        if self.is_parted {
+            return Err(NotAllowed { state: self.state, event: Event::Resume });
+        }
         let after = self.state.after(Event::Resume)?;
         // Before the guest's first frame.
         if std::mem::take(&mut self.arrives) {

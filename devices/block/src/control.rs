@@ -1,6 +1,7 @@
 //! What may be asked of any disk while its machine lives: to look in, and to steer.
 
 use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use device_core::files::Files;
@@ -31,6 +32,13 @@ pub trait DiskControl: Send + Sync {
     /// Has the file of an overlay know what that has, so that another can open it; of other images that is so in any
     /// case. For who is about to let the disk go, and has no request under way.
     fn write_map(&self);
+    /// Lets go of the lock on the image, which is still open: another process is to have it. Only while no request is
+    /// under way, and none may be until [`DiskControl::take_back`].
+    fn let_go(&self);
+
+    /// Takes the lock on the image again, if it is free, or ours still. False if somebody else has it. Fails if the host
+    /// does.
+    fn take_back(&self) -> io::Result<bool>;
 
     /// Looks at the image's size again, and tells the guest if it has changed. Says what it is now, in bytes.
     fn refresh(&self) -> Result<u64, ChangeError>;

@@ -370,6 +370,11 @@ impl Image {
         Ok(())
     }
 
+    /// Takes the lock once more after [`Image::unlock`], if nobody has it. False if someone has. Fails if the host does.
+    pub(crate) fn relock(&self) -> io::Result<bool> {
+        lock::take(self.through_cache(), self.mode.read_only)
+    }
+
     /// Lets go of the lock, and those of its bases, while the image is still open.
     pub(crate) fn unlock(&self) {
         if let Err(error) = lock::release(self.through_cache()) {

@@ -6,7 +6,11 @@
 
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+    compiler_fence,
+};
 
 use vm_memory::bitmap::{Bitmap, BitmapSlice, NewBitmap, WithBitmapSlice};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestRegionCollection, MmapRegion};
@@ -64,7 +68,8 @@ impl DirtyPages {
     /// Takes what was noted, and forgets it: a bit for each page, from the lowest on; nothing if nothing is noted.
     /// What was given back to the host is among it in any case.
     ///
-    /// Nobody writes meanwhile: a page that is written to while it is taken may be lost.
+    /// A page that is written to meanwhile is among it, or among what is taken next. In the first case what was written
+    /// can be read once each thread that writes has passed a barrier (membarrier(2)).
     pub fn take(&self) -> Vec<u64> {
         let mut taken = Vec::new();
         for words in [&self.words, &self.given_back].into_iter().filter_map(OnceLock::get) {
@@ -93,6 +98,8 @@ fn mark(words: &[AtomicU64], offset: usize, len: usize) {
         let bit = page % BITS;
         let end = last.saturating_sub(page).saturating_add(bit).min(BITS - 1);
         let bits = (u64::MAX << bit) & (u64::MAX >> (BITS - 1).saturating_sub(end));
+        // What was written is written before it is looked: who takes the bits has all CPUs pass a barrier then.
+        compiler_fence(SeqCst);
         let Some(word) = words.get(page / BITS) else { return };
         // Most are noted already, and the line stays with all who look.
         if word.load(Relaxed) & bits != bits {

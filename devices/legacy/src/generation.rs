@@ -60,7 +60,17 @@ impl Generation {
 
     /// Writes both for a machine that begins. Fails if they are not in its memory.
     pub fn begin(&self, id: [u8; ID]) -> Result<(), NoRoom> {
-        self.write(id, self.counts())
+        self.write(Some(id), self.counts())
+    }
+
+    /// The machine goes on as itself, on another host or in another process: its id stays, and only its time has a
+    /// break, which the guest is told of. The rest is as of [`Generation::renew`].
+    pub fn move_on(&self) -> Result<(), NoRoom> {
+        let mut counts = self.counts();
+        counts.disruptions = counts.disruptions.wrapping_add(1);
+        self.write(None, counts)?;
+        self.line.pulse();
+        Ok(())
     }
 
     /// The machine goes on as another one: both change, and the guest is told. No vCPU runs, and interrupt controllers
@@ -69,16 +79,22 @@ impl Generation {
         let mut counts = self.counts();
         counts.disruptions = counts.disruptions.wrapping_add(1);
         counts.generation = counts.generation.wrapping_add(1);
-        self.write(id, counts)?;
+        self.write(Some(id), counts)?;
         self.line.pulse();
         Ok(())
     }
 
-    fn write(&self, id: [u8; ID], mut counts: MutexGuard<'_, Counts>) -> Result<(), NoRoom> {
+    /// Writes the page, and the id if it is another.
+    fn write(
+        &self,
+        id: Option<[u8; ID]>,
+        mut counts: MutexGuard<'_, Counts>,
+    ) -> Result<(), NoRoom> {
         let writing = Counts { sequence: counts.sequence.wrapping_add(1), ..*counts };
         counts.sequence = counts.sequence.wrapping_add(2);
-        let (low, high) = (u128::from_le_bytes(id) as u64, (u128::from_le_bytes(id) >> 64) as u64);
-        self.id.store(0, [low, high]).ok_or(NoRoom)?;
+        if let Some(id) = id.map(u128::from_le_bytes) {
+            self.id.store(0, [id as u64, (id >> 64) as u64]).ok_or(NoRoom)?;
+        }
         self.put_sequence(&writing)?;
         // Who sees any of the rest sees that it is being written.
         fence(Ordering::SeqCst);

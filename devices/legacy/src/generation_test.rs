@@ -79,6 +79,17 @@ fn each_renewal_is_another_id_counts_and_one_pulse() {
 }
 
 #[test]
+fn a_machine_that_moves_keeps_its_id_and_counts_a_break_in_its_time_alone() {
+    let it = fixture();
+    it.generation.begin([7; 16]).unwrap();
+    it.generation.renew([8; 16]).unwrap();
+    assert_eq!(it.line.take(), 1);
+    it.generation.move_on().unwrap();
+    assert_eq!((it.id(), it.counts()), ([8; 16], (6, 2, 1)));
+    assert_eq!(it.line.take(), 1, "programs that map the page are told");
+}
+
+#[test]
 fn a_guest_that_writes_to_its_page_fools_itself_until_the_next_change() {
     let it = fixture();
     it.generation.begin([1; 16]).unwrap();
@@ -97,6 +108,7 @@ fn memory_without_the_places_is_an_error() {
     let generation = Generation::new(&ram(0x2000), nowhere, line.clone());
     assert_eq!(generation.begin([1; 16]), Err(NoRoom));
     assert_eq!(generation.renew([1; 16]), Err(NoRoom));
+    assert_eq!(generation.move_on(), Err(NoRoom));
     assert_eq!(line.take(), 0);
 }
 

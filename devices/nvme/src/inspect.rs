@@ -1,5 +1,7 @@
 //! What the controller shows to the one who runs the machine, and what it lets him ask.
 
+use std::io;
+
 use block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
 use block::image::Source;
 use block::spec::{Allowed, Fault};
@@ -67,6 +69,14 @@ impl DiskControl for Nvme {
 
     fn write_map(&self) {
         self.card().port.write_map();
+    }
+
+    fn let_go(&self) {
+        self.card().port.let_go();
+    }
+
+    fn take_back(&self) -> io::Result<bool> {
+        self.card().port.take_back()
     }
 
     fn refresh(&self) -> Result<u64, ChangeError> {

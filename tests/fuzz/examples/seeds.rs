@@ -13,6 +13,7 @@ mod seeds {
     pub mod ena;
     pub mod kernels;
     pub mod metadata;
+    pub mod migrations;
     pub mod mmio;
     pub mod net;
     pub mod nvme;
@@ -44,6 +45,7 @@ fn main() -> std::io::Result<()> {
         ("kernel_loaders", seeds::kernels::all()),
         ("legacy_ports", seeds::ports::all()),
         ("metadata", seeds::metadata::all()),
+        ("migration", seeds::migrations::all()),
         ("nvme_card", seeds::nvme::card()),
         ("nvme_commands", seeds::nvme::commands()),
         ("nvme_registers", seeds::nvme::registers()),

@@ -62,6 +62,8 @@ fn schemas() -> Value {
     add::<snapshot::SnapshotLoad>(&mut all);
     add::<crate::dialect::fork::Fork>(&mut all);
     add::<crate::fork::view::Forked>(&mut all);
+    add::<crate::dialect::migration::Migration>(&mut all);
+    add::<crate::migration::view::Migrated>(&mut all);
     let mut all = serde_json::to_value(all).expect("schemas are JSON");
     bound(&mut all);
     // One of its variants may be a word alone, and else is an object of exactly one field.

@@ -5,6 +5,7 @@ mod forks;
 mod guest;
 mod machine;
 mod memory;
+mod migrations;
 mod nics;
 mod route;
 mod snapshots;
@@ -23,7 +24,7 @@ pub use route::{Answer, Asked, Refused, Route};
 pub use watch::OPENAPI;
 
 /// All rows, by what they are about.
-const TABLES: [&[Route]; 8] = [
+const TABLES: [&[Route]; 9] = [
     machine::ROUTES,
     disks::ROUTES,
     nics::ROUTES,
@@ -32,6 +33,7 @@ const TABLES: [&[Route]; 8] = [
     watch::ROUTES,
     snapshots::ROUTES,
     forks::ROUTES,
+    migrations::ROUTES,
 ];
 
 /// All rows.

@@ -26,7 +26,7 @@ use crate::vm::Vm;
 use crate::vm::backing::Backing;
 use crate::vm::config::Config;
 use crate::vm::metadata::MetadataSpec;
-use crate::vm::restore::Content;
+use crate::vm::restore::{Content, GoesOn};
 use crate::vm::saved::MachineState;
 use crate::vm::state::State;
 
@@ -158,7 +158,8 @@ impl Controller {
         self.metadata.go_on(kept.metadata);
         let machine = self.config.to_spec().ok_or(LoadError::NoBoot)?;
         let memory = Content::Mapped { file: memory, ahead: Vec::new() };
-        let vm = Vm::restore(&machine, &state, memory, true, &self.ends).map_err(|source| {
+        let how = GoesOn { advance: true, is_itself: false };
+        let vm = Vm::restore(&machine, &state, memory, how, &self.ends).map_err(|source| {
             // What parts of it reported is no end of a machine.
             self.ends.take();
             LoadError::Child(Box::new(source))

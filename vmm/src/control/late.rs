@@ -9,6 +9,7 @@ use std::sync::Arc;
 use device_core::files::{Files, Own};
 use device_core::socket;
 
+use crate::migration::address::Reach;
 use crate::shield::broker::{Broker, TUN};
 use crate::vm::config::Config;
 
@@ -23,6 +24,8 @@ pub struct Late {
     pub is_asked: bool,
     /// Files of the snapshot that the machine was made from.
     pub origin: Vec<PathBuf>,
+    /// Where the machine may go by TCP.
+    pub reach: Vec<Reach>,
 }
 
 impl Late {
@@ -54,6 +57,7 @@ impl Late {
         if let Some(vsock) = &config.vsock {
             broker.dial_beside(&vsock.spec().path)?;
         }
+        self.reach.iter().try_for_each(|place| broker.reach(place))?;
         let mut places = self.places(config);
         if self.places.is_empty() && may_plug && Path::new(TUN).exists() {
             places.push(TUN.into());

@@ -1,8 +1,10 @@
-//! What a controller does later: what is left of a guest's last day, and keys pressed too early.
+//! What a controller does later: what is left of a guest's last day, keys pressed too early, a migration.
 
 use std::time::{Duration, Instant};
 
+use crate::action::Outcome;
 use crate::end::End;
+use crate::migration::outgoing::Outgoing;
 use crate::snapshot::spec::CardIdentity;
 
 /// Ctrl-Alt-Del pressed before the guest had a keyboard driver.
@@ -84,6 +86,14 @@ impl Flap {
     pub fn end(&self, now: Instant) -> Option<&[String]> {
         self.due.filter(|due| *due <= now).map(|_| &*self.ids)
     }
+}
+
+/// A machine on its way, and who waits to hear of it.
+pub struct Migration {
+    /// How far it is.
+    pub outgoing: Outgoing,
+    /// Takes the outcome.
+    pub reply: Box<dyn FnOnce(Outcome) + Send>,
 }
 
 /// A guest that still boots misses what it is told of its slots, and is told again.

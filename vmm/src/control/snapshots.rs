@@ -24,7 +24,7 @@ use crate::snapshot::store;
 use crate::snapshot::turn::Turn;
 use crate::vm::Vm;
 use crate::vm::config::{SEED_ID, seed_path};
-use crate::vm::restore::Content;
+use crate::vm::restore::{Content, GoesOn};
 use crate::vm::seed;
 
 impl Controller {
@@ -115,7 +115,8 @@ impl Controller {
         let bytes = self.config.most_memory().0;
         let memory = self.content(&spec, head.turn, &body.memory, bytes)?;
         let lineage = Lineage::of_loaded(head.id, body.memory, memory.file());
-        let vm = Vm::restore(&machine, &body.state, memory, advance, &self.ends);
+        let how = GoesOn { advance, is_itself: false };
+        let vm = Vm::restore(&machine, &body.state, memory, how, &self.ends);
         let vm = vm.map_err(|source| {
             // What parts of it reported is no end of a machine.
             self.ends.take();

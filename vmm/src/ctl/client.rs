@@ -83,6 +83,13 @@ impl Client {
         Ok(serde_json::from_str(&self.ask(Method::PUT, path, Some(body))?)?)
     }
 
+    /// The same of what takes as long as it takes.
+    pub fn put_for_long(&mut self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        let Client { runtime, sender } = self;
+        let text = runtime.block_on(answer(sender, request(Method::PUT, path, Some(body))?))?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
     /// Sends PATCH. Fails if the answer is an error.
     pub fn patch(&mut self, path: &str, body: &Value) -> Result<(), ClientError> {
         self.ask(Method::PATCH, path, Some(body)).map(drop)
@@ -125,16 +132,21 @@ impl Client {
     ) -> Result<String, ClientError> {
         let request = request(method, path, body)?;
         let Client { runtime, sender } = self;
-        let answer = async {
-            sender.ready().await?;
-            let body = judge(sender.send_request(request).await?).await?;
-            let bytes = body.collect().await?.to_bytes();
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        };
+        let answer = answer(sender, request);
         runtime.block_on(async {
             tokio::time::timeout(PATIENCE, answer).await.map_err(|_| ClientError::Silent)?
         })
     }
+}
+
+async fn answer(
+    sender: &mut SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> Result<String, ClientError> {
+    sender.ready().await?;
+    let body = judge(sender.send_request(request).await?).await?;
+    let bytes = body.collect().await?.to_bytes();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn request(

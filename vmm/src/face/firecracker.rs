@@ -254,6 +254,8 @@ impl Args {
             seccomp: if self.no_seccomp { Mode::Off } else { Mode::default() },
             forks: false,
             late_places: self.allow_path,
+            reach: Vec::new(),
+            receive: None,
             actions,
             metadata: self.metadata,
             config_file: self.config_file,
@@ -279,15 +281,19 @@ impl Args {
 /// Firecracker's code for an end, or the signal that it dies by.
 pub fn leave(end: &End) -> Leave {
     match end {
-        End::GuestOff | End::GuestReset | End::Quit | End::Killed | End::ResetByUser => {
-            Leave::Exit(0)
-        }
+        End::GuestOff
+        | End::GuestReset
+        | End::Quit
+        | End::Killed
+        | End::ResetByUser
+        | End::Migrated { .. } => Leave::Exit(0),
         End::TripleFault { .. }
         | End::InternalError { .. }
         | End::FailedEntry { .. }
         | End::VcpuFailed { .. }
         | End::Pager { .. }
         | End::Pages { .. }
+        | End::Parted { .. }
         | End::NotShut { .. } => Leave::Exit(1),
         End::NotLoaded => Leave::Exit(BAD_CONFIGURATION),
         End::Signal(libc::SIGHUP) => Leave::Exit(HUNG_UP),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::child::Newborn;
 use crate::face::Face;
+use crate::migration::address::Reach;
 use crate::observe::logger::LogSpec;
 use crate::shield::Mode;
 use crate::vm::config::Config;
@@ -21,6 +22,8 @@ pub struct Nature {
     pub log: LogSpec,
     /// Where files may be opened while the guest runs, if the user has said.
     pub late_places: Vec<PathBuf>,
+    /// Where machines may be migrated to by TCP.
+    pub reach: Vec<Reach>,
     /// Lives as a process that was started to be such a machine.
     pub life: fn(Nature, Newborn) -> !,
 }

@@ -20,13 +20,23 @@ pub(super) struct NotTaken {
 /// Maps every region of `ram` into the VM, one slot each, but for what is plugged block by block. KVM logs the pages that the guest writes to if those are
 /// noted that we write to.
 pub(super) fn give(vm: &VmFd, ram: &Ram) -> Result<(), NotTaken> {
+    set(vm, ram, dirty::is_on(ram))
+}
+
+/// From now on KVM logs the pages that the guest writes to, or logs them no more. The VM has the memory by [`give`], and
+/// may run. Fails if KVM refuses.
+pub fn log(vm: &VmFd, ram: &Ram, is_on: bool) -> io::Result<()> {
+    set(vm, ram, is_on).map_err(|NotTaken { source, .. }| source)
+}
+
+fn set(vm: &VmFd, ram: &Ram, is_logged: bool) -> Result<(), NotTaken> {
     for (slot, region) in (0..).zip(ram.iter()).filter(|(_, region)| region.blocks().is_none()) {
         let slot = kvm_userspace_memory_region {
             slot,
             guest_phys_addr: region.start_addr().0,
             memory_size: region.len(),
             userspace_addr: region.as_ptr() as u64,
-            flags: if dirty::of(region).is_on() { KVM_MEM_LOG_DIRTY_PAGES } else { 0 },
+            flags: if is_logged { KVM_MEM_LOG_DIRTY_PAGES } else { 0 },
         };
         // SAFETY: the region is mapped at `userspace_addr`, and `vmm::vm::Vm` holds the memory
         // until after the VM's descriptor is closed.

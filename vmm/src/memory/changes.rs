@@ -12,9 +12,9 @@ use device_core::{Ram, dirty};
 use kvm_ioctls::VmFd;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
-use super::PAGE;
 use super::pages::PageSet;
 use super::touched::Touched;
+use super::{PAGE, barrier};
 use crate::kvm;
 use crate::kvm::hot_region::HotSlots;
 
@@ -109,6 +109,17 @@ impl Changes {
         Ok(())
     }
 
+    /// Takes the pages that were written to since this was asked last, of a machine that is tracked and may run. They
+    /// count for [`Changes::look`] as well. What was written to them before can be read once this returns. Fails if the
+    /// host does not tell.
+    pub fn take(&mut self, vm: &VmFd, ram: &Ram) -> io::Result<PageSet> {
+        let mut taken = PageSet::none(ram.iter().map(GuestMemoryRegion::len).sum());
+        let told = take_all(vm, ram, &mut taken);
+        // Whatever was told is told but once.
+        self.pages.add_all(&taken);
+        told.and_then(|()| barrier::pass()).map(|()| taken)
+    }
+
     /// Nobody knows which pages have changed: all may have.
     pub fn add_all(&mut self) {
         self.pages.add(0, u64::MAX);
@@ -120,6 +131,17 @@ impl Changes {
             self.pages.clear();
         }
     }
+}
+
+/// Adds what was noted, and what KVM has logged, to `taken`.
+fn take_all(vm: &VmFd, ram: &Ram, taken: &mut PageSet) -> io::Result<()> {
+    let mut first = 0u64;
+    for (slot, region) in (0..).zip(ram.iter()) {
+        taken.add_words(first, &dirty::of(region).take());
+        taken.add_words(first, &kvm::memory::take_log(vm, slot, region.size())?);
+        first = first.saturating_add(region.len() / PAGE as u64);
+    }
+    Ok(())
 }
 
 fn inode(file: &File) -> Option<(u64, u64)> {

@@ -61,7 +61,6 @@ impl PageSet {
     }
 
     /// How many pages it has.
-    #[cfg(test)]
     pub fn count(&self) -> u64 {
         self.words.iter().map(|word| u64::from(word.count_ones())).sum()
     }

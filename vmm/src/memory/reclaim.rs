@@ -69,6 +69,10 @@ impl Reclaimer {
         }
         self.gave_back.store(true, Ordering::Relaxed);
         discard(at.wrapping_add(skipped), whole, self.is_of_file.load(Ordering::Relaxed))?;
+        if had {
+            // And once they are gone: who took the first note while they went may have read what was there.
+            part.bitmap().give_back(skipped, whole);
+        }
         Ok(whole)
     }
 }

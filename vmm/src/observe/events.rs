@@ -16,7 +16,7 @@ use serde::Serialize;
 const KEPT: usize = 1024;
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// The state of the machine when a follower came.
@@ -87,6 +87,18 @@ pub enum Event {
         pause_us: u64,
         took_us: u64,
     },
+    /// The machine goes on in another process.
+    Migrated {
+        destination: String,
+        downtime_ms: f64,
+        total_ms: f64,
+    },
+    /// It was to, and stays.
+    MigrationFailed {
+        why: String,
+    },
+    /// The machine came from another process.
+    Arrived,
     /// The machine is over.
     Stopped {
         reason: String,

@@ -24,6 +24,7 @@ use rustix::net::{
 };
 
 use super::Mode;
+use crate::migration::address::{Address, Reach};
 pub use words::TUN;
 use words::{Answer, Ask, Facts, MOST_FILES};
 
@@ -91,6 +92,18 @@ impl Broker {
     /// Where connections of a guest's vsock go, to be said before [`Broker::seal`].
     pub fn dial_beside(&self, socket: &Path) -> io::Result<()> {
         self.ask(&Ask::Vsock(socket)).map(drop)
+    }
+
+    /// Where the machine may go by TCP besides, to be said before [`Broker::seal`].
+    pub fn reach(&self, place: &Reach) -> io::Result<()> {
+        self.ask(&Ask::Reach(Path::new(&place.to_string()))).map(drop)
+    }
+
+    /// Connects to who waits for the machine: a socket that does not wait, and may be about to be connected. Fails if
+    /// that is not where it may go, or nobody is there.
+    pub fn connect(&self, to: &Address) -> io::Result<OwnedFd> {
+        let (files, _) = self.ask(&Ask::Connect(Path::new(&to.to_string())))?;
+        files.into_iter().next().ok_or_else(|| io::Error::other("it was not handed over"))
     }
 
     fn ask(&self, ask: &Ask<'_>) -> io::Result<(Vec<OwnedFd>, u32)> {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
@@ -143,4 +144,38 @@ fn taps_are_opened_only_where_that_was_allowed() {
     let refused = broker.tap("tap0", 1, None).unwrap_err().to_string();
     assert!(refused.contains("/dev/net/tun: it is not where"), "{refused}");
     assert!(refused.contains("--allow-path"), "{refused}");
+}
+
+#[test]
+fn a_machine_goes_to_sockets_in_its_places_and_by_tcp_where_that_was_allowed() {
+    let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let at = |folder: &tempfile::TempDir, name: &str| Address::Unix(folder.path().join(name));
+    let waits = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = waits.local_addr().unwrap();
+    let broker = Broker::start(Mode::Kill).unwrap();
+    assert!(broker.connect(&at(&inside, "s")).is_err(), "it has no places yet");
+    broker.reach(&format!("127.0.0.1:{}", address.port()).parse().unwrap()).unwrap();
+    broker.seal(&[inside.path().to_path_buf()]).unwrap();
+    assert!(broker.reach(&"*:22".parse().unwrap()).is_err());
+
+    let sockets = [&inside, &outside].map(|folder| UnixListener::bind(folder.path().join("s")));
+    let stream = UnixStream::from(broker.connect(&at(&inside, "s")).unwrap());
+    sockets[0].as_ref().unwrap().accept().unwrap().0.write_all(b"text").unwrap();
+    stream.set_nonblocking(false).unwrap();
+    assert_eq!(io::read_to_string(stream).unwrap(), "text");
+    let refused = broker.connect(&at(&outside, "s")).unwrap_err().to_string();
+    assert!(refused.contains("--allow-path"), "{refused}");
+    std::os::unix::fs::symlink(outside.path().join("s"), inside.path().join("link")).unwrap();
+    assert!(broker.connect(&at(&inside, "link")).is_err());
+    fs::write(inside.path().join("file"), "text").unwrap();
+    assert!(broker.connect(&at(&inside, "file")).is_err());
+    assert!(broker.connect(&at(&inside, "nothing")).is_err());
+
+    let stream = TcpStream::from(broker.connect(&Address::Tcp(address)).unwrap());
+    waits.accept().unwrap().0.write_all(b"text").unwrap();
+    stream.set_nonblocking(false).unwrap();
+    assert_eq!(io::read_to_string(stream).unwrap(), "text");
+    let other = Address::Tcp("127.0.0.1:9".parse().unwrap());
+    let refused = broker.connect(&other).unwrap_err().to_string();
+    assert!(refused.contains("--allow-tcp 127.0.0.1:9"), "{refused}");
 }

@@ -12,6 +12,8 @@ const NEWEST: Abi = 7;
 
 const CREATE_RULESET_VERSION: u32 = 1;
 const RULE_PATH_BENEATH: u32 = 1;
+/// From version 4.
+const RULE_NET_PORT: u32 = 2;
 
 /// Rights to files, each bit one.
 pub const WRITE_FILE: u64 = 1 << 1;
@@ -47,12 +49,19 @@ struct RulesetAttr {
 /// To bind and to connect TCP sockets; to connect to abstract Unix sockets of others. Signals are kept by the
 /// filters: some kernels take threads with rules of their own for strangers.
 const ALL_TCP: u64 = 0b11;
+const CONNECT_TCP: u64 = 0b10;
 const ABSTRACT_UNIX: u64 = 1;
 
 #[repr(C, packed)]
 struct PathBeneathAttr {
     rights: u64,
     parent: i32,
+}
+
+#[repr(C)]
+struct NetPortAttr {
+    rights: u64,
+    port: u64,
 }
 
 /// What a thread may do by paths: nothing, but what was granted.
@@ -106,6 +115,19 @@ impl Rules {
         let done = unsafe {
             libc::syscall(libc::SYS_landlock_add_rule, fd, RULE_PATH_BENEATH, attr, 0u32)
         };
+        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Grants connections to a TCP port of any host. Fails if the kernel refuses.
+    pub fn grant_connect(&mut self, port: u16) -> io::Result<()> {
+        if self.abi < 4 {
+            return Ok(());
+        }
+        let attr = NetPortAttr { rights: CONNECT_TCP, port: port.into() };
+        let (fd, attr) = (self.ruleset.as_raw_fd(), std::ptr::from_ref(&attr));
+        // SAFETY: reads one attribute of the rule's type.
+        let done =
+            unsafe { libc::syscall(libc::SYS_landlock_add_rule, fd, RULE_NET_PORT, attr, 0u32) };
         if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 

@@ -55,6 +55,23 @@ fn what_is_granted_is_granted_beneath_the_folder_alone() {
 }
 
 #[test]
+fn a_port_that_is_granted_can_be_connected_to_and_no_other() {
+    let Ok(abi @ 4..) = version() else { return };
+    aside(move || {
+        let [one, other] = [(), ()].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let [one, other] = [&one, &other].map(|waits| waits.local_addr().unwrap());
+        super::super::install::no_new_privileges().unwrap();
+        let mut rules = Rules::new(abi).unwrap();
+        rules.grant_connect(one.port()).unwrap();
+        rules.restrict().unwrap();
+        assert!(is_refused(std::net::TcpStream::connect(other)));
+        // The listeners have gone with their block.
+        let refused = std::net::TcpStream::connect(one).map(drop);
+        assert!(!is_refused(refused));
+    });
+}
+
+#[test]
 fn newer_versions_restrict_no_less() {
     for abi in 1..NEWEST {
         assert_eq!(all_rights(abi) & !all_rights(abi + 1), 0);

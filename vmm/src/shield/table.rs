@@ -13,6 +13,7 @@ mod forks;
 mod late;
 mod main;
 mod memory;
+mod migrations;
 mod pager;
 mod requests;
 mod snapshots;
@@ -37,6 +38,7 @@ const PARTS: &[&[Row]] = &[
     builder::ROWS,
     forks::ROWS,
     snapshots::ROWS,
+    migrations::ROWS,
 ];
 
 /// All rows, of whatever C library.

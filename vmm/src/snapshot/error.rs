@@ -132,7 +132,7 @@ pub enum LoadError {
     Record { path: PathBuf, source: io::Error },
     #[error("the snapshot's configuration: {0}")]
     Config(String),
-    #[error("the snapshot has no {kind} {id:?}")]
+    #[error("the machine has no {kind} {id:?}")]
     Unknown { kind: &'static str, id: String },
     #[error("cannot keep the disk of cloud-init in memory")]
     Seed(#[source] io::Error),
@@ -140,6 +140,8 @@ pub enum LoadError {
     NoBoot,
     #[error("it cannot go on as the machine that was forked")]
     Child(#[source] Box<RestoreError>),
+    #[error("the machine cannot be here")]
+    Arrive(#[source] Box<RestoreError>),
     #[error("a machine that was forked with it cannot go on")]
     Alone,
     #[error("snapshot {}", path.display())]

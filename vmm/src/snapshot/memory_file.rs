@@ -7,12 +7,13 @@ use std::os::unix::fs::FileExt;
 
 use device_core::Ram;
 use serde::{Deserialize, Serialize};
-use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress};
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use crate::memory::PAGE;
 use crate::memory::pages::PageSet;
-use crate::memory::sparse::{ZEROES, has_data, next_data, write_data};
+use crate::memory::sparse::{ZEROES, has_data, write_data};
 use crate::memory::touched::Touched;
+use crate::memory::whole;
 
 /// What has a sum of its own.
 pub const PIECE: usize = 512 << 10;
@@ -86,7 +87,7 @@ pub fn write(ram: &Ram, mapped: Option<&File>, touched: Touched, file: &File) ->
     let bytes: u64 = ram.iter().map(GuestMemoryRegion::len).sum();
     file.set_len(bytes)?;
     let mut sums = Sums { bytes, data_bytes: 0, pieces: Vec::new(), changed: None };
-    let runs: Vec<_> = with_something(ram, mapped, touched, bytes).runs().collect();
+    let runs: Vec<_> = whole::with_something(ram, mapped, touched).runs().collect();
     let mut buffer = vec![0u8; STEP];
     for (number, parts) in by_piece(&runs) {
         let begin = u64::from(number).saturating_mul(PIECE as u64);
@@ -101,7 +102,7 @@ pub fn write(ram: &Ram, mapped: Option<&File>, touched: Touched, file: &File) ->
             while offset < behind {
                 let step = usize::try_from(behind - offset).unwrap_or(STEP).min(STEP);
                 let part = buffer.get_mut(..step).unwrap_or_default();
-                read(ram, offset, part)?;
+                whole::read(ram, offset, part)?;
                 sum.update(part);
                 written = written.saturating_add(write_data(file, offset, part)?);
                 offset = offset.saturating_add(step as u64);
@@ -114,28 +115,6 @@ pub fn write(ram: &Ram, mapped: Option<&File>, touched: Touched, file: &File) ->
         sums.data_bytes = sums.data_bytes.saturating_add(written);
     }
     Ok(sums)
-}
-
-/// Pages that may have something: all that are in memory, and what is in no hole of the file that the others are
-/// mapped from. To read the rest would bring it into memory.
-fn with_something(ram: &Ram, mapped: Option<&File>, mut touched: Touched, bytes: u64) -> PageSet {
-    let mut set = PageSet::none(bytes);
-    let mut first = 0u64;
-    for region in ram.iter() {
-        for (at, len) in region.parts() {
-            let start = (region.as_ptr().addr() as u64).saturating_add(at);
-            let (page, count) = (first.saturating_add(at / PAGE as u64), len / PAGE as u64);
-            touched.add_present(start, count, page, &mut set);
-        }
-        first = first.saturating_add(region.len() / PAGE as u64);
-    }
-    let mut at = 0;
-    while let Some((begin, end)) = mapped.and_then(|mapped| next_data(mapped, at, bytes)) {
-        let first = begin / PAGE as u64;
-        set.add(first, end.div_ceil(PAGE as u64).saturating_sub(first));
-        at = end;
-    }
-    set
 }
 
 /// Adds so many zeroes to a sum.
@@ -189,7 +168,7 @@ pub fn write_changed(
             let offset = first.saturating_mul(PAGE as u64);
             let len = usize::try_from(pages).unwrap_or_default().saturating_mul(PAGE);
             let part = buffer.get_mut(..len).unwrap_or_default();
-            read(ram, offset, part)?;
+            whole::read(ram, offset, part)?;
             file.write_all_at(part, offset)?;
             sum.update(part);
             count = count.saturating_add(pages);
@@ -203,10 +182,10 @@ pub fn write_changed(
         }
         let at = u64::from(number).saturating_mul(PIECE as u64);
         let size = usize::try_from(bytes.saturating_sub(at)).unwrap_or(PIECE).min(PIECE);
-        let whole = buffer.get_mut(..size).unwrap_or_default();
-        read(ram, at, whole)?;
-        if whole.iter().any(|byte| *byte != 0) {
-            sums.pieces.push((number, crc32fast::hash(whole)));
+        let piece = buffer.get_mut(..size).unwrap_or_default();
+        whole::read(ram, at, piece)?;
+        if piece.iter().any(|byte| *byte != 0) {
+            sums.pieces.push((number, crc32fast::hash(piece)));
         }
     }
     sums.pieces.extend(known);
@@ -236,20 +215,6 @@ pub fn by_piece(runs: &[(u64, u64)]) -> Vec<(u32, Vec<(u64, u64)>)> {
         }
     }
     pieces
-}
-
-/// Reads memory from where it is in its file on. Fails if it has not so much.
-fn read(ram: &Ram, offset: u64, into: &mut [u8]) -> io::Result<()> {
-    let mut begin = 0u64;
-    for region in ram.iter() {
-        let end = begin.saturating_add(region.len());
-        if offset < end {
-            let from = MemoryRegionAddress(offset.saturating_sub(begin));
-            return region.read_slice(into, from).map_err(io::Error::other);
-        }
-        begin = end;
-    }
-    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 fn number_of(offset: u64) -> u32 {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use device_core::GuestRam;
-use vm_memory::GuestAddress;
+use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
 use crate::memory::reclaim::Reclaimer;

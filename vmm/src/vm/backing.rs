@@ -4,7 +4,7 @@ use std::fs::File;
 
 /// Where it is.
 pub enum Backing {
-    /// Nowhere: it is zero.
+    /// Nowhere: it is zero. So it is in a machine that came from another process with all that is not.
     Zero,
     /// In a file, which is mapped.
     Mapped(File),

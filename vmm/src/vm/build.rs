@@ -408,6 +408,7 @@ impl Base {
             vcpus: threads,
             counters,
             pauses: 0,
+            is_parted: false,
             registry: self.registry,
             board: self.board,
             console,

@@ -25,6 +25,11 @@ pub fn renew(board: &Board) -> Result<(), GenerationError> {
     Ok(board.generation.renew(random()?)?)
 }
 
+/// For a machine that goes on as itself, in another process.
+pub fn move_on(board: &Board) -> Result<(), GenerationError> {
+    Ok(board.generation.move_on()?)
+}
+
 fn random() -> Result<[u8; 16], GenerationError> {
     let mut id = [0; 16];
     let flags = rustix::rand::GetRandomFlags::empty();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use device_core::snapshot::LoadError;
 use device_core::{GuestRam, dirty};
 use devices::memory::HotMemorySpec;
+use kvm_bindings::CpuId;
 
 use super::Vm;
 use super::backing::Backing;
@@ -17,6 +18,8 @@ use super::nic::{self, NoGuestIp};
 use super::saved::{MachineState, PartState};
 use super::spec::{DeviceBus, VmSpec};
 use crate::end::Ends;
+use crate::kvm;
+use crate::kvm::probe;
 use crate::kvm::tsc::Passage;
 use crate::kvm::vcpu::Vcpu;
 use crate::kvm::vcpu_state::{HostFacts, VcpuStateError};
@@ -64,7 +67,7 @@ pub enum RestoreError {
 
 impl Vm {
     /// Builds the machine that `spec` asks for, and gives it `state` and the content of `memory`; it is paused. What
-    /// ends it will be reported to `ends`. If `advance` is so, its clock goes on with the time that passed.
+    /// ends it will be reported to `ends`.
     ///
     /// What the machine is to boot is not looked at. Fails if `state` is not that of such a machine, or this host
     /// cannot run it.
@@ -72,7 +75,7 @@ impl Vm {
         spec: &VmSpec,
         state: &MachineState,
         memory: Content,
-        advance: bool,
+        how: GoesOn,
         ends: &Arc<Ends>,
     ) -> Result<Vm, RestoreError> {
         let machine = &spec.machine;
@@ -87,14 +90,10 @@ impl Vm {
         spec.check_bus(bus).map_err(BuildError::from)?;
         let mut ground = Ground::new(spec, bus)?;
         ground.windows.clone_from(&state.windows);
-        for vcpu in &state.vcpus {
-            let leaves: Vec<_> = vcpu.cpuid.iter().map(|leaf| leaf.0).collect();
-            if let Some(missing) = arch::cpu_needs::missing(&leaves, &ground.room.host_cpuid) {
-                return Err(RestoreError::Feature(missing));
-            }
-        }
+        check_features(state, &ground.room.host_cpuid)?;
         let ram = match &memory {
             Content::Mapped { file, .. } => memory::restored::map_all(&ground.room.memory, file),
+            Content::There(ram) => Ok(ram.clone()),
             Content::Own { .. } | Content::External { .. } => {
                 memory::map_all(&ground.room.memory, machine.pages)
             }
@@ -105,7 +104,7 @@ impl Vm {
         }
         let made = memory.bring(&ram, machine.pages, ends).and_then(|(backing, pager)| {
             let base = Base::build(ram.clone(), spec, ground, backing, ends)?;
-            let vm = finish(base, spec, state, advance, ends)?;
+            let vm = finish(base, spec, state, how, ends)?;
             Ok(vm.with_pager(pager))
         });
         if made.is_err() {
@@ -115,8 +114,36 @@ impl Vm {
     }
 }
 
+/// How a machine goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GoesOn {
+    /// Whether its clocks go on with the time that passed, and not from where they were.
+    pub advance: bool,
+    /// Whether it is the machine that it was, which is nowhere else any more, and not another one that begins as that was.
+    pub is_itself: bool,
+}
+
+/// Whether this host could run vCPUs of a machine with that state, as far as their features tell. Fails if not.
+pub fn check_host(state: &MachineState) -> Result<(), RestoreError> {
+    let kvm = probe::open().map_err(BuildError::from)?;
+    let cpuid = kvm::vm::supported_cpuid(&kvm).map_err(BuildError::from)?;
+    check_features(state, &cpuid)
+}
+
+fn check_features(state: &MachineState, host: &CpuId) -> Result<(), RestoreError> {
+    for vcpu in &state.vcpus {
+        let leaves: Vec<_> = vcpu.cpuid.iter().map(|leaf| leaf.0).collect();
+        if let Some(missing) = arch::cpu_needs::missing(&leaves, host) {
+            return Err(RestoreError::Feature(missing));
+        }
+    }
+    Ok(())
+}
+
 /// What a machine's memory has in it.
 pub enum Content {
+    /// All of it is there.
+    There(GuestRam),
     /// That of a file, which is mapped; what `ahead` names is fetched before it is touched.
     Mapped { file: File, ahead: Vec<Run> },
     /// That of a file, which a thread brings.
@@ -130,7 +157,7 @@ impl Content {
     pub fn file(&self) -> Option<&File> {
         match self {
             Content::Mapped { file, .. } | Content::Own { file, .. } => Some(file),
-            Content::External { .. } => None,
+            Content::There(_) | Content::External { .. } => None,
         }
     }
 
@@ -147,6 +174,7 @@ impl Content {
         };
         let regions = Regions::of(ram);
         Ok(match self {
+            Content::There(_) => (Backing::Zero, None),
             Content::Mapped { file, ahead } if ahead.is_empty() => (Backing::Mapped(file), None),
             Content::Mapped { file, ahead } => {
                 let helper = ahead::start(&file, regions, ahead).map_err(RestoreError::Memory)?;
@@ -169,7 +197,7 @@ fn finish(
     base: Base,
     spec: &VmSpec,
     state: &MachineState,
-    advance: bool,
+    how: GoesOn,
     ends: &Arc<Ends>,
 ) -> Result<Vm, RestoreError> {
     let mut vcpus = Vec::new();
@@ -181,7 +209,7 @@ fn finish(
     for (index, (vcpu, state)) in (0..).zip(vcpus.iter_mut().zip(&state.vcpus)) {
         vcpu.load(state, &base.host).map_err(|source| RestoreError::Vcpu { index, source })?;
     }
-    let passage = vm_state::load(&base.fd, &state.kvm, advance)?;
+    let passage = vm_state::load(&base.fd, &state.kvm, how.advance)?;
     load_time(&vcpus, state, &passage, &base.host)?;
 
     // Behind the interrupt controllers, which would forget what a device tells them before.
@@ -202,7 +230,10 @@ fn finish(
     }
     base.windows.settle();
     nic::check_outside(base.registry.nics())?;
-    generation::renew(&base.board)?;
+    match how.is_itself {
+        true => generation::move_on(&base.board)?,
+        false => generation::renew(&base.board)?,
+    }
     Ok(base.finish(spec, vcpus, None, ends)?)
 }
 

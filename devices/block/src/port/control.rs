@@ -1,5 +1,6 @@
 //! The port's share of what may be asked of a disk, whatever its front is.
 
+use std::io;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -31,6 +32,10 @@ pub trait PortControl: Send + Sync {
     fn sync(&self);
     /// Has the file of an overlay know what that has.
     fn write_map(&self);
+    /// The lock on the image is free.
+    fn let_go(&self);
+    /// It is ours again; whether that could be.
+    fn take_back(&self) -> io::Result<bool>;
     /// Looks at the image's size again.
     fn refresh(&self) -> Result<u64, ChangeError>;
     /// Takes another image.
@@ -131,6 +136,14 @@ impl<R: BlockRing> PortControl for DiskPort<R> {
         if image.overlay().is_some_and(|overlay| overlay.map.is_changed()) {
             image.settle();
         }
+    }
+
+    fn let_go(&self) {
+        self.image().unlock();
+    }
+
+    fn take_back(&self) -> io::Result<bool> {
+        self.image().relock()
     }
 
     fn refresh(&self) -> Result<u64, ChangeError> {

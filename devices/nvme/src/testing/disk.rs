@@ -325,6 +325,12 @@ impl PortControl for Disk {
 
     fn write_map(&self) {}
 
+    fn let_go(&self) {}
+
+    fn take_back(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
     fn refresh(&self) -> Result<u64, ChangeError> {
         Ok(self.size())
     }

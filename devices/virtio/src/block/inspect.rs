@@ -1,5 +1,6 @@
 //! What the disk shows to the one who runs the machine, and what it lets him ask.
 
+use std::io;
 use std::sync::Arc;
 
 use block::control::{ChangeError, DiskControl, Inspection, NoSuchFault};
@@ -45,6 +46,14 @@ impl DiskControl for Disk {
 
     fn write_map(&self) {
         self.port().write_map();
+    }
+
+    fn let_go(&self) {
+        self.port().let_go();
+    }
+
+    fn take_back(&self) -> io::Result<bool> {
+        self.port().take_back()
     }
 
     fn refresh(&self) -> Result<u64, ChangeError> {

@@ -39,7 +39,7 @@ fn file(format: u32, head: &Value, body: &Value) -> Vec<u8> {
     bytes
 }
 
-fn body() -> Value {
+pub fn body() -> Value {
     let zeroes = |bytes: usize| "00".repeat(bytes);
     json!({
         "config": {

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use device_core::stream::Stream;
 use devices::net::backend::tap;
@@ -14,14 +16,15 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, FileType, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-    sendmsg,
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg,
 };
 
 use super::super::row::Kind;
 use super::super::{Mode, filter, install, landlock, table};
 use super::places::{Found, Identity, NotFound, Places, identity};
 use super::words::{Answer, Ask, Facts, MOST_FILES, TUN};
+use crate::migration::address::{Address, Reach};
 use crate::words::one_line;
 
 /// All that files may be opened with.
@@ -49,6 +52,7 @@ pub fn serve(sockets: [OwnedFd; 2], mode: Mode) -> ! {
         sealed: false,
         made: VecDeque::new(),
         vsock: None,
+        reach: Vec::new(),
     };
     let mut bytes = [0; Ask::MOST];
     while let Some(socket) = await_any(&sockets) {
@@ -164,6 +168,8 @@ struct Broker {
     made: VecDeque<Made>,
     /// Beside what sockets are that the guest is connected with.
     vsock: Option<PathBuf>,
+    /// Where the machine may go by TCP.
+    reach: Vec<Reach>,
 }
 
 /// A file that was made here.
@@ -188,6 +194,10 @@ impl Broker {
             Ask::Dial(port) if self.sealed => {
                 return Ok(Opened { files: vec![self.dial(port)?], number: 0 });
             }
+            Ask::Reach(place) if !self.sealed => self.reach.push(written(place)?),
+            Ask::Connect(to) if self.sealed => {
+                return Ok(Opened { files: vec![self.connect(&written(to)?)?], number: 0 });
+            }
             Ask::Tap(name, queues, mtu) if self.sealed => return self.tap(name, queues, mtu),
             _ => return Err(Errno::PERM.into()),
         }
@@ -210,6 +220,9 @@ impl Broker {
                     rights |= MAKE_REG | REMOVE_FILE | READ_DIR;
                 }
                 rules.grant(place.as_fd(), rights).map_err(host)?;
+            }
+            for place in &self.reach {
+                rules.grant_connect(place.port).map_err(host)?;
             }
             rules.restrict().map_err(host)?;
         }
@@ -270,6 +283,29 @@ impl Broker {
         stream.map(OwnedFd::from).map_err(refused)
     }
 
+    /// Connects to who waits for the machine: to a socket in one of the places, or to an address that was given.
+    fn connect(&self, to: &Address) -> Result<OwnedFd, Refusal> {
+        let path = match to {
+            Address::Unix(path) => path,
+            Address::Tcp(address) if self.reach.iter().any(|place| place.has(address)) => {
+                return Ok(begin_connection(address)?);
+            }
+            Address::Tcp(address) => {
+                return Err(Refusal::Said(format!(
+                    "it is not where the machine may go by TCP; start it with --allow-tcp {address}"
+                )));
+            }
+        };
+        let there = self.places.find(path)?.open(OFlags::PATH | OFlags::NOFOLLOW)?;
+        if FileType::from_raw_mode(fstat(&there)?.st_mode) != FileType::Socket {
+            return Err(Errno::NOTSOCK.into());
+        }
+        let refused = |error: std::io::Error| {
+            error.raw_os_error().map_or(Errno::INVAL, Errno::from_raw_os_error)
+        };
+        Ok(Stream::connect(path).map(OwnedFd::from).map_err(refused)?)
+    }
+
     /// Opens queues of a TAP, if the device that makes them is one of the places.
     fn tap(&self, name: &Path, queues: u8, mtu: u16) -> Result<Opened, Refusal> {
         let device = self.places.find(Path::new(TUN))?;
@@ -316,6 +352,24 @@ impl Broker {
             found.sync_folder()?;
         }
         Ok(())
+    }
+}
+
+/// What is written as a path.
+fn written<T: FromStr>(text: &Path) -> Result<T, Errno> {
+    text.to_str().and_then(|text| text.parse().ok()).ok_or(Errno::INVAL)
+}
+
+/// A socket that is being connected, which takes as long as it takes.
+fn begin_connection(address: &SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    // The last words are short, and are waited for.
+    rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
+    match rustix::net::connect(&socket, address) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(error),
     }
 }
 

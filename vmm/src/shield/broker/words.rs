@@ -29,6 +29,10 @@ pub enum Ask<'a> {
     Vsock(&'a Path),
     /// Connect to who listens for this port of the guest's.
     Dial(u32),
+    /// The machine may go here by TCP, as it is written.
+    Reach(&'a Path),
+    /// Connect to who waits for the machine there, as it is written.
+    Connect(&'a Path),
 }
 
 /// Bytes before the path.
@@ -51,6 +55,8 @@ impl<'a> Ask<'a> {
             Ask::Retire(path) => (6, 0, &[path]),
             Ask::Vsock(path) => (8, 0, &[path]),
             Ask::Dial(port) => (9, port.cast_signed(), &[]),
+            Ask::Reach(place) => (10, 0, &[place]),
+            Ask::Connect(to) => (11, 0, &[to]),
             Ask::Tap(name, queues, mtu) => (7, i32::from(*queues) << 16 | i32::from(*mtu), &[name]),
         };
         let paths: Vec<_> = paths.iter().map(|path| path.as_os_str().as_bytes()).collect();
@@ -79,6 +85,8 @@ impl<'a> Ask<'a> {
             6 => Ask::Retire(path),
             8 => Ask::Vsock(path),
             9 => Ask::Dial(u32::from_le_bytes(flags)),
+            10 => Ask::Reach(path),
+            11 => Ask::Connect(path),
             7 => {
                 let [low, high, queues, _] = flags;
                 Ask::Tap(path, queues, u16::from_le_bytes([low, high]))
@@ -182,6 +190,8 @@ mod tests {
             Ask::Tap(path, 64, 9000),
             Ask::Vsock(path),
             Ask::Dial(u32::MAX),
+            Ask::Reach(path),
+            Ask::Connect(path),
         ] {
             assert_eq!(Ask::of(&ask.bytes().unwrap()), Some(ask));
         }

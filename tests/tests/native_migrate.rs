@@ -1,0 +1,249 @@
+//! Migrations under real KVM, of a guest that polls from user mode and would notice if it were not what it was: at native
+//! speed on any host, where no Linux could be booted.
+
+#[path = "native_migrate/disks.rs"]
+mod disks;
+#[path = "native_migrate/identity.rs"]
+mod identity;
+#[path = "native_migrate/killed.rs"]
+mod killed;
+#[path = "native_migrate/network.rs"]
+mod network;
+#[path = "native_migrate/refusals.rs"]
+mod refusals;
+#[path = "native_migrate/travel.rs"]
+mod travel;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use serde_json::{Value, json};
+use tests::api::Api;
+use tests::frames::Link;
+use tests::host;
+use tests::native::guest;
+use tests::native::line::TAP;
+use tests::native::trial;
+use tests::native::wire::Wire;
+use tests::native::witness::{Listener, Told};
+use tests::process::Owned;
+
+/// Far longer than anything takes, on any machine.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Frames heard of a machine that goes on.
+const FRAMES: usize = 20;
+/// Where the machine is, in turn.
+const TAPS: [&str; 2] = [TAP, "tap1"];
+
+/// Cards, and how the machine has them.
+const CARDS: [(&str, &[&str]); 3] = [("virtio", &[]), ("virtio", &["--bus", "mmio"]), ("ena", &[])];
+
+/// A test of a machine with a card.
+type Test = fn(&Scene) -> Result<()>;
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // Each moves its thread to a network of its own, and has busy threads already.
+    arguments.test_threads = Some(1);
+    let mut trials = Vec::new();
+    for (model, options) in CARDS {
+        let mut tests: Vec<(&str, Test)> =
+            vec![("a_guest_is_what_it_was_from_process_to_process", travel::there_and_back)];
+        if options.is_empty() && model == "ena" {
+            tests.extend(killed::TESTS);
+            tests.extend(refusals::TESTS);
+            tests.extend(network::TESTS);
+            tests.push(("a_disk_under_load_goes_along_and_is_whole", disks::verify));
+            tests.push(("a_machine_keeps_its_identity_and_its_state_of_rest", identity::keeps));
+        }
+        if options.is_empty() {
+            tests.push(("every_frame_is_accounted_for", travel::under_load));
+        }
+        for (name, test) in tests {
+            let name = format!("{name} [{model} {}]", options.join(" ")).replace(" ]", "]");
+            trials.push(Trial::ignorable_test(name, move || run(model, options, test)));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn run(
+    model: &'static str,
+    options: &'static [&'static str],
+    test: Test,
+) -> Result<Completion, Failed> {
+    trial::in_a_network(move || {
+        let scene = Scene::new(model, options)?;
+        test(&scene).with_context(|| format!("vmm said {:?}", scene.said()))
+    })
+}
+
+/// Whether there is time for all of it.
+fn is_long() -> bool {
+    std::env::var_os("VMM_LONG").is_some()
+}
+
+/// Where a machine is started, and goes from process to process.
+struct Scene {
+    model: &'static str,
+    options: &'static [&'static str],
+    vmm: PathBuf,
+    kernel: PathBuf,
+    folder: tempfile::TempDir,
+    wire: Wire,
+}
+
+/// A process, which ends with this, and its API.
+struct Machine {
+    process: Owned,
+    socket: PathBuf,
+}
+
+impl Scene {
+    fn new(model: &'static str, options: &'static [&'static str]) -> Result<Self> {
+        let vmm = trial::vmm()?;
+        let folder = tempfile::tempdir().context("no temporary folder")?;
+        let wire = Wire::new()?;
+        let [_, other] = TAPS;
+        let ip = |line: &str| wire.network().ip(&line.split(' ').collect::<Vec<_>>());
+        ip(&format!("tuntap add dev {other} mode tap vnet_hdr"))?;
+        ip(&format!("link set {other} mtu 65521 up"))?;
+        Ok(Self { model, options, vmm, kernel: guest::build()?, folder, wire })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Who listens on the TAP that the machine has in its `turn`, from now on.
+    fn listener(&self, turn: usize) -> Result<Listener> {
+        Listener::new(Link::open(TAPS[turn % TAPS.len()])?)
+    }
+
+    /// Starts a machine whose guest tells of itself, in its turn 0.
+    fn start(&self, more: &[&str]) -> Result<Machine> {
+        let card = format!("id=eth0,tap={TAP},mac=02:00:00:00:00:01,model={}", self.model);
+        let line = ["--cmdline", "load=witness rest=1000000", "--net", &card];
+        self.start_with(&[&line, more].concat())
+    }
+
+    /// Starts a machine.
+    fn start_with(&self, more: &[&str]) -> Result<Machine> {
+        let mut command = Command::new(&self.vmm);
+        command.arg("--kernel").arg(&self.kernel).args(["--mem", "128M"]).args(self.options);
+        let mut machine = self.spawn(&mut command, "0", more)?;
+        machine.await_api()?;
+        Ok(machine)
+    }
+
+    /// Where a machine is awaited in its `turn`.
+    fn destination(&self, turn: usize) -> PathBuf {
+        self.path(&format!("come-{turn}"))
+    }
+
+    /// Starts a process that waits for the machine, for its `turn`.
+    fn receive(&self, turn: usize, more: &[&str]) -> Result<Machine> {
+        let place = format!("unix:{}", self.destination(turn).display());
+        let tap = format!("eth0={}", TAPS[turn % TAPS.len()]);
+        self.receive_at(&place, turn, &[&["--net", &tap], more].concat())
+    }
+
+    /// The same, with nothing but what is said.
+    fn receive_at(&self, place: &str, turn: usize, more: &[&str]) -> Result<Machine> {
+        let mut command = Command::new(&self.vmm);
+        command.args(["receive", place]);
+        let mut machine = self.spawn(&mut command, &turn.to_string(), more)?;
+        if let Some(path) = place.strip_prefix("unix:") {
+            host::eventually("somebody who waits", LIMIT, || {
+                let ended = machine.process.wait(Duration::ZERO)?;
+                ensure!(ended.is_none(), "vmm has ended: {ended:?}");
+                // The name is there before anybody listens.
+                let sockets = fs::read_to_string("/proc/thread-self/net/unix")?;
+                let listens = |line: &str| line.ends_with(path) && line.contains(" 00010000 ");
+                Ok(sockets.lines().any(listens))
+            })?;
+        }
+        Ok(machine)
+    }
+
+    fn spawn(&self, command: &mut Command, name: &str, more: &[&str]) -> Result<Machine> {
+        let socket = self.path(&format!("api-{name}"));
+        // Of one before, if it was killed.
+        let _ = fs::remove_file(&socket);
+        let log = fs::File::options().create(true).append(true).open(self.path("log"))?;
+        command.args(["--serial", "none", "--seccomp", "kill", "--api-sock"]).arg(&socket);
+        command.args(more);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Ok(Machine { process: Owned::spawn(command)?, socket })
+    }
+
+    /// The end of what machines said.
+    fn said(&self) -> String {
+        let said = fs::read_to_string(self.path("log")).unwrap_or_default();
+        said.lines().rev().take(4).collect::<Vec<_>>().join(" / ")
+    }
+}
+
+impl Machine {
+    fn api(&self) -> Result<Api> {
+        Api::connect(&self.socket)
+    }
+
+    /// Waits until it has an API.
+    fn await_api(&mut self) -> Result<Api> {
+        let mut api = None;
+        host::eventually("the API", LIMIT, || {
+            let ended = self.process.wait(Duration::ZERO)?;
+            ensure!(ended.is_none(), "vmm has ended: {ended:?}");
+            api = self.api().ok();
+            Ok(api.is_some())
+        })?;
+        api.context("no API")
+    }
+
+    /// Has it go on there; what is told of that.
+    fn migrate(&mut self, body: &Value) -> Result<Value> {
+        let answer = self.api()?.ask("PUT", "/migration", &body.to_string())?;
+        ensure!(answer.status == 200, "{answer:?}");
+        answer.json()
+    }
+
+    /// Waits for its end; the exit code.
+    fn end(&mut self) -> Result<Option<i32>> {
+        let ended = self.process.wait(LIMIT)?;
+        Ok(ended.context("it does not end")?.code())
+    }
+
+    fn lives(&mut self) -> Result<bool> {
+        Ok(self.process.wait(Duration::ZERO)?.is_none())
+    }
+}
+
+fn to(path: &std::path::Path) -> Value {
+    json!({ "destination": format!("unix:{}", path.display()) })
+}
+
+/// All that is left to hear where the machine is no more; what it told last.
+fn drain(listener: &mut Listener) -> Result<Told> {
+    loop {
+        match listener.hear(Duration::from_millis(200)) {
+            Ok(_) => {}
+            Err(error) if error.to_string().contains("silence") => break,
+            Err(error) => return Err(error),
+        }
+    }
+    listener.last().context("it never told anything")
+}
+
+/// What the machine tells first where it is now, which is what comes next.
+fn goes_on(before: Told, listener: &mut Listener) -> Result<Told> {
+    let told = listener.hear(LIMIT)?;
+    ensure!(told.number == before.number + 1, "{told:?} behind {before:?}");
+    ensure!(told.received >= before.received, "{told:?} behind {before:?}");
+    ensure!(told.clock > before.clock, "its clock went back: {told:?} behind {before:?}");
+    listener.hear_many(FRAMES, LIMIT)
+}
