@@ -48,6 +48,7 @@ use devices::vsock::VsockControl;
 use kvm_ioctls::VmFd;
 
 use crate::kvm::vcpu_state::HostFacts;
+use crate::kvm::window::Windows;
 use crate::memory;
 use crate::memory::changes::Changes;
 use crate::observe;
@@ -93,6 +94,8 @@ pub struct Vm {
     pager: Option<Helper>,
     /// Closing it would take all irqfds away, even while vCPUs run.
     fd: Arc<VmFd>,
+    /// Memory of its cards.
+    windows: Arc<Windows>,
     ram: GuestRam,
 }
 

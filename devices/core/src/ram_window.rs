@@ -31,6 +31,11 @@ pub trait RamWindows: Send + Sync {
     /// A zeroed window of `bytes` bytes, nowhere yet. Fails if the host has no memory for it.
     fn allocate(&self, bytes: u64) -> io::Result<Arc<dyn RamWindow>>;
 
+    /// The same, of a window that is shown now and then: who goes on from a snapshot does not expect it anywhere.
+    fn allocate_passing(&self, bytes: u64) -> io::Result<Arc<dyn RamWindow>> {
+        self.allocate(bytes)
+    }
+
     /// Shows the first `bytes` bytes of `file` to the guest, which writes to it unless it is `read_only`. Behind
     /// them are zeroes, up to 2 MiB. Fails if the host refuses, or has no room for it in the guest's address space.
     fn map_file(&self, file: &File, bytes: u64, read_only: bool)

@@ -35,7 +35,7 @@ impl Doorbells {
     ) -> io::Result<Doorbells> {
         let waker = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC);
         let page = |_| {
-            let cells = Cells::new(windows.allocate(WINDOW)?);
+            let cells = Cells::new(windows.allocate_passing(WINDOW)?);
             Ok(Arc::new(Page::new(Arc::new(SqDoorbell::new(waker()?)), cells)))
         };
         let pages = (0..pairs).map(page).collect::<io::Result<_>>()?;

@@ -211,8 +211,8 @@ impl<'a> Snapshots<'a> {
                 let model = if peer.kind == Kind::VmmEna { ",model=ena" } else { "" };
                 command.args(["--mem", &format!("{mib}M"), "--cmdline", line, "--serial", "none"]);
                 command.args(["--net", &format!("tap={TAP},mac={mac}{model}")]);
-                command.args(["--seccomp", "off", "--kernel"]).arg(self.kernel);
-                command.arg("--api-sock").arg(&socket);
+                command.arg("--kernel").arg(self.kernel).arg("--api-sock").arg(&socket);
+                command.arg("--allow-path").arg(files.folder());
             }
         }
         let mut listener = Listener::new(Link::open(TAP)?)?;
@@ -246,8 +246,9 @@ impl<'a> Snapshots<'a> {
         let _ = std::fs::remove_file(&socket);
         let mut command = Command::new(&peer.path);
         command.args(["--bus", "mmio", "--entropy", "bw=1G", "--balloon", "0", "--serial", "none"]);
-        command.args(["--mem", &format!("{}M", mib + 256), "--seccomp", "off", "--cmdline"]);
+        command.args(["--mem", &format!("{}M", mib + 256), "--cmdline"]);
         command.arg(format!("balloon={}", mib << 8)).arg("--kernel").arg(self.kernel);
+        command.arg("--allow-path").arg(files.folder());
         let _machine = self.spawn(peer, command.arg("--api-sock").arg(&socket))?;
         let mut api = Api::wait(&socket, PATIENCE)?;
         // It says so when it has written all.

@@ -1,4 +1,4 @@
-//! A VM: made, given its memory and interrupt controllers.
+//! A VM: made with its memory, and given interrupt controllers.
 
 use std::io;
 use std::sync::Arc;
@@ -20,11 +20,16 @@ pub enum CreateError {
     Memory { start: u64, len: u64, source: io::Error },
 }
 
-/// Makes a VM with its memory and the in-kernel PICs, IOAPIC, LAPICs and PIT.
-///
-/// A kernel that believes the ACPI tables uses neither PICs nor PIT; one that is told not to, by
-/// `acpi=off` or `no-kvmclock`, has no other interrupts, no other timer and no other measure of time.
+/// Makes a VM with its memory and interrupts.
+#[cfg(test)]
 pub fn create(kvm: &Kvm, ram: &Arc<Ram>) -> Result<Arc<VmFd>, CreateError> {
+    let vm = bare(kvm, ram)?;
+    give_interrupts(&vm)?;
+    Ok(vm)
+}
+
+/// Makes a VM with its memory; it has no [interrupts](give_interrupts) yet.
+pub fn bare(kvm: &Kvm, ram: &Arc<Ram>) -> Result<Arc<VmFd>, CreateError> {
     let vm = loop {
         // A pending signal interrupts the creation; the kernel wants us to try again.
         match kvm.create_vm() {
@@ -32,19 +37,32 @@ pub fn create(kvm: &Kvm, ram: &Arc<Ram>) -> Result<Arc<VmFd>, CreateError> {
             other => break other.map_err(|error| CreateError::Create(error.into()))?,
         }
     };
-    let refused = |what| move |error: kvm_ioctls::Error| CreateError::Setup(what, error.into());
     vm.set_identity_map_address(arch::layout::KVM_IDENTITY_MAP)
         .map_err(refused("the place of the identity map"))?;
     vm.set_tss_address(arch::layout::KVM_TSS as usize).map_err(refused("the place of the TSS"))?;
-    vm.create_irq_chip().map_err(refused("interrupt controllers"))?;
-    pic::close(&vm).map_err(refused("the state of its PICs"))?;
-    // With port B, by which a kernel reads the timer's second counter.
-    let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
-    vm.create_pit2(pit).map_err(refused("a timer"))?;
     memory::give(&vm, ram).map_err(|memory::NotTaken { start, len, source }| {
         CreateError::Memory { start, len, source }
     })?;
     Ok(Arc::new(vm))
+}
+
+/// Gives a VM the in-kernel PICs, IOAPIC, LAPICs and PIT.
+///
+/// A kernel that believes the ACPI tables uses neither PICs nor PIT; one that is told not to, by
+/// `acpi=off` or `no-kvmclock`, has no other interrupts, no other timer and no other measure of time.
+///
+/// Memory slots that are known come before: in the wake of this, KVM waits for a grace period of its readers, 6 to
+/// 10 ms, and a slot that is set meanwhile waits with it.
+pub fn give_interrupts(vm: &VmFd) -> Result<(), CreateError> {
+    vm.create_irq_chip().map_err(refused("interrupt controllers"))?;
+    pic::close(vm).map_err(refused("the state of its PICs"))?;
+    // With port B, by which a kernel reads the timer's second counter.
+    let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
+    vm.create_pit2(pit).map_err(refused("a timer"))
+}
+
+fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> CreateError {
+    move |error| CreateError::Setup(what, error.into())
 }
 
 /// What KVM can show a guest of the host's CPUID.

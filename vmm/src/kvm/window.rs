@@ -1,5 +1,6 @@
 //! Memory of cards, and files, in memory slots, which the guest reaches without an exit.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +20,22 @@ use crate::memory::leave_out_of_dumps;
 pub struct Windows {
     vm: Arc<VmFd>,
     taken: Arc<Mutex<Taken>>,
+    cards: Arc<Mutex<Cards>>,
+    /// What is expected to be asked for.
+    waiting: Mutex<VecDeque<Arc<Window>>>,
 }
+
+/// Where memory of cards is, by slots.
+#[derive(Default)]
+struct Cards {
+    /// Address and length, and whether it stays there.
+    placed: BTreeMap<u32, (u64, u64, bool)>,
+    /// Those that are where they were expected to be, and nobody has said yet that they belong there.
+    expected: BTreeSet<u32>,
+}
+
+/// Most windows that are expected, and the most bytes of one.
+const MOST_EXPECTED: (usize, u64) = (64, 1 << 20);
 
 /// What is given out, until it comes back.
 struct Taken {
@@ -70,8 +86,8 @@ impl Drop for Slot {
     }
 }
 
-fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
-    taken.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Windows {
@@ -79,7 +95,49 @@ impl Windows {
     pub fn new(vm: Arc<VmFd>, ram: &Ram, files: AddressRange) -> Windows {
         let next_slot = ram.num_regions() as u32;
         let taken = Taken { free_slots: Vec::new(), next_slot, room: files, files: Vec::new() };
-        Windows { vm, taken: Arc::new(Mutex::new(taken)) }
+        let (taken, waiting) = (Arc::new(Mutex::new(taken)), Mutex::default());
+        Windows { vm, taken, cards: Arc::default(), waiting }
+    }
+
+    /// Where memory of cards is that stays there, each with its length, in the order of [`Windows::expect`].
+    pub fn placed(&self) -> Vec<(u64, u64)> {
+        let cards = lock(&self.cards);
+        let staying = cards.placed.values().filter(|(.., stays)| *stays);
+        staying.map(|(at, len, _)| (*at, *len)).collect()
+    }
+
+    /// Expects that cards ask for memory of these lengths in this order, and put it at these addresses: their slots
+    /// are set now, when that takes no time, and not when it is in the way. What KVM refuses is not expected.
+    pub fn expect(&self, places: &[(u64, u64)]) {
+        let (most, bytes) = MOST_EXPECTED;
+        for (at, len) in places.iter().take(most).filter(|(_, len)| (1..=bytes).contains(len)) {
+            let Ok(window) = self.make(*len, true) else { continue };
+            if let Ok(len) = window.set(*at) {
+                let mut cards = lock(&self.cards);
+                cards.placed.insert(window.slot.number, (*at, len, true));
+                cards.expected.insert(window.slot.number);
+                lock(&self.waiting).push_back(window);
+            }
+        }
+    }
+
+    /// Takes away what was expected, and nobody has put where it is.
+    pub fn settle(&self) {
+        drop(std::mem::take(&mut *lock(&self.waiting)));
+        lock(&self.cards).forget_expected(&self.vm);
+    }
+
+    fn make(&self, bytes: u64, stays: bool) -> io::Result<Arc<Window>> {
+        let len = usize::try_from(bytes).map_err(io::Error::other)?;
+        let memory = zeroed_ram(&[(0, len)])?;
+        memory.iter().for_each(|region| leave_out_of_dumps(region));
+        Ok(Arc::new(Window {
+            vm: self.vm.clone(),
+            slot: Arc::new(self.take_slot()),
+            memory: Arc::new(memory),
+            cards: self.cards.clone(),
+            stays,
+        }))
     }
 
     fn take_slot(&self) -> Slot {
@@ -89,15 +147,19 @@ impl Windows {
 
 impl RamWindows for Windows {
     fn allocate(&self, bytes: u64) -> io::Result<Arc<dyn RamWindow>> {
-        let len = usize::try_from(bytes).map_err(io::Error::other)?;
-        let memory = zeroed_ram(&[(0, len)])?;
-        memory.iter().for_each(|region| leave_out_of_dumps(region));
-        Ok(Arc::new(Window {
-            vm: self.vm.clone(),
-            slot: Arc::new(self.take_slot()),
-            memory: Arc::new(memory),
-            placed: Mutex::default(),
-        }))
+        let next = lock(&self.waiting).pop_front();
+        match next {
+            Some(window)
+                if window.memory.iter().map(|region| region.len()).sum::<u64>() == bytes =>
+            {
+                Ok(window)
+            }
+            _ => Ok(self.make(bytes, true)?),
+        }
+    }
+
+    fn allocate_passing(&self, bytes: u64) -> io::Result<Arc<dyn RamWindow>> {
+        Ok(self.make(bytes, false)?)
     }
 
     fn map_file(
@@ -122,25 +184,52 @@ struct Window {
     vm: Arc<VmFd>,
     slot: Arc<Slot>,
     memory: GuestRam,
-    placed: Mutex<Option<u64>>,
+    cards: Arc<Mutex<Cards>>,
+    stays: bool,
 }
 
 impl Window {
-    /// Sets the slot to the whole window at `at`, or to nothing.
-    fn set(&self, at: Option<u64>) -> io::Result<()> {
+    /// Sets the slot to the whole window at `at`; tells its length.
+    fn set(&self, at: u64) -> io::Result<u64> {
+        let mut len = 0;
         for region in self.memory.iter() {
             let slot = kvm_userspace_memory_region {
                 slot: self.slot.number,
-                guest_phys_addr: at.unwrap_or_default(),
-                memory_size: if at.is_some() { region.len() } else { 0 },
+                guest_phys_addr: at,
+                memory_size: region.len(),
                 userspace_addr: region.as_ptr() as u64,
                 flags: 0,
             };
             // SAFETY: the region is mapped at `userspace_addr`, and `drop` takes the slot away
             // before `memory` goes.
             unsafe { self.vm.set_user_memory_region(slot) }?;
+            len = region.len();
+        }
+        Ok(len)
+    }
+}
+
+impl Cards {
+    /// Empties a slot.
+    fn clear(&mut self, vm: &VmFd, slot: u32) -> io::Result<()> {
+        if self.placed.contains_key(&slot) {
+            let empty = kvm_userspace_memory_region { slot, ..Default::default() };
+            // SAFETY: the slot is a window's, and has no memory then.
+            unsafe { vm.set_user_memory_region(empty) }?;
+            self.placed.remove(&slot);
         }
         Ok(())
+    }
+
+    /// Tells whether there was any.
+    fn forget_expected(&mut self, vm: &VmFd) -> bool {
+        let expected = std::mem::take(&mut self.expected);
+        for slot in &expected {
+            if let Err(error) = self.clear(vm, *slot) {
+                tracing::error!("cannot take back a card's memory: {error}");
+            }
+        }
+        !expected.is_empty()
     }
 }
 
@@ -150,17 +239,21 @@ impl RamWindow for Window {
     }
 
     fn place(&self, at: Option<u64>) -> io::Result<()> {
-        let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
-        if *placed == at {
+        let mut cards = lock(&self.cards);
+        let slot = self.slot.number;
+        cards.expected.remove(&slot);
+        if cards.placed.get(&slot).map(|(placed, ..)| *placed) == at {
             return Ok(());
         }
         // A slot moves by way of nowhere.
-        if placed.take().is_some() {
-            self.set(None)?;
-        }
-        if at.is_some() {
-            self.set(at)?;
-            *placed = at;
+        cards.clear(&self.vm, slot)?;
+        if let Some(at) = at {
+            let len = match self.set(at) {
+                // What was expected may be in the way of what is.
+                Err(_) if cards.forget_expected(&self.vm) => self.set(at),
+                set => set,
+            }?;
+            cards.placed.insert(slot, (at, len, self.stays));
         }
         Ok(())
     }

@@ -48,6 +48,48 @@ fn a_window_that_goes_leaves_its_place_to_others() {
     }
 }
 
+#[test]
+fn what_is_expected_is_there_for_who_asks_and_goes_where_it_belongs() {
+    let (windows, ram) = windows();
+    let places = [(FREE, 0x2000), (FREE + 0x2000, 0x1000), (0, 0x1000), (FREE + 0x8000, 0)];
+    // What lies over RAM, or is nothing, is not expected.
+    windows.expect(&places);
+    assert_eq!(windows.placed(), places[..2]);
+    let (one, other) = (windows.allocate(0x2000).unwrap(), windows.allocate(0x1000).unwrap());
+    let passing = windows.allocate_passing(0x1000).unwrap();
+    passing.place(Some(FREE + 0x9000)).unwrap();
+    // The first is where it was said to be; the second takes the place that nobody is to expect.
+    one.place(Some(FREE)).unwrap();
+    other.place(Some(FREE + 0x4000)).unwrap();
+    windows.settle();
+    assert_eq!(windows.placed(), [(FREE, 0x2000), (FREE + 0x4000, 0x1000)]);
+    drop((one, other, passing));
+    assert_eq!(windows.placed(), []);
+    crate::memory::release(ram);
+}
+
+#[test]
+fn what_was_expected_in_vain_is_gone_and_in_nobodys_way() {
+    let (windows, ram) = windows();
+    windows.expect(&[(FREE, 0x1000), (FREE + 0x1000, 0x1000), (FREE + 0x2000, 0x3000)]);
+    // In the other order than they were said to come, and one that has another size.
+    let (one, other) = (windows.allocate(0x1000).unwrap(), windows.allocate(0x1000).unwrap());
+    let third = windows.allocate(0x1000).unwrap();
+    one.place(Some(FREE + 0x1000)).unwrap();
+    other.place(Some(FREE)).unwrap();
+    windows.settle();
+    assert_eq!(windows.placed().len(), 2);
+    third.place(Some(FREE + 0x2000)).unwrap();
+    windows.expect(&[(FREE + 0x8000, 0x1000), (FREE + 0x9000, 0x1000)]);
+    // Nobody asks for one; the other is not put anywhere.
+    let unplaced = windows.allocate(0x1000).unwrap();
+    windows.settle();
+    assert_eq!(windows.placed().len(), 3);
+    unplaced.place(Some(FREE + 0x8000)).unwrap();
+    drop((one, other, third, unplaced));
+    crate::memory::release(ram);
+}
+
 /// A file in memory with these bytes at its beginning.
 fn file(len: u64) -> File {
     let file = tempfile::tempfile().unwrap();

@@ -1,7 +1,7 @@
 //! From the table to the program that the kernel runs at each system call (linux/seccomp.h, linux/filter.h).
 //!
-//! Calls are looked for in the table's order, so that those with arguments to be checked come where the table has
-//! them: first those of the data path. The others the kernel (5.11) knows by heart after it has read the program.
+//! Calls with arguments to be checked come first, in the table's order: first those of the data path. The others the
+//! kernel (5.11) knows by heart after it has read the program, which takes as long as the program is.
 
 use libc::{
     BPF_ABS, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW,
@@ -60,11 +60,21 @@ pub fn program<'a>(
         op(BPF_JMP | BPF_JGE | BPF_K, X32, 0, 1),
         answer(refusal),
     ];
-    for (call, rows) in calls {
+    let (free, checked): (Vec<_>, Vec<_>) =
+        calls.into_iter().partition(|(_, rows)| rows.first().is_some_and(|row| row.is_free()));
+    for (call, rows) in checked {
         let body = body(&rows, pid, refusal);
         program.push(if_equal(call, 1, 0));
         program.push(op(BPF_JMP | BPF_JA, body.len() as u32, 0, 0)); // far below the kernel's limit
         program.extend(body);
+    }
+    // One answer serves as many as can jump to it.
+    for calls in free.chunks(usize::from(u8::MAX)) {
+        for (left, (call, _)) in (0..calls.len()).rev().zip(calls) {
+            // If it was none of them, on behind the answer.
+            program.push(if_equal(*call, left as u8, u8::from(left == 0)));
+        }
+        program.push(answer(SECCOMP_RET_ALLOW));
     }
     program.push(answer(refusal));
     program
@@ -74,7 +84,7 @@ pub fn program<'a>(
 fn body(rows: &[&Row], pid: u32, refusal: u32) -> Vec<sock_filter> {
     let mut body = Vec::new();
     for row in rows {
-        if row.checks.is_empty() || row.is_absent() {
+        if row.is_free() || row.is_absent() {
             body.push(answer(if row.is_absent() { ABSENT } else { SECCOMP_RET_ALLOW }));
             return body;
         }

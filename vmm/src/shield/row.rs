@@ -146,6 +146,11 @@ impl Row {
         has(&kind) || kind.starts().iter().any(has)
     }
 
+    /// Whether the call is allowed whatever its arguments are.
+    pub fn is_free(&self) -> bool {
+        self.checks.is_empty()
+    }
+
     /// Whether the call is not made.
     pub fn is_absent(&self) -> bool {
         matches!(self.checks, [Check::Absent])

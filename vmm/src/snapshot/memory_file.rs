@@ -15,11 +15,11 @@ use crate::memory::sparse::{ZEROES, has_data, next_data, write_data};
 use crate::memory::touched::Touched;
 
 /// What has a sum of its own.
-pub const PIECE: usize = 2 << 20;
+pub const PIECE: usize = 512 << 10;
 /// What is read, summed up and written at once: it stays in the CPU's cache meanwhile.
 const STEP: usize = 128 << 10;
 /// Changed pages of a piece from which on the whole piece is summed up: reading it is little beside them.
-const MANY: u64 = 64;
+const MANY: u64 = 16;
 
 /// What memory is like, and the file that it is in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct Sums {
     pub bytes: u64,
     /// What is in the file and not in holes.
     pub data_bytes: u64,
-    /// The CRC-32 of each piece of 2 MiB that has something, by its number; all others are zero.
+    /// The CRC-32 of each piece of 512 KiB that has something, by its number; all others are zero.
     pub pieces: Vec<(u32, u32)>,
     /// If the file has only what has changed: that.
     pub changed: Option<Changed>,

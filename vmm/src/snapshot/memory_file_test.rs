@@ -79,12 +79,12 @@ fn another_byte_is_found_wherever_it_is() {
     let file = tempfile::tempfile().unwrap();
     let sums = write(&ram, None, Touched::look(), &file).unwrap();
     release(ram);
-    let two_mib = PIECE as u64;
+    let piece_bytes = PIECE as u64;
     for at in [3, (9 << 20) + 100, (50 << 20) + 5, (64 << 20) - 1] {
         let mut old = [0];
         file.read_exact_at(&mut old, at).unwrap();
         file.write_all_at(&[old[0] ^ 0x40], at).unwrap();
-        let piece = at / two_mib * two_mib;
+        let piece = at / piece_bytes * piece_bytes;
         assert_eq!(check(&file, &sums).unwrap(), Some(Differs { at: piece }));
         file.write_all_at(&old, at).unwrap();
     }
@@ -99,15 +99,18 @@ fn another_byte_is_found_wherever_it_is() {
 #[test]
 fn changes_know_the_whole_memory_where_they_are_many_and_where_there_are_none() {
     let ram = map(64 << 20, Pages::Small).unwrap();
-    let two_mib = PIECE as u64;
-    [0, 1, 2, 3].into_iter().for_each(|number| put(&ram, number * two_mib, 1));
+    let piece_bytes = PIECE as u64;
+    [0, 1, 2, 3].into_iter().for_each(|number| put(&ram, number * piece_bytes, 1));
     let first = tempfile::tempfile().unwrap();
     let before = write(&ram, None, Touched::look(), &first).unwrap();
 
     // A little of two pieces, much of the third, nothing of the fourth.
     let mut set = PageSet::none(64 << 20);
-    [(1, 1), (513, 2), (1100, 100)].into_iter().for_each(|(page, count)| set.add(page, count));
-    [1, 513, 514, 1100, 1199].into_iter().for_each(|page| put(&ram, page * 4096, page));
+    let (second, third) = (piece_bytes / 4096 + 1, 2 * piece_bytes / 4096 + 9);
+    let runs = [(1, 1), (second, 2), (third, 100)];
+    runs.into_iter().for_each(|(page, count)| set.add(page, count));
+    let touched = [1, second, second + 1, third, third + 99];
+    touched.into_iter().for_each(|page| put(&ram, page * 4096, page));
     let file = tempfile::tempfile().unwrap();
     let sums = write_changed(&ram, &set, ("base", &before), &file).unwrap();
     let whole = tempfile::tempfile().unwrap();
@@ -116,7 +119,7 @@ fn changes_know_the_whole_memory_where_they_are_many_and_where_there_are_none() 
 
     let changed = sums.changed.as_ref().unwrap();
     assert_eq!(sums.data_bytes, 103 * 4096);
-    assert_eq!(changed.runs, [(1, 1), (513, 2), (1100, 100)]);
+    assert_eq!(changed.runs, runs);
     assert_eq!(changed.pieces.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!(changed.unsummed, [1]);
     let known: Vec<_> = wanted.pieces.iter().filter(|sum| sum.0 != 1).copied().collect();
@@ -128,8 +131,8 @@ fn changes_know_the_whole_memory_where_they_are_many_and_where_there_are_none() 
         assert!(glance(other, &sums).unwrap().is_some());
         assert!(check(other, &sums).unwrap().is_some());
     }
-    file.write_all_at(&[1], 513 * 4096 + 77).unwrap();
-    assert_eq!(check_changed(&file, changed).unwrap(), Some(Differs { at: two_mib }));
+    file.write_all_at(&[1], second * 4096 + 77).unwrap();
+    assert_eq!(check_changed(&file, changed).unwrap(), Some(Differs { at: piece_bytes }));
 }
 
 #[test]

@@ -42,7 +42,13 @@ pub fn body() -> Body {
         state: json!({ "queues": [1, 2] }),
     };
     let devices = vec![PartState { id: "eth0".into(), saved }];
-    let state = MachineState { vcpus: vec![vcpu], kvm, board: Vec::new(), devices };
+    let state = MachineState {
+        vcpus: vec![vcpu],
+        kvm,
+        windows: vec![(0xc000_0000, 4096)],
+        board: Vec::new(),
+        devices,
+    };
     let memory =
         Sums { bytes: 128 << 20, data_bytes: 4096, pieces: vec![(0, 7), (63, 9)], changed: None };
     let metadata = Documents { machine: None, user: Some(json!({ "a": null })) };

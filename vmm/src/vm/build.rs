@@ -34,7 +34,8 @@ use crate::kvm::probe::{self, ProbeError};
 use crate::kvm::vcpu::{Vcpu, install_kick_handler};
 use crate::kvm::vcpu_state::HostFacts;
 use crate::kvm::vm::CreateError;
-use crate::kvm::{self, irq, kick, window};
+use crate::kvm::window::Windows;
+use crate::kvm::{self, irq, kick};
 use crate::memory::changes::Changes;
 use crate::memory::reclaim::Reclaimer;
 use crate::memory::{self, Extent, HotExtent};
@@ -265,6 +266,8 @@ pub struct Ground {
     bus: DeviceBus,
     /// What the host's processor has.
     pub room: Room,
+    /// Where memory of cards will be, if that is known ([`MachineState::windows`](super::saved::MachineState)).
+    pub windows: Vec<(u64, u64)>,
 }
 
 impl Ground {
@@ -273,7 +276,7 @@ impl Ground {
         let console = spec.serial.open()?;
         let kvm = probe::open()?;
         let room = Room::of(&kvm, spec)?;
-        Ok(Ground { kvm, console, bus, room })
+        Ok(Ground { kvm, console, bus, room, windows: Vec::new() })
     }
 }
 
@@ -296,6 +299,8 @@ pub struct Base {
     pub host: HostFacts,
     /// The VM.
     pub fd: Arc<VmFd>,
+    /// Memory of its cards.
+    pub windows: Arc<Windows>,
     backing: Backing,
     ram: GuestRam,
 }
@@ -309,9 +314,12 @@ impl Base {
         backing: Backing,
         ends: &Arc<Ends>,
     ) -> Result<Base, BuildError> {
-        let Ground { kvm, console, bus, room } = ground;
+        let Ground { kvm, console, bus, room, windows: expected } = ground;
         let cpus = spec.machine.cpus;
-        let fd = kvm::vm::create(&kvm, &ram)?;
+        let fd = kvm::vm::bare(&kvm, &ram)?;
+        let windows = Arc::new(Windows::new(fd.clone(), &ram, room.pmem));
+        windows.expect(&expected);
+        kvm::vm::give_interrupts(&fd)?;
         let lenient = !probe::has_hardware_virtualization();
         let host = HostFacts::of(&kvm, &fd, lenient).map_err(BuildError::Msrs)?;
         let threads = Threads::new().map_err(|e| BuildError::Thread("the thread io-0", e))?;
@@ -334,7 +342,7 @@ impl Base {
             memory: ram.clone(),
             msi: Arc::new(irq::Msi::new(fd.clone())),
             kicks: Arc::new(kick::Kicks(fd.clone())),
-            windows: Arc::new(window::Windows::new(fd.clone(), &ram, room.pmem)),
+            windows: windows.clone(),
             reclaim: reclaimer.clone(),
             reclaimer,
             threads,
@@ -364,6 +372,7 @@ impl Base {
             bus,
             host,
             fd,
+            windows,
             backing,
             ram,
         })
@@ -413,6 +422,7 @@ impl Base {
             pager: None,
             supplies: self.supplies,
             fd: self.fd,
+            windows: self.windows,
             ram: self.ram,
         })
     }

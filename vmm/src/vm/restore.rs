@@ -85,7 +85,8 @@ impl Vm {
         }
         let bus = machine.bus.unwrap_or(DeviceBus::Pci);
         spec.check_bus(bus).map_err(BuildError::from)?;
-        let ground = Ground::new(spec, bus)?;
+        let mut ground = Ground::new(spec, bus)?;
+        ground.windows.clone_from(&state.windows);
         for vcpu in &state.vcpus {
             let leaves: Vec<_> = vcpu.cpuid.iter().map(|leaf| leaf.0).collect();
             if let Some(missing) = arch::cpu_needs::missing(&leaves, &ground.room.host_cpuid) {
@@ -199,6 +200,7 @@ fn finish(
     for (device, part) in memory.chain(others) {
         device.load(&part.saved).map_err(|source| refused(&part.id, source))?;
     }
+    base.windows.settle();
     nic::check_outside(base.registry.nics())?;
     generation::renew(&base.board)?;
     Ok(base.finish(spec, vcpus, None, ends)?)

@@ -59,7 +59,7 @@ impl Vm {
             devices.push(PartState { id: device.id().to_string(), saved });
         }
         let board = self.board.save().map_err(|(id, error)| refused(id)(error))?;
-        Ok(MachineState { vcpus, kvm, board, devices })
+        Ok(MachineState { vcpus, kvm, windows: self.windows.placed(), board, devices })
     }
 
     /// Looks which pages of the memory may have changed. The machine is paused, and its state has been taken: that may

@@ -14,6 +14,9 @@ pub struct MachineState {
     pub vcpus: Vec<VcpuState>,
     /// What KVM keeps beside them.
     pub kvm: VmState,
+    /// Where memory of cards was that the guest reaches without an exit, each with its length in bytes, in the order
+    /// in which the cards asked for it. They say so themselves; this is to have it there sooner.
+    pub windows: Vec<(u64, u64)>,
     /// What every machine has.
     pub board: Vec<PartState>,
     /// What this one was asked to have, in order of attachment.
