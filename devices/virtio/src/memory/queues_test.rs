@@ -1,6 +1,5 @@
 //! Tests of requests as a driver makes them (virtio 1.2, 5.15.6).
 
-use device_core::hot_region::HotRegion;
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::testing::memory::{
