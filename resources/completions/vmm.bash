@@ -485,7 +485,7 @@ _vmm() {
 
     case "${cmd}" in
         vmm)
-            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --track-dirty-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --allow-tcp --seccomp --no-fork --boot-timer --ready-fd --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl restore receive snapshot jail help"
+            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --track-dirty-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --memory-hotplug --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --allow-tcp --seccomp --no-fork --boot-timer --ready-fd --thread-groups --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl restore receive snapshot disk jail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -560,6 +560,10 @@ _vmm() {
                     return 0
                     ;;
                 --entropy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --memory-hotplug)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1897,7 +1901,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__help)
-            opts="ctl restore receive snapshot jail help"
+            opts="ctl restore receive snapshot disk jail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

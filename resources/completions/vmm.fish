@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_vmm_global_optspecs
-    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages track-dirty-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= pmem= balloon= entropy= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= allow-path= allow-tcp= seccomp= no-fork boot-timer ready-fd= start-time-us= start-time-cpu-us= parent-cpu-time-us= h/help V/version
+    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages track-dirty-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= pmem= balloon= entropy= memory-hotplug= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= allow-path= allow-tcp= seccomp= no-fork boot-timer ready-fd= thread-groups= start-time-us= start-time-cpu-us= parent-cpu-time-us= h/help V/version
 end
 
 function __fish_vmm_needs_command
@@ -42,6 +42,7 @@ complete -c vmm -n "__fish_vmm_needs_command" -l mmds-size-limit -d 'Most bytes 
 complete -c vmm -n "__fish_vmm_needs_command" -l pmem -d 'Persistent memory, once for each: [path=]FILE, then [,ro] and [,root], [,id=ID], and limits of flushes, such as [,bw=125M] in byte/s and [,iops=10]; a comma of FILE is written twice' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l balloon -d 'Balloon: how much memory the guest is to give up, such as 256M, or 0 at first, then [,oom] to let it take some back before it runs out, [,reporting] to have its free pages all the time, [,hinting] to have them on demand, [,stats=SECONDS] to have it report about its memory' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l entropy -d 'Source of entropy: off, or its limits, such as [bw=1M] in byte/s and [,iops=100]. If not given: there is none' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l memory-hotplug -d 'Memory that the guest gets, and gives up, while it runs: all that there can be, such as 4G, then [,plugged=SIZE] of it at first, [,block=SIZE] that it comes and goes in, of 2M if not given, and [,slot=SIZE] that the guest cannot reach if it has nothing of it, of 128M if not given' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l bus -d 'What devices are attached to: pci, or mmio for kernels without PCI (virtio devices only). If not given: pci, unless the kernel\'s command line has pci=off' -r -f -a "pci\t''
 mmio\t''"
 complete -c vmm -n "__fish_vmm_needs_command" -l serial -d 'Serial console: stdio, none, file=PATH (overwritten) or socket=PATH' -r
@@ -108,7 +109,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcomm
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume snapshot fork migrate power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help" -a "latency" -d 'Measure a card\'s latencies, or show them'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume snapshot fork migrate power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help" -a "vsock" -d 'Show the vsock and its connections'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume snapshot fork migrate power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help" -a "connect" -d 'Connect to a vsock port of the guest: a terminal, or any standard input and output'
-complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume snapshot fork migrate power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help" -a "memory" -d 'Show what the machine\'s memory comes to on the host'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume snapshot fork migrate power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help" -a "memory" -d 'Show what the machine\'s memory comes to on the host, or change how much of the memory that is plugged while it runs the guest is to have'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume snapshot fork migrate power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help" -a "balloon" -d 'Show the balloon and the guest\'s memory, or change how much the guest is to give up'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume snapshot fork migrate power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help" -a "metrics" -d 'Show all figures as OpenMetrics text'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and not __fish_seen_subcommand_from start pause resume snapshot fork migrate power-button ctrl-alt-del reset kill info disks disk devices plug unplug nics rss explain-flow capture latency vsock connect memory balloon metrics events top help" -a "events" -d 'Follow what happens, one JSON object a line'
@@ -226,7 +227,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "latency" -d 'Measure a card\'s latencies, or show them'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "vsock" -d 'Show the vsock and its connections'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "connect" -d 'Connect to a vsock port of the guest: a terminal, or any standard input and output'
-complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "memory" -d 'Show what the machine\'s memory comes to on the host'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "memory" -d 'Show what the machine\'s memory comes to on the host, or change how much of the memory that is plugged while it runs the guest is to have'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "balloon" -d 'Show the balloon and the guest\'s memory, or change how much the guest is to give up'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "metrics" -d 'Show all figures as OpenMetrics text'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from help" -f -a "events" -d 'Follow what happens, one JSON object a line'
@@ -264,7 +265,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand restore" -l no-fork -d 'Let the 
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -s h -l help -d 'Print help'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -s V -l version -d 'Print version'
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l net -d 'Another TAP for a network card, once for each; identity=rewrite, mac=, ip= and guest-ip= behind it give it other addresses on the wire, and link=flap a link that goes down for a while' -r
-complete -c vmm -n "__fish_vmm_using_subcommand receive" -l disk -d 'Another image for a disk, once for each' -r
+complete -c vmm -n "__fish_vmm_using_subcommand receive" -l disk -d 'Another image for a disk, once for each; behind it ,base=FILE... of one that is an overlay, which is made if it is not there' -r
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l vsock -d 'Another Unix socket for the vsock' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l serial -d 'Serial console: stdio, none, file=PATH (overwritten) or socket=PATH' -r
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l grace -d 'Seconds a guest may take to power off after SIGTERM or SIGINT' -r
@@ -364,12 +365,13 @@ complete -c vmm -n "__fish_vmm_using_subcommand jail" -l core-scheduling -d 'Let
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -l clean -d 'Remove the jail and the control groups of a machine that has ended'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -s h -l help -d 'Print help'
 complete -c vmm -n "__fish_vmm_using_subcommand jail" -s V -l version -d 'Print version'
-complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore receive snapshot jail help" -f -a "ctl" -d 'Drives a VMM by its API socket'
-complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore receive snapshot jail help" -f -a "restore" -d 'Makes a machine from a snapshot, and lets it go on'
-complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore receive snapshot jail help" -f -a "receive" -d 'Waits for a machine that vmm ctl SOCKET migrate sends, and lets it go on here as soon as it is nowhere else'
-complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore receive snapshot jail help" -f -a "snapshot" -d 'Tells about snapshots'
-complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore receive snapshot jail help" -f -a "jail" -d 'Starts a program, by default this VMM, in a jail of its own'
-complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore receive snapshot jail help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore receive snapshot disk jail help" -f -a "ctl" -d 'Drives a VMM by its API socket'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore receive snapshot disk jail help" -f -a "restore" -d 'Makes a machine from a snapshot, and lets it go on'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore receive snapshot disk jail help" -f -a "receive" -d 'Waits for a machine that vmm ctl SOCKET migrate sends, and lets it go on here as soon as it is nowhere else'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore receive snapshot disk jail help" -f -a "snapshot" -d 'Tells about snapshots'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore receive snapshot disk jail help" -f -a "disk" -d 'Makes overlays, and tells about them. A machine takes one by --disk OVERLAY,base=FILE'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore receive snapshot disk jail help" -f -a "jail" -d 'Starts a program, by default this VMM, in a jail of its own'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and not __fish_seen_subcommand_from ctl restore receive snapshot disk jail help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "start" -d 'Start the machine that has been configured'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "pause" -d 'Stop vCPUs, disks and cards until resume'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "resume" -d 'Let a paused machine go on'
@@ -393,7 +395,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "latency" -d 'Measure a card\'s latencies, or show them'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "vsock" -d 'Show the vsock and its connections'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "connect" -d 'Connect to a vsock port of the guest: a terminal, or any standard input and output'
-complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "memory" -d 'Show what the machine\'s memory comes to on the host'
+complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "memory" -d 'Show what the machine\'s memory comes to on the host, or change how much of the memory that is plugged while it runs the guest is to have'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "balloon" -d 'Show the balloon and the guest\'s memory, or change how much the guest is to give up'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "metrics" -d 'Show all figures as OpenMetrics text'
 complete -c vmm -n "__fish_vmm_using_subcommand help; and __fish_seen_subcommand_from ctl" -f -a "events" -d 'Follow what happens, one JSON object a line'

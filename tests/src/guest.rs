@@ -33,7 +33,8 @@ pub enum Tool {
     Testpmd,
     /// The kernel's drivers of disks and of a file system on them, loaded at the start.
     Disks,
-    /// The kernel's drivers of entropy, balloon and persistent memory, and of a file system, loaded at the start.
+    /// The kernel's drivers of entropy, balloon, persistent memory and memory that is plugged, and of a file system,
+    /// loaded at the start.
     Memory,
     /// The kernel's XFS, likewise.
     Xfs,

@@ -105,7 +105,7 @@ impl Release {
     fn modules_of_memory(self) -> &'static [&'static str] {
         match self {
             Self::Guest6_1 | Self::Guest6_12 => {
-                &["virtio_rng", "virtio_balloon", "virtio_pmem", "nd_pmem", "ext4"]
+                &["virtio_rng", "virtio_balloon", "virtio_pmem", "nd_pmem", "ext4", "virtio_mem"]
             }
             Self::Testbed => &[],
         }

@@ -12,7 +12,8 @@ use block::spec::DiskSpec;
 use device_core::bus::{Bus, BusDevice, Width};
 use device_core::device::{Device, MmioSlot};
 use device_core::snapshot::{LoadError, Saved, Snapshot};
-use device_core::testing::{TestLine, TestMachine};
+use device_core::testing::{TestLine, TestMachine, ram_with_hot};
+use device_core::worker::Threads;
 use legacy::{BoardEvents, ConsoleSpec, I8042, Rtc, Serial};
 use net::backend::NetQueue;
 use net::backend::script::stage;
@@ -24,6 +25,7 @@ use virtio::balloon::Balloon;
 use virtio::block::Block;
 use virtio::device::VirtioDevice;
 use virtio::entropy::{Entropy, EntropySpec};
+use virtio::memory::{HotMemory, HotMemorySpec};
 use virtio::net::Net;
 use virtio::pmem::{Pmem, PmemSpec};
 use virtio::testing::balloon::everything;
@@ -36,8 +38,8 @@ use crate::input::{Input, Output};
 use crate::memory::clear;
 use crate::virtio_card::test_machine;
 
-/// Kinds of parts: five virtio devices on either bus, the PCI bus, and three of the board.
-pub const KINDS: u8 = 14;
+/// Kinds of parts: five virtio devices on either bus, the PCI bus, three of the board, and another virtio device.
+pub const KINDS: u8 = 16;
 /// Where rings are.
 const RINGS_AT: u64 = 0x1000;
 const RING: u16 = 16;
@@ -162,7 +164,11 @@ impl Virtio {
                 let pmem = Pmem::on(&spec, image, &kit).expect("a window and a thread");
                 Virtio::new(pmem, Pmem::settle)
             }
-            _ => Virtio::new(Entropy::build(&EntropySpec::default(), &kit), Entropy::settle),
+            4 => Virtio::new(Entropy::build(&EntropySpec::default(), &kit), Entropy::settle),
+            _ => {
+                let memory = HotMemory::build(&HotMemorySpec::of(16), &kit).expect("a region");
+                Virtio::new(memory, HotMemory::settle)
+            }
         }
     }
 }
@@ -256,21 +262,29 @@ fn run_bus(machine: &TestMachine, input: &mut Input<'_>) {
     assert_eq!(pci.to_saved().expect("a state"), ready, "a reset always brings it back");
 }
 
+/// One with memory that is plugged; its blocks are others each time.
+fn machine_with_hot() -> TestMachine {
+    let memory = ram_with_hot(&[(0, 0x10_0000)], (0x80_0000, 16 << 20, 2 << 20));
+    let mut machine = TestMachine::new(memory);
+    machine.threads = Threads::by_hand().expect("an epoll");
+    machine
+}
+
 pub fn run(bytes: &[u8]) {
     let mut input = Input(bytes);
     let kind = input.u8().unwrap_or(0) % KINDS;
     let line = Arc::new(TestLine::default());
-    let machine = test_machine();
+    let machine = if kind < 14 { test_machine() } else { machine_with_hot() };
     clear(&machine.memory);
     match kind {
-        0..=4 => {
-            let inner = Virtio::build(kind, &machine);
+        0..=4 | 14 => {
+            let inner = Virtio::build(if kind == 14 { 5 } else { kind }, &machine);
             let card = VirtioCard::new(inner.device.clone(), &machine.kit()).expect("a card");
             pci::device::PciDevice::bus_master(&*card, true);
             run_virtio(&*card, &inner, &mut input);
         }
-        5..=9 => {
-            let inner = Virtio::build(kind - 5, &machine);
+        5..=9 | 15 => {
+            let inner = Virtio::build(if kind == 15 { 5 } else { kind - 5 }, &machine);
             let slot = MmioSlot { address: 0xfe00_0000, line };
             let mmio =
                 VirtioMmio::new(inner.device.clone(), &machine.kit(), &slot).expect("a device");

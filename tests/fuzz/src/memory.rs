@@ -2,20 +2,36 @@
 
 use std::sync::Arc;
 
-use device_core::GuestRam;
+use device_core::hot_region::Blocks;
+use device_core::region::RamRegion;
+use device_core::{GuestRam, Ram};
+use vm_memory::MmapRegion;
 use vm_memory::mmap::{MmapRegionBuilder, NewBitmap};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
-use vm_memory::{GuestRegionMmap, MmapRegion};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 /// Address space without access on each side of a region: more than any frame is long.
 const MOAT: usize = 16 << 20;
 
 /// Zeroed RAM in these regions, as (start, length); lengths in whole pages. Never given back.
 pub fn moated_ram(regions: &[(u64, usize)]) -> GuestRam {
-    let regions = regions.iter().map(|&(start, len)| {
-        GuestRegionMmap::new(map(len), GuestAddress(start)).expect("a region below 2^64")
+    ram(regions, None)
+}
+
+/// The same, and behind it one of `len` bytes from `start` on that is plugged in such blocks, none of which is.
+pub fn moated_ram_with_hot(
+    regions: &[(u64, usize)],
+    (start, len, block): (u64, usize, u64),
+) -> GuestRam {
+    ram(regions, Some((start, len, Arc::new(Blocks::new(len as u64, block)))))
+}
+
+fn ram(regions: &[(u64, usize)], hot: Option<(u64, usize, Arc<Blocks>)>) -> GuestRam {
+    let plain = regions.iter().map(|&(start, len)| (start, len, None));
+    let hot = hot.into_iter().map(|(start, len, blocks)| (start, len, Some(blocks)));
+    let regions = plain.chain(hot).map(|(start, len, blocks)| {
+        RamRegion::new(map(len), GuestAddress(start), blocks).expect("a region below 2^64")
     });
-    Arc::new(GuestMemoryMmap::from_regions(regions.collect()).expect("regions in order"))
+    Arc::new(Ram::from_regions(regions.collect()).expect("regions in order"))
 }
 
 fn map<B: NewBitmap>(len: usize) -> MmapRegion<B> {
@@ -49,8 +65,12 @@ pub fn copy_to(memory: &GuestRam, bytes: &mut Vec<u8>) {
 
 pub fn clear(memory: &GuestRam) {
     static ZEROES: [u8; 0x1_0000] = [0; 0x1_0000];
-    for region in memory.iter() {
-        let (mut at, end) = (region.start_addr().0, region.start_addr().0 + region.len());
+    let parts = memory.iter().flat_map(|region| {
+        region
+            .parts()
+            .map(|(at, len)| (region.start_addr().0 + at, region.start_addr().0 + at + len))
+    });
+    for (mut at, end) in parts {
         while at < end {
             let count = ZEROES.len().min((end - at) as usize);
             memory.write_slice(&ZEROES[..count], GuestAddress(at)).expect("in memory");

@@ -100,6 +100,7 @@ impl Machine {
             threads: &threads,
             windows: &windows,
             reclaim: &reclaim,
+            hot: None,
             files: &device_core::files::Own,
             slot: None,
         };

@@ -1,4 +1,4 @@
-//! The devices that need little of a driver, entropy, balloon and persistent memory: rings and chains of any kind,
+//! The devices that need little of a driver, entropy, balloon, persistent memory and memory that is plugged: rings and chains of any kind,
 //! an owner that changes his mind, and a good driver afterwards.
 //!
 //! No thread takes part: [`Machine::settle`] gives the device's worker one turn.
@@ -8,21 +8,29 @@ use std::sync::{Arc, OnceLock};
 use block::image::Image;
 use device_core::GuestRam;
 use device_core::bus::Width;
+use device_core::hot_region::HotRegion;
 use device_core::limiter::Limits;
 use device_core::rate::Quota;
+use device_core::testing::TestHotRegion;
 use virtio::balloon::Balloon;
 use virtio::device::{LiveQueue, VirtioDevice};
 use virtio::entropy::{Entropy, EntropySpec};
+use virtio::memory::{HotMemory, HotMemorySpec, UNPLUGGED_INACCESSIBLE};
 use virtio::pmem::{Pmem, PmemSpec};
 use virtio::testing::balloon::{ALL, everything};
 use virtio::testing::guest::TestGuest;
+use virtio::testing::memory::{UNPLUG_ALL, request as memory_request};
 use virtio::testing::ring::{Descriptor, writable};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::input::{Input, Output, width, width_bits};
-use crate::memory::{clear, moated_ram};
+use crate::memory::{clear, moated_ram_with_hot};
 
 const RAM: [(u64, usize); 2] = [(0, 0x20_0000), (0x40_0000, 0x4_0000)];
+/// Memory that is plugged, and its blocks; four make a slot.
+pub const HOT: u32 = 0x80_0000;
+const HOT_LEN: usize = 16 << 20;
+const BLOCK: u64 = 2 << 20;
 /// Where chains of seeds have their buffers.
 pub const BUFFERS: u32 = 0x10_0000;
 const QUEUES: u16 = 5;
@@ -33,6 +41,7 @@ pub enum Kind {
     Entropy,
     Balloon,
     Pmem,
+    HotMemory,
 }
 
 /// One thing that happens.
@@ -158,6 +167,7 @@ enum Device {
     Entropy(Arc<Entropy>),
     Balloon(Arc<Balloon>),
     Pmem(Arc<Pmem>),
+    HotMemory(Arc<HotMemory>),
 }
 
 impl Device {
@@ -166,6 +176,15 @@ impl Device {
             Device::Entropy(device) => &**device,
             Device::Balloon(device) => &**device,
             Device::Pmem(device) => &**device,
+            Device::HotMemory(device) => &**device,
+        }
+    }
+
+    /// Features without which it does not take a driver.
+    fn needs(&self) -> u64 {
+        match self {
+            Device::HotMemory(_) => UNPLUGGED_INACCESSIBLE,
+            _ => 0,
         }
     }
 }
@@ -182,9 +201,14 @@ pub struct Machine {
 impl Machine {
     pub fn new(kind: Kind) -> Machine {
         static MEMORY: OnceLock<GuestRam> = OnceLock::new();
-        let memory = MEMORY.get_or_init(|| moated_ram(&RAM)).clone();
+        let hot = (HOT.into(), HOT_LEN, BLOCK);
+        let memory = MEMORY.get_or_init(|| moated_ram_with_hot(&RAM, hot)).clone();
         clear(&memory);
         let guest = TestGuest::on(memory, QUEUES, false);
+        let region = guest.machine.hot.as_ref().expect("it has one");
+        for (first, count) in region.blocks().runs().collect::<Vec<_>>() {
+            region.unplug(first, count).expect("it is memory");
+        }
         let kit = guest.machine.kit();
         let device = match kind {
             Kind::Entropy => Device::Entropy(Entropy::build(&EntropySpec::default(), &kit)),
@@ -193,6 +217,11 @@ impl Machine {
                 let spec = PmemSpec { id: "fuzz".into(), ..PmemSpec::default() };
                 let image = Image::in_memory(2 << 20, false, None);
                 Device::Pmem(Pmem::on(&spec, image, &kit).expect("a window and a thread"))
+            }
+            Kind::HotMemory => {
+                let spec =
+                    HotMemorySpec { total_mib: 16, block_mib: 2, slot_mib: 8, requested_mib: 6 };
+                Device::HotMemory(HotMemory::build(&spec, &kit).expect("a region"))
             }
         };
         let mut machine = Machine { guest, device, features: 0, home: None };
@@ -212,7 +241,8 @@ impl Machine {
         self.home = None;
         self.device.virtio().reset();
         self.guest.new_rings(QUEUES, event_idx);
-        self.features = features & self.device.virtio().features() | features & 1 << 28;
+        let known = features & self.device.virtio().features();
+        self.features = known | self.device.needs() | features & 1 << 28;
         self.plug(self.live());
     }
 
@@ -275,7 +305,18 @@ impl Machine {
                 let quota = Quota::per_second(value.into());
                 pmem.limit(Limits { bytes: quota, operations: quota });
             }
+            Device::HotMemory(memory) => match what {
+                0 => {
+                    // It may be too much.
+                    let _ = memory.request(value);
+                }
+                _ => self.hot().set_room(value.into()),
+            },
         }
+    }
+
+    fn hot(&self) -> &TestHotRegion {
+        self.guest.machine.hot.as_deref().expect("it has one")
     }
 
     /// One turn of the device's worker.
@@ -284,6 +325,7 @@ impl Machine {
             Device::Entropy(device) => device.settle(),
             Device::Balloon(device) => device.settle(),
             Device::Pmem(device) => device.settle(),
+            Device::HotMemory(device) => device.settle(),
         }
     }
 
@@ -294,19 +336,26 @@ impl Machine {
         if let Device::Pmem(pmem) = &self.device {
             pmem.limit(Limits::default());
         }
+        self.hot().set_room(u64::MAX);
         self.start(ALL, false);
         let answer = self.guest.buffer(64);
         let request = self.guest.readable(&0x100u32.to_le_bytes());
         let flush = self.guest.readable(&[0; 4]);
+        let none = self.guest.readable(&memory_request(UNPLUG_ALL, 0, 0));
         let (chain, written) = match &self.device {
             Device::Entropy(_) => (vec![writable(answer, 64)], 64),
             Device::Balloon(_) => (vec![request], 0),
             Device::Pmem(_) => (vec![flush, writable(answer, 4)], 4),
+            Device::HotMemory(_) => (vec![none, writable(answer, 10)], 10),
         };
         let head = self.guest.queues[0].offer(&chain);
         self.guest.queues[0].kick();
-        self.settle();
+        // Blocks go a few at a time.
+        (0..20).for_each(|_| self.settle());
         assert_eq!(self.guest.queues[0].take(), Some((head, written)), "a good chain was lost");
+        if let Device::HotMemory(memory) = &self.device {
+            assert_eq!((self.guest.read(answer, 10), memory.plugged()), (vec![0; 10], 0));
+        }
         if let Device::Balloon(_) = self.device {
             assert_eq!(self.guest.machine.reclaim.take(), [(0x10_0000, 0x1000)]);
         }
@@ -316,10 +365,11 @@ impl Machine {
 
 pub fn run(bytes: &[u8]) {
     let mut input = Input(bytes);
-    let kind = match input.u8().unwrap_or(0) % 3 {
+    let kind = match input.u8().unwrap_or(0) % 4 {
         0 => Kind::Entropy,
         1 => Kind::Balloon,
-        _ => Kind::Pmem,
+        2 => Kind::Pmem,
+        _ => Kind::HotMemory,
     };
     let mut machine = Machine::new(kind);
     while let Some(step) = Step::read(&mut input) {

@@ -1,4 +1,4 @@
-//! Memory that stock kernels give back, files that are memory, and random numbers.
+//! Memory that stock kernels give back and get more of, files that are memory, and random numbers.
 
 use std::fs::File;
 use std::io::Read;
@@ -47,6 +47,8 @@ fn memory(release: Release) -> Result<()> {
         .argument("bw=1G")
         .argument("--balloon")
         .argument("0,oom,reporting,hinting,stats=1")
+        .argument("--memory-hotplug")
+        .argument("512M,plugged=128M")
         .argument("--pmem")
         .argument(&file)
         .argument("--api-sock")
@@ -56,6 +58,7 @@ fn memory(release: Release) -> Result<()> {
 
     gives_random_bytes(&mut shell)?;
     is_memory(&mut shell, &file).context("pmem")?;
+    grows_and_shrinks(&mut shell, &mut host).context("memory that is plugged")?;
     tells_of_free_pages(&mut shell, &mut host).context("reporting")?;
     tells_on_demand(&mut shell, &mut host).context("hinting")?;
     inflates_and_deflates(&mut shell, &mut host).context("the balloon")?;
@@ -86,6 +89,10 @@ impl Host<'_> {
 
     fn set_balloon(&mut self, mib: u64) -> Result<()> {
         self.api.done("PATCH", "/balloon", &json!({ "amount_mib": mib }))
+    }
+
+    fn plug(&mut self, mib: u64) -> Result<()> {
+        self.api.done("PATCH", "/hotplug/memory", &json!({ "requested_size_mib": mib }))
     }
 
     fn get(&mut self, path: &str) -> Result<Value> {
@@ -123,6 +130,54 @@ fn is_memory(shell: &mut Shell, file: &Path) -> Result<()> {
     let again = shell.sh("sha256sum </mnt/a && umount /mnt && rm /tmp/part")?;
     ensure!(again.trim() == sum.trim(), "of {sum} there was {again}");
     Ok(())
+}
+
+/// More memory than the guest began with is there to be used, and goes again with all that it was on the host.
+fn grows_and_shrinks(shell: &mut Shell, host: &mut Host<'_>) -> Result<()> {
+    /// What it begins with, what it has most, and what it uses of that.
+    const FIRST: u64 = 128;
+    const MOST: u64 = 384;
+    const MUCH: u64 = 300;
+    // It is in use without anybody's doing: the kernel was told so.
+    plugged(shell, host, FIRST)?;
+    let small = total(shell)?;
+    host.plug(MOST)?;
+    plugged(shell, host, MOST)?;
+    let large = total(shell)?;
+    ensure!(large == small + MOST - FIRST, "the guest had {small} MiB, and has {large}");
+    shell.sh(&format!(
+        "mkdir -p /mnt && mount -t tmpfs -o size=90% none /mnt && \
+         dd if=/dev/zero of=/mnt/used bs=1M count={MUCH} 2>/dev/null"
+    ))?;
+    let used = host.resident()?;
+    ensure!(used >= MUCH, "{used} MiB are resident");
+    shell.sh("umount /mnt")?;
+    host.plug(0)?;
+    plugged(shell, host, 0)?;
+    let left = total(shell)?;
+    ensure!(left == small - FIRST, "the guest had {small} MiB, and has {left}");
+    eventually(
+        "its memory to be the host's",
+        PATIENCE,
+        || Ok(host.resident()? <= u64::from(MEMORY)),
+    )
+}
+
+/// Waits until the guest has so many MiB of what is plugged, and uses them.
+fn plugged(shell: &mut Shell, host: &mut Host<'_>, mib: u64) -> Result<()> {
+    let mut last = Value::Null;
+    let done = eventually("blocks", PATIENCE, || {
+        last = host.get("/hotplug/memory")?;
+        Ok(last["plugged_size_mib"] == mib)
+    });
+    done.with_context(|| format!("{mib} MiB are wanted, and there is {last}"))?;
+    let states = "cat /sys/devices/system/memory/memory*/state | grep -vc online || true";
+    eventually("blocks to be in use", PATIENCE, || Ok(shell.sh(states)? == "0"))
+}
+
+/// MiB that the guest's kernel has.
+fn total(shell: &mut Shell) -> Result<u64> {
+    meminfo(shell, "MemTotal")
 }
 
 /// The guest uses memory, and frees it again.
@@ -183,7 +238,11 @@ fn inflates_and_deflates(shell: &mut Shell, host: &mut Host<'_>) -> Result<()> {
 
 /// MiB that the guest's kernel has free.
 fn free(shell: &mut Shell) -> Result<u64> {
-    let line = shell.sh("grep MemFree /proc/meminfo")?;
+    meminfo(shell, "MemFree")
+}
+
+fn meminfo(shell: &mut Shell, name: &str) -> Result<u64> {
+    let line = shell.sh(&format!("grep {name} /proc/meminfo"))?;
     let kib = line.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());
     Ok(kib.with_context(|| line.clone())? / 1024)
 }

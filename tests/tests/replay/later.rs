@@ -1,11 +1,15 @@
 //! Requests for what a machine may not have yet, by area. A row counts for the dialect; it is asked when its
 //! area is among those that are there.
 
+use serde_json::json;
+use tests::host;
+
 use super::row::{Row, get, no_patch, no_put, other, patch, put, same};
 use super::scene::Scene;
 
 /// Areas that are there: their rows are asked.
-const THERE: &[&str] = &["vsock", "mmds", "entropy", "balloon", "pmem", "hot-unplug", "snapshot"];
+const THERE: &[&str] =
+    &["vsock", "mmds", "entropy", "balloon", "pmem", "memory-hotplug", "hot-unplug", "snapshot"];
 
 /// What an area has to say before the start.
 struct Area(&'static str, &'static [Row]);
@@ -94,11 +98,18 @@ const AREAS: &[Area] = &[
     Area("memory-hotplug", &[
         put("/hotplug/memory", r#"{"total_size_mib":1024}"#),
         put("/hotplug/memory", r#"{"total_size_mib":1024,"block_size_mib":2,"slot_size_mib":128}"#),
-        no_put("/hotplug/memory", r#"{"total_size_mib":1024,"block_size_mib":1}"#, "Memory hotplug config error: "),
-        no_put("/hotplug/memory", r#"{"total_size_mib":1024,"block_size_mib":3}"#, "Memory hotplug config error: "),
-        no_put("/hotplug/memory", r#"{"total_size_mib":1024,"slot_size_mib":64}"#, "Memory hotplug config error: "),
-        no_put("/hotplug/memory", r#"{"total_size_mib":64}"#, "Memory hotplug config error: "),
+        get("/vm/config", r#""memory-hotplug":{"block_size_mib":2,"slot_size_mib":128,"total_size_mib":1024}"#),
+        no_put("/hotplug/memory", r#"{"total_size_mib":1024,"block_size_mib":1}"#, "Block size must not be lower than 2 MiB"),
+        no_put("/hotplug/memory", r#"{"total_size_mib":1024,"block_size_mib":3}"#, "Block size must be a power of 2"),
+        no_put("/hotplug/memory", r#"{"total_size_mib":1024,"slot_size_mib":64}"#, "Slot size must not be lower than 128 MiB"),
+        no_put("/hotplug/memory", r#"{"total_size_mib":1024,"block_size_mib":4,"slot_size_mib":130}"#, "Slot size must be a multiple of block size (4 MiB)"),
+        no_put("/hotplug/memory", r#"{"total_size_mib":64}"#, "Total size must not be lower than slot size (128 MiB)"),
+        no_put("/hotplug/memory", r#"{"total_size_mib":1000}"#, "Total size must be a multiple of slot size (128 MiB)"),
         no_put("/hotplug/memory", r#"{"total_size_mib":1000}"#, "Memory hotplug config error: "),
+        no_put("/hotplug/memory", r#"{"total_size_mib":4294967296}"#, JSON),
+        no_put("/hotplug/memory", "", "Empty PUT request."),
+        other(put("/hotplug/memory", r#"{"total_size_mib":1024,"requested_size_mib":64}"#), "an extension: what the guest is to have at first"),
+        same("DELETE", "/hotplug/memory", "", 400, "Invalid request method and/or path: DELETE hotplug."),
         no_put("/hotplug/memory", "{}", "missing field `total_size_mib`"),
         no_put("/hotplug/memory", r#"{"total_size_mib":1024,"node":0}"#, "unknown field `node`"),
         no_patch("/hotplug/memory", r#"{"requested_size_mib":128}"#, EARLY),
@@ -120,9 +131,38 @@ const AREAS: &[Area] = &[
     ]),
 ];
 
+/// What is said of memory to a machine that runs, and has some to plug and no driver for it.
+#[rustfmt::skip]
+const PLUGGED_MEMORY: &[Row] = &[
+    get("/hotplug/memory", r#""block_size_mib":2,"plugged_size_mib":0,"requested_size_mib":0,"slot_size_mib":128,"total_size_mib":256"#),
+    other(patch("/hotplug/memory", r#"{"requested_size_mib":128}"#), "what is wanted before the driver is loaded is there for it, and not refused"),
+    patch("/hotplug/memory", r#"{"requested_size_mib":256}"#),
+    get("/hotplug/memory", r#""requested_size_mib":256"#),
+    no_patch("/hotplug/memory", r#"{"requested_size_mib":3}"#, "Memory hotplug update error: "),
+    no_patch("/hotplug/memory", r#"{"requested_size_mib":3}"#, "Size 3 is invalid: it must be a multiple of block size and less than the total size"),
+    no_patch("/hotplug/memory", r#"{"requested_size_mib":258}"#, "Size 258 is invalid"),
+    no_patch("/hotplug/memory", r#"{"requested_size_mib":4294967296}"#, JSON),
+    no_patch("/hotplug/memory", r#"{"total_size_mib":256}"#, "unknown field `total_size_mib`"),
+    no_patch("/hotplug/memory", "", "Empty PATCH request."),
+    patch("/hotplug/memory", r#"{"requested_size_mib":0}"#),
+];
+
 /// All rows, asked or not.
 pub fn all() -> Vec<Row> {
-    AREAS.iter().flat_map(|area| area.1).copied().collect()
+    AREAS.iter().flat_map(|area| area.1).chain(PLUGGED_MEMORY).copied().collect()
+}
+
+#[test]
+fn memory_is_plugged_into_a_machine_that_runs_as_its_rows_say() {
+    let scene = Scene::new();
+    host::need_kvm();
+    let served = scene.serve(&[]);
+    let mut api = served.api().unwrap();
+    let kernel = json!({ "kernel_image_path": scene.path("idle") });
+    api.done("PUT", "/boot-source", &kernel).unwrap();
+    api.done("PUT", "/hotplug/memory", &json!({ "total_size_mib": 256 })).unwrap();
+    api.act("InstanceStart").unwrap();
+    scene.play(&served, PLUGGED_MEMORY);
 }
 
 #[test]

@@ -32,6 +32,9 @@ pub const ROWS: &[Row] = &[
     no_put("/pmem/late", r#"{"id":"late","path_on_host":"{grown}"}"#, "PCI is not enabled"),
     same("DELETE", DRIVE, "", 400, "PCI is not enabled"),
     other(get("/devices", r#"{"device":"drives/rootfs","slot":null,"state":"plugged"}"#), EXTENSION),
+    no_put("/hotplug/memory", r#"{"total_size_mib":1024}"#, LATE),
+    no_patch("/hotplug/memory", r#"{"requested_size_mib":128}"#, "Memory hotplug update error: "),
+    same("GET", "/hotplug/memory", "", 400, "fault_message"),
     // Disks.
     patch(DRIVE, r#"{"drive_id":"rootfs","path_on_host":"{grown}"}"#),
     get("/vm/config", "{grown}"),

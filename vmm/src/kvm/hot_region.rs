@@ -18,8 +18,8 @@ use super::memory::take_log;
 use crate::memory::reclaim::Reclaimer;
 use crate::memory::{PAGE, Pages};
 
-/// Numbers of slots before this one are for RAM and for windows of devices, of which each has a few.
-const FIRST_SLOT: u32 = 256;
+/// Numbers of slots before this one are for RAM and for windows of devices: a card may have one for each queue.
+const FIRST_SLOT: u32 = 4096;
 
 /// Slots of one machine's region.
 pub struct HotSlots {

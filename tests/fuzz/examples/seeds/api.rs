@@ -21,6 +21,8 @@ pub fn all() -> Vec<Seed> {
     let balloon = r#"{"amount_mib":64,"deflate_on_oom":true,"stats_polling_interval_s":1,"free_page_hinting":true,"free_page_reporting":true}"#;
     let entropy = r#"{"rate_limiter":{"ops":{"size":1,"refill_time":1}},"enabled":true}"#;
     let pmem = r#"{"id":"a","path_on_host":"/nowhere/p","read_only":true,"root_device":true}"#;
+    let memory =
+        r#"{"total_size_mib":1024,"block_size_mib":2,"slot_size_mib":128,"requested_size_mib":4}"#;
     let flow =
         r#"{"source":"192.0.2.1","destination":"192.0.2.2","protocol":"tcp","source_port":1}"#;
     let chunked =
@@ -47,6 +49,8 @@ pub fn all() -> Vec<Seed> {
         ("hinting", with("PATCH", "/balloon/hinting/start", r#"{"acknowledge_on_stop":false}"#)),
         ("entropy", with("PUT", "/entropy", entropy)),
         ("pmem", with("PUT", "/pmem/a", pmem)),
+        ("memory", with("PUT", "/hotplug/memory", memory)),
+        ("memory-patch", with("PATCH", "/hotplug/memory", r#"{"requested_size_mib":64}"#)),
         ("action", with("PUT", "/actions", r#"{"action_type":"InstanceStart"}"#)),
         ("logger", with("PUT", "/logger", r#"{"log_path":"l","level":"Info","show_level":true}"#)),
         ("serial", with("PUT", "/serial", r#"{"console":"socket=/tmp/s"}"#)),

@@ -1,9 +1,10 @@
-//! What drivers do with entropy, balloon and persistent memory, good ones and bad.
+//! What drivers do with entropy, balloon, persistent memory and memory that is plugged, good ones and bad.
 
 use device_core::bus::Width::{B1, B4, B8};
 use fuzz::input::Output;
-use fuzz::virtio_plain::{BUFFERS, Step};
+use fuzz::virtio_plain::{BUFFERS, HOT, Step};
 use virtio::testing::balloon::{ALL, DEFLATE, HINT, INFLATE, REPORT, STATS};
+use virtio::testing::memory::{PLUG, STATE, UNPLUG, UNPLUG_ALL, request};
 use virtio::testing::ring::{Descriptor, INDIRECT, NEXT, WRITE};
 
 use crate::Seed;
@@ -12,6 +13,7 @@ use crate::Seed;
 const ENTROPY: u8 = 0;
 const BALLOON: u8 = 1;
 const PMEM: u8 = 2;
+const HOT_MEMORY: u8 = 3;
 
 fn seed(name: &'static str, device: u8, steps: Vec<Vec<Step>>) -> Seed {
     let mut output = Output::default();
@@ -38,6 +40,17 @@ fn chain(queue: usize, first: u8, buffers: &[(u64, u32, u16)]) -> Vec<Step> {
 fn write(at: u32, words: &[u32]) -> Vec<Step> {
     let bytes = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     vec![Step::WriteMemory { at, bytes }]
+}
+
+/// A request for memory's blocks at `BUFFERS`, offered and kicked as descriptors 0 and 1, with turns for all of it.
+fn blocks(kind: u16, block: u32, count: u16) -> Vec<Step> {
+    let address = u64::from(HOT) + (u64::from(block) << 21);
+    let bytes = request(kind, address, count).to_vec();
+    let at = u64::from(BUFFERS);
+    let mut steps = vec![Step::WriteMemory { at: BUFFERS, bytes }];
+    steps.extend(chain(0, 0, &[(at, 24, 0), (at + 64, 10, WRITE)]));
+    steps.extend([Step::Kick { queue: 0 }, Step::Kick { queue: 0 }]);
+    steps
 }
 
 pub fn all() -> Vec<Seed> {
@@ -129,6 +142,37 @@ pub fn all() -> Vec<Seed> {
                 vec![Step::Ask { what: 0, value: 1 }],
                 chain(0, 6, &[(at, 3, 0), (at + 64, 4, WRITE)]),
                 vec![Step::ReadConfig { offset: 15, width: B1 }, Step::Pause, Step::Pause],
+            ],
+        ),
+        seed(
+            "memory",
+            HOT_MEMORY,
+            vec![
+                blocks(PLUG, 1, 2),
+                vec![Step::WriteMemory { at: HOT + (2 << 20), bytes: vec![7; 16] }],
+                blocks(STATE, 0, 2),
+                blocks(UNPLUG, 2, 1),
+                vec![Step::Ask { what: 0, value: 16 }, Step::ReadConfig { offset: 40, width: B8 }],
+                blocks(PLUG, 2, 6),
+                vec![Step::Pause, Step::Pause],
+                blocks(UNPLUG_ALL, 0, 0),
+            ],
+        ),
+        seed(
+            "memory-that-is-none",
+            HOT_MEMORY,
+            vec![
+                blocks(PLUG, 7, 2),
+                blocks(PLUG, 0, 4),
+                vec![Step::Ask { what: 1, value: 0 }],
+                blocks(PLUG, 0, 1),
+                vec![Step::Ask { what: 1, value: 1 << 22 }, Step::Ask { what: 0, value: 4 }],
+                blocks(PLUG, 0, 2),
+                blocks(UNPLUG, u32::MAX >> 9, u16::MAX),
+                chain(0, 2, &[(HOT.into(), 24, 0), (u64::from(HOT) + 64, 10, WRITE)]),
+                chain(0, 4, &[(at, 25, 0), (at + 64, 9, WRITE)]),
+                vec![Step::Start { features: 0, event_idx: true }],
+                blocks(9, 0, 1),
             ],
         ),
     ]

@@ -20,6 +20,8 @@ const NAMES: [&str; KINDS as usize] = [
     "serial",
     "keyboard",
     "clock",
+    "pci-memory",
+    "mmio-memory",
 ];
 
 pub fn all() -> Vec<Seed> {
