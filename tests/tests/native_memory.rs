@@ -25,9 +25,11 @@ const PAGES: u64 = MIB * 256;
 /// What the guest has besides, in KiB: itself, its tables, its rings, and the pages that it looked at.
 const BESIDE: u64 = 8 << 10;
 
+type Test = fn() -> Result<()>;
+
 fn main() {
     let arguments = Arguments::from_args();
-    let tests: [(&str, fn() -> Result<()>); 2] = [
+    let tests: [(&str, Test); 2] = [
         (
             "what_a_guest_gives_up_is_the_hosts_again_and_what_it_takes_back_is_its_own",
             gives_up_and_takes_back,

@@ -18,7 +18,7 @@ fn what_is_written_is_read_and_lies_as_the_first_version_has_it() {
     for size in [512, CLUSTER, CLUSTER + 512, 3 << 30, MOST_SIZE] {
         let header = Header::new(size, BASE);
         assert_eq!(Header::of_page(&header.to_page()), Ok(header));
-        assert!(header.data >= PAGE + map_bytes(size) && header.data % CLUSTER == 0);
+        assert!(header.data >= PAGE + map_bytes(size) && header.data.is_multiple_of(CLUSTER));
     }
     let page = Header::new(3 << 30, BASE).to_page();
     assert_eq!(page[..8], *b"\xd6vmm-cow");

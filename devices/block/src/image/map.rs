@@ -357,7 +357,7 @@ fn bit_of(lane: u16) -> u64 {
 }
 
 fn page_of(cluster: u64) -> u64 {
-    cluster / BITS / WORDS as u64
+    (cluster / BITS).checked_div(WORDS as u64).unwrap_or_default()
 }
 
 fn map_pages(clusters: u64) -> u64 {

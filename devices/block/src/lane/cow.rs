@@ -202,7 +202,7 @@ fn write(task: &mut Task, ground: &Ground<'_>) -> Step {
 /// New clusters that a range from `offset` on has all of, unless its first byte is within one.
 fn whole(overlay: &Overlay, offset: u64, len: u64) -> Range<u64> {
     let first = offset / CLUSTER;
-    if offset % CLUSTER != 0 {
+    if !offset.is_multiple_of(CLUSTER) {
         return first..first;
     }
     let end = offset.saturating_add(len);

@@ -446,7 +446,7 @@ impl Host {
                 dice ^= dice >> 7;
                 dice ^= dice << 17;
                 // All of it, or some, or nothing.
-                if luck % 4 == 0 || luck % 4 != 1 && dice & 1 == 0 {
+                if luck.is_multiple_of(4) || luck % 4 != 1 && dice & 1 == 0 {
                     put(&mut left, offset + nth as u64 * SECTOR, sector);
                 }
             }
