@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -72,20 +72,19 @@ pub fn host_side(stream: &UnixStream, seed: u32, bytes: u64) -> Result<()> {
     exchange(stream, stream, shut, u64::from(seed) | 1 << 32, bytes).context("the host's side")
 }
 
-/// Takes the guest's calls and drops each at another point, until it is `over`; how many there were.
-pub fn drop_calls(listener: &UnixListener, over: &AtomicBool) -> Result<usize> {
+/// Takes the guest's calls and drops each at another point, until it is `over`; counts how many were taken.
+pub fn drop_calls(listener: &UnixListener, over: &AtomicBool, taken: &AtomicUsize) -> Result<()> {
     listener.set_nonblocking(true)?;
-    let mut nth = 0;
     while !over.load(Ordering::Relaxed) {
         let Ok((mut stream, _)) = listener.accept() else {
             thread::sleep(Duration::from_millis(5));
             continue;
         };
-        nth += 1;
+        let nth = taken.fetch_add(1, Ordering::Relaxed) + 1;
         stream.set_nonblocking(true)?;
         let _ = stream.read(&mut vec![0; nth * 997 % 30_000]);
     }
-    Ok(nth)
+    Ok(())
 }
 
 /// Calls one of the guest's ports and goes without having read all that comes, again and again until it is `over`; how
