@@ -65,7 +65,7 @@ complete -c vmm -n "__fish_vmm_needs_command" -l seccomp -d 'What becomes of a s
 log\t''
 off\t''"
 complete -c vmm -n "__fish_vmm_needs_command" -l ready-fd -d 'Descriptor, once for each, to write `READY=1` and a newline to once the machine runs, or the API listens; the socket $NOTIFY_SOCKET is told as well' -r
-complete -c vmm -n "__fish_vmm_needs_command" -l thread-groups -d 'Descriptors of two files cgroup.threads, of threaded control groups below the process\'s own: threads of vCPUs go into the first group, and those of devices into the second; vmm jail --thread-cgroups hands them over' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l thread-groups -d 'Descriptors of two files cgroup.threads, of threaded control groups below the process\'s own: threads of vCPUs go into the first group, and those of devices into the second; vmm jail hands them over' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l start-time-us -d 'When who starts this process began to, in microseconds of the monotonic clock; for metrics' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l start-time-cpu-us -d 'CPU time of this process when who starts it began to, in microseconds; for metrics' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l parent-cpu-time-us -d 'CPU time that who starts this process has used in others before, in microseconds; for metrics' -r

@@ -184,12 +184,15 @@ fn options() -> Result<Vec<String>> {
         all.extend(facts::options(&help(&vmm, &["ctl", "socket", &command])?));
     }
     programs.push(("vmm ctl".to_owned(), all));
-    for command in ["jail", "restore", "snapshot"] {
+    for command in ["jail", "restore", "receive", "snapshot", "disk"] {
         let mut options = facts::options(&help(&vmm, &[command])?);
-        if command == "snapshot" {
-            for own in [&["snapshot", "merge"][..], &["snapshot", "edit-memory", "rebase"]] {
-                options.extend(facts::options(&help(&vmm, own)?));
-            }
+        let own: &[&[&str]] = match command {
+            "snapshot" => &[&["merge"], &["edit-memory", "rebase"]],
+            "disk" => &[&["create"], &["info"], &["check"], &["flatten"], &["rebase"]],
+            _ => &[],
+        };
+        for own in own {
+            options.extend(facts::options(&help(&vmm, &[&[command], *own].concat())?));
         }
         programs.push((format!("vmm {command}"), options));
     }

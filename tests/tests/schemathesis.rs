@@ -2,6 +2,7 @@
 //! does not, and every answer must be one that is described.
 #![forbid(unsafe_code)]
 
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,11 +45,33 @@ impl Machines {
                 let status = ended.end()?;
                 ensure!(status.code().is_some_and(|code| ASKED.contains(&code)), "vmm: {status}");
             }
+            self.end_children()?;
             let served = Served::start(&mut confined(&self.folder)?, &socket)?;
             (self.prepare)(&mut served.api()?)?;
             self.now = Some(served);
         }
         Ok(UnixStream::connect(socket)?)
+    }
+
+    /// Children of machines that have ended keep their images; they answer at sockets of their own.
+    fn end_children(&self) -> Result<()> {
+        for entry in std::fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_socket()
+                && let Ok(mut child) = Api::connect(&entry.path())
+            {
+                // Its answer may come too late.
+                let _ = child.act("Kill");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        self.now = None;
+        let _ = self.end_children();
     }
 }
 

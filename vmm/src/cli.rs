@@ -270,7 +270,7 @@ pub struct Args {
     ready_fd: Vec<RawFd>,
 
     /// Descriptors of two files cgroup.threads, of threaded control groups below the process's own: threads of vCPUs go
-    /// into the first group, and those of devices into the second; vmm jail --thread-cgroups hands them over
+    /// into the first group, and those of devices into the second; vmm jail hands them over
     #[arg(long, value_name = "VCPUS,LANES")]
     thread_groups: Option<Handed>,
 
