@@ -4,14 +4,15 @@ use anyhow::{Result, ensure};
 use tests::kernel::Release;
 use tests::machine::BOOT;
 
-use crate::scenario::{Scenario, finish, long, machine};
+use crate::scenario::{Scenario, finish, long};
+use crate::usual;
 
 pub fn scenarios() -> Vec<Scenario> {
     Scenario::for_each_kernel("console::long_lines_and_much_output_arrive_whole", much_both_ways)
 }
 
 fn much_both_ways(release: Release) -> Result<()> {
-    let (mut running, mut shell) = machine(release)?.boot(None)?;
+    let (mut running, mut shell) = usual::bare(release)?;
     // Far more at once than the 64 bytes of a serial port's FIFO.
     let line: String =
         (0..3000u32).map(|n| char::from(b'a' + u8::try_from(n * 7 % 26).unwrap_or(0))).collect();

@@ -7,6 +7,7 @@ use tests::kernel::Release;
 use tests::machine::BOOT;
 
 use crate::scenario::{Scenario, finish, long, machine};
+use crate::usual;
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Scenario::for_each_kernel("keyboard::a_press_before_the_driver_is_kept", early);
@@ -24,9 +25,8 @@ fn early(release: Release) -> Result<()> {
 /// The kernel hands each press on to the process that was named to it, here a `ping` that ends of it.
 fn each(release: Release) -> Result<()> {
     let presses = if long() { 100 } else { 10 };
-    let (mut running, socket) = machine(release)?.start_by_api(None)?;
-    let mut shell = running.shell(BOOT)?;
-    let mut api = Api::wait(&socket, BOOT)?;
+    let (mut running, mut shell) = usual::bare(release)?;
+    let mut api = Api::wait(&running.path("api"), BOOT)?;
     shell.sh("echo 0 >/proc/sys/kernel/ctrl-alt-del")?;
     for nth in 1..=presses {
         shell.sh("ping -i 3600 127.0.0.1 >/tmp/ping & echo $! >/proc/sys/kernel/cad_pid; until grep -q seq=0 /tmp/ping; do :; done")?;

@@ -15,6 +15,7 @@ use tests::net::Network;
 use tests::process::{Owned, stdout_of};
 
 use crate::scenario::{Scenario, Wired, eventually, long, machine, network};
+use crate::usual;
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
@@ -53,6 +54,13 @@ impl Wired {
         let said = stdout_of(&mut ping).with_context(|| format!("the host's ping of {address}"))?;
         ensure!(said.contains(" 0% packet loss"), "{said}");
         Ok(())
+    }
+
+    /// Whether the guest answers no ping within a second.
+    pub fn is_silent(&self) -> Result<bool> {
+        let mut ping = self.network.command(busybox_file()?);
+        ping.args(["ping", "-4", "-c", "1", "-W", "1", &self.tap.guest_ipv4]);
+        Ok(!ping.stdout(Stdio::null()).status()?.success())
     }
 
     /// Pings the host from the guest, likewise.
@@ -179,10 +187,7 @@ fn life(release: Release) -> Result<()> {
 
 /// Cards of either kind with an MTU of 9000 bytes.
 fn jumbo_frames(release: Release) -> Result<()> {
-    let mut network = network()?;
-    let taps = [network.tap(1, 9000)?, network.tap(1, 9000)?];
-    let machine = machine(release)?.card(&taps[0]).card_of(Model::Ena, &taps[1]);
-    let mut guest = Wired::of(&machine, network, &taps[0])?;
+    let (mut guest, taps) = usual::of_all(release)?;
     // Its driver begins with 1500, whatever the card can do.
     guest.shell.sh("ip link set eth1 mtu 9000")?;
     for ((card, tap), bytes) in taps.into_iter().enumerate().zip([8 << 20, much()]) {
@@ -270,7 +275,7 @@ fn lost_tap() -> Result<()> {
 
 /// The TAP comes to a bridge and leaves it again; the function is reset below its driver's feet.
 fn bridge_and_reset() -> Result<()> {
-    let mut guest = Wired::boot(Release::Guest6_12, Model::Virtio, 1, 1500, |machine| machine)?;
+    let (mut guest, _) = usual::of_all(Release::Guest6_12)?;
     guest.reaches_guest()?;
     let tap = guest.tap.clone();
     let address = format!("{}/24", tap.host_ipv4);
@@ -289,12 +294,12 @@ fn bridge_and_reset() -> Result<()> {
     moves_address(&guest.network, "br0", &tap.name)?;
     guest.finds_host().context("beside the bridge")?;
 
-    let card = "/sys/bus/pci/devices/0000:00:01.0";
+    let card = "/sys/class/net/eth0/device/..";
     guest.shell.sh(&format!("echo flr >{card}/reset_method; echo 1 >{card}/reset"))?;
     // Linux's driver does not hear of it.
     let driver = "/sys/bus/virtio/drivers/virtio_net";
     guest.shell.sh(&format!(
-        "device=$(basename $(readlink -f {driver}/virtio*)); echo $device >{driver}/unbind; echo $device >{driver}/bind"
+        "device=$(basename $(readlink -f /sys/class/net/eth0/device)); echo $device >{driver}/unbind; echo $device >{driver}/bind"
     ))?;
     guest
         .shell

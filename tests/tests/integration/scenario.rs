@@ -1,6 +1,6 @@
 //! A named test, and what most of them start from.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use libtest_mimic::{Completion, Failed, Trial};
@@ -10,6 +10,7 @@ use tests::host::PATIENCE;
 use tests::kernel::{Format, Release};
 use tests::machine::{BOOT, Hypervisor, Machine, Model, Running};
 use tests::net::{Network, Tap};
+use tests::told::Told;
 
 pub use tests::host::eventually;
 
@@ -52,12 +53,23 @@ impl Scenario {
 
     /// The test for the runner; where the machine is `unable` to run guests it is skipped for that reason.
     pub fn into_trial(self, unable: Option<&'static str>) -> Trial {
+        let name = self.name.clone();
         Trial::ignorable_test(self.name, move || match unable.or_else(self.lacking) {
             Some(reason) => Ok(Completion::ignored_with(reason)),
-            None => match (self.run)() {
-                Ok(()) => Ok(Completion::Completed),
-                Err(error) => Err(Failed::from(format!("{error:#}"))),
-            },
+            None => {
+                let begun = Instant::now();
+                let ended = (self.run)();
+                // The runner may have begun a line with its name.
+                println!("\n{}", Told::Took { time: begun.elapsed(), test: name });
+                match ended {
+                    Ok(()) => Ok(Completion::Completed),
+                    Err(error) => {
+                        // The runner shows why at its end, to which a testbed may not come.
+                        println!("failed: {error:#}");
+                        Err(Failed::from(format!("{error:#}")))
+                    }
+                }
+            }
         })
     }
 }
@@ -137,6 +149,12 @@ impl Wired {
     /// Boots a machine on TAPs of this network, of which one is looked at first.
     pub fn of(machine: &Machine, network: Network, tap: &Tap) -> Result<Self> {
         let (running, shell) = machine.boot(Some(&network))?;
+        Ok(Self { shell, running, tap: tap.clone(), network })
+    }
+
+    /// The same, but restored if there was a machine like it before.
+    pub fn ready(machine: &Machine, network: Network, tap: &Tap) -> Result<Self> {
+        let (running, shell) = machine.ready(Some(&network))?;
         Ok(Self { shell, running, tap: tap.clone(), network })
     }
 

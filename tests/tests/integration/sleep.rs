@@ -9,7 +9,8 @@ use tests::guest::Shell;
 use tests::kernel::Release;
 use tests::machine::{BOOT, Running};
 
-use crate::scenario::{OFF, Scenario, is_healthy, machine};
+use crate::scenario::{OFF, Scenario, is_healthy};
+use crate::usual;
 
 /// What the kernel says before it sleeps.
 const SLEEPS: &str = "PM: suspend entry (s2idle)";
@@ -28,9 +29,8 @@ fn to_sleep(running: &Running, shell: &mut Shell, line: &str) -> Result<()> {
 }
 
 fn sleeps(release: Release) -> Result<()> {
-    let machine = machine(release)?.argument("--grace").argument("30");
-    let (mut running, socket) = machine.start_by_api(None)?;
-    let mut shell = running.shell(BOOT)?;
+    let (mut running, mut shell) = usual::bare_with(release, &["--grace", "30"])?;
+    let socket = running.path("api");
     shell.sh("killall acpid; dmesg -n 7")?;
     ensure!(shell.sh("cat /sys/power/mem_sleep")? == "[s2idle]", "another sleep is offered");
     for state in ["freeze", "mem"] {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, thread};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -75,7 +75,11 @@ fn goes_on(release: Release, model: Model) -> Result<()> {
         sums.push(wired.shell.sh_within(&write, PATIENCE)?);
     }
     wired.shell.sh(&format!("vsock echo {ECHO} >/tmp/echo 2>&1 &"))?;
+    let begun = Instant::now();
     for round in 0..rounds() {
+        if long() {
+            println!("{:6.1} s  {round} times saved and restored", begun.elapsed().as_secs_f64());
+        }
         wired = turn(&scene, wired).with_context(|| format!("round {round}"))?;
         ensure!(wired.shell.sh("echo $kept")? == "42", "the shell is another");
         for (name, sum) in NAMES.iter().zip(&sums) {

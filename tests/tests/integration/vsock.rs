@@ -12,21 +12,29 @@ use serde_json::Value;
 use tests::api::Api;
 use tests::guest::{Shell, Tool};
 use tests::host::PATIENCE;
-use tests::kernel::Release;
-use tests::machine::Hypervisor;
+use tests::machine::{Hypervisor, Running};
 use tests::vsock::{call_and_go, drop_calls, host_side, listener, to_guest};
 
 use crate::scenario::{Scenario, eventually, finish, long, machine};
+use crate::usual;
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Scenario::for_each_kernel(
         "vsock::streams_arrive_each_way_and_peers_come_and_go",
-        |release| both_ways(release, "pci"),
+        |release| {
+            let (mut guest, _) = usual::of_all(release)?;
+            both_ways(&mut guest.running, &mut guest.shell)
+        },
     );
     if long() {
         all.extend(Scenario::for_each_kernel(
             "vsock::streams_arrive_each_way_and_peers_come_and_go_without_pci",
-            |release| both_ways(release, "mmio"),
+            |release| {
+                let machine = machine(release)?.cpus(2).tools(&[Tool::Vsock]).vsock(3).api();
+                let machine = machine.argument("--bus").argument("mmio");
+                let (mut running, mut shell) = machine.boot(None)?;
+                both_ways(&mut running, &mut shell)
+            },
         ));
     }
     all
@@ -42,25 +50,20 @@ const AT_ONCE: u32 = 10;
 /// How long peers come and go.
 const STORM_S: u64 = 5;
 
-fn both_ways(release: Release, bus: &str) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let (vsock, socket) = (folder.path().join("v.sock"), folder.path().join("api"));
-    let machine = machine(release)?.cpus(2).tools(&[Tool::Vsock]);
-    let machine = machine.argument("--vsock").argument(format!("cid=3,path={}", vsock.display()));
-    let machine = machine.argument("--api-sock").argument(&socket).argument("--bus").argument(bus);
-    let (mut running, mut shell) = machine.boot(None)?;
+fn both_ways(running: &mut Running, shell: &mut Shell) -> Result<()> {
+    let (vsock, socket) = (running.path("v.sock"), running.path("api"));
 
-    streams(&vsock, &mut shell)?;
-    storms(&vsock, &mut shell)?;
+    streams(&vsock, shell)?;
+    storms(&vsock, shell)?;
     all_are_gone(&socket)?;
-    pause(&vsock, &mut shell, &socket)?;
-    streams(&vsock, &mut shell)?;
+    pause(&vsock, shell, &socket)?;
+    streams(&vsock, shell)?;
     all_are_gone(&socket)?;
     let counters = Api::connect(&socket)?.get("/vsock")?["counters"].clone();
     for none in ["overruns", "malformed_packets", "foreign_packets"] {
         ensure!(counters[none] == 0, "{none} in {counters}");
     }
-    finish(&mut running, &mut shell)?;
+    finish(running, shell)?;
     ensure!(!vsock.exists(), "the socket is still there");
     Ok(())
 }
