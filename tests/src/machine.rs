@@ -56,7 +56,7 @@ impl Hypervisor {
 pub const USUAL_MEMORY_MIB: u32 = 256;
 
 /// Time a guest gets to user space when the host emulates its CPU and others run too.
-pub const BOOT: Duration = Duration::from_secs(300);
+pub const BOOT: Duration = Duration::from_secs(180);
 
 /// Guests that this process has booted.
 static BOOTED: AtomicU32 = AtomicU32::new(0);
