@@ -53,7 +53,7 @@ fn lives(release: Release) -> Result<()> {
     guest.reaches_guest()?;
     let driver = "/sys/bus/pci/drivers/ena";
     let device = guest.shell.sh(&format!("basename $(readlink -f {driver}/0000:*)"))?;
-    let lives = if long() { 100 } else { 4 };
+    let lives = if long() { 100 } else { 2 };
     for life in 0..lives {
         if life % 2 == 0 {
             let (off, on) = (

@@ -12,8 +12,9 @@ use crate::usual;
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
-    all.extend(Scenario::for_each_kernel("ends::sigterm_presses_the_power_button", button));
     if long() {
+        // The quick round has it in `bare`.
+        all.extend(Scenario::for_each_kernel("ends::sigterm_presses_the_power_button", button));
         for (how, line, says) in STANDING {
             let scenario = move |release| stands(release, line, says);
             all.extend(Scenario::for_each_kernel(

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod bare;
 mod boot;
 mod capture;
 mod clients;
@@ -47,16 +48,17 @@ mod vsock;
 mod walk;
 
 use libtest_mimic::Arguments;
-use scenario::Scenario;
+use scenario::{Scenario, of_this_round};
 use tests::host;
 use tests::kernel::Release;
 use tests::machine::kept;
 use tests::told::Told;
 
-/// Those that have a guest in common with others. The ones of a kernel stand side by side, at an end of the list, so that
-/// few testbeds have to boot it.
+/// Those that have a guest in common with others, which stand side by side. The ones of a kernel are at an end of the list,
+/// so that few testbeds have to boot it.
 fn sharing() -> impl Iterator<Item = Scenario> {
     let all = [
+        bare::scenarios(),
         ends::scenarios(),
         sleep::scenarios(),
         keyboard::scenarios(),
@@ -72,31 +74,32 @@ fn sharing() -> impl Iterator<Item = Scenario> {
     all.into_iter().flatten()
 }
 
+/// The longest come first and last, so that testbeds end at about the same time.
 fn others() -> impl Iterator<Item = Scenario> {
     let all = [
-        boot::scenarios(),
-        api::scenarios(),
-        queues::scenarios(),
-        vhost::scenarios(),
-        mmio::scenarios(),
-        memory::scenarios(),
         debian::scenarios(),
-        disk_work::scenarios(),
+        api::scenarios(),
         disk_faults::scenarios(),
+        disk_work::scenarios(),
         disk_cuts::scenarios(),
         disk_resets::scenarios(),
-        snapshot::scenarios(),
-        identity::scenarios(),
         ena_queues::scenarios(),
         ena_faults::scenarios(),
-        dpdk::scenarios(),
-        stall::scenarios(),
-        clients::scenarios(),
-        hotplug::scenarios(),
+        queues::scenarios(),
+        vhost::scenarios(),
+        boot::scenarios(),
         early::scenarios(),
         options::scenarios(),
         serial::scenarios(),
         manual::scenarios(),
+        mmio::scenarios(),
+        hotplug::scenarios(),
+        memory::scenarios(),
+        snapshot::scenarios(),
+        identity::scenarios(),
+        dpdk::scenarios(),
+        stall::scenarios(),
+        clients::scenarios(),
         walk::scenarios(),
     ];
     all.into_iter().flatten()
@@ -109,8 +112,8 @@ fn main() {
     arguments.test_threads.get_or_insert(cpus.min(2));
     let unable = host::no_hardware_kvm();
     let (of_6_1, of_others): (Vec<_>, Vec<_>) =
-        sharing().partition(|scenario: &Scenario| scenario.is_of(Release::Guest6_1));
-    let scenarios = of_6_1.into_iter().chain(others()).chain(of_others);
+        of_this_round(sharing()).partition(|scenario| scenario.is_of(Release::Guest6_1));
+    let scenarios = of_6_1.into_iter().chain(of_this_round(others())).chain(of_others);
     let chosen = std::env::var("VMM_TESTS").ok();
     let chosen: Option<Vec<_>> = chosen.as_ref().map(|names| names.lines().collect());
     let trials = scenarios

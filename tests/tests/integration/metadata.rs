@@ -56,7 +56,7 @@ impl Wired {
         let ask = format!("traffic ask {at} {path} --token");
         let said = self.shell.sh_within(&ask, ANSWER)?;
         ensure!(said.starts_with("200 ") && said.contains(&self.tap.mac), "{said}");
-        let count = if long() { 10_000 } else { 100 };
+        let count = if long() { 10_000 } else { 20 };
         let ask = format!("traffic ask {at} /latest/meta-data/instance-id --token --count {count}");
         for how in ["", " --fresh"] {
             let said = self.shell.sh_within(&format!("{ask}{how}"), 4 * ANSWER)?;

@@ -19,11 +19,13 @@ pub struct Scenario {
     name: String,
     run: Box<dyn Fn() -> Result<()> + Send>,
     lacking: fn() -> Option<&'static str>,
+    /// The kernel of one whose like there is for each, and of which the quick round takes one.
+    turn: Option<Release>,
 }
 
 impl Scenario {
     pub fn new(name: impl Into<String>, run: impl Fn() -> Result<()> + Send + 'static) -> Self {
-        Self { name: name.into(), run: Box::new(run), lacking: || None }
+        Self { name: name.into(), run: Box::new(run), lacking: || None, turn: None }
     }
 
     /// Skipped where something else is `lacking`, for the reason that this says.
@@ -31,8 +33,9 @@ impl Scenario {
         Self { lacking, ..self }
     }
 
-    /// One test for each of the two guest kernels.
-    pub fn for_each_kernel(
+    /// One test for each of the two guest kernels, whose own versions of drivers or of a boot it is about: each round has
+    /// both.
+    pub fn for_each_version(
         name: &str,
         run: impl Fn(Release) -> Result<()> + Copy + Send + 'static,
     ) -> Vec<Self> {
@@ -40,6 +43,15 @@ impl Scenario {
             Self::new(format!("{name} [{}]", release.name()), move || run(release))
         };
         Release::GUESTS.into_iter().map(named).collect()
+    }
+
+    /// One test for each of the two guest kernels, of which the quick round has one, as [`of_this_round`] says.
+    pub fn for_each_kernel(
+        name: &str,
+        run: impl Fn(Release) -> Result<()> + Copy + Send + 'static,
+    ) -> Vec<Self> {
+        let named = Self::for_each_version(name, run).into_iter().zip(Release::GUESTS);
+        named.map(|(scenario, release)| Self { turn: Some(release), ..scenario }).collect()
     }
 
     pub fn name(&self) -> &str {
@@ -72,6 +84,19 @@ impl Scenario {
             }
         })
     }
+}
+
+/// What this round has of tests: the long one all. In the quick one the kernels take turns at those that are alike for
+/// each, in the order of the list, in which those of a device stand together: so each kernel meets each device.
+pub fn of_this_round(all: impl Iterator<Item = Scenario>) -> impl Iterator<Item = Scenario> {
+    let (long, mut turns, mut turn) = (long(), Release::GUESTS.into_iter().cycle(), None);
+    all.filter(move |scenario| {
+        // They come in pairs.
+        if scenario.turn == Some(Release::GUESTS[0]) {
+            turn = turns.next();
+        }
+        long || scenario.turn.is_none() || scenario.turn == turn
+    })
 }
 
 /// Whether everything is to run at full length.

@@ -7,7 +7,7 @@ use tests::kernel::Release;
 use tests::machine::{Machine, Model, Running};
 use tests::net::Tap;
 
-use crate::scenario::{Wired, machine, network};
+use crate::scenario::{Wired, long, machine, network};
 
 /// Bytes of each disk of a guest [`of_all`], when it comes.
 pub const DISK: u64 = 24 << 20;
@@ -22,7 +22,9 @@ pub fn bare(release: Release) -> Result<(Running, Shell)> {
 
 /// The same, with manners of vmm.
 pub fn bare_with(release: Release, manner: &[&str]) -> Result<(Running, Shell)> {
-    machine(release)?.manner(manner).ready(None)
+    let machine = machine(release)?.manner(manner).api();
+    // The quick round has one of each kernel.
+    if long() { machine.ready(None) } else { machine.boot(None) }
 }
 
 /// Two CPUs and an ENA card for them that takes 9000 bytes; vmm tells of each reset.

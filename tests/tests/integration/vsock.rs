@@ -42,13 +42,15 @@ pub fn scenarios() -> Vec<Scenario> {
 
 /// Connections in each direction, and bytes of each that go each way.
 fn amount() -> (u32, u64) {
-    if long() { (100, 1 << 20) } else { (20, 200_000) }
+    if long() { (100, 1 << 20) } else { (12, 100_000) }
 }
 
 /// Connections at one time.
 const AT_ONCE: u32 = 10;
-/// How long peers come and go.
-const STORM_S: u64 = 5;
+/// How often peers of the guest are killed in the midst of it, and how many seconds more they come and go.
+fn storm() -> (u32, u64) {
+    if long() { (8, 5) } else { (3, 1) }
+}
 
 fn both_ways(running: &mut Running, shell: &mut Shell) -> Result<()> {
     let (vsock, socket) = (running.path("v.sock"), running.path("api"));
@@ -138,10 +140,13 @@ fn storms(vsock: &Path, shell: &mut Shell) -> Result<()> {
     thread::scope(|scope| -> Result<()> {
         let taker = scope.spawn(|| drop_calls(&listener, &over, &taken));
         let caller = scope.spawn(|| call_and_go(vsock, 1001, &over));
-        let rounds = "for n in 1 2 3 4 5 6 7 8; do vsock storm 3000 --seconds 60 & p=$!; \
-                      vsock storm 3000 --seconds 60 & q=$!; sleep 0.4; kill -9 $p $q; done";
-        let stormed = shell.sh_within(rounds, PATIENCE);
-        let more = shell.sh_within(&format!("vsock storm 3000 --seconds {STORM_S}"), PATIENCE);
+        let (kills, seconds) = storm();
+        let rounds = format!(
+            "for n in $(seq {kills}); do vsock storm 3000 --seconds 60 & p=$!; \
+             vsock storm 3000 --seconds 60 & q=$!; sleep 0.4; kill -9 $p $q; done"
+        );
+        let stormed = shell.sh_within(&rounds, PATIENCE);
+        let more = shell.sh_within(&format!("vsock storm 3000 --seconds {seconds}"), PATIENCE);
         over.store(true, Ordering::Relaxed);
         joined(taker)?;
         let (taken, called) = (taken.load(Ordering::Relaxed), joined(caller)?);
