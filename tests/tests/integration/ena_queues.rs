@@ -148,7 +148,9 @@ fn flows_of_all_settings(guest: &mut Wired) -> Result<()> {
             "not all of {pairs} queues sent: {before:?}, {after:?}"
         );
     }
-    for change in ["weight 1 0 2 1", "equal 3", &format!("hkey {MICROSOFT_KEY}"), "default"] {
+    let changes = ["weight 1 0 2 1", &format!("hkey {MICROSOFT_KEY}"), "default", "equal 3"];
+    // The last is one more table.
+    for change in changes.iter().take(if long() { 4 } else { 3 }) {
         guest.shell.sh(&format!("ethtool -X eth0 {change}"))?;
         guest.flows_arrive_where_predicted(4).with_context(|| format!("after -X {change}"))?;
     }

@@ -7,7 +7,6 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use tests::console::Console;
-use tests::guest::Tool;
 use tests::kernel::{Format, Release};
 use tests::machine::{BOOT, Hypervisor, Machine, Model};
 use tests::manual::{self, session};
@@ -15,7 +14,7 @@ use tests::net::Network;
 use tests::process::{Owned, quiet};
 use tests::{cargo, host};
 
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, machine};
 
 /// What the guest's shell says before it is typed to.
 const PROMPT: &str = "/ # ";
@@ -37,9 +36,7 @@ fn ena_page() -> Result<()> {
 
     let mut network = Network::new()?;
     let tap = network.tap(2, 1500)?;
-    let machine = Machine::new(Hypervisor::ours()?, Release::Guest6_12);
-    let machine = machine.format(Format::Vmlinux).parameter("loglevel=5");
-    let machine = machine.cpus(2).tools(&[Tool::Ethtool]).card_of(Model::Ena, &tap);
+    let machine = machine(Release::Guest6_12)?.cpus(2).card_of(Model::Ena, &tap);
     let (_running, mut shell) = machine.boot(Some(&network))?;
     for step in &steps {
         let printed = shell.sh(&step.command)?;

@@ -6,10 +6,10 @@ use std::fs;
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use tests::guest::USER_SPACE_REACHED;
-use tests::kernel::{Format, Release};
+use tests::kernel::Release;
 use tests::machine::BOOT;
 
-use crate::scenario::{OFF, Scenario, eventually, talkative};
+use crate::scenario::{OFF, Scenario, eventually, quick, talkative};
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![Scenario::new("serial::a_file_takes_the_console_and_sigint_presses_the_button", file)]
@@ -18,8 +18,7 @@ pub fn scenarios() -> Vec<Scenario> {
 fn file() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("console.log");
-    let mut running = talkative(Release::Guest6_12)?
-        .format(Format::Vmlinux)
+    let mut running = quick(talkative(Release::Guest6_12)?)
         .argument("--serial")
         .argument(format!("file={}", path.display()))
         .start(None)?;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, thread};
@@ -14,6 +14,7 @@ use tests::guest::{Shell, Tool};
 use tests::host::PATIENCE;
 use tests::kernel::Release;
 use tests::machine::{BOOT, Hypervisor, Model, Running};
+use tests::vsock::listener;
 
 use crate::network::{printed, some};
 use crate::scenario::{Scenario, Wired, eventually, finish, is_healthy, long};
@@ -141,7 +142,7 @@ fn turn(scene: &Scene, mut wired: Wired) -> Result<Wired> {
     let (bytes, limit) = (4 * some(), PATIENCE + Duration::from_secs(60));
     let (host, guest) = (wired.tap.host_ipv4.clone(), wired.tap.guest_ipv4.clone());
     let (to_host, to_guest) = (format!("{host}:5001"), format!("{guest}:5002"));
-    let mute = listener(scene)?;
+    let mute = listener(&scene.path("v.sock"), MUTE)?;
     wired.shell.sh(&format!(
         "vsock connect {MUTE} --connections 1 --bytes 100000000 >/tmp/mute 2>&1 & mute=$!"
     ))?;
@@ -227,14 +228,6 @@ fn restore(scene: &Scene, (tap, network): Rests, options: &[&str]) -> Result<Wir
     let shell = Shell::resume(running.console.clone(), running.input()?, BOOT)
         .with_context(|| format!("vmm said {:?}", running.errors.text()))?;
     Ok(Wired { shell, running, tap, network })
-}
-
-/// Listens for the guest's connections.
-fn listener(scene: &Scene) -> Result<UnixListener> {
-    let path = scene.path(&format!("v.sock_{MUTE}"));
-    // Of a round before.
-    let _ = fs::remove_file(&path);
-    Ok(UnixListener::bind(&path)?)
 }
 
 /// Says something to the guest's echo, which has listened all the time.
