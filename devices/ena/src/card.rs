@@ -312,6 +312,9 @@ impl Card {
             if started {
                 control.stopped_at = None;
                 control.events.resumed(now);
+                // Not by the attendant, which may come later than a vCPU: a guest whose clock has leapt would find that it
+                // heard nothing for too long.
+                self.keep_alive(control, now);
             } else {
                 control.stopped_at.get_or_insert(now);
                 // Before anybody looks at interrupts: one may be due.

@@ -35,12 +35,17 @@ impl Card {
         if !self.may_touch_memory(control) {
             return None;
         }
-        if control.events.take_keep_alive(now) {
+        self.keep_alive(control, now);
+        control.next_at()
+    }
+
+    /// Tells the driver that the card lives, if that is due.
+    pub(crate) fn keep_alive(&self, control: &mut Control, now: Instant) {
+        if self.may_touch_memory(control) && control.events.take_keep_alive(now) {
             let drops = self.totals(control).drops();
             let posted = control.events.keep_alive(drops, now, &self.memory);
             self.posted(control, posted);
         }
-        control.next_at()
     }
 
     /// One management interrupt, or a note that one is owed.
