@@ -219,12 +219,7 @@ impl VirtioDevice for Balloon {
             _ => self.state.hinting().status().host_cmd,
         };
         let words = [self.target(), self.actual(), command, self.state.poison()];
-        let bytes = words.iter().flat_map(|word| word.to_le_bytes());
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let shown = bytes.skip(from).take(width.bytes() as usize);
-        (0u32..8)
-            .zip(shown)
-            .fold(0, |value, (nth, byte)| value | u64::from(byte) << nth.saturating_mul(u8::BITS))
+        width.load(words.map(u32::to_le_bytes).as_flattened(), offset)
     }
 
     fn write_config(&self, offset: u64, width: Width, value: u64) {

@@ -134,12 +134,7 @@ impl VirtioDevice for HotMemory {
             state.plugged(),
             state.requested(),
         ];
-        let bytes = words.iter().flat_map(|word| word.to_le_bytes());
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let shown = bytes.skip(from).take(width.bytes() as usize);
-        (0u32..8)
-            .zip(shown)
-            .fold(0, |value, (nth, byte)| value | u64::from(byte) << nth.saturating_mul(u8::BITS))
+        width.load(words.map(u64::to_le_bytes).as_flattened(), offset)
     }
 
     /// Fails for a driver that reads blocks that are not plugged, as Linux did before 5.16.

@@ -299,10 +299,7 @@ impl VirtioDevice for Net {
     }
 
     fn read_config(&self, offset: u64, width: Width) -> u64 {
-        let config = self.config();
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let bytes = config.iter().skip(from).take(width.bytes() as usize);
-        bytes.rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+        width.load(&self.config(), offset)
     }
 
     fn plug(

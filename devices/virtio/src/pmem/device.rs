@@ -188,12 +188,7 @@ impl VirtioDevice for Pmem {
     /// Where it is, and its bytes (virtio 1.2, 5.19.4).
     fn read_config(&self, offset: u64, width: Width) -> u64 {
         let words = [self.window.address(), self.window.size()];
-        let bytes = words.iter().flat_map(|word| word.to_le_bytes());
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let shown = bytes.skip(from).take(width.bytes() as usize);
-        (0u32..8)
-            .zip(shown)
-            .fold(0, |value, (nth, byte)| value | u64::from(byte) << nth.saturating_mul(u8::BITS))
+        width.load(words.map(u64::to_le_bytes).as_flattened(), offset)
     }
 
     fn plug(
