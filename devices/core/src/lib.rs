@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
 #![deny(unsafe_code)]
 
+pub mod attendant;
 pub mod bus;
 pub mod counters;
 pub mod device;
