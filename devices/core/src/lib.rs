@@ -13,6 +13,7 @@ pub mod device;
 pub mod dirty;
 pub mod doorbell;
 pub mod fault;
+pub mod fields;
 pub mod files;
 pub mod guest_log;
 pub mod histogram;
