@@ -546,12 +546,15 @@ impl Action {
 /// What becomes of an action.
 pub type Outcome = Result<Reply, ActionError>;
 
-/// An action and the way back of its outcome, which is called on the main thread and must not wait.
+/// Who waits for an outcome: called once, on the main thread, where it must not wait in turn.
+pub type Waiting = Box<dyn FnOnce(Outcome) + Send>;
+
+/// An action, and who waits for its outcome.
 pub struct Call {
     /// What to do.
     pub action: Action,
     /// Takes the outcome.
-    pub reply: Box<dyn FnOnce(Outcome) + Send>,
+    pub reply: Waiting,
 }
 
 /// Where other threads leave calls for the main thread. Each client has at most one in it, so it is
