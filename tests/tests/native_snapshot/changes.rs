@@ -179,7 +179,7 @@ fn untracked(scene: &Scene) -> Result<()> {
 fn of_disks(scene: &Scene) -> Result<()> {
     let image = scene.path("image");
     File::create(&image)?.set_len(16 << 20)?;
-    let model = if scene.model == "ena" { "nvme" } else { "virtio" };
+    let model = if scene.card.model == "ena" { "nvme" } else { "virtio" };
     let mut command = scene.command("disk=verify count=1000000000000000");
     command.arg(TRACK).arg("--disk").arg(format!("{},model={model}", image.display()));
     let mut machine = scene.run(command)?;
