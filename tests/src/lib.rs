@@ -52,6 +52,7 @@ pub mod ssh;
 pub mod stand_in;
 pub mod tally;
 pub mod testbed;
+pub mod told;
 pub mod traffic;
 pub mod tshark;
 pub mod vsock;

@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use tests::needs::Needs;
 use tests::process::{shown, shown_as, stdout_of};
 use tests::tally::Tally;
 use tests::testbed::Testbed;
+use tests::told::Told;
 use tests::{cargo, fuzzing, host, native};
 
 /// Check format, lints and tests; run the integration tests where KVM works.
@@ -51,8 +53,8 @@ const FUZZING_LONG: Duration = Duration::from_secs(600);
 const STEP_LIMIT: Duration = Duration::from_secs(15 * 60);
 const STEP_LIMIT_LONG: Duration = Duration::from_secs(6 * 3600);
 
-/// No test in a testbed takes longer than this unless something hangs.
-const TEST_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// No test in a testbed is silent for longer than this unless something hangs: ten times what the longest takes.
+const TEST_LIMIT: Duration = Duration::from_secs(6 * 60);
 const TEST_LIMIT_LONG: Duration = Duration::from_secs(2 * 3600);
 
 struct Step {
@@ -319,7 +321,7 @@ fn in_testbeds(program: &Path, vmm: &Path, long: bool) -> Result<Tally> {
     let names = integration_tests(program, long)?;
     let cpus = thread::available_parallelism().map_or(1, |count| count.get());
     let rules =
-        Rules { runners: cpus.min(4), batch: 12, least: 4, tries_if_lost: 3, tries_if_failed: 2 };
+        Rules { runners: cpus.min(4), batch: 24, least: 8, tries_if_lost: 3, tries_if_failed: 2 };
     println!(
         "{} tests, {} testbeds at once: {}",
         names.len(),
@@ -327,9 +329,9 @@ fn in_testbeds(program: &Path, vmm: &Path, long: bool) -> Result<Tally> {
         Testbed::default().describe()
     );
     let times = Mutex::new(Vec::new());
+    let (booted, restored) = (AtomicU32::new(0), AtomicU32::new(0));
     let in_one = |runner: usize, batch: &[String]| {
         let mut tally = Tally::default();
-        let mut last = Instant::now();
         let mut environment = vec![
             ("VMM_BIN", vmm.as_os_str().to_owned()),
             ("VMM_TESTS", OsString::from(batch.join("\n"))),
@@ -344,9 +346,15 @@ fn in_testbeds(program: &Path, vmm: &Path, long: bool) -> Result<Tally> {
             if !line.is_empty() {
                 println!("{runner}| {line}");
             }
-            if let Some(test) = tally.read(line) {
-                let took = std::mem::replace(&mut last, Instant::now()).elapsed();
-                times.lock().unwrap_or_else(PoisonError::into_inner).push((took, test));
+            match Told::read(line) {
+                Some(Told::Took { time, test }) => {
+                    times.lock().unwrap_or_else(PoisonError::into_inner).push((time, test));
+                }
+                Some(Told::Guests { booted: boots, restored: restores }) => {
+                    booted.fetch_add(boots, Ordering::Relaxed);
+                    restored.fetch_add(restores, Ordering::Relaxed);
+                }
+                None => drop(tally.read(line)),
             }
         });
         if let Err(error) = ended {
@@ -356,10 +364,11 @@ fn in_testbeds(program: &Path, vmm: &Path, long: bool) -> Result<Tally> {
     };
     let tally = batches::run(names, &rules, in_one);
     tell_slowest(times.into_inner().unwrap_or_else(PoisonError::into_inner));
+    println!("{} guests were booted, {} restored", booted.into_inner(), restored.into_inner());
     Ok(tally)
 }
 
-/// Says where the time of tests went. The first of a testbed has that one's own boot in it.
+/// Says where the time of tests went, of which some run side by side.
 fn tell_slowest(mut times: Vec<(Duration, String)>) {
     times.sort();
     println!("the slowest tests:");
