@@ -54,10 +54,7 @@ impl Outside {
 }
 
 fn make_bridge(scene: &Scene, outsides: &[Outside]) -> Result<Link> {
-    let ip = |line: &str| {
-        let words: Vec<_> = line.split(' ').collect();
-        scene.wire.network().ip(&words).map(drop)
-    };
+    let ip = |line: &str| scene.wire.ip(line);
     ip(&format!("link add {BRIDGE} type bridge"))?;
     ip(&format!("link set {BRIDGE} up"))?;
     ip(&format!("link add {FAR} type veth peer name {NEAR}"))?;
