@@ -38,7 +38,9 @@ impl Attended for Card {
         self.keep_alive(control, now);
         control.next_at()
     }
+}
 
+impl Card {
     /// Tells the driver that the card lives, if that is due.
     pub(crate) fn keep_alive(&self, control: &mut Control, now: Instant) {
         if self.may_touch_memory(control) && control.events.take_keep_alive(now) {
@@ -47,9 +49,7 @@ impl Attended for Card {
             self.posted(control, posted);
         }
     }
-}
 
-impl Card {
     /// One management interrupt, or a note that one is owed.
     pub(crate) fn interrupt_management(&self, control: &mut Control) {
         if control.interrupts_masked {
