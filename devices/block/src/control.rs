@@ -32,6 +32,7 @@ pub trait DiskControl: Send + Sync {
     /// Has the file of an overlay know what that has, so that another can open it; of other images that is so in any
     /// case. For who is about to let the disk go, and has no request under way.
     fn write_map(&self);
+
     /// Lets go of the lock on the image, which is still open: another process is to have it. Only while no request is
     /// under way, and none may be until [`DiskControl::take_back`].
     fn let_go(&self);

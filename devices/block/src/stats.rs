@@ -1,4 +1,4 @@
-//! What lanes count.
+//! What lanes count, and how long requests take on each stretch of their way.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;

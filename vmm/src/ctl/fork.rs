@@ -1,4 +1,4 @@
-//! `vmm ctl fork`.
+//! `vmm ctl fork`: starts children of the machine, and shows them.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

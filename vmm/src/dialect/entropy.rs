@@ -1,4 +1,4 @@
-//! `/entropy`.
+//! The body of `/entropy`: whether there is a source of entropy, and its limits.
 
 use device_core::limiter::Limits;
 use device_core::rate::Quota;

@@ -1,4 +1,4 @@
-//! `/fork`.
+//! The body of `/fork`: which children there are to be.
 
 use serde::Deserialize;
 

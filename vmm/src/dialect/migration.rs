@@ -1,4 +1,4 @@
-//! `/migration`.
+//! The body of `/migration`: where a machine is to go on, and within which limits.
 
 use std::time::Duration;
 

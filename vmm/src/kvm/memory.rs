@@ -1,4 +1,4 @@
-//! Memory slots.
+//! Memory slots: which memory of this process the guest has where.
 
 use std::io;
 

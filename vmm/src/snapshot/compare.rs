@@ -84,7 +84,7 @@ fn walk(at: &str, one: &Value, other: &Value, lines: &mut Vec<String>) {
     }
 }
 
-/// Its beginning.
+/// The beginning of a value's text: it is for a line.
 fn short(value: &Value) -> String {
     const MOST: usize = 40;
     let text = value.to_string();

@@ -85,11 +85,13 @@ pub struct Supplies {
     pub msi: Arc<dyn MsiController>,
     pub kicks: Arc<dyn KickBinder>,
     pub windows: Arc<dyn RamWindows>,
+    /// Who takes memory back that devices let go.
     pub reclaim: Arc<dyn Reclaim>,
-    /// The same.
+    /// The same, for the machine, which asks what was given back.
     pub reclaimer: Arc<Reclaimer>,
+    /// Memory that is plugged while the guest runs, if there can be some.
     pub hot: Option<Arc<dyn HotRegion>>,
-    /// The same.
+    /// The same, for the machine, whose snapshots have it.
     pub hot_slots: Option<Arc<HotSlots>>,
     pub threads: Threads,
 }

@@ -27,7 +27,7 @@ pub struct Inspection {
     /// Largest packet that the driver takes, in bytes behind the Ethernet header; `None` without a
     /// limit.
     pub mtu: Option<u16>,
-    /// The same of the card.
+    /// Largest packet that the card can take, likewise.
     pub max_mtu: Option<u16>,
     /// The guest's driver.
     pub driver: Driver,

@@ -19,22 +19,22 @@ pub const BLOCKS: u64 = 2 * SLOT_BLOCKS;
 /// Bytes of other RAM.
 const RAM: usize = 8 << 20;
 
-/// Types of requests, as they lie in memory.
+/// VIRTIO_MEM_REQ_PLUG, a type of request.
 pub const PLUG: u16 = 0;
-/// The same.
+/// VIRTIO_MEM_REQ_UNPLUG.
 pub const UNPLUG: u16 = 1;
-/// The same.
+/// VIRTIO_MEM_REQ_UNPLUG_ALL.
 pub const UNPLUG_ALL: u16 = 2;
-/// The same.
+/// VIRTIO_MEM_REQ_STATE.
 pub const STATE: u16 = 3;
 
-/// Answers, as they lie in memory.
+/// VIRTIO_MEM_RESP_ACK, a type of answer.
 pub const ACK: u16 = 0;
-/// The same.
+/// VIRTIO_MEM_RESP_NACK.
 pub const NACK: u16 = 1;
-/// The same.
+/// VIRTIO_MEM_RESP_BUSY.
 pub const BUSY: u16 = 2;
-/// The same.
+/// VIRTIO_MEM_RESP_ERROR.
 pub const ERROR: u16 = 3;
 
 /// Memory that is plugged, and its driver.

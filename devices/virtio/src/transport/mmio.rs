@@ -36,7 +36,7 @@ const KIND: &str = "virtio-mmio";
 const MAGIC: u32 = 0x7472_6976;
 /// The layout without the legacy parts.
 const VERSION: u32 = 2;
-/// The same as on PCI.
+/// The vendor that PCI cards of virtio have.
 const VENDOR: u32 = 0x1af4;
 /// Length and address of a shared memory region that is not there.
 const NO_REGION: u32 = u32::MAX;

@@ -10,7 +10,7 @@ use crate::dialect::drives::{self, DiskFaultBody, Drive, DrivePatch};
 use crate::dialect::pmem::{Pmem, PmemPatchBody};
 use crate::vm::disk::DiskAsk;
 
-/// Its rows.
+/// Their rows of the API's table.
 pub const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Get,

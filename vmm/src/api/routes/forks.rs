@@ -5,7 +5,7 @@ use crate::action::{Action, Reply};
 use crate::dialect;
 use crate::dialect::fork::Fork;
 
-/// Its rows.
+/// Their rows of the API's table.
 pub const ROUTES: &[Route] = &[Route {
     verb: Verb::Put,
     path: "/fork",

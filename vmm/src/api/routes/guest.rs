@@ -12,7 +12,7 @@ use crate::dialect::vsock::Vsock;
 use crate::vm::balloon::BalloonAsk;
 use crate::vm::metadata::MetadataAsk;
 
-/// Its rows.
+/// Their rows of the API's table.
 pub const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Put,

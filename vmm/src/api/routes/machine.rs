@@ -13,7 +13,7 @@ use crate::dialect::machine::{BootSource, MachineConfig, MachinePatchBody};
 use crate::shield;
 use crate::vm::config::Config;
 
-/// Its rows.
+/// Their rows of the API's table.
 pub const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Get,

@@ -6,7 +6,7 @@ use crate::dialect;
 use crate::dialect::hot_memory::{self, MemoryHotplug, MemoryHotplugPatch};
 use crate::vm::hot_memory::HotMemoryAsk;
 
-/// Its rows.
+/// Their rows of the API's table.
 pub const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Put,

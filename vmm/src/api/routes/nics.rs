@@ -9,7 +9,7 @@ use crate::dialect::flow::{Capture, FaultBody, Flow, Link, Measuring};
 use crate::dialect::network::{NetworkInterface, NetworkInterfacePatch};
 use crate::vm::nic::NicAsk;
 
-/// Its rows.
+/// Their rows of the API's table.
 pub const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Put,

@@ -5,7 +5,7 @@ use crate::action::Action;
 use crate::dialect;
 use crate::dialect::snapshot::{SnapshotCreate, SnapshotLoad};
 
-/// Its rows.
+/// Their rows of the API's table.
 pub const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Put,

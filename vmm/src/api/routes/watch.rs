@@ -6,7 +6,7 @@ use crate::dialect;
 use crate::dialect::watch::{Logger, Metrics, Serial};
 use crate::observe::openmetrics;
 
-/// Its rows.
+/// Their rows of the API's table.
 pub const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Put,
