@@ -52,4 +52,5 @@ pub mod tally;
 pub mod testbed;
 pub mod traffic;
 pub mod tshark;
+pub mod unprivileged;
 pub mod vsock;
