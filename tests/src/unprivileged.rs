@@ -15,7 +15,7 @@ pub enum Way {
     /// As it is.
     Plain,
     /// In a jail that he builds without root (`vmm jail --rootless`), in which the workspace and the folder of temporary files
-    /// are at their own places.
+    /// are at their own places; commands that run no machine are outside.
     Jailed,
 }
 
@@ -27,7 +27,7 @@ base=$(mktemp -d "$1/jails.XXXXXX")
 shift
 root=$base/$(basename "$VMM")/one/root
 for folder in "$SHOWN" "$TMPDIR"; do
-    mkdir -p "$root$folder" && mount --bind "$folder" "$root$folder" || exit 99
+    mkdir -p "$root$folder" && mount --rbind "$folder" "$root$folder" || exit 99
 done
 exec setpriv --inh-caps=-all --ambient-caps=-all -- "$VMM" jail --rootless --id one --chroot-base-dir "$base" -- "$@"
 "#;
@@ -40,7 +40,7 @@ pub fn start_by(way: Way, vmm: &Path, workspace: &Path, folder: &Path) -> Result
         Way::Jailed => {
             fs::write(folder.join("jailed"), JAILED).context("no script")?;
             format!(
-                "#!/bin/sh\nexport VMM='{vmm}' SHOWN='{shown}'\nexec {USER} --mount --keep-caps -- bash '{here}/jailed' '{here}' \"$@\"\n"
+                "#!/bin/sh\ncase \"$1\" in ctl|snapshot|disk) exec {USER} -- '{vmm}' \"$@\";; esac\nexport VMM='{vmm}' SHOWN='{shown}'\nexec {USER} --mount --keep-caps -- bash '{here}/jailed' '{here}' \"$@\"\n"
             )
         }
     };

@@ -1,4 +1,8 @@
 //! Suites of native guests, whose vmm somebody starts who has no privilege.
+//!
+//! What of them cannot hold so: a TAP that is to be made, a card on an interface (the host's network is not his), a jail that takes root. In his
+//! jail neither what looks at the process that was started, which is the keeper, nor relative paths and descriptors, nor a command line with
+//! an `--id` of its own.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
