@@ -106,7 +106,10 @@ pub fn vmm() -> Result<PathBuf> {
 /// The vmm with an intruder in it: a debug build.
 pub fn intruder() -> Result<PathBuf> {
     let name = "vmm-intruder";
-    build(&["build", "--package", "vmm", "--features", "intruder", "--bin", name], "bin", name)
+    // Where rows of the table of system calls that are used are written down.
+    let is_recorded = std::env::var_os("VMM_ROWS").is_some();
+    let features = if is_recorded { "intruder,recorder" } else { "intruder" };
+    build(&["build", "--package", "vmm", "--features", features, "--bin", name], "bin", name)
 }
 
 /// An example of a package, built as vmm is.

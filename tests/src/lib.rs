@@ -55,4 +55,5 @@ pub mod testbed;
 pub mod told;
 pub mod traffic;
 pub mod tshark;
+pub mod unprivileged;
 pub mod vsock;

@@ -11,6 +11,8 @@ mod ready;
 mod rootless;
 #[path = "jail/scene.rs"]
 mod scene;
+#[path = "jail/suites.rs"]
+mod suites;
 #[path = "jail/threads.rs"]
 mod threads;
 #[path = "jail/unit.rs"]

@@ -83,6 +83,8 @@ const BAD_USAGE: u8 = 2;
 
 /// Everything, from the arguments to the exit code.
 pub fn main() -> ExitCode {
+    #[cfg(feature = "recorder")]
+    shield::recorder::begin();
     signals::survive_file_limits();
     let mut words: Vec<_> = std::env::args_os().collect();
     if words.first().is_some_and(|program| face::is_called(program, jail::NAME)) {

@@ -20,7 +20,11 @@ mod names;
 pub mod nursery;
 #[cfg(test)]
 mod page;
+#[cfg(feature = "recorder")]
+pub mod recorder;
 pub mod row;
+#[cfg(test)]
+mod seen;
 mod table;
 pub mod violation;
 
@@ -173,7 +177,7 @@ impl Shield {
             #[cfg(feature = "intruder")]
             let refusal = intruder::refusal(refusal);
             let pid = me::process().unsigned_abs();
-            let mut program = filter::program(table::of_build(), kind, pid, refusal);
+            let mut program = filter::of_build(kind, pid, refusal);
             // It has no call to end by.
             thread::stay();
             install::filter(&mut program, refusal == SECCOMP_RET_LOG)?;

@@ -176,8 +176,9 @@ fn whoever_renames_and_links_in_a_jail_leads_nobody_out_of_it() {
     println!("{made} jails made, {refused} refused, {} deeds", deeds.load(Ordering::Relaxed));
     assert_eq!(made + refused, tried.into_inner());
     assert!(deeds.into_inner() > u64::from(rounds), "the user was there");
-    // Once he is gone all is well again.
-    fs::remove_dir_all(&root).unwrap();
+    // Once he is gone all is well again. The last round may have removed it.
+    let removed = fs::remove_dir_all(&root);
+    assert!(removed.is_ok() || !root.exists(), "{removed:?}");
     let last = scene.command_of(Path::new(TRUE), &[]).output().unwrap();
     assert!(last.status.success(), "{}", String::from_utf8_lossy(&last.stderr));
     let cleaned = scene.clean_with(Path::new(TRUE), &[]);

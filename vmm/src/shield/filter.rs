@@ -8,7 +8,10 @@ use libc::{
     SECCOMP_RET_ERRNO, sock_filter,
 };
 
+#[cfg(feature = "recorder")]
+use super::recorder;
 use super::row::{Check, Kind, Row};
+use super::table;
 
 /// `AUDIT_ARCH_X86_64` (linux/audit.h).
 const ARCH: u32 = 0xc000_003e;
@@ -20,6 +23,9 @@ const X32: u32 = 0x4000_0000;
 const AT_CALL: u32 = 0;
 const AT_ARCH: u32 = 4;
 const AT_ARGS: u32 = 16;
+
+/// A row, and the answer if all of it holds.
+type Answered = (Row, u32);
 
 fn op(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
     sock_filter { code: code as u16, jt, jf, k }
@@ -38,18 +44,30 @@ fn answer(action: u32) -> sock_filter {
     op(BPF_RET | BPF_K, action, 0, 0)
 }
 
-/// The program for threads of `kind` in the process `pid`: what `table` does not allow gets the answer `refusal`.
-pub fn program(
+/// The program for threads of `kind` of this build, in the process `pid`: other calls get the answer `refusal`.
+pub fn of_build(kind: Kind, pid: u32, refusal: u32) -> Vec<sock_filter> {
+    #[cfg(feature = "recorder")]
+    let allowed = |place| recorder::answer(kind, place).unwrap_or(SECCOMP_RET_ALLOW);
+    #[cfg(not(feature = "recorder"))]
+    let allowed = |_| SECCOMP_RET_ALLOW;
+    program(table::of_build(), kind, pid, refusal, allowed)
+}
+
+/// The program for threads of `kind` in the process `pid`: what a row of `table` allows gets the answer that `allowed` has
+/// for the row's place in it, and the rest the answer `refusal`.
+fn program(
     table: impl Iterator<Item = Row>,
     kind: Kind,
     pid: u32,
     refusal: u32,
+    allowed: impl Fn(usize) -> u32,
 ) -> Vec<sock_filter> {
-    let mut calls: Vec<(u32, Vec<Row>)> = Vec::new();
-    for row in table.filter(|row| row.is_for(kind)) {
+    let mut calls: Vec<(u32, Vec<Answered>)> = Vec::new();
+    for (place, row) in table.enumerate().filter(|(_, row)| row.is_for(kind)) {
+        let answered = (row, if row.is_absent() { ABSENT } else { allowed(place) });
         match calls.iter_mut().find(|(call, _)| *call == row.call) {
-            Some((_, rows)) => rows.push(row),
-            None => calls.push((row.call, vec![row])),
+            Some((_, rows)) => rows.push(answered),
+            None => calls.push((row.call, vec![answered])),
         }
     }
     let mut program = vec![
@@ -60,8 +78,9 @@ pub fn program(
         op(BPF_JMP | BPF_JGE | BPF_K, X32, 0, 1),
         answer(refusal),
     ];
+    let is_plain = |(row, answer): &Answered| row.is_free() && *answer == SECCOMP_RET_ALLOW;
     let (free, checked): (Vec<_>, Vec<_>) =
-        calls.into_iter().partition(|(_, rows)| rows.first().is_some_and(|row| row.is_free()));
+        calls.into_iter().partition(|(_, rows)| rows.first().is_some_and(is_plain));
     for (call, rows) in checked {
         let body = body(&rows, pid, refusal);
         program.push(if_equal(call, 1, 0));
@@ -81,11 +100,11 @@ pub fn program(
 }
 
 /// Answers for one call, in any case.
-fn body(rows: &[Row], pid: u32, refusal: u32) -> Vec<sock_filter> {
+fn body(rows: &[Answered], pid: u32, refusal: u32) -> Vec<sock_filter> {
     let mut body = Vec::new();
-    for row in rows {
+    for (row, holds) in rows {
         if row.is_free() || row.is_absent() {
-            body.push(answer(if row.is_absent() { ABSENT } else { SECCOMP_RET_ALLOW }));
+            body.push(answer(*holds));
             return body;
         }
         let mut steps = Vec::new();
@@ -97,7 +116,7 @@ fn body(rows: &[Row], pid: u32, refusal: u32) -> Vec<sock_filter> {
             steps = check;
         }
         body.extend(steps);
-        body.push(answer(SECCOMP_RET_ALLOW));
+        body.push(answer(*holds));
     }
     body.push(answer(refusal));
     body

@@ -44,11 +44,11 @@ fn allows(program: &[sock_filter], call: &seccomp_data) -> bool {
 }
 
 fn of(rows: &[Row], kind: Kind) -> Vec<sock_filter> {
-    program(rows.iter().copied(), kind, PID, SECCOMP_RET_TRAP)
+    program(rows.iter().copied(), kind, PID, SECCOMP_RET_TRAP, |_| SECCOMP_RET_ALLOW)
 }
 
 fn of_table(kind: Kind) -> Vec<sock_filter> {
-    program(table::of(Library::OF_BUILD), kind, PID, SECCOMP_RET_TRAP)
+    program(table::of(Library::OF_BUILD), kind, PID, SECCOMP_RET_TRAP, |_| SECCOMP_RET_ALLOW)
 }
 
 const ONE_OR_TWO: &[super::super::row::Value] = &[(1, "ONE"), (2, "TWO")];
@@ -209,4 +209,22 @@ fn calls_of_early_threads_are_none_of_who_starts_later_ones() {
     let made = call(libc::SYS_io_uring_enter, [0; 6]);
     assert!(allows(&of(&rows, Kind::DiskLane), &made));
     assert!(!allows(&of(&rows, Kind::Builder), &made));
+}
+
+/// As one who writes down which rows are used wants it.
+#[test]
+fn each_row_can_have_an_answer_of_its_own() {
+    let rows = [
+        row(libc::SYS_read, ANY, &[Kind::Api], ""),
+        row(libc::SYS_ioctl, &[Check::In(1, ONE_OR_TWO)], &[Kind::Api], ""),
+    ];
+    let places = |place: usize| libc::SECCOMP_RET_TRACE | place as u32;
+    let program = program(rows.iter().copied(), Kind::Api, PID, SECCOMP_RET_TRAP, places);
+    for (made, wanted) in [
+        (call(libc::SYS_read, [0; 6]), places(0)),
+        (call(libc::SYS_ioctl, [0, 2, 0, 0, 0, 0]), places(1)),
+        (call(libc::SYS_ioctl, [0, 3, 0, 0, 0, 0]), SECCOMP_RET_TRAP),
+    ] {
+        assert_eq!(run(&program, &made), wanted);
+    }
 }

@@ -11,6 +11,13 @@ use super::table::{all, of};
 const BEGIN: &str = "<!-- calls: printed from vmm/src/shield/table.rs -->\n";
 const END: &str = "<!-- end of calls -->\n";
 
+const UNSEEN: &str = "
+Of these, no run of the tests [was seen to use](#which-calls-are-used) the following, which are there all the same:
+
+| Call | If | Who | May come to it |
+|---|---|---|---|
+";
+
 fn name(row: &Row) -> &'static str {
     names::name(row.call).expect("each call has a name")
 }
@@ -72,9 +79,16 @@ fn page() -> String {
     let mut rows: Vec<_> = all().collect();
     // Stable: alternatives stay in their order.
     rows.sort_by_key(|row| name(row));
-    for row in rows {
+    for row in &rows {
         let (name, checks, who) = (name(row), conditions(row), who(row.kinds));
         writeln!(text, "| `{name}` | {checks} | {who} | {} |", row.why).expect("memory");
+    }
+    text.push_str(UNSEEN);
+    for row in rows {
+        for (kinds, why) in row.unseen {
+            let (name, checks, who) = (name(row), conditions(row), who(kinds));
+            writeln!(text, "| `{name}` | {checks} | {who} | {why} |").expect("memory");
+        }
     }
     text
 }
@@ -98,12 +112,12 @@ fn the_manual_has_the_table_that_is_built_into_filters() {
 #[test]
 fn no_thread_may_make_more_calls_than_it_has_been_counted_to_need() {
     for (kind, most) in [
-        (Kind::Main, 40),
-        (Kind::Api, 21),
-        (Kind::Builder, 46),
+        (Kind::Main, 41),
+        (Kind::Api, 20),
+        (Kind::Builder, 44),
         (Kind::Vcpu, 19),
         (Kind::Io, 26),
-        (Kind::Capture, 18),
+        (Kind::Capture, 17),
         (Kind::TapLane, 22),
         (Kind::PacketLane, 22),
         (Kind::VhostLane, 17),

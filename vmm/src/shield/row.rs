@@ -68,7 +68,7 @@ impl Kind {
 
     /// What people call it.
     #[cfg_attr(
-        not(any(test, feature = "intruder")),
+        not(any(test, feature = "intruder", feature = "recorder")),
         expect(dead_code, reason = "read by who prints the manual's page")
     )]
     pub fn name(self) -> &'static str {
@@ -165,7 +165,13 @@ pub struct Row {
     pub musl: WithMusl,
     /// It is of threads that were there before the guest: those that come later never make it.
     pub early: bool,
+    /// Who has it and was never seen to make it, and why they have it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by who looks at what runs have used"))]
+    pub unseen: &'static [Unseen],
 }
+
+/// Kinds of threads that no run of the tests has seen to make a call, and what they may make it for.
+pub type Unseen = (&'static [Kind], &'static str);
 
 impl Row {
     /// Whether threads of `kind` have it.
@@ -204,6 +210,11 @@ impl Row {
         Row { early: true, ..self }
     }
 
+    /// The same row, which some of its kinds were never seen to use.
+    pub const fn unseen(self, unseen: &'static [Unseen]) -> Row {
+        Row { unseen, ..self }
+    }
+
     /// Whether the call is allowed whatever its arguments are.
     pub fn is_free(&self) -> bool {
         self.checks.is_empty()
@@ -223,7 +234,19 @@ pub const fn row(
     why: &'static str,
 ) -> Row {
     let (musl, early) = (WithMusl::Same, false);
-    Row { call: call as u32, checks, kinds, why, musl, early }
+    Row { call: call as u32, checks, kinds, why, musl, early, unseen: &[] }
+}
+
+/// Why a row is there that no run of the tests has used, where many have the same reason.
+pub mod reasons {
+    pub const VHOST: &str =
+        "where the host has vhost-net; those of the tests have it in the testbed";
+    pub const MUSL: &str = "a build with musl; runs of these are not recorded";
+    pub const FLUSHES: &str =
+        "a driver of persistent memory, as Linux has; native guests have none";
+    pub const BLOCK_DEVICE: &str = "a disk that is a block device";
+    pub const LAST: &str = "it is the last that has a card or an image that goes";
+    pub const LINGERS: &str = "waits for a guest that lately was quick to answer";
 }
 
 /// The kernel has none, whatever the arguments.

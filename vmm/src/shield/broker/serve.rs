@@ -21,7 +21,7 @@ use rustix::net::{
 };
 
 use super::super::row::Kind;
-use super::super::{Mode, filter, install, landlock, table};
+use super::super::{Mode, filter, install, landlock};
 use super::places::{Found, Identity, NotFound, Places, identity};
 use super::words::{Answer, Ask, Facts, MOST_FILES, TUN};
 use crate::migration::address::{Address, Reach};
@@ -233,8 +233,7 @@ impl Broker {
             Mode::Log => SECCOMP_RET_LOG,
             Mode::Off => return Ok(()),
         };
-        let mut program =
-            filter::program(table::of_build(), Kind::Broker, std::process::id(), refusal);
+        let mut program = filter::of_build(Kind::Broker, std::process::id(), refusal);
         install::filter(&mut program, true).map_err(host)
     }
 

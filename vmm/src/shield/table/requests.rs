@@ -25,7 +25,6 @@ pub const STATE_OF_VM: &[Value] = &[
     (0x8070_ae9f, "KVM_GET_PIT2"),
     (0x8030_ae7c, "KVM_GET_CLOCK"),
     (0x4010_ae42, "KVM_GET_DIRTY_LOG"),
-    (0xc018_aec0, "KVM_CLEAR_DIRTY_LOG"),
 ];
 /// The guest's clock was stopped.
 pub const PAUSED: &[Value] = &[(0xaead, "KVM_KVMCLOCK_CTRL")];
