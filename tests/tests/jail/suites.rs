@@ -2,7 +2,7 @@
 //!
 //! What of them cannot hold so: a TAP that is to be made, a card on an interface (the host's network is not his), a jail that takes root. In his
 //! jail neither what looks at the process that was started, which is the keeper, nor relative paths and descriptors, nor a command line with
-//! an `--id` of its own.
+//! an `--id` of its own; and there is no `/proc`, by which changes of memory that was not tracked are told.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
