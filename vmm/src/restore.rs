@@ -14,12 +14,12 @@ use crate::action::Action;
 use crate::cli::{self, LEVELS, instance_id, level};
 use crate::migration::address::Reach;
 use crate::observe::logger::LogSpec;
-use crate::observe::metrics::StartTimes;
 use crate::orders::Orders;
 use crate::shield::Mode;
 use crate::snapshot::card::CardChange;
 use crate::snapshot::show;
 use crate::snapshot::spec::{LoadSpec, OtherImage, PagerSpec};
+use crate::starter::Starter;
 use crate::vm::config::Config;
 
 /// Makes a machine from a snapshot, and lets it go on.
@@ -123,6 +123,9 @@ pub struct Common {
     /// Where the machine may be migrated to by TCP, as of `vmm`
     #[arg(long, value_name = "ADDRESS:PORT")]
     allow_tcp: Vec<Reach>,
+
+    #[command(flatten)]
+    starter: Starter,
 }
 
 /// What a disk is to have in place of its image: its id, `=`, the image, and `,base=` before each of those below.
@@ -197,7 +200,7 @@ impl Common {
                 grace: Duration::from_secs(self.grace),
                 ..Config::default()
             },
-            start_times: StartTimes::since(None, None),
+            start_times: self.starter.times(),
             api_socket: self.api_sock,
             max_body: None,
             seccomp: self.seccomp,
@@ -205,8 +208,8 @@ impl Common {
             late_places: self.allow_path,
             reach: self.allow_tcp,
             receive: None,
-            ready: Vec::new(),
-            thread_groups: None,
+            ready: self.starter.ready_fd,
+            thread_groups: self.starter.thread_groups,
             actions: self.metrics_path.map(Action::SetMetrics).into_iter().collect(),
             metadata: None,
             config_file: None,

@@ -21,19 +21,16 @@ pub fn scenarios() -> Vec<Scenario> {
     const NAME: &str = "hotplug::cards_come_into_a_guest_that_runs_and_leave_it";
     const DEAF: &str = "hotplug::a_guest_that_does_not_let_go_keeps_its_card";
     let all = |release| hotplug(release, &VISITS.map(|(_, visit)| visit), ROUNDS);
+    let quick = Scenario::for_each_kernel(NAME, all);
     if !long() {
-        let name = format!("{NAME} [{}]", Release::Guest6_12.name());
-        return vec![Scenario::new(name, move || all(Release::Guest6_12))];
+        return quick;
     }
     let often = VISITS.into_iter().flat_map(|(who, visit)| {
         let name = format!("hotplug::{who}_comes_and_goes_a_hundred_times_under_load");
         Scenario::for_each_kernel(&name, move |release| hotplug(release, &[visit], LONG_ROUNDS))
     });
-    Scenario::for_each_kernel(NAME, all)
-        .into_iter()
-        .chain(Scenario::for_each_kernel(DEAF, a_guest_without_hotplug))
-        .chain(often)
-        .collect()
+    let deaf = Scenario::for_each_kernel(DEAF, a_guest_without_hotplug);
+    quick.into_iter().chain(deaf).chain(often).collect()
 }
 
 /// Comes into a guest, is used, and leaves it while it is used.
