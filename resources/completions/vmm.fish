@@ -41,7 +41,7 @@ complete -c vmm -n "__fish_vmm_needs_command" -l metadata -d 'JSON file that the
 complete -c vmm -n "__fish_vmm_needs_command" -l mmds-size-limit -d 'Most bytes of metadata, as compact JSON' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l pmem -d 'Persistent memory, once for each: [path=]FILE, then [,ro] and [,root], [,id=ID], and limits of flushes, such as [,bw=125M] in byte/s and [,iops=10]; a comma of FILE is written twice' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l balloon -d 'Balloon: how much memory the guest is to give up, such as 256M, or 0 at first, then [,oom] to let it take some back before it runs out, [,reporting] to have its free pages all the time, [,hinting] to have them on demand, [,stats=SECONDS] to have it report about its memory' -r
-complete -c vmm -n "__fish_vmm_needs_command" -l entropy -d 'Source of entropy: off, or its limits, such as [bw=1M] in byte/s and [,iops=100]. If not given: there is none' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l entropy -d 'Source of entropy: off, or its limits, such as [bw=1M] in byte/s and [,iops=100]. If not given: there is one without limits' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l memory-hotplug -d 'Memory that the guest gets, and gives up, while it runs: all that there can be, such as 4G, then [,plugged=SIZE] of it at first, [,block=SIZE] that it comes and goes in, of 2M if not given, and [,slot=SIZE] that the guest cannot reach if it has nothing of it, of 128M if not given' -r
 complete -c vmm -n "__fish_vmm_needs_command" -l bus -d 'What devices are attached to: pci, or mmio for kernels without PCI (virtio devices only). If not given: pci, unless the kernel\'s command line has pci=off' -r -f -a "pci\t''
 mmio\t''"

@@ -184,7 +184,7 @@ pub struct Args {
     balloon: Option<BalloonSpec>,
 
     /// Source of entropy: off, or its limits, such as [bw=1M] in byte/s and [,iops=100]. If not given: there is
-    /// none
+    /// one without limits
     #[arg(long, value_name = "SPEC", value_parser = entropy_wish)]
     entropy: Option<EntropyWish>,
 

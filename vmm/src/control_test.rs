@@ -19,7 +19,9 @@ fn controller() -> Controller {
     let (times, requests) = (StartTimes::default(), Arc::default());
     let manners = Manners { metrics: OURS.metrics, requests, leave: OURS.leave };
     let walls = Walls { shield: Shield::none(), late: Late::default(), zygote: None };
-    Controller::new("test".into(), Config::default(), log, events, times, manners, walls).unwrap()
+    // As devices and their places are counted here.
+    let config = Config { usual_entropy: false, ..Config::default() };
+    Controller::new("test".into(), config, log, events, times, manners, walls).unwrap()
 }
 
 /// A 64-bit ELF whose only code is `jmp $`, entered by Linux's protocol.

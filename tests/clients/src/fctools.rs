@@ -118,7 +118,10 @@ async fn one(
     ensure!(info.app_name == "Firecracker" && !info.is_paused, "{info:?}");
     ensure!(vm.get_firecracker_version().await?.starts_with("1."), "no version of Firecracker");
     let machine = vm.get_machine_configuration().await?;
-    ensure!(machine.mem_size_mib == scene.memory_mib() && machine.track_dirty_pages == Some(true), "{machine:?}");
+    ensure!(
+        machine.mem_size_mib == scene.memory_mib() && machine.track_dirty_pages == Some(true),
+        "{machine:?}"
+    );
     vm.pause().await?;
     ensure!(vm.get_info().await?.is_paused, "it is not paused");
     vm.resume().await?;

@@ -30,6 +30,7 @@ impl Controller {
             self.ends.take();
             ActionError::Build(Box::new(error))
         })?;
+        self.config.settle();
         self.adopt(vm)?;
         if !self.shut_in() {
             return Ok(());

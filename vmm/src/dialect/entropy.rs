@@ -9,7 +9,7 @@ use super::limiter::{RateLimiter, TokenBucket, quota};
 use super::{BodyError, bad};
 use crate::vm::config::EntropyWish;
 
-/// The source of entropy, which a machine has unless it is turned off.
+/// The source of entropy, which a machine has unless it is turned off, but where Firecracker's command line is spoken.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]

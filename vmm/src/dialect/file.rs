@@ -24,6 +24,7 @@ use super::{BodyError, bad, objects};
 use crate::action::Action;
 use crate::observe::logger::LogSpec;
 use crate::text_file::{self, ReadError};
+use crate::vm::config::EntropyWish;
 use crate::vm::metadata::{MetadataAsk, MetadataSpec};
 use crate::vm::spec::{BootSpec, MachineSpec};
 use crate::words::{self, Listed, Setting};
@@ -198,7 +199,10 @@ pub fn of_snapshot(config: Value) -> Result<(Vec<Action>, Option<BootSpec>), Bod
     let text = config.to_string();
     let file = super::read::<ConfigFile>(text.as_bytes())?;
     let boot = file.boot_source.clone().map(Into::into);
+    // What is usual here may not have been there.
+    let has_entropy = file.entropy.is_some();
     let (mut actions, _) = file.into_devices()?;
+    actions.extend((!has_entropy).then_some(Action::SetEntropy(EntropyWish::Off)));
     actions.retain(|action| !matches!(action, Action::SetSerial(_)));
     Ok((actions, boot))
 }

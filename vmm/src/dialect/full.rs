@@ -52,7 +52,7 @@ impl From<&Config> for FullConfig {
             mmds_config: config.metadata.as_ref().map(Into::into),
             pmem: config.pmems.iter().map(Into::into).collect(),
             balloon: config.balloon.as_ref().map(Into::into),
-            entropy: Entropy::of(&config.entropy),
+            entropy: Entropy::of(&config.entropy_now()),
             memory_hotplug: config.hot_memory.as_ref().map(Into::into),
             serial: json!({ "console": config.serial.to_string() }),
         }

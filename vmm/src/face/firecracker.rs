@@ -240,6 +240,7 @@ impl Args {
                     .mmds_size_limit
                     .or(self.http_api_max_payload_size)
                     .unwrap_or(USUAL_LIMIT),
+                usual_entropy: false,
                 boot_timer: self.boot_timer,
                 clock_advances: false,
                 grace: Duration::ZERO,

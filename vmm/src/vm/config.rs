@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arch::boot::DEFAULT_CMDLINE;
+use arch::layout::VIRTIO_MMIO_GSIS;
 use arch::template::Template;
 use device_core::files::{Files, Own};
 use devices::balloon::BalloonSpec;
@@ -68,6 +69,8 @@ pub struct Config {
     pub balloon: Option<BalloonSpec>,
     /// Behind the balloon.
     pub entropy: EntropyWish,
+    /// Whether there is a source of entropy if nobody says so.
+    pub usual_entropy: bool,
     /// The last of all devices.
     pub hot_memory: Option<HotMemorySpec>,
     /// Whether a guest can report that it is up.
@@ -99,6 +102,7 @@ impl Default for Config {
             pmems: Vec::new(),
             balloon: None,
             entropy: EntropyWish::Usual,
+            usual_entropy: true,
             hot_memory: None,
             boot_timer: false,
             default_cmdline: DEFAULT_CMDLINE,
@@ -112,7 +116,7 @@ impl Default for Config {
 /// Whether a machine has a source of entropy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum EntropyWish {
-    /// Nobody said anything: it has one, if there is room for it.
+    /// Nobody said anything: it has one if that is usual and there is room for it.
     #[default]
     Usual,
     /// It has none.
@@ -357,6 +361,23 @@ impl Config {
         Ok(())
     }
 
+    /// What a machine that is made now has of entropy; only where it is usual to have none nothing is said of that.
+    pub fn entropy_now(&self) -> EntropyWish {
+        // As many as have room on either bus.
+        let has_room = || self.others_than_entropy() < VIRTIO_MMIO_GSIS.len();
+        match &self.entropy {
+            EntropyWish::Usual | EntropyWish::Off if !self.usual_entropy => EntropyWish::Usual,
+            EntropyWish::Usual if has_room() => EntropyWish::Given(EntropySpec::default()),
+            EntropyWish::Usual | EntropyWish::Off => EntropyWish::Off,
+            EntropyWish::Given(spec) => EntropyWish::Given(spec.clone()),
+        }
+    }
+
+    /// Keeps to what the machine was made with, whatever devices come and go.
+    pub fn settle(&mut self) {
+        self.entropy = self.entropy_now();
+    }
+
     /// Sets memory that is plugged while the machine runs. Fails, with nothing changed, if it cannot be.
     pub fn set_hot_memory(&mut self, spec: HotMemorySpec) -> Result<(), SettingError> {
         spec.validate().map_err(SettingError::HotMemory)?;
@@ -432,13 +453,16 @@ impl Config {
 
     fn check_room(&self, kind: Kind, id: &str) -> Result<(), SettingError> {
         let entropy = usize::from(matches!(self.entropy, EntropyWish::Given(_)));
-        let balloon = usize::from(self.balloon.is_some());
-        let hot_memory = usize::from(self.hot_memory.is_some());
-        let others = entropy + balloon + hot_memory + usize::from(self.vsock.is_some());
-        match self.nics.len() + self.disks.len() + self.pmems.len() + others < MOST_DEVICES {
+        match self.others_than_entropy() + entropy < MOST_DEVICES {
             true => Ok(()),
             false => Err(SettingError::TooMany { kind, id: id.to_string() }),
         }
+    }
+
+    fn others_than_entropy(&self) -> usize {
+        let single = [self.vsock.is_some(), self.balloon.is_some(), self.hot_memory.is_some()];
+        let single = single.into_iter().filter(|has| *has).count();
+        self.nics.len() + self.disks.len() + self.pmems.len() + single
     }
 
     /// Adds the disk that cloud-init reads, which is there for as long as somebody holds `seed`. Fails, with
@@ -481,10 +505,9 @@ impl Config {
         let vsock = self.vsock.iter().cloned().map(DeviceSpec::Vsock);
         let pmems = self.pmems.iter().cloned().map(DeviceSpec::Pmem);
         let balloon = self.balloon.iter().cloned().map(DeviceSpec::Balloon);
-        let entropy = match &self.entropy {
-            // Not unless it is asked for: beside it guests in the emulated testbed stop now and then.
+        let entropy = match self.entropy_now() {
             EntropyWish::Usual | EntropyWish::Off => None,
-            EntropyWish::Given(spec) => Some(spec.clone()),
+            EntropyWish::Given(spec) => Some(spec),
         };
         let entropy = entropy.into_iter().map(DeviceSpec::Entropy);
         let hot_memory = self.hot_memory.iter().copied().map(DeviceSpec::HotMemory);

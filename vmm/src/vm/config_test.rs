@@ -90,7 +90,8 @@ fn disks_keep_their_order_but_for_the_root_which_is_first() {
     config.set_nic(nic("tap=t,id=x")).unwrap();
     let spec = config.to_spec().unwrap();
     let found: Vec<_> = spec.devices.iter().map(|device| (device.kind(), device.id())).collect();
-    assert_eq!(found, [(Kind::Disk, "y"), (Kind::Disk, "z"), (Kind::Disk, "x"), (Kind::Nic, "x")]);
+    let disks = [(Kind::Disk, "y"), (Kind::Disk, "z"), (Kind::Disk, "x")];
+    assert_eq!(found, [&disks[..], &[(Kind::Nic, "x"), (Kind::Entropy, "rng")]].concat());
     assert_eq!(spec.boot.cmdline(), "quiet root=/dev/vda ro");
     assert_eq!(config.boot.unwrap().cmdline(), "quiet", "what was said is still so");
 }
@@ -304,26 +305,38 @@ fn a_balloon_and_the_memory_that_it_is_of_hold_each_other() {
 }
 
 #[test]
-fn a_machine_has_entropy_last_where_it_is_asked_for_and_there_is_room() {
+fn a_machine_has_entropy_last_unless_it_is_turned_off_or_there_is_no_room() {
     let mut config = Config { boot: Some(boot_of("k")), ..Config::default() };
     let ids = |config: &Config| {
         let spec = config.to_spec().unwrap();
         spec.devices.iter().map(|device| device.id().to_string()).collect::<Vec<_>>()
     };
-    assert!(ids(&config).is_empty(), "nobody asked for any");
+    assert_eq!(ids(&config), ["rng"]);
     config.set_nic(nic("tap=a,id=x")).unwrap();
     config.set_balloon(balloon(0)).unwrap();
     config.set_entropy(EntropyWish::Given(EntropySpec::default())).unwrap();
     assert_eq!(ids(&config), ["x", "balloon", "rng"]);
     config.set_entropy(EntropyWish::Off).unwrap();
     assert_eq!(ids(&config), ["x", "balloon"]);
+    let mut unusual = Config { usual_entropy: false, ..config.clone() };
+    for wish in [EntropyWish::Off, EntropyWish::Usual] {
+        unusual.set_entropy(wish).unwrap();
+        assert_eq!((ids(&unusual).len(), unusual.entropy_now()), (2, EntropyWish::Usual));
+    }
+    unusual.set_entropy(EntropyWish::Given(EntropySpec::default())).unwrap();
+    assert_eq!(ids(&unusual), ["x", "balloon", "rng"]);
 
     config.set_entropy(EntropyWish::Usual).unwrap();
     for nth in 2..17 {
         config.set_nic(nic(&format!("tap=t{nth},id=n{nth}"))).unwrap();
     }
     assert_eq!(ids(&config).len(), 17);
-    assert_eq!(ids(&config).len(), 17);
+    assert!(!ids(&config).contains(&"rng".to_string()), "a bus without PCI has no more places");
+    // Devices that go later leave it as it is.
+    let mut settled = config.clone();
+    settled.settle();
+    settled.nics.truncate(3);
+    assert_eq!(ids(&settled).len(), 4);
     // Who asks for it is told that there is none.
     config.set_entropy(EntropyWish::Given(EntropySpec::default())).unwrap();
     let spec = config.to_spec().unwrap();
