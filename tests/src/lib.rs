@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod apt;
+pub mod authority;
 pub mod batches;
 pub mod bench;
 pub mod cache;

@@ -31,6 +31,7 @@ mod keyboard;
 mod manual;
 mod memory;
 mod metadata;
+mod migrate;
 mod mmio;
 mod network;
 mod odd;
@@ -72,6 +73,7 @@ fn main() {
         vsock::scenarios(),
         snapshot::scenarios(),
         identity::scenarios(),
+        migrate::scenarios(),
         ena::scenarios(),
         ena_queues::scenarios(),
         ena_changes::scenarios(),
