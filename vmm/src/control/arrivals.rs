@@ -51,9 +51,7 @@ pub fn receive(
         match Incoming::greet(carrier) {
             Ok(incoming) => break incoming,
             // Somebody else may.
-            Err(error) => {
-                tracing::warn!("who connected sends no machine: {}", one_line(None, &error));
-            }
+            Err(error) => door::tell("sends no machine", &error),
         }
     };
     drop(listening);

@@ -7,7 +7,8 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use device_core::ready;
+use device_core::guest_log::LogLimit;
+use device_core::{guest_warn, ready};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::listening::Listening;
@@ -22,6 +23,14 @@ const MEETING: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// So many at once; of more the one that came first has to go.
 const MOST: usize = 32;
+
+/// Lines about those who are no source, of whom any number may come.
+static LINES: LogLimit = LogLimit::new();
+
+/// Tells of somebody who is no source.
+pub fn tell(what: &str, error: &dyn std::error::Error) {
+    guest_warn!(LINES, "who connected {what}: {}", one_line(None, error));
+}
 
 /// Somebody who has connected.
 struct Guest {
@@ -84,7 +93,7 @@ impl Guest {
         };
         if comes {
             if let Err(error) = advance(session, &self.socket) {
-                tracing::warn!("who connected is not let in: {}", one_line(None, &error));
+                tell("is not let in", &error);
                 self.session = None;
                 self.until = now + FAREWELL;
                 // No more comes from here; what he still sends is not to take away what he was told.
@@ -98,7 +107,7 @@ impl Guest {
             }
         }
         if now >= self.until {
-            tracing::warn!("who connected is not let in: the source: {}", WireError::Silent);
+            tell("is not let in", &WireError::Silent);
             return Step::Gone;
         }
         Step::Stays(self)
