@@ -1,6 +1,5 @@
 //! Every kind of device that can be asked for: the only place that knows them all.
 
-use std::io;
 use std::sync::Arc;
 
 use block::control::DiskControl;
@@ -204,14 +203,14 @@ impl DeviceSpec {
             }
             DeviceSpec::Nic(spec) => {
                 let net = virtio::net::Net::build(spec, kit)?;
-                let (built, transport) = virtio(net.clone(), kit).map_err(BuildError::Card)?;
+                let (built, transport) = virtio(net.clone(), kit)?;
                 let nic = Arc::new(virtio::net::Nic::new(net, transport));
                 Ok(Built { nic: Some(nic), ..built })
             }
             DeviceSpec::Disk(spec) => match spec.model {
                 DiskModel::Virtio => {
                     let device = virtio::block::Block::build(spec, cpus.into(), kit)?;
-                    let (built, _) = virtio(device.clone(), kit).map_err(BuildError::Card)?;
+                    let (built, _) = virtio(device.clone(), kit)?;
                     let disk = Arc::new(virtio::block::Disk::new(device));
                     Ok(Built { disk: Some(disk), ..built })
                 }
@@ -222,43 +221,46 @@ impl DeviceSpec {
             },
             DeviceSpec::Vsock(open) => {
                 let device = Vsock::build(open, kit)?;
-                let (built, _) = virtio(device.clone(), kit).map_err(BuildError::Card)?;
+                let (built, _) = virtio(device.clone(), kit)?;
                 Ok(Built { vsock: Some(device), ..built })
             }
             DeviceSpec::Pmem(spec) => {
                 let pmem = Pmem::build(spec, kit)?;
-                let (built, _) = virtio(pmem.clone(), kit).map_err(BuildError::Card)?;
+                let (built, _) = virtio(pmem.clone(), kit)?;
                 Ok(Built { pmem: Some(pmem), ..built })
             }
             DeviceSpec::Balloon(spec) => {
                 let balloon = Balloon::build(spec, kit);
-                let (built, _) = virtio(balloon.clone(), kit).map_err(BuildError::Card)?;
+                let (built, _) = virtio(balloon.clone(), kit)?;
                 Ok(Built { balloon: Some(balloon), ..built })
             }
             DeviceSpec::Entropy(spec) => {
                 let entropy = Entropy::build(spec, kit);
-                let (built, _) = virtio(entropy.clone(), kit).map_err(BuildError::Card)?;
+                let (built, _) = virtio(entropy.clone(), kit)?;
                 Ok(Built { entropy: Some(entropy), ..built })
             }
             DeviceSpec::HotMemory(spec) => {
                 let memory = HotMemory::build(spec, kit)?;
-                let (built, _) = virtio(memory.clone(), kit).map_err(BuildError::Card)?;
+                let (built, _) = virtio(memory.clone(), kit)?;
                 Ok(Built { hot_memory: Some(memory), ..built })
             }
         }
     }
 }
 
-/// Puts a virtio device on the bus that the machine has.
-fn virtio(device: Arc<dyn VirtioDevice>, kit: &Kit<'_>) -> io::Result<(Built, Arc<Transport>)> {
+/// Puts a virtio device on the bus that the machine has. Fails if the host gives it no eventfds or vectors.
+fn virtio(
+    device: Arc<dyn VirtioDevice>,
+    kit: &Kit<'_>,
+) -> Result<(Built, Arc<Transport>), BuildError> {
     match kit.slot {
         None => {
-            let card = VirtioCard::new(device, kit)?;
+            let card = VirtioCard::new(device, kit).map_err(BuildError::Card)?;
             let transport = card.transport().clone();
             Ok((Built::on_pci(card), transport))
         }
         Some(slot) => {
-            let card = VirtioMmio::new(device, kit, slot)?;
+            let card = VirtioMmio::new(device, kit, slot).map_err(BuildError::Card)?;
             let transport = card.transport().clone();
             Ok((Built::at(card.clone(), Place::Mmio(card)), transport))
         }

@@ -2691,7 +2691,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__receive)
-            opts="-h -V --insecure --net --disk --vsock --track-dirty-pages --paused --serial --grace --log-level --log-file --api-sock --seccomp --no-fork --allow-path --id --metrics-path --allow-tcp --tls-cert --tls-key --tls-ca --help --version"
+            opts="-h -V --insecure --net --disk --vsock --track-dirty-pages --paused --serial --grace --log-level --log-file --api-sock --seccomp --no-fork --allow-path --id --metrics-path --allow-tcp --tls-cert --tls-key --tls-ca --ready-fd --thread-groups --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2761,6 +2761,26 @@ _vmm() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --ready-fd)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --thread-groups)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --start-time-us)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --start-time-cpu-us)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --parent-cpu-time-us)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2769,7 +2789,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__restore)
-            opts="-h -V --memory --pager --record --clock --net --disk --vsock --track-dirty-pages --paused --serial --grace --log-level --log-file --api-sock --seccomp --no-fork --allow-path --id --metrics-path --allow-tcp --tls-cert --tls-key --tls-ca --help --version"
+            opts="-h -V --memory --pager --record --clock --net --disk --vsock --track-dirty-pages --paused --serial --grace --log-level --log-file --api-sock --seccomp --no-fork --allow-path --id --metrics-path --allow-tcp --tls-cert --tls-key --tls-ca --ready-fd --thread-groups --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2848,6 +2868,26 @@ _vmm() {
                     return 0
                     ;;
                 --tls-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ready-fd)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --thread-groups)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --start-time-us)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --start-time-cpu-us)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --parent-cpu-time-us)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -265,6 +265,11 @@ complete -c vmm -n "__fish_vmm_using_subcommand restore" -l allow-tcp -d 'Where 
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l tls-cert -d 'Certificate by which this end of a migration by tls: is known to the other one, as PEM, and behind it those up to its authority\'s; read at the start, as are the next two' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l tls-key -d 'Its private key, as PEM' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l tls-ca -d 'Certificates of the authorities whose word is taken for who the other end is, as PEM' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l ready-fd -d 'Descriptor, once for each, to write `READY=1` and a newline to once the machine runs, or the API listens; the socket $NOTIFY_SOCKET is told as well' -r
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l thread-groups -d 'Descriptors of two files cgroup.threads, of threaded control groups below the process\'s own: threads of vCPUs go into the first group, and those of devices into the second; vmm jail hands them over' -r
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l start-time-us -d 'When who starts this process began to, in microseconds of the monotonic clock; for metrics' -r
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l start-time-cpu-us -d 'CPU time of this process when who starts it began to, in microseconds; for metrics' -r
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l parent-cpu-time-us -d 'CPU time that who starts this process has used in others before, in microseconds; for metrics' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l record -d 'Write down which pages are used first, beside the memory: they are fetched ahead from then on'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l track-dirty-pages -d 'Track the pages that the guest writes to, so that snapshots of what has changed have no others'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l paused -d 'Leave the machine paused'
@@ -295,6 +300,11 @@ complete -c vmm -n "__fish_vmm_using_subcommand receive" -l allow-tcp -d 'Where 
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l tls-cert -d 'Certificate by which this end of a migration by tls: is known to the other one, as PEM, and behind it those up to its authority\'s; read at the start, as are the next two' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l tls-key -d 'Its private key, as PEM' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l tls-ca -d 'Certificates of the authorities whose word is taken for who the other end is, as PEM' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand receive" -l ready-fd -d 'Descriptor, once for each, to write `READY=1` and a newline to once the machine runs, or the API listens; the socket $NOTIFY_SOCKET is told as well' -r
+complete -c vmm -n "__fish_vmm_using_subcommand receive" -l thread-groups -d 'Descriptors of two files cgroup.threads, of threaded control groups below the process\'s own: threads of vCPUs go into the first group, and those of devices into the second; vmm jail hands them over' -r
+complete -c vmm -n "__fish_vmm_using_subcommand receive" -l start-time-us -d 'When who starts this process began to, in microseconds of the monotonic clock; for metrics' -r
+complete -c vmm -n "__fish_vmm_using_subcommand receive" -l start-time-cpu-us -d 'CPU time of this process when who starts it began to, in microseconds; for metrics' -r
+complete -c vmm -n "__fish_vmm_using_subcommand receive" -l parent-cpu-time-us -d 'CPU time that who starts this process has used in others before, in microseconds; for metrics' -r
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l insecure -d 'Take it over a network where everybody can read its memory, change it, or send another machine'
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l track-dirty-pages -d 'Track the pages that the guest writes to, so that snapshots of what has changed have no others'
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l paused -d 'Leave the machine paused'

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::host::PATIENCE;
+use crate::host::{PATIENCE, eventually};
 use crate::process::Owned;
 
 /// What came back.
@@ -34,14 +34,22 @@ impl Answer {
 }
 
 /// A connection to an API.
-pub struct Api(BufReader<UnixStream>);
+pub struct Api {
+    stream: BufReader<UnixStream>,
+    socket: PathBuf,
+    used: Instant,
+}
+
+/// After so long a new connection is made: vmm closes one that has asked nothing for a minute, which is not long where all
+/// is emulated.
+const IDLE: Duration = Duration::from_secs(20);
 
 impl Api {
     pub fn connect(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket)
             .with_context(|| format!("cannot connect to {}", socket.display()))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self(BufReader::new(stream)))
+        Ok(Self { stream: BufReader::new(stream), socket: socket.to_owned(), used: Instant::now() })
     }
 
     /// Connects as soon as there is an API.
@@ -56,6 +64,18 @@ impl Api {
         }
     }
 
+    /// Connects as soon as `process` has an API. Fails if it ends before, or has none in time.
+    pub fn of(process: &mut Owned, socket: &Path, limit: Duration) -> Result<Self> {
+        let mut api = None;
+        eventually("the API", limit, || {
+            let ended = process.wait(Duration::ZERO)?;
+            ensure!(ended.is_none(), "vmm has ended: {ended:?}");
+            api = Self::connect(socket).ok();
+            Ok(api.is_some())
+        })?;
+        api.context("no API")
+    }
+
     /// Sends a request, and waits for its answer.
     pub fn ask(&mut self, method: &str, path: &str, body: &str) -> Result<Answer> {
         self.send(method, path, body)?;
@@ -64,10 +84,14 @@ impl Api {
 
     /// Sends a request that nobody waits for.
     pub fn send(&mut self, method: &str, path: &str, body: &str) -> Result<()> {
+        if self.used.elapsed() > IDLE {
+            *self = Self::connect(&self.socket)?;
+        }
+        self.used = Instant::now();
         let length = body.len();
         let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}");
         let request = format!("{head}\r\n\r\n{body}");
-        self.0.get_mut().write_all(request.as_bytes()).context("the request was not taken")
+        self.stream.get_mut().write_all(request.as_bytes()).context("the request was not taken")
     }
 
     pub fn get(&mut self, path: &str) -> Result<Value> {
@@ -91,16 +115,18 @@ impl Api {
     /// A request whose answer never ends: its lines.
     pub fn follow(mut self, path: &str) -> Result<impl Iterator<Item = Result<Value>>> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
-        self.0.get_mut().write_all(request.as_bytes())?;
+        self.stream.get_mut().write_all(request.as_bytes())?;
         while !self.line()?.is_empty() {}
         // Of chunks, which have lines of their own, only those of JSON are taken.
         let json = |line: &str| line.starts_with('{');
-        Ok(self.0.lines().filter(move |line| line.as_ref().map_or(true, |line| json(line))).map(
-            |line| {
+        Ok(self
+            .stream
+            .lines()
+            .filter(move |line| line.as_ref().map_or(true, |line| json(line)))
+            .map(|line| {
                 let line = line?;
                 serde_json::from_str(&line).with_context(|| format!("no JSON: {line}"))
-            },
-        ))
+            }))
     }
 
     fn answer(&mut self) -> Result<Answer> {
@@ -118,13 +144,13 @@ impl Api {
             }
         }
         let mut body = vec![0; length];
-        self.0.read_exact(&mut body)?;
+        self.stream.read_exact(&mut body)?;
         Ok(Answer { status, body: String::from_utf8(body)? })
     }
 
     fn line(&mut self) -> Result<String> {
         let mut line = String::new();
-        ensure!(self.0.read_line(&mut line)? > 0, "the connection was closed");
+        ensure!(self.stream.read_line(&mut line)? > 0, "the connection was closed");
         Ok(line.trim_end().to_owned())
     }
 }

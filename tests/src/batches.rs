@@ -10,7 +10,8 @@ use crate::tally::Tally;
 pub struct Rules {
     pub runners: usize,
     /// Tests that a runner gets at once; fewer towards the end, so that all are busy until then. It
-    /// runs them in their order.
+    /// runs them in their order. Every other runner is given the last ones first, as tests that have something in
+    /// common stand side by side.
     pub batch: usize,
     /// Tests that are worth a runner's start; fewer only if there are no more.
     pub least: usize,
@@ -43,7 +44,7 @@ pub fn run(
     let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
     let work = |runner| {
         loop {
-            let batch = lock().take(rules);
+            let batch = lock().take(runner, rules);
             if batch.is_empty() {
                 return;
             }
@@ -62,12 +63,15 @@ pub fn run(
 
 impl State {
     /// The next tests; one that was run before is taken alone, so that it takes no other down with it.
-    fn take(&mut self, rules: &Rules) -> Vec<Test> {
+    fn take(&mut self, runner: usize, rules: &Rules) -> Vec<Test> {
         let share = self.waiting.len().div_ceil(2 * rules.runners.max(1));
         let most = share.max(rules.least).min(rules.batch);
-        let fresh = self.waiting.iter().take(most).take_while(|test| test.tried == 0).count();
-        let count = fresh.max(1).min(self.waiting.len());
-        self.waiting.drain(..count).collect()
+        let is_fresh = |test: &&Test| test.tried == 0;
+        // Those that were run before have gone to the end.
+        let fresh = self.waiting.iter().take_while(is_fresh).count();
+        let count = fresh.min(most).max(1).min(self.waiting.len());
+        let from = if runner % 2 == 1 { fresh.saturating_sub(count) } else { 0 };
+        self.waiting.drain(from..from + count).collect()
     }
 
     fn put_back(&mut self, batch: Vec<Test>, told: Tally, rules: &Rules) {

@@ -97,3 +97,18 @@ fn skipped_tests_keep_their_reason() {
     assert_eq!(tally.skipped, ["test 0: no KVM"]);
     assert_eq!(tally.repeated, [""; 0]);
 }
+
+#[test]
+fn one_runner_begins_with_the_first_tests_and_another_with_the_last() {
+    let mut state = State {
+        waiting: names(9).into_iter().map(|name| Test { name, tried: 0 }).collect(),
+        tally: Tally::default(),
+    };
+    let mut take = |runner| -> Vec<String> {
+        state.take(runner, &RULES).into_iter().map(|test| test.name).collect()
+    };
+    assert_eq!(take(0), ["test 0", "test 1", "test 2"]);
+    assert_eq!(take(1), ["test 7", "test 8"]);
+    assert_eq!(take(1), ["test 6"]);
+    assert_eq!(take(0), ["test 3"]);
+}

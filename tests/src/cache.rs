@@ -1,4 +1,5 @@
-//! The cache of fetched files: each set has a manifest of SHA-256 sums that every use checks again.
+//! The cache of fetched files: each set has a manifest of SHA-256 sums that every use checks again. A testbed sees the
+//! files of a host that has just done so, and does not: under emulation that takes it most of a minute.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -155,7 +156,7 @@ impl Set {
         &self.manifest.origin
     }
 
-    /// A file's bytes, after a check of its sum.
+    /// A file's bytes, after a check of its sum unless this is a testbed.
     pub fn read(&self, name: &str) -> Result<Vec<u8>> {
         let path = self.folder.join(name);
         let wanted = self
@@ -164,7 +165,7 @@ impl Set {
             .get(name)
             .with_context(|| format!("{} is not in its manifest", path.display()))?;
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        if sha256(&bytes) != *wanted {
+        if !host::in_testbed() && sha256(&bytes) != *wanted {
             bail!(
                 "{} differs from its manifest; remove {} and run again to fetch it anew",
                 path.display(),
@@ -182,10 +183,13 @@ impl Set {
         Ok(self.folder.clone())
     }
 
-    /// A file's path, after a check of its sum; once per process, for kernels take a second under emulation.
+    /// A file's path, after a check of its sum, once per process; in a testbed without one.
     pub fn path(&self, name: &str) -> Result<PathBuf> {
         static CHECKED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
         let path = self.folder.join(name);
+        if host::in_testbed() {
+            return Ok(path);
+        }
         let mut checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
         if !checked.contains(&path) {
             self.read(name)?;

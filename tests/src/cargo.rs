@@ -12,6 +12,13 @@ struct Message {
     reason: String,
     executable: Option<PathBuf>,
     target: Option<Target>,
+    manifest_path: Option<PathBuf>,
+    profile: Option<Profile>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
 }
 
 #[derive(Deserialize)]
@@ -33,8 +40,8 @@ pub fn workspace() -> PathBuf {
     tests.parent().map(PathBuf::from).unwrap_or(tests)
 }
 
-/// Runs a cargo command that builds; returns the file of the executable `name` of a kind such as `bin` or `test`.
-fn build(arguments: &[&str], kind: &str, name: &str) -> Result<PathBuf> {
+/// Runs a cargo command that builds; returns what it says of each executable.
+fn build_all(arguments: &[&str]) -> Result<impl Iterator<Item = Message>> {
     let output = command()
         .args(arguments)
         .arg("--message-format=json-render-diagnostics")
@@ -45,11 +52,19 @@ fn build(arguments: &[&str], kind: &str, name: &str) -> Result<PathBuf> {
     if !output.status.success() {
         bail!("cargo {} failed", arguments.join(" "));
     }
-    output
+    let lines: Vec<Message> = output
         .stdout
         .split(|&byte| byte == b'\n')
-        .filter_map(|line| serde_json::from_slice::<Message>(line).ok())
-        .filter(|message| message.reason == "compiler-artifact")
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect();
+    Ok(lines
+        .into_iter()
+        .filter(|message| message.reason == "compiler-artifact" && message.executable.is_some()))
+}
+
+/// Returns the file of the executable `name` of a kind such as `bin` or `test`.
+fn build(arguments: &[&str], kind: &str, name: &str) -> Result<PathBuf> {
+    build_all(arguments)?
         .filter(|message| {
             message
                 .target
@@ -58,6 +73,29 @@ fn build(arguments: &[&str], kind: &str, name: &str) -> Result<PathBuf> {
         })
         .find_map(|message| message.executable)
         .with_context(|| format!("cargo {} built no {name}", arguments.join(" ")))
+}
+
+/// A test program, and the folder of its package, in which it runs.
+pub struct TestProgram {
+    pub name: String,
+    pub file: PathBuf,
+    pub folder: PathBuf,
+}
+
+/// Builds the test programs that a cargo command such as `test --workspace` runs.
+pub fn tests(arguments: &[&str]) -> Result<Vec<TestProgram>> {
+    let arguments = [arguments, &["--no-run"]].concat();
+    let built = build_all(&arguments)?;
+    let tests = built.filter(|message| message.profile.as_ref().is_some_and(|p| p.test));
+    Ok(tests
+        .filter_map(|message| {
+            Some(TestProgram {
+                name: message.target?.name,
+                file: message.executable?,
+                folder: message.manifest_path?.parent()?.to_owned(),
+            })
+        })
+        .collect())
 }
 
 /// The release build of vmm.

@@ -150,6 +150,11 @@ impl Debian {
         self.set.origin()
     }
 
+    /// Checks the sums of all of it.
+    pub fn check(&self) -> Result<()> {
+        self.set.folder().map(drop)
+    }
+
     /// A copy of the disk to be written, whose holes are holes.
     pub fn copy_to(&self, path: &Path) -> Result<()> {
         let mut copy = Command::new("cp");

@@ -12,6 +12,7 @@ use crate::console::{Console, find, plain};
 use crate::host::PATIENCE;
 use crate::initramfs::Archive;
 use crate::kernel::{Kernel, Release};
+use crate::modules::Module;
 use crate::{dpdk, libraries};
 
 const INIT: &str = include_str!("../../resources/guest/init");
@@ -124,14 +125,17 @@ pub fn initramfs(release: Release, tools: &[Tool]) -> Result<Arc<[u8]>> {
     if tools.contains(&Tool::Disks) {
         modules.extend(kernel.modules_of_disks()?);
     }
-    for (tool, list) in [
-        (Tool::Memory, kernel.modules_of_memory()?),
-        (Tool::Xfs, kernel.modules_of_xfs()?),
-        (Tool::Vsock, kernel.modules_of_vsock()?),
-    ] {
+    type List = fn(&Kernel) -> Result<Vec<Module>>;
+    let lists: [(Tool, List); 3] = [
+        (Tool::Memory, Kernel::modules_of_memory),
+        (Tool::Xfs, Kernel::modules_of_xfs),
+        (Tool::Vsock, Kernel::modules_of_vsock),
+    ];
+    for (tool, list) in lists {
         if tools.contains(&tool) {
             let loaded: BTreeSet<_> = modules.iter().map(|module| module.name.clone()).collect();
-            modules.extend(list.into_iter().filter(|module| !loaded.contains(&module.name)));
+            modules
+                .extend(list(&kernel)?.into_iter().filter(|module| !loaded.contains(&module.name)));
         }
     }
     let mut archive = Archive::new(INIT, &modules)?;

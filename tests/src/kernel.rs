@@ -176,6 +176,11 @@ impl Kernel {
         self.set.origin()
     }
 
+    /// Checks the sums of all of it.
+    pub fn check(&self) -> Result<()> {
+        self.set.folder().map(drop)
+    }
+
     /// The kernel file, checked.
     pub fn image(&self, format: Format) -> Result<PathBuf> {
         match format {

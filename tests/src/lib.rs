@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![allow(missing_docs)] // tools and helpers of tests, which nobody builds on
 
+pub mod abreast;
 pub mod api;
 pub mod apt;
 pub mod authority;
@@ -22,6 +23,7 @@ pub mod disk_image;
 pub mod dpdk;
 pub mod exchange;
 pub mod frames;
+pub mod fuzzing;
 pub mod guest;
 pub mod guest_vsock;
 pub mod host;
@@ -51,6 +53,7 @@ pub mod ssh;
 pub mod stand_in;
 pub mod tally;
 pub mod testbed;
+pub mod told;
 pub mod traffic;
 pub mod tshark;
 pub mod vsock;

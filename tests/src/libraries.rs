@@ -156,6 +156,11 @@ impl Program {
         self.set.origin()
     }
 
+    /// Checks the sums of all of it.
+    pub fn check(&self) -> Result<()> {
+        self.set.folder().map(drop)
+    }
+
     /// A command that runs the program here, where it is not installed.
     pub fn command(&self) -> Result<Command> {
         let program = self.set.path("program")?;

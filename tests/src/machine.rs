@@ -1,11 +1,14 @@
 //! A virtual machine of ours, or of a peer to compare with, as a process that never outlives its owner.
 
+pub mod kept;
+
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,7 +56,10 @@ impl Hypervisor {
 pub const USUAL_MEMORY_MIB: u32 = 256;
 
 /// Time a guest gets to user space when the host emulates its CPU and others run too.
-pub const BOOT: Duration = Duration::from_secs(300);
+pub const BOOT: Duration = Duration::from_secs(180);
+
+/// Guests that this process has booted.
+static BOOTED: AtomicU32 = AtomicU32::new(0);
 
 /// What a card is to its guest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -113,6 +119,22 @@ pub struct Machine {
     tools: Vec<Tool>,
     arguments: Vec<OsString>,
     source: Source,
+    /// Whether there is an API.
+    has_api: bool,
+    /// The guest's number, if it has a vsock.
+    vsock: Option<u32>,
+    disks: Vec<Disk>,
+    /// Arguments that say nothing of what the machine is, and that `vmm restore` has too.
+    manners: Vec<OsString>,
+}
+
+/// A disk to give a machine, on an image of zeroes in the machine's folder.
+#[derive(Debug, Clone)]
+struct Disk {
+    id: &'static str,
+    bytes: u64,
+    /// More words of vmm's `--disk`.
+    options: &'static str,
 }
 
 impl Machine {
@@ -129,6 +151,10 @@ impl Machine {
             tools: Vec::new(),
             arguments: Vec::new(),
             source: Source::Files,
+            has_api: false,
+            vsock: None,
+            disks: Vec::new(),
+            manners: Vec::new(),
         }
     }
 
@@ -197,6 +223,31 @@ impl Machine {
         self
     }
 
+    /// Serves the API on `api` in the machine's folder.
+    pub fn api(mut self) -> Self {
+        self.has_api = true;
+        self
+    }
+
+    /// Adds a vsock, with its socket as `v.sock` in the machine's folder.
+    pub fn vsock(mut self, guest: u32) -> Self {
+        self.vsock = Some(guest);
+        self
+    }
+
+    /// Adds a disk of zeroes, whose image is `ID.raw` in the machine's folder; more words of `--disk` say what it is.
+    pub fn disk(mut self, id: &'static str, bytes: u64, options: &'static str) -> Self {
+        self.disks.push(Disk { id, bytes, options });
+        self
+    }
+
+    /// Adds an argument of vmm that says nothing of what the machine is, and may differ from one life of it to the
+    /// next: one that `vmm restore` has too.
+    pub fn manner(mut self, words: &[&str]) -> Self {
+        self.manners.extend(words.iter().map(OsString::from));
+        self
+    }
+
     /// The command that starts the machine, and the folder that must live as long as it.
     pub fn command(&self, network: Option<&Network>) -> Result<(Command, tempfile::TempDir)> {
         let mut command = self.program(network);
@@ -218,7 +269,33 @@ impl Machine {
             folder
         };
         command.args(&self.arguments);
+        self.make_disks(folder.path())?;
+        for Disk { id, options, .. } in &self.disks {
+            let image = folder.path().join(format!("{id}.raw"));
+            let words = format!("path={},id={id},{options}", image.display());
+            command.args(["--disk", words.trim_end_matches(',')]);
+        }
+        if let Some(guest) = self.vsock {
+            let socket = folder.path().join("v.sock");
+            command.args(["--vsock", &format!("cid={guest},path={}", socket.display())]);
+        }
+        self.manner_arguments(&mut command, folder.path());
         Ok((command, folder))
+    }
+
+    /// Images of the disks, in the machine's folder.
+    fn make_disks(&self, folder: &Path) -> Result<()> {
+        for Disk { id, bytes, .. } in &self.disks {
+            File::create(folder.join(format!("{id}.raw")))?.set_len(*bytes)?;
+        }
+        Ok(())
+    }
+
+    fn manner_arguments(&self, command: &mut Command, folder: &Path) {
+        if self.has_api {
+            command.arg("--api-sock").arg(folder.join("api"));
+        }
+        command.args(&self.manners);
     }
 
     /// The kernel, and the initial file system in a folder that goes with its owner.
@@ -285,8 +362,8 @@ impl Machine {
         let (folder, image, initrd) = self.files()?;
         let socket = folder.path().join("api");
         let mut command = self.program(network);
-        command.arg("--api-sock").arg(&socket).args(&self.arguments);
-        let running = Running::spawn(command, folder)?;
+        command.arg("--api-sock").arg(&socket).args(&self.arguments).args(&self.manners);
+        let running = Running::booting(command, folder)?;
         let mut api = Api::wait(&socket, BOOT)?;
         let asked = self.configuration(&image, &initrd);
         for resource in ["boot-source", "machine-config"] {
@@ -307,8 +384,8 @@ impl Machine {
         fs::write(&file, self.configuration(&image, &initrd).to_string())?;
         let mut command = self.program(network);
         command.arg("--api-sock").arg(&socket).arg("--config-file").arg(&file);
-        command.args(&self.arguments);
-        Ok((Running::spawn(command, folder)?, socket))
+        command.args(&self.arguments).args(&self.manners);
+        Ok((Running::booting(command, folder)?, socket))
     }
 
     fn cmdline(&self) -> String {
@@ -413,7 +490,7 @@ impl Machine {
     /// Starts the machine with its serial line on pipes.
     pub fn start(&self, network: Option<&Network>) -> Result<Running> {
         let (command, folder) = self.command(network)?;
-        Running::spawn(command, folder)
+        Running::booting(command, folder)
     }
 
     /// Starts the machine and waits for its shell.
@@ -433,7 +510,9 @@ pub struct Running {
     pub errors: Console,
     input: Mutex<Option<Box<dyn Write + Send>>>,
     process: Owned,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+    /// Whether it goes on from a snapshot, and did not boot.
+    pub is_restored: bool,
 }
 
 impl Running {
@@ -454,8 +533,19 @@ impl Running {
             errors: Console::collect("the hypervisor's standard error", errors),
             input: Mutex::new(Some(Box::new(input))),
             process,
-            _folder: folder,
+            folder,
+            is_restored: false,
         })
+    }
+
+    /// A file in the machine's folder, such as `api`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn booting(command: Command, folder: tempfile::TempDir) -> Result<Running> {
+        BOOTED.fetch_add(1, Ordering::Relaxed);
+        Running::spawn(command, folder)
     }
 
     /// Starts a machine by a command of ours, with its serial line on pipes.

@@ -22,6 +22,7 @@ pub mod peer;
 pub mod report;
 pub mod round_trip;
 pub mod sample;
+pub mod scene;
 pub mod snapshot_bench;
 pub mod table;
 pub mod trial;

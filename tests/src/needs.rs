@@ -94,16 +94,16 @@ impl Needs {
         Ok(lines)
     }
 
-    /// Fetches and installs what is missing, several things at once: one waits for the network
+    /// Fetches and installs what is missing, and checks the sums of all, several things at once: one waits for the network
     /// while another is unpacked. Where no mirror can be asked, one error tells all that is missing.
     pub fn fetch(&self) -> Result<()> {
         type Job = Box<dyn Fn() -> Result<()> + Send>;
         let mut jobs: Vec<Job> = Vec::new();
         let mut programs = self.programs.clone();
         for &release in self.kernels.iter().collect::<BTreeSet<_>>() {
-            jobs.push(Box::new(move || Kernel::open(release).map(drop)));
+            jobs.push(Box::new(move || Kernel::open(release)?.check()));
         }
-        jobs.push(Box::new(|| initramfs::busybox_file().map(drop)));
+        jobs.push(Box::new(|| initramfs::busybox().map(drop)));
         for &tool in self.tools.iter().collect::<BTreeSet<_>>() {
             match tool {
                 Tool::Testpmd => jobs.push(Box::new(dpdk::fetch)),
@@ -113,16 +113,16 @@ impl Needs {
                     programs.push(programs::STRIP);
                 }
                 _ => jobs.push(Box::new(move || match tool.debian() {
-                    Some(program) => program.map(drop),
+                    Some(program) => program?.check(),
                     None => Ok(()),
                 })),
             }
         }
         if self.tshark {
-            jobs.push(Box::new(|| tshark::open().map(drop)));
+            jobs.push(Box::new(|| tshark::open()?.check()));
         }
         for &edition in self.debians.iter().collect::<BTreeSet<_>>() {
-            jobs.push(Box::new(move || Debian::open(edition).map(drop)));
+            jobs.push(Box::new(move || Debian::open(edition)?.check()));
         }
         if !self.debians.is_empty() {
             jobs.push(Box::new(|| ssh::client().map(drop)));

@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// A command that sees itself, and owns its files, as root: this user, or a user namespace of his.
 pub fn as_root(program: impl AsRef<OsStr>) -> Command {
@@ -169,6 +169,30 @@ pub fn heard_while(
         }
     }
     Ok(process.wait_while(patient)?)
+}
+
+/// Runs a command with its output shown, and each line of it handed to `each`; fails if that does not
+/// succeed within `limit`.
+pub fn shown(command: &mut Command, limit: Duration, each: impl FnMut(&str)) -> Result<()> {
+    shown_as("", command, limit, each)
+}
+
+/// The same, with a mark before each line that is shown.
+pub fn shown_as(
+    mark: &str,
+    command: &mut Command,
+    limit: Duration,
+    mut each: impl FnMut(&str),
+) -> Result<()> {
+    let start = Instant::now();
+    let patient = || start.elapsed() < limit;
+    let status = heard_while(command.stdin(Stdio::null()), patient, |line| {
+        println!("{mark}{line}");
+        each(line);
+    })?
+    .with_context(|| format!("not done within {} minutes", limit.as_secs() / 60))?;
+    ensure!(status.success(), "ended with {status}");
+    Ok(())
 }
 
 impl Drop for Owned {

@@ -50,6 +50,14 @@ impl Tally {
             || self.why_skipped(name).is_some()
     }
 
+    /// Adds what another one of the same step has.
+    pub fn append(&mut self, other: Self) {
+        self.passed.extend(other.passed);
+        self.failed.extend(other.failed);
+        self.skipped.extend(other.skipped);
+        self.repeated.extend(other.repeated);
+    }
+
     /// Adds another tally, its names after the step's.
     pub fn add(&mut self, step: &str, other: &Self) {
         let named = |names: &[String]| {

@@ -30,8 +30,9 @@ const STATUS: &str = ".testbed-status";
 /// Written by the testbed every few seconds.
 const ALIVE: &str = ".testbed-alive";
 
-/// Time without a sign of life after which a testbed has hung: an emulated one does now and then.
-const SILENCE: Duration = Duration::from_secs(90);
+/// Time without a sign of life after which a testbed has hung: an emulated one does now and then. There is one every five
+/// seconds.
+const SILENCE: Duration = Duration::from_secs(45);
 
 /// The CPU that QEMU emulates, without what costs an emulator more than a CPU: a fifth level of page tables
 /// to walk at each miss, and strings that are moved a byte at a time; guests boot in half the time. And

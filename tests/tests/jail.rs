@@ -1,6 +1,8 @@
 //! Jails: what runs in one has nothing of the host's, and nobody can turn the making of one against the host.
 #![forbid(unsafe_code)]
 
+#[path = "jail/arrivals.rs"]
+mod arrivals;
 #[path = "jail/races.rs"]
 mod races;
 #[path = "jail/ready.rs"]

@@ -11,79 +11,53 @@ mod refusals;
 mod wire;
 
 use std::fs;
+use std::ops::Deref;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tests::api::Api;
 use tests::frames::Link;
 use tests::host;
-use tests::native::guest;
 use tests::native::line::TAP;
-use tests::native::trial;
-use tests::native::wire::Wire;
+use tests::native::scene::{self, Card, FRAMES, LIMIT, Named};
 use tests::native::witness::Listener;
 use tests::process::Owned;
 
-/// Far longer than anything takes, on any machine.
-const LIMIT: Duration = Duration::from_secs(60);
-/// Frames heard of a machine that goes on.
-const FRAMES: usize = 20;
 const CHILDREN: usize = 3;
-
-/// Cards, and how the machine has them.
-const CARDS: [(&str, &[&str]); 3] = [("virtio", &[]), ("virtio", &["--bus", "mmio"]), ("ena", &[])];
 
 /// A test of a machine with a card.
 type Test = fn(&Scene) -> Result<()>;
 
 fn main() {
-    let mut arguments = Arguments::from_args();
-    // Each moves its thread to a network of its own, and has busy threads already.
-    arguments.test_threads = Some(1);
-    let mut trials = Vec::new();
-    for (model, options) in CARDS {
-        let mut tests: Vec<(&str, Test)> =
-            vec![("children_go_on_from_one_moment_and_nobody_disturbs_another", go_on)];
-        if options.is_empty() && model == "ena" {
-            tests.push(("a_child_lives_longer_than_its_parent_and_dies_alone", live));
-            tests.push(("children_have_other_addresses_on_the_wire", wire::others));
-            tests.extend(refusals::TESTS);
-            tests.push(("children_are_in_the_jail_of_their_parent", jail::within));
-            tests.push(("children_go_on_with_copies_of_a_disk_under_load", disks::verify));
-        }
-        for (name, test) in tests {
-            let name = format!("{name} [{model} {}]", options.join(" ")).replace(" ]", "]");
-            trials.push(Trial::ignorable_test(name, move || run(model, options, test)));
-        }
-    }
-    libtest_mimic::run(&arguments, trials).exit();
+    scene::run(|scene| Ok(Scene(scene)), tests);
 }
 
-fn run(
-    model: &'static str,
-    options: &'static [&'static str],
-    test: Test,
-) -> Result<Completion, Failed> {
-    trial::in_a_network(move || {
-        let scene = Scene::new(model, options)?;
-        test(&scene).with_context(|| format!("vmm said {:?}", scene.said()))
-    })
+fn tests(card: Card) -> Vec<Named<Scene>> {
+    let mut tests: Vec<(&str, Test)> =
+        vec![("children_go_on_from_one_moment_and_nobody_disturbs_another", go_on)];
+    if card.is_ena() {
+        tests.push(("a_child_lives_longer_than_its_parent_and_dies_alone", live));
+        tests.push(("children_have_other_addresses_on_the_wire", wire::others));
+        tests.extend(refusals::TESTS);
+        tests.push(("children_are_in_the_jail_of_their_parent", jail::within));
+        tests.push(("children_go_on_with_copies_of_a_disk_under_load", disks::verify));
+    }
+    tests
 }
 
 /// Where a machine is started, and has children.
-struct Scene {
-    model: &'static str,
-    options: &'static [&'static str],
-    vmm: PathBuf,
-    kernel: PathBuf,
-    folder: tempfile::TempDir,
-    wire: Wire,
+struct Scene(scene::Scene);
+
+impl Deref for Scene {
+    type Target = scene::Scene;
+
+    fn deref(&self) -> &scene::Scene {
+        &self.0
+    }
 }
 
 /// Whatever is left of its machines ends with it, however the test does. A child has its parent's command line, which
@@ -150,59 +124,32 @@ impl Child {
 }
 
 impl Scene {
-    fn new(model: &'static str, options: &'static [&'static str]) -> Result<Self> {
-        let vmm = trial::vmm()?;
-        let folder = tempfile::tempdir().context("no temporary folder")?;
-        Ok(Self { model, options, vmm, kernel: guest::build()?, folder, wire: Wire::new()? })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
     /// Starts a machine whose guest tells of itself.
     fn start(&self, more: &[&str]) -> Result<Machine> {
-        let card = format!("tap={TAP},mac=02:00:00:00:00:01,model={}", self.model);
+        let card = format!("tap={TAP},mac=02:00:00:00:00:01,model={}", self.card.model);
         let line = ["--cmdline", "load=witness rest=1000000", "--net", &card];
         self.start_with(&[&line, more].concat())
     }
 
     /// Starts a machine.
     fn start_with(&self, more: &[&str]) -> Result<Machine> {
-        let mut command = Command::new(&self.vmm);
-        command.arg("--kernel").arg(&self.kernel).args(["--mem", "128M"]).args(self.options);
-        command.args(["--serial", "none", "--id", "parent"]).args(more);
+        let mut command = self.command();
+        command.args(["--id", "parent"]).args(more);
         let socket = self.path("api");
-        let log = fs::File::create(self.path("log")).context("cannot make a log")?;
-        command.arg("--api-sock").arg(&socket);
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let mut process = Owned::spawn(&mut command)?;
-        let mut api = None;
-        host::eventually("the API", LIMIT, || {
-            let ended = process.wait(Duration::ZERO)?;
-            ensure!(ended.is_none(), "vmm has ended: {ended:?}");
-            api = Api::connect(&socket).ok();
-            Ok(api.is_some())
-        })?;
-        Ok(Machine { process, api: api.context("no API")? })
+        let mut process = self.spawn(&mut command, &socket, self.log()?)?;
+        let api = Api::of(&mut process, &socket, LIMIT)?;
+        Ok(Machine { process, api })
     }
 
     /// TAPs for children from `first` on, and who listens on each.
     fn taps(&self, first: usize) -> Result<Vec<Listener>> {
         let listener = |number| {
             let tap = format!("{TAP}-{number}");
-            let ip = |line: &str| self.wire.network().ip(&line.split(' ').collect::<Vec<_>>());
-            ip(&format!("tuntap add dev {tap} mode tap vnet_hdr"))?;
-            ip(&format!("link set {tap} up"))?;
+            self.wire.ip(&format!("tuntap add dev {tap} mode tap vnet_hdr"))?;
+            self.wire.ip(&format!("link set {tap} up"))?;
             Listener::new(Link::open(&tap)?)
         };
         (first..first + CHILDREN).map(listener).collect()
-    }
-
-    /// The end of what machines said.
-    fn said(&self) -> String {
-        let said = fs::read_to_string(self.path("log")).unwrap_or_default();
-        said.lines().rev().take(3).collect::<Vec<_>>().join(" / ")
     }
 }
 

@@ -17,72 +17,46 @@ mod tls;
 mod travel;
 
 use std::fs;
+use std::ops::Deref;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::{Value, json};
 use tests::api::Api;
 use tests::frames::Link;
 use tests::host;
-use tests::native::guest;
 use tests::native::line::TAP;
-use tests::native::trial;
-use tests::native::wire::Wire;
+use tests::native::scene::{self, Card, FRAMES, LIMIT, Named};
 use tests::native::witness::{Listener, Told};
 use tests::process::Owned;
 
-/// Far longer than anything takes, on any machine.
-const LIMIT: Duration = Duration::from_secs(60);
-/// Frames heard of a machine that goes on.
-const FRAMES: usize = 20;
 /// Where the machine is, in turn.
 const TAPS: [&str; 2] = [TAP, "tap1"];
-
-/// Cards, and how the machine has them.
-const CARDS: [(&str, &[&str]); 3] = [("virtio", &[]), ("virtio", &["--bus", "mmio"]), ("ena", &[])];
 
 /// A test of a machine with a card.
 type Test = fn(&Scene) -> Result<()>;
 
 fn main() {
-    let mut arguments = Arguments::from_args();
-    // Each moves its thread to a network of its own, and has busy threads already.
-    arguments.test_threads = Some(1);
-    let mut trials = Vec::new();
-    for (model, options) in CARDS {
-        let mut tests: Vec<(&str, Test)> =
-            vec![("a_guest_is_what_it_was_from_process_to_process", travel::there_and_back)];
-        if options.is_empty() && model == "ena" {
-            tests.extend(killed::TESTS);
-            tests.extend(refusals::TESTS);
-            tests.extend(network::TESTS);
-            tests.extend(tls::TESTS);
-            tests.push(("a_disk_under_load_goes_along_and_is_whole", disks::verify));
-            tests.push(("a_machine_keeps_its_identity_and_its_state_of_rest", identity::keeps));
-        }
-        if options.is_empty() {
-            tests.push(("every_frame_is_accounted_for", travel::under_load));
-        }
-        for (name, test) in tests {
-            let name = format!("{name} [{model} {}]", options.join(" ")).replace(" ]", "]");
-            trials.push(Trial::ignorable_test(name, move || run(model, options, test)));
-        }
-    }
-    libtest_mimic::run(&arguments, trials).exit();
+    scene::run(Scene::new, tests);
 }
 
-fn run(
-    model: &'static str,
-    options: &'static [&'static str],
-    test: Test,
-) -> Result<Completion, Failed> {
-    trial::in_a_network(move || {
-        let scene = Scene::new(model, options)?;
-        test(&scene).with_context(|| format!("vmm said {:?}", scene.said()))
-    })
+fn tests(card: Card) -> Vec<Named<Scene>> {
+    let mut tests: Vec<(&str, Test)> =
+        vec![("a_guest_is_what_it_was_from_process_to_process", travel::there_and_back)];
+    if card.is_ena() {
+        tests.extend(killed::TESTS);
+        tests.extend(refusals::TESTS);
+        tests.extend(network::TESTS);
+        tests.extend(tls::TESTS);
+        tests.push(("a_disk_under_load_goes_along_and_is_whole", disks::verify));
+        tests.push(("a_machine_keeps_its_identity_and_its_state_of_rest", identity::keeps));
+    }
+    if card.is_on_pci() {
+        tests.push(("every_frame_is_accounted_for", travel::under_load));
+    }
+    tests
 }
 
 /// Whether there is time for all of it.
@@ -91,13 +65,14 @@ fn is_long() -> bool {
 }
 
 /// Where a machine is started, and goes from process to process.
-struct Scene {
-    model: &'static str,
-    options: &'static [&'static str],
-    vmm: PathBuf,
-    kernel: PathBuf,
-    folder: tempfile::TempDir,
-    wire: Wire,
+struct Scene(scene::Scene);
+
+impl Deref for Scene {
+    type Target = scene::Scene;
+
+    fn deref(&self) -> &scene::Scene {
+        &self.0
+    }
 }
 
 /// A process, which ends with this, and its API.
@@ -107,19 +82,12 @@ struct Machine {
 }
 
 impl Scene {
-    fn new(model: &'static str, options: &'static [&'static str]) -> Result<Self> {
-        let vmm = trial::vmm()?;
-        let folder = tempfile::tempdir().context("no temporary folder")?;
-        let wire = Wire::new()?;
+    /// With a TAP for each of the machine's places.
+    fn new(scene: scene::Scene) -> Result<Self> {
         let [_, other] = TAPS;
-        let ip = |line: &str| wire.network().ip(&line.split(' ').collect::<Vec<_>>());
-        ip(&format!("tuntap add dev {other} mode tap vnet_hdr"))?;
-        ip(&format!("link set {other} mtu 65521 up"))?;
-        Ok(Self { model, options, vmm, kernel: guest::build()?, folder, wire })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        scene.wire.ip(&format!("tuntap add dev {other} mode tap vnet_hdr"))?;
+        scene.wire.ip(&format!("link set {other} mtu 65521 up"))?;
+        Ok(Self(scene))
     }
 
     /// Who listens on the TAP that the machine has in its `turn`, from now on.
@@ -129,16 +97,14 @@ impl Scene {
 
     /// Starts a machine whose guest tells of itself, in its turn 0.
     fn start(&self, more: &[&str]) -> Result<Machine> {
-        let card = format!("id=eth0,tap={TAP},mac=02:00:00:00:00:01,model={}", self.model);
+        let card = format!("id=eth0,tap={TAP},mac=02:00:00:00:00:01,model={}", self.card.model);
         let line = ["--cmdline", "load=witness rest=1000000", "--net", &card];
         self.start_with(&[&line, more].concat())
     }
 
     /// Starts a machine.
     fn start_with(&self, more: &[&str]) -> Result<Machine> {
-        let mut command = Command::new(&self.vmm);
-        command.arg("--kernel").arg(&self.kernel).args(["--mem", "128M"]).args(self.options);
-        let mut machine = self.spawn(&mut command, "0", more)?;
+        let mut machine = self.spawn(&mut self.command(), "0", more)?;
         machine.await_api()?;
         Ok(machine)
     }
@@ -173,21 +139,12 @@ impl Scene {
         Ok(machine)
     }
 
+    /// Processes follow one another, and say all they have to say to one log.
     fn spawn(&self, command: &mut Command, name: &str, more: &[&str]) -> Result<Machine> {
         let socket = self.path(&format!("api-{name}"));
-        // Of one before, if it was killed.
-        let _ = fs::remove_file(&socket);
         let log = fs::File::options().create(true).append(true).open(self.path("log"))?;
-        command.args(["--serial", "none", "--seccomp", "kill", "--api-sock"]).arg(&socket);
-        command.args(more);
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        Ok(Machine { process: Owned::spawn(command)?, socket })
-    }
-
-    /// The end of what machines said.
-    fn said(&self) -> String {
-        let said = fs::read_to_string(self.path("log")).unwrap_or_default();
-        said.lines().rev().take(4).collect::<Vec<_>>().join(" / ")
+        command.args(["--seccomp", "kill"]).args(more);
+        Ok(Machine { process: self.0.spawn(command, &socket, log)?, socket })
     }
 }
 
@@ -198,14 +155,7 @@ impl Machine {
 
     /// Waits until it has an API.
     fn await_api(&mut self) -> Result<Api> {
-        let mut api = None;
-        host::eventually("the API", LIMIT, || {
-            let ended = self.process.wait(Duration::ZERO)?;
-            ensure!(ended.is_none(), "vmm has ended: {ended:?}");
-            api = self.api().ok();
-            Ok(api.is_some())
-        })?;
-        api.context("no API")
+        Api::of(&mut self.process, &self.socket, LIMIT)
     }
 
     /// Has it go on there; what is told of that.

@@ -14,85 +14,59 @@ mod refusals;
 #[path = "native_snapshot/whole.rs"]
 mod whole;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::ops::Deref;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::json;
 use tests::api::Api;
 use tests::frames::Link;
-use tests::host;
-use tests::native::guest;
 use tests::native::line::TAP;
-use tests::native::trial;
-use tests::native::wire::{self, Wire};
+use tests::native::scene::{self, Card, FRAMES, LIMIT, Named};
+use tests::native::wire;
 use tests::native::witness::Listener;
 use tests::process::Owned;
 
 /// What the guest does: tells of itself, with a rest between.
 const WITNESS: &str = "load=witness rest=1000000";
-/// Far longer than anything takes, on any machine.
-const LIMIT: Duration = Duration::from_secs(60);
-/// Frames heard between two snapshots at least.
-const FRAMES: usize = 20;
-
-/// Cards, and how the machine has them.
-const CARDS: [(&str, &[&str]); 3] = [("virtio", &[]), ("virtio", &["--bus", "mmio"]), ("ena", &[])];
 
 /// A test of a machine with a card.
 type Test = fn(&Scene) -> Result<()>;
 
 fn main() {
-    let mut arguments = Arguments::from_args();
-    // Each moves its thread to a network of its own, and has two busy threads already.
-    arguments.test_threads = Some(1);
-    let mut trials = Vec::new();
-    for (model, options) in CARDS {
-        let mut tests: Vec<(&str, Test)> = vec![
-            ("a_guest_is_what_it_was_from_snapshot_to_snapshot", goes_on),
-            ("a_machine_goes_on_after_its_snapshot_as_if_there_were_none", stays),
-        ];
-        if options.is_empty() {
-            tests.extend(changes::OF_CARDS);
-            tests.extend(changes::OF_DISKS);
-            tests.extend(clones::TESTS);
-        }
-        if options.is_empty() && model == "ena" {
-            tests.extend(refusals::TESTS);
-            tests.extend(whole::TESTS);
-            tests.extend(contents::TESTS);
-            tests.extend(pagers::TESTS);
-        }
-        for (name, test) in tests {
-            let name = format!("{name} [{model} {}]", options.join(" ")).replace(" ]", "]");
-            trials.push(Trial::ignorable_test(name, move || run(model, options, test)));
-        }
-    }
-    libtest_mimic::run(&arguments, trials).exit();
+    scene::run(|scene| Ok(Scene(scene)), tests);
 }
 
-fn run(
-    model: &'static str,
-    options: &'static [&'static str],
-    test: Test,
-) -> Result<Completion, Failed> {
-    trial::in_a_network(move || {
-        let scene = Scene::new(model, options)?;
-        test(&scene).with_context(|| format!("vmm said {:?}", scene.said()))
-    })
+fn tests(card: Card) -> Vec<Named<Scene>> {
+    let mut tests: Vec<(&str, Test)> = vec![
+        ("a_guest_is_what_it_was_from_snapshot_to_snapshot", goes_on),
+        ("a_machine_goes_on_after_its_snapshot_as_if_there_were_none", stays),
+    ];
+    if card.is_on_pci() {
+        tests.extend(changes::OF_CARDS);
+        tests.extend(changes::OF_DISKS);
+        tests.extend(clones::TESTS);
+    }
+    if card.is_ena() {
+        tests.extend(refusals::TESTS);
+        tests.extend(whole::TESTS);
+        tests.extend(contents::TESTS);
+        tests.extend(pagers::TESTS);
+    }
+    tests
 }
 
 /// Where a machine is started, and comes back.
-struct Scene {
-    model: &'static str,
-    options: &'static [&'static str],
-    vmm: PathBuf,
-    kernel: PathBuf,
-    folder: tempfile::TempDir,
-    /// Goes with it.
-    wire: Wire,
+struct Scene(scene::Scene);
+
+impl Deref for Scene {
+    type Target = scene::Scene;
+
+    fn deref(&self) -> &scene::Scene {
+        &self.0
+    }
 }
 
 /// A machine, and its API.
@@ -102,16 +76,6 @@ struct Machine {
 }
 
 impl Scene {
-    fn new(model: &'static str, options: &'static [&'static str]) -> Result<Self> {
-        let vmm = trial::vmm()?;
-        let folder = tempfile::tempdir().context("no temporary folder")?;
-        Ok(Self { model, options, vmm, kernel: guest::build()?, folder, wire: Wire::new()? })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
     /// Starts a machine whose guest tells of itself.
     fn start(&self) -> Result<Machine> {
         self.start_with(WITNESS, &[])
@@ -119,9 +83,8 @@ impl Scene {
 
     /// What every machine is started with.
     fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(&self.vmm);
-        command.arg("--kernel").arg(&self.kernel).args(["--mem", "128M", "--cmdline", line]);
-        command.args(self.options);
+        let mut command = self.0.command();
+        command.args(["--cmdline", line]);
         command
     }
 
@@ -129,7 +92,7 @@ impl Scene {
     fn start_with(&self, words: &str, more: &[&str]) -> Result<Machine> {
         let mut command = self.command(words);
         command.args(more);
-        let card = format!("id=eth0,tap={TAP},mac=02:00:00:00:00:01,model={}", self.model);
+        let card = format!("id=eth0,tap={TAP},mac=02:00:00:00:00:01,model={}", self.card.model);
         command.args(["--net", &card]);
         self.run(command)
     }
@@ -152,29 +115,9 @@ impl Scene {
 
     fn run_as(&self, socket: &str, mut command: Command) -> Result<Machine> {
         let socket = self.path(socket);
-        // Of the one before, if it was killed.
-        let _ = std::fs::remove_file(&socket);
-        let log = std::fs::File::create(self.path("log")).context("cannot make a log")?;
-        command.args(["--serial", "none", "--api-sock"]).arg(&socket);
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let mut process = Owned::spawn(&mut command)?;
-        let mut attempt = || {
-            let ended = process.wait(Duration::ZERO)?;
-            ensure!(ended.is_none(), "vmm has ended: {ended:?}");
-            Ok(Api::connect(&socket).ok())
-        };
-        let mut api = None;
-        host::eventually("the API", LIMIT, || {
-            api = attempt()?;
-            Ok(api.is_some())
-        })?;
-        Ok(Machine { process, api: api.context("no API")? })
-    }
-
-    /// The end of what the last machine said.
-    fn said(&self) -> String {
-        let said = std::fs::read_to_string(self.path("log")).unwrap_or_default();
-        said.lines().rev().take(3).collect::<Vec<_>>().join(" / ")
+        let mut process = self.spawn(&mut command, &socket, self.log()?)?;
+        let api = Api::of(&mut process, &socket, LIMIT)?;
+        Ok(Machine { process, api })
     }
 }
 

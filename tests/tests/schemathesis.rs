@@ -106,6 +106,9 @@ fn run(prepare: fn(&mut Api) -> Result<()>, arguments: &[&str]) -> Result<()> {
     command.args(["--header", "Connection: close", "--request-timeout", "60"]);
     // It never ends, so it has no answer that could be looked at.
     command.args(["--exclude-path", "/events"]).args(arguments);
+    if std::env::var_os("VMM_LONG").is_some() {
+        command.args(["--max-examples", "100"]);
+    }
     let output = left_behind.path().join("output");
     command.stdout(std::fs::File::create(&output)?);
     let status = Owned::spawn(&mut command)?.wait(PATIENCE)?;

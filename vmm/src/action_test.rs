@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 
 use super::*;
+use crate::vm::build::BootError;
 
 #[test]
 fn calls_come_out_in_order_and_a_closed_mailbox_answers_them_all() {

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -29,11 +28,10 @@ use crate::migration::address::Reach;
 use crate::migration::tls::credentials::Credentials;
 use crate::migration::tls::files::TlsFiles;
 use crate::observe::logger::LogSpec;
-use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
 use crate::orders::Orders;
 use crate::shield::Mode;
-use crate::shield::groups::Handed;
+use crate::starter::Starter;
 use crate::vm::config::{Config, EntropyWish};
 use crate::vm::identity::IdentitySpec;
 use crate::vm::imds::ImdsSpec;
@@ -269,27 +267,8 @@ pub struct Args {
     #[arg(long)]
     boot_timer: bool,
 
-    /// Descriptor, once for each, to write `READY=1` and a newline to once the machine runs, or the API listens;
-    /// the socket $NOTIFY_SOCKET is told as well
-    #[arg(long, value_name = "N")]
-    ready_fd: Vec<RawFd>,
-
-    /// Descriptors of two files cgroup.threads, of threaded control groups below the process's own: threads of vCPUs go
-    /// into the first group, and those of devices into the second; vmm jail hands them over
-    #[arg(long, value_name = "VCPUS,LANES")]
-    thread_groups: Option<Handed>,
-
-    /// When who starts this process began to, in microseconds of the monotonic clock; for metrics
-    #[arg(long, value_name = "US")]
-    start_time_us: Option<u64>,
-
-    /// CPU time of this process when who starts it began to, in microseconds; for metrics
-    #[arg(long, value_name = "US")]
-    start_time_cpu_us: Option<u64>,
-
-    /// CPU time that who starts this process has used in others before, in microseconds; for metrics
-    #[arg(long, value_name = "US")]
-    parent_cpu_time_us: Option<u64>,
+    #[command(flatten)]
+    starter: Starter,
 }
 
 /// The mode of a name that clap has found among the modes'.
@@ -408,12 +387,11 @@ impl Args {
             id: self.id.clone(),
             log,
             config: self.config(),
-            start_times: StartTimes::since(self.start_time_us, self.start_time_cpu_us)
-                .after(self.parent_cpu_time_us),
+            start_times: self.starter.times(),
             api_socket: self.api_sock.take().filter(|_| !self.no_api),
             max_body: None,
-            ready: std::mem::take(&mut self.ready_fd),
-            thread_groups: self.thread_groups,
+            ready: std::mem::take(&mut self.starter.ready_fd),
+            thread_groups: self.starter.thread_groups,
             seccomp: self.seccomp,
             forks: !self.no_fork,
             late_places: std::mem::take(&mut self.allow_path),

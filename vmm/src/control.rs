@@ -2,6 +2,7 @@
 //! ended.
 
 pub mod arrivals;
+mod asks;
 mod builder;
 mod forks;
 mod images;
@@ -10,30 +11,28 @@ mod later;
 mod migrations;
 mod plugging;
 mod snapshots;
+mod start;
 mod unplug;
+mod wait;
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use device_core::worker::EventSet;
 use devices::DeviceSpec;
-use devices::balloon::{BalloonEvent, PAGES_PER_MIB};
-use devices::block::spec::DiskSpec;
 use devices::legacy::KeyboardNotReady;
-use devices::memory::MemoryEvent;
-use devices::net::service::store::{Store, StoreError};
-use event_manager::{EventManager, EventOps, Events as Ready, MutEventSubscriber, SubscriberOps};
+use devices::net::service::store::Store;
 
 use self::builder::Builder;
 use self::late::Late;
 use self::later::{Flap, HeldKeys, LastDay, Migration, Reminder};
 use self::unplug::Unplugs;
+use self::wait::Wait;
 use crate::action::{Action, ActionError, Call, Instance, Mailbox, Outcome, Reply};
 use crate::end::{End, Ends, Leave};
 use crate::fork::zygote::Zygote;
-use crate::observe::events::{DiskEvent, Event, Events, Ready as ReadyBy};
+use crate::observe::events::{Event, Events};
 use crate::observe::logger::Log;
 use crate::observe::metrics::{Figures, MetricsFile, Shape, StartTimes};
 use crate::observe::requests::Requests;
@@ -41,15 +40,9 @@ use crate::shield::Shield;
 use crate::signals::Signals;
 use crate::snapshot::lineage::Lineage;
 use crate::vm::Vm;
-use crate::vm::balloon::{self, BalloonAsk, BalloonError, BalloonReply};
+use crate::vm::balloon;
 use crate::vm::config::Config;
-use crate::vm::disk::{self, DiskAsk, DiskReply, DiskView};
-use crate::vm::hot_memory::{self, HotMemoryAsk, HotMemoryError};
-use crate::vm::memory_report::MemoryReport;
-use crate::vm::metadata::{self, MetadataAsk, MetadataError, Serving};
-use crate::vm::nic::{Nic, NicAsk, NicReply};
-use crate::vm::patch::DiskPatch;
-use crate::vm::root;
+use crate::vm::metadata::Serving;
 use crate::vm::state::State;
 
 /// The one who handles actions: asks whether the state allows it, acts, answers.
@@ -164,12 +157,7 @@ impl Controller {
             Action::SetVsock(vsock) => self.config.set_vsock(vsock)?,
             Action::SetMetadata(spec) => self.config.set_metadata(spec)?,
             Action::SetPmem(pmem) => self.add(DeviceSpec::Pmem(*pmem))?,
-            Action::LimitPmem(id, patch) => {
-                let mut pmems = self.vm.iter().flat_map(Vm::pmems);
-                let pmem = pmems.find(|pmem| pmem.name() == id);
-                let pmem = pmem.ok_or(ActionError::NoSuchPmem(id))?;
-                pmem.limit(patch.apply(pmem.limits()));
-            }
+            Action::LimitPmem(id, patch) => return self.limit_pmem(id, &patch),
             Action::SetBalloon(balloon) => self.config.set_balloon(balloon)?,
             Action::SetEntropy(wish) => self.config.set_entropy(wish)?,
             Action::SetHotMemory(spec) => self.config.set_hot_memory(spec)?,
@@ -203,25 +191,13 @@ impl Controller {
             Action::ShowDisks(id) => return self.show_disks(id),
             Action::OfDisk(id, ask) => return self.ask_disk(id, *ask),
             Action::OfNic(id, ask) => return self.ask_nic(id, *ask),
-            Action::ShowVsock => {
-                let vsock = self.vm.as_ref().and_then(Vm::vsock).ok_or(ActionError::NoVsock)?;
-                return Ok(Reply::Vsock(Box::new(vsock.view())));
-            }
+            Action::ShowVsock => return self.show_vsock(),
             Action::OfMetadata(ask) => return self.ask_metadata(ask),
             Action::OfBalloon(ask) => return self.ask_balloon(ask),
             Action::OfHotMemory(ask) => return self.ask_hot_memory(ask),
-            Action::ShowMemory => {
-                let balloon = self.vm.as_ref().and_then(Vm::balloon);
-                let hot = self.vm.as_ref().and_then(Vm::hot_memory);
-                let memory = self.config.machine.memory;
-                return Ok(Reply::Memory(MemoryReport::now(memory, balloon, hot)));
-            }
-            Action::Unplug(kind, id) => {
-                if let Some(asked) = self.begin_unplug(kind, &id)? {
-                    // Who calls so is told no more.
-                    self.unplugs.begin(asked, Instant::now(), Box::new(drop));
-                }
-            }
+            Action::ShowMemory => return self.show_memory(),
+            // Who calls so is told no more than that the guest is asked.
+            Action::Unplug(kind, id) => self.unplug_some_time(kind, &id)?,
             Action::ShowDevices => {
                 let devices = self.vm.as_ref().map(Vm::devices).unwrap_or_default();
                 return Ok(Reply::Devices(devices));
@@ -233,91 +209,6 @@ impl Controller {
             Action::ShowConfig => return Ok(Reply::Config(Box::new(self.live_config()))),
         }
         Ok(Reply::Done)
-    }
-
-    fn start(&mut self) -> Result<(), ActionError> {
-        let spec = self.config.to_spec().ok_or(ActionError::NoKernel)?;
-        if let Some(last) = root::last_of_several(spec.boot.cmdline()) {
-            tracing::warn!("the kernel's command line has more than one root=: it takes {last}");
-        }
-        let vm = Vm::build(&spec, &self.ends).map_err(|error| {
-            // What parts of it reported is no end of a machine.
-            self.ends.take();
-            ActionError::Build(Box::new(error))
-        })?;
-        self.adopt(vm)?;
-        if !self.shut_in() {
-            return Ok(());
-        }
-        if let Some(vm) = &mut self.vm {
-            vm.resume().expect("a machine that was just built can run");
-        }
-        self.events.tell(&Event::Started);
-        if self.manners.metrics.at_start {
-            self.write_metrics();
-        }
-        Ok(())
-    }
-
-    /// Makes a machine that was just built ours: it is told of, and heard.
-    fn adopt(&mut self, vm: Vm) -> Result<(), ActionError> {
-        let Config { metadata, imds, .. } = &self.config;
-        let (metadata, imds) = (metadata.as_ref(), imds.as_ref());
-        let serving = metadata::serve(&self.id, metadata, imds, &self.metadata, vm.nics())?;
-        self.serving = serving.map(Arc::new);
-        let vm = self.vm.insert(vm);
-        vm.nics().iter().for_each(|nic| tell_of(nic, &self.events));
-        let started = Instant::now();
-        if let Some(vsock) = vm.vsock() {
-            let ready = ready(self.events.clone(), ReadyBy::Vsock, started);
-            vsock.on_first_connection(Box::new(ready));
-        }
-        if let Some(timer) = vm.boot_timer() {
-            timer.on_report(Box::new(ready(self.events.clone(), ReadyBy::BootTimer, started)));
-        }
-        if let Some(balloon) = vm.balloon() {
-            let events = self.events.clone();
-            balloon.set_listener(Some(Box::new(move |BalloonEvent::Reached { pages }| {
-                events.tell(&Event::BalloonReached { amount_mib: pages / PAGES_PER_MIB });
-            })));
-        }
-        if let Some(memory) = vm.hot_memory() {
-            let events = self.events.clone();
-            memory.set_listener(Some(Box::new(move |MemoryEvent::Reached { bytes }| {
-                events.tell(&Event::MemoryReached { plugged_size_mib: bytes >> 20 });
-            })));
-        }
-        Ok(())
-    }
-
-    /// Shuts all threads in, before the guest runs. Whether that is done; if not, the machine ends.
-    fn shut_in(&mut self) -> bool {
-        self.seal_zygote();
-        let Some(vm) = &self.vm else { return false };
-        let Walls { shield, late, .. } = &self.walls;
-        let shut = || -> io::Result<Option<Builder>> {
-            let may_plug = vm.can_plug() && late.is_asked;
-            late.seal(&self.config, may_plug)?;
-            if let (Some(vsock), Some(broker)) = (vm.vsock(), &late.broker) {
-                vsock.dial_by(broker.clone());
-            }
-            let may_come = may_plug && !shield.leaves_main();
-            let builder = may_come.then(|| Builder::start(shield)).transpose()?;
-            vm.shut(shield)?;
-            shield.shut_main()?;
-            Ok(builder)
-        };
-        match shut() {
-            Ok(builder) => {
-                self.builder = builder;
-                true
-            }
-            Err(source) => {
-                // Threads that are shut in can neither run a guest without the others nor be let out again.
-                self.ends.report(End::NotShut { source });
-                false
-            }
-        }
     }
 
     fn instance(&self) -> Instance {
@@ -355,101 +246,6 @@ impl Controller {
             config.hot_memory = Some(live.spec());
         }
         config
-    }
-
-    fn show_disks(&self, id: Option<String>) -> Outcome {
-        let mut disks = self.live_config().disks;
-        if let Some(id) = id {
-            disks.retain(|spec| spec.id == id);
-            if disks.is_empty() {
-                return Err(ActionError::NoSuchDisk(id));
-            }
-        }
-        let view = |spec: DiskSpec| {
-            let mut live = self.vm.iter().flat_map(Vm::disks);
-            let state = live.find(|disk| disk.id() == spec.id).map(|disk| disk.inspect());
-            DiskView { spec, state }
-        };
-        Ok(Reply::Disks(disks.into_iter().map(view).collect()))
-    }
-
-    fn ask_disk(&self, id: String, ask: DiskAsk) -> Outcome {
-        let mut disks = self.vm.iter().flat_map(Vm::disks);
-        let Some(disk) = disks.find(|disk| disk.id() == id) else {
-            return Err(ActionError::NoSuchDisk(id));
-        };
-        if let DiskAsk::Change(DiskPatch { path: Some(path), bases, .. }) = &ask {
-            self.live_config().check_replaced(&id, path, bases)?;
-        }
-        let before = disk.inspect();
-        let injected = match ask {
-            DiskAsk::Inject(fault) => Some(fault),
-            _ => None,
-        };
-        let reply = match disk::answer(&**disk, ask, self.walls.late.files()) {
-            Ok(reply) => reply,
-            Err(source) => return Err(ActionError::Disk { id, source }),
-        };
-        let now = disk.inspect();
-        let (path, size) = (now.path.display().to_string(), now.size);
-        if before.path != now.path || before.size != now.size {
-            self.events.tell_of_disk(&id, &DiskEvent::Image { path, size });
-        }
-        if let Some(fault) = injected {
-            self.events.tell_of_disk(&id, &DiskEvent::Fault { fault });
-        }
-        Ok(match reply {
-            DiskReply::Done => Reply::Done,
-            reply => Reply::Disk(reply),
-        })
-    }
-
-    fn ask_nic(&self, id: String, ask: NicAsk) -> Outcome {
-        let mut nics = self.vm.iter().flat_map(Vm::nics);
-        let Some(nic) = nics.find(|nic| nic.control.id() == id) else {
-            return Err(ActionError::NoSuchNic(id));
-        };
-        match nic.answer(ask, self.walls.late.files()) {
-            Ok(NicReply::Done) => Ok(Reply::Done),
-            Ok(reply) => Ok(Reply::Nic(reply)),
-            Err(source) => Err(ActionError::Nic { id, source }),
-        }
-    }
-
-    fn ask_metadata(&self, ask: MetadataAsk) -> Outcome {
-        let reached = self.config.metadata.is_some() || self.config.imds.is_some();
-        if self.vm.is_some() && !reached {
-            return Err(MetadataError::from(StoreError::NotInitialized).into());
-        }
-        let content = metadata::answer(&self.metadata, ask)?;
-        Ok(content.map_or(Reply::Done, Reply::Metadata))
-    }
-
-    fn ask_balloon(&self, ask: BalloonAsk) -> Outcome {
-        let Some(spec) = &self.config.balloon else { return Err(BalloonError::None.into()) };
-        let memory = self.config.most_memory();
-        let reply = match (self.vm.as_ref().and_then(Vm::balloon), ask) {
-            (Some(balloon), ask) => balloon::answer(spec, balloon, memory, ask)?,
-            (None, BalloonAsk::Describe) => BalloonReply::Spec(spec.clone()),
-            (None, _) => return Err(BalloonError::None.into()),
-        };
-        if let BalloonAsk::SetAmount(amount_mib) = ask {
-            self.events.tell(&Event::BalloonTarget { amount_mib });
-        }
-        Ok(match reply {
-            BalloonReply::Done => Reply::Done,
-            reply => Reply::Balloon(reply),
-        })
-    }
-
-    fn ask_hot_memory(&self, ask: HotMemoryAsk) -> Outcome {
-        let memory = self.vm.as_ref().and_then(Vm::hot_memory).ok_or(HotMemoryError::None)?;
-        if let HotMemoryAsk::Request(mib) = ask {
-            memory.request(mib).map_err(HotMemoryError::from)?;
-            self.events.tell(&Event::MemoryTarget { requested_size_mib: mib });
-            return Ok(Reply::Done);
-        }
-        Ok(Reply::HotMemory(hot_memory::view(memory)))
     }
 
     fn figures(&self) -> Figures {
@@ -609,15 +405,10 @@ impl Controller {
     /// Does what a call asks for. What the guest has to agree to is answered later.
     fn answer(&mut self, call: Call) {
         let Call { action, reply } = call;
-        let (kind, id) = match action {
-            Action::Unplug(kind, id) if !self.is_migrating() => (kind, id),
-            Action::Migrate(spec) => return self.migrate(spec, reply),
-            action => return reply(self.act(action)),
-        };
-        match self.begin_unplug(kind, &id) {
-            Ok(Some(asked)) => self.unplugs.begin(asked, Instant::now(), reply),
-            Ok(None) => reply(Ok(Reply::Done)),
-            Err(error) => reply(Err(error)),
+        match action {
+            Action::Unplug(kind, id) if !self.is_migrating() => self.unplug(kind, &id, reply),
+            Action::Migrate(spec) => self.migrate(spec, reply),
+            action => reply(self.act(action)),
         }
     }
 
@@ -659,64 +450,6 @@ impl Controller {
         self.events.tell(&Event::Stopped { reason, exit_code });
         self.events.close();
     }
-}
-
-/// Has followers hear of what happens to a card.
-fn tell_of(nic: &Nic, events: &Arc<Events>) {
-    let (id, events) = (nic.control.id().to_string(), events.clone());
-    nic.control.set_listener(Some(Box::new(move |event| events.tell_of_nic(&id, &event))));
-}
-
-/// Tells that the guest is up.
-fn ready(events: Arc<Events>, by: ReadyBy, started: Instant) -> impl FnOnce() + Send {
-    move || {
-        let since_start_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        events.tell(&Event::AgentReady { by, since_start_us });
-    }
-}
-
-/// Waits for any of a few descriptors.
-struct Wait(EventManager<Sources>);
-
-impl Wait {
-    fn on(fds: Vec<RawFd>) -> io::Result<Wait> {
-        let mut manager = EventManager::new().map_err(to_io)?;
-        let id = manager.add_subscriber(Sources { fds, refused: None });
-        match manager.subscriber_mut(id).map_err(to_io)?.refused.take() {
-            Some(refused) => Err(to_io(refused)),
-            None => Ok(Wait(manager)),
-        }
-    }
-
-    fn until(&mut self, deadline: Option<Instant>) -> io::Result<()> {
-        let wait = deadline.map_or(-1, |deadline| {
-            let left = deadline.saturating_duration_since(Instant::now());
-            i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
-        });
-        self.0.run_with_timeout(wait).map(drop).map_err(to_io)
-    }
-}
-
-fn to_io(error: event_manager::Error) -> io::Error {
-    io::Error::other(error.to_string())
-}
-
-struct Sources {
-    fds: Vec<RawFd>,
-    refused: Option<event_manager::Error>,
-}
-
-impl MutEventSubscriber for Sources {
-    fn init(&mut self, ops: &mut EventOps<'_>) {
-        for &fd in &self.fds {
-            if let Err(error) = ops.add(Ready::new_raw(fd, EventSet::IN)) {
-                self.refused = Some(error);
-            }
-        }
-    }
-
-    /// Who waits looks at what they stand for himself.
-    fn process(&mut self, _: Ready, _: &mut EventOps<'_>) {}
 }
 
 #[cfg(test)]

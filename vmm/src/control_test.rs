@@ -3,6 +3,7 @@
 use std::fs;
 
 use devices::Kind;
+use devices::block::spec::DiskSpec;
 use devices::pmem::PmemSpec;
 
 use super::*;

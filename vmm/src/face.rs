@@ -25,9 +25,18 @@ use crate::observe::metrics::{self as figures, Shape};
 use crate::orders::Orders;
 use crate::receive;
 use crate::restore;
+use crate::starter;
 
 #[cfg(test)]
 pub use firecracker::command as firecracker_command;
+
+/// First arguments by which a machine comes from elsewhere.
+const RESTORE: &str = "restore";
+const RECEIVE: &str = "receive";
+/// First arguments that choose what the others mean.
+const COMMANDS: [&str; 3] = [RESTORE, RECEIVE, THEIRS];
+/// What Firecracker's face is called.
+const THEIRS: &str = "firecracker";
 
 /// A face.
 pub struct Face {
@@ -59,8 +68,8 @@ pub struct Face {
 pub static OURS: Face = Face {
     name: "vmm",
     orders: |words| match words.get(1) {
-        Some(first) if first == "restore" => restore::orders(without_second(words)),
-        Some(first) if first == "receive" => receive::orders(without_second(words)),
+        Some(first) if first == RESTORE => restore::orders(without_second(words)),
+        Some(first) if first == RECEIVE => receive::orders(without_second(words)),
         _ => cli::orders(words),
     },
     log: LogManner {
@@ -93,7 +102,7 @@ pub static OURS: Face = Face {
 
 /// Firecracker's.
 pub static FIRECRACKER: Face = Face {
-    name: "firecracker",
+    name: THEIRS,
     orders: firecracker::orders,
     log: LogManner {
         to: Terminal::Stdout,
@@ -129,16 +138,31 @@ pub fn is_called(program: &OsStr, name: &str) -> bool {
 }
 
 /// The face that a command line speaks to, and the command line as that face reads it: the program's name
-/// decides, or its first argument.
-pub fn of(mut args: Vec<OsString>) -> (&'static Face, Vec<OsString>) {
+/// decides, or its first argument behind those of who starts it.
+pub fn of(args: Vec<OsString>) -> (&'static Face, Vec<OsString>) {
     if args.first().is_some_and(|program| is_called(program, FIRECRACKER.name)) {
         return (&FIRECRACKER, args);
     }
+    let mut args = command_first(args);
     if args.get(1).is_some_and(|first| first == FIRECRACKER.name) {
         args.remove(0);
         return (&FIRECRACKER, args);
     }
     (&OURS, args)
+}
+
+/// A command line with its command as the first argument, where a jailer has put flags of its own before it.
+fn command_first(mut args: Vec<OsString>) -> Vec<OsString> {
+    let is_flag = |word: &&OsString| starter::FLAGS.iter().any(|flag| *word == flag);
+    let flags = args.iter().skip(1).step_by(2).take_while(is_flag).count();
+    let at = flags.saturating_mul(2).saturating_add(1);
+    let is_command = |word: &OsString| COMMANDS.iter().any(|command| word == command);
+    if args.get(at).is_some_and(is_command)
+        && let Some(part) = args.get_mut(1..=at)
+    {
+        part.rotate_right(1);
+    }
+    args
 }
 
 fn without_second(mut words: Vec<OsString>) -> Vec<OsString> {

@@ -24,9 +24,38 @@ fn the_programs_name_or_its_first_word_decides() {
         ("firecracker-1.16 --id a", "vmm", "firecracker-1.16 --id a"),
         ("vmm --id firecracker", "vmm", "vmm --id firecracker"),
         ("", "vmm", ""),
+        // What a jailer says comes first.
+        (
+            "vmm --id a --ready-fd 9 restore s --paused",
+            "vmm",
+            "vmm restore --id a --ready-fd 9 s --paused",
+        ),
+        (
+            "/vmm --id restore --start-time-us 1 receive unix:/s",
+            "vmm",
+            "/vmm receive --id restore --start-time-us 1 unix:/s",
+        ),
+        ("vmm --id a firecracker --no-api", "firecracker", "firecracker --id a --no-api"),
+        ("vmm --id restore --mem 1G", "vmm", "vmm --id restore --mem 1G"),
+        ("vmm --mem 1G restore", "vmm", "vmm --mem 1G restore"),
+        ("vmm --id", "vmm", "vmm --id"),
     ] {
         let rest: Vec<_> = rest.split_whitespace().map(str::to_owned).collect();
         assert_eq!(faced(words), (name, rest), "{words}");
+    }
+}
+
+#[test]
+fn machines_that_come_from_elsewhere_are_told_of_their_start_as_all_are() {
+    let jailers = "vmm --id a --start-time-us 1 --start-time-cpu-us 0 --parent-cpu-time-us 2 --ready-fd 9 --thread-groups 7,8";
+    for command in ["restore /s", "receive unix:/s", "--api-sock /a"] {
+        let words = format!("{jailers} {command}");
+        let (face, words) = of(words.split_whitespace().map(OsString::from).collect());
+        let orders = (face.orders)(words).unwrap_or_else(|_| panic!("{command} is refused"));
+        assert_eq!((orders.id.as_str(), &orders.ready[..]), ("a", &[9][..]), "{command}");
+        assert_eq!(orders.thread_groups, "7,8".parse().ok(), "{command}");
+        assert!(orders.start_times.process_startup_time_us.is_some(), "{command}");
+        assert!(orders.start_times.process_startup_time_cpu_us >= Some(2), "{command}");
     }
 }
 

@@ -32,6 +32,7 @@ mod restore;
 mod shield;
 mod signals;
 mod snapshot;
+mod starter;
 mod text_file;
 mod vcpu;
 mod vm;

@@ -16,12 +16,12 @@ use crate::migration::address::Reach;
 use crate::migration::tls::credentials::Credentials;
 use crate::migration::tls::files::TlsFiles;
 use crate::observe::logger::LogSpec;
-use crate::observe::metrics::StartTimes;
 use crate::orders::Orders;
 use crate::shield::Mode;
 use crate::snapshot::card::CardChange;
 use crate::snapshot::show;
 use crate::snapshot::spec::{LoadSpec, OtherImage, PagerSpec};
+use crate::starter::Starter;
 use crate::vm::config::Config;
 
 /// Makes a machine from a snapshot, and lets it go on.
@@ -128,6 +128,9 @@ pub struct Common {
 
     #[command(flatten)]
     tls: TlsFiles,
+
+    #[command(flatten)]
+    starter: Starter,
 }
 
 /// What a disk is to have in place of its image: its id, `=`, the image, and `,base=` before each of those below.
@@ -213,7 +216,7 @@ impl Common {
                 grace: Duration::from_secs(self.grace),
                 ..Config::default()
             },
-            start_times: StartTimes::since(None, None),
+            start_times: self.starter.times(),
             api_socket: self.api_sock,
             max_body: None,
             seccomp: self.seccomp,
@@ -222,8 +225,8 @@ impl Common {
             reach: self.allow_tcp,
             credentials: None,
             receive: None,
-            ready: Vec::new(),
-            thread_groups: None,
+            ready: self.starter.ready_fd,
+            thread_groups: self.starter.thread_groups,
             actions: self.metrics_path.map(Action::SetMetrics).into_iter().collect(),
             metadata: None,
             config_file: None,

@@ -2,6 +2,8 @@
 
 mod chain;
 mod direct;
+mod error;
+mod facts;
 mod foreign;
 mod header;
 mod host;
@@ -23,13 +25,13 @@ use std::time::Duration;
 use device_core::files::{Files, Own};
 use device_core::ready;
 
-use crate::request::SECTOR;
-
-use medium::PAGE;
+use facts::{facts, whole_sectors};
 
 pub use chain::Source;
 pub(crate) use chain::{Part, Place};
 pub use direct::Alignment;
+pub use error::OpenError;
+pub use facts::Facts;
 #[cfg(any(test, feature = "testing"))]
 pub use header::sealed;
 pub use header::{CLUSTER, Header, HeaderError, Identity};
@@ -44,96 +46,6 @@ const AFTERLIFE: Duration = Duration::from_secs(1);
 /// Between two looks at such a lock.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// Why an image cannot be had. Says what to do, and names the file; each surface names its field.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// It is not there, or not for us.
-    #[error("cannot open {}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the host said.
-        source: io::Error,
-    },
-    /// A block device that someone has for himself, such as one that is mounted.
-    #[error("{} is in use by the host or another process, such as mounted; release it first", path.display())]
-    Claimed {
-        /// The device.
-        path: PathBuf,
-    },
-    /// Neither a file nor a block device.
-    #[error("{} is neither a regular file nor a block device", path.display())]
-    Kind {
-        /// What it leads to.
-        path: PathBuf,
-    },
-    /// Someone else has it.
-    #[error(
-        "{} is in use by another process, which holds a lock on it; stop that one, or give both the disk read-only",
-        path.display()
-    )]
-    Locked {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Another format than raw.
-    #[error("{} is a {format} image, and only raw ones are taken; convert it: qemu-img convert -O raw {} disk.raw",
-        path.display(), path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What it is.
-        format: &'static str,
-    },
-    /// Something, but not a sector.
-    #[error("{} has {bytes} bytes, less than a sector of {SECTOR}; make it larger: truncate -s 1G {}",
-        path.display(), path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-        /// How large it is.
-        bytes: u64,
-    },
-    /// An overlay, of which nobody said what is below it.
-    #[error("{} is an overlay; name its base too: base=FILE", path.display())]
-    NeedsBase {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Not an overlay that is whole.
-    #[error("{} cannot be an overlay", path.display())]
-    Overlay {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: ContentError,
-    },
-    /// An overlay on something else.
-    #[error("{} is not as it was when the overlay {} was made on it: {how}", base.display(), path.display())]
-    OtherBase {
-        /// The overlay.
-        path: PathBuf,
-        /// What was named as its base.
-        base: PathBuf,
-        /// In what it differs.
-        how: String,
-    },
-    /// More bases than a disk can have.
-    #[error("{} has {count} bases below it, and a disk at most {MOST_BASES}; make one image of some: vmm disk flatten", path.display())]
-    TooManyBases {
-        /// The overlay.
-        path: PathBuf,
-        /// How many.
-        count: usize,
-    },
-    /// The host's page cache cannot be passed by.
-    #[error("the file system of {} has no direct I/O; leave it off for this image", path.display())]
-    NoDirect {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
 /// How an image is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode {
@@ -141,23 +53,6 @@ pub struct Mode {
     pub read_only: bool,
     /// Reads and writes go past the host's page cache.
     pub direct: bool,
-}
-
-/// What a guest may want to know of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// Bytes, a multiple of [`SECTOR`].
-    pub size: u64,
-    /// Bytes of a logical block, as the guest is to see it: always [`SECTOR`], whatever the host's is.
-    pub logical: u32,
-    /// Logical blocks of a physical one, as a power of two.
-    pub physical_exponent: u8,
-    /// Bytes that are best read or written at once; 0 if the host does not say.
-    pub optimal: u32,
-    /// Bytes that a discard frees at least; a multiple of a logical block.
-    pub discard_granularity: u32,
-    /// It is never written.
-    pub read_only: bool,
 }
 
 /// An open image. What is learned about it on the way is the same for all lanes.
@@ -542,32 +437,8 @@ impl Ability {
     }
 }
 
-fn whole_sectors(bytes: u64) -> u64 {
-    bytes & !(SECTOR - 1)
-}
-
 fn is_protected(file: &File, medium: Medium) -> bool {
     matches!(medium, Medium::Device { .. }) && host::is_read_only(file)
-}
-
-fn facts(file: &File, medium: Medium, read_only: bool, block: u64) -> Facts {
-    let logical = SECTOR as u32;
-    let (physical, optimal) = match medium {
-        Medium::File => (u32::try_from(block).unwrap_or(PAGE), 0),
-        Medium::Device { .. } => (host::physical_block(file), host::optimal(file)),
-    };
-    // What is no power of two, or absurd, is no help to a guest.
-    let usable = physical.is_power_of_two() && (logical..=1 << 20).contains(&physical);
-    let physical = if usable { physical } else { PAGE };
-    let exponent = physical.trailing_zeros().saturating_sub(logical.trailing_zeros());
-    Facts {
-        size: 0,
-        logical,
-        physical_exponent: u8::try_from(exponent).unwrap_or_default(),
-        optimal: whole_sectors(optimal.into()) as u32, // no more than it was
-        discard_granularity: physical.max(PAGE),
-        read_only,
-    }
 }
 
 /// Fills `head` from the beginning of the file; how many bytes there are.

@@ -42,6 +42,13 @@ impl Width {
             Width::B8 => u64::MAX,
         }
     }
+
+    /// The little-endian value of this width from `offset` on in `bytes`; behind their end there are zeroes.
+    pub fn load(self, bytes: &[u8], offset: u64) -> u64 {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = bytes.iter().skip(from).take(self.bytes() as usize);
+        bytes.rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+    }
 }
 
 /// Registers at a range of addresses.

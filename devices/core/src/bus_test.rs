@@ -94,3 +94,14 @@ fn a_view_that_forgets_holds_no_device_and_finds_those_that_are_left() {
     assert!(view.read(0x100, Width::B1).is_none());
     assert!(view.read(0x200, Width::B1).is_some());
 }
+
+#[test]
+fn bytes_load_in_any_width_and_behind_their_end_as_zeroes() {
+    let bytes = [1, 2, 3, 4, 5];
+    assert_eq!(Width::B1.load(&bytes, 4), 5);
+    assert_eq!(Width::B2.load(&bytes, 1), 0x0302);
+    assert_eq!(Width::B4.load(&bytes, 3), 0x0504);
+    assert_eq!(Width::B8.load(&bytes, 0), 0x05_0403_0201);
+    assert_eq!(Width::B8.load(&bytes, 5), 0);
+    assert_eq!(Width::B8.load(&bytes, u64::MAX), 0);
+}

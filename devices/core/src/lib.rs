@@ -6,12 +6,14 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
 #![deny(unsafe_code)]
 
+pub mod attendant;
 pub mod bus;
 pub mod counters;
 pub mod device;
 pub mod dirty;
 pub mod doorbell;
 pub mod fault;
+pub mod fields;
 pub mod files;
 pub mod guest_log;
 pub mod histogram;

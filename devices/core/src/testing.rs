@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod choices;
 mod hot;
 mod mutants;
 mod mutate;
@@ -28,6 +29,7 @@ use crate::reclaim::{Reclaim, ReclaimError};
 use crate::worker::Threads;
 
 pub use crate::kick::borrow;
+pub use choices::Choices;
 pub use hot::{TestHotRegion, ram_with_hot};
 pub use mutants::mutants;
 pub use mutate::mutate;

@@ -4,6 +4,8 @@
 //! as in the tables of the specification (sections 4 to 6). Numbers are little-endian. Names of the
 //! driver's are those of Linux `drivers/net/ethernet/amazon/ena/ena_admin_defs.h`.
 
+use device_core::fields::PutLe;
+
 use crate::ring::Direction;
 
 /// Bytes of an entry of any admin ring.
@@ -170,35 +172,13 @@ impl Default for Payload {
     }
 }
 
+impl PutLe for Payload {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
 impl Payload {
-    /// Stores `bytes` at `at`; what would not fit is not stored.
-    pub fn put(&mut self, at: usize, bytes: &[u8]) {
-        let end = at.saturating_add(bytes.len());
-        if let Some(place) = self.0.get_mut(at..end) {
-            place.copy_from_slice(bytes);
-        }
-    }
-
-    /// Stores 8 bits at byte `at`.
-    pub fn put_byte(&mut self, at: usize, value: u8) {
-        self.put(at, &[value]);
-    }
-
-    /// Stores 16 bits from byte `at` on, little-endian.
-    pub fn put_half(&mut self, at: usize, value: u16) {
-        self.put(at, &value.to_le_bytes());
-    }
-
-    /// Stores 32 bits from byte `at` on, little-endian.
-    pub fn put_word(&mut self, at: usize, value: u32) {
-        self.put(at, &value.to_le_bytes());
-    }
-
-    /// Stores 64 bits from byte `at` on, little-endian.
-    pub fn put_double(&mut self, at: usize, value: u64) {
-        self.put(at, &value.to_le_bytes());
-    }
-
     /// Words in a row from `at` on.
     pub fn put_words(&mut self, at: usize, values: &[u32]) {
         for (index, value) in values.iter().enumerate() {

@@ -1,13 +1,11 @@
 //! The card's fatal error: raised by any thread, noticed by the attendant (specification 10.3).
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use device_core::attendant::Bell;
 use device_core::fault::GuestFault;
-use device_core::kick::borrow;
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::faults::Mischief;
 use crate::ring::{Direction, FaultSink};
@@ -16,14 +14,14 @@ use crate::ring::{Direction, FaultSink};
 #[derive(Debug)]
 pub struct Alarm {
     raised: AtomicBool,
-    bell: EventFd,
+    bell: Arc<Bell>,
     mischief: Arc<Mischief>,
 }
 
 impl Alarm {
     /// All is well, but for `mischief`. Fails if the host has no eventfd left.
     pub fn new(mischief: Arc<Mischief>) -> io::Result<Alarm> {
-        let bell = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
+        let bell = Arc::new(Bell::new()?);
         Ok(Alarm { raised: AtomicBool::new(false), bell, mischief })
     }
 
@@ -45,13 +43,12 @@ impl Alarm {
 
     /// Calls the attendant: there is something to look after.
     pub fn call(&self) {
-        // Cannot fail but by overflow, and then it is readable already.
-        let _ = self.bell.write(1);
+        self.bell.ring();
     }
 
-    /// What the attendant waits for, edge-triggered.
-    pub fn bell(&self) -> BorrowedFd<'_> {
-        borrow(&self.bell)
+    /// What calls the attendant.
+    pub fn bell(&self) -> Arc<Bell> {
+        self.bell.clone()
     }
 }
 

@@ -4,18 +4,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use device_core::attendant::Attendant;
+#[cfg(any(test, feature = "testing"))]
+use device_core::attendant::Attended;
 use device_core::bus::Width;
 use device_core::device::{Device, Kit};
 use device_core::interrupt::MsiSet;
 use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
-use device_core::worker::Post;
 use net::port::{NetPort, OpenError};
 use net::spec::NicSpec;
 use pci::device::{BarKind, BarSpec, Identity, PciDevice};
 
 use crate::admin::events::Hints;
 use crate::admin::llq;
-use crate::attendant::Attendant;
 use crate::card::Card;
 use crate::registers::{self, Place};
 use crate::ring::{Rx, Tx};
@@ -40,9 +41,10 @@ pub enum BuildError {
 
 /// An Elastic Network Adapter.
 pub struct Ena {
+    /// Leaves before the card does.
+    _attendant: Attendant<Card>,
     card: Arc<Card>,
     bars: Vec<BarSpec>,
-    attendant: Option<Post<Attendant>>,
 }
 
 impl Ena {
@@ -71,8 +73,8 @@ impl Ena {
             None
         };
         let card = Card::new(spec, port, window, kit)?;
-        let attendant = kit.threads.slow().host(Attendant::new(&card))?;
-        Ok(Arc::new(Ena { card, bars, attendant: Some(attendant) }))
+        let attendant = Attendant::start(&card, card.alarm.bell(), kit.threads.slow())?;
+        Ok(Arc::new(Ena { _attendant: attendant, card, bars }))
     }
 
     pub(crate) fn card(&self) -> &Arc<Card> {
@@ -87,9 +89,7 @@ impl Ena {
     /// Returns after attendant and lanes have done what was ready before the call.
     #[cfg(any(test, feature = "testing"))]
     pub fn settle(&self) {
-        if let Some(attendant) = &self.attendant {
-            attendant.settle();
-        }
+        self._attendant.settle();
         self.card.port.settle();
     }
 
@@ -97,14 +97,6 @@ impl Ena {
     #[cfg(any(test, feature = "testing"))]
     pub fn tick(&self, now: Instant) {
         self.card.attend(now);
-    }
-}
-
-impl Drop for Ena {
-    fn drop(&mut self) {
-        if let Some(attendant) = self.attendant.take() {
-            drop(attendant.recall(Attendant::farewell));
-        }
     }
 }
 

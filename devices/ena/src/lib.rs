@@ -15,7 +15,6 @@
 mod abi;
 mod admin;
 mod alarm;
-mod attendant;
 mod card;
 mod cells;
 mod device;

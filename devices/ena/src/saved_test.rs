@@ -264,9 +264,8 @@ impl Side {
         let bench = &mut self.driver.bench;
         bench.settle();
         bench.settle();
-        let interrupts = (0..bench.vector_count()).map(|vector| bench.interrupts(vector));
         let mut seen = Seen {
-            interrupts: interrupts.collect(),
+            interrupts: bench.all_interrupts(),
             pending: bench.pending(),
             frames: bench
                 .stages
@@ -300,8 +299,7 @@ impl Side {
     }
 
     fn interrupts(&self) -> Vec<u64> {
-        let bench = &self.driver.bench;
-        (0..bench.vector_count()).map(|vector| bench.interrupts(vector)).collect()
+        self.driver.bench.all_interrupts()
     }
 
     /// The machine stops, and goes on.

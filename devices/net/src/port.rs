@@ -1,9 +1,10 @@
 //! What a card's front holds: a backend and its lanes, on threads of their own.
 
+mod addresses;
 mod control;
+mod steering;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -11,7 +12,6 @@ use device_core::GuestRam;
 use device_core::device::Kit;
 use device_core::worker::{IoThread, Post};
 
-use crate::announce;
 use crate::backend::interface::is_gone;
 use crate::backend::packet::{self, OpenPacketError};
 use crate::backend::tap::{self, OpenTapError, Opened as OpenTap, open_by_fds};
@@ -21,21 +21,17 @@ use crate::capture::Capture;
 use crate::frame::Offloads;
 use crate::lane::Lane;
 use crate::lent::{Rings, Standing};
-use crate::mac::MacAddr;
-use crate::neighbour::{Neighbour, Neighbours};
 use crate::pipeline::LaneCounters;
 use crate::ring::{RxRing, TxRing};
-use crate::rss::explain::{MixedVersions, explain};
 use crate::rss::hits::Hits;
 use crate::rss::sorter::{self, Sorter, SorterCounters};
-use crate::rss::{Explained, FlowKey, Hasher, Rss, Steering};
+use crate::rss::{Rss, Steering};
 use crate::service::Shares;
 use crate::service::metadata::{Metadata, ServiceCounters};
 use crate::spec::{BackendSpec, Mover, NicSpec, Outside, SpecError};
 use crate::stage::delay::Delays;
 use crate::stage::filter::ReceiveFilter;
 use crate::stage::limiter::{Allowances, Allowed, Levels, Limiter};
-use crate::stage::rewrite::{Rewrite, Sides};
 
 pub use crate::link::{Link, Outlook};
 pub use control::PortControl;
@@ -317,31 +313,6 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         self.lane(lane).ok()?.ask(|lane, _| lane.take_back())
     }
 
-    /// Lets the host steer frames to the first `count` lanes only, at least one; while a guest's
-    /// table says where frames go, that holds for later. Fails if the host refuses to turn a queue on or
-    /// off.
-    pub fn set_active_lanes(&self, count: u16) -> io::Result<()> {
-        let mut control = self.control();
-        control.wanted = count.clamp(1, self.lanes().max(1));
-        self.activate(&mut control)?;
-        control.spread()
-    }
-
-    fn activate(&self, control: &mut Control) -> io::Result<()> {
-        // A table may name any lane.
-        let count = if control.rss.is_some() { self.lanes() } else { control.wanted };
-        // On from the lowest, off from the highest: so the host's order of queues stays ours.
-        for lane in control.active..count {
-            self.lane(lane)?.ask(|lane, _| lane.enable(true))?;
-            control.active = lane.saturating_add(1);
-        }
-        for lane in (count..control.active).rev() {
-            self.lane(lane)?.ask(|lane, _| lane.enable(false))?;
-            control.active = lane;
-        }
-        Ok(())
-    }
-
     /// What the guest can take in received frames from now on. Fails if the backend refuses; one that is
     /// gone only takes the link down.
     pub fn accept(&self, offloads: Offloads) -> io::Result<()> {
@@ -409,166 +380,9 @@ impl<T: TxRing, R: RxRing> NetPort<T, R> {
         Ok(())
     }
 
-    /// The guest's own Ethernet address is `mac` from now on: the wire sees another in its place, if it is to. What is to
-    /// be in the place of the guest's IPv4 address is, once that is known.
-    pub fn set_inside(&self, mac: MacAddr) {
-        let Some(mut outside) = self.control().outside else { return };
-        let ipv4 = outside.ip.and_then(|ip| {
-            let inside = outside.guest_ip.or_else(|| self.shown_ip(mac))?;
-            Some(Sides { inside, outside: ip })
-        });
-        // Whatever its frames will show.
-        outside.guest_ip = ipv4.map(|ip| ip.inside);
-        self.control().outside = Some(outside);
-        let rewrite = Rewrite::new(Sides { inside: mac, outside: outside.mac }, ipv4);
-        for lane in &self.lanes {
-            lane.ask(move |lane, _| lane.path.rewrite = Some(rewrite));
-        }
-    }
-
-    /// The IPv4 address of the card itself that its guest's frames have shown last.
-    fn shown_ip(&self, mac: MacAddr) -> Option<Ipv4Addr> {
-        self.neighbours().into_iter().find_map(|one| match one.ip {
-            IpAddr::V4(ip) if one.mac == mac => Some(ip),
-            _ => None,
-        })
-    }
-
-    /// The guest's addresses that its frames have shown, at most [`crate::neighbour::MOST`].
-    pub fn neighbours(&self) -> Vec<Neighbour> {
-        let of_lanes =
-            self.lanes.iter().map(|lane| lane.ask(|lane, _| lane.path.neighbours.clone()));
-        let all = of_lanes.fold(Vec::new(), |mut all: Vec<Neighbour>, of_lane| {
-            for one in of_lane.iter() {
-                if !all.contains(&one) {
-                    all.push(one);
-                }
-            }
-            all
-        });
-        Neighbours::of(all).iter().collect()
-    }
-
-    /// The guest's addresses are these, of which the first was seen last; what frames have shown before is forgotten.
-    pub fn remember(&self, neighbours: &[Neighbour]) {
-        let of_first = Neighbours::of(neighbours.iter().copied());
-        for (index, lane) in self.lanes.iter().enumerate() {
-            let neighbours = if index == 0 { of_first.clone() } else { Neighbours::default() };
-            lane.ask(move |lane, _| lane.path.neighbours = neighbours);
-        }
-    }
-
-    /// Tells the network where the guest's addresses are, as those the wire sees.
-    pub fn announce(&self) {
-        let frames: Vec<_> = self.neighbours().iter().map(announce::frame).collect();
-        if let Some(first) = self.lanes.first() {
-            first.ask(move |lane, _| lane.announce(&frames));
-        }
-    }
-
     /// How often the card went beyond its limits.
     pub fn allowances(&self) -> Allowances {
         self.limiter.allowances()
-    }
-
-    /// Whether frames would go exactly where a guest's table says without a detour.
-    pub fn steers(&self) -> bool {
-        self.control().backend.steers()
-    }
-
-    /// Spreads received frames over the lanes as the guest's table says, or as the host likes; and
-    /// finds the hash of each for the guest. Says how well the host follows.
-    pub fn steer(&self, rss: Option<Rss>) -> Steering {
-        let hasher = rss.map(|rss| Arc::new(Hasher::new(rss)));
-        let mut control = self.control();
-        let steering = self.steer_by(&mut control, hasher.as_ref());
-        if steering != control.steering {
-            tracing::debug!("{} steers frames {steering:?}", control.backend.name());
-        }
-        control.steering = steering;
-        if let Err(error) = control.spread() {
-            tracing::error!("cannot spread frames over queues: {error}");
-        }
-        self.set_hasher(&mut control, hasher);
-        steering
-    }
-
-    /// Where frames of `flow` go and why, if there is a guest's table; `vector` says which vector a
-    /// lane's receive ring has.
-    pub fn explain(
-        &self,
-        flow: &FlowKey,
-        vector: impl FnOnce(u16) -> Option<u16>,
-    ) -> Option<Result<Explained, MixedVersions>> {
-        let rss = self.control().rss.clone()?;
-        Some(explain(&rss, flow, vector))
-    }
-
-    /// Finds the hash of each received frame for the guest, by other rules than it is steered by, or
-    /// not at all.
-    pub fn report_hashes(&self, rss: Option<Rss>) {
-        let hasher = rss.map(|rss| Arc::new(Hasher::new(rss)));
-        self.set_hasher(&mut self.control(), hasher);
-    }
-
-    fn steer_by(&self, control: &mut Control, hasher: Option<&Arc<Hasher>>) -> Steering {
-        let (on, memory) = (hasher.is_some(), &self.memory);
-        for lane in &self.lanes {
-            let memory = memory.clone();
-            lane.ask(move |lane, _| lane.drain(on, memory));
-        }
-        control.rss = hasher.map(|hasher| hasher.rss().clone());
-        if let Err(error) = self.activate(control) {
-            tracing::error!("cannot turn queues on or off: {error}");
-        }
-        if self.lanes.len() < 2 && on {
-            return Steering::Exact;
-        }
-        let by_backend = control.backend.steer(hasher.map(AsRef::as_ref));
-        let by_backend = by_backend.unwrap_or_else(|error| {
-            tracing::warn!("{} cannot steer frames: {error}", control.backend.name());
-            Steering::ByFlow
-        });
-        match &self.sorter {
-            Some(sorter) => self.sort_by(sorter, hasher).unwrap_or_else(|error| {
-                tracing::warn!("{}: cannot sort frames: {error}", control.backend.name());
-                Steering::ByFlow
-            }),
-            None => by_backend,
-        }
-    }
-
-    /// Whoever reads stops before the other begins, so that no flow is read by two.
-    fn sort_by(&self, sorter: &Post<Sorter>, hasher: Option<&Arc<Hasher>>) -> io::Result<Steering> {
-        let sort = |hasher| sorter.ask(move |sorter, interest| sorter.sort(hasher, interest));
-        let Some(hasher) = hasher else {
-            sort(None)?;
-            for lane in &self.lanes {
-                lane.ask(|lane, _| lane.sort(false))?;
-            }
-            return Ok(Steering::ByFlow);
-        };
-        // Off from the highest: so the host's order of queues stays ours.
-        for lane in self.lanes.iter().rev() {
-            lane.ask(|lane, _| lane.sort(true))?;
-        }
-        sort(Some(hasher.clone()))?;
-        Ok(Steering::Sorted)
-    }
-
-    /// Buckets are those of the guest's table, as long as the hasher is the table's.
-    fn set_hasher(&self, control: &mut Control, hasher: Option<Arc<Hasher>>) {
-        let of_table = hasher.as_ref().filter(|hasher| Some(hasher.rss()) == control.rss.as_ref());
-        let buckets = of_table.map(|hasher| hasher.rss().table.entries().len());
-        control.hits.clear();
-        for lane in &self.lanes {
-            let (hasher, hits) = (hasher.clone(), buckets.map(|len| Arc::new(Hits::new(len))));
-            control.hits.extend(hits.clone());
-            lane.ask(move |lane, _| {
-                lane.path.pipeline.hasher = hasher;
-                lane.path.pipeline.hits = hits;
-            });
-        }
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {

@@ -2,11 +2,10 @@
 //! that a ring came home.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use device_core::kick::borrow;
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+use device_core::attendant::Bell;
 
 /// How a doorbell can be written wrong: event information of an error event (figure 147).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +22,13 @@ pub struct Alarm {
     failed: AtomicBool,
     /// One bit for each kind of [`BadDoorbell`].
     doorbells: AtomicU8,
-    bell: EventFd,
+    bell: Arc<Bell>,
 }
 
 impl Alarm {
     /// All is well. Fails if the host has no eventfd left.
     pub fn new() -> io::Result<Alarm> {
-        let bell = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
+        let bell = Arc::new(Bell::new()?);
         Ok(Alarm { failed: AtomicBool::new(false), doorbells: AtomicU8::new(0), bell })
     }
 
@@ -69,7 +68,7 @@ impl Alarm {
         self.doorbells.load(Ordering::Relaxed)
     }
 
-    /// This was.
+    /// Notes what [`Alarm::noted`] told of another controller, in whose place this one is.
     pub fn note_again(&self, noted: u8) {
         self.doorbells.store(noted, Ordering::Relaxed);
         self.call();
@@ -83,12 +82,11 @@ impl Alarm {
 
     /// Calls the attendant: there is something to look after.
     pub fn call(&self) {
-        // Cannot fail but by overflow, and then it is readable already.
-        let _ = self.bell.write(1);
+        self.bell.ring();
     }
 
-    /// What the attendant waits for, edge-triggered.
-    pub fn bell(&self) -> BorrowedFd<'_> {
-        borrow(&self.bell)
+    /// What calls the attendant.
+    pub fn bell(&self) -> Arc<Bell> {
+        self.bell.clone()
     }
 }

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use block::port::{DiskPort, OpenError, PortControl};
 use block::spec::{DiskSpec, MAX_QUEUES};
+use device_core::attendant::Attendant;
 use device_core::bus::Width;
 use device_core::device::{Device, Kit};
 use device_core::interrupt::MsiSet;
 use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
-use device_core::worker::Post;
 use pci::device::{BarKind, BarSpec, Identity, PciDevice};
 
-use crate::attendant::Attendant;
 use crate::card::Card;
 use crate::identity::{Identity as Who, VENDOR};
 use crate::lanes::Lanes;
@@ -34,9 +33,10 @@ pub enum BuildError {
 
 /// An NVMe controller with one namespace.
 pub struct Nvme {
+    /// Leaves before the card does.
+    _attendant: Attendant<Card>,
     card: Arc<Card>,
     bars: [BarSpec; 1],
-    attendant: Option<Post<Attendant>>,
 }
 
 impl Nvme {
@@ -65,8 +65,8 @@ impl Nvme {
             kind: BarKind::Memory32,
             size: registers::SIZE,
         }];
-        let attendant = kit.threads.slow().host(Attendant::new(&card))?;
-        Ok(Arc::new(Nvme { card, bars, attendant: Some(attendant) }))
+        let attendant = Attendant::start(&card, card.alarm.bell(), kit.threads.slow())?;
+        Ok(Arc::new(Nvme { _attendant: attendant, card, bars }))
     }
 
     /// The serial number that the controller of `spec` has. Drivers refuse the second of two with the same.
@@ -81,17 +81,7 @@ impl Nvme {
     /// Returns after the attendant has done what was ready before the call.
     #[cfg(any(test, feature = "testing"))]
     pub fn settle(&self) {
-        if let Some(attendant) = &self.attendant {
-            attendant.settle();
-        }
-    }
-}
-
-impl Drop for Nvme {
-    fn drop(&mut self) {
-        if let Some(attendant) = self.attendant.take() {
-            drop(attendant.recall(Attendant::farewell));
-        }
+        self._attendant.settle();
     }
 }
 

@@ -5,6 +5,7 @@ pub mod saved;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use device_core::fields::PutLe;
 use serde::{Deserialize, Serialize};
 
 use crate::abi::Status;

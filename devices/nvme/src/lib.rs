@@ -16,7 +16,6 @@
 mod abi;
 mod admin;
 mod alarm;
-mod attendant;
 mod card;
 mod completion;
 mod device;

@@ -240,8 +240,7 @@ impl Side {
     }
 
     fn interrupts(&self) -> Vec<u64> {
-        let bench = &self.driver.bench;
-        (0..bench.vector_count()).map(|vector| bench.interrupts(vector)).collect()
+        self.driver.bench.all_interrupts()
     }
 
     fn step(&mut self, step: &Step) -> Seen {

@@ -117,18 +117,18 @@ impl ConfigSpace {
 
     /// Lets the guest write the bits of `mask` too.
     pub fn allow(&mut self, offset: u16, width: Width, mask: u64) {
-        let before = load(&self.writable, offset, width);
+        let before = width.load(&self.writable, offset.into());
         store(&mut self.writable, offset, width, before | mask, u64::MAX);
     }
 
     /// Bytes past the end read as zero.
     pub fn read(&self, offset: u16, width: Width) -> u64 {
-        load(&self.bytes, offset, width)
+        width.load(&self.bytes, offset.into())
     }
 
     /// A guest's write: changes writable bits only.
     pub fn write(&mut self, offset: u16, width: Width, value: u64) {
-        let mask = load(&self.writable, offset, width);
+        let mask = width.load(&self.writable, offset.into());
         store(&mut self.bytes, offset, width, value, mask);
     }
 
@@ -191,11 +191,6 @@ impl ConfigSpace {
 /// Where the register of BAR `index` is.
 pub fn bar_register(index: u8) -> u16 {
     BAR0.wrapping_add(u16::from(index).wrapping_mul(4))
-}
-
-fn load(bytes: &[u8], offset: u16, width: Width) -> u64 {
-    let from = bytes.iter().skip(offset.into()).take(width.bytes() as usize);
-    from.rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
 }
 
 fn store(bytes: &mut [u8], offset: u16, width: Width, value: u64, mask: u64) {

@@ -141,6 +141,11 @@ impl Slot {
         self.vectors.test_vector(vector).delivered()
     }
 
+    /// The same of each vector, in their order.
+    pub fn all_interrupts(&self) -> Vec<u64> {
+        (0..self.vector_count()).map(|vector| self.interrupts(vector)).collect()
+    }
+
     /// Switches bus mastering; memory decoding is on in any case.
     pub fn set_bus_master(&self, on: bool) {
         let master = if on { BUS_MASTER } else { 0 };

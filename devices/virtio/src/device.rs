@@ -1,8 +1,10 @@
 //! What a virtio device is to its transport.
 
+use std::io;
 use std::sync::Arc;
 
 use device_core::bus::Width;
+use device_core::fault::GuestFault;
 use device_core::interrupt::Interrupt;
 use device_core::snapshot::{LoadError, SaveError, Saved};
 use vmm_sys_util::eventfd::EventFd;
@@ -11,6 +13,18 @@ use vmm_sys_util::eventfd::EventFd;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct PlugError(pub String);
+
+impl From<GuestFault> for PlugError {
+    fn from(fault: GuestFault) -> PlugError {
+        PlugError(fault.to_string())
+    }
+}
+
+impl From<io::Error> for PlugError {
+    fn from(error: io::Error) -> PlugError {
+        PlugError(error.to_string())
+    }
+}
 
 /// One queue as the driver set it up, built once at DRIVER_OK; the guest cannot reach it again.
 pub struct LiveQueue {

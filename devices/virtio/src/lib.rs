@@ -20,6 +20,8 @@ mod live;
 pub mod memory;
 pub mod net;
 pub mod pmem;
+mod port;
+mod request;
 pub mod ring;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -11,6 +11,8 @@
 pub mod balloon;
 pub mod disk;
 pub mod guest;
+#[cfg(test)]
+pub mod hostile;
 pub mod memory;
 pub mod nic;
 pub mod ring;

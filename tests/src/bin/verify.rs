@@ -2,21 +2,24 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use clap::Parser;
+use tests::abreast;
 use tests::batches::{self, Rules};
+use tests::cargo::TestProgram;
 use tests::needs::Needs;
-use tests::process::{brief, heard_while, once_more, quiet, stdout_of};
+use tests::process::{shown, shown_as, stdout_of};
 use tests::tally::Tally;
 use tests::testbed::Testbed;
-use tests::{cargo, host, native};
+use tests::told::Told;
+use tests::{cargo, fuzzing, host, native};
 
 /// Check format, lints and tests; run the integration tests where KVM works.
 #[derive(Parser)]
@@ -30,22 +33,28 @@ struct Arguments {
     only: Option<String>,
 }
 
-/// The integration tests, which need a working KVM.
+/// Steps that run test programs.
+const UNITS: &str = "unit and property tests";
+const PLAIN: &str = "tests without Linux";
+const INTEGRATIONS: &str = "integration tests";
+
+/// The package of test programs that drive vmm as a whole.
+const TESTS: &str = "tests";
+/// The one of them whose guests are Linux, which need a working KVM.
 const INTEGRATION: &str = "integration";
+/// Those that take longest.
+const LONGEST: [&str; 5] = ["native_snapshot", "schemathesis", "bench", "shield", "native"];
 
-/// Seconds a fuzz target runs.
-const FUZZ_SECONDS: u64 = 20;
-const FUZZ_SECONDS_LONG: u64 = 600;
-
-/// What fuzz targets are built for: with a sanitizer, so not for whatever cargo takes by itself.
-const FUZZ_TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Time that a fuzz target runs.
+const FUZZING: Duration = Duration::from_secs(10);
+const FUZZING_LONG: Duration = Duration::from_secs(600);
 
 /// No step takes longer than this unless something hangs.
 const STEP_LIMIT: Duration = Duration::from_secs(15 * 60);
 const STEP_LIMIT_LONG: Duration = Duration::from_secs(6 * 3600);
 
-/// No test in a testbed takes longer than this unless something hangs.
-const TEST_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// No test in a testbed is silent for longer than this unless something hangs: ten times what the longest takes.
+const TEST_LIMIT: Duration = Duration::from_secs(6 * 60);
 const TEST_LIMIT_LONG: Duration = Duration::from_secs(2 * 3600);
 
 struct Step {
@@ -119,25 +128,35 @@ impl Verify {
                 // Private items are documented too, so links to them lead somewhere.
                 .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links"),
         );
+        let programs = [UNITS, PLAIN, INTEGRATIONS].iter().any(|name| self.is_wanted(name));
+        let programs = programs
+            .then(|| self.attempt("build of the tests", || cargo::tests(&["test", "--workspace"])))
+            .flatten();
         let vmm = self.finish("release build", vmm);
         let is_fetched = self.finish("fetching guests", fetched).is_some();
-        self.tests(
-            "unit and property tests",
-            cargo::command().args(["test", "--workspace", "--exclude", "tests", "--no-fail-fast"]),
+        self.check(
+            "examples in the documentation",
+            cargo::command().args(["test", "--quiet", "--workspace", "--doc"]),
         );
         let Some(vmm) = vmm else { return };
-        if let Some(targets) = self.attempt("list of test programs", plain_test_targets) {
-            let mut command = cargo::command();
-            command.args(["test", "--package", "tests", "--lib", "--bins", "--no-fail-fast"]);
-            command.args(targets.iter().flat_map(|name| ["--test", name])).env("VMM_BIN", &vmm);
-            if self.long {
+        let (ours, units): (Vec<_>, Vec<_>) =
+            programs.into_iter().flatten().partition(|program| program.folder.ends_with(TESTS));
+        self.programs(UNITS, &units, |_| ());
+        let (integration, mut plain): (Vec<_>, Vec<_>) =
+            ours.into_iter().partition(|program| program.name == INTEGRATION);
+        // The longest first, so that no CPU waits for the other in the end.
+        plain.sort_by_key(|program| !LONGEST.contains(&program.name.as_str()));
+        let long = self.long;
+        self.programs(PLAIN, &plain, |command| {
+            command.env("VMM_BIN", &vmm);
+            if long {
                 command.env("VMM_LONG", "1");
             }
-            self.tests("tests without KVM", &mut command);
-        }
-        self.fuzz();
-        if is_fetched {
-            self.integration(&vmm, &needs);
+        });
+        let each = if self.long { FUZZING_LONG } else { FUZZING };
+        self.step("fuzz targets", |limit| fuzzing::run(each, limit));
+        if let (true, [program]) = (is_fetched, integration.as_slice()) {
+            self.integration(&program.file, &vmm, &needs);
         }
         let mut demo = cargo::command();
         demo.args(["run", "--quiet", "--package", "tests", "--bin", "demo", "--", "--vmm"])
@@ -152,7 +171,7 @@ impl Verify {
     /// A step that is itself one check.
     fn check(&mut self, name: &str, command: &mut Command) {
         self.step(name, |limit| {
-            run(command, limit, |_| ())?;
+            shown(command, limit, |_| ())?;
             Ok(Tally { passed: vec![name.to_owned()], ..Tally::default() })
         });
     }
@@ -161,12 +180,41 @@ impl Verify {
     fn tests(&mut self, name: &str, command: &mut Command) {
         self.step(name, |limit| {
             let mut tally = Tally::default();
-            match run(command, limit, |line| drop(tally.read(line))) {
+            match shown(command, limit, |line| drop(tally.read(line))) {
                 // A failed test is told by its name; anything else has to be told here.
                 Err(error) if tally.failed.is_empty() => tally.failed.push(format!("{error:#}")),
                 Ok(()) if tally == Tally::default() => bail!("no test ran"),
                 _ => (),
             }
+            Ok(tally)
+        });
+    }
+
+    /// A step of test programs that run side by side.
+    fn programs(
+        &mut self,
+        name: &str,
+        programs: &[TestProgram],
+        adjust: impl Fn(&mut Command) + Sync,
+    ) {
+        self.step(name, |limit| {
+            let tally = abreast::run(programs, |runner, program| {
+                let mut command = Command::new(&program.file);
+                adjust(command.current_dir(&program.folder));
+                let begun = Instant::now();
+                let mut tally = Tally::default();
+                println!("{runner}| {}", program.file.display());
+                let ended = shown_as(&format!("{runner}| "), &mut command, limit, |line| {
+                    drop(tally.read(line));
+                });
+                println!("{runner}| {} took {:.1} s", program.name, begun.elapsed().as_secs_f64());
+                // A failed test is told by its name; anything else has to be told here.
+                if let (Err(error), true) = (ended, tally.failed.is_empty()) {
+                    tally.failed.push(format!("{}: {error:#}", program.name));
+                }
+                tally
+            });
+            ensure!(tally != Tally::default(), "no test ran");
             Ok(tally)
         });
     }
@@ -193,9 +241,13 @@ impl Verify {
     }
 
     fn step(&mut self, name: &str, run: impl FnOnce(Duration) -> Result<Tally>) {
-        if self.only.as_ref().is_none_or(|only| name.contains(only.as_str())) {
+        if self.is_wanted(name) {
             self.timed(name, run);
         }
+    }
+
+    fn is_wanted(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
     }
 
     fn timed(&mut self, name: &str, run: impl FnOnce(Duration) -> Result<Tally>) {
@@ -211,26 +263,12 @@ impl Verify {
         self.steps.push(step);
     }
 
-    fn fuzz(&mut self) {
-        let folder = cargo::workspace().join("tests/fuzz");
-        if !folder.join("Cargo.toml").is_file() {
-            return;
-        }
-        let seconds = if self.long { FUZZ_SECONDS_LONG } else { FUZZ_SECONDS };
-        self.step("fuzz targets", |limit| fuzz(&folder, seconds, limit));
-    }
-
-    fn integration(&mut self, vmm: &Path, needs: &Needs) {
-        let Some(program) =
-            self.attempt("build of the integration tests", || cargo::test(INTEGRATION))
-        else {
-            return;
-        };
+    fn integration(&mut self, program: &Path, vmm: &Path, needs: &Needs) {
         self.versions =
             needs.versions().unwrap_or_else(|error| vec![format!("versions: {error:#}")]);
         if host::no_hardware_kvm().is_some() {
             let long = self.long;
-            self.step("integration tests", |_| in_testbeds(&program, vmm, long));
+            self.step(INTEGRATIONS, |_| in_testbeds(program, vmm, long));
         } else {
             let mut command = Command::new(program);
             // Guests have up to four CPUs.
@@ -238,7 +276,7 @@ impl Verify {
             if self.long {
                 command.env("VMM_LONG", "1");
             }
-            self.tests("integration tests", &mut command);
+            self.tests(INTEGRATIONS, &mut command);
         }
     }
 
@@ -278,25 +316,12 @@ fn begin<T: Send + 'static>(
     })
 }
 
-/// Runs a command with its output shown, and each line of it handed to `each`.
-fn run(command: &mut Command, limit: Duration, mut each: impl FnMut(&str)) -> Result<()> {
-    let start = Instant::now();
-    let patient = || start.elapsed() < limit;
-    let status = heard_while(command.stdin(Stdio::null()), patient, |line| {
-        println!("{line}");
-        each(line);
-    })?
-    .with_context(|| format!("not done within {} minutes", limit.as_secs() / 60))?;
-    ensure!(status.success(), "ended with {status}");
-    Ok(())
-}
-
 /// Runs the integration tests in as many testbeds at once as there are CPUs to emulate theirs.
 fn in_testbeds(program: &Path, vmm: &Path, long: bool) -> Result<Tally> {
     let names = integration_tests(program, long)?;
     let cpus = thread::available_parallelism().map_or(1, |count| count.get());
     let rules =
-        Rules { runners: cpus.min(4), batch: 12, least: 4, tries_if_lost: 3, tries_if_failed: 2 };
+        Rules { runners: cpus.min(4), batch: 24, least: 8, tries_if_lost: 3, tries_if_failed: 2 };
     println!(
         "{} tests, {} testbeds at once: {}",
         names.len(),
@@ -304,9 +329,9 @@ fn in_testbeds(program: &Path, vmm: &Path, long: bool) -> Result<Tally> {
         Testbed::default().describe()
     );
     let times = Mutex::new(Vec::new());
+    let (booted, restored) = (AtomicU32::new(0), AtomicU32::new(0));
     let in_one = |runner: usize, batch: &[String]| {
         let mut tally = Tally::default();
-        let mut last = Instant::now();
         let mut environment = vec![
             ("VMM_BIN", vmm.as_os_str().to_owned()),
             ("VMM_TESTS", OsString::from(batch.join("\n"))),
@@ -321,9 +346,15 @@ fn in_testbeds(program: &Path, vmm: &Path, long: bool) -> Result<Tally> {
             if !line.is_empty() {
                 println!("{runner}| {line}");
             }
-            if let Some(test) = tally.read(line) {
-                let took = std::mem::replace(&mut last, Instant::now()).elapsed();
-                times.lock().unwrap_or_else(PoisonError::into_inner).push((took, test));
+            match Told::read(line) {
+                Some(Told::Took { time, test }) => {
+                    times.lock().unwrap_or_else(PoisonError::into_inner).push((time, test));
+                }
+                Some(Told::Guests { booted: boots, restored: restores }) => {
+                    booted.fetch_add(boots, Ordering::Relaxed);
+                    restored.fetch_add(restores, Ordering::Relaxed);
+                }
+                None => drop(tally.read(line)),
             }
         });
         if let Err(error) = ended {
@@ -333,10 +364,11 @@ fn in_testbeds(program: &Path, vmm: &Path, long: bool) -> Result<Tally> {
     };
     let tally = batches::run(names, &rules, in_one);
     tell_slowest(times.into_inner().unwrap_or_else(PoisonError::into_inner));
+    println!("{} guests were booted, {} restored", booted.into_inner(), restored.into_inner());
     Ok(tally)
 }
 
-/// Says where the time of tests went. The first of a testbed has that one's own boot in it.
+/// Says where the time of tests went, of which some run side by side.
 fn tell_slowest(mut times: Vec<(Duration, String)>) {
     times.sort();
     println!("the slowest tests:");
@@ -356,93 +388,4 @@ fn integration_tests(program: &Path, long: bool) -> Result<Vec<String>> {
         text.lines().filter_map(|line| Some(line.strip_suffix(": test")?.to_owned())).collect();
     ensure!(!names.is_empty(), "no integration test is listed");
     Ok(names)
-}
-
-/// Test programs of this crate that run anywhere: all but the integration tests.
-fn plain_test_targets() -> Result<Vec<String>> {
-    let folder = cargo::workspace().join("tests/tests");
-    let mut names = Vec::new();
-    for entry in
-        fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?
-    {
-        let path = entry?.path();
-        if path.extension() == Some(OsStr::new("rs")) {
-            names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// Runs every fuzz target for a time, on the stored corpus.
-fn fuzz(folder: &Path, seconds: u64, limit: Duration) -> Result<Tally> {
-    let mut tally = Tally::default();
-    let mut targets = Vec::new();
-    for entry in fs::read_dir(folder.join("fuzz_targets")).context("no folder fuzz_targets")? {
-        targets.extend(entry?.path().file_stem().map(|stem| stem.to_string_lossy().into_owned()));
-    }
-    targets.sort();
-    let has_nightly = quiet(Command::new("cargo").args(["+nightly", "--version"])).is_ok();
-    if !has_nightly {
-        println!("fuzz targets need a nightly toolchain, and there is none");
-        tally.skipped.extend(targets.iter().map(|name| format!("{name}: no nightly toolchain")));
-        return Ok(tally);
-    }
-    if host::find("cargo-fuzz").is_none()
-        && quiet(Command::new("cargo").args(["fuzz", "--version"])).is_err()
-    {
-        println!("installing cargo-fuzz with cargo");
-        let install = ["install", "--quiet", "--locked", "cargo-fuzz"];
-        once_more(|_| brief(Command::new("cargo").args(install)))
-            .context("cannot install cargo-fuzz; with a network run: cargo install cargo-fuzz")?;
-    }
-    let built = folder.join("target");
-    let mut build = Command::new("cargo");
-    build.args(["+nightly", "fuzz", "build", "--target", FUZZ_TARGET, "--fuzz-dir"]).arg(folder);
-    // Set for this process by the stable cargo that runs it.
-    build.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO").arg("--target-dir").arg(&built);
-    run(build.current_dir(folder), limit, |_| ())?;
-    let one = |name: &String| -> Result<()> {
-        // New inputs go to the first folder; the stored corpus stays as it is.
-        let found = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let corpus = folder.join("corpus").join(name);
-        ensure!(corpus.is_dir(), "there is no folder {}", corpus.display());
-        let artifacts = folder.join("artifacts").join(name);
-        fs::create_dir_all(&artifacts).context("no folder for what is found")?;
-        let mut command = Command::new(built.join(FUZZ_TARGET).join("release").join(name));
-        command.env("ASAN_OPTIONS", "detect_odr_violation=0");
-        command.arg(found.path()).arg(corpus).args([
-            // With its slash: it begins the names of files.
-            &format!("-artifact_prefix={}/", artifacts.display()),
-            "-rss_limit_mb=2048",
-            "-timeout=10",
-            // Leaks are told at the end: looking for them after each input takes most of the time.
-            "-detect_leaks=0",
-            &format!("-max_total_time={seconds}"),
-        ]);
-        run(&mut command, limit, |_| ())
-    };
-    // Each takes one CPU.
-    let (waiting, tally) = (Mutex::new(targets.iter()), Mutex::new(tally));
-    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let work = || {
-        while let Some(name) = next() {
-            let ended = one(name);
-            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-            match ended {
-                Ok(()) => tally.passed.push(name.clone()),
-                Err(error) => {
-                    println!("fuzz target {name}: {error:#}");
-                    tally.failed.push(name.clone());
-                }
-            }
-        }
-    };
-    let cpus = thread::available_parallelism().map_or(1, |count| count.get());
-    thread::scope(|scope| {
-        for _ in 0..cpus {
-            scope.spawn(work);
-        }
-    });
-    Ok(tally.into_inner().unwrap_or_else(PoisonError::into_inner))
 }

@@ -92,7 +92,8 @@ impl Wire {
         self.make_bridged()
     }
 
-    fn ip(&self, line: &str) -> Result<()> {
+    /// Has ip(8) do what `line` says, in the network of the lines. Fails if it does.
+    pub fn ip(&self, line: &str) -> Result<()> {
         self.network.ip(&line.split(' ').collect::<Vec<_>>()).map(drop)
     }
 

@@ -30,7 +30,6 @@ pub fn scenarios() -> Vec<Scenario> {
         }
     } else {
         all.extend(Scenario::for_each_kernel(name, cuts));
-        all.retain(|scenario| scenario.is_of(Release::Guest6_12));
     }
     all.into_iter().map(|scenario| scenario.unless(lacking)).collect()
 }

@@ -13,16 +13,14 @@ use tests::mapped::{Mapped, Way, lacking};
 use tests::process::quiet;
 
 use crate::disk_scene::{Disk, Scene};
-use crate::scenario::{Scenario, eventually, long};
+use crate::scenario::{Scenario, eventually};
 
 pub fn scenarios() -> Vec<Scenario> {
     let name = "disk_faults::what_fails_is_an_error_in_the_guest_and_a_line_of_vmms";
-    let mut all = Scenario::for_each_kernel(name, faults);
-    if !long() {
-        // The other one has the load.
-        all.retain(|scenario| scenario.is_of(Release::Guest6_1));
-    }
-    all.into_iter().map(|scenario| scenario.unless(lacking)).collect()
+    Scenario::for_each_kernel(name, faults)
+        .into_iter()
+        .map(|scenario| scenario.unless(lacking))
+        .collect()
 }
 
 const MIB: u64 = 1 << 20;

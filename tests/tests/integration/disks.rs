@@ -6,13 +6,14 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use tests::guest::{Shell, Tool};
+use tests::guest::Shell;
 use tests::host::PATIENCE;
 use tests::kernel::Release;
 use tests::machine::Hypervisor;
 use tests::process::stdout_of;
 
-use crate::scenario::{Scenario, eventually, finish, machine};
+use crate::scenario::{Scenario, Wired, eventually, finish};
+use crate::usual;
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
@@ -24,8 +25,7 @@ pub fn scenarios() -> Vec<Scenario> {
 }
 
 const MIB: u64 = 1 << 20;
-/// Bytes of each disk at first, and after it has grown.
-const SIZE: u64 = 24 * MIB;
+/// Bytes of each disk after it has grown.
 const GROWN: u64 = 40 * MIB;
 /// Where a file system's own blocks are not: these are written past it.
 const RAW_MIB: u64 = 20;
@@ -38,26 +38,10 @@ struct Disk<'a> {
 }
 
 fn both_models(release: Release) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let image = |name: &str| {
-        let path = folder.path().join(name);
-        File::create(&path)?.set_len(SIZE)?;
-        anyhow::Ok(path)
-    };
-    let (virtio, nvme, fixed) = (image("virtio.raw")?, image("nvme.raw")?, image("fixed.raw")?);
-    let socket = folder.path().join("api");
-    let disk = |options: String| ["--disk".to_owned(), options];
-    let arguments = [
-        disk(format!("path={},id=v,queues=2", virtio.display())),
-        disk(format!("path={},id=n,model=nvme,serial=vol0123456789abcdef0", nvme.display())),
-        disk(format!("path={},id=f,ro=on", fixed.display())),
-    ];
-    let mut machine = machine(release)?.cpus(2).tools(&[Tool::Disks]);
-    for argument in arguments.into_iter().flatten() {
-        machine = machine.argument(argument);
-    }
-    let machine = machine.argument("--api-sock").argument(&socket);
-    let (mut running, mut shell) = machine.boot(None)?;
+    let (mut guest, _) = usual::of_all(release)?;
+    let Wired { shell, running, .. } = &mut guest;
+    let [virtio, nvme, fixed] = ["v.raw", "n.raw", "f.raw"].map(|image| running.path(image));
+    let socket = running.path("api");
 
     let said = shell.sh("cat /sys/class/nvme/nvme0/model /sys/class/nvme/nvme0/serial")?;
     let words: Vec<_> = said.lines().map(str::trim).collect();
@@ -82,10 +66,10 @@ fn both_models(release: Release) -> Result<()> {
         Disk { id: "v", name: "vda", image: &virtio },
         Disk { id: "n", name: "nvme0n1", image: &nvme },
     ] {
-        disk.is_used(&mut shell, &socket).with_context(|| disk.name.to_owned())?;
+        disk.is_used(shell, &socket).with_context(|| disk.name.to_owned())?;
     }
     ensure!(is_zero(&fs::read(&fixed)?), "the read-only image has changed");
-    finish(&mut running, &mut shell)
+    finish(running, shell)
 }
 
 impl Disk<'_> {

@@ -13,7 +13,7 @@ use tests::machine::BOOT;
 use crate::scenario::{OFF, Scenario, stock};
 
 pub fn scenarios() -> Vec<Scenario> {
-    Scenario::for_each_kernel("early::every_line_at_every_moment_of_a_boot_harms_nothing", flood)
+    Scenario::for_each_version("early::every_line_at_every_moment_of_a_boot_harms_nothing", flood)
 }
 
 /// Input on the serial port and the power button, keyboard included, from before the kernel's first

@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use tests::kernel::Release;
 
-use crate::ena::boot;
 use crate::network::some;
 use crate::scenario::{Scenario, long};
+use crate::usual;
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
@@ -33,11 +33,10 @@ const CHANGES: &[(&str, &str)] = &[
 ];
 
 fn changes(release: Release) -> Result<()> {
-    let mut guest = boot(release, 2, 9000, |machine| machine)?;
+    let mut guest = usual::ena(release)?;
     guest.reaches_guest()?;
     let tap = guest.tap.clone();
-    // A card drops what is longer than its MTU, and nobody tells the sender: it must know before.
-    let least = ["route", "add", &tap.guest_ipv4, "dev", &tap.name, "mtu", "1400"];
+    let least = ["route", "replace", &tap.guest_ipv4, "dev", &tap.name, "mtu", "1400"];
     guest.network.ip(&least)?;
     for (change, proof) in CHANGES {
         guest.streams_during(some(), change)?;
@@ -50,11 +49,11 @@ fn changes(release: Release) -> Result<()> {
 }
 
 fn lives(release: Release) -> Result<()> {
-    let mut guest = boot(release, 2, 1500, |machine| machine)?;
+    let mut guest = usual::ena(release)?;
     guest.reaches_guest()?;
     let driver = "/sys/bus/pci/drivers/ena";
     let device = guest.shell.sh(&format!("basename $(readlink -f {driver}/0000:*)"))?;
-    let lives = if long() { 100 } else { 4 };
+    let lives = if long() { 100 } else { 2 };
     for life in 0..lives {
         if life % 2 == 0 {
             let (off, on) = (

@@ -13,11 +13,14 @@ pub fn scenarios() -> Vec<Scenario> {
         "ena::every_flow_arrives_on_the_queue_its_hash_selects",
         flows_arrive_where_predicted,
     );
-    all.push(Scenario::new("ena::one_pair_of_queues_is_enough", || {
-        let mut guest = boot(Release::Guest6_1, 1, 1500, |machine| machine)?;
-        guest.flows_arrive_where_predicted(1)?;
-        guest.finish_in_peace(1)
-    }));
+    // In the quick round the card that has faults is such a one.
+    if long() {
+        all.push(Scenario::new("ena::one_pair_of_queues_is_enough", || {
+            let mut guest = boot(Release::Guest6_1, 1, 1500, |machine| machine)?;
+            guest.flows_arrive_where_predicted(1)?;
+            guest.finish_in_peace(1)
+        }));
+    }
     all
 }
 
@@ -31,7 +34,12 @@ const PORT: u16 = 9;
 
 /// Flows tried for each queue.
 fn flows() -> usize {
-    if long() { 8 } else { 4 }
+    if long() { 8 } else { 2 }
+}
+
+/// Queue pairs that the card is driven with, one number after the other; with the last of them its table and key change too.
+fn pairs() -> &'static [u8] {
+    if long() { &[8, 1, 2, 4] } else { &[1, 4] }
 }
 
 impl Wired {
@@ -111,7 +119,8 @@ impl Wired {
 }
 
 fn flows_arrive_where_predicted(release: Release) -> Result<()> {
-    let mut guest = boot(release, 8, 1500, |machine| machine)?;
+    let most = pairs().iter().copied().max().unwrap_or(1);
+    let mut guest = boot(release, most, 1500, |machine| machine)?;
     if let Err(error) = flows_of_all_settings(&mut guest) {
         // A driver that resets its card meanwhile counts anew.
         let kernel = guest.shell.sh("dmesg | grep -i ena | tail -n 20");
@@ -123,7 +132,7 @@ fn flows_arrive_where_predicted(release: Release) -> Result<()> {
 fn flows_of_all_settings(guest: &mut Wired) -> Result<()> {
     guest.reaches_guest()?;
     let tap = guest.tap.clone();
-    for pairs in [8, 1, 2, 4] {
+    for pairs in pairs().iter().copied().map(u16::from) {
         guest.shell.sh(&format!(
             "ethtool -l eth0 | tail -n 2 | grep -qw {pairs} || ethtool -L eth0 combined {pairs}"
         ))?;

@@ -8,11 +8,13 @@ use tests::kernel::Release;
 use tests::machine::BOOT;
 
 use crate::scenario::{OFF, Scenario, long, machine, talkative};
+use crate::usual;
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
-    all.extend(Scenario::for_each_kernel("ends::sigterm_presses_the_power_button", button));
     if long() {
+        // The quick round has it in `bare`.
+        all.extend(Scenario::for_each_kernel("ends::sigterm_presses_the_power_button", button));
         for (how, line, says) in STANDING {
             let scenario = move |release| stands(release, line, says);
             all.extend(Scenario::for_each_kernel(
@@ -32,7 +34,7 @@ pub fn scenarios() -> Vec<Scenario> {
 }
 
 fn button(release: Release) -> Result<()> {
-    let (mut running, mut shell) = machine(release)?.boot(None)?;
+    let (mut running, mut shell) = usual::bare(release)?;
     // The kernel's own word that the button is a device.
     shell.sh("dmesg | grep -q 'Power Button'")?;
     running.signal(Signal::SIGTERM)?;
@@ -82,7 +84,7 @@ fn reboot(how: &str, code: i32) -> Result<()> {
 }
 
 fn panic(release: Release) -> Result<()> {
-    let (mut running, mut shell) = machine(release)?.cpus(2).boot(None)?;
+    let (mut running, mut shell) = usual::bare(release)?;
     shell.send("echo c >/proc/sysrq-trigger")?;
     running.expect_exit(3, OFF)?;
     let console = running.console.text();

@@ -19,18 +19,11 @@ use crate::scenario::{Scenario, eventually, finish, long, machine, network};
 pub fn scenarios() -> Vec<Scenario> {
     const NAME: &str = "hotplug::cards_come_into_a_guest_that_runs_and_leave_it";
     const DEAF: &str = "hotplug::a_guest_that_does_not_let_go_keeps_its_card";
-    match long() {
-        true => [
-            Scenario::for_each_kernel(NAME, hotplug),
-            Scenario::for_each_kernel(DEAF, a_guest_without_hotplug),
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
-        false => vec![Scenario::new(format!("{NAME} [{}]", Release::Guest6_12.name()), || {
-            hotplug(Release::Guest6_12)
-        })],
+    let mut all = Scenario::for_each_kernel(NAME, hotplug);
+    if long() {
+        all.extend(Scenario::for_each_kernel(DEAF, a_guest_without_hotplug));
     }
+    all
 }
 
 const MIB: u64 = 1 << 20;

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod bare;
 mod boot;
 mod capture;
 mod clients;
@@ -42,13 +43,69 @@ mod serial;
 mod sleep;
 mod snapshot;
 mod stall;
+mod usual;
 mod vhost;
 mod vsock;
 mod walk;
 
 use libtest_mimic::Arguments;
-use scenario::Scenario;
+use scenario::{Scenario, of_this_round};
 use tests::host;
+use tests::kernel::Release;
+use tests::machine::kept;
+use tests::told::Told;
+
+/// Those that have a guest in common with others, which stand side by side. The ones of a kernel are at an end of the list,
+/// so that few testbeds have to boot it.
+fn sharing() -> impl Iterator<Item = Scenario> {
+    let all = [
+        bare::scenarios(),
+        ends::scenarios(),
+        sleep::scenarios(),
+        keyboard::scenarios(),
+        console::scenarios(),
+        ena::scenarios(),
+        ena_changes::scenarios(),
+        ena_limits::scenarios(),
+        network::scenarios(),
+        metadata::scenarios(),
+        disks::scenarios(),
+        vsock::scenarios(),
+    ];
+    all.into_iter().flatten()
+}
+
+/// The longest come first and last, so that testbeds end at about the same time.
+fn others() -> impl Iterator<Item = Scenario> {
+    let all = [
+        debian::scenarios(),
+        api::scenarios(),
+        disk_faults::scenarios(),
+        disk_work::scenarios(),
+        disk_cuts::scenarios(),
+        disk_resets::scenarios(),
+        ena_queues::scenarios(),
+        ena_faults::scenarios(),
+        queues::scenarios(),
+        vhost::scenarios(),
+        boot::scenarios(),
+        early::scenarios(),
+        options::scenarios(),
+        serial::scenarios(),
+        manual::scenarios(),
+        mmio::scenarios(),
+        hotplug::scenarios(),
+        memory::scenarios(),
+        snapshot::scenarios(),
+        identity::scenarios(),
+        migrate::scenarios(),
+        dpdk::scenarios(),
+        stall::scenarios(),
+        clients::scenarios(),
+        walk::scenarios(),
+    ];
+    all.into_iter().flatten()
+}
 
 fn main() {
     let mut arguments = Arguments::from_args();
@@ -56,51 +113,20 @@ fn main() {
     let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
     arguments.test_threads.get_or_insert(cpus.min(2));
     let unable = host::no_hardware_kvm();
-    let scenarios = [
-        boot::scenarios(),
-        api::scenarios(),
-        network::scenarios(),
-        queues::scenarios(),
-        vhost::scenarios(),
-        mmio::scenarios(),
-        disks::scenarios(),
-        memory::scenarios(),
-        debian::scenarios(),
-        disk_work::scenarios(),
-        disk_faults::scenarios(),
-        disk_cuts::scenarios(),
-        disk_resets::scenarios(),
-        vsock::scenarios(),
-        snapshot::scenarios(),
-        identity::scenarios(),
-        migrate::scenarios(),
-        ena::scenarios(),
-        ena_queues::scenarios(),
-        ena_changes::scenarios(),
-        ena_limits::scenarios(),
-        ena_faults::scenarios(),
-        dpdk::scenarios(),
-        stall::scenarios(),
-        ends::scenarios(),
-        clients::scenarios(),
-        hotplug::scenarios(),
-        early::scenarios(),
-        options::scenarios(),
-        metadata::scenarios(),
-        sleep::scenarios(),
-        keyboard::scenarios(),
-        console::scenarios(),
-        serial::scenarios(),
-        manual::scenarios(),
-        walk::scenarios(),
-    ];
+    let (of_6_1, of_others): (Vec<_>, Vec<_>) =
+        of_this_round(sharing()).partition(|scenario| scenario.is_of(Release::Guest6_1));
+    let scenarios = of_6_1.into_iter().chain(of_this_round(others())).chain(of_others);
     let chosen = std::env::var("VMM_TESTS").ok();
     let chosen: Option<Vec<_>> = chosen.as_ref().map(|names| names.lines().collect());
     let trials = scenarios
-        .into_iter()
-        .flatten()
         .filter(|scenario| chosen.as_ref().is_none_or(|names| names.contains(&scenario.name())))
-        .map(|scenario: Scenario| scenario.into_trial(unable))
+        .map(|scenario| scenario.into_trial(unable))
         .collect();
-    libtest_mimic::run(&arguments, trials).exit();
+    let ended = libtest_mimic::run(&arguments, trials);
+    if !arguments.list {
+        let (booted, restored) = kept::counts();
+        println!("{}", Told::Guests { booted, restored });
+    }
+    kept::forget();
+    ended.exit();
 }

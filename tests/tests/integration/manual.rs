@@ -38,6 +38,7 @@ fn ena_page() -> Result<()> {
     let mut network = Network::new()?;
     let tap = network.tap(2, 1500)?;
     let machine = Machine::new(Hypervisor::ours()?, Release::Guest6_12);
+    let machine = machine.format(Format::Vmlinux).parameter("loglevel=5");
     let machine = machine.cpus(2).tools(&[Tool::Ethtool]).card_of(Model::Ena, &tap);
     let (_running, mut shell) = machine.boot(Some(&network))?;
     for step in &steps {

@@ -3,11 +3,11 @@
 use anyhow::{Context, Result, ensure};
 use tests::cargo;
 use tests::kernel::Release;
-use tests::machine::Model;
 use tests::manual::{self, session};
 
 use crate::network::ANSWER;
-use crate::scenario::{Scenario, Wired, long, machine, network};
+use crate::scenario::{Scenario, Wired, long};
+use crate::usual;
 
 pub fn scenarios() -> Vec<Scenario> {
     Scenario::for_each_kernel("metadata::both_kinds_of_card_bring_it_and_nobody_else_hears", reads)
@@ -20,12 +20,7 @@ const ADDRESSES: [(&str, &str, &str); 2] = [
 ];
 
 fn reads(release: Release) -> Result<()> {
-    let mut network = network()?;
-    let taps = [network.tap(1, 1500)?, network.tap(2, 1500)?];
-    let machine = machine(release)?.cpus(2).card(&taps[0]).card_of(Model::Ena, &taps[1]);
-    // As the page has it.
-    let machine = machine.argument("--imds=tokens=optional,instance-id=i-web,hostname=web1");
-    let mut guest = Wired::of(&machine, network, &taps[0])?;
+    let (mut guest, taps) = usual::of_all(release)?;
     page(&mut guest)?;
     for (card, tap) in taps.iter().enumerate() {
         guest.tap = tap.clone();
@@ -61,7 +56,7 @@ impl Wired {
         let ask = format!("traffic ask {at} {path} --token");
         let said = self.shell.sh_within(&ask, ANSWER)?;
         ensure!(said.starts_with("200 ") && said.contains(&self.tap.mac), "{said}");
-        let count = if long() { 10_000 } else { 100 };
+        let count = if long() { 10_000 } else { 20 };
         let ask = format!("traffic ask {at} /latest/meta-data/instance-id --token --count {count}");
         for how in ["", " --fresh"] {
             let said = self.shell.sh_within(&format!("{ask}{how}"), 4 * ANSWER)?;

@@ -7,15 +7,11 @@ use crate::network::{ANSWER, some};
 use crate::scenario::{Scenario, Wired, long, machine, network};
 
 pub fn scenarios() -> Vec<Scenario> {
-    let told = |release: Release| {
-        let name = "mmio::a_kernel_told_pci_off_finds_its_cards_at_fixed_addresses";
-        Scenario::new(format!("{name} [{}]", release.name()), move || {
-            without_pci(release, Asked::OfKernel)
-        })
-    };
-    let mut all = vec![told(Release::Guest6_12)];
+    let mut all = Scenario::for_each_kernel(
+        "mmio::a_kernel_told_pci_off_finds_its_cards_at_fixed_addresses",
+        |release| without_pci(release, Asked::OfKernel),
+    );
     if long() {
-        all.push(told(Release::Guest6_1));
         all.extend(Scenario::for_each_kernel(
             "mmio::a_machine_of_bus_mmio_has_no_pci",
             |release| without_pci(release, Asked::OfMachine),

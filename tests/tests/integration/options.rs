@@ -6,7 +6,7 @@ use tests::kernel::Release;
 use tests::machine::BOOT;
 use tests::net::Network;
 
-use crate::scenario::{COMPLAINTS, Scenario, long, stock};
+use crate::scenario::{COMPLAINTS, Scenario, long, machine, stock};
 
 /// What a guest with an option does.
 #[derive(Clone, Copy)]
@@ -109,7 +109,8 @@ pub fn scenarios() -> Vec<Scenario> {
 fn boot(release: Release, options: &str, comes: Comes) -> Result<()> {
     let mut network = Network::new()?;
     let tap = network.tap(1, 1500)?;
-    let machine = stock(release)?.cpus(2).card(&tap);
+    let machine = if long() { stock(release)? } else { machine(release)? };
+    let machine = machine.cpus(2).card(&tap);
     let words = [options.to_owned(), format!("guest.quick={}", tap.host_ipv4)];
     let mut running = words
         .iter()

@@ -3,13 +3,43 @@
 use anyhow::{Context, Result, ensure};
 use tests::guest::Shell;
 use tests::kernel::Release;
-use tests::machine::Machine;
+use tests::machine::{Machine, Model};
 
-use crate::network::{ANSWER, printed, socket};
-use crate::scenario::{Scenario, Wired, eventually, machine, network};
+use crate::network::{ANSWER, printed, socket, some};
+use crate::scenario::{Scenario, Wired, eventually, long, machine, network};
 
 pub fn scenarios() -> Vec<Scenario> {
-    Scenario::for_each_kernel("queues::traffic_goes_over_every_queue", cards_of_all_sizes)
+    let mut all = vec![Scenario::new("queues::three_cards_do_not_mix", three_cards)];
+    if long() {
+        let name = "queues::traffic_goes_over_every_queue";
+        all.extend(Scenario::for_each_kernel(name, cards_of_all_sizes));
+    }
+    all
+}
+
+/// Cards of one kind and of two: what one of them does is nothing to the next.
+fn three_cards() -> Result<()> {
+    let mut network = network()?;
+    let taps = [network.tap(1, 1500)?, network.tap(2, 1500)?, network.tap(2, 1500)?];
+    let machine = machine(Release::Guest6_12)?.cpus(2).card(&taps[0]).card(&taps[1]);
+    let mut guest = Wired::of(&machine.card_of(Model::Ena, &taps[2]), network, &taps[0])?;
+    for tap in &taps {
+        guest.ping_guest(&tap.guest_ipv4, 3)?;
+        guest.ping_host(&tap.host_ipv6, 3)?;
+    }
+    // The long round has guests for that, with more of them.
+    for card in (0..2).filter(|_| !long()) {
+        guest.tap = taps[card].clone();
+        every_queue(&mut guest, card, 2).with_context(|| format!("eth{card}"))?;
+    }
+    let macs = guest.shell.sh("cat /sys/class/net/eth*/address")?;
+    ensure!(macs.lines().eq(taps.iter().map(|tap| tap.mac.as_str())), "addresses {macs}");
+    for (busy, tap) in taps.iter().zip(taps.iter().cycle().skip(1)) {
+        let flood = guest.traffic(&["flood", &socket(&busy.guest_ipv4, 9), "--seconds", "2"])?;
+        guest.streams_each_way(some(), &tap.host_ipv4, &tap.guest_ipv4)?;
+        printed(flood, ANSWER)?;
+    }
+    guest.finish()
 }
 
 /// Queue pairs of the guest's cards, in their order.
@@ -25,7 +55,7 @@ fn cards_of_all_sizes(release: Release) -> Result<()> {
     let mut guest = Wired::of(&machine, network, &taps[0])?;
     for (card, tap) in taps.into_iter().enumerate() {
         guest.tap = tap;
-        every_queue(&mut guest, card).with_context(|| format!("eth{card}"))?;
+        every_queue(&mut guest, card, CPUS).with_context(|| format!("eth{card}"))?;
     }
     guest.finish()
 }
@@ -37,7 +67,8 @@ fn interrupts(shell: &mut Shell, card: usize, direction: &str, pair: u16) -> Res
     Ok(counts.sum())
 }
 
-fn every_queue(guest: &mut Wired, card: usize) -> Result<()> {
+/// Frames go over each queue pair of the card on the guest's TAP, of which there are as many as the CPUs, or fewer.
+pub fn every_queue(guest: &mut Wired, card: usize, cpus: u8) -> Result<()> {
     let tap = guest.tap.clone();
     let pairs = tap.queues;
     if pairs > 1 {
@@ -52,7 +83,7 @@ fn every_queue(guest: &mut Wired, card: usize) -> Result<()> {
     for pair in 0..pairs {
         let before = sent_by(&mut guest.shell, card, pair)?;
         let arrived = guest.network.statistic(&tap, "rx_packets")?;
-        let mask = 1 << (pair * u16::from(CPUS) / pairs);
+        let mask = 1 << (pair * u16::from(cpus) / pairs);
         guest.shell.sh_within(
             &format!("taskset {mask:x} traffic flood {}:9 --seconds 1", tap.host_ipv4),
             ANSWER,
@@ -68,7 +99,14 @@ fn every_queue(guest: &mut Wired, card: usize) -> Result<()> {
         .map(|pair| interrupts(&mut guest.shell, card, "input", pair))
         .collect::<Result<Vec<_>>>()?;
     let to = socket(&tap.guest_ipv4, 9);
-    let flood = guest.traffic(&["flood", &to, "--flows", "64", "--seconds", "2"])?;
+    let flood = guest.traffic(&[
+        "flood",
+        &to,
+        "--flows",
+        "64",
+        "--seconds",
+        if long() { "2" } else { "1" },
+    ])?;
     printed(flood, ANSWER)?;
     for pair in 0..pairs {
         let shell = &mut guest.shell;

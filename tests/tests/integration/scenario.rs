@@ -1,6 +1,6 @@
 //! A named test, and what most of them start from.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use libtest_mimic::{Completion, Failed, Trial};
@@ -10,6 +10,7 @@ use tests::host::PATIENCE;
 use tests::kernel::{Format, Release};
 use tests::machine::{BOOT, Hypervisor, Machine, Model, Running};
 use tests::net::{Network, Tap};
+use tests::told::Told;
 
 pub use tests::host::eventually;
 
@@ -18,11 +19,13 @@ pub struct Scenario {
     name: String,
     run: Box<dyn Fn() -> Result<()> + Send>,
     lacking: fn() -> Option<&'static str>,
+    /// The kernel of one whose like there is for each, and of which the quick round takes one.
+    turn: Option<Release>,
 }
 
 impl Scenario {
     pub fn new(name: impl Into<String>, run: impl Fn() -> Result<()> + Send + 'static) -> Self {
-        Self { name: name.into(), run: Box::new(run), lacking: || None }
+        Self { name: name.into(), run: Box::new(run), lacking: || None, turn: None }
     }
 
     /// Skipped where something else is `lacking`, for the reason that this says.
@@ -30,8 +33,9 @@ impl Scenario {
         Self { lacking, ..self }
     }
 
-    /// One test for each of the two guest kernels.
-    pub fn for_each_kernel(
+    /// One test for each of the two guest kernels, whose own versions of drivers or of a boot it is about: each round has
+    /// both.
+    pub fn for_each_version(
         name: &str,
         run: impl Fn(Release) -> Result<()> + Copy + Send + 'static,
     ) -> Vec<Self> {
@@ -39,6 +43,15 @@ impl Scenario {
             Self::new(format!("{name} [{}]", release.name()), move || run(release))
         };
         Release::GUESTS.into_iter().map(named).collect()
+    }
+
+    /// One test for each of the two guest kernels, of which the quick round has one, as [`of_this_round`] says.
+    pub fn for_each_kernel(
+        name: &str,
+        run: impl Fn(Release) -> Result<()> + Copy + Send + 'static,
+    ) -> Vec<Self> {
+        let named = Self::for_each_version(name, run).into_iter().zip(Release::GUESTS);
+        named.map(|(scenario, release)| Self { turn: Some(release), ..scenario }).collect()
     }
 
     pub fn name(&self) -> &str {
@@ -52,14 +65,38 @@ impl Scenario {
 
     /// The test for the runner; where the machine is `unable` to run guests it is skipped for that reason.
     pub fn into_trial(self, unable: Option<&'static str>) -> Trial {
+        let name = self.name.clone();
         Trial::ignorable_test(self.name, move || match unable.or_else(self.lacking) {
             Some(reason) => Ok(Completion::ignored_with(reason)),
-            None => match (self.run)() {
-                Ok(()) => Ok(Completion::Completed),
-                Err(error) => Err(Failed::from(format!("{error:#}"))),
-            },
+            None => {
+                let begun = Instant::now();
+                let ended = (self.run)();
+                // The runner may have begun a line with its name.
+                println!("\n{}", Told::Took { time: begun.elapsed(), test: name });
+                match ended {
+                    Ok(()) => Ok(Completion::Completed),
+                    Err(error) => {
+                        // The runner shows why at its end, to which a testbed may not come.
+                        println!("failed: {error:#}");
+                        Err(Failed::from(format!("{error:#}")))
+                    }
+                }
+            }
         })
     }
+}
+
+/// What this round has of tests: the long one all. In the quick one the kernels take turns at those that are alike for
+/// each, in the order of the list, in which those of a device stand together: so each kernel meets each device.
+pub fn of_this_round(all: impl Iterator<Item = Scenario>) -> impl Iterator<Item = Scenario> {
+    let (long, mut turns, mut turn) = (long(), Release::GUESTS.into_iter().cycle(), None);
+    all.filter(move |scenario| {
+        // They come in pairs.
+        if scenario.turn == Some(Release::GUESTS[0]) {
+            turn = turns.next();
+        }
+        long || scenario.turn.is_none() || scenario.turn == turn
+    })
 }
 
 /// Whether everything is to run at full length.
@@ -137,6 +174,12 @@ impl Wired {
     /// Boots a machine on TAPs of this network, of which one is looked at first.
     pub fn of(machine: &Machine, network: Network, tap: &Tap) -> Result<Self> {
         let (running, shell) = machine.boot(Some(&network))?;
+        Ok(Self { shell, running, tap: tap.clone(), network })
+    }
+
+    /// The same, but restored if there was a machine like it before.
+    pub fn ready(machine: &Machine, network: Network, tap: &Tap) -> Result<Self> {
+        let (running, shell) = machine.ready(Some(&network))?;
         Ok(Self { shell, running, tap: tap.clone(), network })
     }
 

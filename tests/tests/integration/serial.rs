@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use tests::guest::USER_SPACE_REACHED;
-use tests::kernel::Release;
+use tests::kernel::{Format, Release};
 use tests::machine::BOOT;
 
 use crate::scenario::{OFF, Scenario, eventually, talkative};
@@ -19,6 +19,7 @@ fn file() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("console.log");
     let mut running = talkative(Release::Guest6_12)?
+        .format(Format::Vmlinux)
         .argument("--serial")
         .argument(format!("file={}", path.display()))
         .start(None)?;

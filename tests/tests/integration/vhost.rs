@@ -8,7 +8,7 @@ use tests::machine::Model;
 
 use crate::api::NIC;
 use crate::network::{some, unbind_and_bind};
-use crate::scenario::{Scenario, Wired};
+use crate::scenario::{Scenario, Wired, long};
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![
@@ -19,7 +19,9 @@ pub fn scenarios() -> Vec<Scenario> {
 }
 
 /// Pauses while frames go both ways.
-const PAUSES: u32 = 20;
+fn pauses() -> u32 {
+    if long() { 20 } else { 6 }
+}
 
 fn life() -> Result<()> {
     let folder = tempfile::tempdir().context("no temporary folder")?;
@@ -57,7 +59,7 @@ fn life() -> Result<()> {
         );
     }
     guest.shell.sh("traffic flood 192.0.2.99:9 --seconds 600 >/dev/null 2>&1 &")?;
-    for nth in 0..PAUSES {
+    for nth in 0..pauses() {
         for state in ["Paused", "Resumed"] {
             api.done("PATCH", "/vm", &json!({ "state": state }))?;
         }

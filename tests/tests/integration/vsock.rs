@@ -12,21 +12,29 @@ use serde_json::Value;
 use tests::api::Api;
 use tests::guest::{Shell, Tool};
 use tests::host::PATIENCE;
-use tests::kernel::Release;
-use tests::machine::Hypervisor;
+use tests::machine::{Hypervisor, Running};
 use tests::vsock::{call_and_go, drop_calls, host_side, listener, to_guest};
 
 use crate::scenario::{Scenario, eventually, finish, long, machine};
+use crate::usual;
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Scenario::for_each_kernel(
         "vsock::streams_arrive_each_way_and_peers_come_and_go",
-        |release| both_ways(release, "pci"),
+        |release| {
+            let (mut guest, _) = usual::of_all(release)?;
+            both_ways(&mut guest.running, &mut guest.shell)
+        },
     );
     if long() {
         all.extend(Scenario::for_each_kernel(
             "vsock::streams_arrive_each_way_and_peers_come_and_go_without_pci",
-            |release| both_ways(release, "mmio"),
+            |release| {
+                let machine = machine(release)?.cpus(2).tools(&[Tool::Vsock]).vsock(3).api();
+                let machine = machine.argument("--bus").argument("mmio");
+                let (mut running, mut shell) = machine.boot(None)?;
+                both_ways(&mut running, &mut shell)
+            },
         ));
     }
     all
@@ -34,33 +42,30 @@ pub fn scenarios() -> Vec<Scenario> {
 
 /// Connections in each direction, and bytes of each that go each way.
 fn amount() -> (u32, u64) {
-    if long() { (100, 1 << 20) } else { (20, 200_000) }
+    if long() { (100, 1 << 20) } else { (12, 100_000) }
 }
 
 /// Connections at one time.
 const AT_ONCE: u32 = 10;
-/// How long peers come and go.
-const STORM_S: u64 = 5;
+/// How often peers of the guest are killed in the midst of it, and how many seconds more they come and go.
+fn storm() -> (u32, u64) {
+    if long() { (8, 5) } else { (3, 1) }
+}
 
-fn both_ways(release: Release, bus: &str) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let (vsock, socket) = (folder.path().join("v.sock"), folder.path().join("api"));
-    let machine = machine(release)?.cpus(2).tools(&[Tool::Vsock]);
-    let machine = machine.argument("--vsock").argument(format!("cid=3,path={}", vsock.display()));
-    let machine = machine.argument("--api-sock").argument(&socket).argument("--bus").argument(bus);
-    let (mut running, mut shell) = machine.boot(None)?;
+fn both_ways(running: &mut Running, shell: &mut Shell) -> Result<()> {
+    let (vsock, socket) = (running.path("v.sock"), running.path("api"));
 
-    streams(&vsock, &mut shell)?;
-    storms(&vsock, &mut shell)?;
+    streams(&vsock, shell)?;
+    storms(&vsock, shell)?;
     all_are_gone(&socket)?;
-    pause(&vsock, &mut shell, &socket)?;
-    streams(&vsock, &mut shell)?;
+    pause(&vsock, shell, &socket)?;
+    streams(&vsock, shell)?;
     all_are_gone(&socket)?;
     let counters = Api::connect(&socket)?.get("/vsock")?["counters"].clone();
     for none in ["overruns", "malformed_packets", "foreign_packets"] {
         ensure!(counters[none] == 0, "{none} in {counters}");
     }
-    finish(&mut running, &mut shell)?;
+    finish(running, shell)?;
     ensure!(!vsock.exists(), "the socket is still there");
     Ok(())
 }
@@ -135,10 +140,13 @@ fn storms(vsock: &Path, shell: &mut Shell) -> Result<()> {
     thread::scope(|scope| -> Result<()> {
         let taker = scope.spawn(|| drop_calls(&listener, &over, &taken));
         let caller = scope.spawn(|| call_and_go(vsock, 1001, &over));
-        let rounds = "for n in 1 2 3 4 5 6 7 8; do vsock storm 3000 --seconds 60 & p=$!; \
-                      vsock storm 3000 --seconds 60 & q=$!; sleep 0.4; kill -9 $p $q; done";
-        let stormed = shell.sh_within(rounds, PATIENCE);
-        let more = shell.sh_within(&format!("vsock storm 3000 --seconds {STORM_S}"), PATIENCE);
+        let (kills, seconds) = storm();
+        let rounds = format!(
+            "for n in $(seq {kills}); do vsock storm 3000 --seconds 60 & p=$!; \
+             vsock storm 3000 --seconds 60 & q=$!; sleep 0.4; kill -9 $p $q; done"
+        );
+        let stormed = shell.sh_within(&rounds, PATIENCE);
+        let more = shell.sh_within(&format!("vsock storm 3000 --seconds {seconds}"), PATIENCE);
         over.store(true, Ordering::Relaxed);
         joined(taker)?;
         let (taken, called) = (taken.load(Ordering::Relaxed), joined(caller)?);

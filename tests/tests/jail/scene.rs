@@ -64,10 +64,15 @@ impl Scene {
 
     /// `vmm jail` with these flags, and behind them what runs in it: a vmm without a machine.
     pub fn command(&self, flags: &[&str]) -> Command {
+        self.command_with(flags, &[])
+    }
+
+    /// The same of a vmm that has these words before those by which it serves the API.
+    pub fn command_with(&self, flags: &[&str], words: &[&str]) -> Command {
         let mut command = Command::new(vmm());
         command.args(["jail", "--id", self.id, "--chroot-base-dir"]).arg(self.base.path());
         command.args(["--uid", "4711", "--gid", "4712"]).args(flags);
-        command.args(["--", "--api-sock", "/run/vm.sock"]);
+        command.arg("--").args(words).args(["--api-sock", "/run/vm.sock"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
     }

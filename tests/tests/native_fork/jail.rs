@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -23,10 +22,9 @@ const USER: &str = "4711";
 pub fn within(scene: &Scene) -> Result<()> {
     let child_tap = format!("{TAP}-1");
     for tap in [TAP, &child_tap] {
-        let ip = |line: &str| scene.wire.network().ip(&line.split(' ').collect::<Vec<_>>());
-        let _ = ip(&format!("link delete {tap}"));
-        ip(&format!("tuntap add dev {tap} mode tap vnet_hdr user {USER}"))?;
-        ip(&format!("link set {tap} up"))?;
+        let _ = scene.wire.ip(&format!("link delete {tap}"));
+        scene.wire.ip(&format!("tuntap add dev {tap} mode tap vnet_hdr user {USER}"))?;
+        scene.wire.ip(&format!("link set {tap} up"))?;
     }
     let mut told = Listener::new(Link::open(&child_tap)?)?;
     let folder = scene.folder.path();
@@ -36,8 +34,8 @@ pub fn within(scene: &Scene) -> Result<()> {
     fs::create_dir_all(&root)?;
     fs::copy(&scene.kernel, root.join("guest"))?;
     fs::set_permissions(root.join("guest"), fs::Permissions::from_mode(0o755))?;
-    let log = fs::File::create(scene.path("log"))?;
-    let card = format!("tap={TAP},mac=02:00:00:00:00:01,model={}", scene.model);
+    let log = scene.log()?;
+    let card = format!("tap={TAP},mac=02:00:00:00:00:01,model={}", scene.card.model);
     let mut command = Command::new(&scene.vmm);
     command.args(["jail", "--id", "one", "--uid", USER, "--gid", USER]);
     command.arg("--chroot-base-dir").arg(folder).args(["--", "--kernel", "/guest"]);
@@ -46,14 +44,7 @@ pub fn within(scene: &Scene) -> Result<()> {
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let mut process = Owned::spawn(&mut command)?;
     let socket = root.join("run/vm.sock");
-    let mut api = None;
-    host::eventually("the API", LIMIT, || {
-        let ended = process.wait(Duration::ZERO)?;
-        ensure!(ended.is_none(), "vmm has ended: {ended:?}");
-        api = Api::connect(&socket).ok();
-        Ok(api.is_some())
-    })?;
-    let mut api = api.context("no API")?;
+    let mut api = Api::of(&mut process, &socket, LIMIT)?;
     let answer = api.ask("PUT", "/fork", &json!({ "id": "inmate" }).to_string())?;
     ensure!(answer.status == 200, "{answer:?}");
     let pid = answer.json()?["children"][0]["pid"].as_u64().context("no pid")?;

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use tests::frames::Link;
 use tests::native::line::TAP;
@@ -25,7 +25,7 @@ pub const OF_DISKS: [(&str, Test); 1] =
 const TRACK: &str = "--track-dirty-pages";
 
 fn rounds() -> usize {
-    if std::env::var_os("VMM_LONG").is_some() { 100 } else { 5 }
+    if std::env::var_os("VMM_LONG").is_some() { 100 } else { 3 }
 }
 
 impl Machine {
@@ -75,8 +75,10 @@ fn is_same(one: &Path, other: &Path) -> Result<()> {
             file.read_exact_at(&mut bytes[..step], at)?;
         }
         let [one, other] = &bytes;
-        let place = one.iter().zip(other).position(|(one, other)| one != other);
-        ensure!(place.is_none(), "they differ at {:#x}", at + place.unwrap_or_default() as u64);
+        if one != other {
+            let place = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+            bail!("they differ at {:#x}", at + place as u64);
+        }
     }
     Ok(())
 }
@@ -177,7 +179,7 @@ fn untracked(scene: &Scene) -> Result<()> {
 fn of_disks(scene: &Scene) -> Result<()> {
     let image = scene.path("image");
     File::create(&image)?.set_len(16 << 20)?;
-    let model = if scene.model == "ena" { "nvme" } else { "virtio" };
+    let model = if scene.card.model == "ena" { "nvme" } else { "virtio" };
     let mut command = scene.command("disk=verify count=1000000000000000");
     command.arg(TRACK).arg("--disk").arg(format!("{},model={model}", image.display()));
     let mut machine = scene.run(command)?;

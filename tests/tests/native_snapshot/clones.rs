@@ -1,4 +1,4 @@
-//! Two machines from one snapshot on one bridge: with the addresses that the guest had, and others on the wire.
+//! Machines from one snapshot on one bridge, two or a hundred: with the addresses that the guest had, and others on the wire.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,12 @@ use crate::{LIMIT, Scene, Test};
 
 /// One of each for each card.
 pub const TESTS: [(&str, Test); 1] =
-    [("two_machines_of_one_snapshot_are_two_hosts_on_one_bridge", two_hosts)];
+    [("machines_of_one_snapshot_are_as_many_hosts_on_one_bridge", hosts)];
+
+/// How many machines there are.
+fn count() -> u8 {
+    if std::env::var_os("VMM_LONG").is_some() { 100 } else { 2 }
+}
 
 /// Who asks, and how.
 const ASKER: [u8; 6] = [2, 9, 9, 9, 9, 8];
@@ -28,17 +33,18 @@ const SILENCE: Duration = Duration::from_millis(300);
 
 /// A machine as the wire sees it.
 struct Outside {
-    name: &'static str,
+    /// Of its TAP and of its API's socket.
+    name: String,
     mac: [u8; 6],
     ip: [u8; 4],
 }
 
-const OUTSIDES: [Outside; 2] = [
-    Outside { name: "clone1", mac: [2, 0, 0, 0, 7, 1], ip: [10, 77, 0, 101] },
-    Outside { name: "clone2", mac: [2, 0, 0, 0, 7, 2], ip: [10, 77, 0, 102] },
-];
-
 impl Outside {
+    /// The `nth` machine, from 1 to 100.
+    fn new(nth: u8) -> Self {
+        Self { name: format!("clone{nth}"), mac: [2, 0, 0, 0, 7, nth], ip: [10, 77, 0, 100 + nth] }
+    }
+
     /// As `vmm restore` has it.
     fn option(&self) -> String {
         let mac: Vec<_> = self.mac.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -47,24 +53,21 @@ impl Outside {
     }
 }
 
-fn make_bridge(scene: &Scene) -> Result<Link> {
-    let ip = |line: &str| {
-        let words: Vec<_> = line.split(' ').collect();
-        scene.wire.network().ip(&words).map(drop)
-    };
+fn make_bridge(scene: &Scene, outsides: &[Outside]) -> Result<Link> {
+    let ip = |line: &str| scene.wire.ip(line);
     ip(&format!("link add {BRIDGE} type bridge"))?;
     ip(&format!("link set {BRIDGE} up"))?;
     ip(&format!("link add {FAR} type veth peer name {NEAR}"))?;
     ip(&format!("link set {NEAR} up"))?;
     ip(&format!("link set {FAR} up master {BRIDGE}"))?;
-    for outside in &OUTSIDES {
+    for outside in outsides {
         ip(&format!("tuntap add dev {} mode tap vnet_hdr", outside.name))?;
         ip(&format!("link set {} up master {BRIDGE}", outside.name))?;
     }
     Link::open(NEAR).context("no end of a pair")
 }
 
-fn two_hosts(scene: &Scene) -> Result<()> {
+fn hosts(scene: &Scene) -> Result<()> {
     let mut parent = scene.start_with("load=host", &[])?;
     let at_home = Link::open(TAP)?;
     // It tells its address at its start, when nobody may listen yet; who asks is told too.
@@ -77,16 +80,18 @@ fn two_hosts(scene: &Scene) -> Result<()> {
     parent.save(&folder)?;
     drop(parent);
 
-    let link = make_bridge(scene)?;
+    let outsides: Vec<_> = (1..=count()).map(Outside::new).collect();
+    let link = make_bridge(scene, &outsides)?;
     let mut machines = Vec::new();
-    for outside in &OUTSIDES {
-        machines.push(scene.restore_as(outside.name, &folder, &["--net", &outside.option()])?);
+    for outside in &outsides {
+        machines.push(scene.restore_as(&outside.name, &folder, &["--net", &outside.option()])?);
         let told = link.hear_first(&outside.mac, LIMIT)?.context("it does not tell where it is")?;
         ensure!(told[..6] == BROADCAST && told[20..22] == [0, 1], "{told:02x?}");
         ensure!(told[28..32] == outside.ip && told[38..42] == outside.ip, "{told:02x?}");
     }
     let mut ids = vec![first_id];
-    for outside in &OUTSIDES {
+    // Each is asked when all are there.
+    for outside in &outsides {
         let answer = exchange(&link, &question(outside.ip), &outside.mac)?;
         ensure!(answer[20..22] == [0, 2] && answer[22..28] == outside.mac, "{answer:02x?}");
         ensure!(answer[28..32] == outside.ip && answer[38..42] == ASKER_IP, "{answer:02x?}");

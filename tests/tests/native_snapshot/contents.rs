@@ -21,7 +21,7 @@ fn contents(scene: &Scene) -> Result<()> {
     let mut command = Command::new(&scene.vmm);
     command.arg("--kernel").arg(&scene.kernel).args(["--mem", "128M"]);
     command.args(["--cmdline", WITNESS]);
-    command.args(["--net", &format!("tap={TAP},mac=02:00:00:00:00:01,model={}", scene.model)]);
+    command.args(["--net", &format!("tap={TAP},mac=02:00:00:00:00:01,model={}", scene.card.model)]);
     command.args(["--cloud-init", &format!("user-data={}", user.display())]);
     command.arg(format!("--imds=hostname=web1,user-data={}", user.display()));
     let mut listener = Listener::new(Link::open(TAP)?)?;

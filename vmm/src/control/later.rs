@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::action::Outcome;
+use crate::action::Waiting;
 use crate::end::End;
 use crate::migration::outgoing::Outgoing;
 use crate::snapshot::spec::CardIdentity;
@@ -93,7 +93,7 @@ pub struct Migration {
     /// How far it is.
     pub outgoing: Outgoing,
     /// Takes the outcome.
-    pub reply: Box<dyn FnOnce(Outcome) + Send>,
+    pub reply: Waiting,
 }
 
 /// A guest that still boots misses what it is told of its slots, and is told again.

@@ -6,10 +6,11 @@ use std::time::Instant;
 use device_core::files::{Files, Own};
 use devices::{DeviceSpec, Kind};
 
+use super::Controller;
 use super::later::Reminder;
+use super::start::tell_of;
 use super::unplug::{Asked, PATIENCE};
-use super::{Controller, tell_of};
-use crate::action::{Action, ActionError, Refusal, Reply};
+use crate::action::{Action, ActionError, Refusal, Reply, Waiting};
 use crate::observe::events::Event;
 use crate::vm::attach::AttachError;
 use crate::vm::config::Config;
@@ -82,12 +83,25 @@ impl Controller {
         plugged
     }
 
+    /// Asks the guest for a device; `reply` is told what becomes of it.
+    pub(super) fn unplug(&mut self, kind: Kind, id: &str, reply: Waiting) {
+        match self.begin_unplug(kind, id) {
+            Ok(Some(asked)) => self.unplugs.begin(asked, Instant::now(), reply),
+            Ok(None) => reply(Ok(Reply::Done)),
+            Err(error) => reply(Err(error)),
+        }
+    }
+
+    /// The same where nobody waits for that. Fails if the guest is not asked.
+    pub(super) fn unplug_some_time(&mut self, kind: Kind, id: &str) -> Result<(), ActionError> {
+        if let Some(asked) = self.begin_unplug(kind, id)? {
+            self.unplugs.begin(asked, Instant::now(), Box::new(drop));
+        }
+        Ok(())
+    }
+
     /// Asks the guest for a device, in the slot that this gives; nothing where there was no need to ask, and it is gone.
-    pub(super) fn begin_unplug(
-        &mut self,
-        kind: Kind,
-        id: &str,
-    ) -> Result<Option<Asked>, ActionError> {
+    fn begin_unplug(&mut self, kind: Kind, id: &str) -> Result<Option<Asked>, ActionError> {
         let refused =
             |why| ActionError::Unplug(Box::new(Refusal { kind, id: id.to_string(), why }));
         Action::Unplug(kind, id.to_string()).allowed_in(self.state())?;

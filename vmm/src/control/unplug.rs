@@ -4,15 +4,12 @@ use std::time::{Duration, Instant};
 
 use devices::Kind;
 
-use crate::action::{Outcome, Reply};
+use crate::action::{Outcome, Reply, Waiting};
 
 /// How long a guest may take to let a device go.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The same where no driver of the guest's uses it: the guest is told, and need not agree.
 const NOTICE: Duration = Duration::from_secs(1);
-
-/// Takes the outcome.
-type Waiting = Box<dyn FnOnce(Outcome) + Send>;
 
 /// A device that the guest is asked for.
 pub struct Asked {

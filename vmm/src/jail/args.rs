@@ -10,8 +10,8 @@ use super::taps::TapSpec;
 
 const NOTES: &str = "\
 The program runs with the root DIR/NAME/ID/root, where NAME is that of its file, under the name /NAME and
-with --id ID before the arguments that follow --. What it needs is put there before, and is named there as
-the program sees it.
+with --id ID before the arguments that follow --, which may begin with restore or receive as those of vmm do.
+What it needs is put there before, and is named there as the program sees it.
 
 Exit codes: those of the program, which takes this one's place; 1 if there is no jail, 2 for wrong
 arguments; with --daemonize or --new-pid-ns 0 once the program runs.";

@@ -9,7 +9,7 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::sparse::{has_data, next_data, write_data};
 use super::touched::Touched;
-use super::{ACCESS, PAGE};
+use super::{ACCESS, PAGE, whole};
 
 /// What is looked at at once.
 const PIECE: usize = 2 << 20;
@@ -24,10 +24,6 @@ pub struct Base {
     pub data_bytes: u64,
 }
 
-fn bytes_of(ram: &Ram) -> u64 {
-    ram.iter().map(GuestMemoryRegion::len).sum()
-}
-
 /// What a base can have while memory is still written to.
 pub struct Prepared {
     file: File,
@@ -39,7 +35,7 @@ pub struct Prepared {
 pub fn prepare(ram: &Ram, mapped: &File) -> io::Result<Prepared> {
     use std::os::unix::fs::FileExt;
 
-    let bytes = bytes_of(ram);
+    let bytes = whole::bytes(ram);
     let file = new_file(bytes)?;
     let mut piece = vec![0; PIECE];
     let (mut at, mut data_bytes) = (0u64, 0u64);
@@ -60,7 +56,7 @@ pub fn prepare(ram: &Ram, mapped: &File) -> io::Result<Prepared> {
 pub fn make(ram: &Ram, mapped: Option<&File>, prepared: Option<Prepared>) -> io::Result<Base> {
     let (file, data_bytes) = match prepared {
         None => {
-            let file = new_file(bytes_of(ram))?;
+            let file = new_file(whole::bytes(ram))?;
             let data_bytes = copy(ram, mapped, &file)?;
             (file, data_bytes)
         }
@@ -70,7 +66,7 @@ pub fn make(ram: &Ram, mapped: Option<&File>, prepared: Option<Prepared>) -> io:
         }
     };
     // What is in holes stays as it is, with pages as large as the host gives.
-    for part in parts(ram, &runs(&file, bytes_of(ram))) {
+    for part in parts(ram, &runs(&file, whole::bytes(ram))) {
         map_in_place(part.at, part.len, Some((&file, part.offset)))?;
     }
     Ok(Base { file, data_bytes })
@@ -79,7 +75,7 @@ pub fn make(ram: &Ram, mapped: Option<&File>, prepared: Option<Prepared>) -> io:
 /// Maps memory of this process alone where RAM, which is mapped from `base` and has not been written to, has nothing:
 /// pages there would be made in the base first. Fails if the host refuses; then the content is what it was.
 pub fn open_holes(ram: &Ram, base: &File) -> io::Result<()> {
-    let bytes = bytes_of(ram);
+    let bytes = whole::bytes(ram);
     let runs = runs(base, bytes);
     // Each hole is from the end of one run to the begin of the next.
     let ends = [0].into_iter().chain(runs.iter().map(|run| run.1));

@@ -14,7 +14,7 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::pages::PageSet;
 use super::touched::Touched;
-use super::{PAGE, barrier};
+use super::{PAGE, barrier, whole};
 use crate::kvm;
 use crate::kvm::hot_region::HotSlots;
 
@@ -47,8 +47,8 @@ impl Changes {
             (false, true) => Since::Origin,
             (false, false) => Since::Ever,
         };
-        let bytes = ram.iter().map(GuestMemoryRegion::len).sum();
-        Changes { since, file: file.and_then(inode), pages: PageSet::none(bytes) }
+        let pages = PageSet::none(whole::bytes(ram));
+        Changes { since, file: file.and_then(inode), pages }
     }
 
     /// Since when pages are counted.
@@ -113,7 +113,7 @@ impl Changes {
     /// count for [`Changes::look`] as well. What was written to them before can be read once this returns. Fails if the
     /// host does not tell.
     pub fn take(&mut self, vm: &VmFd, ram: &Ram) -> io::Result<PageSet> {
-        let mut taken = PageSet::none(ram.iter().map(GuestMemoryRegion::len).sum());
+        let mut taken = PageSet::none(whole::bytes(ram));
         let told = take_all(vm, ram, &mut taken);
         // Whatever was told is told but once.
         self.pages.add_all(&taken);

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::SeekFrom;
-use rustix::io::Errno;
 
 use super::helper::{Bell, Helper};
 use super::regions::Regions;
 use super::uffd::{EVENT_REMOVE, MISSING_HUGETLBFS, Message, NotFilled, PAGEFAULT_FLAG_WP, Uffd};
 use super::working_set::{self, Identity, Run};
 use crate::end::{End, Ends};
+use crate::memory::sparse::next_data;
 
 /// Small pages that come with one that is touched: those of a block of so many.
 const BLOCK: u64 = 16;
@@ -108,11 +108,12 @@ impl Source {
     /// How many of the `len` bytes at `offset` are alike: of a hole, or not. Whether they are.
     fn alike(&self, offset: u64, len: u64) -> (u64, bool) {
         let end = offset.saturating_add(len);
-        let (found, is_hole) = match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
-            Ok(data) if data > offset => (data, true),
-            // There is nothing behind it, unless the file was cut off: that is found out by who copies.
-            Err(Errno::NXIO) if self.reaches(end) => (end, true),
-            _ => (rustix::fs::seek(&self.file, SeekFrom::Hole(offset)).unwrap_or(end), false),
+        let (found, is_hole) = match next_data(&self.file, offset, end) {
+            Some((begin, _)) if begin > offset => (begin, true),
+            Some((_, end)) => (end, false),
+            None if self.reaches(end) => (end, true),
+            // It was cut off: that is found out by who copies.
+            None => (offset, false),
         };
         // A page that is a hole in part is none.
         let page = working_set::PAGE;
@@ -122,9 +123,7 @@ impl Source {
             false => (page.min(len), false),
         }
     }
-}
 
-impl Source {
     /// Whether the file has so many bytes still.
     fn reaches(&self, end: u64) -> bool {
         rustix::fs::seek(&self.file, SeekFrom::End(0)).is_ok_and(|len| len >= end)

@@ -1,14 +1,15 @@
 //! The wish while it grows: each setting is checked when it comes, and one that is refused changes
 //! nothing.
 
+mod apart;
+
 use std::error::Error;
+use std::fmt;
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, fs};
 
 use arch::boot::DEFAULT_CMDLINE;
 use arch::template::Template;
@@ -20,10 +21,10 @@ use devices::entropy::EntropySpec;
 use devices::legacy::ConsoleSpec;
 use devices::memory::HotMemorySpec;
 use devices::net::service::store::USUAL_LIMIT;
-use devices::net::spec::{BackendSpec, NicSpec};
+use devices::net::spec::NicSpec;
 use devices::pmem::PmemSpec;
 use devices::vsock::{self, OpenVsock, VsockSpec};
-use devices::{DeviceSpec, Kind, serial_of};
+use devices::{DeviceSpec, Kind};
 
 use super::balloon;
 use super::boot;
@@ -228,7 +229,7 @@ impl Config {
     pub fn set_nic(&mut self, nic: NicSpec) -> Result<(), SettingError> {
         nic.validate().map_err(|why| SettingError::Card { id: nic.id.clone(), why })?;
         for other in self.nics.iter().filter(|other| other.id != nic.id) {
-            check_apart(&nic, other)?;
+            apart::cards(&nic, other)?;
         }
         match self.nics.iter_mut().find(|known| known.id == nic.id) {
             Some(known) => {
@@ -272,9 +273,9 @@ impl Config {
     pub fn set_disk_of(&mut self, disk: DiskSpec, files: &dyn Files) -> Result<(), DiskRefused> {
         disk.validate().map_err(|why| SettingError::Disk { id: disk.id.clone(), why })?;
         for other in self.disks.iter().filter(|other| other.id != disk.id) {
-            check_disks_apart(&disk, other)?;
+            apart::disks(&disk, other)?;
         }
-        self.pmems.iter().try_for_each(|pmem| check_disk_and_pmem(&disk, pmem, true))?;
+        self.pmems.iter().try_for_each(|pmem| apart::disk_and_pmem(&disk, pmem, true))?;
         let place = self.disks.iter().position(|known| known.id == disk.id);
         if place.is_none() {
             self.check_room(Kind::Disk, &disk.id)?;
@@ -315,20 +316,10 @@ impl Config {
     /// not beside the others, or its file, which `files` open, is none.
     pub fn set_pmem(&mut self, pmem: PmemSpec, files: &dyn Files) -> Result<(), DiskRefused> {
         pmem.validate().map_err(|why| SettingError::Pmem { id: pmem.id.clone(), why })?;
-        let others = self.pmems.iter().filter(|other| other.id != pmem.id);
-        for other in others {
-            if pmem.root && other.root {
-                let (id, other) = (pmem.id.clone(), other.id.clone());
-                return Err(SettingError::PmemRootTwice { id, other }.into());
-            }
-            if !(pmem.read_only && other.read_only) && is_same_file(&pmem.path, &other.path) {
-                let (path, id) = (pmem.path.clone(), pmem.id.clone());
-                return Err(
-                    SettingError::PmemFileTwice { path, id, other: other.id.clone() }.into()
-                );
-            }
+        for other in self.pmems.iter().filter(|other| other.id != pmem.id) {
+            apart::pmems(&pmem, other)?;
         }
-        self.disks.iter().try_for_each(|disk| check_disk_and_pmem(disk, &pmem, false))?;
+        self.disks.iter().try_for_each(|disk| apart::disk_and_pmem(disk, &pmem, false))?;
         let place = self.pmems.iter().position(|known| known.id == pmem.id);
         if place.is_none() {
             self.check_room(Kind::Pmem, &pmem.id)?;
@@ -436,7 +427,7 @@ impl Config {
         let Some(disk) = self.disks.iter().find(|disk| disk.id == id) else { return Ok(()) };
         let after = DiskSpec { path: path.into(), bases: bases.to_vec(), ..disk.clone() };
         let mut others = self.disks.iter().filter(|other| other.id != id);
-        others.try_for_each(|other| check_disks_apart(&after, other))
+        others.try_for_each(|other| apart::disks(&after, other))
     }
 
     fn check_room(&self, kind: Kind, id: &str) -> Result<(), SettingError> {
@@ -515,97 +506,12 @@ impl Config {
     }
 }
 
-/// Whether two cards can be in one machine.
-fn check_apart(nic: &NicSpec, other: &NicSpec) -> Result<(), SettingError> {
-    let (id, other_id) = (nic.id.clone(), other.id.clone());
-    if let Some(mac) = nic.mac.filter(|mac| other.mac == Some(*mac)) {
-        return Err(SettingError::MacTwice { mac, id, other: other_id });
-    }
-    match (&nic.backend, &other.backend) {
-        (BackendSpec::Tap(tap), BackendSpec::Tap(taken)) if tap == taken => {
-            Err(SettingError::TapTwice { tap: tap.clone(), id, other: other_id })
-        }
-        (BackendSpec::Dev(dev), BackendSpec::Dev(taken)) if dev == taken => {
-            Err(SettingError::DevTwice { dev: dev.clone(), id, other: other_id })
-        }
-        (BackendSpec::Fd(fds), BackendSpec::Fd(taken)) => {
-            match fds.iter().find(|fd| taken.contains(fd)) {
-                Some(fd) => Err(SettingError::FdTwice { fd: *fd, id, other: other_id }),
-                None => Ok(()),
-            }
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether two disks can be in one machine.
-fn check_disks_apart(disk: &DiskSpec, other: &DiskSpec) -> Result<(), SettingError> {
-    let (id, other_id) = (disk.id.clone(), other.id.clone());
-    // Long ids can begin alike; whoever wants other serial numbers than theirs gives them.
-    let (serial, given) = (serial_of(disk), disk.serial.is_some() || other.serial.is_some());
-    if given && serial == serial_of(other) {
-        return Err(SettingError::SerialTwice { serial, id, other: other_id });
-    }
-    if disk.root.is_some() && other.root.is_some() {
-        return Err(SettingError::RootTwice { id, other: other_id });
-    }
-    match shared(&images(disk), &images(other)) {
-        Some(path) => Err(SettingError::ImageTwice { path, id, other: other_id }),
-        None => Ok(()),
-    }
-}
-
-/// The images of a disk, and whether it writes to them.
-fn images(disk: &DiskSpec) -> Vec<(&Path, bool)> {
-    let bases = disk.bases.iter().map(|base| (base.as_path(), false));
-    std::iter::once((disk.path.as_path(), !disk.read_only)).chain(bases).collect()
-}
-
-/// A file that is in both lists, and that one of them writes to.
-fn shared(these: &[(&Path, bool)], those: &[(&Path, bool)]) -> Option<PathBuf> {
-    let pairs = these.iter().flat_map(|this| those.iter().map(move |that| (this, that)));
-    let mut pairs = pairs.filter(|(this, that)| this.1 || that.1);
-    pairs.find(|(this, that)| is_same_file(this.0, that.0)).map(|(this, _)| this.0.to_owned())
-}
-
-/// Whether a disk and persistent memory can be in one machine; what is refused is the one or the other.
-fn check_disk_and_pmem(
-    disk: &DiskSpec,
-    pmem: &PmemSpec,
-    is_of_disk: bool,
-) -> Result<(), SettingError> {
-    let (disk_id, pmem_id) = (disk.id.clone(), pmem.id.clone());
-    if disk.root.is_some() && pmem.root {
-        return Err(match is_of_disk {
-            true => SettingError::RootIsPmem { id: disk_id, other: pmem_id },
-            false => SettingError::PmemRootTwice { id: pmem_id, other: disk_id },
-        });
-    }
-    if let Some(path) = shared(&images(disk), &[(&pmem.path, !pmem.read_only)]) {
-        return Err(match is_of_disk {
-            true => SettingError::ImageTwice { path, id: disk_id, other: pmem_id },
-            false => SettingError::PmemFileTwice { path, id: pmem_id, other: disk_id },
-        });
-    }
-    Ok(())
-}
-
 /// Opens the image, to see whether a machine could have it, and closes it again.
 fn check_image(disk: &DiskSpec, files: &dyn Files) -> Result<(), ImageRefused> {
     let mode = Mode { read_only: disk.read_only, direct: disk.direct };
     match Image::open_source(&disk.source(), mode, files) {
         Ok(_) => Ok(()),
         Err(why) => Err(ImageRefused { id: disk.id.clone(), kind: Kind::Disk, why }),
-    }
-}
-
-/// Whether two paths lead to the same bytes; what is not there is not the same.
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    let (Ok(one), Ok(other)) = (fs::metadata(one), fs::metadata(other)) else { return false };
-    let device = |file: &fs::Metadata| file.file_type().is_block_device().then_some(file.rdev());
-    match (device(&one), device(&other)) {
-        (Some(one), Some(other)) => one == other,
-        _ => (one.dev(), one.ino()) == (other.dev(), other.ino()),
     }
 }
 

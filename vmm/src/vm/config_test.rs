@@ -1,5 +1,9 @@
 //! Tests of settings: what is refused changes nothing.
 
+use std::fs;
+
+use devices::net::spec::BackendSpec;
+
 use super::*;
 use crate::memory::{Pages, Size};
 use crate::vm::kernels::KernelCache;

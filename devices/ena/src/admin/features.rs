@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use device_core::fields::PutLe;
 use net::frame::Offloads;
 
 use super::llq;

@@ -1,6 +1,8 @@
 //! Low-latency queues: what is offered, what the driver chose, where each ring lies in BAR 2
 //! (specification 6.4).
 
+use device_core::fields::PutLe;
+
 use crate::abi::{Command, Payload, Refusal, SET_PAYLOAD};
 use crate::ring::{LlqPolicy, Stride};
 

@@ -6,6 +6,7 @@ pub mod saved;
 use std::sync::Arc;
 use std::time::Instant;
 
+use device_core::fields::PutLe;
 use net::control::NicEvent;
 
 use crate::abi::{self, Command, Payload, Refusal};

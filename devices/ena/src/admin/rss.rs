@@ -2,6 +2,7 @@
 //! to 6.7).
 
 use device_core::GuestRam;
+use device_core::fields::PutLe;
 use device_core::snapshot::LoadError;
 use net::rss::{Fields, Key, Protocol, Rss, Selection, Table};
 use serde::{Deserialize, Serialize};

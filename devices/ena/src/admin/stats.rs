@@ -1,5 +1,7 @@
 //! GET_STATS: the layouts that drivers read (specification 9).
 
+use device_core::fields::PutLe;
+
 use super::buffer;
 use crate::abi::{Command, Payload, Refusal};
 use crate::card::totals::Totals;

@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
+use device_core::attendant::Attended;
 use net::control::{Fault, NicEvent};
 
 use super::{Card, Control};
 use crate::admin::events::Hints;
 use crate::admin::queue::NoRam;
 
-impl Card {
-    /// Does what is due at `now`; returns when to come again.
-    pub(crate) fn attend(&self, now: Instant) -> Option<Instant> {
+impl Attended for Card {
+    fn attend(&self, now: Instant) -> Option<Instant> {
         let control = &mut *self.control();
         if self.alarm.is_raised() && !control.alarm_seen && !control.resetting {
             control.alarm_seen = true;
@@ -42,7 +42,9 @@ impl Card {
         }
         control.next_at()
     }
+}
 
+impl Card {
     /// One management interrupt, or a note that one is owed.
     pub(crate) fn interrupt_management(&self, control: &mut Control) {
         if control.interrupts_masked {

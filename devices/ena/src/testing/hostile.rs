@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use device_core::bus::Width;
 use device_core::device::Device;
 use device_core::ram_window::RamWindow;
-use device_core::testing::mutate;
+use device_core::testing::{Choices, mutate};
 use net::backend::script::WireFrame;
 use net::control::capture::CaptureSpec;
 use net::control::{Fault, NicControl};
@@ -23,42 +23,13 @@ use crate::registers::{page, quiet_of};
 const PAIRS: u16 = 2;
 const FRAME: [u8; 60] = [0x2a; 60];
 
-/// Choices, until there are no more; then zeros.
-struct Choices<'a>(&'a [u8]);
-
-impl Choices<'_> {
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        *first
-    }
-
-    fn half(&mut self) -> u16 {
-        u16::from_le_bytes([self.byte(), self.byte()])
-    }
-
-    /// Often small, sometimes anything.
-    fn word(&mut self) -> u32 {
-        match self.byte() % 4 {
-            0 => self.byte().into(),
-            1 => self.half().into(),
-            2 => 1 << (self.byte() % 32),
-            _ => u32::from(self.half()) << 16 | u32::from(self.half()),
-        }
-    }
-
-    /// Often in RAM, sometimes at its end or anywhere.
-    fn address(&mut self) -> u64 {
-        match self.byte() % 8 {
-            0 => MEMORY as u64 - u64::from(self.byte()),
-            1 => u64::from(self.word()) << 32 | u64::from(self.word()),
-            2 => 0xe000_0000 + u64::from(self.half()),
-            _ => 0x1_0000 + u64::from(self.half()) * 8,
-        }
-    }
-
-    fn words<const N: usize>(&mut self) -> [u32; N] {
-        std::array::from_fn(|_| self.word())
+/// Often in RAM, sometimes at its end or anywhere.
+fn address(choices: &mut Choices<'_>) -> u64 {
+    match choices.byte() % 8 {
+        0 => MEMORY as u64 - u64::from(choices.byte()),
+        1 => u64::from(choices.word()) << 32 | u64::from(choices.word()),
+        2 => 0xe000_0000 + u64::from(choices.half()),
+        _ => 0x1_0000 + u64::from(choices.half()) * 8,
     }
 }
 
@@ -126,7 +97,7 @@ impl Guest {
             5 | 6 => self.post(choices),
             7 | 8 => self.ring(choices),
             9 => {
-                let at = choices.address().min(MEMORY as u64 - 16);
+                let at = address(choices).min(MEMORY as u64 - 16);
                 bench.store_words(at, &choices.words::<4>());
             }
             10 => {
@@ -186,7 +157,7 @@ impl Guest {
         let opcode = OPCODES[usize::from(choices.byte()) % OPCODES.len()];
         words[0] = opcode << 16;
         if matches!(opcode, 8 | 9 | 11) {
-            let address = choices.address();
+            let address = address(choices);
             words[1] = choices.word();
             (words[2], words[3]) = (address as u32, (address >> 32) as u32 & 0xffff);
         }
@@ -207,7 +178,7 @@ impl Guest {
         let (direction, placement, words) =
             [(1, 1, 2), (1, 3, 2), (2, 1, 4)][usize::from(choices.byte() % 3)];
         let depth = 1 << (1 + choices.byte() % 9);
-        let (completions, ring) = (choices.address() & !7, choices.address() & !7);
+        let (completions, ring) = (address(choices) & !7, address(choices) & !7);
         let Some(cq) = self.ask(|driver| driver.enqueue(create_cq(words, depth, completions)))
         else {
             return;
@@ -247,7 +218,7 @@ impl Guest {
         let words = match choices.byte() % 3 {
             0 => choices.words(),
             _ => {
-                let at = choices.address();
+                let at = address(choices);
                 let flags =
                     u32::from(choices.byte() | 0x10) << 24 | u32::from(choices.byte()) << 16;
                 let len = u32::from(choices.half() % 4096);
@@ -328,7 +299,7 @@ pub fn states(bytes: &[u8]) {
 
 /// Does what `bytes` say to a card.
 fn work(bytes: &[u8]) -> Bench {
-    let mut choices = Choices(bytes);
+    let mut choices = Choices::new(bytes);
     let driver = match choices.byte() % 4 {
         0 => Driver::new(PAIRS),
         1 => {
@@ -339,7 +310,7 @@ fn work(bytes: &[u8]) -> Bench {
         _ => Driver::probed(PAIRS),
     };
     let mut guest = Guest { driver, queues: Vec::new(), start: Instant::now() };
-    while !choices.0.is_empty() {
+    while !choices.is_empty() {
         guest.step(&mut choices);
     }
     guest.driver.bench
@@ -349,7 +320,7 @@ fn work(bytes: &[u8]) -> Bench {
 pub fn registers(bytes: &[u8]) {
     let mut driver = Driver::probed(PAIRS);
     for access in bytes.chunks(16) {
-        let mut access = Choices(access);
+        let mut access = Choices::new(access);
         let widths = [Width::B1, Width::B2, Width::B4, Width::B8];
         let (which, register) = (access.byte(), access.half());
         let (offset, width) = if which < 128 {

@@ -1,5 +1,7 @@
 //! Identify: what controller and namespace are (NVMe base specification 1.4, 5.15).
 
+use device_core::fields::PutLe;
+
 use super::aborts;
 use super::commands::Answer;
 use super::events::{LIMIT, NAMESPACE_CHANGED};

@@ -1,5 +1,7 @@
 //! Get Log Page (NVMe base specification 1.4, 5.14): as much as the page has, and not a byte more.
 
+use device_core::fields::PutLe;
+
 use super::commands::Answer;
 use super::events::log;
 use crate::abi::{ALL_NAMESPACES, Command, NAMESPACE, Status, admin, io};

@@ -1,5 +1,6 @@
 //! Amazon's page of statistics, log D0h: what `ebsnvme stats` and `nvme amzn stats` show.
 
+use device_core::fields::PutLe;
 use device_core::snapshot::LoadError;
 use serde::{Deserialize, Serialize};
 

@@ -1,13 +1,16 @@
 //! What the controller does unasked: events, and what follows when a ring came home.
 
+use std::time::Instant;
+
+use device_core::attendant::Attended;
+
 use super::{Card, Control, Phase};
 use crate::abi::Status;
 use crate::alarm::BadDoorbell;
 use crate::errors::Error;
 
-impl Card {
-    /// Does what is due.
-    pub(crate) fn attend(&self) {
+impl Attended for Card {
+    fn attend(&self, _: Instant) -> Option<Instant> {
         self.with(|control| {
             let noted = self.alarm.take_noted();
             if let Some(bad) = noted.filter(|_| control.phase == Phase::Ready) {
@@ -26,8 +29,11 @@ impl Card {
             }
             self.tell_events(control);
         });
+        None
     }
+}
 
+impl Card {
     /// Answers requests for events for which there is something to tell.
     pub(crate) fn tell_events(&self, control: &mut Control) {
         while let Some(completion) = control.events.next() {

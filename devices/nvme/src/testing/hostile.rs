@@ -7,50 +7,21 @@ use block::spec::{Allowed, Fault};
 use device_core::bus::Width;
 use device_core::device::Device;
 use device_core::rate::Quota;
-use device_core::testing::mutate;
+use device_core::testing::{Choices, mutate};
 
 use super::bench::{Bench, DISK, MEMORY};
 use super::driver::{Driver, ENABLE, Pair, READY, blocks, command, cq_doorbell, reg, sq_doorbell};
 
 const QUEUES: u16 = 3;
 
-/// Choices, until there are no more; then zeros.
-struct Choices<'a>(&'a [u8]);
-
-impl Choices<'_> {
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        *first
-    }
-
-    fn half(&mut self) -> u16 {
-        u16::from_le_bytes([self.byte(), self.byte()])
-    }
-
-    /// Often small, sometimes anything.
-    fn word(&mut self) -> u32 {
-        match self.byte() % 4 {
-            0 => self.byte().into(),
-            1 => self.half().into(),
-            2 => 1 << (self.byte() % 32),
-            _ => u32::from(self.half()) << 16 | u32::from(self.half()),
-        }
-    }
-
-    /// Often a page of RAM, sometimes with an offset, at its end or anywhere.
-    fn address(&mut self) -> u64 {
-        match self.byte() % 8 {
-            0 => MEMORY - u64::from(self.half() & 0x1fff),
-            1 => u64::from(self.word()) << 32 | u64::from(self.word()),
-            2 => 0xe000_0000 + u64::from(self.half()),
-            3 => 0x1_0000 + u64::from(self.half()) * 8,
-            _ => 0x1_0000 + u64::from(self.byte()) * 4096,
-        }
-    }
-
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
-        of[usize::from(self.byte()) % of.len()]
+/// Often a page of RAM, sometimes with an offset, at its end or anywhere.
+fn address(choices: &mut Choices<'_>) -> u64 {
+    match choices.byte() % 8 {
+        0 => MEMORY - u64::from(choices.half() & 0x1fff),
+        1 => u64::from(choices.word()) << 32 | u64::from(choices.word()),
+        2 => 0xe000_0000 + u64::from(choices.half()),
+        3 => 0x1_0000 + u64::from(choices.half()) * 8,
+        _ => 0x1_0000 + u64::from(choices.byte()) * 4096,
     }
 }
 
@@ -93,7 +64,7 @@ impl Guest {
                 bench.write(doorbell, choices.word());
             }
             9 => {
-                let at = choices.address().min(MEMORY - 16);
+                let at = address(choices).min(MEMORY - 16);
                 bench.store_words(at, &std::array::from_fn::<_, 4, _>(|_| choices.word()));
             }
             10 => match choices.byte() % 8 {
@@ -146,7 +117,7 @@ impl Guest {
 
     fn admin(&mut self, choices: &mut Choices<'_>) {
         let opcode = choices.one(&ADMIN);
-        let prps = [choices.address(), choices.address()];
+        let prps = [address(choices), address(choices)];
         let mut words = command(opcode, choices.one(&[0, 1, 2, u32::MAX]), prps);
         words[0] |= if choices.byte() == 0 { choices.word() & 0xff00 } else { 0 };
         (words[10], words[11]) = (choices.word(), choices.word());
@@ -171,7 +142,7 @@ impl Guest {
     fn create(&mut self, choices: &mut Choices<'_>) {
         let (id, cq) = (u16::from(choices.byte() % 4), u16::from(choices.byte() % 4));
         let sizes = [2 + choices.half() % 40, 2 + choices.half() % 40];
-        let places = [choices.address() & !0xfff, choices.address() & !0xfff];
+        let places = [address(choices) & !0xfff, address(choices) & !0xfff];
         let mut words = command(0x05, 0, [places[1], 0]);
         words[10] = u32::from(cq) | u32::from(sizes[1] - 1) << 16;
         words[11] = 3 | u32::from(choices.byte() % 4) << 16;
@@ -201,7 +172,7 @@ impl Guest {
     fn submit(&mut self, choices: &mut Choices<'_>) {
         let at = usize::from(choices.byte()) % self.pairs.len().max(1);
         let Some(mut pair) = self.pairs.get(at).copied() else { return };
-        let prps = [choices.address(), choices.address()];
+        let prps = [address(choices), address(choices)];
         let opcode = choices.one(&IO);
         let first = if choices.byte() < 200 { choices.half().into() } else { u64::MAX };
         let mut words = blocks(opcode, prps, first, choices.byte().into(), 0);
@@ -256,7 +227,7 @@ pub fn states(bytes: &[u8]) {
 
 /// Does what `bytes` say to a controller.
 fn work(bytes: &[u8]) -> Bench {
-    let mut choices = Choices(bytes);
+    let mut choices = Choices::new(bytes);
     let mut guest = Guest::new(Driver::new(QUEUES));
     let how = choices.byte() % 4;
     if how > 0 {
@@ -268,7 +239,7 @@ fn work(bytes: &[u8]) -> Bench {
     if how > 2 {
         guest.driver.shadow_doorbells();
     }
-    while !choices.0.is_empty() {
+    while !choices.is_empty() {
         guest.step(&mut choices);
     }
     guest.driver.bench
@@ -279,7 +250,7 @@ pub fn registers(bytes: &[u8]) {
     let mut driver = Driver::ready(QUEUES);
     driver.create_pair(1, 8);
     for access in bytes.chunks(16) {
-        let mut access = Choices(access);
+        let mut access = Choices::new(access);
         let (which, place) = (access.byte(), access.half());
         let (offset, width) = if which < 128 {
             (u64::from(place % 0x440) * 4, Width::B4)

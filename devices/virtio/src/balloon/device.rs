@@ -3,14 +3,13 @@
 
 pub mod saved;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use device_core::GuestRam;
 use device_core::bus::Width;
 use device_core::counters::SharedCounter;
 use device_core::device::Kit;
 use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
-use device_core::worker::{IoThread, Post};
 use virtio_bindings::virtio_ids::VIRTIO_ID_BALLOON;
 
 use super::features::{self, roles};
@@ -20,6 +19,7 @@ use super::spec::BalloonSpec;
 use super::state::{BalloonCounters, State};
 use super::statistics::Statistics;
 use crate::device::{LiveQueue, Notice, PlugError, VirtioDevice};
+use crate::port::QueuePort;
 
 const QUEUE_SIZE: u16 = 256;
 /// Offsets of what the driver writes (virtio 1.2, 5.5.4): pages it gave up, and what its free pages hold.
@@ -62,8 +62,7 @@ pub struct Balloon {
     features: u64,
     queue_sizes: Vec<u16>,
     state: Arc<State>,
-    slow: IoThread,
-    service: Mutex<Option<Post<Service>>>,
+    port: QueuePort<Service>,
     listener: Mutex<Option<BalloonListener>>,
     refused_writes: SharedCounter,
 }
@@ -77,8 +76,7 @@ impl Balloon {
             features,
             queue_sizes: roles(features).map(|_| QUEUE_SIZE).collect(),
             state: Arc::new(State::new(spec, kit.reclaim.clone())),
-            slow: kit.threads.slow().clone(),
-            service: Mutex::default(),
+            port: QueuePort::new(kit.threads.slow().clone()),
             listener: Mutex::default(),
             refused_writes: SharedCounter::default(),
         })
@@ -131,9 +129,7 @@ impl Balloon {
             return Ok(());
         }
         self.state.set_interval(seconds);
-        if let Some(service) = &*self.service() {
-            service.tell(|service, _| service.ask_now());
-        }
+        self.port.tell(Service::ask_now);
         Ok(())
     }
 
@@ -169,9 +165,7 @@ impl Balloon {
     /// Returns after its worker has had a turn.
     #[cfg(any(test, feature = "testing"))]
     pub fn settle(&self) {
-        if let Some(service) = &*self.service() {
-            service.settle();
-        }
+        self.port.settle();
     }
 
     fn check_hinting(&self) -> Result<(), ControlError> {
@@ -189,10 +183,6 @@ impl Balloon {
                 listener(BalloonEvent::Reached { pages });
             }
         }
-    }
-
-    fn service(&self) -> MutexGuard<'_, Option<Post<Service>>> {
-        self.service.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -219,12 +209,7 @@ impl VirtioDevice for Balloon {
             _ => self.state.hinting().status().host_cmd,
         };
         let words = [self.target(), self.actual(), command, self.state.poison()];
-        let bytes = words.iter().flat_map(|word| word.to_le_bytes());
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let shown = bytes.skip(from).take(width.bytes() as usize);
-        (0u32..8)
-            .zip(shown)
-            .fold(0, |value, (nth, byte)| value | u64::from(byte) << nth.saturating_mul(u8::BITS))
+        width.load(words.map(u32::to_le_bytes).as_flattened(), offset)
     }
 
     fn write_config(&self, offset: u64, width: Width, value: u64) {
@@ -245,16 +230,12 @@ impl VirtioDevice for Balloon {
         notice: Arc<dyn Notice>,
     ) -> Result<(), PlugError> {
         self.state.listen(features, notice.clone());
-        let service = Service::new(queues, &self.memory, features, self.state.clone(), notice)
-            .map_err(|fault| PlugError(fault.to_string()))?;
-        let post = self.slow.host(service).map_err(|error| PlugError(error.to_string()))?;
-        *self.service() = Some(post);
-        Ok(())
+        let service = Service::new(queues, &self.memory, features, self.state.clone())?;
+        Ok(self.port.plug(service, notice)?)
     }
 
     fn unplug(&self) -> Vec<LiveQueue> {
-        let post = self.service().take();
-        post.map(|post| post.recall(Service::farewell).into_queues()).unwrap_or_default()
+        self.port.unplug()
     }
 
     fn reset(&self) {

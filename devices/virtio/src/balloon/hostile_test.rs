@@ -6,13 +6,12 @@ use crate::balloon::BalloonSpec;
 use crate::device::VirtioDevice;
 use crate::testing::balloon::{ALL, INFLATE, TestBalloon, everything};
 use crate::testing::guest::{END, GAP, HIGH, SEAM};
-use crate::testing::ring::{Descriptor, DriverRing};
+use crate::testing::hostile::{self, Ring};
 use device_core::bus::Width;
 
 const LISTS: u64 = 0x10_0000;
 
-/// A descriptor that is often nearly right.
-fn descriptor() -> impl Strategy<Value = Descriptor> {
+fn ring() -> impl Strategy<Value = Ring> {
     let addr = prop_oneof![
         4 => (0u64..64).prop_map(|nth| LISTS + nth * 64),
         2 => (0u64..64).prop_map(|nth| SEAM - 0x8000 + nth * 0x1000),
@@ -21,44 +20,7 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
         1 => any::<u64>(),
     ];
     let len = prop_oneof![3 => Just(4u32), 3 => Just(1024), 3 => Just(0x1000), 2 => 0u32..4096, 1 => any::<u32>()];
-    (addr, len, 0u16..8, 0u16..12).prop_map(|(addr, len, flags, next)| Descriptor {
-        addr,
-        len,
-        flags,
-        next,
-    })
-}
-
-/// What a driver does with one queue.
-#[derive(Clone, Debug)]
-struct Ring {
-    descriptors: Vec<Descriptor>,
-    heads: Vec<u16>,
-    index: Option<u16>,
-}
-
-fn ring() -> impl Strategy<Value = Ring> {
-    let descriptors = prop::collection::vec(descriptor(), 10);
-    let heads = prop::collection::vec(prop_oneof![9 => 0u16..10, 1 => any::<u16>()], 0..12);
-    let index = prop_oneof![5 => Just(None), 1 => any::<u16>().prop_map(Some)];
-    (descriptors, heads, index).prop_map(|(descriptors, heads, index)| Ring {
-        descriptors,
-        heads,
-        index,
-    })
-}
-
-fn write(ring: &mut DriverRing, with: &Ring) {
-    for (at, descriptor) in (0..).zip(&with.descriptors) {
-        ring.write_descriptor(at, *descriptor);
-    }
-    for head in &with.heads {
-        ring.offer_head(*head);
-    }
-    if let Some(index) = with.index {
-        ring.set_available(index);
-    }
-    ring.force_kick();
+    hostile::ring(addr, len)
 }
 
 proptest! {
@@ -87,7 +49,7 @@ proptest! {
         test.balloon.write_config(12, Width::B4, (poison & 1).into());
         test.balloon.start_hinting(true).unwrap();
         for (ring, with) in test.guest.queues.iter_mut().zip(&rings) {
-            write(ring, with);
+            with.write(ring);
         }
         (0..20).for_each(|_| test.balloon.settle());
         for (start, len) in test.given_back() {

@@ -10,8 +10,8 @@ use super::features::Role;
 use super::pages::Batch;
 use super::state::State;
 use crate::device::LiveQueue;
-use crate::live::Rest;
-use crate::ring::{Buffer, SplitRing};
+use crate::live::PluggedQueue;
+use crate::ring::Buffer;
 
 /// Steps of one turn: the thread has others to serve.
 const STEPS: usize = 4;
@@ -29,8 +29,7 @@ const NO_COMMAND: GuestFault = GuestFault("a command has not 4 bytes");
 /// The queue, and the chain that it is at.
 pub(super) struct Lane {
     role: Role,
-    pub rest: Rest,
-    ring: SplitRing,
+    pub queue: PluggedQueue,
     /// Of the chain in work.
     head: Option<u16>,
     /// What can be read of that chain and has not been.
@@ -48,11 +47,9 @@ impl Lane {
         memory: &GuestRam,
         features: u64,
     ) -> Result<Lane, GuestFault> {
-        let (rest, ring) = Rest::of(queue);
         Ok(Lane {
             role,
-            rest,
-            ring: SplitRing::new(ring, memory.clone(), features)?,
+            queue: PluggedQueue::new(queue, memory, features)?,
             head: None,
             list: Scatter::growing(memory.clone()),
             free: Vec::new(),
@@ -63,19 +60,19 @@ impl Lane {
     /// Gives the queue back, to go on later: with the chain in work from its beginning, which does no harm.
     pub fn into_queue(mut self) -> LiveQueue {
         if self.head.is_some() {
-            self.ring.unpop(1);
+            self.queue.ring.unpop(1);
         }
-        self.rest.with(self.ring.into_queue())
+        self.queue.into_queue()
     }
 
     /// Does a share of work; whether there is more.
     pub fn turn(&mut self, state: &State) -> Result<bool, GuestFault> {
         let more = self.work(state);
         // Whatever comes of it, what is done is shown.
-        if self.rest.interrupt(self.ring.publish()?) {
+        if self.queue.publish()? {
             state.counters.interrupts.add(1);
         }
-        Ok(more? || !self.ring.arm()?)
+        Ok(more? || !self.queue.ring.arm()?)
     }
 
     fn work(&mut self, state: &State) -> Result<bool, GuestFault> {
@@ -97,7 +94,7 @@ impl Lane {
             };
             self.head = Some(head).filter(|_| !is_done);
             if is_done {
-                self.ring.push(head, 0)?;
+                self.queue.ring.push(head, 0)?;
             }
         }
         Ok(true)
@@ -106,10 +103,10 @@ impl Lane {
     /// The next chain, taken apart; nothing is left of one that makes no sense.
     fn take(&mut self, state: &State) -> Result<Option<u16>, GuestFault> {
         let role = self.role;
-        let Lane { ring, list, free, .. } = self;
+        let Lane { queue, list, free, .. } = self;
         list.clear();
         free.clear();
-        let popped = ring.pop_any(|buffer| {
+        let popped = queue.ring.pop_any(|buffer| {
             match (role, buffer.writable) {
                 (Role::Reporting | Role::Hinting, true) => free.push(buffer),
                 (Role::Reporting, false) => return Err(READABLE),

@@ -1,6 +1,5 @@
-//! The worker of all queues of a balloon.
+//! All queues of a balloon in work.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,17 +7,16 @@ use device_core::GuestRam;
 use device_core::fault::GuestFault;
 use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
-use device_core::kick::borrow;
 use device_core::scatter::Scatter;
-use device_core::worker::{Again, EventSet, Interest, Source, Worker};
+use device_core::worker::Again;
 
 use super::features::{Role, roles};
 use super::lane::Lane;
 use super::state::State;
 use super::statistics::{MAX_REPORT, Statistics};
-use crate::device::{LiveQueue, Notice};
-use crate::live::Rest;
-use crate::ring::SplitRing;
+use crate::device::LiveQueue;
+use crate::live::PluggedQueue;
+use crate::port;
 
 /// Reports taken in one turn; a driver has one buffer for them.
 const REPORTS: usize = 16;
@@ -32,10 +30,7 @@ pub(super) struct Service {
     reports: Option<Reports>,
     /// Queues that the driver enabled for nothing that was negotiated.
     idle: Vec<LiveQueue>,
-    faulted: bool,
     state: Arc<State>,
-    notice: Arc<dyn Notice>,
-    log: LogLimit,
 }
 
 impl Service {
@@ -45,17 +40,8 @@ impl Service {
         memory: &GuestRam,
         features: u64,
         state: Arc<State>,
-        notice: Arc<dyn Notice>,
     ) -> Result<Service, GuestFault> {
-        let mut service = Service {
-            lanes: Vec::new(),
-            reports: None,
-            idle: Vec::new(),
-            faulted: false,
-            state,
-            notice,
-            log: LogLimit::default(),
-        };
+        let mut service = Service { lanes: Vec::new(), reports: None, idle: Vec::new(), state };
         for queue in queues {
             match roles(features).nth(queue.index.into()) {
                 Some(Role::Statistics) => {
@@ -74,25 +60,14 @@ impl Service {
             reports.due = None;
         }
     }
+}
 
-    /// Last words on the worker's own thread.
-    pub fn farewell(&mut self, interest: &mut Interest<'_>) {
-        for rest in self.watched() {
-            if let Err(error) = interest.forget(borrow(&rest.kick)) {
-                tracing::error!("cannot stop watching a queue of the balloon: {error}");
-            }
-        }
-    }
+impl port::Service for Service {
+    const NAME: &'static str = "a queue of the balloon";
 
-    /// Gives the queues back, to go on later.
-    pub fn into_queues(self) -> Vec<LiveQueue> {
-        let lanes = self.lanes.into_iter().map(Lane::into_queue);
-        lanes.chain(self.reports.map(Reports::into_queue)).chain(self.idle).collect()
-    }
-
-    fn watched(&self) -> impl Iterator<Item = &Rest> {
-        let reports = self.reports.iter().map(|reports| &reports.rest);
-        self.lanes.iter().map(|lane| &lane.rest).chain(reports)
+    fn queues(&self) -> impl Iterator<Item = &PluggedQueue> {
+        let reports = self.reports.iter().map(|reports| &reports.queue);
+        self.lanes.iter().map(|lane| &lane.queue).chain(reports)
     }
 
     fn turn(&mut self, now: Instant) -> Result<Again, GuestFault> {
@@ -106,36 +81,20 @@ impl Service {
         };
         Ok(if more { Again::Now } else { again })
     }
-}
 
-impl Worker for Service {
-    fn begin(&mut self, interest: &mut Interest<'_>) -> io::Result<()> {
-        let set = EventSet::IN | EventSet::EDGE_TRIGGERED;
-        (0..)
-            .zip(self.watched())
-            .try_for_each(|(source, rest)| interest.watch(borrow(&rest.kick), source, set))
+    fn count_fault(&self) {
+        self.state.counters.guest_faults.add(1);
     }
 
-    fn ready(&mut self, _: Source, _: EventSet) {}
-
-    fn run(&mut self, now: Instant, _: &mut Interest<'_>) -> Again {
-        if self.faulted {
-            return Again::WhenReady;
-        }
-        self.turn(now).unwrap_or_else(|fault| {
-            guest_warn!(self.log, "the balloon's queues are given up: {fault}");
-            self.faulted = true;
-            self.state.counters.guest_faults.add(1);
-            self.notice.needs_reset();
-            Again::WhenReady
-        })
+    fn into_queues(self) -> Vec<LiveQueue> {
+        let lanes = self.lanes.into_iter().map(Lane::into_queue);
+        lanes.chain(self.reports.map(Reports::into_queue)).chain(self.idle).collect()
     }
 }
 
 /// The queue of reports: the driver's one buffer is kept, and given back when the next report is wanted.
 struct Reports {
-    rest: Rest,
-    ring: SplitRing,
+    queue: PluggedQueue,
     list: Scatter,
     /// The chain that is kept.
     kept: Option<u16>,
@@ -146,10 +105,8 @@ struct Reports {
 
 impl Reports {
     fn new(queue: LiveQueue, memory: &GuestRam, features: u64) -> Result<Reports, GuestFault> {
-        let (rest, ring) = Rest::of(queue);
         Ok(Reports {
-            rest,
-            ring: SplitRing::new(ring, memory.clone(), features)?,
+            queue: PluggedQueue::new(queue, memory, features)?,
             list: Scatter::growing(memory.clone()),
             kept: None,
             due: None,
@@ -160,9 +117,9 @@ impl Reports {
     /// With the chain that is kept on offer again: it is the last that was taken.
     fn into_queue(mut self) -> LiveQueue {
         if self.kept.is_some() {
-            self.ring.unpop(1);
+            self.queue.ring.unpop(1);
         }
-        self.rest.with(self.ring.into_queue())
+        self.queue.into_queue()
     }
 
     fn turn(&mut self, state: &State, now: Instant) -> Result<Again, GuestFault> {
@@ -175,16 +132,16 @@ impl Reports {
             match self.due {
                 Some(due) if due > now => again = Again::At(due),
                 _ => {
-                    self.ring.push(kept, 0)?;
+                    self.queue.ring.push(kept, 0)?;
                     self.kept = None;
                     self.due = now.checked_add(interval);
                 }
             }
         }
-        if self.rest.interrupt(self.ring.publish()?) {
+        if self.queue.publish()? {
             state.counters.interrupts.add(1);
         }
-        if taken? || !self.ring.arm()? { Ok(Again::Now) } else { Ok(again) }
+        if taken? || !self.queue.ring.arm()? { Ok(Again::Now) } else { Ok(again) }
     }
 
     /// Takes reports; whether there are more.
@@ -192,14 +149,14 @@ impl Reports {
         for _ in 0..REPORTS {
             let list = &mut self.list;
             list.clear();
-            let popped = self.ring.pop_any(|buffer| match buffer.writable {
+            let popped = self.queue.ring.pop_any(|buffer| match buffer.writable {
                 true => Err(BAD_REPORT),
                 false => list.push(buffer.addr, buffer.len).map_err(|_| BAD_REPORT),
             })?;
             let Some(popped) = popped else { return Ok(false) };
             // A driver has one; of more the last is kept.
             if let Some(older) = self.kept.replace(popped.head) {
-                self.ring.push(older, 0)?;
+                self.queue.ring.push(older, 0)?;
             }
             self.due = self.due.or_else(|| now.checked_add(state.interval()));
             match self.read().filter(|_| popped.fault.is_none()) {

@@ -2,6 +2,7 @@
 
 use block::image::Facts;
 use block::request::SECTOR;
+use device_core::fields::PutLe;
 
 use super::features;
 use super::grammar::MAX_RANGES;
@@ -22,43 +23,32 @@ const SECTOR_LEN: u32 = SECTOR as u32;
 
 /// Its bytes, for a disk that offers `features`.
 pub(super) fn bytes(facts: &Facts, offered: u64, queues: u16, writeback: bool) -> [u8; LEN] {
-    let mut config = Config([0; LEN]);
+    let mut config = [0u8; LEN];
     let logical = facts.logical.max(1);
     let blocks = |bytes: u32| bytes.checked_div(logical).unwrap_or_default();
     let physical = logical.checked_shl(facts.physical_exponent.into()).unwrap_or(logical);
-    config.put(0, &(facts.size / SECTOR).to_le_bytes());
-    config.put(12, &SEG_MAX.to_le_bytes());
-    config.put(20, &logical.to_le_bytes());
-    config.put(24, &[facts.physical_exponent]);
+    config.put_double(0, facts.size / SECTOR);
+    config.put_word(12, SEG_MAX);
+    config.put_word(20, logical);
+    config.put_byte(24, facts.physical_exponent);
     let least = u16::try_from(blocks(physical)).unwrap_or(1);
-    config.put(26, &least.to_le_bytes());
-    config.put(28, &blocks(facts.optimal).to_le_bytes());
-    config.put(WRITEBACK_AT as usize, &[writeback.into()]);
-    config.put(34, &queues.to_le_bytes());
-    let (ranges, sectors) = ((MAX_RANGES as u32).to_le_bytes(), MAX_RANGE_SECTORS.to_le_bytes());
+    config.put_half(26, least);
+    config.put_word(28, blocks(facts.optimal));
+    config.put_byte(WRITEBACK_AT as usize, writeback.into());
+    config.put_half(34, queues);
+    let ranges = MAX_RANGES as u32;
     if offered & features::DISCARD != 0 {
         let granularity = facts.discard_granularity / SECTOR_LEN;
-        config.put(36, &sectors);
-        config.put(40, &ranges);
-        config.put(44, &granularity.max(1).to_le_bytes());
+        config.put_word(36, MAX_RANGE_SECTORS);
+        config.put_word(40, ranges);
+        config.put_word(44, granularity.max(1));
     }
     if offered & features::WRITE_ZEROES != 0 {
-        config.put(48, &sectors);
-        config.put(52, &ranges);
-        config.put(56, &[1]);
+        config.put_word(48, MAX_RANGE_SECTORS);
+        config.put_word(52, ranges);
+        config.put_byte(56, 1);
     }
-    config.0
-}
-
-struct Config([u8; LEN]);
-
-impl Config {
-    fn put(&mut self, at: usize, field: &[u8]) {
-        let end = at.saturating_add(field.len());
-        if let Some(place) = self.0.get_mut(at..end) {
-            place.copy_from_slice(field);
-        }
-    }
+    config
 }
 
 #[cfg(test)]

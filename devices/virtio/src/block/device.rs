@@ -125,9 +125,7 @@ impl VirtioDevice for Block {
         let writeback = self.common.writeback.load(Ordering::Relaxed);
         let facts = self.port.facts();
         let config = config::bytes(&facts, self.features, self.port.lanes(), writeback);
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let bytes = config.iter().skip(from).take(width.bytes() as usize);
-        bytes.rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+        width.load(&config, offset)
     }
 
     fn write_config(&self, offset: u64, width: Width, value: u64) {

@@ -8,12 +8,11 @@ use crate::device::VirtioDevice;
 use crate::testing::disk::{
     DISCARD, EVENT_IDX, FLUSH, GAP, GET_ID, IN, OK, OUT, SEAM, SIZE, TestDisk, USUAL, WRITE_ZEROES,
 };
-use crate::testing::ring::{Descriptor, DriverRing};
+use crate::testing::hostile::{self, Ring};
 
 const BUFFERS: u64 = 0x40_0000;
 
-/// A descriptor that is often nearly right.
-fn descriptor() -> impl Strategy<Value = Descriptor> {
+fn ring() -> impl Strategy<Value = Ring> {
     let addr = prop_oneof![
         6 => (0u64..64).prop_map(|nth| BUFFERS + nth * 16),
         2 => BUFFERS..BUFFERS + 0x1_0000,
@@ -22,30 +21,7 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
         1 => any::<u64>(),
     ];
     let len = prop_oneof![3 => Just(16u32), 3 => Just(512), 2 => Just(1), 2 => 0u32..4096, 1 => any::<u32>()];
-    (addr, len, 0u16..8, 0u16..12).prop_map(|(addr, len, flags, next)| Descriptor {
-        addr,
-        len,
-        flags,
-        next,
-    })
-}
-
-#[derive(Clone, Debug)]
-struct Ring {
-    descriptors: Vec<Descriptor>,
-    heads: Vec<u16>,
-    index: Option<u16>,
-}
-
-fn ring() -> impl Strategy<Value = Ring> {
-    let descriptors = prop::collection::vec(descriptor(), 10);
-    let heads = prop::collection::vec(prop_oneof![9 => 0u16..10, 1 => any::<u16>()], 0..12);
-    let index = prop_oneof![3 => Just(None), 1 => any::<u16>().prop_map(Some)];
-    (descriptors, heads, index).prop_map(|(descriptors, heads, index)| Ring {
-        descriptors,
-        heads,
-        index,
-    })
+    hostile::ring(addr, len)
 }
 
 /// Headers that are often right, at which descriptors often point.
@@ -62,19 +38,6 @@ fn header() -> impl Strategy<Value = [u8; 16]> {
         header[8..].copy_from_slice(&sector.to_le_bytes());
         header
     })
-}
-
-fn write(ring: &mut DriverRing, with: &Ring) {
-    for (at, descriptor) in (0..).zip(&with.descriptors) {
-        ring.write_descriptor(at, *descriptor);
-    }
-    for head in &with.heads {
-        ring.offer_head(*head);
-    }
-    if let Some(index) = with.index {
-        ring.set_available(index);
-    }
-    ring.force_kick();
 }
 
 proptest! {
@@ -98,7 +61,7 @@ proptest! {
         let idx = if event_idx { EVENT_IDX } else { 0 };
         disk.start(USUAL & features & !EVENT_IDX | idx);
         for (ring, with) in disk.queues.iter_mut().zip(&rings) {
-            write(ring, with);
+            with.write(ring);
         }
         disk.block.settle();
         disk.stage.release_all();

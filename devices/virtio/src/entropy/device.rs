@@ -1,6 +1,6 @@
 //! The entropy device: no features, no configuration, one queue.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use device_core::GuestRam;
@@ -8,13 +8,13 @@ use device_core::bus::Width;
 use device_core::device::Kit;
 use device_core::limiter::{Levels, Limiter};
 use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
-use device_core::worker::{IoThread, Post};
 use serde::{Deserialize, Serialize};
 use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 
 use super::requests::{EntropyCounters, Requests, Shared};
 use super::spec::EntropySpec;
 use crate::device::{LiveQueue, Notice, PlugError, VirtioDevice};
+use crate::port::QueuePort;
 
 const QUEUE_SIZES: [u16; 1] = [256];
 
@@ -22,8 +22,7 @@ const QUEUE_SIZES: [u16; 1] = [256];
 pub struct Entropy {
     memory: GuestRam,
     shared: Arc<Shared>,
-    slow: IoThread,
-    requests: Mutex<Option<Post<Requests>>>,
+    port: QueuePort<Requests>,
 }
 
 impl Entropy {
@@ -34,8 +33,7 @@ impl Entropy {
         Arc::new(Entropy {
             memory: kit.memory.clone(),
             shared: Arc::new(Shared { limiter, counters: EntropyCounters::default() }),
-            slow: kit.threads.slow().clone(),
-            requests: Mutex::default(),
+            port: QueuePort::new(kit.threads.slow().clone()),
         })
     }
 
@@ -47,13 +45,7 @@ impl Entropy {
     /// Returns after it has done what was ready before the call.
     #[cfg(any(test, feature = "testing"))]
     pub fn settle(&self) {
-        if let Some(requests) = &*self.requests() {
-            requests.settle();
-        }
-    }
-
-    fn requests(&self) -> MutexGuard<'_, Option<Post<Requests>>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+        self.port.settle();
     }
 }
 
@@ -86,18 +78,14 @@ impl VirtioDevice for Entropy {
     ) -> Result<(), PlugError> {
         for queue in queues {
             let (memory, shared) = (self.memory.clone(), self.shared.clone());
-            let requests = Requests::new(queue, memory, features, shared, notice.clone())
-                .map_err(|fault| PlugError(fault.to_string()))?;
-            let post = self.slow.host(requests).map_err(|error| PlugError(error.to_string()))?;
-            *self.requests() = Some(post);
+            let requests = Requests::new(queue, memory, features, shared)?;
+            self.port.plug(requests, notice.clone())?;
         }
         Ok(())
     }
 
     fn unplug(&self) -> Vec<LiveQueue> {
-        let post = self.requests().take();
-        let home = post.map(|post| post.recall(Requests::farewell).into_queue());
-        home.into_iter().collect()
+        self.port.unplug()
     }
 
     fn reset(&self) {}

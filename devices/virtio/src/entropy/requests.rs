@@ -1,20 +1,18 @@
 //! The queue in work: each chain is a buffer to be filled (virtio 1.2, 5.4.6).
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use device_core::fault::GuestFault;
 use device_core::guest_log::LogLimit;
-use device_core::kick::borrow;
 use device_core::limiter::Limiter;
 use device_core::scatter::{Scatter, ScatterError};
-use device_core::worker::{Again, EventSet, Interest, Source, Worker};
+use device_core::worker::Again;
 use device_core::{GuestRam, counters, guest_warn, random};
 
-use crate::device::{LiveQueue, Notice};
-use crate::live::Rest;
-use crate::ring::SplitRing;
+use crate::device::LiveQueue;
+use crate::live::PluggedQueue;
+use crate::port::Service;
 
 /// Most bytes given for one buffer, which a device may leave short.
 pub const MAX_FILL: usize = 64 << 10;
@@ -24,7 +22,6 @@ const TURN: usize = 256 << 10;
 const BUDGET: usize = 64;
 /// When to ask a host again that had no random bytes.
 const RETRY: Duration = Duration::from_millis(100);
-const KICK: Source = 0;
 
 const OUTSIDE_RAM: GuestFault = GuestFault("a buffer is not in guest memory");
 const READABLE: GuestFault = GuestFault("a buffer that is to be filled is for reading only");
@@ -57,12 +54,9 @@ pub(super) struct Shared {
 
 /// The queue in work.
 pub(super) struct Requests {
-    rest: Rest,
-    ring: SplitRing,
+    queue: PluggedQueue,
     buffers: Scatter,
-    faulted: bool,
     shared: Arc<Shared>,
-    notice: Arc<dyn Notice>,
     log: LogLimit,
 }
 
@@ -73,42 +67,13 @@ impl Requests {
         memory: GuestRam,
         features: u64,
         shared: Arc<Shared>,
-        notice: Arc<dyn Notice>,
     ) -> Result<Requests, GuestFault> {
-        let (rest, ring) = Rest::of(queue);
         Ok(Requests {
-            rest,
-            ring: SplitRing::new(ring, memory.clone(), features)?,
+            queue: PluggedQueue::new(queue, &memory, features)?,
             buffers: Scatter::growing(memory),
-            faulted: false,
             shared,
-            notice,
             log: LogLimit::default(),
         })
-    }
-
-    /// Last words on the worker's own thread.
-    pub fn farewell(&mut self, interest: &mut Interest<'_>) {
-        if let Err(error) = interest.forget(borrow(&self.rest.kick)) {
-            tracing::error!("cannot stop watching the entropy queue: {error}");
-        }
-    }
-
-    /// Gives the queue back, to go on later.
-    pub fn into_queue(self) -> LiveQueue {
-        self.rest.with(self.ring.into_queue())
-    }
-
-    fn pump(&mut self, now: Instant) -> Result<Again, GuestFault> {
-        let again = self.fill_some(now);
-        // Whatever comes of it, what is done is shown.
-        if self.rest.interrupt(self.ring.publish()?) {
-            self.shared.counters.interrupts.add(1);
-        }
-        match again? {
-            Again::WhenReady if !self.ring.arm()? => Ok(Again::Now),
-            again => Ok(again),
-        }
     }
 
     /// Fills as many buffers as a turn has; [`Again::WhenReady`] if there are no more.
@@ -127,13 +92,13 @@ impl Requests {
                 Ok(filled) => filled,
                 Err(error) => {
                     // One byte at least is to be given (virtio 1.2, 5.4.6.2): it waits.
-                    self.ring.unpop(1);
+                    self.queue.ring.unpop(1);
                     self.shared.counters.host_failures.add(1);
                     guest_warn!(self.log, "the host has no random bytes: {error}");
                     return Ok(now.checked_add(RETRY).map_or(Again::Now, Again::At));
                 }
             };
-            self.ring.push(head, u32::try_from(filled).unwrap_or(u32::MAX))?;
+            self.queue.ring.push(head, u32::try_from(filled).unwrap_or(u32::MAX))?;
             if filled > 0 {
                 self.shared.counters.requests.add(1);
                 self.shared.counters.bytes.add(filled as u64);
@@ -148,7 +113,7 @@ impl Requests {
     fn take(&mut self) -> Result<Option<u16>, GuestFault> {
         let buffers = &mut self.buffers;
         buffers.clear();
-        let popped = self.ring.pop_any(|buffer| {
+        let popped = self.queue.ring.pop_any(|buffer| {
             if !buffer.writable {
                 return Err(READABLE);
             }
@@ -173,24 +138,30 @@ impl Requests {
     }
 }
 
-impl Worker for Requests {
-    fn begin(&mut self, interest: &mut Interest<'_>) -> io::Result<()> {
-        let set = EventSet::IN | EventSet::EDGE_TRIGGERED;
-        interest.watch(borrow(&self.rest.kick), KICK, set)
+impl Service for Requests {
+    const NAME: &'static str = "the entropy queue";
+
+    fn queues(&self) -> impl Iterator<Item = &PluggedQueue> {
+        [&self.queue].into_iter()
     }
 
-    fn ready(&mut self, _: Source, _: EventSet) {}
-
-    fn run(&mut self, now: Instant, _: &mut Interest<'_>) -> Again {
-        if self.faulted {
-            return Again::WhenReady;
+    fn turn(&mut self, now: Instant) -> Result<Again, GuestFault> {
+        let again = self.fill_some(now);
+        // Whatever comes of it, what is done is shown.
+        if self.queue.publish()? {
+            self.shared.counters.interrupts.add(1);
         }
-        self.pump(now).unwrap_or_else(|fault| {
-            guest_warn!(self.log, "the entropy queue is given up: {fault}");
-            self.faulted = true;
-            self.shared.counters.guest_faults.add(1);
-            self.notice.needs_reset();
-            Again::WhenReady
-        })
+        match again? {
+            Again::WhenReady if !self.queue.ring.arm()? => Ok(Again::Now),
+            again => Ok(again),
+        }
+    }
+
+    fn count_fault(&self) {
+        self.shared.counters.guest_faults.add(1);
+    }
+
+    fn into_queues(self) -> Vec<LiveQueue> {
+        vec![self.queue.into_queue()]
     }
 }

@@ -2,19 +2,19 @@
 
 pub mod saved;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use device_core::GuestRam;
 use device_core::bus::Width;
 use device_core::device::Kit;
 use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
-use device_core::worker::{IoThread, Post};
 use virtio_bindings::virtio_ids::VIRTIO_ID_MEM;
 
 use super::service::Service;
 use super::spec::HotMemorySpec;
 use super::state::{HotMemoryCounters, MemoryListener, State};
 use crate::device::{LiveQueue, Notice, PlugError, VirtioDevice};
+use crate::port::QueuePort;
 
 const QUEUE_SIZES: [u16; 1] = [64];
 
@@ -41,8 +41,7 @@ pub struct HotMemory {
     memory: GuestRam,
     spec: HotMemorySpec,
     state: Arc<State>,
-    slow: IoThread,
-    service: Mutex<Option<Post<Service>>>,
+    port: QueuePort<Service>,
 }
 
 impl HotMemory {
@@ -54,8 +53,7 @@ impl HotMemory {
             memory: kit.memory.clone(),
             spec: *spec,
             state: Arc::new(State::new(region, spec.slot_bytes(), requested)),
-            slow: kit.threads.slow().clone(),
-            service: Mutex::default(),
+            port: QueuePort::new(kit.threads.slow().clone()),
         }))
     }
 
@@ -94,13 +92,7 @@ impl HotMemory {
     /// Returns after its worker has had a turn.
     #[cfg(any(test, feature = "testing"))]
     pub fn settle(&self) {
-        if let Some(service) = &*self.service() {
-            service.settle();
-        }
-    }
-
-    fn service(&self) -> MutexGuard<'_, Option<Post<Service>>> {
-        self.service.lock().unwrap_or_else(PoisonError::into_inner)
+        self.port.settle();
     }
 }
 
@@ -134,12 +126,7 @@ impl VirtioDevice for HotMemory {
             state.plugged(),
             state.requested(),
         ];
-        let bytes = words.iter().flat_map(|word| word.to_le_bytes());
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let shown = bytes.skip(from).take(width.bytes() as usize);
-        (0u32..8)
-            .zip(shown)
-            .fold(0, |value, (nth, byte)| value | u64::from(byte) << nth.saturating_mul(u8::BITS))
+        width.load(words.map(u64::to_le_bytes).as_flattened(), offset)
     }
 
     /// Fails for a driver that reads blocks that are not plugged, as Linux did before 5.16.
@@ -157,19 +144,15 @@ impl VirtioDevice for HotMemory {
         self.state.listen(Some(notice.clone()));
         for queue in queues {
             let (memory, state) = (self.memory.clone(), self.state.clone());
-            let service = Service::new(queue, memory, features, state, notice.clone())
-                .map_err(|fault| PlugError(fault.to_string()))?;
-            let post = self.slow.host(service).map_err(|error| PlugError(error.to_string()))?;
-            *self.service() = Some(post);
+            let service = Service::new(queue, memory, features, state)?;
+            self.port.plug(service, notice.clone())?;
         }
         Ok(())
     }
 
     /// Waits for blocks that come or go.
     fn unplug(&self) -> Vec<LiveQueue> {
-        let post = self.service().take();
-        let home = post.map(|post| post.recall(Service::farewell).into_queue());
-        home.into_iter().collect()
+        self.port.unplug()
     }
 
     /// Blocks stay as they are (virtio 1.2, 5.15.5.2): a guest that begins anew asks for their state, or unplugs all.

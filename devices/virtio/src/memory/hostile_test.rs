@@ -4,16 +4,15 @@ use device_core::hot_region::HotRegion;
 use proptest::prelude::*;
 
 use crate::device::VirtioDevice;
+use crate::testing::hostile::{self, Ring};
 use crate::testing::memory::{
     ACK, BLOCK, BLOCKS, ERROR, NACK, PLUG, START, STATE, TestHotMemory, UNPLUG, UNPLUG_ALL, request,
 };
-use crate::testing::ring::Descriptor;
 
 const REQUESTS: u64 = 0x10_0000;
 const MIB: u64 = 1 << 20;
 
-/// A descriptor that is often nearly right.
-fn descriptor() -> impl Strategy<Value = Descriptor> {
+fn ring() -> impl Strategy<Value = Ring> {
     let addr = prop_oneof![
         6 => (0u64..32).prop_map(|nth| REQUESTS + nth * 32),
         2 => (0u64..BLOCKS).prop_map(|block| START + block * BLOCK),
@@ -21,12 +20,7 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
         1 => any::<u64>(),
     ];
     let len = prop_oneof![4 => Just(24u32), 4 => Just(10), 2 => 0u32..64, 1 => any::<u32>()];
-    (addr, len, 0u16..8, 0u16..12).prop_map(|(addr, len, flags, next)| Descriptor {
-        addr,
-        len,
-        flags,
-        next,
-    })
+    hostile::ring(addr, len)
 }
 
 /// A request that makes sense, nearly.
@@ -39,9 +33,7 @@ proptest! {
 
     #[test]
     fn whatever_a_driver_writes_the_device_lives_and_a_reset_brings_it_back(
-        descriptors in prop::collection::vec(descriptor(), 10),
-        heads in prop::collection::vec(prop_oneof![9 => 0u16..10, 1 => any::<u16>()], 0..12),
-        index in prop_oneof![5 => Just(None), 1 => any::<u16>().prop_map(Some)],
+        ring in ring(),
         requests in prop::collection::vec(asked(), 32),
         wanted_mib in 0u32..128,
     ) {
@@ -51,10 +43,7 @@ proptest! {
             let bytes = request(*kind, START + block * BLOCK, *count);
             test.guest.write(REQUESTS + nth * 32, &bytes);
         }
-        let ring = &mut test.guest.queues[0];
-        (0..).zip(&descriptors).for_each(|(at, descriptor)| ring.write_descriptor(at, *descriptor));
-        heads.iter().for_each(|head| ring.offer_head(*head));
-        index.into_iter().for_each(|index| ring.set_available(index));
+        ring.write(&mut test.guest.queues[0]);
         test.run();
         prop_assert!(test.device.plugged() <= u64::from(wanted_mib) * MIB);
         prop_assert_eq!(test.device.unplug().len(), 1);

@@ -1,6 +1,5 @@
-//! The worker of the queue.
+//! The queue in work.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,43 +7,35 @@ use device_core::GuestRam;
 use device_core::fault::GuestFault;
 use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
-use device_core::kick::borrow;
-use device_core::scatter::Scatter;
-use device_core::worker::{Again, EventSet, Interest, Source, Worker};
-use vm_memory::{Bytes, GuestAddress};
+use device_core::worker::Again;
 
 use super::requests::{ANSWER_LEN, Answer, REQUEST_LEN, Request};
 use super::state::State;
 use super::work::Work;
-use crate::device::{LiveQueue, Notice};
-use crate::live::Rest;
-use crate::ring::{Buffer, SplitRing};
+use crate::device::LiveQueue;
+use crate::live::PluggedQueue;
+use crate::port;
+use crate::request::{Next, ReplyTo, RequestReader};
 
 /// Requests of one turn that need no more than an answer.
 const REQUESTS: usize = 64;
 
-const OUTSIDE_RAM: GuestFault = GuestFault("a request is not in guest memory");
 const NO_REQUEST: GuestFault =
     GuestFault("a request is not 24 readable bytes and then 10 writable ones");
 
 /// The queue in work.
 pub(super) struct Service {
-    rest: Rest,
-    ring: SplitRing,
-    memory: GuestRam,
-    request: Scatter,
+    queue: PluggedQueue,
+    requests: RequestReader<REQUEST_LEN>,
     working: Option<Working>,
-    faulted: bool,
     state: Arc<State>,
-    notice: Arc<dyn Notice>,
     log: LogLimit,
 }
 
 /// What is in work, and where its answer goes.
 struct Working {
     work: Work,
-    head: u16,
-    answer_at: u64,
+    reply_to: ReplyTo,
 }
 
 impl Service {
@@ -54,43 +45,14 @@ impl Service {
         memory: GuestRam,
         features: u64,
         state: Arc<State>,
-        notice: Arc<dyn Notice>,
     ) -> Result<Service, GuestFault> {
-        let (rest, ring) = Rest::of(queue);
         Ok(Service {
-            rest,
-            ring: SplitRing::new(ring, memory.clone(), features)?,
-            request: Scatter::growing(memory.clone()),
-            memory,
+            queue: PluggedQueue::new(queue, &memory, features)?,
+            requests: RequestReader::new(memory, ANSWER_LEN as u32..=u32::MAX, NO_REQUEST),
             working: None,
-            faulted: false,
             state,
-            notice,
             log: LogLimit::default(),
         })
-    }
-
-    /// Last words on the worker's own thread: what is begun is ended, as half of it could not be begun again.
-    pub fn farewell(&mut self, interest: &mut Interest<'_>) {
-        if let Err(error) = interest.forget(borrow(&self.rest.kick)) {
-            tracing::error!("cannot stop watching the queue of memory: {error}");
-        }
-        // An answer that cannot be written is nobody's now.
-        while self.working.is_some() && self.go_on().is_ok() {}
-    }
-
-    /// Gives the queue back, to go on later.
-    pub fn into_queue(self) -> LiveQueue {
-        self.rest.with(self.ring.into_queue())
-    }
-
-    fn turn(&mut self) -> Result<Again, GuestFault> {
-        let more = self.work();
-        // Whatever comes of it, what is done is shown.
-        if self.rest.interrupt(self.ring.publish()?) {
-            self.state.counters.interrupts.add(1);
-        }
-        Ok(if more? || !self.ring.arm()? { Again::Now } else { Again::WhenReady })
     }
 
     /// Does a share of work; whether there is more.
@@ -111,48 +73,32 @@ impl Service {
     fn go_on(&mut self) -> Result<(), GuestFault> {
         let Some(working) = &mut self.working else { return Ok(()) };
         let Some(answer) = working.work.step(&self.state, &self.log) else { return Ok(()) };
-        let (head, answer_at) = (working.head, working.answer_at);
+        let reply_to = working.reply_to;
         self.working = None;
-        self.answer(head, answer_at, answer)
+        self.answer(reply_to, answer)
     }
 
     /// Takes the next request; whether there was one. It is answered, or in work.
     fn take(&mut self) -> Result<bool, GuestFault> {
-        let (request, mut answer) = (&mut self.request, None::<Buffer>);
-        request.clear();
-        let popped = self.ring.pop_any(|buffer| {
-            match (buffer.writable, answer) {
-                (true, None) => answer = Some(buffer),
-                (false, None) => {
-                    request.push(buffer.addr, buffer.len).map_err(|_| OUTSIDE_RAM)?;
-                }
-                _ => return Err(NO_REQUEST),
+        let (bytes, reply_to) = match self.requests.next(&mut self.queue.ring)? {
+            Next::Nothing => return Ok(false),
+            Next::Request(bytes, reply_to) => (bytes, reply_to),
+            Next::Refused(fault) => {
+                guest_warn!(self.log, "memory refuses a request: {fault}");
+                self.state.counters.refused.add(1);
+                return Ok(true);
             }
-            Ok(())
-        })?;
-        let Some(popped) = popped else { return Ok(false) };
-        let mut bytes = [0; REQUEST_LEN];
-        let is_whole = self.request.len() == REQUEST_LEN && self.request.pull(&mut bytes);
-        let answer = answer.filter(|answer| answer.len as usize >= ANSWER_LEN);
-        let Some(answer) = answer.filter(|_| is_whole && popped.fault.is_none()) else {
-            // It cannot be told what is wrong; but it has its buffers back.
-            let fault = popped.fault.unwrap_or(NO_REQUEST);
-            guest_warn!(self.log, "memory refuses a request: {fault}");
-            self.state.counters.refused.add(1);
-            self.ring.push(popped.head, 0)?;
-            return Ok(true);
         };
-        let (head, answer_at) = (popped.head, answer.addr);
         let Some(request) = Request::read(&bytes) else {
             self.state.counters.refused.add(1);
-            self.answer(head, answer_at, Answer::Error)?;
+            self.answer(reply_to, Answer::Error)?;
             return Ok(true);
         };
         match Work::begin(request, &self.state) {
-            Ok(work) => self.working = Some(Working { work, head, answer_at }),
+            Ok(work) => self.working = Some(Working { work, reply_to }),
             Err(answer) => {
                 self.count(request, answer);
-                self.answer(head, answer_at, answer)?;
+                self.answer(reply_to, answer)?;
             }
         }
         Ok(true)
@@ -169,30 +115,38 @@ impl Service {
         }
     }
 
-    fn answer(&mut self, head: u16, at: u64, answer: Answer) -> Result<(), GuestFault> {
-        let written = self.memory.write_slice(&answer.bytes(), GuestAddress(at));
-        self.ring.push(head, written.map_or(0, |()| ANSWER_LEN as u32))
+    fn answer(&mut self, to: ReplyTo, answer: Answer) -> Result<(), GuestFault> {
+        self.requests.answer(&mut self.queue.ring, to, &answer.bytes())
     }
 }
 
-impl Worker for Service {
-    fn begin(&mut self, interest: &mut Interest<'_>) -> io::Result<()> {
-        let set = EventSet::IN | EventSet::EDGE_TRIGGERED;
-        interest.watch(borrow(&self.rest.kick), 0, set)
+impl port::Service for Service {
+    const NAME: &'static str = "the queue of memory";
+
+    fn queues(&self) -> impl Iterator<Item = &PluggedQueue> {
+        [&self.queue].into_iter()
     }
 
-    fn ready(&mut self, _: Source, _: EventSet) {}
-
-    fn run(&mut self, _: Instant, _: &mut Interest<'_>) -> Again {
-        if self.faulted {
-            return Again::WhenReady;
+    fn turn(&mut self, _: Instant) -> Result<Again, GuestFault> {
+        let more = self.work();
+        // Whatever comes of it, what is done is shown.
+        if self.queue.publish()? {
+            self.state.counters.interrupts.add(1);
         }
-        self.turn().unwrap_or_else(|fault| {
-            guest_warn!(self.log, "the queue of memory is given up: {fault}");
-            self.faulted = true;
-            self.state.counters.guest_faults.add(1);
-            self.notice.needs_reset();
-            Again::WhenReady
-        })
+        Ok(if more? || !self.queue.ring.arm()? { Again::Now } else { Again::WhenReady })
+    }
+
+    fn count_fault(&self) {
+        self.state.counters.guest_faults.add(1);
+    }
+
+    /// What is begun is ended, as half of it could not be begun again.
+    fn wind_up(&mut self) {
+        // An answer that cannot be written is nobody's now.
+        while self.working.is_some() && self.go_on().is_ok() {}
+    }
+
+    fn into_queues(self) -> Vec<LiveQueue> {
+        vec![self.queue.into_queue()]
     }
 }

@@ -9,9 +9,8 @@ use device_core::GuestRam;
 use device_core::fault::GuestFault;
 use device_core::guest_log::LogLimit;
 use device_core::guest_warn;
-use device_core::kick::borrow;
 use device_core::scatter::{Scatter, ScatterError};
-use device_core::worker::{Again, EventSet, Interest, Source, Worker};
+use device_core::worker::Again;
 use net::frame::Offloads;
 use net::mac::MacAddr;
 use net::port::NetPort;
@@ -23,13 +22,12 @@ use super::refused::{BAD_LENGTH, BAD_VALUE, HOST_REFUSES, Refused, UNKNOWN};
 use super::rx::Rx;
 use super::tx::{OUTSIDE_RAM, Tx};
 use super::{features, hash};
-use crate::device::{LiveQueue, Notice};
-use crate::live::Rest;
-use crate::ring::SplitRing;
+use crate::device::LiveQueue;
+use crate::live::PluggedQueue;
+use crate::port::Service;
 
 /// Commands per turn.
 const BUDGET: usize = 64;
-const KICK: Source = 0;
 
 const OK: u8 = VIRTIO_NET_OK as u8;
 const ERR: u8 = VIRTIO_NET_ERR as u8;
@@ -107,14 +105,11 @@ impl Shared {
 
 /// The control queue in work.
 pub struct Control {
-    rest: Rest,
-    ring: SplitRing,
-    faulted: bool,
+    queue: PluggedQueue,
     features: u64,
     request: Scatter,
     reply: Scatter,
     shared: Arc<Shared>,
-    notice: Arc<dyn Notice>,
     log: LogLimit,
 }
 
@@ -125,59 +120,23 @@ impl Control {
         memory: GuestRam,
         features: u64,
         shared: Arc<Shared>,
-        notice: Arc<dyn Notice>,
     ) -> Result<Control, GuestFault> {
-        let (rest, ring) = Rest::of(queue);
         Ok(Control {
-            rest,
-            ring: SplitRing::new(ring, memory.clone(), features)?,
-            faulted: false,
+            queue: PluggedQueue::new(queue, &memory, features)?,
             features,
             request: Scatter::new(memory.clone()),
             reply: Scatter::new(memory),
             shared,
-            notice,
             log: LogLimit::default(),
         })
     }
 
-    /// Last words on the worker's own thread.
-    pub fn farewell(&mut self, interest: &mut Interest<'_>) {
-        if let Err(error) = interest.forget(borrow(&self.rest.kick)) {
-            tracing::error!("cannot stop watching a control queue: {error}");
-        }
-    }
-
-    /// Gives the queue back, to go on later.
-    pub fn into_queue(self) -> LiveQueue {
-        self.rest.with(self.ring.into_queue())
-    }
-
-    fn pump(&mut self) -> Result<Again, GuestFault> {
-        for _ in 0..BUDGET {
-            let Some(head) = self.take()? else {
-                return Ok(if self.ring.arm()? { Again::WhenReady } else { Again::Now });
-            };
-            let status = match self.execute() {
-                Ok(()) => OK,
-                Err(Refused(why)) => {
-                    guest_warn!(self.log, "control command refused: {why}");
-                    ERR
-                }
-            };
-            let written = self.reply.write_at(0, &[status]);
-            self.ring.push(head, written.into())?;
-            self.rest.interrupt(self.ring.publish()?);
-        }
-        Ok(Again::Now)
-    }
-
     /// The next command: what is to be read, and where the answer goes.
     fn take(&mut self) -> Result<Option<u16>, GuestFault> {
-        let Control { ring, request, reply, .. } = self;
+        let Control { queue, request, reply, .. } = self;
         request.clear();
         reply.clear();
-        ring.pop(|buffer| {
+        queue.ring.pop(|buffer| {
             let list = if buffer.writable { &mut *reply } else { &mut *request };
             match list.push(buffer.addr, buffer.len) {
                 Err(ScatterError::OutsideRam) => Err(OUTSIDE_RAM),
@@ -349,23 +308,36 @@ impl Control {
     }
 }
 
-impl Worker for Control {
-    fn begin(&mut self, interest: &mut Interest<'_>) -> io::Result<()> {
-        let set = EventSet::IN | EventSet::EDGE_TRIGGERED;
-        interest.watch(borrow(&self.rest.kick), KICK, set)
+impl Service for Control {
+    const NAME: &'static str = "a control queue";
+
+    fn queues(&self) -> impl Iterator<Item = &PluggedQueue> {
+        [&self.queue].into_iter()
     }
 
-    fn ready(&mut self, _: Source, _: EventSet) {}
-
-    fn run(&mut self, _: Instant, _: &mut Interest<'_>) -> Again {
-        if self.faulted {
-            return Again::WhenReady;
+    fn turn(&mut self, _: Instant) -> Result<Again, GuestFault> {
+        for _ in 0..BUDGET {
+            let Some(head) = self.take()? else {
+                return Ok(if self.queue.ring.arm()? { Again::WhenReady } else { Again::Now });
+            };
+            let status = match self.execute() {
+                Ok(()) => OK,
+                Err(Refused(why)) => {
+                    guest_warn!(self.log, "control command refused: {why}");
+                    ERR
+                }
+            };
+            let written = self.reply.write_at(0, &[status]);
+            self.queue.ring.push(head, written.into())?;
+            self.queue.publish()?;
         }
-        self.pump().unwrap_or_else(|fault| {
-            guest_warn!(self.log, "control queue given up: {fault}");
-            self.faulted = true;
-            self.notice.needs_reset();
-            Again::WhenReady
-        })
+        Ok(Again::Now)
+    }
+
+    /// The card tells of it.
+    fn count_fault(&self) {}
+
+    fn into_queues(self) -> Vec<LiveQueue> {
+        vec![self.queue.into_queue()]
     }
 }

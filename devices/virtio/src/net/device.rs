@@ -9,7 +9,6 @@ use device_core::GuestRam;
 use device_core::bus::Width;
 use device_core::device::Kit;
 use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
-use device_core::worker::{IoThread, Post};
 use net::control::NicEvent;
 use net::control::inspect::Reset;
 use net::mac::MacAddr;
@@ -24,6 +23,7 @@ use super::rx::Rx;
 use super::tx::Tx;
 use super::{features, hash};
 use crate::device::{LiveQueue, Notice, PlugError, VirtioDevice};
+use crate::port::QueuePort;
 
 pub use net::port::OpenError as BuildError;
 
@@ -42,8 +42,7 @@ pub struct Net {
     features: u64,
     queue_sizes: Vec<u16>,
     shared: Arc<Shared>,
-    slow: IoThread,
-    control: Mutex<Option<Post<Control>>>,
+    control: QueuePort<Control>,
     /// Queues that the backend has borrowed.
     away: Away,
     life: Mutex<Life>,
@@ -129,8 +128,7 @@ impl Net {
             features,
             queue_sizes,
             shared: Arc::new(Shared::new(port, mac)),
-            slow: kit.threads.slow().clone(),
-            control: Mutex::default(),
+            control: QueuePort::new(kit.threads.slow().clone()),
             away: Away::default(),
             life: Mutex::default(),
             owes_news: AtomicBool::new(false),
@@ -169,10 +167,7 @@ impl Net {
     /// Returns after the control queue and every lane have done what was ready before the call.
     #[cfg(any(test, feature = "testing"))]
     pub fn settle(&self) {
-        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(post) = &*control {
-            post.settle();
-        }
+        self.control.settle();
         self.shared.port.settle();
     }
 
@@ -224,9 +219,8 @@ impl Net {
         let (memory, lane) = (self.memory.clone(), queue.index >> 1);
         if queue.index == control_index && negotiated & features::CTRL_VQ != 0 {
             let shared = self.shared.clone();
-            let control = Control::new(queue, memory, negotiated, shared, notice)?;
-            let post = self.slow.host(control)?;
-            *self.control.lock().unwrap_or_else(PoisonError::into_inner) = Some(post);
+            let control = Control::new(queue, memory, negotiated, shared)?;
+            self.control.plug(control, notice)?;
         } else if queue.index & 1 == 0 {
             let ring = Rx::new(queue, memory, negotiated, notice)?;
             self.shared.port.plug_rx(lane, ring)?;
@@ -299,10 +293,7 @@ impl VirtioDevice for Net {
     }
 
     fn read_config(&self, offset: u64, width: Width) -> u64 {
-        let config = self.config();
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let bytes = config.iter().skip(from).take(width.bytes() as usize);
-        bytes.rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+        width.load(&self.config(), offset)
     }
 
     fn plug(
@@ -334,8 +325,7 @@ impl VirtioDevice for Net {
     fn unplug(&self) -> Vec<LiveQueue> {
         let port = &self.shared.port;
         // The control queue first: it asks the lanes.
-        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let control = control.map(|post| post.recall(Control::farewell).into_queue());
+        let control = self.control.unplug();
         let mut queues = self.away.take_back(port, &self.memory);
         for lane in 0..port.lanes() {
             queues.extend(port.unplug_rx(lane).map(Rx::into_queue));

@@ -4,52 +4,15 @@ use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::device::VirtioDevice;
+use crate::testing::hostile::{self, Ring};
 use crate::testing::nic::{
     ABLE, CTRL, HASH_REPORT, INDIRECT, MQ, MRG_RXBUF, Nic, RSS, RX_OFFLOADS, TX_OFFLOADS,
 };
-use crate::testing::ring::{Descriptor, DriverRing};
-
-/// A descriptor that is often nearly right.
-fn descriptor() -> impl Strategy<Value = Descriptor> {
-    let addr = prop_oneof![4 => 0x40_0000u64..0x41_0000, 1 => 0x1ff_f000u64..0x200_1000, 1 => any::<u64>()];
-    let len = prop_oneof![4 => 0u32..4096, 1 => any::<u32>()];
-    (addr, len, 0u16..8, 0u16..12).prop_map(|(addr, len, flags, next)| Descriptor {
-        addr,
-        len,
-        flags,
-        next,
-    })
-}
-
-#[derive(Clone, Debug)]
-struct Ring {
-    descriptors: Vec<Descriptor>,
-    heads: Vec<u16>,
-    index: Option<u16>,
-}
 
 fn ring() -> impl Strategy<Value = Ring> {
-    let descriptors = prop::collection::vec(descriptor(), 10);
-    let heads = prop::collection::vec(prop_oneof![9 => 0u16..10, 1 => any::<u16>()], 0..12);
-    let index = prop_oneof![3 => Just(None), 1 => any::<u16>().prop_map(Some)];
-    (descriptors, heads, index).prop_map(|(descriptors, heads, index)| Ring {
-        descriptors,
-        heads,
-        index,
-    })
-}
-
-fn write(ring: &mut DriverRing, with: &Ring) {
-    for (at, descriptor) in (0..).zip(&with.descriptors) {
-        ring.write_descriptor(at, *descriptor);
-    }
-    for head in &with.heads {
-        ring.offer_head(*head);
-    }
-    if let Some(index) = with.index {
-        ring.set_available(index);
-    }
-    ring.force_kick();
+    let addr = prop_oneof![4 => 0x40_0000u64..0x41_0000, 1 => 0x1ff_f000u64..0x200_1000, 1 => any::<u64>()];
+    let len = prop_oneof![4 => 0u32..4096, 1 => any::<u32>()];
+    hostile::ring(addr, len)
 }
 
 proptest! {
@@ -81,7 +44,7 @@ proptest! {
         for (ring, with) in
             [(&mut one.rx, a), (&mut one.tx, b), (&mut two.rx, c), (&mut two.tx, d), (&mut nic.control, e)]
         {
-            write(ring, with);
+            with.write(ring);
         }
         nic.settle();
         prop_assert_eq!(nic.net.unplug().len(), 5);

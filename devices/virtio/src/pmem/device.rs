@@ -4,7 +4,7 @@ pub mod saved;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use block::image::{Image, Mode, OpenError};
@@ -15,12 +15,12 @@ use device_core::limiter::{Limiter, Limits};
 use device_core::ram_window::FileWindow;
 use device_core::snapshot::{LoadError, SaveError, Saved, Snapshot};
 use device_core::thread::Duty;
-use device_core::worker::{IoThread, Post};
 use virtio_bindings::virtio_ids::VIRTIO_ID_PMEM;
 
 use super::requests::{PmemCounters, Requests, Shared};
 use super::spec::{GRANULE, PmemSpec};
 use crate::device::{LiveQueue, Notice, PlugError, VirtioDevice};
+use crate::port::QueuePort;
 
 const QUEUE_SIZES: [u16; 1] = [256];
 
@@ -68,9 +68,8 @@ pub struct Pmem {
     memory: GuestRam,
     window: Arc<dyn FileWindow>,
     shared: Arc<Shared>,
-    /// Its own, as flushes wait for a disk.
-    thread: IoThread,
-    requests: Mutex<Option<Post<Requests>>>,
+    /// On a thread of its own, as flushes wait for a disk.
+    port: QueuePort<Requests>,
 }
 
 impl Pmem {
@@ -104,8 +103,7 @@ impl Pmem {
                 limits: Mutex::new(spec.limits),
                 counters: PmemCounters::default(),
             }),
-            thread,
-            requests: Mutex::default(),
+            port: QueuePort::new(thread),
         }))
     }
 
@@ -129,21 +127,13 @@ impl Pmem {
         *self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
         self.shared.limiter.set(limits);
         // It may wait for an old limit.
-        if let Some(requests) = &*self.requests() {
-            requests.tell(|_, _| ());
-        }
+        self.port.tell(|_| ());
     }
 
     /// Returns after it has done what was ready before the call.
     #[cfg(any(test, feature = "testing"))]
     pub fn settle(&self) {
-        if let Some(requests) = &*self.requests() {
-            requests.settle();
-        }
-    }
-
-    fn requests(&self) -> MutexGuard<'_, Option<Post<Requests>>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+        self.port.settle();
     }
 }
 
@@ -188,12 +178,7 @@ impl VirtioDevice for Pmem {
     /// Where it is, and its bytes (virtio 1.2, 5.19.4).
     fn read_config(&self, offset: u64, width: Width) -> u64 {
         let words = [self.window.address(), self.window.size()];
-        let bytes = words.iter().flat_map(|word| word.to_le_bytes());
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let shown = bytes.skip(from).take(width.bytes() as usize);
-        (0u32..8)
-            .zip(shown)
-            .fold(0, |value, (nth, byte)| value | u64::from(byte) << nth.saturating_mul(u8::BITS))
+        width.load(words.map(u64::to_le_bytes).as_flattened(), offset)
     }
 
     fn plug(
@@ -204,19 +189,15 @@ impl VirtioDevice for Pmem {
     ) -> Result<(), PlugError> {
         for queue in queues {
             let (memory, shared) = (self.memory.clone(), self.shared.clone());
-            let requests = Requests::new(queue, memory, features, shared, notice.clone())
-                .map_err(|fault| PlugError(fault.to_string()))?;
-            let post = self.thread.host(requests).map_err(|error| PlugError(error.to_string()))?;
-            *self.requests() = Some(post);
+            let requests = Requests::new(queue, memory, features, shared)?;
+            self.port.plug(requests, notice.clone())?;
         }
         Ok(())
     }
 
     /// Waits for a flush that the host has begun.
     fn unplug(&self) -> Vec<LiveQueue> {
-        let post = self.requests().take();
-        let home = post.map(|post| post.recall(Requests::farewell).into_queue());
-        home.into_iter().collect()
+        self.port.unplug()
     }
 
     fn reset(&self) {}

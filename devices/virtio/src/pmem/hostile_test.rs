@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use crate::device::VirtioDevice;
 use crate::pmem::{Pmem, PmemSpec};
 use crate::testing::guest::{END, GAP, HIGH, SEAM, TestGuest};
-use crate::testing::ring::{Descriptor, writable};
+use crate::testing::hostile::{self, Ring};
+use crate::testing::ring::writable;
 
-fn descriptor() -> impl Strategy<Value = Descriptor> {
+fn ring() -> impl Strategy<Value = Ring> {
     let addr = prop_oneof![
         4 => SEAM - 0x1000..SEAM + 0x1000,
         1 => GAP - 8..GAP + 8,
@@ -17,12 +18,7 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
         1 => any::<u64>(),
     ];
     let len = prop_oneof![6 => Just(4u32), 2 => 0u32..9, 1 => any::<u32>()];
-    (addr, len, 0u16..8, 0u16..12).prop_map(|(addr, len, flags, next)| Descriptor {
-        addr,
-        len,
-        flags,
-        next,
-    })
+    hostile::ring(addr, len)
 }
 
 proptest! {
@@ -30,9 +26,7 @@ proptest! {
 
     #[test]
     fn whatever_a_driver_writes_the_device_lives_and_a_reset_brings_it_back(
-        descriptors in prop::collection::vec(descriptor(), 10),
-        heads in prop::collection::vec(prop_oneof![9 => 0u16..10, 1 => any::<u16>()], 0..12),
-        index in prop_oneof![3 => Just(None), 1 => any::<u16>().prop_map(Some)],
+        ring in ring(),
         indirect: bool,
         read_only: bool,
     ) {
@@ -41,14 +35,7 @@ proptest! {
         let image = Image::in_memory(2 << 20, read_only, None);
         let pmem = Pmem::on(&spec, image, &guest.machine.kit()).unwrap();
         guest.plug(&*pmem, u64::from(indirect) << 28);
-        for (at, descriptor) in (0..).zip(&descriptors) {
-            guest.queues[0].write_descriptor(at, *descriptor);
-        }
-        guest.queues[0].offer_heads(&heads);
-        if let Some(index) = index {
-            guest.queues[0].set_available(index);
-        }
-        guest.queues[0].force_kick();
+        ring.write(&mut guest.queues[0]);
         (0..4).for_each(|_| pmem.settle());
         prop_assert_eq!(pmem.unplug().len(), 1);
         pmem.reset();

@@ -1,24 +1,20 @@
 //! The queue in work: requests to flush (virtio 1.2, 5.19.6), of which all that wait share one.
 
-use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use block::image::Image;
 use device_core::fault::GuestFault;
 use device_core::guest_log::LogLimit;
-use device_core::kick::borrow;
 use device_core::limiter::{Limiter, Limits};
-use device_core::scatter::Scatter;
-use device_core::worker::{Again, EventSet, Interest, Source, Worker};
+use device_core::worker::Again;
 use device_core::{GuestRam, counters, guest_warn};
-use vm_memory::{Bytes, GuestAddress};
 
-use crate::device::{LiveQueue, Notice};
-use crate::live::Rest;
-use crate::ring::{Buffer, SplitRing};
+use crate::device::LiveQueue;
+use crate::live::PluggedQueue;
+use crate::port::Service;
+use crate::request::{Next, ReplyTo, RequestReader};
 
-const KICK: Source = 0;
 /// Requests that share a flush at most.
 const SHARING: usize = 256;
 /// VIRTIO_PMEM_REQ_TYPE_FLUSH.
@@ -28,7 +24,6 @@ const OK: u32 = 0;
 const EIO: u32 = 1;
 const WORD: usize = size_of::<u32>();
 
-const OUTSIDE_RAM: GuestFault = GuestFault("a request is not in guest memory");
 const NO_REQUEST: GuestFault =
     GuestFault("a request is not four readable bytes and then four writable ones");
 
@@ -63,24 +58,13 @@ pub(super) struct Shared {
     pub counters: PmemCounters,
 }
 
-/// A request that waits for its answer.
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    head: u16,
-    /// Guest-physical address of its answer.
-    answer_at: u64,
-}
-
 /// The queue in work.
 pub(super) struct Requests {
-    rest: Rest,
-    ring: SplitRing,
-    memory: GuestRam,
-    request: Scatter,
-    waiting: Vec<Waiting>,
-    faulted: bool,
+    queue: PluggedQueue,
+    requests: RequestReader<WORD>,
+    /// Those that wait for a flush.
+    waiting: Vec<ReplyTo>,
     shared: Arc<Shared>,
-    notice: Arc<dyn Notice>,
     log: LogLimit,
 }
 
@@ -91,88 +75,32 @@ impl Requests {
         memory: GuestRam,
         features: u64,
         shared: Arc<Shared>,
-        notice: Arc<dyn Notice>,
     ) -> Result<Requests, GuestFault> {
-        let (rest, ring) = Rest::of(queue);
         Ok(Requests {
-            rest,
-            ring: SplitRing::new(ring, memory.clone(), features)?,
-            request: Scatter::growing(memory.clone()),
-            memory,
+            queue: PluggedQueue::new(queue, &memory, features)?,
+            requests: RequestReader::new(memory, WORD as u32..=WORD as u32, NO_REQUEST),
             waiting: Vec::new(),
-            faulted: false,
             shared,
-            notice,
             log: LogLimit::default(),
         })
-    }
-
-    /// Last words on the worker's own thread.
-    pub fn farewell(&mut self, interest: &mut Interest<'_>) {
-        if let Err(error) = interest.forget(borrow(&self.rest.kick)) {
-            tracing::error!("cannot stop watching a queue of persistent memory: {error}");
-        }
-    }
-
-    /// Gives the queue back, to go on later.
-    pub fn into_queue(self) -> LiveQueue {
-        self.rest.with(self.ring.into_queue())
-    }
-
-    fn pump(&mut self, now: Instant) -> Result<Again, GuestFault> {
-        if let Err(wait) = self.shared.limiter.ask(now) {
-            self.shared.counters.throttled.add(1);
-            return Ok(Again::At(wait.until));
-        }
-        let taken = self.take_all();
-        if !self.waiting.is_empty() {
-            self.flush(now)?;
-        }
-        if self.rest.interrupt(self.ring.publish()?) {
-            self.shared.counters.interrupts.add(1);
-        }
-        match taken? {
-            true => Ok(Again::Now),
-            false => Ok(if self.ring.arm()? { Again::WhenReady } else { Again::Now }),
-        }
     }
 
     /// Takes the requests that are there, but not too many; whether there may be more. Those that make no sense
     /// are answered.
     fn take_all(&mut self) -> Result<bool, GuestFault> {
         for _ in 0..SHARING {
-            let (request, mut answer) = (&mut self.request, None::<Buffer>);
-            request.clear();
-            let popped = self.ring.pop_any(|buffer| {
-                match (buffer.writable, answer) {
-                    (true, None) => answer = Some(buffer),
-                    (false, None) => {
-                        request.push(buffer.addr, buffer.len).map_err(|_| OUTSIDE_RAM)?;
-                    }
-                    _ => return Err(NO_REQUEST),
+            match self.requests.next(&mut self.queue.ring)? {
+                Next::Nothing => return Ok(false),
+                Next::Request(kind, reply_to) if u32::from_le_bytes(kind) == FLUSH => {
+                    self.waiting.push(reply_to);
                 }
-                Ok(())
-            })?;
-            let Some(popped) = popped else { return Ok(false) };
-            let mut kind = [0; WORD];
-            let answer = answer.filter(|answer| answer.len as usize == WORD);
-            let fits = self.request.len() == WORD && self.request.pull(&mut kind);
-            match answer {
-                Some(answer) if fits && popped.fault.is_none() => {
-                    let (head, answer_at) = (popped.head, answer.addr);
-                    if u32::from_le_bytes(kind) == FLUSH {
-                        self.waiting.push(Waiting { head, answer_at });
-                    } else {
-                        self.shared.counters.refused.add(1);
-                        self.answer(Waiting { head, answer_at }, EIO)?;
-                    }
+                Next::Request(_, reply_to) => {
+                    self.shared.counters.refused.add(1);
+                    self.answer(reply_to, EIO)?;
                 }
-                // It cannot be told what is wrong; but it has its buffers back.
-                _ => {
-                    let fault = popped.fault.unwrap_or(NO_REQUEST);
+                Next::Refused(fault) => {
                     guest_warn!(self.log, "persistent memory refuses a request: {fault}");
                     self.shared.counters.refused.add(1);
-                    self.ring.push(popped.head, 0)?;
                 }
             }
         }
@@ -198,40 +126,49 @@ impl Requests {
         };
         counter.add(count);
         let waiting = std::mem::take(&mut self.waiting);
-        for request in &waiting {
-            self.answer(*request, answer)?;
+        for reply_to in &waiting {
+            self.answer(*reply_to, answer)?;
         }
         self.waiting = waiting;
         self.waiting.clear();
         Ok(())
     }
 
-    fn answer(&mut self, request: Waiting, answer: u32) -> Result<(), GuestFault> {
-        let at = GuestAddress(request.answer_at);
-        let written =
-            self.memory.write_slice(&answer.to_le_bytes(), at).map_or(0, |()| WORD as u32);
-        self.ring.push(request.head, written)
+    fn answer(&mut self, to: ReplyTo, answer: u32) -> Result<(), GuestFault> {
+        self.requests.answer(&mut self.queue.ring, to, &answer.to_le_bytes())
     }
 }
 
-impl Worker for Requests {
-    fn begin(&mut self, interest: &mut Interest<'_>) -> io::Result<()> {
-        let set = EventSet::IN | EventSet::EDGE_TRIGGERED;
-        interest.watch(borrow(&self.rest.kick), KICK, set)
+impl Service for Requests {
+    const NAME: &'static str = "a queue of persistent memory";
+
+    fn queues(&self) -> impl Iterator<Item = &PluggedQueue> {
+        [&self.queue].into_iter()
     }
 
-    fn ready(&mut self, _: Source, _: EventSet) {}
-
-    fn run(&mut self, now: Instant, _: &mut Interest<'_>) -> Again {
-        if self.faulted {
-            return Again::WhenReady;
+    fn turn(&mut self, now: Instant) -> Result<Again, GuestFault> {
+        if let Err(wait) = self.shared.limiter.ask(now) {
+            self.shared.counters.throttled.add(1);
+            return Ok(Again::At(wait.until));
         }
-        self.pump(now).unwrap_or_else(|fault| {
-            guest_warn!(self.log, "a queue of persistent memory is given up: {fault}");
-            self.faulted = true;
-            self.shared.counters.guest_faults.add(1);
-            self.notice.needs_reset();
-            Again::WhenReady
-        })
+        let taken = self.take_all();
+        if !self.waiting.is_empty() {
+            self.flush(now)?;
+        }
+        if self.queue.publish()? {
+            self.shared.counters.interrupts.add(1);
+        }
+        match taken? {
+            true => Ok(Again::Now),
+            false => Ok(if self.queue.ring.arm()? { Again::WhenReady } else { Again::Now }),
+        }
+    }
+
+    fn count_fault(&self) {
+        self.shared.counters.guest_faults.add(1);
+    }
+
+    fn into_queues(self) -> Vec<LiveQueue> {
+        vec![self.queue.into_queue()]
     }
 }
