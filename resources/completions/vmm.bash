@@ -485,7 +485,7 @@ _vmm() {
 
     case "${cmd}" in
         vmm)
-            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --track-dirty-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --memory-hotplug --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --allow-tcp --seccomp --no-fork --boot-timer --ready-fd --thread-groups --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl restore receive snapshot disk jail help"
+            opts="-h -V --kernel --mem --initrd --cmdline --kernel-cache --huge-pages --track-dirty-pages --smbios --cpus --disk --cloud-init --net --vsock --imds --profile --metadata --mmds-size-limit --pmem --balloon --entropy --memory-hotplug --bus --serial --grace --log-level --log-file --api-sock --no-api --config-file --id --metrics-path --allow-path --allow-tcp --tls-cert --tls-key --tls-ca --seccomp --no-fork --boot-timer --ready-fd --thread-groups --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version ctl restore receive snapshot disk jail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -608,6 +608,18 @@ _vmm() {
                     return 0
                     ;;
                 --allow-tcp)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-cert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-ca)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1489,12 +1501,16 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__ctl__subcmd__migrate)
-            opts="-h --insecure --max-downtime --max-rounds --regardless --stop --json --help"
+            opts="-h --target-name --insecure --max-downtime --max-rounds --regardless --stop --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --target-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --max-downtime)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2675,7 +2691,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__receive)
-            opts="-h -V --insecure --net --disk --vsock --track-dirty-pages --paused --serial --grace --log-level --log-file --api-sock --seccomp --no-fork --allow-path --id --metrics-path --allow-tcp --ready-fd --thread-groups --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version"
+            opts="-h -V --insecure --net --disk --vsock --track-dirty-pages --paused --serial --grace --log-level --log-file --api-sock --seccomp --no-fork --allow-path --id --metrics-path --allow-tcp --tls-cert --tls-key --tls-ca --ready-fd --thread-groups --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2733,6 +2749,18 @@ _vmm() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --tls-cert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ready-fd)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2761,7 +2789,7 @@ _vmm() {
             return 0
             ;;
         vmm__subcmd__restore)
-            opts="-h -V --memory --pager --record --clock --net --disk --vsock --track-dirty-pages --paused --serial --grace --log-level --log-file --api-sock --seccomp --no-fork --allow-path --id --metrics-path --allow-tcp --ready-fd --thread-groups --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version"
+            opts="-h -V --memory --pager --record --clock --net --disk --vsock --track-dirty-pages --paused --serial --grace --log-level --log-file --api-sock --seccomp --no-fork --allow-path --id --metrics-path --allow-tcp --tls-cert --tls-key --tls-ca --ready-fd --thread-groups --start-time-us --start-time-cpu-us --parent-cpu-time-us --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2828,6 +2856,18 @@ _vmm() {
                     return 0
                     ;;
                 --allow-tcp)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-cert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-ca)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_vmm_global_optspecs
-    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages track-dirty-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= pmem= balloon= entropy= memory-hotplug= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= allow-path= allow-tcp= seccomp= no-fork boot-timer ready-fd= thread-groups= start-time-us= start-time-cpu-us= parent-cpu-time-us= h/help V/version
+    string join \n kernel= mem= initrd= cmdline= kernel-cache= huge-pages track-dirty-pages smbios= cpus= disk= cloud-init= net= vsock= imds= profile= metadata= mmds-size-limit= pmem= balloon= entropy= memory-hotplug= bus= serial= grace= log-level= log-file= api-sock= no-api config-file= id= metrics-path= allow-path= allow-tcp= tls-cert= tls-key= tls-ca= seccomp= no-fork boot-timer ready-fd= thread-groups= start-time-us= start-time-cpu-us= parent-cpu-time-us= h/help V/version
 end
 
 function __fish_vmm_needs_command
@@ -61,6 +61,9 @@ complete -c vmm -n "__fish_vmm_needs_command" -l id -d 'Name of the machine: let
 complete -c vmm -n "__fish_vmm_needs_command" -l metrics-path -d 'Append a JSON line of metrics to this file each minute, on demand, and at the end' -r -F
 complete -c vmm -n "__fish_vmm_needs_command" -l allow-path -d 'Folder with all beneath it, or one file, that files named while the guest runs may be opened in, as often as there are some: images that take a disk\'s place, captures, snapshots. If not given: folders of the disks\' images and of the process\'s sockets' -r -F
 complete -c vmm -n "__fish_vmm_needs_command" -l allow-tcp -d 'Where the machine may be migrated to by TCP, as often as there are such places: an address by number, or *, and a port; if not given, only to Unix sockets in the folders of --allow-path' -r
+complete -c vmm -n "__fish_vmm_needs_command" -l tls-cert -d 'Certificate by which this end of a migration by tls: is known to the other one, as PEM, and behind it those up to its authority\'s; read at the start, as are the next two' -r -F
+complete -c vmm -n "__fish_vmm_needs_command" -l tls-key -d 'Its private key, as PEM' -r -F
+complete -c vmm -n "__fish_vmm_needs_command" -l tls-ca -d 'Certificates of the authorities whose word is taken for who the other end is, as PEM' -r -F
 complete -c vmm -n "__fish_vmm_needs_command" -l seccomp -d 'What becomes of a system call that the VMM never makes: kill ends it (exit code 6) before the call is made, log lets it pass into the kernel\'s log, off does without filters' -r -f -a "kill\t''
 log\t''
 off\t''"
@@ -137,6 +140,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l paused -d 'Leave them paused'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l json -d 'Print the API\'s JSON instead of text for people'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -s h -l help -d 'Print help'
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from migrate" -l target-name -d 'Whom the certificate of a target by tls: is to be for; its HOST if not given' -r
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from migrate" -l max-downtime -d 'Milliseconds that the machine may rest for: it is paused once what is left would go in this time' -r
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from migrate" -l max-rounds -d 'How often memory is sent at most before that: all of it, then what was written meanwhile' -r
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from migrate" -l insecure -d 'Send its memory by TCP, where everybody on the way can read and change it'
@@ -258,6 +262,9 @@ complete -c vmm -n "__fish_vmm_using_subcommand restore" -l allow-path -d 'Folde
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l id -d 'Name of the machine: letters, digits and \'-\'' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l metrics-path -d 'Append a JSON line of metrics to this file each minute, on demand, and at the end' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l allow-tcp -d 'Where the machine may be migrated to by TCP, as of `vmm`' -r
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l tls-cert -d 'Certificate by which this end of a migration by tls: is known to the other one, as PEM, and behind it those up to its authority\'s; read at the start, as are the next two' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l tls-key -d 'Its private key, as PEM' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l tls-ca -d 'Certificates of the authorities whose word is taken for who the other end is, as PEM' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l ready-fd -d 'Descriptor, once for each, to write `READY=1` and a newline to once the machine runs, or the API listens; the socket $NOTIFY_SOCKET is told as well' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l thread-groups -d 'Descriptors of two files cgroup.threads, of threaded control groups below the process\'s own: threads of vCPUs go into the first group, and those of devices into the second; vmm jail hands them over' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l start-time-us -d 'When who starts this process began to, in microseconds of the monotonic clock; for metrics' -r
@@ -290,6 +297,9 @@ complete -c vmm -n "__fish_vmm_using_subcommand receive" -l allow-path -d 'Folde
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l id -d 'Name of the machine: letters, digits and \'-\'' -r
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l metrics-path -d 'Append a JSON line of metrics to this file each minute, on demand, and at the end' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l allow-tcp -d 'Where the machine may be migrated to by TCP, as of `vmm`' -r
+complete -c vmm -n "__fish_vmm_using_subcommand receive" -l tls-cert -d 'Certificate by which this end of a migration by tls: is known to the other one, as PEM, and behind it those up to its authority\'s; read at the start, as are the next two' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand receive" -l tls-key -d 'Its private key, as PEM' -r -F
+complete -c vmm -n "__fish_vmm_using_subcommand receive" -l tls-ca -d 'Certificates of the authorities whose word is taken for who the other end is, as PEM' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l ready-fd -d 'Descriptor, once for each, to write `READY=1` and a newline to once the machine runs, or the API listens; the socket $NOTIFY_SOCKET is told as well' -r
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l thread-groups -d 'Descriptors of two files cgroup.threads, of threaded control groups below the process\'s own: threads of vCPUs go into the first group, and those of devices into the second; vmm jail hands them over' -r
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l start-time-us -d 'When who starts this process began to, in microseconds of the monotonic clock; for metrics' -r

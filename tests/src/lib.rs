@@ -11,6 +11,7 @@
 pub mod abreast;
 pub mod api;
 pub mod apt;
+pub mod authority;
 pub mod batches;
 pub mod bench;
 pub mod cache;

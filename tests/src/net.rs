@@ -79,6 +79,25 @@ impl Network {
         Ok(network)
     }
 
+    /// Puts a TAP on a bridge, which has its host's address from then on, or another one, and the bridge on a wire that
+    /// leads to another namespace: each is a host of its own.
+    pub fn bridge(&self, tap: &Tap, wire: &str, address: &str) -> Result<()> {
+        self.ip(&["address", "flush", "dev", &tap.name])?;
+        self.ip(&["link", "add", "br0", "type", "bridge"])?;
+        for end in [&tap.name, wire] {
+            self.ip(&["link", "set", end, "master", "br0", "up"])?;
+        }
+        self.ip(&["address", "add", &format!("{address}/24"), "dev", "br0"])?;
+        self.ip(&["link", "set", "br0", "up"])?;
+        Ok(())
+    }
+
+    /// Lays a wire to another namespace, by this name in both.
+    pub fn wire(&self, name: &str, to: &Network) -> Result<()> {
+        let pair = ["link", "add", name, "type", "veth", "peer", "name", name, "netns", &to.name];
+        self.ip(&pair).map(drop)
+    }
+
     /// Changes a kernel setting of the namespace, in sysctl's words: `net.ipv4.ip_forward=1`.
     pub fn set(&self, setting: &str) -> Result<()> {
         quiet(self.command(busybox_file()?).args(["sysctl", "-w", setting])).map(drop)

@@ -11,6 +11,8 @@ mod killed;
 mod network;
 #[path = "native_migrate/refusals.rs"]
 mod refusals;
+#[path = "native_migrate/tls.rs"]
+mod tls;
 #[path = "native_migrate/travel.rs"]
 mod travel;
 
@@ -47,6 +49,7 @@ fn tests(card: Card) -> Vec<Named<Scene>> {
         tests.extend(killed::TESTS);
         tests.extend(refusals::TESTS);
         tests.extend(network::TESTS);
+        tests.extend(tls::TESTS);
         tests.push(("a_disk_under_load_goes_along_and_is_whole", disks::verify));
         tests.push(("a_machine_keeps_its_identity_and_its_state_of_rest", identity::keeps));
     }

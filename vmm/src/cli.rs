@@ -25,6 +25,8 @@ use crate::action::Action;
 use crate::dialect;
 use crate::memory::{Pages, Size};
 use crate::migration::address::Reach;
+use crate::migration::tls::credentials::Credentials;
+use crate::migration::tls::files::TlsFiles;
 use crate::observe::logger::LogSpec;
 use crate::observe::stderr;
 use crate::orders::Orders;
@@ -248,6 +250,9 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS:PORT")]
     allow_tcp: Vec<Reach>,
 
+    #[command(flatten)]
+    tls: TlsFiles,
+
     /// What becomes of a system call that the VMM never makes: kill ends it (exit code 6) before the call is made,
     /// log lets it pass into the kernel's log, off does without filters
     #[arg(long, value_name = "MODE", default_value = "kill",
@@ -391,6 +396,7 @@ impl Args {
             forks: !self.no_fork,
             late_places: std::mem::take(&mut self.allow_path),
             reach: std::mem::take(&mut self.allow_tcp),
+            credentials: None,
             receive: None,
             metadata: self.metadata.take(),
             config_file: self.config_file.clone(),
@@ -445,9 +451,24 @@ impl Args {
 /// once the user has been told why.
 pub(crate) fn orders(words: Vec<OsString>) -> Result<Orders, ExitCode> {
     match Args::parse_from_args(words) {
-        Ok(args) => Ok(args.into_orders()),
+        Ok(args) => {
+            let credentials = credentials(&args.tls, <Args as clap::CommandFactory>::command)?;
+            Ok(Orders { credentials, ..args.into_orders() })
+        }
         Err(error) => Err(report(&error)),
     }
+}
+
+/// Who the process is to others, by files that a command line names. Fails with the code to exit with, once the user has
+/// been told why.
+pub(crate) fn credentials(
+    files: &TlsFiles,
+    command: fn() -> clap::Command,
+) -> Result<Option<Credentials>, ExitCode> {
+    files.load().map_err(|error| {
+        let why = words::one_line(None, &error);
+        report(&command().error(ErrorKind::ValueValidation, why))
+    })
 }
 
 /// Prints help or version, or the error as one line; returns the exit code.

@@ -168,6 +168,7 @@ impl Helpers {
             log: orders.log.clone(),
             late_places: orders.late_places.clone(),
             reach: orders.reach.clone(),
+            credentials: orders.credentials.clone(),
             life,
         };
         let broker = Broker::start_behind(orders.seccomp, move || {
@@ -184,7 +185,8 @@ impl Helpers {
 
 /// Is a process for a machine that was forked, in one that has nothing yet.
 fn life(nature: Nature, newborn: Newborn) -> ! {
-    let Nature { face, seccomp, config, log: log_spec, late_places, reach, .. } = nature;
+    let Nature { face, seccomp, config, log: log_spec, late_places, reach, credentials, .. } =
+        nature;
     signals::survive_file_limits();
     signals::begin_anew(face.name);
     signals::leave_clean_when_killed(face.deadly);
@@ -208,6 +210,7 @@ fn life(nature: Nature, newborn: Newborn) -> ! {
                 forks: spec.forks,
                 late_places,
                 reach,
+                credentials,
                 receive: None,
                 actions: vec![Action::BeBorn(Box::new(newborn))],
                 metadata: None,
@@ -297,7 +300,9 @@ fn run(face: &'static Face, orders: Orders, begun: Begun, log: &Log) -> Result<E
     let most = orders.config.metadata_limit;
     let metadata = orders.metadata.map(|path| dialect::file::metadata(&path, most)).transpose();
     let metadata = metadata.map_err(|error| face.misuse(error))?;
-    let arrival = orders.receive.map(|spec| arrivals::receive(spec, &orders.config)).transpose();
+    let credentials = orders.credentials;
+    let receive = |spec| arrivals::receive(spec, &orders.config, credentials.as_ref());
+    let arrival = orders.receive.map(receive).transpose();
     let arrival = arrival.map_err(|error| {
         let refused = face.refused(&error, Setting::option);
         Failure { code: (face.leave)(&End::NotLoaded).code(), ..refused }
@@ -324,7 +329,8 @@ fn run(face: &'static Face, orders: Orders, begun: Begun, log: &Log) -> Result<E
     };
     let broker = broker.map(Arc::new);
     let (places_given, reach) = (orders.late_places, orders.reach);
-    let late = Late { broker, is_asked, places: places_given, reach, ..Late::default() };
+    let late =
+        Late { broker, is_asked, places: places_given, reach, credentials, ..Late::default() };
     let api = match orders.api_socket {
         None => None,
         Some(path) => {

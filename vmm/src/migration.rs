@@ -17,6 +17,8 @@
 //!                                               ◄──  Running
 //! ```
 //!
+//! Over a network both look first who the other is ([`tls`]), and all of this goes sealed.
+//!
 //! **The one that owns the machine.** The source does, until its `LetGo` is with the kernel for the target; then the target
 //! does, once it has read it. The target runs nothing without it. If anything fails before, the source takes its locks back
 //! and goes on. Afterwards it goes on only if the target says in so many words that it never will (`Refused`): an end of the
@@ -26,6 +28,8 @@
 pub mod address;
 #[cfg(any(test, feature = "testing"))]
 pub mod by_hand;
+pub mod carrier;
+pub mod door;
 pub mod error;
 pub mod incoming;
 pub mod line;
@@ -34,5 +38,6 @@ pub mod machine;
 pub mod outgoing;
 pub mod rounds;
 pub mod spec;
+pub mod tls;
 pub mod view;
 pub mod words;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::action::Action;
 use crate::migration::address::Reach;
 use crate::migration::spec::ReceiveSpec;
+use crate::migration::tls::credentials::Credentials;
 use crate::observe::logger::LogSpec;
 use crate::observe::metrics::StartTimes;
 use crate::shield::Mode;
@@ -39,6 +40,8 @@ pub struct Orders {
     pub late_places: Vec<PathBuf>,
     /// Where the machine may be migrated to by TCP.
     pub reach: Vec<Reach>,
+    /// Who this process is to others that a machine goes to or comes from by TLS.
+    pub credentials: Option<Credentials>,
     /// The machine that is awaited, if it comes from another process.
     pub receive: Option<ReceiveSpec>,
     /// What to do first, in order.

@@ -16,7 +16,7 @@ use crate::restore::Common;
 #[derive(Debug, Parser)]
 #[command(name = "vmm receive", bin_name = "vmm receive", version = env!("VMM_VERSION"))]
 pub struct Args {
-    /// Where to wait for it: unix:PATH, a socket that is made there, or tcp:ADDRESS:PORT
+    /// Where to wait for it: unix:PATH, a socket that is made there, tls:ADDRESS:PORT or tcp:ADDRESS:PORT
     #[arg(value_name = "WHERE")]
     address: Address,
 
@@ -37,11 +37,20 @@ pub fn command() -> clap::Command {
 /// user has been told why.
 pub fn orders(words: Vec<OsString>) -> Result<Orders, ExitCode> {
     let args = Args::try_parse_from(words).map_err(|error| cli::report(&error))?;
-    if matches!(args.address, Address::Tcp(_)) && !args.insecure {
-        let why = ReceiveError::Insecure(args.address).to_string();
-        return Err(cli::report(&command().error(clap::error::ErrorKind::ArgumentConflict, why)));
+    let credentials = args.common.credentials(command)?;
+    let why = match args.address {
+        Address::Tcp(_) if !args.insecure => Some(ReceiveError::Insecure(args.address.clone())),
+        Address::Tls(_) if credentials.is_none() => {
+            Some(ReceiveError::Unnamed(args.address.clone()))
+        }
+        _ => None,
+    };
+    if let Some(why) = why {
+        let conflict = clap::error::ErrorKind::ArgumentConflict;
+        return Err(cli::report(&command().error(conflict, why.to_string())));
     }
     let (mut orders, others) = args.common.into_orders();
+    orders.credentials = credentials;
     orders.receive = Some(ReceiveSpec { address: args.address, others });
     Ok(orders)
 }
@@ -69,5 +78,8 @@ mod tests {
         assert!(of(&["tcp:127.0.0.1:7000"]).is_err());
         assert!(of(&["tcp:127.0.0.1:7000", "--insecure"]).unwrap().receive.is_some());
         assert!(of(&["127.0.0.1:7000", "--insecure"]).is_err());
+        assert!(of(&["tls:127.0.0.1:7000"]).is_err());
+        assert!(of(&["tls:127.0.0.1:7000", "--insecure"]).is_err());
+        assert!(of(&["tls:127.0.0.1:7000", "--tls-cert", "/none"]).is_err());
     }
 }

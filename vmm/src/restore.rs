@@ -13,6 +13,8 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::action::Action;
 use crate::cli::{self, LEVELS, instance_id, level};
 use crate::migration::address::Reach;
+use crate::migration::tls::credentials::Credentials;
+use crate::migration::tls::files::TlsFiles;
 use crate::observe::logger::LogSpec;
 use crate::orders::Orders;
 use crate::shield::Mode;
@@ -125,6 +127,9 @@ pub struct Common {
     allow_tcp: Vec<Reach>,
 
     #[command(flatten)]
+    tls: TlsFiles,
+
+    #[command(flatten)]
     starter: Starter,
 }
 
@@ -155,7 +160,10 @@ pub fn orders(words: Vec<OsString>) -> Result<Orders, ExitCode> {
             let why = "--record: what another process brings is not written down here";
             Err(cli::report(&command().error(clap::error::ErrorKind::ArgumentConflict, why)))
         }
-        Ok(args) => Ok(args.into_orders()),
+        Ok(args) => {
+            let credentials = args.common.credentials(command)?;
+            Ok(Orders { credentials, ..args.into_orders() })
+        }
         Err(error) => Err(cli::report(&error)),
     }
 }
@@ -179,6 +187,14 @@ impl Args {
 }
 
 impl Common {
+    /// Who the process is to others, by its files. Fails with the code to exit with, once the user has been told why.
+    pub fn credentials(
+        &self,
+        command: fn() -> clap::Command,
+    ) -> Result<Option<Credentials>, ExitCode> {
+        cli::credentials(&self.tls, command)
+    }
+
     /// What is asked of the process, but for the machine; and in which that differs from what it was.
     pub fn into_orders(self) -> (Orders, LoadSpec) {
         let taps = self.net.iter().filter_map(|card| Some((card.id.clone(), card.tap.clone()?)));
@@ -207,6 +223,7 @@ impl Common {
             forks: !self.no_fork,
             late_places: self.allow_path,
             reach: self.allow_tcp,
+            credentials: None,
             receive: None,
             ready: self.starter.ready_fd,
             thread_groups: self.starter.thread_groups,

@@ -32,6 +32,7 @@ mod keyboard;
 mod manual;
 mod memory;
 mod metadata;
+mod migrate;
 mod mmio;
 mod network;
 mod odd;
@@ -97,6 +98,7 @@ fn others() -> impl Iterator<Item = Scenario> {
         memory::scenarios(),
         snapshot::scenarios(),
         identity::scenarios(),
+        migrate::scenarios(),
         dpdk::scenarios(),
         stall::scenarios(),
         clients::scenarios(),

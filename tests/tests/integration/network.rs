@@ -34,6 +34,12 @@ pub fn scenarios() -> Vec<Scenario> {
 /// Time a ping may take to get through, however busy the host is.
 pub const ANSWER: Duration = PATIENCE;
 
+/// Starts our traffic program in a network of the host's.
+pub fn traffic_in(network: &Network, arguments: &[&str]) -> Result<Owned> {
+    let mut command = network.command(our_tool("traffic")?);
+    Owned::spawn(command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()))
+}
+
 /// Bytes that go each way where much is to go.
 pub fn much() -> u64 {
     if long() { 1 << 30 } else { 2 << 20 }
@@ -79,8 +85,7 @@ impl Wired {
 
     /// Starts our traffic program on the host.
     pub fn traffic(&self, arguments: &[&str]) -> Result<Owned> {
-        let mut command = self.network.command(our_tool("traffic")?);
-        Owned::spawn(command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()))
+        traffic_in(&self.network, arguments)
     }
 
     /// Sends pseudo-random bytes each way; both sides must see the same hash.

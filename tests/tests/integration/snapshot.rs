@@ -190,7 +190,7 @@ fn clocks(scene: &Scene, mut wired: Wired, source: &str, how: &str) -> Result<Wi
 }
 
 /// Seconds by which the guest's clock is ahead of the host's.
-fn ahead(shell: &mut Shell) -> Result<f64> {
+pub fn ahead(shell: &mut Shell) -> Result<f64> {
     let host =
         || Ok::<_, anyhow::Error>(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64());
     // The moment at which a second begins.

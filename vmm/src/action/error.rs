@@ -186,9 +186,10 @@ impl ActionError {
                 _ => ErrorKind::Invalid,
             },
             ActionError::Migrate(error) => match **error {
-                MigrateError::Tracking(_) | MigrateError::Memory(_) | MigrateError::Seed(_) => {
-                    ErrorKind::Host
-                }
+                MigrateError::Tracking(_)
+                | MigrateError::Memory(_)
+                | MigrateError::Seed(_)
+                | MigrateError::Tls(_) => ErrorKind::Host,
                 _ => ErrorKind::Invalid,
             },
             ActionError::Receive(_) => ErrorKind::Invalid,

@@ -7,11 +7,15 @@ use crate::action::{Action, ActionError};
 use crate::dialect::file;
 use crate::end::End;
 use crate::memory;
+use crate::migration::address::Address;
+use crate::migration::carrier::Carrier;
+use crate::migration::door;
 use crate::migration::error::ReceiveError;
-use crate::migration::incoming::{Arrival, Incoming};
+use crate::migration::incoming::{Arrival, Incoming, PATIENCE};
 use crate::migration::listening::Listening;
 use crate::migration::machine::Machine;
 use crate::migration::spec::ReceiveSpec;
+use crate::migration::tls::credentials::Credentials;
 use crate::observe::events::Event;
 use crate::snapshot::error::LoadError;
 use crate::snapshot::spec::LoadSpec;
@@ -23,20 +27,31 @@ use crate::words::one_line;
 
 /// Waits for a machine, and for its memory, before anything of it is made here, but for `config`, which is there before.
 /// Returns once its source is about to pause it. Fails if it could not be here, which its source is told.
-pub fn receive(spec: ReceiveSpec, config: &Config) -> Result<Arrival, ActionError> {
+/// By TLS only somebody comes whom `credentials` believe.
+pub fn receive(
+    spec: ReceiveSpec,
+    config: &Config,
+    credentials: Option<&Credentials>,
+) -> Result<Arrival, ActionError> {
     let ReceiveSpec { address, others } = spec;
     let listening = Listening::at(&address)?;
     let mut incoming = loop {
-        let socket = listening.accept().map_err(|source| {
+        let came = match (&address, credentials) {
+            (Address::Tls(_), None) => return Err(ReceiveError::Unnamed(address).into()),
+            (Address::Tls(_), Some(credentials)) => {
+                door::meet(&listening, credentials).map(|(socket, session)| (socket, Some(session)))
+            }
+            _ => listening.accept().map(|socket| (socket, None)),
+        };
+        let carrier = came.and_then(|(socket, session)| Carrier::new(socket, session, PATIENCE));
+        let carrier = carrier.map_err(|source| {
             let address = address.clone();
             ReceiveError::Listen { address, source }
         })?;
-        match Incoming::greet(socket) {
+        match Incoming::greet(carrier) {
             Ok(incoming) => break incoming,
             // Somebody else may.
-            Err(error) => {
-                tracing::warn!("who connected sends no machine: {}", one_line(None, &error));
-            }
+            Err(error) => door::tell("sends no machine", &error),
         }
     };
     drop(listening);

@@ -10,6 +10,7 @@ use device_core::files::{Files, Own};
 use device_core::socket;
 
 use crate::migration::address::Reach;
+use crate::migration::tls::credentials::Credentials;
 use crate::shield::broker::{Broker, TUN};
 use crate::vm::config::Config;
 
@@ -26,6 +27,8 @@ pub struct Late {
     pub origin: Vec<PathBuf>,
     /// Where the machine may go by TCP.
     pub reach: Vec<Reach>,
+    /// Who this process is there, by TLS.
+    pub credentials: Option<Credentials>,
 }
 
 impl Late {

@@ -21,6 +21,7 @@ use crate::migration::machine::Machine;
 use crate::migration::outgoing::{Outgoing, Stage, milliseconds};
 use crate::migration::rounds::Next;
 use crate::migration::spec::MigrateSpec;
+use crate::migration::tls::session::Session;
 use crate::migration::view::Migrated;
 use crate::migration::words::{self, Kind, WireError};
 use crate::observe::events::Event;
@@ -32,7 +33,7 @@ use crate::vm::state::State;
 
 /// For how long memory goes until others have their turn.
 const TURN: Duration = Duration::from_millis(10);
-/// How long a target may take to be reached.
+/// How long a target may take to be reached, and then to show who it is.
 const REACH: Duration = Duration::from_secs(10);
 /// How long a target that failed may keep the locks on images.
 const LOCKS: Duration = Duration::from_secs(40);
@@ -75,6 +76,7 @@ impl Controller {
         if let (Address::Tcp(_), false) = (&spec.destination, spec.is_insecure) {
             return Err(MigrateError::Insecure(spec.destination).into());
         }
+        let session = self.session_for(&spec)?;
         let config = self.live_config();
         let vm = self.vm.as_ref().ok_or(MigrateError::Ending)?;
         check_parts(vm, &config)?;
@@ -83,9 +85,16 @@ impl Controller {
             let to = spec.destination.clone();
             MigrateError::Connect { to, source }
         })?;
-        let mut line = Line::new(socket);
-        line.put_bytes(&words::greeting());
-        Ok(Outgoing::new(spec, line))
+        Ok(Outgoing::new(spec, Line::new(socket, session)))
+    }
+
+    /// TLS with the target, if that is how the machine is to go.
+    fn session_for(&self, spec: &MigrateSpec) -> Result<Option<Session>, MigrateError> {
+        let Address::Tls(address) = &spec.destination else { return Ok(None) };
+        let unnamed = || MigrateError::Unnamed(spec.destination.clone());
+        let credentials = self.walls.late.credentials.as_ref().ok_or_else(unnamed)?;
+        let name = spec.target_name.clone().unwrap_or_else(|| address.ip().into());
+        credentials.to_target(name).map(Some).map_err(MigrateError::Tls)
     }
 
     /// Does a little of a migration that is under way.
@@ -143,11 +152,8 @@ impl Controller {
         let until = Instant::now() + TURN;
         match outgoing.stage {
             Stage::Connecting if outgoing.line.is_settled() => {
-                let to = &outgoing.spec.destination;
-                let sent = outgoing.line.send_all();
-                sent.map_err(|error| not_reached(error, to))?;
-                self.greet(outgoing)?;
-                outgoing.stage = Stage::Greeting;
+                outgoing.line.await_answer();
+                outgoing.stage = Stage::Meeting(Instant::now());
             }
             Stage::Connecting if outgoing.line.rests_for() > REACH => {
                 let source = std::io::ErrorKind::TimedOut.into();
@@ -155,6 +161,14 @@ impl Controller {
                 return Err(MigrateError::Connect { to, source });
             }
             Stage::Connecting => {}
+            Stage::Meeting(since) => {
+                if meet(outgoing, until)? {
+                    self.greet(outgoing)?;
+                    outgoing.stage = Stage::Greeting;
+                } else if since.elapsed() > REACH {
+                    return Err(WireError::Silent.into());
+                }
+            }
             Stage::Greeting => {
                 if outgoing.line.send(until)? && hears(outgoing, Kind::Welcome, until)? {
                     let vm = self.vm.as_ref().ok_or(MigrateError::Ending)?;
@@ -316,8 +330,7 @@ fn put_machine(
     (config, state, kept, runs): Parts,
 ) -> Result<(), MigrateError> {
     let machine = Machine::here(whole::bytes(vm.ram()), config, state, kept, runs);
-    outgoing.line.put(kind, 0, &serde_json::to_vec(&machine)?);
-    Ok(())
+    outgoing.line.put(kind, 0, &serde_json::to_vec(&machine)?)
 }
 
 /// Has pages go that were written to meanwhile, or the target get ready for the rest of them.
@@ -328,7 +341,7 @@ fn next_round(vm: &mut Vm, outgoing: &mut Outgoing) -> Result<(), MigrateError> 
         Next::Pause => {
             // They go with those that are written to until it rests.
             outgoing.keep_for_last(written);
-            outgoing.line.put(Kind::Prepare, 0, &[]);
+            outgoing.line.put(Kind::Prepare, 0, &[])?;
             outgoing.line.await_answer();
             outgoing.stage = Stage::Preparing;
         }
@@ -339,6 +352,20 @@ fn next_round(vm: &mut Vm, outgoing: &mut Outgoing) -> Result<(), MigrateError> 
         }
     }
     Ok(())
+}
+
+/// Begins to talk to the target, once both ends know each other; whether they do.
+fn meet(outgoing: &mut Outgoing, until: Instant) -> Result<bool, MigrateError> {
+    let to = &outgoing.spec.destination;
+    let line = &mut outgoing.line;
+    let met = line.shake(until).and_then(|known| {
+        if known {
+            line.put_bytes(&words::greeting())?;
+            line.send_all()?;
+        }
+        Ok(known)
+    });
+    met.map_err(|error| not_reached(error, to))
 }
 
 /// Whether the target has said this. Fails if it says something else.

@@ -1,7 +1,7 @@
 //! `vmm ctl migrate`.
 
 use std::error::Error;
-use std::net::ToSocketAddrs;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::path::Path;
 
 use clap::Args;
@@ -13,9 +13,13 @@ use crate::migration::spec::Limits;
 /// Where a machine is to go on.
 #[derive(Debug, Args)]
 pub struct Migrate {
-    /// Where vmm receive waits for it: unix:PATH or tcp:HOST:PORT
+    /// Where vmm receive waits for it: unix:PATH, tls:HOST:PORT or tcp:HOST:PORT
     #[arg(value_name = "WHERE", required_unless_present = "stop")]
     destination: Option<String>,
+
+    /// Whom the certificate of a target by tls: is to be for; its HOST if not given
+    #[arg(long, value_name = "NAME")]
+    target_name: Option<String>,
 
     /// Send its memory by TCP, where everybody on the way can read and change it
     #[arg(long)]
@@ -34,7 +38,7 @@ pub struct Migrate {
     regardless: bool,
 
     /// Have it stay that is being migrated
-    #[arg(long, conflicts_with_all = ["destination", "insecure", "regardless"])]
+    #[arg(long, conflicts_with_all = ["destination", "target_name", "insecure", "regardless"])]
     stop: bool,
 }
 
@@ -44,14 +48,24 @@ pub fn run(client: &mut Client, migrate: &Migrate) -> Result<Option<Value>, Box<
         client.remove("/migration")?;
         return Ok(None);
     };
-    let body = json!({
+    let mut body = json!({
         "destination": by_number(destination)?,
         "insecure": migrate.insecure,
         "max_downtime_ms": migrate.max_downtime,
         "max_rounds": migrate.max_rounds,
         "at_last": if migrate.regardless { "go-on" } else { "give-up" },
     });
+    if let Some(name) = migrate.target_name.clone().or_else(|| name_in(destination)) {
+        body["target_name"] = name.into();
+    }
     Ok(Some(client.put_for_long("/migration", &body)?))
+}
+
+/// Who a target by tls: is by where it is, if that is no number.
+fn name_in(destination: &str) -> Option<String> {
+    let (host, _) = destination.strip_prefix("tls:")?.rsplit_once(':')?;
+    let is_number = host.starts_with('[') || host.parse::<IpAddr>().is_ok();
+    (!is_number).then(|| host.to_string())
 }
 
 /// The VMM may have another working directory, and asks nobody for names.
@@ -60,10 +74,12 @@ fn by_number(destination: &str) -> Result<String, Box<dyn Error>> {
         let path = std::path::absolute(Path::new(path))?;
         return Ok(format!("unix:{}", path.to_str().ok_or("the path is not UTF-8")?));
     }
-    let Some(host) = destination.strip_prefix("tcp:") else { return Ok(destination.to_string()) };
+    let Some((kind @ ("tcp" | "tls"), host)) = destination.split_once(':') else {
+        return Ok(destination.to_string());
+    };
     let mut found = host.to_socket_addrs().map_err(|error| format!("{destination}: {error}"))?;
     let address = found.next().ok_or_else(|| format!("{destination}: it has no address"))?;
-    Ok(format!("tcp:{address}"))
+    Ok(format!("{kind}:{address}"))
 }
 
 /// What became of it, for people.
@@ -93,6 +109,15 @@ mod tests {
         assert_eq!(by_number("tcp:[::1]:7000").unwrap(), "tcp:[::1]:7000");
         assert_eq!(by_number("else").unwrap(), "else");
         assert!(by_number("tcp:192.0.2.7").is_err());
+        assert_eq!(by_number("tls:192.0.2.7:7000").unwrap(), "tls:192.0.2.7:7000");
+        let name = |destination| name_in(destination);
+        assert_eq!(name("tls:b.example:7000").as_deref(), Some("b.example"));
+        assert!(
+            ["tls:192.0.2.7:1", "tls:[::1]:1", "tcp:b.example:1", "unix:a:b"]
+                .map(name)
+                .iter()
+                .all(Option::is_none)
+        );
     }
 
     #[test]

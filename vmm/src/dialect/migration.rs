@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
 use super::{BodyError, bad};
@@ -13,8 +14,11 @@ use crate::migration::spec::{AtLast, Limits, MigrateSpec};
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Migration {
-    /// Where `vmm receive` waits for it: `unix:PATH` or `tcp:ADDRESS:PORT`, an address by number.
+    /// Where `vmm receive` waits for it: `unix:PATH`, or `tls:ADDRESS:PORT` or `tcp:ADDRESS:PORT`, an address by number.
     pub destination: String,
+    /// Whom the certificate of a target by `tls:` is to be for, if not for its address.
+    #[serde(default)]
+    pub target_name: Option<String>,
     /// Whether its memory may go by TCP, where everybody on the way can read and change it.
     #[serde(default)]
     pub insecure: bool,
@@ -57,6 +61,18 @@ impl TryFrom<Migration> for MigrateSpec {
     fn try_from(body: Migration) -> Result<MigrateSpec, BodyError> {
         let destination = body.destination.parse::<Address>();
         let destination = destination.map_err(|error| bad("destination", error.to_string()))?;
+        let target_name = match (body.target_name, &destination) {
+            (None, _) => None,
+            (Some(name), Address::Tls(_)) => Some(ServerName::try_from(name).map_err(|_| {
+                bad(
+                    "target_name",
+                    "it is neither a name that a certificate can be for, nor an address",
+                )
+            })?),
+            (Some(_), _) => {
+                return Err(bad("target_name", "only by tls: a target shows who it is"));
+            }
+        };
         let downtime = Duration::from_millis(body.max_downtime_ms);
         if downtime.is_zero() || downtime > Limits::MOST_DOWNTIME {
             return Err(bad("max_downtime_ms", "it can be 1 to 60000"));
@@ -69,7 +85,7 @@ impl TryFrom<Migration> for MigrateSpec {
             AtLastRound::GoOn => AtLast::GoOn,
         };
         let limits = Limits { downtime, rounds: body.max_rounds, at_last };
-        Ok(MigrateSpec { destination, is_insecure: body.insecure, limits })
+        Ok(MigrateSpec { destination, target_name, is_insecure: body.insecure, limits })
     }
 }
 
@@ -94,6 +110,9 @@ mod tests {
         let all = all.unwrap();
         assert_eq!((all.limits.downtime.as_millis(), all.limits.rounds), (50, 3));
         assert_eq!((all.limits.at_last, all.is_insecure), (AtLast::GoOn, true));
+        let named =
+            spec(r#"{"destination":"tls:192.0.2.7:7000","target_name":"b.example"}"#).unwrap();
+        assert_eq!(named.target_name, Some(ServerName::try_from("b.example").unwrap()));
     }
 
     #[test]
@@ -105,6 +124,8 @@ mod tests {
             (r#""destination":"unix:/s","max_rounds":0"#, "max_rounds"),
             (r#""destination":"unix:/s","at_last":"hope""#, "at_last"),
             (r#""destination":"unix:/s","speed":1"#, "speed"),
+            (r#""destination":"tls:192.0.2.7:1","target_name":"a b""#, "target_name"),
+            (r#""destination":"unix:/s","target_name":"a""#, "target_name"),
             ("", "destination"),
         ] {
             let error = spec(&format!("{{{more}}}")).unwrap_err();

@@ -256,6 +256,7 @@ impl Args {
             forks: false,
             late_places: self.allow_path,
             reach: Vec::new(),
+            credentials: None,
             receive: None,
             actions,
             metadata: self.metadata,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::child::Newborn;
 use crate::face::Face;
 use crate::migration::address::Reach;
+use crate::migration::tls::credentials::Credentials;
 use crate::observe::logger::LogSpec;
 use crate::shield::Mode;
 use crate::vm::config::Config;
@@ -24,6 +25,8 @@ pub struct Nature {
     pub late_places: Vec<PathBuf>,
     /// Where machines may be migrated to by TCP.
     pub reach: Vec<Reach>,
+    /// Who they are to others that machines go to by TLS.
+    pub credentials: Option<Credentials>,
     /// Lives as a process that was started to be such a machine.
     pub life: fn(Nature, Newborn) -> !,
 }

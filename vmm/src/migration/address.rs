@@ -12,19 +12,21 @@ pub enum Address {
     Unix(PathBuf),
     /// An address of a network, by number.
     Tcp(SocketAddr),
+    /// The same, by TLS.
+    Tls(SocketAddr),
 }
 
 /// Why a text is no such address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseAddressError {
-    #[error("{0:?}: write unix:PATH or tcp:ADDRESS:PORT")]
+    #[error("{0:?}: write unix:PATH, tls:ADDRESS:PORT or tcp:ADDRESS:PORT")]
     Kind(String),
     #[error("{0:?}: the path is missing")]
     Path(String),
     #[error(
-        "{0:?}: write an address by number and a port, such as tcp:192.0.2.7:7000 or tcp:[2001:db8::7]:7000"
+        "{0:?}: write an address by number and a port, such as tls:192.0.2.7:7000 or tls:[2001:db8::7]:7000"
     )]
-    Tcp(String),
+    Network(String),
 }
 
 impl FromStr for Address {
@@ -34,9 +36,10 @@ impl FromStr for Address {
         match text.split_once(':') {
             Some(("unix", "")) => Err(ParseAddressError::Path(text.to_string())),
             Some(("unix", path)) => Ok(Address::Unix(path.into())),
-            Some(("tcp", address)) => match address.parse() {
-                Ok(address) => Ok(Address::Tcp(address)),
-                Err(_) => Err(ParseAddressError::Tcp(text.to_string())),
+            Some((kind @ ("tcp" | "tls"), address)) => match address.parse() {
+                Ok(address) if kind == "tcp" => Ok(Address::Tcp(address)),
+                Ok(address) => Ok(Address::Tls(address)),
+                Err(_) => Err(ParseAddressError::Network(text.to_string())),
             },
             _ => Err(ParseAddressError::Kind(text.to_string())),
         }
@@ -49,6 +52,7 @@ impl fmt::Display for Address {
         match self {
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Tcp(address) => write!(f, "tcp:{address}"),
+            Address::Tls(address) => write!(f, "tls:{address}"),
         }
     }
 }
@@ -101,7 +105,9 @@ mod tests {
 
     #[test]
     fn an_address_is_written_as_it_is_read() {
-        for text in ["unix:/run/vm.sock", "unix:a:b", "tcp:192.0.2.7:7000", "tcp:[::1]:1"] {
+        for text in
+            ["unix:/run/vm.sock", "unix:a:b", "tcp:192.0.2.7:7000", "tcp:[::1]:1", "tls:[::1]:1"]
+        {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
         for (text, word) in [
@@ -110,6 +116,7 @@ mod tests {
             ("unix:", "path is missing"),
             ("tcp:host:7000", "by number"),
             ("tcp:192.0.2.7", "a port"),
+            ("tls:host:7000", "by number"),
             ("udp:192.0.2.7:1", "unix:PATH"),
         ] {
             let why = text.parse::<Address>().unwrap_err().to_string();

@@ -13,9 +13,15 @@ pub enum MigrateError {
     NoBroker,
     #[error(
         "insecure: by {0} all of its memory would go over the network for everybody there to read and to change; say that \
-         it may, or take a Unix socket and a tunnel, such as ssh -L"
+         it may, or take tls:"
     )]
     Insecure(Address),
+    #[error(
+        "by {0} nobody knows who this vmm is: start it with --tls-cert, --tls-key and --tls-ca"
+    )]
+    Unnamed(Address),
+    #[error("TLS cannot begin")]
+    Tls(#[source] rustls::Error),
     #[error("a machine with {what} cannot be migrated: {why}")]
     Stays { what: String, why: &'static str },
     #[error("destination {to}: nobody can be reached there")]
@@ -60,9 +66,13 @@ pub enum MigrateError {
 pub enum ReceiveError {
     #[error(
         "--insecure: by {0} all of a machine's memory comes over the network, and everybody there can read it, change it or \
-         send another; say so, or take a Unix socket and a tunnel, such as ssh -L"
+         send another; say so, or take tls:"
     )]
     Insecure(Address),
+    #[error(
+        "by {0} nobody knows who this vmm is, nor this vmm who comes: --tls-cert, --tls-key and --tls-ca are needed"
+    )]
+    Unnamed(Address),
     #[error("{0}")]
     Bind(String),
     #[error("{address}: nobody can connect")]

@@ -1,13 +1,11 @@
 //! A machine on its way, as its target sees it.
 
-use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use device_core::{GuestRam, Ram, ready};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use device_core::{GuestRam, Ram};
 
+use super::carrier::Carrier;
 use super::error::ReceiveError;
 use super::machine::Machine;
 use super::words::{self, Head, Kind, WireError};
@@ -15,10 +13,10 @@ use crate::memory::{PAGE, whole};
 use crate::snapshot::format::ARCHITECTURE;
 use crate::snapshot::spec::LoadSpec;
 
-/// How long somebody may take to say who he is.
-const GREETING: Duration = Duration::from_secs(10);
+/// How long somebody may take to say which machine is to come.
+const GREETING: Duration = Duration::from_secs(20);
 /// For how long the source may say nothing.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a source may take to hear that it was refused.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -34,7 +32,7 @@ pub struct Arrival {
 /// The connection, and what has come.
 #[derive(Debug)]
 pub struct Incoming {
-    socket: File,
+    carrier: Carrier,
     body: Vec<u8>,
     /// What the machine is, and was like when it was announced.
     pub machine: Machine,
@@ -44,14 +42,14 @@ pub struct Incoming {
 
 impl Incoming {
     /// Hears which machine is to come from who has connected. Fails if it is none, and the other end need not be told.
-    pub fn greet(mut socket: File) -> Result<Incoming, ReceiveError> {
-        set_timeouts(&socket, GREETING)?;
-        words::read_greeting(&mut socket)?;
+    pub fn greet(mut carrier: Carrier) -> Result<Incoming, ReceiveError> {
+        carrier.set_deadline(Some(Instant::now() + GREETING));
+        words::read_greeting(&mut carrier)?;
         let mut body = Vec::new();
-        let head = words::read(&mut socket, &mut body)?;
+        let head = words::read(&mut carrier, &mut body)?;
         let machine = machine_of(&head, Kind::Hello, &body)?;
-        set_timeouts(&socket, PATIENCE)?;
-        Ok(Incoming { socket, body, machine, ram: None })
+        carrier.set_deadline(None);
+        Ok(Incoming { carrier, body, machine, ram: None })
     }
 
     /// Lets its memory come into `ram`, which is as large and zero. Returns once the source is about to pause. Fails if it
@@ -59,7 +57,7 @@ impl Incoming {
     pub fn take_memory(&mut self, ram: GuestRam) -> Result<(), ReceiveError> {
         self.say(Kind::Welcome)?;
         let ram = self.ram.insert(ram);
-        let head = memory_until(&mut self.socket, ram, &mut self.body)?;
+        let head = memory_until(&mut self.carrier, ram, &mut self.body)?;
         match head.kind {
             Kind::Prepare => Ok(()),
             found => Err(unexpected(found, "pages, or that it pauses", &self.body)),
@@ -70,7 +68,7 @@ impl Incoming {
     pub fn take_rest(&mut self) -> Result<(Machine, GuestRam), ReceiveError> {
         self.say(Kind::Prepared)?;
         let ram = self.ram.take().ok_or(WireError::Outside)?;
-        let head = memory_until(&mut self.socket, &ram, &mut self.body)?;
+        let head = memory_until(&mut self.carrier, &ram, &mut self.body)?;
         let machine = machine_of(&head, Kind::State, &self.body)?;
         // It is large.
         self.body = Vec::new();
@@ -81,7 +79,7 @@ impl Incoming {
     /// else.
     pub fn own(&mut self) -> Result<(), ReceiveError> {
         self.say(Kind::Loaded)?;
-        let head = words::read(&mut self.socket, &mut self.body)?;
+        let head = words::read(&mut self.carrier, &mut self.body)?;
         match head.kind {
             Kind::LetGo => Ok(()),
             found => Err(unexpected(found, "that it lets go", &self.body)),
@@ -99,33 +97,17 @@ impl Incoming {
         let mut out = Vec::new();
         let why = why.as_bytes();
         words::put(&mut out, Kind::Refused, 0, why.get(..words::MOST_WORDS).unwrap_or(why));
-        if self.socket.write_all(&out).is_err() {
-            return;
-        }
-        // What it still sends is not to take this away from it. A thread that is shut in can do no more for that.
-        let (begun, mut part) = (Instant::now(), vec![0; 64 << 10]);
-        loop {
-            let left = FAREWELL.saturating_sub(begun.elapsed());
-            let comes = !left.is_zero() && ready::can_read(self.socket.as_fd(), left);
-            if !comes || !self.socket.read(&mut part).is_ok_and(|got| got > 0) {
-                return;
-            }
+        if self.carrier.write_all(&out).is_ok() {
+            // What it still sends is not to take this away from it.
+            self.carrier.drain(FAREWELL);
         }
     }
 
     fn say(&mut self, kind: Kind) -> Result<(), WireError> {
         let mut out = Vec::new();
         words::put(&mut out, kind, 0, &[]);
-        Ok(self.socket.write_all(&out)?)
+        Ok(self.carrier.write_all(&out)?)
     }
-}
-
-fn set_timeouts(socket: &File, limit: Duration) -> Result<(), WireError> {
-    for which in [Timeout::Recv, Timeout::Send] {
-        let set = set_socket_timeout(socket.as_fd(), which, Some(limit));
-        set.map_err(|errno| WireError::Io(errno.into()))?;
-    }
-    Ok(())
 }
 
 /// A machine that `head` and `body` are to tell. Fails if it is something else, or of another processor.

@@ -75,7 +75,8 @@ fn a_source_that_keeps_its_machine_says_why() {
 fn who_connects_and_sends_no_machine_is_told_nothing() {
     let (ours, its) = UnixStream::pair().unwrap();
     (&its).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    let error = Incoming::greet(File::from(OwnedFd::from(ours))).unwrap_err();
+    let carrier = Carrier::new(OwnedFd::from(ours).into(), None, PATIENCE).unwrap();
+    let error = Incoming::greet(carrier).unwrap_err();
     assert!(crate::words::one_line(None, &error).contains("no vmm"));
     let mut heard = Vec::new();
     // What was not read may make of the end a reset.

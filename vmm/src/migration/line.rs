@@ -8,17 +8,24 @@ use std::time::{Duration, Instant};
 use device_core::ready;
 
 use super::error::MigrateError;
+use super::tls::session::Session;
 use super::words::{self, HEAD, Head, Kind, WireError};
 
 /// For how long the other end may take nothing, or say nothing when it is its turn.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks.
 const GLANCE: Duration = Duration::from_millis(20);
+/// Reads without a word in them, of which another may still be the end of one.
+const MOST_READS: u32 = 16;
 
 /// The connection.
 pub struct Line {
     socket: File,
-    /// What is to go, of which so much has gone.
+    /// By which all that is said goes sealed, if it does.
+    session: Option<Session>,
+    /// A record that is to be sealed.
+    record: Vec<u8>,
+    /// What is to go, as it is on the wire, of which so much has gone.
     out: Vec<u8>,
     gone: usize,
     /// What has come and was not taken.
@@ -31,10 +38,13 @@ pub struct Line {
 }
 
 impl Line {
-    /// By a socket that does not wait, and need not be connected yet.
-    pub fn new(socket: OwnedFd) -> Line {
+    /// By a socket that does not wait, and need not be connected yet. With a session nothing can be put before
+    /// [`Line::shake`] is done.
+    pub fn new(socket: OwnedFd, session: Option<Session>) -> Line {
         Line {
             socket: File::from(socket),
+            session,
+            record: Vec::new(),
             out: Vec::new(),
             gone: 0,
             heard: Vec::new(),
@@ -59,14 +69,52 @@ impl Line {
         self.sent
     }
 
-    /// Adds to what is to go.
-    pub fn put_bytes(&mut self, bytes: &[u8]) {
-        self.out.extend(bytes);
+    /// Shows the other end who this one is, and looks who that is, before `until`; whether it is done. Fails if it is not
+    /// who it is to be.
+    pub fn shake(&mut self, until: Instant) -> Result<bool, MigrateError> {
+        loop {
+            let Some(session) = &mut self.session else { return Ok(true) };
+            session.add_own(&mut self.out).map_err(WireError::Io)?;
+            let is_known = session.is_known();
+            if !self.send(until)? {
+                return Ok(false);
+            }
+            if is_known {
+                return Ok(true);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if !ready::can_read(self.socket.as_fd(), left.min(GLANCE)) {
+                if left.is_zero() {
+                    return Ok(false);
+                }
+                continue;
+            }
+            match self.take_sealed() {
+                Ok(0) => return Err(WireError::Unmet.into()),
+                Ok(_) => self.moved = Instant::now(),
+                Err(error) if is_passing(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Err(WireError::Unmet.into());
+                }
+                Err(error) => return Err(WireError::from(error).into()),
+            }
+        }
     }
 
-    /// Adds a record to what is to go.
-    pub fn put(&mut self, kind: Kind, number: u64, body: &[u8]) {
-        words::put(&mut self.out, kind, number, body);
+    /// Adds to what is to go. Fails if it cannot be sealed.
+    pub fn put_bytes(&mut self, bytes: &[u8]) -> Result<(), MigrateError> {
+        seal(&mut self.session, bytes, &mut self.out)
+    }
+
+    /// Adds a record to what is to go. Fails if it cannot be sealed.
+    pub fn put(&mut self, kind: Kind, number: u64, body: &[u8]) -> Result<(), MigrateError> {
+        if self.session.is_none() {
+            words::put(&mut self.out, kind, number, body);
+            return Ok(());
+        }
+        self.record.clear();
+        words::put(&mut self.record, kind, number, body);
+        seal(&mut self.session, &self.record, &mut self.out)
     }
 
     /// Sends what is to go; whether all has gone before `until`. Fails if the other end takes no more, with its reason if it
@@ -108,8 +156,10 @@ impl Line {
     /// does not fail, it may have it.
     pub fn commit(&mut self, kind: Kind) -> Result<(), MigrateError> {
         self.send_all()?;
-        let mut record = Vec::new();
-        words::put(&mut record, kind, 0, &[]);
+        // What is sealed once has its place in what the other end reads: without it nothing else can follow.
+        self.is_over = self.session.is_some();
+        self.put(kind, 0, &[])?;
+        let record = std::mem::take(&mut self.out);
         let begun = Instant::now();
         loop {
             match ready::send_now(self.socket.as_fd(), &record) {
@@ -134,6 +184,7 @@ impl Line {
 
     /// What the other end says, if it does before `until`. Fails if that is `Refused`, or it says no more.
     pub fn hear(&mut self, until: Instant) -> Result<Option<Kind>, MigrateError> {
+        let mut reads = 0u32;
         loop {
             if let Some(kind) = self.take()? {
                 return Ok(Some(kind));
@@ -141,28 +192,54 @@ impl Line {
             if self.rests_for() > PATIENCE {
                 return Err(WireError::Silent.into());
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if !ready::can_read(self.socket.as_fd(), left.min(GLANCE)) {
-                if left.is_zero() {
-                    return Ok(None);
-                }
-                continue;
-            }
             let mut part = [0; 512];
-            match (&self.socket).read(&mut part) {
+            match self.read(&mut part) {
                 Ok(0) => return Err(WireError::Ended.into()),
                 Ok(count) => {
                     self.heard.extend(part.get(..count).unwrap_or_default());
                     self.moved = Instant::now();
                 }
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) => {}
-                Err(error) => return Err(WireError::Io(error).into()),
+                Err(error) if is_passing(&error) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    let comes = ready::can_read(self.socket.as_fd(), left.min(GLANCE));
+                    // Under TLS something may come all the time that says nothing.
+                    reads = reads.saturating_add(1);
+                    if left.is_zero() && (!comes || reads > MOST_READS) {
+                        return Ok(None);
+                    }
+                }
+                Err(error) => return Err(WireError::from(error).into()),
             }
         }
+    }
+
+    /// Some of what the other end has said. Fails with [`io::ErrorKind::WouldBlock`] if that is nothing yet.
+    fn read(&mut self, part: &mut [u8]) -> io::Result<usize> {
+        let Some(session) = &mut self.session else { return (&self.socket).read(part) };
+        match session.open(part) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            opened => return opened,
+        }
+        self.take_sealed()?;
+        match &mut self.session {
+            Some(session) => session.open(part),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Takes what is on the wire. If it is not the other end's, that is told why, if it hears that.
+    fn take_sealed(&mut self) -> io::Result<usize> {
+        let Some(session) = &mut self.session else { return Ok(0) };
+        let taken = session.take(&mut &self.socket);
+        if let Err(error) = &taken
+            && error.kind() == io::ErrorKind::InvalidData
+            && session.add_own(&mut self.out).is_ok()
+        {
+            let alert = self.out.get(self.gone..).unwrap_or_default();
+            let _ = ready::send_now(self.socket.as_fd(), alert);
+            self.is_over = true;
+        }
+        taken
     }
 
     /// Waits for `wanted`. Fails if something else is said, or nothing.
@@ -207,7 +284,9 @@ impl Line {
             }
         };
         match told {
-            Some(refused @ MigrateError::Refused(_)) => refused,
+            Some(said @ (MigrateError::Refused(_) | MigrateError::Target(WireError::Tls(_)))) => {
+                said
+            }
             _ => WireError::Io(error).into(),
         }
     }
@@ -218,12 +297,32 @@ impl Line {
         if std::mem::replace(&mut self.is_over, true) || self.gone > 0 {
             return;
         }
-        let mut record = Vec::new();
+        if self.session.is_none() {
+            // What has not begun to go need not.
+            self.out.clear();
+        }
         let why = why.as_bytes();
-        words::put(&mut record, Kind::Stays, 0, why.get(..words::MOST_WORDS).unwrap_or(why));
-        // It notices the end of the connection if not.
-        let _ = ready::send_now(self.socket.as_fd(), &record);
+        if self.put(Kind::Stays, 0, why.get(..words::MOST_WORDS).unwrap_or(why)).is_ok() {
+            // It notices the end of the connection if not.
+            let _ = ready::send_now(self.socket.as_fd(), &self.out);
+        }
     }
+}
+
+fn seal(
+    session: &mut Option<Session>,
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), MigrateError> {
+    match session {
+        None => out.extend(bytes),
+        Some(session) => session.seal(bytes, out).map_err(WireError::Io)?,
+    }
+    Ok(())
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 #[cfg(test)]
@@ -236,7 +335,7 @@ mod tests {
     fn pair() -> (Line, UnixStream) {
         let (ours, its) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (Line::new(ours.into()), its)
+        (Line::new(ours.into(), None), its)
     }
 
     fn said(kind: Kind, body: &[u8]) -> Vec<u8> {
@@ -269,7 +368,7 @@ mod tests {
         let (mut line, mut its) = pair();
         its.write_all(&said(Kind::Refused, b"no\nTAP")).unwrap();
         drop(its);
-        line.put(Kind::Prepare, 0, &[]);
+        line.put(Kind::Prepare, 0, &[]).unwrap();
         let why = line.send(Instant::now()).unwrap_err().to_string();
         assert!(why.contains("no TAP"), "{why}");
     }
@@ -287,7 +386,7 @@ mod tests {
     fn what_does_not_go_at_once_goes_later() {
         let (mut line, mut its) = pair();
         let body = vec![7; 4096 * words::MOST_PAGES];
-        (0..64).for_each(|_| line.put(Kind::Pages, 0, &body));
+        (0..64).for_each(|_| line.put(Kind::Pages, 0, &body).unwrap());
         assert!(!line.send(Instant::now()).unwrap(), "there is no room for so much");
         let reads = std::thread::spawn(move || {
             let mut all = Vec::new();

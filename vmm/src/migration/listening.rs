@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use device_core::ready;
@@ -31,8 +31,12 @@ impl Listening {
                 let bound = ListeningSocket::bind(path).map(Listening::Unix);
                 bound.map_err(|error| ReceiveError::Bind(crate::words::one_line(None, &error)))
             }
-            Address::Tcp(at) => {
-                let bound = TcpListener::bind(at).map(Listening::Tcp);
+            Address::Tcp(at) | Address::Tls(at) => {
+                let bound = TcpListener::bind(at).and_then(|listener| {
+                    // Who is there when that is told may be gone then.
+                    listener.set_nonblocking(true)?;
+                    Ok(Listening::Tcp(listener))
+                });
                 let address = address.clone();
                 bound.map_err(|source| ReceiveError::Listen { address, source })
             }
@@ -42,32 +46,47 @@ impl Listening {
     /// Waits for somebody to connect. Fails if the host refuses.
     pub fn accept(&self) -> io::Result<File> {
         loop {
-            let (came, fd) = match self {
-                Listening::Unix(socket) => {
-                    let came = socket.listener().accept();
-                    (came.map(|(stream, _)| OwnedFd::from(stream)), socket.as_fd())
-                }
-                Listening::Tcp(listener) => {
-                    let came = listener.accept().and_then(|(stream, _)| {
-                        stream.set_nodelay(true)?;
-                        Ok(OwnedFd::from(stream))
-                    });
-                    (came, listener.as_fd())
-                }
-            };
-            match came {
-                Ok(stream) => return Ok(File::from(stream)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready::can_read(fd, GLANCE);
-                }
-                // Who was about to come has gone.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-                    ) => {}
-                Err(error) => return Err(error),
+            if let Some(socket) = self.accept_now()? {
+                return Ok(socket);
             }
+            ready::can_read(self.as_fd(), GLANCE);
+        }
+    }
+
+    /// Who has connected, if somebody has: a socket that waits. Fails if the host refuses.
+    pub fn accept_now(&self) -> io::Result<Option<File>> {
+        let came = match self {
+            Listening::Unix(socket) => {
+                socket.listener().accept().map(|(stream, _)| OwnedFd::from(stream))
+            }
+            Listening::Tcp(listener) => listener.accept().and_then(|(stream, _)| {
+                stream.set_nodelay(true)?;
+                Ok(OwnedFd::from(stream))
+            }),
+        };
+        match came {
+            Ok(stream) => Ok(Some(File::from(stream))),
+            // Who was about to come may have gone.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock
+                        | io::ErrorKind::ConnectionAborted
+                        | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl AsFd for Listening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Listening::Unix(socket) => socket.as_fd(),
+            Listening::Tcp(listener) => listener.as_fd(),
         }
     }
 }

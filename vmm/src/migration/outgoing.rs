@@ -1,6 +1,5 @@
 //! A machine on its way, as its source sees it.
 
-use std::io;
 use std::time::Instant;
 
 use device_core::Ram;
@@ -20,6 +19,8 @@ use crate::memory::{PAGE, whole};
 pub enum Stage {
     /// The target is being reached.
     Connecting,
+    /// Both ends look who the other is, since then.
+    Meeting(Instant),
     /// It looks whether it can have the machine.
     Greeting,
     /// Memory goes.
@@ -105,8 +106,7 @@ impl Outgoing {
             if !self.line.send(until)? {
                 return Ok(false);
             }
-            let more = self.fill(ram).map_err(MigrateError::Memory)?;
-            if !more {
+            if !self.fill(ram)? {
                 return Ok(true);
             }
             if Instant::now() >= until {
@@ -116,7 +116,7 @@ impl Outgoing {
     }
 
     /// Has a few pages be sent. Whether there were some.
-    fn fill(&mut self, ram: &Ram) -> io::Result<bool> {
+    fn fill(&mut self, ram: &Ram) -> Result<bool, MigrateError> {
         if self.run.1 == 0 {
             let Some(run) = self.runs.next() else { return Ok(false) };
             self.run = run;
@@ -126,7 +126,8 @@ impl Outgoing {
         self.run = (first.saturating_add(count), left.saturating_sub(count));
         let len = usize::try_from(count).unwrap_or_default().saturating_mul(PAGE);
         let bytes = self.buffer.get_mut(..len).unwrap_or_default();
-        whole::read(ram, first.saturating_mul(PAGE as u64), bytes)?;
+        let offset = first.saturating_mul(PAGE as u64);
+        whole::read(ram, offset, bytes).map_err(MigrateError::Memory)?;
         let mut page = first;
         // Of what nobody wrote there yet the target has zeroes.
         let is_first = self.rounds == 1;
@@ -136,13 +137,13 @@ impl Outgoing {
             let zeroes = rest.chunks(PAGE).take_while(is_zero).count();
             let (_, later) = rest.split_at(zeroes.saturating_mul(PAGE).min(rest.len()));
             if zeroes > 0 && !is_first {
-                self.line.put(Kind::Zeroes, page, &(zeroes as u64).to_le_bytes());
+                self.line.put(Kind::Zeroes, page, &(zeroes as u64).to_le_bytes())?;
             }
             page = page.saturating_add(zeroes as u64);
             let full = later.chunks(PAGE).take_while(|page| !is_zero(page)).count();
             let (now, later) = later.split_at(full.saturating_mul(PAGE).min(later.len()));
             if full > 0 {
-                self.line.put(Kind::Pages, page, now);
+                self.line.put(Kind::Pages, page, now)?;
             }
             page = page.saturating_add(full as u64);
             self.pages = self.pages.saturating_add(full as u64);

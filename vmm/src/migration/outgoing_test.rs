@@ -21,10 +21,11 @@ fn outgoing() -> (Outgoing, UnixStream) {
     ours.set_nonblocking(true).unwrap();
     let spec = MigrateSpec {
         destination: "unix:nowhere".parse().unwrap(),
+        target_name: None,
         is_insecure: false,
         limits: Limits::default(),
     };
-    (Outgoing::new(spec, Line::new(ours.into())), its)
+    (Outgoing::new(spec, Line::new(ours.into(), None)), its)
 }
 
 fn all_of(ram: &Ram) -> Vec<u8> {
@@ -60,7 +61,7 @@ proptest! {
             outgoing.begin_round(&pages);
             while !outgoing.send_pages(&here, Instant::now()).unwrap() {}
         }
-        outgoing.line.put(Kind::Prepare, 0, &[]);
+        outgoing.line.put(Kind::Prepare, 0, &[]).unwrap();
         outgoing.line.send_all().unwrap();
         prop_assert_eq!(receives.join().unwrap(), Kind::Prepare);
         let told = outgoing.told(0.0);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
+
 use super::address::Address;
 use crate::snapshot::spec::LoadSpec;
 
@@ -10,6 +12,8 @@ use crate::snapshot::spec::LoadSpec;
 pub struct MigrateSpec {
     /// Who waits for the machine.
     pub destination: Address,
+    /// Whom the target's certificate is to be for, if not for its address.
+    pub target_name: Option<ServerName<'static>>,
     /// Whether its memory may go over a network where everybody can read and change it.
     pub is_insecure: bool,
     /// When it is paused.

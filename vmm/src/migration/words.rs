@@ -12,6 +12,7 @@
 
 use std::io::{self, Read};
 
+use super::tls::trouble;
 use crate::memory::PAGE;
 
 const MAGIC: [u8; 8] = *b"vmm-move";
@@ -103,6 +104,12 @@ pub enum WireError {
     Silent,
     #[error("the connection has ended")]
     Ended,
+    #[error("{0}")]
+    Tls(String),
+    #[error(
+        "it ended the connection before both ends knew each other; it may be waiting without TLS, or for somebody else"
+    )]
+    Unmet,
     #[error("the connection is broken")]
     Io(#[source] io::Error),
 }
@@ -110,6 +117,10 @@ pub enum WireError {
 /// By what a connection without words shows that it has none any more.
 impl From<io::Error> for WireError {
     fn from(error: io::Error) -> WireError {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if let Some(inner) = inner {
+            return WireError::Tls(trouble::told(inner));
+        }
         match error.kind() {
             io::ErrorKind::UnexpectedEof => WireError::Ended,
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => WireError::Silent,

@@ -286,10 +286,12 @@ impl Broker {
     fn connect(&self, to: &Address) -> Result<OwnedFd, Refusal> {
         let path = match to {
             Address::Unix(path) => path,
-            Address::Tcp(address) if self.reach.iter().any(|place| place.has(address)) => {
+            Address::Tcp(address) | Address::Tls(address)
+                if self.reach.iter().any(|place| place.has(address)) =>
+            {
                 return Ok(begin_connection(address)?);
             }
-            Address::Tcp(address) => {
+            Address::Tcp(address) | Address::Tls(address) => {
                 return Err(Refusal::Said(format!(
                     "it is not where the machine may go by TCP; start it with --allow-tcp {address}"
                 )));
