@@ -608,8 +608,13 @@ impl<R: BlockRing> Lane<R> {
         let times = [complain, throttled, back_off, self.victims.due()];
         // There may be reason to linger only now; and who was not asked to kick is not waited for.
         if self.ring.is_some() && self.may_take() && (lingers || self.linger.goes_on(now)) {
+            let idle = self.under_way() == 0 && self.throttled_until.is_none();
             if let Some(ring) = &mut self.ring {
                 ring.stay_quiet();
+                // A guest that waits for each answer sends soon after it.
+                if idle && self.linger.glance(|| ring.has_next()) {
+                    return Again::Now;
+                }
             }
             // Whoever waits for this CPU may be the guest.
             self.linger.give_way();

@@ -47,6 +47,10 @@ pub trait BlockRing: Send + 'static {
     /// [`BlockRing::may_sleep`]. It may all the same.
     fn stay_quiet(&mut self) {}
 
+    /// Whether there is a request by now, or something wrong that the next look finds: for who looks at nothing
+    /// else meanwhile.
+    fn has_next(&mut self) -> bool;
+
     /// Whether the guest calls the request of `token` by `name`, for which it may ask to have it back.
     fn is_called(&self, _token: &Self::Token, _name: u16) -> bool {
         false

@@ -210,6 +210,11 @@ impl BlockRing for TestRing {
         Ok(self.guest.state().wishes.is_empty())
     }
 
+    fn has_next(&mut self) -> bool {
+        let state = self.guest.state();
+        state.breaks || !state.wishes.is_empty()
+    }
+
     fn is_called(&self, token: &u64, name: u16) -> bool {
         *token == u64::from(name)
     }

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 /// How long after its last work a lane goes on to look.
 const WINDOW: Duration = Duration::from_micros(50);
+/// How long it looks and does nothing else, before it offers its CPU to others: to offer it takes as long as a
+/// guest that waits for an answer takes for its next request.
+const GLANCE: Duration = Duration::from_micros(2);
 /// Time between two turns that sent, from which on they are too far apart: latency is not to be bought with the time of
 /// a lane that has next to nothing to do.
 const FAR: Duration = Duration::from_micros(500);
@@ -146,6 +149,20 @@ impl Linger {
     /// kept.
     pub fn rest(&mut self) -> Option<Instant> {
         self.stream.rest()
+    }
+
+    /// Looks for a moment whether something is there; what came of it.
+    pub fn glance(&self, mut is_there: impl FnMut() -> bool) -> bool {
+        let begun = Instant::now();
+        loop {
+            if is_there() {
+                return true;
+            }
+            if begun.elapsed() >= GLANCE {
+                return false;
+            }
+            std::hint::spin_loop();
+        }
     }
 
     /// Gives this CPU to whoever waits for it, before another look.

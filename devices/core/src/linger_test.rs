@@ -156,3 +156,16 @@ fn who_may_not_linger_never_does() {
         assert!(!lane.goes_on_after(0));
     }
 }
+
+#[test]
+fn a_glance_ends_with_what_comes_or_after_a_moment() {
+    let linger = Linger::new(true);
+    let mut looks = 0;
+    let comes = |looks: &mut u32| {
+        *looks += 1;
+        *looks == 3
+    };
+    assert!(linger.glance(|| comes(&mut looks)));
+    assert_eq!(looks, 3);
+    assert!(!linger.glance(|| false));
+}

@@ -165,6 +165,13 @@ impl BlockRing for Ring {
         }
     }
 
+    fn has_next(&mut self) -> bool {
+        match self {
+            Ring::Queue(ring) => ring.has_next(),
+            Ring::Flush(ring) => !ring.given,
+        }
+    }
+
     fn stay_quiet(&mut self) {
         if let Ring::Queue(ring) = self {
             ring.stay_quiet();

@@ -272,6 +272,11 @@ impl QueueRing {
         Ok(!self.has_more() && self.config.bell.may_sleep(self.tail))
     }
 
+    /// Whether there is a command that can be taken.
+    pub fn has_next(&mut self) -> bool {
+        !self.stuck && self.has_more()
+    }
+
     /// The host need not kick.
     pub fn stay_quiet(&mut self) {
         self.config.bell.stay_awake(self.tail);

@@ -196,6 +196,11 @@ impl SplitRing {
         Ok(!self.look()?)
     }
 
+    /// Whether there is a chain to pop, or something that [`SplitRing::pop`] fails of.
+    pub fn has_next(&mut self) -> bool {
+        self.queue.next_avail() != self.available || self.look().unwrap_or(true)
+    }
+
     /// Takes back what [`SplitRing::arm`] asked for; the guest may kick all the same. Fails if the ring is not in
     /// memory.
     pub fn stay_quiet(&mut self) -> Result<(), GuestFault> {

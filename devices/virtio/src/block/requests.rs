@@ -153,6 +153,10 @@ impl BlockRing for Requests {
         self.ring.arm()
     }
 
+    fn has_next(&mut self) -> bool {
+        self.ring.has_next()
+    }
+
     fn stay_quiet(&mut self) {
         // A ring that is no longer in memory is found out by the next look.
         let _ = self.ring.stay_quiet();
