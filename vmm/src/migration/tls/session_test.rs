@@ -100,8 +100,8 @@ proptest! {
         let at = changed.index(target.wire.len());
         target.wire[at] ^= 1;
         let heard = heard(&mut target, &parts).unwrap_or_default();
-        // Its version is what nobody looks at.
-        prop_assert!(heard.is_empty() || heard == b"more" && at == 2, "{} at {}", heard.len(), at);
+        // A record's outer type and version are what nobody looks at: those that count are sealed with it.
+        prop_assert!(heard.is_empty() || heard == b"more" && at <= 2, "{} at {}", heard.len(), at);
     }
 
     #[test]
