@@ -5,7 +5,8 @@
 
 use std::cell::Cell;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
+use std::num::NonZero;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak, mpsc};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
@@ -38,6 +39,13 @@ pub enum Duty {
 
 /// Shuts the calling thread in, for good; calls [`stay`] if it leaves it no call to end by. Fails if the host refuses.
 pub type Shut = Arc<dyn Fn(Duty) -> io::Result<()> + Send + Sync>;
+
+/// CPUs that the process may keep busy, by its affinity and its control group; 1 if the host does not tell. Looked up
+/// once, as that takes several files: who is forked later knows it too.
+pub fn cpus() -> usize {
+    static FOUND: OnceLock<usize> = OnceLock::new();
+    *FOUND.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get))
+}
 
 thread_local! {
     static STAYS: Cell<bool> = const { Cell::new(false) };

@@ -231,7 +231,7 @@ impl Threads {
     /// Starts the slow threads `io-0` and `capture`. Cards get at most one fast thread per host CPU but one.
     /// Fails if the host has no threads or descriptors left.
     pub fn new() -> io::Result<Threads> {
-        let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let cpus = thread::cpus();
         let (slow, capture) = (IoThread::slow("io-0")?, IoThread::slow("capture")?);
         let shutters = vec![slow.shutter(Duty::Io), capture.shutter(Duty::Capture)];
         Ok(Threads {

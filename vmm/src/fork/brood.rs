@@ -7,10 +7,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use device_core::thread;
+
 use super::child::{self, Doorstep, Newborn};
 use super::descriptors::keep_only;
 use super::nature::Nature;
 use super::words::{Answer, Brood};
+use crate::kvm::{probe, vm};
 
 /// How long all of them may take; less than who has asked waits.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -31,8 +34,18 @@ pub fn raise(brood: Brood, memory: &File, nature: &Nature) -> Answer {
     }
 }
 
+/// Asks the host once what each child would ask it again. What it does not tell, it refuses the children as well, and they
+/// say so.
+fn learn_host() {
+    thread::cpus();
+    if let Ok(kvm) = probe::open() {
+        let _ = vm::supported_cpuid(&kvm);
+    }
+}
+
 fn try_raise(brood: Brood, memory: &File, nature: &Nature) -> Result<Vec<u32>, String> {
     let begun = Instant::now();
+    learn_host();
     let mut awaited = Vec::new();
     for at in 0..brood.children.len() {
         let Some(spec) = brood.children.get(at) else { break };

@@ -1,6 +1,7 @@
 //! Opens `/dev/kvm` and says in one sentence what is missing, if something is.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -67,9 +68,12 @@ pub fn has_hardware_virtualization() -> bool {
     *FOUND.get_or_init(|| !Path::new("/sys/module/kvm_pvm").exists() || has_cpu_flag())
 }
 
+/// Looks at the first processor alone: the kernel makes the text of each as it is read.
 fn has_cpu_flag() -> bool {
-    let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    flags
+    let mut text = [0; 4096];
+    let read = File::open("/proc/cpuinfo").and_then(|mut file| file.read(&mut text));
+    let text = text.get(..read.unwrap_or(0)).unwrap_or_default();
+    String::from_utf8_lossy(text)
         .lines()
         .find(|line| line.starts_with("flags"))
         .is_some_and(|line| line.split_whitespace().any(|flag| flag == "vmx" || flag == "svm"))

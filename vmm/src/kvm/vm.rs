@@ -1,7 +1,7 @@
 //! A VM: made with its memory, and given interrupt controllers.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use device_core::Ram;
 use kvm_bindings::{CpuId, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
@@ -65,8 +65,15 @@ fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> CreateError {
     move |error| CreateError::Setup(what, error.into())
 }
 
-/// What KVM can show a guest of the host's CPUID.
+/// What KVM can show a guest of the host's CPUID. It is asked once: it asks the processor for each leaf, which exits to
+/// the hypervisor where the host is a guest itself.
 pub fn supported_cpuid(kvm: &Kvm) -> Result<CpuId, CreateError> {
-    kvm.get_supported_cpuid(kvm_bindings::KVM_MAX_CPUID_ENTRIES)
-        .map_err(|error| CreateError::Setup("to tell its CPUID", error.into()))
+    static TOLD: OnceLock<CpuId> = OnceLock::new();
+    if let Some(told) = TOLD.get() {
+        return Ok(told.clone());
+    }
+    let told = kvm
+        .get_supported_cpuid(kvm_bindings::KVM_MAX_CPUID_ENTRIES)
+        .map_err(|error| CreateError::Setup("to tell its CPUID", error.into()))?;
+    Ok(TOLD.get_or_init(|| told).clone())
 }
