@@ -157,14 +157,13 @@ impl Controller {
         (self.config.boot, self.config.seed) = (boot, seed);
         self.metadata.go_on(kept.metadata);
         let machine = self.config.to_spec().ok_or(LoadError::NoBoot)?;
-        let memory = Content::Mapped { file: memory, ahead: Vec::new() };
+        let memory = Content::Shared(memory);
         let how = GoesOn { advance: true, is_itself: false };
         let vm = Vm::restore(&machine, &state, memory, how, &self.ends).map_err(|source| {
             // What parts of it reported is no end of a machine.
             self.ends.take();
             LoadError::Child(Box::new(source))
         })?;
-        vm.open_holes().map_err(ForkError::Memory)?;
         self.adopt(vm)?;
         if !self.shut_in() {
             return Err(ActionError::Ending);

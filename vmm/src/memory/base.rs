@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 
-use device_core::Ram;
+use device_core::{GuestRam, Ram};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::sparse::{has_data, next_data, write_data};
 use super::touched::Touched;
-use super::{ACCESS, PAGE, whole};
+use super::{ACCESS, Extent, PAGE, release, restored, whole};
 
 /// What is looked at at once.
 const PIECE: usize = 2 << 20;
@@ -72,9 +72,22 @@ pub fn make(ram: &Ram, mapped: Option<&File>, prepared: Option<Prepared>) -> io:
     Ok(Base { file, data_bytes })
 }
 
-/// Maps memory of this process alone where RAM, which is mapped from `base` and has not been written to, has nothing:
-/// pages there would be made in the base first. Fails if the host refuses; then the content is what it was.
-pub fn open_holes(ram: &Ram, base: &File) -> io::Result<()> {
+/// Maps memory from `base` as [`restored::map_all`] does, but where that has nothing: there it is of this process alone, as
+/// pages would be made in the base first. KVM has not got it yet, so that nobody is told. Fails if the host refuses.
+pub fn map_all(extent: &Extent, base: &File) -> io::Result<GuestRam> {
+    let ram = restored::map_all(extent, base)?;
+    match open_holes(&ram, base) {
+        Ok(()) => Ok(ram),
+        Err(error) => {
+            release(ram);
+            Err(error)
+        }
+    }
+}
+
+/// Maps memory of this process alone where RAM, which is mapped from `base` and has not been written to, has nothing.
+/// Fails if the host refuses; then the content is what it was.
+fn open_holes(ram: &Ram, base: &File) -> io::Result<()> {
     let bytes = whole::bytes(ram);
     let runs = runs(base, bytes);
     // Each hole is from the end of one run to the begin of the next.
@@ -229,7 +242,7 @@ mod tests {
     use vm_memory::{Bytes, GuestAddress};
 
     use super::*;
-    use crate::memory::{Pages, map, release, restored};
+    use crate::memory::{Pages, map};
 
     #[test]
     fn a_base_has_what_memory_had_and_keeps_it() {
@@ -251,8 +264,7 @@ mod tests {
         assert_eq!([0, low - 8, low].map(|at| word(&base.file, at)), [1, 2, 3]);
         assert!(base.file.metadata().unwrap().blocks() * 512 <= 3 << 12);
 
-        let child = restored::map(all, &base.file).unwrap();
-        open_holes(&child, &base.file).unwrap();
+        let child = map_all(&Extent::of(all), &base.file).unwrap();
         child.write_obj(5u64, GuestAddress(64 << 20)).unwrap();
         ram.write_obj(6u64, GuestAddress(128 << 20)).unwrap();
         assert_eq!(base.file.metadata().unwrap().blocks() * 512, 3 << 12, "it has not grown");

@@ -79,7 +79,8 @@ impl Vm {
         ends: &Arc<Ends>,
     ) -> Result<Vm, RestoreError> {
         let machine = &spec.machine;
-        if machine.pages == Pages::Huge && matches!(memory, Content::Mapped { .. }) {
+        let is_mapped = matches!(memory, Content::Mapped { .. } | Content::Shared(_));
+        if machine.pages == Pages::Huge && is_mapped {
             return Err(RestoreError::HugePages);
         }
         let (found, wanted) = (state.vcpus.len(), machine.cpus);
@@ -93,6 +94,7 @@ impl Vm {
         check_features(state, &ground.room.host_cpuid)?;
         let ram = match &memory {
             Content::Mapped { file, .. } => memory::restored::map_all(&ground.room.memory, file),
+            Content::Shared(base) => memory::base::map_all(&ground.room.memory, base),
             Content::There(ram) => Ok(ram.clone()),
             Content::Own { .. } | Content::External { .. } => {
                 memory::map_all(&ground.room.memory, machine.pages)
@@ -146,6 +148,8 @@ pub enum Content {
     There(GuestRam),
     /// That of a file, which is mapped; what `ahead` names is fetched before it is touched.
     Mapped { file: File, ahead: Vec<Run> },
+    /// That of a base, which is mapped; what is zero there is of this process alone when it is written.
+    Shared(File),
     /// That of a file, which a thread brings.
     Own { file: File, ahead: Vec<Run>, record: Option<Record> },
     /// What a process brings that listens at `socket`. If nobody hears that it does no more, the exit code is `code`.
@@ -156,7 +160,9 @@ impl Content {
     /// The file that it is in, if it is in one that is ours.
     pub fn file(&self) -> Option<&File> {
         match self {
-            Content::Mapped { file, .. } | Content::Own { file, .. } => Some(file),
+            Content::Mapped { file, .. } | Content::Own { file, .. } | Content::Shared(file) => {
+                Some(file)
+            }
             Content::There(_) | Content::External { .. } => None,
         }
     }
@@ -176,6 +182,7 @@ impl Content {
         Ok(match self {
             Content::There(_) => (Backing::Zero, None),
             Content::Mapped { file, ahead } if ahead.is_empty() => (Backing::Mapped(file), None),
+            Content::Shared(base) => (Backing::Mapped(base), None),
             Content::Mapped { file, ahead } => {
                 let helper = ahead::start(&file, regions, ahead).map_err(RestoreError::Memory)?;
                 (Backing::Mapped(file), Some(helper))

@@ -17,12 +17,6 @@ impl Vm {
         }
     }
 
-    /// Has what is zero in the file that the memory of a machine that has not run yet is mapped from be of this process
-    /// alone when it is written. Fails if the host refuses; then it is what it was.
-    pub fn open_holes(&self) -> io::Result<()> {
-        self.backing.file().map_or(Ok(()), |base| base::open_holes(&self.ram, base))
-    }
-
     /// Makes the memory of a machine that is paused a file that nobody writes to, which it is [backed](Vm::backing) by from
     /// then on; tells how many bytes are in it. Fails if the host has not so much memory; then all is as it was.
     pub fn share_memory(&mut self, prepared: Option<Prepared>) -> io::Result<u64> {
