@@ -38,6 +38,12 @@ pub struct Broker {
     places: OnceLock<String>,
 }
 
+/// What was opened, and a number.
+type Opened = (Vec<OwnedFd>, u32);
+
+/// Questions that a socket has room for, however long they are.
+const AT_ONCE: usize = 8;
+
 /// Why a file is not opened.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -75,11 +81,13 @@ impl Broker {
     /// From here on files beneath `places` are opened, and no others ever. Fails if one of them is not there, or the
     /// host refuses.
     pub fn seal(&self, places: &[PathBuf]) -> io::Result<()> {
-        for place in places {
-            let given = self.ask(&Ask::Allow(place));
-            given.map_err(|error| {
-                io::Error::new(error.kind(), format!("{}: {error}", place.display()))
-            })?;
+        for some in places.chunks(AT_ONCE) {
+            let asks: Vec<_> = some.iter().map(|place| Ask::Allow(place)).collect();
+            for (place, given) in some.iter().zip(self.ask_all(&asks)?) {
+                given.map_err(|error| {
+                    io::Error::new(error.kind(), format!("{}: {error}", place.display()))
+                })?;
+            }
         }
         let whole = |place: &PathBuf| std::path::absolute(place).unwrap_or_else(|_| place.clone());
         let names: Vec<_> = places.iter().map(|place| whole(place).display().to_string()).collect();
@@ -106,15 +114,27 @@ impl Broker {
         files.into_iter().next().ok_or_else(|| io::Error::other("it was not handed over"))
     }
 
-    fn ask(&self, ask: &Ask<'_>) -> io::Result<(Vec<OwnedFd>, u32)> {
+    fn ask(&self, ask: &Ask<'_>) -> io::Result<Opened> {
         self.ask_by(&self.socket, ask)
     }
 
-    /// What was opened, and a number.
-    fn ask_by(&self, socket: &Mutex<OwnedFd>, ask: &Ask<'_>) -> io::Result<(Vec<OwnedFd>, u32)> {
+    /// Asks for several things in a row, so that the other process wakes up once for them. Fails if that is gone.
+    fn ask_all(&self, asks: &[Ask<'_>]) -> io::Result<Vec<io::Result<Opened>>> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        // All can be asked, or nothing is: who comes next would hear the answers.
+        let asks = asks.iter().map(Ask::bytes).collect::<io::Result<Vec<_>>>()?;
+        asks.iter().try_for_each(|ask| send(&socket, ask))?;
+        Ok(asks.iter().map(|_| self.hear(&socket)).collect())
+    }
+
+    fn ask_by(&self, socket: &Mutex<OwnedFd>, ask: &Ask<'_>) -> io::Result<Opened> {
         let socket = socket.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone = || io::Error::other("the process that opens files is gone");
-        ready::send_now(socket.as_fd(), &ask.bytes()?).map_err(|_| gone())?;
+        send(&socket, &ask.bytes()?)?;
+        self.hear(&socket)
+    }
+
+    /// Waits for the next answer.
+    fn hear(&self, socket: &OwnedFd) -> io::Result<Opened> {
         let mut answer = [0; Answer::MOST];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -144,6 +164,14 @@ impl Broker {
             }
         }
     }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the process that opens files is gone")
+}
+
+fn send(socket: &OwnedFd, ask: &[u8]) -> io::Result<()> {
+    ready::send_now(socket.as_fd(), ask).map(drop).map_err(|_| gone())
 }
 
 impl Dial for Broker {

@@ -36,6 +36,21 @@ fn files_come_from_the_places_and_from_nowhere_else() {
 }
 
 #[test]
+fn of_many_places_each_is_one_and_one_that_is_missing_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let places: Vec<_> = (0..20).map(|n| folder.path().join(format!("place-{n}"))).collect();
+    places.iter().for_each(|place| fs::create_dir(place).unwrap());
+    let broker = Broker::start(Mode::Kill).unwrap();
+    fs::remove_dir(&places[5]).unwrap();
+    let error = broker.seal(&places).unwrap_err();
+    assert!(error.to_string().contains("place-5:"), "{error}");
+    // Answers are heard by who asked: nothing is left of those before.
+    fs::create_dir(&places[5]).unwrap();
+    broker.seal(&places).unwrap();
+    places.iter().for_each(|place| drop(broker.open(&place.join("new"), NEW).unwrap()));
+}
+
+#[test]
 fn a_file_is_made_once_and_removed_only_by_its_maker() {
     let (folder, broker) = broker(Mode::Kill);
     let (path, other) = (folder.path().join("capture"), folder.path().join("other"));

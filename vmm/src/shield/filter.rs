@@ -19,6 +19,8 @@ const ARCH: u32 = 0xc000_003e;
 const ABSENT: u32 = SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
 /// Numbers from here on are of the x32 ABI.
 const X32: u32 = 0x4000_0000;
+/// Instructions of the longest program, more or less.
+const MOST_USUAL: usize = 256;
 /// Places in `struct seccomp_data`.
 const AT_CALL: u32 = 0;
 const AT_ARCH: u32 = 4;
@@ -62,34 +64,35 @@ fn program(
     refusal: u32,
     allowed: impl Fn(usize) -> u32,
 ) -> Vec<sock_filter> {
-    let mut calls: Vec<(u32, Vec<Answered>)> = Vec::new();
-    for (place, row) in table.enumerate().filter(|(_, row)| row.is_for(kind)) {
-        let answered = (row, if row.is_absent() { ABSENT } else { allowed(place) });
-        match calls.iter_mut().find(|(call, _)| *call == row.call) {
-            Some((_, rows)) => rows.push(answered),
-            None => calls.push((row.call, vec![answered])),
-        }
-    }
-    let mut program = vec![
+    // Each start waits for several of these.
+    let rows = table.enumerate().filter(|(_, row)| row.is_for(kind));
+    let rows: Vec<Answered> = rows
+        .map(|(place, row)| (row, if row.is_absent() { ABSENT } else { allowed(place) }))
+        .collect();
+    let is_new = |(at, (row, _)): &(usize, &Answered)| {
+        !rows.iter().take(*at).any(|(had, _)| had.call == row.call)
+    };
+    let calls = rows.iter().enumerate().filter(is_new).map(|(_, first)| first);
+    let is_plain = |(row, answer): &&Answered| row.is_free() && *answer == SECCOMP_RET_ALLOW;
+    let (free, checked): (Vec<&Answered>, Vec<&Answered>) = calls.partition(is_plain);
+    let mut program = Vec::with_capacity(MOST_USUAL);
+    program.extend([
         load(AT_ARCH),
         if_equal(ARCH, 1, 0),
         answer(refusal),
         load(AT_CALL),
         op(BPF_JMP | BPF_JGE | BPF_K, X32, 0, 1),
         answer(refusal),
-    ];
-    let is_plain = |(row, answer): &Answered| row.is_free() && *answer == SECCOMP_RET_ALLOW;
-    let (free, checked): (Vec<_>, Vec<_>) =
-        calls.into_iter().partition(|(_, rows)| rows.first().is_some_and(is_plain));
-    for (call, rows) in checked {
-        let body = body(&rows, pid, refusal);
-        program.push(if_equal(call, 1, 0));
+    ]);
+    for (Row { call, .. }, _) in checked {
+        let body = body(rows.iter().filter(|(row, _)| row.call == *call), pid, refusal);
+        program.push(if_equal(*call, 1, 0));
         program.push(op(BPF_JMP | BPF_JA, body.len() as u32, 0, 0)); // far below the kernel's limit
         program.extend(body);
     }
     // One answer serves as many as can jump to it.
     for calls in free.chunks(usize::from(u8::MAX)) {
-        for (left, (call, _)) in (0..calls.len()).rev().zip(calls) {
+        for (left, (Row { call, .. }, _)) in (0..calls.len()).rev().zip(calls) {
             // If it was none of them, on behind the answer.
             program.push(if_equal(*call, left as u8, u8::from(left == 0)));
         }
@@ -100,7 +103,7 @@ fn program(
 }
 
 /// Answers for one call, in any case.
-fn body(rows: &[Answered], pid: u32, refusal: u32) -> Vec<sock_filter> {
+fn body<'a>(rows: impl Iterator<Item = &'a Answered>, pid: u32, refusal: u32) -> Vec<sock_filter> {
     let mut body = Vec::new();
     for (row, holds) in rows {
         if row.is_free() || row.is_absent() {
