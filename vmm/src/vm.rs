@@ -136,11 +136,6 @@ impl Vm {
         }
         memory::resident::begin();
         memory::touched::begin();
-        if self.backing.is_restored() {
-            // When it runs: somebody waits for that.
-            return Ok(());
-        }
-        memory::forget_start();
         Ok(())
     }
 
@@ -155,14 +150,17 @@ impl Vm {
         if std::mem::take(&mut self.arrives) {
             self.nics().iter().for_each(|nic| nic.control.announce());
         }
-        match self.reading.take() {
-            Some(reading) => observe::start::report(reading),
-            None => self.registry.iter().for_each(|device| device.start()),
+        let start = self.reading.take().map(observe::start::Start::until_now);
+        if start.is_none() {
+            self.registry.iter().for_each(|device| device.start());
         }
-        let is_first = self.pauses == 0 && self.backing.is_restored();
         self.vcpus.iter().for_each(VcpuThread::resume);
-        if is_first {
+        if self.pauses == 0 {
+            // Not before: somebody waits for the guest.
             memory::forget_start();
+        }
+        if let Some(start) = start {
+            start.report();
         }
         self.state = after;
         Ok(())

@@ -10,12 +10,25 @@ pub fn cpu_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Logs what it took from exec to the moment before the first KVM_RUN.
-pub fn report(reading: Duration) {
-    let all = cpu_time();
-    tracing::info!(
-        "start: {} us of CPU time from exec to the first KVM_RUN, besides {} us for reading kernel and initrd",
-        all.saturating_sub(reading).as_micros(),
-        reading.as_micros()
-    );
+/// What a start took.
+pub struct Start {
+    all: Duration,
+    reading: Duration,
+}
+
+impl Start {
+    /// From exec to this moment, which is that before the first KVM_RUN; `reading` of it went into files.
+    pub fn until_now(reading: Duration) -> Start {
+        Start { all: cpu_time(), reading }
+    }
+
+    /// Logs it.
+    pub fn report(&self) {
+        let Start { all, reading } = self;
+        tracing::info!(
+            "start: {} us of CPU time from exec to the first KVM_RUN, besides {} us for reading kernel and initrd",
+            all.saturating_sub(*reading).as_micros(),
+            reading.as_micros()
+        );
+    }
 }
