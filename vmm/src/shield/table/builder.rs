@@ -9,7 +9,7 @@ use libc::{
     SYS_timerfd_create,
 };
 
-use super::base::ANONYMOUS;
+use super::base::{ANONYMOUS, READ_WRITE};
 use super::requests;
 use crate::shield::row::Kind::Builder;
 use crate::shield::row::{ABSENT, ANY, Check::In, Row, Value, reasons, row, values};
@@ -49,8 +49,9 @@ pub const ROWS: &[Row] = &[
         .unseen(&[(&[Builder], reasons::MUSL)]),
     row(SYS_clone3, ABSENT, &[Builder], "the same, where no filter sees what it makes").not_musl(),
     row(SYS_mmap, &[In(2, NOTHING_OR_READ_WRITE), In(3, STACK)], &[Builder], "a thread's stacks").not_musl(),
-    row(SYS_mmap, &[In(2, NOTHING), In(3, ANONYMOUS)], &[Builder], "a thread's stacks").only_musl()
+    row(SYS_mmap, &[In(2, NOTHING), In(3, ANONYMOUS)], &[Builder], "a thread's stack").only_musl()
         .unseen(&[(&[Builder], reasons::MUSL)]),
+    row(SYS_mmap, &[In(2, READ_WRITE), In(3, STACK)], &[Builder], "a thread's stack for signals").only_musl(),
     row(SYS_mprotect, &[In(2, NOTHING_OR_READ_WRITE)], &[Builder], "a thread's stack, and the page behind it"),
     row(SYS_rseq, ANY, &[Builder], "a thread begins").not_musl(),
     row(SYS_set_robust_list, ABSENT, &[Builder], "a thread begins; no lock here outlives who holds it").not_musl(),
