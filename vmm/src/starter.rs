@@ -28,6 +28,13 @@ pub struct Starter {
     #[arg(long, value_name = "VCPUS,LANES")]
     pub thread_groups: Option<Handed>,
 
+    #[command(flatten)]
+    began: Began,
+}
+
+/// When the start began, for metrics.
+#[derive(Debug, Default, clap::Args)]
+pub struct Began {
     /// When who starts this process began to, in microseconds of the monotonic clock; for metrics
     #[arg(long, value_name = "US")]
     start_time_us: Option<u64>,
@@ -41,9 +48,16 @@ pub struct Starter {
     parent_cpu_time_us: Option<u64>,
 }
 
-impl Starter {
+impl Began {
     /// What the start took so far.
     pub fn times(&self) -> StartTimes {
         StartTimes::since(self.start_time_us, self.start_time_cpu_us).after(self.parent_cpu_time_us)
+    }
+}
+
+impl Starter {
+    /// What the start took so far.
+    pub fn times(&self) -> StartTimes {
+        self.began.times()
     }
 }

@@ -15,11 +15,11 @@ use crate::cli::{self, instance_id};
 use crate::dialect::watch;
 use crate::end::{End, Leave};
 use crate::observe::logger::LogSpec;
-use crate::observe::metrics::StartTimes;
 use crate::observe::stderr;
 use crate::orders::Orders;
 use crate::shield::Mode;
 use crate::snapshot::format::{self, FORMAT};
+use crate::starter::Began;
 use crate::vm::config::Config;
 use crate::vm::spec::{DeviceBus, MachineSpec};
 use crate::words;
@@ -122,17 +122,8 @@ struct Args {
     #[arg(long, value_name = "PATH")]
     allow_path: Vec<PathBuf>,
 
-    /// When who starts this process began to, in microseconds of the monotonic clock; for metrics
-    #[arg(long, value_name = "US")]
-    start_time_us: Option<u64>,
-
-    /// CPU time of this process when who starts it began to, in microseconds; for metrics
-    #[arg(long, value_name = "US")]
-    start_time_cpu_us: Option<u64>,
-
-    /// CPU time of who starts this process, in microseconds; for metrics
-    #[arg(long, value_name = "US")]
-    parent_cpu_time_us: Option<u64>,
+    #[command(flatten)]
+    began: Began,
 
     /// Print the version
     #[arg(long)]
@@ -246,8 +237,7 @@ impl Args {
                 grace: Duration::ZERO,
                 ..Config::default()
             },
-            start_times: StartTimes::since(self.start_time_us, self.start_time_cpu_us)
-                .after(self.parent_cpu_time_us),
+            start_times: self.began.times(),
             api_socket: Some(self.api_sock).filter(|_| !self.no_api),
             max_body: self.http_api_max_payload_size,
             ready: Vec::new(),
