@@ -126,6 +126,15 @@ fn be_hostile(root: &Path, outside: &Path, me: u64, is_over: &AtomicBool, deeds:
     }
 }
 
+/// Says that it is over even if what is looked for has failed: else who waits for it would wait for ever.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn whoever_renames_and_links_in_a_jail_leads_nobody_out_of_it() {
     let rounds = rounds(150, 10_000);
@@ -134,6 +143,7 @@ fn whoever_renames_and_links_in_a_jail_leads_nobody_out_of_it() {
     let (is_over, deeds) = (AtomicBool::new(false), AtomicU64::new(0));
     let [tried, made, refused] = [0; 3].map(AtomicU32::new);
     thread::scope(|scope| {
+        let _ends = Ends(&is_over);
         for me in 1..=2 {
             let (root, outside) = (&root, outside.folder.path());
             let (is_over, deeds) = (&is_over, &deeds);
@@ -170,7 +180,6 @@ fn whoever_renames_and_links_in_a_jail_leads_nobody_out_of_it() {
             }
             outside.check();
         }
-        is_over.store(true, Ordering::Relaxed);
     });
     let (made, refused) = (made.into_inner(), refused.into_inner());
     println!("{made} jails made, {refused} refused, {} deeds", deeds.load(Ordering::Relaxed));
