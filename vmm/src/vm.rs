@@ -33,6 +33,7 @@ mod share;
 pub mod slots;
 pub mod spec;
 pub mod state;
+mod tentative;
 
 use std::io;
 use std::sync::Arc;

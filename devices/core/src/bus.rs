@@ -142,6 +142,15 @@ impl Bus {
         .is_ok()
     }
 
+    /// Takes everything off it.
+    pub fn clear(&self) {
+        let cleared: Result<(), std::convert::Infallible> = self.change(|ranges| {
+            ranges.clear();
+            Ok(())
+        });
+        let Ok(()) = cleared;
+    }
+
     /// A look-up of one thread's own.
     pub fn view(self: &Arc<Bus>) -> BusView {
         let generation = self.generation.load(Ordering::Acquire);

@@ -80,6 +80,19 @@ fn a_view_sees_ranges_come_and_go() {
 }
 
 #[test]
+fn a_bus_that_is_cleared_holds_no_device() {
+    let bus = Bus::new();
+    let device: Arc<dyn BusDevice> = Arc::new(Echo::default());
+    bus.insert(0x100, 0x10, device.clone()).unwrap();
+    bus.insert(0x200, 0x10, device.clone()).unwrap();
+    let mut view = bus.view();
+    bus.clear();
+    assert_eq!((view.read(0x100, Width::B1), view.read(0x200, Width::B1)), (None, None));
+    assert_eq!(Arc::strong_count(&device), 1);
+    assert_eq!(bus.insert(0x100, 0x200, device), Ok(()));
+}
+
+#[test]
 fn a_view_that_forgets_holds_no_device_and_finds_those_that_are_left() {
     let bus = Bus::new();
     let gone: Arc<dyn BusDevice> = Arc::new(Echo::default());

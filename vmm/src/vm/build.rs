@@ -27,6 +27,7 @@ use super::nic::{self, NoGuestIp};
 use super::pmem;
 use super::spec::{DeviceBus, MachineSpec, SettingError, VmSpec};
 use super::state::{Event, State};
+use super::tentative::Tentative;
 use super::{Registry, Vm};
 use crate::end::Ends;
 use crate::kvm::hot_region::HotSlots;
@@ -289,7 +290,7 @@ pub struct Base {
     pub board: Board,
     console: OpenConsole,
     ports: Arc<Bus>,
-    mmio: Arc<Bus>,
+    mmio: Tentative,
     boot_timer: Option<Arc<BootTimer>>,
     supplies: Supplies,
     kvm: Kvm,
@@ -323,7 +324,7 @@ impl Base {
         let lenient = !probe::has_hardware_virtualization();
         let host = HostFacts::of(&kvm, &fd, lenient).map_err(BuildError::Msrs)?;
         let threads = Threads::new().map_err(|e| BuildError::Thread("the thread io-0", e))?;
-        let (ports, mmio) = (Bus::new(), Bus::new());
+        let (ports, mmio) = (Bus::new(), Tentative::new());
         // Of PCI alone; virtio devices have places of their own.
         let pci_mmio64 = room.pci_mmio64_of(bus);
         let board = Board::build(&fd, &ram, &ports, &mmio, pci_mmio64, &console, ends)?;
@@ -402,6 +403,7 @@ impl Base {
                     .map_err(|source| BuildError::Vcpu { index, source })?,
             );
         }
+        self.mmio.keep();
         let state = State::Configuring.after(Event::Built).unwrap_or(State::Stopped);
         Ok(Vm {
             state,
