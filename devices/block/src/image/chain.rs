@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -136,6 +136,11 @@ impl Image {
             let source = ContentError::Device;
             return Err(OpenError::Overlay { path: path.into(), source });
         }
+        for below in std::iter::successors(Some(&base), |image| image.base()) {
+            if below.is_same_file(&image)? {
+                return Err(OpenError::Itself { path: path.into() });
+            }
+        }
         image.alignment = stricter(image.alignment, base.alignment);
         image.base = Some(Box::new(base));
         Ok(image)
@@ -176,6 +181,17 @@ impl Image {
         // What it was before, if the lock was taken twice, is the same.
         let _ = self.overlay.set(overlay);
         Ok(())
+    }
+
+    /// Whether it is another's file, by whatever path.
+    fn is_same_file(&self, other: &Image) -> Result<bool, OpenError> {
+        let place = |image: &Image| {
+            let facts = image.file.metadata();
+            let facts =
+                facts.map_err(|source| OpenError::Open { path: image.path.clone(), source });
+            facts.map(|facts| (facts.dev(), facts.ino()))
+        };
+        Ok(place(self)? == place(other)?)
     }
 
     /// What an overlay knows of it as its base. Fails if the host does.

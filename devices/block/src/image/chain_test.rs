@@ -156,3 +156,21 @@ fn one_is_read_beside_whoever_writes_it() {
     assert_eq!(letters(&reader), "x");
     assert!(reader.shares_with(&writer));
 }
+
+#[test]
+fn an_overlay_is_on_no_file_that_is_itself() {
+    let folder = folder(&[("base", K64)]);
+    drop(open(&folder, &["one", "base"], WRITABLE).unwrap());
+    std::os::unix::fs::symlink("base", folder.path().join("link")).unwrap();
+    fs::hard_link(folder.path().join("one"), folder.path().join("two")).unwrap();
+    for names in [&["base", "base"][..], &["base", "link"], &["two", "one", "base"]] {
+        let said = refused(&folder, names);
+        assert_eq!(
+            said,
+            format!(
+                "/{} cannot be an overlay on itself; name another file for what is written",
+                names[0]
+            )
+        );
+    }
+}

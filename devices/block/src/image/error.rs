@@ -80,6 +80,12 @@ pub enum OpenError {
         /// In what it differs.
         how: String,
     },
+    /// An overlay that is below itself, too.
+    #[error("{} cannot be an overlay on itself; name another file for what is written", path.display())]
+    Itself {
+        /// The file.
+        path: PathBuf,
+    },
     /// More bases than a disk can have.
     #[error("{} has {count} bases below it, and a disk at most {MOST_BASES}; make one image of some: vmm disk flatten", path.display())]
     TooManyBases {
