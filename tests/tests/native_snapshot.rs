@@ -7,6 +7,8 @@ mod changes;
 mod clones;
 #[path = "native_snapshot/contents.rs"]
 mod contents;
+#[path = "native_snapshot/disks.rs"]
+mod disks;
 #[path = "native_snapshot/pagers.rs"]
 mod pagers;
 #[path = "native_snapshot/refusals.rs"]
@@ -48,9 +50,11 @@ fn tests(card: Card) -> Vec<Named<Scene>> {
         tests.extend(changes::OF_CARDS);
         tests.extend(changes::OF_DISKS);
         tests.extend(clones::TESTS);
+        tests.extend(disks::OF_MODELS);
     }
     if card.is_ena() {
         tests.extend(refusals::TESTS);
+        tests.extend(disks::TESTS);
         tests.extend(whole::TESTS);
         tests.extend(contents::TESTS);
         tests.extend(pagers::TESTS);

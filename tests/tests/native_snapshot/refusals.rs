@@ -55,8 +55,13 @@ fn unwritten(scene: &Scene) -> Result<()> {
 
 /// What a restore says that fails.
 fn refused(scene: &Scene, folder: &Path) -> Result<Output> {
+    refused_with(scene, folder, &[])
+}
+
+/// The same with more options.
+pub(super) fn refused_with(scene: &Scene, folder: &Path, options: &[&str]) -> Result<Output> {
     let mut command = Command::new(&scene.vmm);
-    command.arg("restore").arg(folder).args(["--serial", "none"]);
+    command.arg("restore").arg(folder).args(["--serial", "none"]).args(options);
     command.output().context("vmm does not start")
 }
 
