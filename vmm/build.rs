@@ -1,10 +1,11 @@
-//! Tells the program its version: the package's, and the commit that it is built from.
+//! Tells the program its version: the package's, and the commit that it is built from. And has it carry its unwinder.
 //!
 //! The commit is `$VMM_COMMIT`, for those who build from an archive, or else what is checked out. Whether
 //! files have been changed since is not told: that would be right only if each build looked anew.
 
 use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::process::Command;
+use std::{env, fs, io};
 
 /// So many digits of a commit are shown: enough to tell it from millions.
 const SHOWN: usize = 12;
@@ -24,6 +25,27 @@ fn main() {
     };
     let commit = commit.map(|commit| format!(" ({commit})")).unwrap_or_default();
     println!("cargo::rustc-env=VMM_VERSION={version}{commit}");
+    if let Err(error) = carry_unwinder() {
+        println!("cargo::warning=the unwinder stays a library of its own: {error}");
+    }
+}
+
+/// Links the unwinder from the compiler's archive, where it has one. As the library that Rust asks for with glibc it is one more
+/// file that each start opens, maps and relocates: 0.2 ms of the processor's time, a thirtieth of what a restore takes.
+fn carry_unwinder() -> io::Result<()> {
+    if env::var("CARGO_CFG_TARGET_ENV").as_deref() != Ok("gnu") {
+        return Ok(());
+    }
+    let linker = env::var_os("RUSTC_LINKER").unwrap_or_else(|| "cc".into());
+    let found = Command::new(linker).arg("-print-file-name=libgcc_eh.a").output()?;
+    // What it does not have it calls by its bare name.
+    if !Path::new(String::from_utf8_lossy(&found.stdout).trim()).is_absolute() {
+        return Ok(());
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    fs::write(out.join("libgcc_s.so"), "GROUP ( -lgcc_eh -lgcc )\n")?;
+    println!("cargo::rustc-link-search=native={}", out.display());
+    Ok(())
 }
 
 fn is_word(text: &str) -> bool {
