@@ -121,7 +121,7 @@ fn what_is_wrong_is_named() {
     for (args, part) in [
         ("--mem 1G", "--kernel"),
         ("--disk d", "--mem"),
-        ("--kernel k --mem 1G --cloud-init user.yaml", "no key=FILE"),
+        ("--kernel k --mem 1G --cloud-init user.yaml", "write key=value"),
         ("--config-file f --cloud-init user-data=u", "--cloud-init"),
         ("--kernel k", "--mem"),
         ("--kernel k --mem 512", "has no unit"),
@@ -147,7 +147,7 @@ fn what_is_wrong_is_named() {
         ("--kernel k --mem 1G --entropy on", "write off, or bw=BYTES"),
         ("--kernel k --mem 1G --pmem a,id=x --pmem b,id=x", "--pmem: \"x\": \"x\" is given twice"),
         ("--kernel k --mem 1G --serial paper", "--serial"),
-        ("--kernel k --mem 1G --smbios maker=x", "'maker' is not known"),
+        ("--kernel k --mem 1G --smbios maker=x", "unknown key \"maker\""),
         ("--kernel k --mem 1G --bus isa", "--bus"),
         ("--kernel k --mem 1G --log-level loud", "--log-level"),
         ("--kernel k --mem 1G --grace soon", "--grace"),

@@ -19,7 +19,6 @@ pub mod memory_report;
 pub mod metadata;
 pub mod migrate;
 pub mod nic;
-mod pairs;
 pub mod patch;
 pub mod pmem;
 pub mod restore;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use device_core::device::{MAX_ID, is_usable_id};
 use device_core::limiter::Limits;
+use device_core::options;
 use device_core::rate::Quota;
 use serde::{Deserialize, Serialize};
 
@@ -207,8 +208,7 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = Key::ALL.iter().find(|(key, _)| key == self).map(|(_, word)| *word);
-        f.write_str(word.unwrap_or_default())
+        f.write_str(options::word(self, &Key::ALL))
     }
 }
 

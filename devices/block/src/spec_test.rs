@@ -65,7 +65,7 @@ fn a_comma_of_a_path_is_written_twice() {
     assert_eq!(parsed("path=a,,b,,,,c,ro").path, PathBuf::from("a,b,,c"));
     assert_eq!(parsed("a,,b").path, PathBuf::from("a,b"));
     assert_eq!(parsed("path=a,,,ro").path, PathBuf::from("a,"));
-    assert!(complaint("path=a,b").contains("\"b\" has no '='; write key=value, and a comma"));
+    assert!(complaint("path=a,b").contains("\"b\" has no '='; write key=value, with a comma"));
 }
 
 #[test]

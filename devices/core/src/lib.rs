@@ -25,6 +25,7 @@ pub mod kick;
 pub mod limiter;
 pub mod linger;
 pub mod memory;
+pub mod options;
 pub mod output;
 pub mod per_second;
 pub mod ram_window;

@@ -228,7 +228,7 @@ fn what_only_an_ena_card_can_is_refused_to_others_and_misspellings_to_all() {
         ("tap=a,model=ena,fault=no-answer@soon", "such as stop-keep-alive@5"),
         ("tap=a,model=ena,fault=no-answer@-1", "such as stop-keep-alive@5"),
         ("tap=a,model=ena,fault=no-answer@4294967296", "such as stop-keep-alive@5"),
-        ("tap=a,model=ena,llq=no", "llq=no: write on or off"),
+        ("tap=a,model=ena,llq=no", "llq=no: write one of on, off"),
         ("tap=a,model=ena,llq=on,llq=off", "llq is given twice"),
     ] {
         let complaint = complaint(text);
@@ -251,7 +251,7 @@ fn what_takes_a_lane_is_refused_by_name_where_the_kernel_moves_frames() {
         ("tap=a,backend=vhost,bw-out=1G", "bw-out: it is the vmm's"),
         ("tap=a,backend=vhost,pps=1k", "pps: it is the vmm's"),
         ("tap=a,backend=vhost,conntrack=1", "conntrack: it is the vmm's"),
-        ("tap=a,backend=kernel", "backend=kernel: known are vmm and vhost"),
+        ("tap=a,backend=kernel", "backend=kernel: write one of vmm, vhost"),
         ("tap=a,backend=vhost,backend=vhost", "backend is given twice"),
     ] {
         let complaint = complaint(text);

@@ -20,7 +20,7 @@ pub const ROWS: &[Row] = &[
     Row("an_empty_path", &["path=,ro"], &["path", "it is empty", "raw image"]),
     Row("an_unknown_word_for_a_disk", &["path=d,speed=9"], &["unknown key \"speed\"", "known are path, base, id, ro"]),
     Row("a_file_whose_name_looks_like_a_word", &["a=b.raw"], &["unknown key \"a\""]),
-    Row("a_path_with_a_comma", &["path=a,b.raw"], &["\"b.raw\" has no '='", "a comma of a path twice"]),
+    Row("a_path_with_a_comma", &["path=a,b.raw"], &["\"b.raw\" has no '='", "a comma of a value twice"]),
     Row("a_word_of_a_disk_given_twice", &["path=d,id=a,id=b"], &["id is given twice"]),
     Row("two_paths", &["d,path=e"], &["path is given twice"]),
     Row("a_word_that_is_for_another_option", &["path=d,mac=02:00:00:00:00:01"], &["unknown key \"mac\""]),

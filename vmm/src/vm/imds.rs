@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use arch::guid::Guid;
 use arch::smbios::{Identity, Text};
+use device_core::options::{Given, OptionError, parts};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::pairs::parts;
 use crate::text_file::{self, ReadError};
 
 /// `key=value` with commas between them, each key once. A comma in a value is written twice.
@@ -44,25 +44,28 @@ pub enum Tokens {
     Optional,
 }
 
-/// Why a text says nothing of an instance.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ImdsSpecError {
-    #[error("'{0}' is no key=value; write such as user-data=user.yaml,hostname=web1")]
-    Syntax(String),
-    #[error("'{0}' is not known; the keys are {KEYS}")]
-    Unknown(String),
-    #[error("{0} is given twice")]
-    Twice(String),
-    #[error("tokens: {0:?} is not known; they are required or optional")]
-    Tokens(String),
-    #[error(
-        "{key}: {value:?} is not usable; take 1 to {MOST_NAME} letters, digits, '-', '_' and '.'"
-    )]
-    Name { key: String, value: String },
+#[derive(Clone, Copy)]
+enum Key {
+    UserData,
+    InstanceId,
+    Hostname,
+    InstanceType,
+    ImageId,
+    Region,
+    Zone,
+    Tokens,
 }
 
-const KEYS: &str =
-    "user-data, instance-id, hostname, instance-type, image-id, region, zone and tokens";
+const KEYS: [(Key, &str); 8] = [
+    (Key::UserData, "user-data"),
+    (Key::InstanceId, "instance-id"),
+    (Key::Hostname, "hostname"),
+    (Key::InstanceType, "instance-type"),
+    (Key::ImageId, "image-id"),
+    (Key::Region, "region"),
+    (Key::Zone, "zone"),
+    (Key::Tokens, "tokens"),
+];
 const MOST_NAME: usize = 64;
 
 /// Why a machine cannot say what it is.
@@ -75,44 +78,38 @@ pub enum ImdsError {
 }
 
 impl FromStr for ImdsSpec {
-    type Err = ImdsSpecError;
+    type Err = OptionError;
 
-    fn from_str(text: &str) -> Result<ImdsSpec, ImdsSpecError> {
+    fn from_str(text: &str) -> Result<ImdsSpec, OptionError> {
         let mut spec = ImdsSpec::default();
         // Nothing need be said.
         for part in parts(text).into_iter().filter(|_| !text.is_empty()) {
-            let pair = part.split_once('=').filter(|(_, value)| !value.is_empty());
-            let (key, value) = pair.ok_or_else(|| ImdsSpecError::Syntax(part.clone()))?;
-            let twice = match key {
-                "user-data" => spec.user_data.replace(value.into()).is_some(),
-                "tokens" => {
-                    let tokens = match value {
-                        "required" => Tokens::Required,
-                        "optional" => Tokens::Optional,
-                        _ => return Err(ImdsSpecError::Tokens(value.to_string())),
-                    };
-                    spec.tokens.replace(tokens).is_some()
+            let given = Given::of(&part, &KEYS)?;
+            let field = match given.key {
+                Key::UserData if given.value.is_empty() => {
+                    return Err(given.bad("it is empty; name a file"));
                 }
-                _ => {
-                    let field = match key {
-                        "instance-id" => &mut spec.instance_id,
-                        "hostname" => &mut spec.hostname,
-                        "instance-type" => &mut spec.instance_type,
-                        "image-id" => &mut spec.image_id,
-                        "region" => &mut spec.region,
-                        "zone" => &mut spec.zone,
-                        _ => return Err(ImdsSpecError::Unknown(key.to_string())),
-                    };
-                    if !is_name(value) {
-                        let (key, value) = (key.to_string(), value.to_string());
-                        return Err(ImdsSpecError::Name { key, value });
-                    }
-                    field.replace(value.to_string()).is_some()
+                Key::UserData => {
+                    given.put(&mut spec.user_data, PathBuf::from(&given.value))?;
+                    continue;
                 }
+                Key::Tokens => {
+                    let words = [("required", Tokens::Required), ("optional", Tokens::Optional)];
+                    given.put(&mut spec.tokens, given.one_of(&words)?)?;
+                    continue;
+                }
+                Key::InstanceId => &mut spec.instance_id,
+                Key::Hostname => &mut spec.hostname,
+                Key::InstanceType => &mut spec.instance_type,
+                Key::ImageId => &mut spec.image_id,
+                Key::Region => &mut spec.region,
+                Key::Zone => &mut spec.zone,
             };
-            if twice {
-                return Err(ImdsSpecError::Twice(key.to_string()));
+            if !is_name(&given.value) {
+                let why = format_args!("take 1 to {MOST_NAME} letters, digits, '-', '_' and '.'");
+                return Err(given.bad(why));
             }
+            given.put(field, given.value.clone())?;
         }
         Ok(spec)
     }

@@ -3,14 +3,12 @@
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use device_core::options::{Given, OptionError, parts};
 use device_core::rate::Quota;
 use devices::limiter::Limits;
-use devices::per_second;
 use devices::pmem::{GRANULE, PmemSpec};
-
-use super::pairs::parts;
 
 /// The command line's form: `[path=]FILE[,ro][,root][,id=ID][,bw=RATE][,iops=RATE]`. Without an id it is empty, and
 /// the caller must name it.
@@ -20,51 +18,61 @@ pub struct PmemArgument(pub PmemSpec);
 /// Why a text is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PmemArgumentError {
-    #[error(
-        "{0:?} is unknown; known are path, ro, root, id, bw and iops, and a comma of a path is written twice"
-    )]
-    Unknown(String),
-    #[error("{0} is given twice")]
-    Twice(String),
+    #[error(transparent)]
+    Option(#[from] OptionError),
     #[error("path is not given; say which file, such as path=pmem.raw")]
     NoPath,
-    #[error("{key}: {why}")]
-    Value { key: String, why: String },
 }
+
+#[derive(Clone, Copy)]
+enum Key {
+    Path,
+    ReadOnly,
+    Root,
+    Id,
+    Bw,
+    Iops,
+}
+
+const KEYS: [(Key, &str); 6] = [
+    (Key::Path, "path"),
+    (Key::ReadOnly, "ro"),
+    (Key::Root, "root"),
+    (Key::Id, "id"),
+    (Key::Bw, "bw"),
+    (Key::Iops, "iops"),
+];
 
 impl std::str::FromStr for PmemArgument {
     type Err = PmemArgumentError;
 
     fn from_str(text: &str) -> Result<PmemArgument, PmemArgumentError> {
-        let mut spec = PmemSpec::default();
-        let mut seen = Vec::new();
-        for (at, part) in parts(text).into_iter().enumerate() {
-            let (key, value) = match part.split_once('=') {
-                Some((key, value)) => (key, value),
-                None if at > 0 && matches!(part.as_str(), "ro" | "root") => (part.as_str(), ""),
-                None if at == 0 && !part.is_empty() => ("path", part.as_str()),
-                None => return Err(PmemArgumentError::Unknown(part)),
+        let (mut path, mut id) = (None, None);
+        let (mut read_only, mut root) = (None, None);
+        let mut limits = Limits::default();
+        for (at, part) in parts(text).iter().enumerate() {
+            let given = match part.as_str() {
+                "ro" | "root" if at > 0 => Given::new(part, "on", &KEYS)?,
+                file if at == 0 && !file.contains('=') => Given::new("path", file, &KEYS)?,
+                option => Given::of(option, &KEYS)?,
             };
-            if seen.iter().any(|known| known == key) {
-                return Err(PmemArgumentError::Twice(key.to_string()));
-            }
-            seen.push(key.to_string());
-            let quota = || per_second::quota(value).map(Some).map_err(|why| why.to_string());
-            let bad = |why| PmemArgumentError::Value { key: key.to_string(), why };
-            match (key, value) {
-                ("path", path) if !path.is_empty() => spec.path = path.into(),
-                ("id", id) => spec.id = id.to_string(),
-                ("ro", "") => spec.read_only = true,
-                ("root", "") => spec.root = true,
-                ("bw", _) => spec.limits.bytes = quota().map_err(bad)?,
-                ("iops", _) => spec.limits.operations = quota().map_err(bad)?,
-                _ => return Err(PmemArgumentError::Unknown(part)),
+            match given.key {
+                Key::Path => given.put(&mut path, PathBuf::from(&given.value))?,
+                Key::ReadOnly => given.put(&mut read_only, given.on_or_off()?)?,
+                Key::Root => given.put(&mut root, given.on_or_off()?)?,
+                Key::Id => given.put(&mut id, given.value.clone())?,
+                Key::Bw => given.put(&mut limits.bytes, given.quota()?)?,
+                Key::Iops => given.put(&mut limits.operations, given.quota()?)?,
             }
         }
-        match spec.path.as_os_str().is_empty() {
-            true => Err(PmemArgumentError::NoPath),
-            false => Ok(PmemArgument(spec)),
-        }
+        let path = path.filter(|path| !path.as_os_str().is_empty());
+        Ok(PmemArgument(PmemSpec {
+            id: id.unwrap_or_default(),
+            path: path.ok_or(PmemArgumentError::NoPath)?,
+            read_only: read_only.unwrap_or_default(),
+            root: root.unwrap_or_default(),
+            limits,
+        }))
     }
 }
 
@@ -126,12 +134,12 @@ mod tests {
     fn what_is_wrong_is_named() {
         let error = |text: &str| text.parse::<PmemArgument>().unwrap_err().to_string();
         assert!(error("id=x").starts_with("path is not given"));
-        assert!(error("").starts_with("\"\" is unknown"));
-        assert!(error("a,rw").starts_with("\"rw\" is unknown; known are path, ro, root"));
-        assert!(error("a,size=1").starts_with("\"size=1\" is unknown"));
+        assert!(error("").starts_with("path is not given"));
+        assert!(error("a,rw").starts_with("\"rw\" has no '='"));
+        assert!(error("a,size=1").starts_with("unknown key \"size\"; known are path, ro, root"));
         assert_eq!(error("a,path=b"), "path is given twice");
         assert_eq!(error("a,ro,ro"), "ro is given twice");
-        assert!(error("a,bw=0").starts_with("bw: 0 would let nothing through"));
+        assert!(error("a,bw=0").starts_with("bw=0: 0 would let nothing through"));
     }
 
     #[test]

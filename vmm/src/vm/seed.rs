@@ -7,9 +7,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use arch::seed::{MOST_FILE, Seed, SeedError, meta_data};
+use device_core::options::{Given, OptionError, parts};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
-use super::pairs::parts;
 use crate::text_file::{self, ReadError};
 
 /// Files of a user: `key=FILE` with commas between them, each key once. A comma in a path is written twice.
@@ -26,15 +26,24 @@ pub struct SeedSpec {
 /// Why a text names no files for cloud-init.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SeedSpecError {
-    #[error("'{0}' is no key=FILE; write such as user-data=user.yaml")]
-    Syntax(String),
-    #[error("'{0}' is not known; the keys are user-data, meta-data and network-config")]
-    Unknown(String),
-    #[error("{0} is given twice")]
-    Twice(String),
+    #[error(transparent)]
+    Option(#[from] OptionError),
     #[error("user-data is missing; write user-data=FILE")]
     NoUserData,
 }
+
+#[derive(Clone, Copy)]
+enum Key {
+    UserData,
+    MetaData,
+    NetworkConfig,
+}
+
+const KEYS: [(Key, &str); 3] = [
+    (Key::UserData, "user-data"),
+    (Key::MetaData, "meta-data"),
+    (Key::NetworkConfig, "network-config"),
+];
 
 impl FromStr for SeedSpec {
     type Err = SeedSpecError;
@@ -42,17 +51,16 @@ impl FromStr for SeedSpec {
     fn from_str(text: &str) -> Result<SeedSpec, SeedSpecError> {
         let (mut user_data, mut meta_data, mut network_config) = (None, None, None);
         for part in parts(text) {
-            let file = part.split_once('=').filter(|(_, path)| !path.is_empty());
-            let (key, path) = file.ok_or_else(|| SeedSpecError::Syntax(part.clone()))?;
-            let field = match key {
-                "user-data" => &mut user_data,
-                "meta-data" => &mut meta_data,
-                "network-config" => &mut network_config,
-                _ => return Err(SeedSpecError::Unknown(key.to_string())),
+            let given = Given::of(&part, &KEYS)?;
+            let field = match given.key {
+                Key::UserData => &mut user_data,
+                Key::MetaData => &mut meta_data,
+                Key::NetworkConfig => &mut network_config,
             };
-            if field.replace(PathBuf::from(path)).is_some() {
-                return Err(SeedSpecError::Twice(key.to_string()));
+            if given.value.is_empty() {
+                return Err(given.bad("it is empty; name a file").into());
             }
+            given.put(field, PathBuf::from(&given.value))?;
         }
         let user_data = user_data.ok_or(SeedSpecError::NoUserData)?;
         Ok(SeedSpec { user_data, meta_data, network_config })

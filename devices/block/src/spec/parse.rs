@@ -1,47 +1,21 @@
 //! The command line's form of a disk.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use device_core::rate::Quota;
+use device_core::options::{Given, OptionError, parts};
 
 use super::{Allowed, Cache, DiskSpec, Engine, Fault, Key, Model, Root};
 
 /// Why a text describes no disk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseSpecError {
-    /// A part that is no key and value.
-    #[error("{0:?} has no '='; write key=value, and a comma of a path twice")]
-    NoValue(String),
-    /// A key that does not exist.
-    #[error("unknown key {0:?}; known are {Known}")]
-    UnknownKey(String),
-    /// A key that may be given once.
-    #[error("{0} is given twice")]
-    Twice(Key),
-    /// A value that its key cannot have.
-    #[error("{key}={value}: {why}")]
-    Value {
-        /// What it was said of.
-        key: Key,
-        /// The text as given.
-        value: String,
-        /// What is wrong with it, in words.
-        why: String,
-    },
+    /// An option is none, or cannot be so.
+    #[error(transparent)]
+    Option(#[from] OptionError),
     /// It is not said where the bytes are.
     #[error("path is not given; say which image, such as path=disk.raw")]
     NoPath,
-}
-
-/// All keys, for people.
-struct Known;
-
-impl fmt::Display for Known {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&Key::ALL.map(|(_, word)| word).join(", "))
-    }
 }
 
 const MODELS: &[(&str, Model)] =
@@ -70,45 +44,24 @@ impl FromStr for DiskSpec {
     type Err = ParseSpecError;
 
     fn from_str(text: &str) -> Result<DiskSpec, ParseSpecError> {
-        let mut given = Given::default();
+        let mut fields = Fields::default();
         let parts = parts(text);
         let alone = parts.len() == 1;
-        for (at, part) in parts.into_iter().enumerate() {
-            let (key, value) = match part.split_once('=') {
-                Some((key, value)) => (known(key)?, value.to_string()),
-                None => match known(&part) {
-                    Ok(flag @ (Key::ReadOnly | Key::Root)) if !alone => (flag, "on".to_string()),
-                    _ if at == 0 => (Key::Path, part),
-                    _ => return Err(ParseSpecError::NoValue(part)),
-                },
+        for (at, part) in parts.iter().enumerate() {
+            let word = Key::ALL.iter().find(|(_, word)| word == part).map(|(key, _)| *key);
+            let given = match word {
+                Some(Key::ReadOnly | Key::Root) if !alone => Given::new(part, "on", &Key::ALL)?,
+                _ if at == 0 && !part.contains('=') => Given::new("path", part, &Key::ALL)?,
+                _ => Given::of(part, &Key::ALL)?,
             };
-            given.take(key, value)?;
+            fields.take(given)?;
         }
-        given.into_spec()
+        fields.into_spec()
     }
-}
-
-/// What stands between commas; two of them are one of the text.
-fn parts(text: &str) -> Vec<String> {
-    let (mut parts, mut part) = (Vec::new(), String::new());
-    let mut letters = text.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            ',' if letters.next_if_eq(&',').is_none() => parts.push(std::mem::take(&mut part)),
-            letter => part.push(letter),
-        }
-    }
-    parts.push(part);
-    parts
-}
-
-fn known(key: &str) -> Result<Key, ParseSpecError> {
-    let known = Key::ALL.into_iter().find(|(_, known)| *known == key);
-    known.map(|(key, _)| key).ok_or_else(|| ParseSpecError::UnknownKey(key.to_string()))
 }
 
 #[derive(Default)]
-struct Given {
+struct Fields {
     path: Option<PathBuf>,
     /// As often as there are some.
     bases: Vec<PathBuf>,
@@ -127,31 +80,32 @@ struct Given {
     faults: Vec<Fault>,
 }
 
-impl Given {
-    fn take(&mut self, key: Key, value: String) -> Result<(), ParseSpecError> {
-        match key {
-            Key::Path => put(key, &mut self.path, value.into()),
+impl Fields {
+    fn take(&mut self, given: Given<Key>) -> Result<(), OptionError> {
+        let text = || given.value.clone();
+        match given.key {
+            Key::Path => given.put(&mut self.path, text().into()),
             Key::Base => {
-                self.bases.push(value.into());
+                self.bases.push(text().into());
                 Ok(())
             }
-            Key::Id => put(key, &mut self.id, value),
-            Key::ReadOnly => put(key, &mut self.read_only, on_or_off(key, &value)?),
-            Key::Root => put(key, &mut self.root, on_or_off(key, &value)?),
-            Key::PartUuid => put(key, &mut self.partuuid, value),
-            Key::Model => put(key, &mut self.model, one_of(key, &value, MODELS)?),
+            Key::Id => given.put(&mut self.id, text()),
+            Key::ReadOnly => given.put(&mut self.read_only, given.on_or_off()?),
+            Key::Root => given.put(&mut self.root, given.on_or_off()?),
+            Key::PartUuid => given.put(&mut self.partuuid, text()),
+            Key::Model => given.put(&mut self.model, given.one_of(MODELS)?),
             Key::Queues => {
-                let queues = value.parse().map_err(|_| bad(key, &value, "write a number"))?;
-                put(key, &mut self.queues, queues)
+                let queues = text().parse().map_err(|_| given.bad("write a number"))?;
+                given.put(&mut self.queues, queues)
             }
-            Key::Cache => put(key, &mut self.cache, one_of(key, &value, CACHES)?),
-            Key::Direct => put(key, &mut self.direct, on_or_off(key, &value)?),
-            Key::Engine => put(key, &mut self.engine, one_of(key, &value, ENGINES)?),
-            Key::Serial => put(key, &mut self.serial, value),
-            Key::Bw => put(key, &mut self.limits.bw, quota(key, &value)?),
-            Key::Iops => put(key, &mut self.limits.iops, quota(key, &value)?),
+            Key::Cache => given.put(&mut self.cache, given.one_of(CACHES)?),
+            Key::Direct => given.put(&mut self.direct, given.on_or_off()?),
+            Key::Engine => given.put(&mut self.engine, given.one_of(ENGINES)?),
+            Key::Serial => given.put(&mut self.serial, text()),
+            Key::Bw => given.put(&mut self.limits.bw, given.quota()?),
+            Key::Iops => given.put(&mut self.limits.iops, given.quota()?),
             Key::Fault => {
-                self.faults.push(one_of(key, &value, FAULTS)?);
+                self.faults.push(given.one_of(FAULTS)?);
                 Ok(())
             }
         }
@@ -160,7 +114,8 @@ impl Given {
     fn into_spec(self) -> Result<DiskSpec, ParseSpecError> {
         let root = match (self.root, self.partuuid) {
             (Some(false), Some(_)) => {
-                return Err(bad(Key::Root, "off", "partuuid names a part of it; give one of them"));
+                let off = Given::new("root", "off", &Key::ALL)?;
+                return Err(off.bad("partuuid names a part of it; give one of them").into());
             }
             (_, Some(uuid)) => Some(Root::Partition(uuid)),
             (Some(true), None) => Some(Root::Disk),
@@ -182,34 +137,4 @@ impl Given {
             faults: self.faults,
         })
     }
-}
-
-fn put<T>(key: Key, place: &mut Option<T>, value: T) -> Result<(), ParseSpecError> {
-    match place.replace(value) {
-        Some(_) => Err(ParseSpecError::Twice(key)),
-        None => Ok(()),
-    }
-}
-
-fn bad(key: Key, value: &str, why: &str) -> ParseSpecError {
-    ParseSpecError::Value { key, value: value.to_string(), why: why.to_string() }
-}
-
-fn on_or_off(key: Key, value: &str) -> Result<bool, ParseSpecError> {
-    one_of(key, value, &[("on", true), ("off", false)])
-}
-
-fn one_of<T: Copy>(key: Key, value: &str, known: &[(&str, T)]) -> Result<T, ParseSpecError> {
-    match known.iter().find(|(word, _)| *word == value) {
-        Some((_, known)) => Ok(*known),
-        None => {
-            let words: Vec<_> = known.iter().map(|(word, _)| *word).collect();
-            Err(bad(key, value, &format!("write one of {}", words.join(", "))))
-        }
-    }
-}
-
-/// A limit.
-fn quota(key: Key, value: &str) -> Result<Quota, ParseSpecError> {
-    device_core::per_second::quota(value).map_err(|why| bad(key, value, &why.to_string()))
 }

@@ -1,10 +1,10 @@
 //! The command line's form of a card.
 
-use std::fmt;
 use std::os::fd::RawFd;
 use std::str::FromStr;
 
-use device_core::rate::Quota;
+use device_core::options::{Given, OptionError, parts};
+use device_core::per_second;
 
 use super::{BackendSpec, Key, Model, Mover, NicSpec, Rehearsal};
 use crate::mac::MacAddr;
@@ -13,25 +13,9 @@ use crate::stage::limiter::Allowed;
 /// Why a text describes no card.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseSpecError {
-    /// A part that is no key and value.
-    #[error("{0:?} has no '='; write key=value")]
-    NoValue(String),
-    /// A key that does not exist.
-    #[error("unknown key {0:?}; known are {Known}")]
-    UnknownKey(String),
-    /// A key that may be given once.
-    #[error("{0} is given twice")]
-    Twice(Key),
-    /// A value that its key cannot have.
-    #[error("{key}={value}: {why}")]
-    Value {
-        /// What it was said of.
-        key: Key,
-        /// The text as given.
-        value: String,
-        /// What is wrong with it, in words.
-        why: String,
-    },
+    /// An option is none, or cannot be so.
+    #[error(transparent)]
+    Option(#[from] OptionError),
     /// It is not said where frames go.
     #[error("none of tap, dev and fd is given; say where frames go, such as tap=tap0")]
     NoBackend,
@@ -40,14 +24,9 @@ pub enum ParseSpecError {
     TwoBackends,
 }
 
-/// All keys, for people.
-struct Known;
+const MOVERS: &[(&str, Mover)] = &[("vmm", Mover::Vmm), ("vhost", Mover::Vhost)];
 
-impl fmt::Display for Known {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&Key::ALL.map(|(_, word)| word).join(", "))
-    }
-}
+const MODELS: &[(&str, Model)] = &[("virtio", Model::Virtio), ("ena", Model::Ena)];
 
 /// The command line's form: `tap=tap0,queues=2,mac=02:00:00:00:00:01`, `dev=veth0`, or
 /// `fd=3:4,queues=2`.
@@ -57,42 +36,21 @@ impl FromStr for NicSpec {
     type Err = ParseSpecError;
 
     fn from_str(text: &str) -> Result<NicSpec, ParseSpecError> {
-        let mut given = Given::default();
-        for part in text.split(',') {
-            let (key, value) =
-                part.split_once('=').ok_or_else(|| ParseSpecError::NoValue(part.to_string()))?;
+        let mut fields = Fields::default();
+        for part in parts(text) {
             // A word may be written as in JSON.
-            let word = key.replace('_', "-");
-            let known = Key::ALL.into_iter().find(|(_, known)| *known == word);
-            let (key, _) = known.ok_or_else(|| ParseSpecError::UnknownKey(key.to_string()))?;
-            match key {
-                Key::Tap => put(key, &mut given.tap, value.to_string())?,
-                Key::Dev => put(key, &mut given.dev, value.to_string())?,
-                Key::Fd => put(key, &mut given.fds, parse_fds(value)?)?,
-                Key::Backend => put(key, &mut given.mover, parse_mover(value)?)?,
-                Key::Model => put(key, &mut given.model, parse_model(value)?)?,
-                Key::Mac => put(key, &mut given.mac, parse(Key::Mac, value)?)?,
-                Key::Queues => put(key, &mut given.queues, parse(Key::Queues, value)?)?,
-                Key::Mtu => put(key, &mut given.mtu, parse(Key::Mtu, value)?)?,
-                Key::Id => put(key, &mut given.id, value.to_string())?,
-                Key::BwIn => put(key, &mut given.limits.bw_in, quota(key, value)?)?,
-                Key::BwOut => put(key, &mut given.limits.bw_out, quota(key, value)?)?,
-                Key::Pps => put(key, &mut given.limits.pps, quota(key, value)?)?,
-                Key::Conntrack => {
-                    let most = u32::try_from(number(key, value)?);
-                    let most = most.map_err(|_| bad(key, value, "it is too large"))?;
-                    put(key, &mut given.limits.conntrack, most)?;
-                }
-                Key::Llq => put(key, &mut given.llq, on_or_off(key, value)?)?,
-                Key::Fault => given.faults.push(parse(Key::Fault, value)?),
-            }
+            let given = match part.split_once('=') {
+                Some((word, value)) => Given::new(&word.replace('_', "-"), value, &Key::ALL)?,
+                None => Given::of(&part, &Key::ALL)?,
+            };
+            fields.take(given)?;
         }
-        given.into_spec()
+        fields.into_spec()
     }
 }
 
 #[derive(Default)]
-struct Given {
+struct Fields {
     tap: Option<String>,
     dev: Option<String>,
     fds: Option<Vec<RawFd>>,
@@ -108,7 +66,35 @@ struct Given {
     faults: Vec<Rehearsal>,
 }
 
-impl Given {
+impl Fields {
+    fn take(&mut self, given: Given<Key>) -> Result<(), OptionError> {
+        let text = || given.value.clone();
+        match given.key {
+            Key::Tap => given.put(&mut self.tap, text()),
+            Key::Dev => given.put(&mut self.dev, text()),
+            Key::Fd => given.put(&mut self.fds, fds(&given)?),
+            Key::Backend => given.put(&mut self.mover, given.one_of(MOVERS)?),
+            Key::Model => given.put(&mut self.model, given.one_of(MODELS)?),
+            Key::Mac => given.put(&mut self.mac, given.parse()?),
+            Key::Queues => given.put(&mut self.queues, given.parse()?),
+            Key::Mtu => given.put(&mut self.mtu, given.parse()?),
+            Key::Id => given.put(&mut self.id, text()),
+            Key::BwIn => given.put(&mut self.limits.bw_in, given.quota()?),
+            Key::BwOut => given.put(&mut self.limits.bw_out, given.quota()?),
+            Key::Pps => given.put(&mut self.limits.pps, given.quota()?),
+            Key::Conntrack => {
+                let most = per_second::parse(&given.value).map_err(|why| given.bad(why))?;
+                let most = u32::try_from(most).map_err(|_| given.bad("it is too large"))?;
+                given.put(&mut self.limits.conntrack, most)
+            }
+            Key::Llq => given.put(&mut self.llq, given.on_or_off()?),
+            Key::Fault => {
+                self.faults.push(given.parse()?);
+                Ok(())
+            }
+        }
+    }
+
     fn into_spec(self) -> Result<NicSpec, ParseSpecError> {
         let (backend, queues) = match (self.tap, self.dev, self.fds) {
             (Some(name), None, None) => (BackendSpec::Tap(name), 1),
@@ -136,56 +122,8 @@ impl Given {
     }
 }
 
-fn put<T>(key: Key, place: &mut Option<T>, value: T) -> Result<(), ParseSpecError> {
-    match place.replace(value) {
-        Some(_) => Err(ParseSpecError::Twice(key)),
-        None => Ok(()),
-    }
-}
-
-fn parse<T: FromStr>(key: Key, value: &str) -> Result<T, ParseSpecError>
-where
-    T::Err: std::fmt::Display,
-{
-    value.parse().map_err(|why: T::Err| bad(key, value, &why.to_string()))
-}
-
-fn bad(key: Key, value: &str, why: &str) -> ParseSpecError {
-    ParseSpecError::Value { key, value: value.to_string(), why: why.to_string() }
-}
-
-fn quota(key: Key, value: &str) -> Result<Quota, ParseSpecError> {
-    device_core::per_second::quota(value).map_err(|why| bad(key, value, &why.to_string()))
-}
-
-fn number(key: Key, value: &str) -> Result<u64, ParseSpecError> {
-    device_core::per_second::parse(value).map_err(|why| bad(key, value, &why.to_string()))
-}
-
-fn on_or_off(key: Key, value: &str) -> Result<bool, ParseSpecError> {
-    match value {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(bad(key, value, "write on or off")),
-    }
-}
-
-fn parse_fds(value: &str) -> Result<Vec<RawFd>, ParseSpecError> {
-    value.split(':').map(|fd| parse(Key::Fd, fd)).collect()
-}
-
-fn parse_mover(value: &str) -> Result<Mover, ParseSpecError> {
-    match value {
-        "vmm" => Ok(Mover::Vmm),
-        "vhost" => Ok(Mover::Vhost),
-        _ => Err(bad(Key::Backend, value, "known are vmm and vhost")),
-    }
-}
-
-fn parse_model(value: &str) -> Result<Model, ParseSpecError> {
-    match value {
-        "virtio" => Ok(Model::Virtio),
-        "ena" => Ok(Model::Ena),
-        _ => Err(bad(Key::Model, value, "known are virtio and ena")),
-    }
+/// Descriptors, with colons between.
+fn fds(given: &Given<Key>) -> Result<Vec<RawFd>, OptionError> {
+    let fd = |text: &str| text.parse().map_err(|why| given.bad(why));
+    given.value.split(':').map(fd).collect()
 }

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use device_core::options::mib;
+
 /// The balloon's pages, which are of 4 KiB whatever the guest's are, in a MiB.
 pub const PAGES_PER_MIB: u32 = 256;
 
@@ -42,29 +44,13 @@ pub enum ParseSpecError {
     Seconds(String),
 }
 
-/// An amount as `256M`, `2G` or `0`, in MiB.
-fn amount(text: &str) -> Option<u32> {
-    if text == "0" {
-        return Some(0);
-    }
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let factor = match unit {
-        "M" | "m" => 1u32,
-        "G" | "g" => 1 << 10,
-        "T" | "t" => 1 << 20,
-        _ => return None,
-    };
-    let all_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse::<u32>().ok().filter(|_| all_digits)?.checked_mul(factor)
-}
-
 /// The command line's form: `256M,oom,reporting,stats=5`.
 impl FromStr for BalloonSpec {
     type Err = ParseSpecError;
 
     fn from_str(text: &str) -> Result<BalloonSpec, ParseSpecError> {
         let (first, rest) = text.split_once(',').map_or((text, None), |(a, b)| (a, Some(b)));
-        let amount_mib = amount(first).ok_or_else(|| ParseSpecError::Amount(first.to_string()))?;
+        let amount_mib = mib(first).ok_or_else(|| ParseSpecError::Amount(first.to_string()))?;
         let mut spec = BalloonSpec { amount_mib, ..BalloonSpec::default() };
         for part in rest.into_iter().flat_map(|rest| rest.split(',')) {
             let twice = || ParseSpecError::Twice(part.to_string());

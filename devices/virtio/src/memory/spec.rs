@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use device_core::options::{Given, OptionError, mib, parts};
+
 /// Memory that is plugged block by block. A machine has one such region at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HotMemorySpec {
@@ -120,59 +122,53 @@ impl HotMemorySpec {
 /// Why a text describes none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseSpecError {
-    /// No size comes first, or behind a key.
-    #[error("{0:?} is no size; write one in M or G, such as 4G")]
+    /// No size comes first.
+    #[error("{0:?}: {NO_SIZE}")]
     Size(String),
-    /// A part that is no known key.
-    #[error("{0:?} is unknown; known are block=SIZE, slot=SIZE and plugged=SIZE")]
-    Unknown(String),
-    /// A key that may be given once.
-    #[error("{0} is given twice")]
-    Twice(String),
+    /// An option is none, or cannot be so.
+    #[error(transparent)]
+    Option(#[from] OptionError),
 }
 
-/// A size as `256M`, `2G` or `0`, in MiB.
-fn size(text: &str) -> Result<u32, ParseSpecError> {
-    let none = || ParseSpecError::Size(text.to_string());
-    if text == "0" {
-        return Ok(0);
-    }
-    let split = text.len().checked_sub(1).and_then(|at| text.split_at_checked(at));
-    let (digits, unit) = split.ok_or_else(none)?;
-    let factor = match unit {
-        "M" | "m" => 1u32,
-        "G" | "g" => 1 << 10,
-        "T" | "t" => 1 << 20,
-        _ => return Err(none()),
-    };
-    let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    let number = digits.and_then(|digits| digits.parse::<u32>().ok());
-    number.and_then(|number| number.checked_mul(factor)).ok_or_else(none)
+const NO_SIZE: &str = "it is no size; write one in M or G, such as 4G";
+
+/// What is special.
+#[derive(Clone, Copy)]
+enum Key {
+    Block,
+    Slot,
+    Plugged,
 }
+
+const KEYS: [(Key, &str); 3] =
+    [(Key::Block, "block"), (Key::Slot, "slot"), (Key::Plugged, "plugged")];
 
 /// The command line's form: `4G,block=2M,slot=128M,plugged=1G`. What it says is not yet checked.
 impl FromStr for HotMemorySpec {
     type Err = ParseSpecError;
 
     fn from_str(text: &str) -> Result<HotMemorySpec, ParseSpecError> {
-        let mut parts = text.split(',');
-        let mut spec = HotMemorySpec::of(size(parts.next().unwrap_or_default())?);
-        let mut seen = Vec::new();
+        let mut parts = parts(text).into_iter();
+        let first = parts.next().unwrap_or_default();
+        let total = mib(&first).ok_or(ParseSpecError::Size(first))?;
+        let (mut block, mut slot, mut plugged) = (None, None, None);
         for part in parts {
-            let unknown = || ParseSpecError::Unknown(part.to_string());
-            let (key, value) = part.split_once('=').ok_or_else(unknown)?;
-            let field = match key {
-                "block" => &mut spec.block_mib,
-                "slot" => &mut spec.slot_mib,
-                "plugged" => &mut spec.requested_mib,
-                _ => return Err(unknown()),
+            let given = Given::of(&part, &KEYS)?;
+            let place = match given.key {
+                Key::Block => &mut block,
+                Key::Slot => &mut slot,
+                Key::Plugged => &mut plugged,
             };
-            if seen.contains(&key) {
-                return Err(ParseSpecError::Twice(key.to_string()));
-            }
-            seen.push(key);
-            *field = size(value)?;
+            let size = mib(&given.value).ok_or_else(|| given.bad(NO_SIZE))?;
+            given.put(place, size)?;
         }
+        let usual = HotMemorySpec::of(total);
+        let spec = HotMemorySpec {
+            block_mib: block.unwrap_or(usual.block_mib),
+            slot_mib: slot.unwrap_or(usual.slot_mib),
+            requested_mib: plugged.unwrap_or(usual.requested_mib),
+            ..usual
+        };
         Ok(spec)
     }
 }
@@ -193,8 +189,10 @@ mod tests {
         for text in ["", "M", "4", "+4G", "4K", "5000T", "4G,block=2"] {
             assert!(error(text).contains("is no size"), "{text}: {}", error(text));
         }
-        assert!(error("4G,node=1G").starts_with("\"node=1G\" is unknown; known are block=SIZE"));
-        assert!(error("4G,").starts_with("\"\" is unknown"));
+        assert!(
+            error("4G,node=1G").starts_with("unknown key \"node\"; known are block, slot, plugged")
+        );
+        assert!(error("4G,").starts_with("\"\" has no '='"));
         assert_eq!(error("4G,slot=1G,slot=1G"), "slot is given twice");
     }
 

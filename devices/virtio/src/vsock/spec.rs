@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use device_core::options::{self, Given, OptionError, parts};
 use device_core::socket::{BindError, ListeningSocket};
 
 /// A guest's address that its own machine cannot have (virtio 1.2, 5.10.4): what is not 0, which launchers
@@ -30,12 +31,11 @@ pub enum Key {
     Path,
 }
 
+const KEYS: [(Key, &str); 2] = [(Key::Cid, "cid"), (Key::Path, "path")];
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Key::Cid => "cid",
-            Key::Path => "path",
-        })
+        f.write_str(options::word(self, &KEYS))
     }
 }
 
@@ -63,21 +63,12 @@ impl SpecError {
 /// Why a text describes no vsock.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseSpecError {
-    /// A part that is no key and value.
-    #[error("{0:?} is no key=value; write such as cid=3,path=v.sock, and a comma of a path twice")]
-    NoValue(String),
-    /// A key that does not exist.
-    #[error("unknown key {0:?}; known are cid and path")]
-    UnknownKey(String),
-    /// A key that may be given once.
-    #[error("{0} is given twice")]
-    Twice(Key),
-    /// Not a number.
-    #[error("cid={0}: it is no number from 3 to {last}", last = CIDS.end())]
-    Cid(String),
+    /// An option is none, or cannot be so.
+    #[error(transparent)]
+    Option(#[from] OptionError),
     /// Something that must be said.
     #[error("{0} is not given; write such as cid=3,path=v.sock")]
-    Missing(Key),
+    Missing(&'static str),
 }
 
 /// Why there is no socket.
@@ -116,42 +107,22 @@ impl FromStr for VsockSpec {
     fn from_str(text: &str) -> Result<VsockSpec, ParseSpecError> {
         let (mut cid, mut path) = (None, None);
         for part in parts(text) {
-            let Some((key, value)) = part.split_once('=') else {
-                return Err(ParseSpecError::NoValue(part));
-            };
-            let (key, twice) = match key {
-                "cid" => {
-                    let number = value.parse().ok().filter(|number| CIDS.contains(number));
-                    let number = number.ok_or_else(|| ParseSpecError::Cid(value.to_string()))?;
-                    (Key::Cid, cid.replace(number).is_some())
+            let given = Given::of(&part, &KEYS)?;
+            match given.key {
+                Key::Cid => {
+                    let number = given.value.parse().ok().filter(|number| CIDS.contains(number));
+                    let why = format_args!("it is no number from 3 to {}", CIDS.end());
+                    given.put(&mut cid, number.ok_or_else(|| given.bad(why))?)?;
                 }
-                "path" => (Key::Path, path.replace(PathBuf::from(value)).is_some()),
-                _ => return Err(ParseSpecError::UnknownKey(key.to_string())),
-            };
-            if twice {
-                return Err(ParseSpecError::Twice(key));
+                Key::Path => given.put(&mut path, PathBuf::from(&given.value))?,
             }
         }
         let path = path.filter(|path| !path.as_os_str().is_empty());
         Ok(VsockSpec {
-            cid: cid.ok_or(ParseSpecError::Missing(Key::Cid))?,
-            path: path.ok_or(ParseSpecError::Missing(Key::Path))?,
+            cid: cid.ok_or(ParseSpecError::Missing("cid"))?,
+            path: path.ok_or(ParseSpecError::Missing("path"))?,
         })
     }
-}
-
-/// What stands between commas; two of them are one of the text.
-fn parts(text: &str) -> Vec<String> {
-    let (mut parts, mut part) = (Vec::new(), String::new());
-    let mut letters = text.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            ',' if letters.next_if_eq(&',').is_none() => parts.push(std::mem::take(&mut part)),
-            letter => part.push(letter),
-        }
-    }
-    parts.push(part);
-    parts
 }
 
 /// A vsock whose socket listens: clients may come before there is a machine, and wait. The socket is removed
@@ -206,15 +177,16 @@ mod tests {
         let spec = |text: &str| text.parse::<VsockSpec>();
         let wanted = VsockSpec { cid: 3, path: "a,b.sock".into() };
         assert_eq!(spec("path=a,,b.sock,cid=3"), Ok(wanted));
-        assert_eq!(spec("cid=3"), Err(ParseSpecError::Missing(Key::Path)));
-        assert_eq!(spec("cid=3,path="), Err(ParseSpecError::Missing(Key::Path)));
-        assert_eq!(spec("path=x"), Err(ParseSpecError::Missing(Key::Cid)));
-        assert_eq!(spec("cid=3,cid=4,path=x"), Err(ParseSpecError::Twice(Key::Cid)));
-        assert_eq!(spec("x"), Err(ParseSpecError::NoValue("x".into())));
-        assert_eq!(spec("port=1"), Err(ParseSpecError::UnknownKey("port".into())));
+        assert_eq!(spec("cid=3"), Err(ParseSpecError::Missing("path")));
+        assert_eq!(spec("cid=3,path="), Err(ParseSpecError::Missing("path")));
+        assert_eq!(spec("path=x"), Err(ParseSpecError::Missing("cid")));
+        let refused = |text: &str| spec(text).unwrap_err().to_string();
+        assert_eq!(refused("cid=3,cid=4,path=x"), "cid is given twice");
+        assert!(refused("x").starts_with("\"x\" has no '='"));
+        assert_eq!(refused("port=1"), "unknown key \"port\"; known are cid, path");
         for cid in ["0", "1", "2", "4294967295", "x", "-1", ""] {
-            let text = format!("cid={cid},path=x");
-            assert_eq!(spec(&text), Err(ParseSpecError::Cid(cid.into())), "{text}");
+            let wanted = format!("cid={cid}: it is no number from 3 to 4294967294");
+            assert_eq!(refused(&format!("cid={cid},path=x")), wanted);
         }
         assert!(spec("cid=4294967294,path=x").is_ok());
     }
