@@ -605,7 +605,7 @@ fn devices_come_and_go_and_followers_hear_of_it() {
         (&["plug", "--net", "tap=a", "--disk", "b"], "cannot be used with"),
         (&["plug", "--disk", "/nowhere/late"], "path_on_host: cannot open /nowhere/late"),
         (&["plug", "--net", "speed=1"], "unknown key \"speed\""),
-        (&["plug", "--pmem", "x,rw"], "\"rw\" is unknown"),
+        (&["plug", "--pmem", "x,rw"], "\"rw\" has no '='"),
     ] {
         let output = ctl(arguments).wait_with_output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);

@@ -231,7 +231,7 @@ fn a_disk_goes_on_above_its_image_and_others_share_that() {
         (&third, &[&own][..], "is an overlay; name its base too"),
         (&own, &[&scene.path("none")], "No such file"),
         (&scene.image("raw", 8192), &[&root], "does not begin as an overlay"),
-        (&own, &[&own], "is in use"),
+        (&own, &[&own], "cannot be an overlay on itself"),
     ] {
         let answer = api.ask("PATCH", ROOT, &above(path, bases).to_string()).unwrap();
         let message = answer.fault().unwrap();
