@@ -74,7 +74,7 @@ pub fn answer(guest: &Guest) -> Result<()> {
     guest.wire.take_queues(QUEUES)?;
     let link = Link::open(TAP)?;
     let frames = guest.wire.frames(100);
-    let mut vmm = start(guest, Load::Answer, "count=500")?;
+    let mut vmm = start(guest, Load::Answer, "count=2000")?;
     let begun = Instant::now();
     while link.send(&frames[0]).is_err()
         || link.hear_first(&MAC, Duration::from_millis(50))?.is_none()
