@@ -37,6 +37,12 @@ pub trait Engine: Send {
     /// Gives back what is done, into `done`. Does not wait.
     fn reap(&mut self, done: &mut Vec<Done>);
 
+    /// Whether the lane may wait for [`Engine::watches`]: from here until the next task is started, they tell of all that
+    /// ends. If not, something is there by now.
+    fn may_sleep(&mut self) -> bool {
+        true
+    }
+
     /// Readable, also edge-triggered, when there may be something to reap.
     fn watches(&self) -> Vec<BorrowedFd<'_>>;
 

@@ -620,6 +620,9 @@ impl<R: BlockRing> Lane<R> {
             self.linger.give_way();
             return Again::Now;
         }
+        if !self.engine.may_sleep() {
+            return Again::Now;
+        }
         times.into_iter().flatten().min().map_or(Again::WhenReady, Again::At)
     }
 }

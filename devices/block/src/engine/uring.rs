@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use device_core::kick::borrow;
@@ -52,6 +53,17 @@ enum Rung {
 
 const LADDER: [Rung; 3] = [Rung::Deferred, Rung::Cooperative, Rung::Restricted];
 
+/// Whether the kernel rings for completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hush {
+    /// It always does.
+    Never,
+    /// Not now.
+    On,
+    /// It does until the next task.
+    Off,
+}
+
 /// A place for a task that is away.
 struct Slot {
     /// Counts its tasks, so that no completion is taken for another's.
@@ -65,6 +77,10 @@ pub struct Uring {
     /// Written by the kernel for each completion, also one that it puts off: a ring that does so does not show
     /// it to who polls the ring itself.
     bell: Arc<EventFd>,
+    /// The bell is not rung: what was ended while it was asked, as from the page cache, needs none, and costs a wake-up
+    /// and a turn. Only where completions come by way of the lane, or what is read of the ring behind a fence may be
+    /// older than the kernel's look whether it is to ring.
+    hush: Hush,
     image: Arc<Image>,
     /// For calls on block devices that are not in use on rings.
     helper: Option<Threads>,
@@ -95,7 +111,8 @@ impl Uring {
         let ring = set_up(rung, &image, &bell)?;
         let helper = helper.map(|crew| Threads::new(crew, image.clone())).transpose()?;
         let (slots, free) = (Vec::new(), Vec::new());
-        Ok(Uring { ring, bell, image, helper, slots, free, away: 0 })
+        let hush = if rung == Rung::Deferred { Hush::Off } else { Hush::Never };
+        Ok(Uring { ring, bell, hush, image, helper, slots, free, away: 0 })
     }
 
     /// What the kernel is asked for a task; `None` if that is the helper's to do.
@@ -280,6 +297,10 @@ impl Engine for Uring {
         if self.ring.submission().is_empty() {
             return helped;
         }
+        if self.hush == Hush::Off {
+            self.ring.completion().disable_eventfd();
+            self.hush = Hush::On;
+        }
         // Out of memory, or completions to be reaped first: they stay in the queue for another try.
         let _ = self.enter();
         helped && self.ring.submission().is_empty()
@@ -297,6 +318,17 @@ impl Engine for Uring {
             let _ = self.enter();
         }
         self.take_completions(done);
+    }
+
+    fn may_sleep(&mut self) -> bool {
+        if self.hush != Hush::On || self.away == 0 {
+            return true;
+        }
+        self.ring.completion().enable_eventfd();
+        self.hush = Hush::Off;
+        // Pairs with the kernel's, between what it shows and its look whether to ring.
+        fence(Ordering::SeqCst);
+        !self.ring.submission().taskrun() && self.ring.completion().is_empty()
     }
 
     fn watches(&self) -> Vec<BorrowedFd<'_>> {
