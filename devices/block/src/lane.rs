@@ -613,12 +613,12 @@ impl<R: BlockRing> Lane<R> {
                 ring.stay_quiet();
                 // A guest that waits for each answer sends soon after it.
                 if idle && self.linger.glance(|| ring.has_next()) {
-                    return Again::Now;
+                    return Again::Unheard;
                 }
             }
             // Whoever waits for this CPU may be the guest.
             self.linger.give_way();
-            return Again::Now;
+            return Again::Unheard;
         }
         if !self.engine.may_sleep() {
             return Again::Now;
@@ -660,12 +660,13 @@ impl<R: BlockRing> Worker for Lane<R> {
         let (taken, goes_on) = self.submit();
         self.publish();
         self.tell_taken_back();
-        self.linger.worked(now, std::mem::take(&mut self.moved));
+        // From the end of the work: a turn may take longer than a lane lingers.
+        self.linger.worked(self.clock.max(now), std::mem::take(&mut self.moved));
         self.part(interest);
         self.stats.set_in_flight(self.seats.taken());
         // If it is full still, what ends brings the next turn.
         let more = goes_on || !self.due.is_empty() || more && self.may_take() && !self.is_full();
-        if more { Again::Now } else { self.again(now, taken, lingers) }
+        if more { Again::Unheard } else { self.again(now, taken, lingers) }
     }
 }
 

@@ -131,6 +131,34 @@ fn a_lane_thread_that_rests_hears_all_at_its_end() {
     }
 }
 
+/// Looks by itself, for ever.
+struct Looking;
+
+impl Worker for Looking {
+    fn begin(&mut self, _: &mut Interest<'_>) -> io::Result<()> {
+        Ok(())
+    }
+    fn ready(&mut self, _: Source, _: EventSet) {}
+    fn run(&mut self, _: Instant, _: &mut Interest<'_>) -> Again {
+        Again::Unheard
+    }
+}
+
+#[test]
+fn beside_one_who_looks_by_itself_all_others_are_heard() {
+    on_both(|thread| {
+        let busy = thread.host(Looking).unwrap();
+        let (worker, event, heard) = counting(vec![Again::Now; 3]);
+        let post = thread.host(worker).unwrap();
+        for expected in 1..=50 {
+            event.write(1).unwrap();
+            wait_for(&heard, expected);
+        }
+        assert_eq!(post.ask(|worker, _| worker.ready), 50);
+        busy.recall(|_, _| ());
+    });
+}
+
 #[test]
 fn a_thread_ends_with_its_last_handle() {
     on_both(|thread| {

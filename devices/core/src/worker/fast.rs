@@ -18,6 +18,9 @@ const EVENTS: usize = 32;
 /// Waits up to this are kept exactly, by a timer of their own: epoll counts in milliseconds, and the
 /// kernel lets it be late besides.
 const FINE: Duration = Duration::from_millis(1);
+/// How long a thread whose workers look by themselves goes on without listening: a call for each turn would cost as much as
+/// a short one.
+const UNHEARD: Duration = Duration::from_micros(20);
 
 pub(super) struct Loop {
     mailbox: Arc<Mailbox>,
@@ -55,10 +58,18 @@ impl Loop {
     pub fn serve(mut self) {
         let mut workers = WorkerSet::default();
         let mut events = [EpollEvent::default(); EVENTS];
+        let mut unheard_since = None;
         loop {
             let wait_ms = match workers.run(&mut self.epoll) {
                 Wait::Deaf(rest) => {
                     self.rest(rest);
+                    0
+                }
+                Wait::Busy(now) => {
+                    let since = *unheard_since.get_or_insert(now);
+                    if now.saturating_duration_since(since) < UNHEARD {
+                        continue;
+                    }
                     0
                 }
                 Wait::Ready(Some(wait)) if !wait.is_zero() && wait <= FINE => {
@@ -69,6 +80,7 @@ impl Loop {
                 }
                 Wait::Ready(wait) => wait_ms(wait),
             };
+            unheard_since = None;
             let count = match self.epoll.wait(wait_ms, &mut events) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,

@@ -39,6 +39,8 @@ pub(super) enum Wait {
     Ready(Option<Duration>),
     /// For nothing at all.
     Deaf(Duration),
+    /// Not, and nobody has to hear of events at once; when the round began.
+    Busy(Instant),
 }
 
 impl Wait {
@@ -47,6 +49,7 @@ impl Wait {
         match self {
             Wait::Ready(wait) => wait,
             Wait::Deaf(rest) => Some(rest),
+            Wait::Busy(_) => Some(Duration::ZERO),
         }
     }
 }
@@ -134,12 +137,12 @@ impl WorkerSet {
     /// Gives every worker that is due one turn; returns how the thread may wait.
     pub fn run(&mut self, poller: &mut dyn Poller) -> Wait {
         let mut next: Option<Instant> = None;
-        let (mut more, mut rests) = (false, false);
+        let (mut more, mut listens, mut rests) = (false, false, false);
         let now = Instant::now();
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let Some(slot) = slot else { continue };
             let due = match slot.again {
-                Again::Now => true,
+                Again::Now | Again::Unheard => true,
                 Again::At(then) => then <= now,
                 Again::Rest(_) | Again::WhenReady => false,
             };
@@ -156,13 +159,15 @@ impl WorkerSet {
                 }
             }
             match slot.again {
-                Again::Now => more = true,
+                Again::Now => (more, listens) = (true, true),
+                Again::Unheard => more = true,
                 Again::At(then) => next = Some(next.map_or(then, |next| next.min(then))),
                 Again::Rest(_) | Again::WhenReady => {}
             }
         }
         let left = |then: Instant| then.saturating_duration_since(Instant::now());
         match next {
+            _ if more && !listens => Wait::Busy(now),
             _ if more => Wait::Ready(Some(Duration::ZERO)),
             // Of what is due later the first is due when the rest is over, or before.
             Some(then) if rests => Wait::Deaf(left(then).min(LONGEST_REST)),

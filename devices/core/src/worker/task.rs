@@ -19,6 +19,9 @@ pub enum Again {
     At(Instant),
     /// After the others had theirs.
     Now,
+    /// Likewise. It looks at all of its sources by itself, so a lane thread does not listen before each of its turns, which
+    /// may be short.
+    Unheard,
     /// Then, within a millisecond: a lane thread on which nobody else is due does not listen to its sources until then,
     /// so that what comes gathers and wakes nobody. To other threads it is [`Again::At`].
     Rest(Instant),

@@ -441,7 +441,7 @@ fn at(now: Instant, wait: Duration) -> Again {
 
 fn sooner(a: Again, b: Again) -> Again {
     match (a, b) {
-        (Again::Now, _) | (_, Again::Now) => Again::Now,
+        (Again::Now | Again::Unheard, _) | (_, Again::Now | Again::Unheard) => Again::Now,
         (Again::WhenReady, other) | (other, Again::WhenReady) => other,
         (Again::At(a) | Again::Rest(a), Again::At(b) | Again::Rest(b)) => Again::At(a.min(b)),
     }
