@@ -189,6 +189,6 @@ impl Served {
 
     /// Waits for the end.
     pub fn end(mut self) -> Result<ExitStatus> {
-        self.process.wait(PATIENCE)?.context("vmm still runs")
+        self.process.ended(PATIENCE)
     }
 }

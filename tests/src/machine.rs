@@ -584,14 +584,10 @@ impl Running {
 
     /// Waits for the process to end.
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
-        match self.process.wait(limit)? {
-            Some(status) => Ok(status),
-            None => bail!(
-                "the hypervisor still runs after {} s; end of the console:\n{}",
-                limit.as_secs(),
-                crate::console::last_lines(&self.console.text(), 30)
-            ),
-        }
+        self.process.ended(limit).with_context(|| {
+            let console = crate::console::last_lines(&self.console.text(), 30);
+            format!("the hypervisor; end of the console:\n{console}")
+        })
     }
 
     /// Waits for the end and checks the exit code.

@@ -124,6 +124,14 @@ impl Owned {
         self.wait_while(|| start.elapsed() < limit)
     }
 
+    /// Waits for an end that has to come. Fails if it does not within `limit`, with what keeps each thread.
+    pub fn ended(&mut self, limit: Duration) -> Result<ExitStatus> {
+        match self.wait(limit)? {
+            Some(status) => Ok(status),
+            None => bail!("it still runs after {limit:?}: {}", threads(self.pid())),
+        }
+    }
+
     /// Waits for the end as long as `patient` says so; `None` when it no longer does.
     pub fn wait_while(
         &mut self,
@@ -139,6 +147,22 @@ impl Owned {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// The threads of a process, and of each what it waits for and which signals wait for it (proc(5)).
+fn threads(process: u32) -> String {
+    let folder = format!("/proc/{process}/task");
+    let threads = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|thread| {
+        let read = |name| std::fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+        let status = read("status");
+        let wanted = ["Name", "State", "SigPnd", "ShdPnd", "SigBlk"];
+        let said = status.lines().filter_map(|line| line.split_once(":\t"));
+        let said = said.filter(|(name, _)| wanted.contains(name)).map(|(_, value)| value);
+        let call = read("syscall");
+        let call = call.split(' ').next().unwrap_or_default().trim();
+        format!("[{}, call {call}, in {}]", said.collect::<Vec<_>>().join(" "), read("wchan"))
+    });
+    threads.collect::<Vec<_>>().join(" ")
 }
 
 /// Runs a command with each line of its standard output handed to `hear`, as long as `patient` says

@@ -498,7 +498,7 @@ fn one_line(command: &mut Command, code: i32, said: &[String]) -> Result<()> {
     let errors =
         Console::collect("standard error", process.child().stderr.take().context("no errors")?);
     let limit = Duration::from_secs(20);
-    let status = process.wait(limit)?.context("it still runs")?;
+    let status = process.ended(limit)?;
     let (output, errors) = (output.wait_for_end(limit)?, errors.wait_for_end(limit)?);
     ensure!(status.code() == Some(code), "{status}, not exit code {code}: {errors}");
     ensure!(

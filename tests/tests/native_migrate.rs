@@ -167,8 +167,7 @@ impl Machine {
 
     /// Waits for its end; the exit code.
     fn end(&mut self) -> Result<Option<i32>> {
-        let ended = self.process.wait(LIMIT)?;
-        Ok(ended.context("it does not end")?.code())
+        Ok(self.process.ended(LIMIT)?.code())
     }
 
     fn lives(&mut self) -> Result<bool> {

@@ -121,7 +121,7 @@ fn above(scene: &Scene, folder: &Path) -> Result<()> {
         reports.push(told.context("no report")?);
     }
     machine.api.act("Kill")?;
-    ensure!(machine.process.wait(LIMIT)?.is_some(), "it does not end");
+    machine.process.ended(LIMIT)?;
     for child in &children {
         Api::connect(&child.socket)?.act("Kill")?;
         host::eventually("its end", LIMIT, || Ok(!child.lives()))?;

@@ -63,6 +63,6 @@ pub fn within(scene: &Scene) -> Result<()> {
         Ok(fs::read_link(format!("{process_of_child}/exe")).is_err())
     })?;
     api.act("Kill")?;
-    ensure!(process.wait(LIMIT)?.is_some());
+    process.ended(LIMIT)?;
     Ok(())
 }

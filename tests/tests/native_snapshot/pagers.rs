@@ -156,7 +156,7 @@ fn reaches(api: &mut Api, wanted: u64) -> Result<()> {
 
 /// The exit code of a machine, and the one line that it says.
 fn end(scene: &Scene, mut machine: Machine) -> Result<(Option<i32>, String)> {
-    let ended = machine.process.wait(LIMIT)?.context("it still runs")?;
+    let ended = machine.process.ended(LIMIT)?;
     let said = fs::read_to_string(scene.path("log"))?;
     ensure!(said.lines().count() == 1, "{said:?}");
     Ok((ended.code(), said))
@@ -173,7 +173,7 @@ fn dies(scene: &Scene) -> Result<()> {
         let log = fs::File::create(scene.path("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut vmm = Owned::spawn(&mut command)?;
-        let ended = vmm.wait(LIMIT)?.context("it still runs")?;
+        let ended = vmm.ended(LIMIT)?;
         let said = fs::read_to_string(scene.path("log"))?;
         ensure!(ended.code() == Some(PAGES_LOST), "{how:?}: {ended:?}, {said:?}");
         ensure!(said.lines().count() == 1 && said.contains("it has ended"), "{said:?}");
@@ -208,7 +208,7 @@ fn recorded(scene: &Scene) -> Result<()> {
     let mut machine = restore(scene, &folder, &["--record"])?;
     listener.hear_many(FRAMES, LIMIT)?;
     machine.api.act("Kill")?;
-    ensure!(machine.process.wait(LIMIT)?.is_some(), "it still runs");
+    machine.process.ended(LIMIT)?;
     let record = folder.join("memory.used");
     let first = fs::read(&record)?;
     ensure!(first.starts_with(b"vmm-used") && first.len() > 100, "{} bytes", first.len());

@@ -120,7 +120,7 @@ fn damaged(scene: &Scene) -> Result<()> {
         let answer = api.ask("PUT", "/snapshot/load", &body)?;
         ensure!(answer.status == 400, "{answer:?}");
         ensure!(answer.fault()?.contains("not the one of this snapshot"), "{answer:?}");
-        let ended = vmm.wait(LIMIT)?.and_then(|status| status.code());
+        let ended = vmm.ended(LIMIT)?.code();
         ensure!(ended == Some(code), "{words:?}: {ended:?}");
     }
     Ok(())

@@ -91,7 +91,7 @@ impl Scene {
 }
 
 pub fn end(mut process: Owned) -> ExitStatus {
-    process.wait(PATIENCE).unwrap().expect("vmm still runs")
+    process.ended(PATIENCE).unwrap()
 }
 
 pub fn send(process: &Owned, signal: Signal) {

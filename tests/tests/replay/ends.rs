@@ -85,7 +85,7 @@ fn end_of_guest(scene: &Scene, word: u8) -> How {
     let mut process = Owned::spawn(command.stdin(Stdio::piped()).stdout(Stdio::null())).unwrap();
     // It is read when the guest is there.
     std::io::Write::write_all(process.child().stdin.as_mut().unwrap(), &[word]).unwrap();
-    how(process.wait(host::PATIENCE).unwrap().expect("the guest ends its machine"))
+    how(process.ended(host::PATIENCE).unwrap())
 }
 
 #[test]
