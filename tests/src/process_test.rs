@@ -43,7 +43,10 @@ fn what_fails_once_is_tried_once_more_but_not_on_a_full_disk() {
 fn of_a_process_that_does_not_end_its_threads_tell_why() {
     let mut sleeps = Owned::spawn(Command::new("sleep").arg("60")).unwrap();
     let told = sleeps.ended(Duration::from_millis(50)).unwrap_err().to_string();
-    assert!(told.contains("still runs after 50ms: [sleep S (sleeping) 0000000000000000 "), "{told}");
+    assert!(
+        told.contains("still runs after 50ms: [sleep S (sleeping) 0000000000000000 "),
+        "{told}"
+    );
     sleeps.child().kill().unwrap();
     assert!(!sleeps.ended(Duration::from_secs(20)).unwrap().success());
 }
