@@ -13,7 +13,7 @@ use crate::native::job::{Job, Medium, Task};
 use crate::native::peer::{Board, Peer};
 use crate::native::sample::Look;
 use crate::native::table::{Measure, Results};
-use crate::process::{mortal, stdout_of};
+use crate::process::{mortal, quiet, stdout_of};
 
 /// Bytes of an image: more than any cache of a CPU, and less than the page cache has room for.
 const IMAGE: u64 = 512 << 20;
@@ -70,16 +70,38 @@ impl<'a> Disks<'a> {
 
     fn image(&self, medium: Medium) -> &Image {
         match medium {
-            Medium::Memory => &self.memory,
+            Medium::Memory | Medium::Overlay => &self.memory,
             Medium::File => &self.file,
         }
+    }
+
+    /// A new overlay in memory on what is there, and the options of a disk that has it.
+    fn overlay(&self, peer: &Peer) -> Result<(Image, String)> {
+        let base = self.memory.path();
+        let path = base.with_extension("cow");
+        // Of the run before.
+        let _ = fs::remove_file(&path);
+        let mut command = mortal(&peer.path);
+        quiet(command.args(["disk", "create"]).arg(&path).arg("--base").arg(base))?;
+        let options = format!("base={},{}", base.display(), self.options);
+        Ok((Image::overlay(path)?, options.trim_end_matches(',').to_owned()))
     }
 
     /// Measures a hypervisor.
     pub fn measure(&self, job: Job, peer: &Peer, results: &mut Results) -> Result<()> {
         let Task::Disk(load, medium) = job.task else { bail!("that is no job of a disk") };
-        let image = self.image(medium);
-        image.forget()?;
+        let above = match medium {
+            Medium::Overlay => Some(self.overlay(peer)?),
+            Medium::Memory | Medium::File => None,
+        };
+        let (image, options) = match &above {
+            Some((image, options)) => (image, options.as_str()),
+            None => (self.image(medium), self.options),
+        };
+        // A new overlay has no report.
+        if above.is_none() {
+            image.forget()?;
+        }
         let ticks = (self.slice.as_secs_f64() * ticks_per_second()?) as u64;
         let line = format!(
             "disk={} order={} block={} in-flight={} queues={} ticks={ticks} {}",
@@ -90,7 +112,7 @@ impl<'a> Disks<'a> {
             job.queues,
             self.words
         );
-        let board = Board::Disk { path: image.path(), queues: job.queues, options: self.options };
+        let board = Board::Disk { path: image.path(), queues: job.queues, options };
         let mut vmm = peer.start(self.kernel, line.trim_end(), board, self.folder)?;
         image.wait_for(&mut vmm, 1, PATIENCE)?;
         let before = Look::at(vmm.pid())?;
@@ -115,6 +137,10 @@ impl<'a> Disks<'a> {
     /// Measures the floor of a job, by each of its ways. It knows one queue.
     pub fn measure_floor(&self, job: Job, results: &mut Results) -> Result<()> {
         let Task::Disk(load, medium) = job.task else { return Ok(()) };
+        // It is that of the image below.
+        if medium == Medium::Overlay {
+            return Ok(());
+        }
         for (way, name) in FLOORS {
             let mut command = mortal(&self.floor);
             command.arg(self.image(medium).path()).args([load.way(), load.order()]);

@@ -66,6 +66,8 @@ pub enum Medium {
     Memory,
     /// In a file on a disk of the host.
     File,
+    /// A new overlay on that in memory, beside it.
+    Overlay,
 }
 
 /// Such a thing on so many queues.
@@ -92,8 +94,9 @@ impl Task {
         let loads = kinds.into_iter().flat_map(|(is_sequential, kib, in_flight)| {
             [false, true].map(|writes| DiskLoad { writes, is_sequential, kib, in_flight })
         });
-        let disks = loads
-            .flat_map(|load| [Medium::Memory, Medium::File].map(|medium| Self::Disk(load, medium)));
+        let disks = loads.flat_map(|load| {
+            [Medium::Memory, Medium::File, Medium::Overlay].map(|medium| Self::Disk(load, medium))
+        });
         let restores = [
             (128, 1, false),
             (512, 1, false),
@@ -172,6 +175,7 @@ impl Job {
                 let medium = match medium {
                     Medium::Memory => "memory",
                     Medium::File => "file",
+                    Medium::Overlay => "overlay",
                 };
                 let DiskLoad { kib, in_flight, .. } = load;
                 format!("disk {} {} {kib}k depth {in_flight} {medium}", load.order(), load.way())

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use anyhow::{Context, Error, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::native::job::Task;
+use crate::native::job::{Medium, Task};
 use crate::native::line::Line;
 use crate::process::{Owned, mortal};
 
@@ -118,6 +118,8 @@ impl Peer {
                 matches!(kind, Kind::Vmm | Kind::Firecracker | Kind::CloudHypervisor)
             }
             (Task::Metadata(..), kind) => matches!(kind, Kind::Vmm | Kind::VmmEna),
+            // Their own are of formats that say what is below.
+            (Task::Disk(_, Medium::Overlay), kind) => matches!(kind, Kind::Vmm | Kind::VmmNvme),
             // The guest's memory is written by way of a balloon.
             (Task::Save(_), kind) => kind == Kind::Vmm,
             (Task::Restore(restore), Kind::Firecracker | Kind::CloudHypervisor) => {
