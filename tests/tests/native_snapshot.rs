@@ -13,6 +13,8 @@ mod disks;
 mod pagers;
 #[path = "native_snapshot/refusals.rs"]
 mod refusals;
+#[path = "native_snapshot/resets.rs"]
+mod resets;
 #[path = "native_snapshot/whole.rs"]
 mod whole;
 
@@ -51,6 +53,11 @@ fn tests(card: Card) -> Vec<Named<Scene>> {
         tests.extend(changes::OF_DISKS);
         tests.extend(clones::TESTS);
         tests.extend(disks::OF_MODELS);
+    }
+    match (card.is_ena(), card.is_on_pci()) {
+        (true, _) => tests.extend(resets::OF_ENA),
+        (false, true) => tests.extend(resets::OF_VIRTIO),
+        (false, false) => {}
     }
     if card.is_ena() {
         tests.extend(refusals::TESTS);

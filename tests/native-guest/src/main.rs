@@ -125,20 +125,20 @@ fn drive_card(card: nic::Found, ground: &Ground, options: &Options) -> ! {
             load::weather(|| nic::virtio::open(place, options), ground, options)
         }
         (nic::Found::Ena(place), Load::Storm) => {
-            load::weather(|| nic::ena::open(place, options), ground, options)
+            load::weather(|| nic::ena::open(place, options, 0), ground, options)
         }
         (nic::Found::Virtio(place), Load::Witness) => {
             witness::run(nic::virtio::open(place, options), options)
         }
         (nic::Found::Ena(place), Load::Witness) => {
-            witness::run(nic::ena::open(place, options), options)
+            witness::run(nic::ena::open(place, options, 0), options)
         }
-        (nic::Found::Virtio(place), Load::Host) => {
-            host::run(nic::virtio::open(place, options), options)
+        (nic::Found::Virtio(place), Load::Host) => host::run(|_| nic::virtio::open(place, options)),
+        (nic::Found::Ena(place), Load::Host) => {
+            host::run(|reason| nic::ena::open(place, options, reason))
         }
-        (nic::Found::Ena(place), Load::Host) => host::run(nic::ena::open(place, options), options),
         (nic::Found::Virtio(place), _) => load::run(nic::virtio::open(place, options), options),
-        (nic::Found::Ena(place), _) => load::run(nic::ena::open(place, options), options),
+        (nic::Found::Ena(place), _) => load::run(nic::ena::open(place, options, 0), options),
     }
 }
 
