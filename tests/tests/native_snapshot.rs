@@ -1,6 +1,8 @@
 //! Snapshots under real KVM, of a guest that polls from user mode and would notice if it were not what it was: at
 //! native speed on any host, where no Linux could be booted.
 
+#[path = "native_snapshot/busy.rs"]
+mod busy;
 #[path = "native_snapshot/changes.rs"]
 mod changes;
 #[path = "native_snapshot/clones.rs"]
@@ -51,6 +53,7 @@ fn tests(card: Card) -> Vec<Named<Scene>> {
     if card.is_on_pci() {
         tests.extend(changes::OF_CARDS);
         tests.extend(changes::OF_DISKS);
+        tests.extend(busy::TESTS);
         tests.extend(clones::TESTS);
         tests.extend(disks::OF_MODELS);
     }

@@ -2,7 +2,7 @@
 //! theirs.
 
 use crate::disk::{self, MOST_IN_FLIGHT, Operation};
-use crate::memory::read;
+use crate::memory::{Arena, read};
 use crate::nic::MOST_PAIRS;
 use crate::vsock;
 
@@ -138,6 +138,14 @@ impl Options {
         options
     }
 
+    /// Where a disk has its rings.
+    pub fn arena(&self) -> Arena {
+        match self.disk {
+            Some(disk::Task::Busy) => Arena::second(),
+            _ => Arena::new(),
+        }
+    }
+
     fn take(&mut self, name: &[u8], value: &[u8]) {
         match (name, value) {
             (b"load", b"send") => self.load = Load::Send,
@@ -167,6 +175,7 @@ impl Options {
                 }
             }
             (b"disk", b"verify") => self.disk = Some(disk::Task::Verify),
+            (b"disk", b"busy") => self.disk = Some(disk::Task::Busy),
             (b"disk", b"reset") => self.disk = Some(disk::Task::Reset),
             (b"disk", b"storm") => self.disk = Some(disk::Task::Storm),
             (b"disk", b"sync") => self.disk = Some(disk::Task::Sync),
