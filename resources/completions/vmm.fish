@@ -129,7 +129,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from snapshot" -l json -d 'Print the API\'s JSON instead of text for people'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from snapshot" -s h -l help -d 'Print help'
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l first -d 'Number of the first' -r
-complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l net -d 'TAP of a network card, once for each, such as eth0=tap{n}; the machine\'s TAP, - and the number if not given. identity=rewrite, mac=, ip= and guest-ip= behind it give it other addresses on the wire, the first child the ip and each next one the next; link=flap has the guest see its link go down and come again' -r
+complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l net -d 'TAP of a network card, once for each, such as eth0=tap{n}; the machine\'s TAP, - and the number if not given. identity=rewrite, mac=, ip= and guest-ip= behind it give it other addresses on the wire, the first child the ip and each next one the next; link=flap has the guest see its link go down and come again, driver=reset has it reset an ENA card' -r
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l disk -d 'Image of a disk that is written, once for each, such as root=/images/{n}.raw, which must not be there; the machine\'s image, . and the number if not given' -r
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l id -d 'Names; the machine\'s, - and the number if not given' -r
 complete -c vmm -n "__fish_vmm_using_subcommand ctl; and __fish_seen_subcommand_from fork" -l api-sock -d 'Sockets of their APIs; the machine\'s, . and the number if not given' -r -F
@@ -241,7 +241,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand restore" -l memory -d 'The file 
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l pager -d 'Who brings pages of the memory as they are touched: the kernel, own (a thread of this process), or the socket of a process that does' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l clock -d 'Whether the guest\'s clocks go on with the time that passed, advance, or from where they were, freeze' -r -f -a "advance\t''
 freeze\t''"
-complete -c vmm -n "__fish_vmm_using_subcommand restore" -l net -d 'Another TAP for a network card, once for each; identity=rewrite, mac=, ip= and guest-ip= behind it give it other addresses on the wire, and link=flap a link that goes down for a while' -r
+complete -c vmm -n "__fish_vmm_using_subcommand restore" -l net -d 'Another TAP for a network card, once for each; identity=rewrite, mac=, ip= and guest-ip= behind it give it other addresses on the wire, link=flap has its link go down for a while, and driver=reset has the driver of an ENA card reset it' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l disk -d 'Another image for a disk, once for each; behind it ,base=FILE... of one that is an overlay, which is made if it is not there' -r
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l vsock -d 'Another Unix socket for the vsock' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l serial -d 'Serial console: stdio, none, file=PATH (overwritten) or socket=PATH' -r
@@ -276,7 +276,7 @@ complete -c vmm -n "__fish_vmm_using_subcommand restore" -l paused -d 'Leave the
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -l no-fork -d 'Let the machine have no children, which PUT /fork starts'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -s h -l help -d 'Print help'
 complete -c vmm -n "__fish_vmm_using_subcommand restore" -s V -l version -d 'Print version'
-complete -c vmm -n "__fish_vmm_using_subcommand receive" -l net -d 'Another TAP for a network card, once for each; identity=rewrite, mac=, ip= and guest-ip= behind it give it other addresses on the wire, and link=flap a link that goes down for a while' -r
+complete -c vmm -n "__fish_vmm_using_subcommand receive" -l net -d 'Another TAP for a network card, once for each; identity=rewrite, mac=, ip= and guest-ip= behind it give it other addresses on the wire, link=flap has its link go down for a while, and driver=reset has the driver of an ENA card reset it' -r
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l disk -d 'Another image for a disk, once for each; behind it ,base=FILE... of one that is an overlay, which is made if it is not there' -r
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l vsock -d 'Another Unix socket for the vsock' -r -F
 complete -c vmm -n "__fish_vmm_using_subcommand receive" -l serial -d 'Serial console: stdio, none, file=PATH (overwritten) or socket=PATH' -r

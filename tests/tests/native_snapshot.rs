@@ -1,6 +1,8 @@
 //! Snapshots under real KVM, of a guest that polls from user mode and would notice if it were not what it was: at
 //! native speed on any host, where no Linux could be booted.
 
+#[path = "native_snapshot/busy.rs"]
+mod busy;
 #[path = "native_snapshot/changes.rs"]
 mod changes;
 #[path = "native_snapshot/clones.rs"]
@@ -13,6 +15,8 @@ mod disks;
 mod pagers;
 #[path = "native_snapshot/refusals.rs"]
 mod refusals;
+#[path = "native_snapshot/resets.rs"]
+mod resets;
 #[path = "native_snapshot/whole.rs"]
 mod whole;
 
@@ -49,8 +53,14 @@ fn tests(card: Card) -> Vec<Named<Scene>> {
     if card.is_on_pci() {
         tests.extend(changes::OF_CARDS);
         tests.extend(changes::OF_DISKS);
+        tests.extend(busy::TESTS);
         tests.extend(clones::TESTS);
         tests.extend(disks::OF_MODELS);
+    }
+    match (card.is_ena(), card.is_on_pci()) {
+        (true, _) => tests.extend(resets::OF_ENA),
+        (false, true) => tests.extend(resets::OF_VIRTIO),
+        (false, false) => {}
     }
     if card.is_ena() {
         tests.extend(refusals::TESTS);

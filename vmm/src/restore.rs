@@ -58,7 +58,8 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 pub struct Common {
     /// Another TAP for a network card, once for each; identity=rewrite, mac=, ip= and guest-ip= behind it give it other
-    /// addresses on the wire, and link=flap a link that goes down for a while
+    /// addresses on the wire, link=flap has its link go down for a while, and driver=reset has the driver of an ENA card
+    /// reset it
     #[arg(long, value_name = "ID=TAP")]
     net: Vec<CardChange>,
 

@@ -253,6 +253,14 @@ impl Vm {
         ids.iter().filter_map(of).for_each(|nic| nic.control.set_link(up));
     }
 
+    /// Has the driver of this card reset it, if it is of a kind whose drivers can be asked.
+    pub fn ask_for_reset(&self, id: &str) {
+        let Some(nic) = self.nics().iter().find(|nic| nic.control.id() == id) else { return };
+        if let Err(why) = nic.control.ask_for_reset() {
+            tracing::warn!("network card {id}: {why}");
+        }
+    }
+
     /// Disks, in order of their attachment.
     pub fn disks(&self) -> &[Arc<dyn DiskControl>] {
         self.registry.disks()

@@ -5,7 +5,7 @@ use std::time::Instant;
 use net::control::inspect::{
     Completions, Condition, Driver, Inspection, ManagementRing, Pair, Place, Ring,
 };
-use net::control::{ExplainError, Fault, NicControl, NoSuchFault};
+use net::control::{ExplainError, Fault, NicControl, NoSuchFault, NoSuchRequest};
 use net::port::PortControl;
 use net::rss::{Explained, FlowKey};
 use net::spec::Model;
@@ -163,6 +163,11 @@ impl NicControl for Ena {
 
     fn inject(&self, fault: Fault) -> Result<(), NoSuchFault> {
         self.card().inject(fault, Instant::now());
+        Ok(())
+    }
+
+    fn ask_for_reset(&self) -> Result<(), NoSuchRequest> {
+        self.card().ask_for_reset(Instant::now());
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Inspection and faults on demand, as their caller sees them.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use net::control::NicEvent;
 use net::control::capture::{CaptureEnd, CaptureSpec};
@@ -261,6 +262,60 @@ fn a_requested_reset_and_new_hints_are_events() {
     let event = driver.take_event().unwrap();
     assert_eq!((event.group, event.syndrome, event.data[0]), (3, 2, 0xffff_0000));
     assert_eq!(driver.get(3, 0).ok().word(0), 0xffff_0000);
+}
+
+/// Groups that Linux 6.1 and 6.12 enable, of those that are offered; later drivers know the request too.
+const GROUPS: u32 = 0x19;
+const REQUEST: u32 = 0x80;
+
+/// A driver that listens to events of these groups, and has heard all that there was.
+fn listening(groups: u32) -> Driver {
+    let mut driver = Driver::probed(1);
+    listen(&mut driver, groups);
+    driver
+}
+
+fn listen(driver: &mut Driver, groups: u32) {
+    driver.set(26, &[0, groups]).ok();
+    driver.free_events();
+    while driver.take_event().is_some() {}
+}
+
+/// Groups of the events of the next five seconds.
+fn heard(driver: &mut Driver) -> Vec<u16> {
+    let now = Instant::now();
+    (1..=5).for_each(|second| driver.bench.tick(now + Duration::from_secs(second)));
+    std::iter::from_fn(|| driver.take_event()).map(|event| event.group).collect()
+}
+
+#[test]
+fn a_driver_that_is_asked_for_a_reset_hears_that_or_nothing_until_it_resets() {
+    for groups in [GROUPS, GROUPS | REQUEST] {
+        let mut driver = listening(groups);
+        assert!(heard(&mut driver).contains(&4), "{groups:#x}");
+        driver.free_events();
+        driver.bench.card.ask_for_reset().unwrap();
+        let asked: &[u16] = if groups & REQUEST == 0 { &[] } else { &[7] };
+        assert_eq!(heard(&mut driver), asked, "{groups:#x}");
+        // Its frames pass as long as it likes.
+        let mut tx = driver.create_tx(256, 1);
+        driver.send(&mut tx, 1, &FRAME);
+        assert!(driver.take_completion(&mut tx).is_some());
+        driver.reset(1);
+        driver.probe();
+        listen(&mut driver, groups);
+        let again = heard(&mut driver);
+        assert!(again.contains(&4) && !again.contains(&7), "{groups:#x}: {again:?}");
+    }
+}
+
+#[test]
+fn a_card_without_a_driver_asks_nobody_for_a_reset() {
+    let mut driver = listening(0);
+    driver.bench.card.ask_for_reset().unwrap();
+    driver.set(26, &[0, GROUPS | REQUEST]).ok();
+    let heard = heard(&mut driver);
+    assert!(heard.contains(&4) && !heard.contains(&7), "{heard:?}");
 }
 
 #[test]

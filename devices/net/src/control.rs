@@ -78,6 +78,10 @@ pub trait NicControl: Send + Sync {
     /// fault.
     fn inject(&self, fault: Fault) -> Result<(), NoSuchFault>;
 
+    /// Has the card's driver reset it: by an event if it knows that one, and by the silence of a card that has failed if not. A
+    /// card without a driver is left alone. Fails if drivers of the card's model cannot be asked.
+    fn ask_for_reset(&self) -> Result<(), NoSuchRequest>;
+
     /// Good behaviour again, as far as the driver still lives; what it was never told stays untold.
     fn clear_faults(&self);
 
@@ -141,6 +145,11 @@ pub trait NicControl: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a virtio card has no fault of this kind; faults on demand need a card with model ena")]
 pub struct NoSuchFault;
+
+/// A card whose drivers reset it when they like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("drivers of a virtio card are not asked for resets; that takes a card with model ena")]
+pub struct NoSuchRequest;
 
 /// Why nothing can be said about a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

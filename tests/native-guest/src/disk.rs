@@ -28,6 +28,8 @@ pub enum Found {
 pub enum Task {
     /// `disk=verify`: writes of all sizes and alignments, read back and compared.
     Verify,
+    /// `disk=busy`: the same requests for ever, beside a card that is busy too.
+    Busy,
     /// `disk=reset`: resets with requests in flight.
     Reset,
     /// `disk=storm`: whatever a broken or hostile driver may do to it, again and again.
@@ -108,6 +110,8 @@ pub trait Disk {
 pub fn run<D: Disk>(open: impl Fn() -> D, task: Task, ground: &Ground, options: &Options) -> ! {
     match task {
         Task::Verify => verify::run(open(), options),
+        // That takes a card as well: see `crate::busy`.
+        Task::Busy => crate::end(),
         Task::Reset => resets::run(open, options),
         Task::Storm => storm::run(open, ground, options),
         Task::Sync => sync::run(open(), options),

@@ -4,7 +4,6 @@ use core::hint::spin_loop;
 
 use crate::memory::{copy, read, write};
 use crate::nic::{ADDRESS, Pair, Pairs};
-use crate::options::Options;
 
 /// Its IPv4 address.
 const IP: [u8; 4] = [10, 77, 0, 1];
@@ -27,11 +26,22 @@ const ECHO: u8 = 8;
 const ECHO_REPLY: u8 = 0;
 const BROADCAST: [u8; 6] = [0xff; 6];
 
-/// Tells where it is, and answers for ever. Behind an answer to ARP its generation id follows.
-pub fn run(mut pairs: Pairs<impl Pair>, _: &Options) -> ! {
-    let nic = pairs.first();
+/// Tells where it is, and answers for ever, on the card as `open` opens it, by a reset for a reason; it does so again when the
+/// card has to be reset. Behind an answer to ARP its generation id follows.
+pub fn run<P: Pair>(open: impl Fn(u32) -> Pairs<P>) -> ! {
+    let mut reason = 0;
+    loop {
+        reason = serve(open(reason).first());
+    }
+}
+
+/// Returns why the card has to be reset.
+fn serve(nic: &mut impl Pair) -> u32 {
     arp(nic, BROADCAST, ASKS, [0; 6], IP);
     loop {
+        if let Some(reason) = nic.reason_to_reset() {
+            return reason;
+        }
         let Some((from, len)) = nic.take() else {
             spin_loop();
             continue;

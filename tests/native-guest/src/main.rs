@@ -11,6 +11,7 @@
 
 mod asker;
 mod balloon;
+mod busy;
 mod clock;
 mod disk;
 mod histogram;
@@ -107,6 +108,11 @@ extern "C" fn work() -> ! {
                 drive_card(nic::Found::Virtio(place), &ground, &options)
             }
         }
+        Some(disk::Task::Busy) => {
+            if let (Some(disk), Some(card)) = (disk_ground.disk(), card_ground.card()) {
+                drive_both(disk, card, &options)
+            }
+        }
         Some(task) => {
             if let Some(disk) = disk_ground.disk() {
                 drive_disk(disk, task, disk_ground, &options)
@@ -125,20 +131,20 @@ fn drive_card(card: nic::Found, ground: &Ground, options: &Options) -> ! {
             load::weather(|| nic::virtio::open(place, options), ground, options)
         }
         (nic::Found::Ena(place), Load::Storm) => {
-            load::weather(|| nic::ena::open(place, options), ground, options)
+            load::weather(|| nic::ena::open(place, options, 0), ground, options)
         }
         (nic::Found::Virtio(place), Load::Witness) => {
             witness::run(nic::virtio::open(place, options), options)
         }
         (nic::Found::Ena(place), Load::Witness) => {
-            witness::run(nic::ena::open(place, options), options)
+            witness::run(nic::ena::open(place, options, 0), options)
         }
-        (nic::Found::Virtio(place), Load::Host) => {
-            host::run(nic::virtio::open(place, options), options)
+        (nic::Found::Virtio(place), Load::Host) => host::run(|_| nic::virtio::open(place, options)),
+        (nic::Found::Ena(place), Load::Host) => {
+            host::run(|reason| nic::ena::open(place, options, reason))
         }
-        (nic::Found::Ena(place), Load::Host) => host::run(nic::ena::open(place, options), options),
         (nic::Found::Virtio(place), _) => load::run(nic::virtio::open(place, options), options),
-        (nic::Found::Ena(place), _) => load::run(nic::ena::open(place, options), options),
+        (nic::Found::Ena(place), _) => load::run(nic::ena::open(place, options, 0), options),
     }
 }
 
@@ -149,6 +155,26 @@ fn drive_disk(found: disk::Found, task: disk::Task, ground: &Ground, options: &O
         }
         disk::Found::Nvme(registers) => {
             disk::run(|| disk::nvme::Nvme::open(registers, options), task, ground, options)
+        }
+    }
+}
+
+fn drive_both(disk: disk::Found, card: nic::Found, options: &Options) -> ! {
+    use {disk::Found as Disk, nic::Found as Card};
+    let blk = |place| disk::virtio::Blk::open(place, options);
+    let nvme = |registers| disk::nvme::Nvme::open(registers, options);
+    match (disk, card) {
+        (Disk::Virtio(disk), Card::Virtio(card)) => {
+            busy::run(blk(disk), nic::virtio::open(card, options), options)
+        }
+        (Disk::Virtio(disk), Card::Ena(card)) => {
+            busy::run(blk(disk), nic::ena::open(card, options, 0), options)
+        }
+        (Disk::Nvme(disk), Card::Virtio(card)) => {
+            busy::run(nvme(disk), nic::virtio::open(card, options), options)
+        }
+        (Disk::Nvme(disk), Card::Ena(card)) => {
+            busy::run(nvme(disk), nic::ena::open(card, options, 0), options)
         }
     }
 }

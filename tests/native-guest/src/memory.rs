@@ -51,6 +51,11 @@ impl Arena {
         Arena(ARENA)
     }
 
+    /// The second half of it, for a disk beside a card.
+    pub fn second() -> Arena {
+        Arena(ARENA + (BUFFERS - ARENA) / 2)
+    }
+
     /// `len` bytes for a ring, aligned to a page and zeroed: a device before may have used them.
     pub fn take_zeroed(&mut self, len: u64) -> u64 {
         let at = self.take(len);

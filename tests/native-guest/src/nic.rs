@@ -58,6 +58,11 @@ pub trait Pair {
     /// Shows the card what was given.
     fn show_given(&mut self);
 
+    /// Why the card has to be reset, if it has: by a number that only cards of its kind know.
+    fn reason_to_reset(&mut self) -> Option<u32> {
+        None
+    }
+
     /// Where it may be hit.
     fn targets(&self) -> Targets;
 }

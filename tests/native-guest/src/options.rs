@@ -2,7 +2,7 @@
 //! theirs.
 
 use crate::disk::{self, MOST_IN_FLIGHT, Operation};
-use crate::memory::read;
+use crate::memory::{Arena, read};
 use crate::nic::MOST_PAIRS;
 use crate::vsock;
 
@@ -61,6 +61,11 @@ pub struct Options {
     /// `virtio_mmio.device=SIZE@ADDRESS:LINE`, once for each device of a VMM without PCI: the hexadecimal addresses of
     /// their pages; 0 behind the last one.
     pub pages: [u64; MOST_PAGES],
+    /// `groups=`: events that the ENA card is to tell of, as bits; 0 unless told.
+    pub groups: u32,
+    /// `silence=`: ticks of the CPU's clock without a keep-alive of an ENA card after which it is reset, by the load that
+    /// watches for it; 0, for never, unless told.
+    pub silence: u64,
     /// `llq=1`: descriptors of the ENA card are pushed to it.
     pub llq: bool,
     /// `disk=`: what to do with the disk, and nothing with the card.
@@ -101,6 +106,8 @@ impl Options {
             tso: 0,
             event_idx: true,
             pages: [0; MOST_PAGES],
+            groups: 0,
+            silence: 0,
             llq: false,
             disk: None,
             vsock: None,
@@ -129,6 +136,14 @@ impl Options {
             }
         }
         options
+    }
+
+    /// Where a disk has its rings.
+    pub fn arena(&self) -> Arena {
+        match self.disk {
+            Some(disk::Task::Busy) => Arena::second(),
+            _ => Arena::new(),
+        }
     }
 
     fn take(&mut self, name: &[u8], value: &[u8]) {
@@ -160,6 +175,7 @@ impl Options {
                 }
             }
             (b"disk", b"verify") => self.disk = Some(disk::Task::Verify),
+            (b"disk", b"busy") => self.disk = Some(disk::Task::Busy),
             (b"disk", b"reset") => self.disk = Some(disk::Task::Reset),
             (b"disk", b"storm") => self.disk = Some(disk::Task::Storm),
             (b"disk", b"sync") => self.disk = Some(disk::Task::Sync),
@@ -178,6 +194,8 @@ impl Options {
             (b"ticks", _) => self.ticks = number(value),
             (b"balloon", _) => self.balloon = number(value).min(1 << 19),
             (b"shadow", _) => self.shadows = number(value) != 0,
+            (b"groups", _) => self.groups = number(value) as u32,
+            (b"silence", _) => self.silence = number(value),
             (b"llq", _) => self.llq = number(value) != 0,
             _ => {}
         }

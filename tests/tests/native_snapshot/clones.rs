@@ -27,7 +27,7 @@ const BRIDGE: &str = "br7";
 const NEAR: &str = "asker7";
 const FAR: &str = "port7";
 /// The guest's own address.
-const INSIDE: [u8; 4] = [10, 77, 0, 1];
+pub(super) const INSIDE: [u8; 4] = [10, 77, 0, 1];
 /// How long nothing is to be heard.
 const SILENCE: Duration = Duration::from_millis(300);
 
@@ -115,7 +115,7 @@ fn hosts(scene: &Scene) -> Result<()> {
 }
 
 /// Sends a frame until one of that station comes back.
-fn exchange(link: &Link, frame: &[u8], of: &[u8; 6]) -> Result<Vec<u8>> {
+pub(super) fn exchange(link: &Link, frame: &[u8], of: &[u8; 6]) -> Result<Vec<u8>> {
     let begun = Instant::now();
     while begun.elapsed() < LIMIT {
         // The link may not be up yet.
@@ -132,7 +132,7 @@ fn exchange(link: &Link, frame: &[u8], of: &[u8; 6]) -> Result<Vec<u8>> {
 }
 
 /// A question for an address.
-fn question(ip: [u8; 4]) -> Vec<u8> {
+pub(super) fn question(ip: [u8; 4]) -> Vec<u8> {
     let mut frame = [&BROADCAST[..], &ASKER, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]].concat();
     frame.extend([&ASKER[..], &ASKER_IP, &[0; 6], &ip].concat());
     frame.resize(60, 0);

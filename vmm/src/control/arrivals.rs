@@ -1,7 +1,6 @@
 //! What a controller does about a machine that comes from another process.
 
 use super::Controller;
-use super::later::Flap;
 use super::snapshots::{differing, with_seed};
 use crate::action::{Action, ActionError};
 use crate::dialect::file;
@@ -153,7 +152,7 @@ impl Controller {
         if !self.shut_in() {
             return Err(ActionError::Ending);
         }
-        self.flap = Flap::of_cards(others.identities);
+        self.announce(others.identities);
         incoming.own()?;
         Ok(runs && others.resume)
     }

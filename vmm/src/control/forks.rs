@@ -6,7 +6,6 @@ use devices::net::spec::BackendSpec;
 
 use super::Controller;
 use super::images::Images;
-use super::later::Flap;
 use super::snapshots::{differing, with_seed};
 use crate::action::{ActionError, Reply};
 use crate::dialect::{file, full};
@@ -169,7 +168,7 @@ impl Controller {
             return Err(ActionError::Ending);
         }
         doorstep.wait().map_err(|_| LoadError::Alone)?;
-        self.flap = Flap::of_cards(others.identities);
+        self.announce(others.identities);
         if resume {
             self.resume();
         }

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
+use devices::net::control::NoSuchRequest;
 use devices::net::mac::MacAddr;
-use devices::net::spec::{BackendSpec, Outside};
+use devices::net::spec::{BackendSpec, Model, Outside};
 
 use super::Controller;
 use super::later::Flap;
@@ -19,7 +20,7 @@ use crate::snapshot::error::{CreateError, LoadError};
 use crate::snapshot::kept::{Bytes, Kept};
 use crate::snapshot::lineage::Lineage;
 use crate::snapshot::memory_file::Sums;
-use crate::snapshot::spec::{CreateSpec, LoadSpec, OtherImage, PagerSpec, Rewritten};
+use crate::snapshot::spec::{CardIdentity, CreateSpec, LoadSpec, OtherImage, PagerSpec, Rewritten};
 use crate::snapshot::store;
 use crate::snapshot::turn::Turn;
 use crate::vm::Vm;
@@ -134,11 +135,19 @@ impl Controller {
         let snapshot_path = spec.state.display().to_string();
         tracing::info!("snapshot {snapshot_path} is loaded: {took_us} us");
         self.events.tell(&Event::SnapshotLoaded { snapshot_path, took_us });
-        self.flap = Flap::of_cards(spec.identities);
+        self.announce(spec.identities);
         if spec.resume {
             self.resume();
         }
         Ok(())
+    }
+
+    /// What the guest is to see of it that its cards have another place, once it goes on.
+    pub(super) fn announce(&mut self, cards: Vec<CardIdentity>) {
+        if let Some(vm) = &self.vm {
+            cards.iter().filter(|card| card.reset).for_each(|card| vm.ask_for_reset(&card.id));
+        }
+        self.flap = Flap::of_cards(cards);
     }
 }
 
@@ -179,6 +188,9 @@ pub(super) fn differing(
             _ => None,
         });
         let nic = nic.ok_or_else(|| unknown("network card", &identity.id))?;
+        if identity.reset && nic.model != Model::Ena {
+            return Err(LoadError::Driver { id: identity.id.clone(), source: NoSuchRequest });
+        }
         if let Some(Rewritten { mac, ip, guest_ip }) = identity.rewrite {
             let mac = mac.unwrap_or_else(MacAddr::random);
             nic.outside = Some(Outside { mac, ip, guest_ip });

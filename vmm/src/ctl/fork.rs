@@ -23,7 +23,8 @@ pub struct Fork {
 
     /// TAP of a network card, once for each, such as eth0=tap{n}; the machine's TAP, - and the number if not given.
     /// identity=rewrite, mac=, ip= and guest-ip= behind it give it other addresses on the wire, the first child the ip and
-    /// each next one the next; link=flap has the guest see its link go down and come again
+    /// each next one the next; link=flap has the guest see its link go down and come again, driver=reset has it reset an
+    /// ENA card
     #[arg(long, value_name = "ID=TAP")]
     net: Vec<CardChange>,
 
@@ -111,6 +112,9 @@ fn card(change: &CardChange) -> Result<Value, String> {
     if identity.as_ref().is_some_and(|identity| identity.flap) {
         body["link"] = json!("flap");
     }
+    if identity.as_ref().is_some_and(|identity| identity.reset) {
+        body["driver"] = json!("reset");
+    }
     Ok(body)
 }
 
@@ -165,9 +169,10 @@ mod tests {
         let said = |text: &str| card(&text.parse().unwrap());
         let plain = json!({ "iface_id": "eth0", "host_dev_name": "t{n}" });
         assert_eq!(said("eth0=t{n}").unwrap(), plain);
-        let other = said("eth0=t,identity=rewrite,ip=10.0.0.7,link=flap").unwrap();
+        let other = said("eth0=t,identity=rewrite,ip=10.0.0.7,link=flap,driver=reset").unwrap();
         assert_eq!((&other["identity"], &other["ip"]), (&json!("rewrite"), &json!("10.0.0.7")));
         assert_eq!((&other["link"], &other["mac"]), (&json!("flap"), &Value::Null));
+        assert_eq!(other["driver"], "reset");
         assert!(said("eth0,link=flap").unwrap_err().contains("name the children's TAPs"));
     }
 }

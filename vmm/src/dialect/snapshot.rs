@@ -143,6 +143,9 @@ pub struct NetworkOverride {
     /// Whether the guest sees its link go down and come again.
     #[serde(default)]
     pub link: Option<LinkOverride>,
+    /// What the card's driver is asked to do once the machine goes on.
+    #[serde(default)]
+    pub driver: Option<DriverOverride>,
 }
 
 /// What becomes of the addresses of a guest.
@@ -163,6 +166,15 @@ pub enum LinkOverride {
     Flap,
 }
 
+/// What a card's driver is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum DriverOverride {
+    /// It resets the card, which is of model `ena`.
+    Reset,
+}
+
 impl NetworkOverride {
     /// What the network sees of the card, if that is to differ. Fails for addresses without a use.
     pub fn identity(&self) -> Result<Option<CardIdentity>, BodyError> {
@@ -176,8 +188,9 @@ impl NetworkOverride {
         let rewrite =
             self.identity.map(|IdentityOverride::Rewrite| Rewritten { mac, ip, guest_ip });
         let flap = self.link == Some(LinkOverride::Flap);
-        let differs = rewrite.is_some() || flap;
-        Ok(differs.then(|| CardIdentity { id: self.iface_id.clone(), rewrite, flap }))
+        let reset = self.driver == Some(DriverOverride::Reset);
+        let differs = rewrite.is_some() || flap || reset;
+        Ok(differs.then(|| CardIdentity { id: self.iface_id.clone(), rewrite, flap, reset }))
     }
 }
 
@@ -361,8 +374,12 @@ mod tests {
             ip: Some(Ipv4Addr::new(10, 0, 0, 7)),
             guest_ip: None,
         };
-        let wanted = CardIdentity { id: "eth0".into(), rewrite: Some(rewrite), flap: true };
+        let eth0 = CardIdentity { id: "eth0".into(), ..CardIdentity::default() };
+        let wanted = CardIdentity { rewrite: Some(rewrite), flap: true, ..eth0.clone() };
         assert_eq!(of(more).unwrap().identities, [wanted]);
+        let wanted = CardIdentity { reset: true, ..eth0 };
+        assert_eq!(of(r#","driver":"reset""#).unwrap().identities, [wanted]);
+        assert!(of(r#","driver":"none""#).unwrap_err().contains("driver"));
         assert!(of(r#","ip":"10.0.0.7""#).unwrap_err().contains("ip"));
         assert!(of(r#","identity":"keep""#).unwrap_err().contains("identity"));
     }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use devices::block::spec::DiskSpec;
+use devices::net::control::NoSuchRequest;
 use devices::net::mac::MacAddr;
-use devices::net::spec::{BackendSpec, NicSpec};
+use devices::net::spec::{BackendSpec, Model, NicSpec};
 use serde::{Deserialize, Serialize};
 
 use super::error::ForkError;
@@ -104,6 +105,13 @@ impl ForkSpec {
                 let why = format!("the machine has no network card {id:?}");
                 return Err(refused("network_overrides", why));
             }
+        }
+        let unasked = |nic: &&NicSpec| {
+            nic.model != Model::Ena
+                && self.identities.iter().any(|wanted| wanted.reset && wanted.id == nic.id)
+        };
+        if let Some(nic) = parent.nics.iter().find(unasked) {
+            return Err(refused("network_overrides", format!("{:?}: {NoSuchRequest}", nic.id)));
         }
         for (id, _) in &self.images {
             if !parent.disks.iter().any(|disk| disk.id == *id && !disk.read_only) {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const NICS: [&str; 2] = ["tap=tap0,id=eth0", "tap=abcdefghijklmn,id=eth1"];
+const NICS: [&str; 2] = ["tap=tap0,id=eth0", "tap=abcdefghijklmn,id=eth1,model=ena"];
 
 fn nics(count: usize) -> Vec<NicSpec> {
     NICS.iter().take(count).map(|nic| nic.parse().unwrap()).collect()
@@ -91,7 +91,8 @@ fn nothing_that_is_ones_own_is_shared() {
 #[test]
 fn each_child_has_addresses_of_its_own_on_the_wire_if_it_is_to() {
     let seen = |rewrite, count| {
-        let identities = vec![CardIdentity { id: "eth0".into(), rewrite, flap: true }];
+        let eth0 = CardIdentity { id: "eth0".into(), ..CardIdentity::default() };
+        let identities = vec![CardIdentity { rewrite, flap: true, ..eth0 }];
         let spec = ForkSpec { identities, count, first: 40, ..three() };
         let children = children(&spec, 1, false)?;
         let identity = |child: ChildSpec| child.identities.into_iter().next().unwrap();
@@ -109,6 +110,18 @@ fn each_child_has_addresses_of_its_own_on_the_wire_if_it_is_to() {
     let mac = Some(Rewritten { mac: Some(MacAddr([2; 6])), ..Rewritten::default() });
     assert!(seen(mac, 2).unwrap_err().contains("cannot share"));
     assert_eq!(seen(mac, 1).unwrap()[0].rewrite, mac);
+}
+
+#[test]
+fn a_driver_is_asked_for_a_reset_only_if_it_is_of_an_ena_card() {
+    let asked = |id: &str| {
+        let identities = vec![CardIdentity { id: id.into(), reset: true, ..Default::default() }];
+        let taps = vec![("eth1".into(), "t{n}".into())];
+        children(&ForkSpec { identities, taps, ..three() }, 2, false)
+    };
+    assert!(asked("eth1").unwrap().iter().all(|child| child.identities[0].reset));
+    let why = asked("eth0").unwrap_err();
+    assert!(why.starts_with("network_overrides: \"eth0\": ") && why.contains("model ena"), "{why}");
 }
 
 #[test]

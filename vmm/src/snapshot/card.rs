@@ -31,6 +31,8 @@ pub enum CardChangeError {
     Identity(String),
     #[error("link={0}: it can only be flap")]
     Link(String),
+    #[error("driver={0}: it can only be reset")]
+    Driver(String),
     #[error("mac={0}")]
     Mac(#[from] ParseMacError),
     #[error("{key}={text}: it is no IPv4 address")]
@@ -39,7 +41,7 @@ pub enum CardChangeError {
     NoRewrite(&'static str),
 }
 
-const KEYS: &str = "identity, mac, ip, guest-ip and link";
+const KEYS: &str = "identity, mac, ip, guest-ip, link and driver";
 
 impl FromStr for CardChange {
     type Err = CardChangeError;
@@ -72,6 +74,7 @@ struct Given {
     ip: Option<Ipv4Addr>,
     guest_ip: Option<Ipv4Addr>,
     flap: bool,
+    reset: bool,
 }
 
 impl Given {
@@ -86,6 +89,8 @@ impl Given {
             "identity" => return Err(CardChangeError::Identity(value.to_string())),
             "link" if value == "flap" => std::mem::replace(&mut self.flap, true),
             "link" => return Err(CardChangeError::Link(value.to_string())),
+            "driver" if value == "reset" => std::mem::replace(&mut self.reset, true),
+            "driver" => return Err(CardChangeError::Driver(value.to_string())),
             "mac" => self.mac.replace(value.parse()?).is_some(),
             "ip" => self.ip.replace(ip()?).is_some(),
             "guest-ip" | "guest_ip" => self.guest_ip.replace(ip()?).is_some(),
@@ -95,14 +100,14 @@ impl Given {
     }
 
     fn into_identity(self, id: &str) -> Result<Option<CardIdentity>, CardChangeError> {
-        let Given { rewrite, mac, ip, guest_ip, flap } = self;
+        let Given { rewrite, mac, ip, guest_ip, flap, reset } = self;
         let keys = [("mac", mac.is_some()), ("ip", ip.is_some()), ("guest-ip", guest_ip.is_some())];
         if !rewrite && let Some((key, _)) = keys.into_iter().find(|(_, given)| *given) {
             return Err(CardChangeError::NoRewrite(key));
         }
         let rewrite = rewrite.then_some(Rewritten { mac, ip, guest_ip });
-        let is_something = rewrite.is_some() || flap;
-        Ok(is_something.then(|| CardIdentity { id: id.to_string(), rewrite, flap }))
+        let is_something = rewrite.is_some() || flap || reset;
+        Ok(is_something.then(|| CardIdentity { id: id.to_string(), rewrite, flap, reset }))
     }
 }
 
@@ -131,6 +136,8 @@ mod tests {
             (flap.tap, flap.identity.map(|it| (it.rewrite, it.flap))),
             (None, Some((None, true)))
         );
+        let reset = change("eth0,driver=reset").identity.unwrap();
+        assert_eq!((reset.rewrite, reset.flap, reset.reset), (None, false, true));
         let bare = change("eth0,identity=rewrite").identity.unwrap();
         assert_eq!(bare.rewrite, Some(Rewritten::default()));
     }
@@ -144,6 +151,8 @@ mod tests {
         for (text, key) in [
             ("e=t,identity=other", "identity=other"),
             ("e=t,link=down", "link=down"),
+            ("e=t,driver=none", "driver=none"),
+            ("e=t,driver=reset,driver=reset", "driver is given twice"),
             ("e=t,identity=rewrite,mac=1", "mac="),
             ("e=t,identity=rewrite,ip=10.0.0", "ip=10.0.0"),
             ("e=t,identity=rewrite,guest-ip=::1", "guest-ip=::1"),

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use devices::net::control::NoSuchRequest;
+
 use super::unwritten::Unwritten;
 use crate::vm::restore::RestoreError;
 use crate::vm::save::SaveError;
@@ -134,6 +136,8 @@ pub enum LoadError {
     Config(String),
     #[error("the machine has no {kind} {id:?}")]
     Unknown { kind: &'static str, id: String },
+    #[error("network card {id:?}")]
+    Driver { id: String, source: NoSuchRequest },
     #[error("cannot keep the disk of cloud-init in memory")]
     Seed(#[source] io::Error),
     #[error("the snapshot names nothing that was booted")]

@@ -70,6 +70,8 @@ pub struct CardIdentity {
     pub rewrite: Option<Rewritten>,
     /// Whether the guest sees its link go down and come again.
     pub flap: bool,
+    /// Whether its driver is asked to reset it.
+    pub reset: bool,
 }
 
 /// Addresses that the wire sees in place of the guest's.

@@ -156,6 +156,13 @@ impl EventQueue {
         self.reset_due = true;
     }
 
+    /// The driver is to reset the card, whether it knows the event or not.
+    pub fn insist_on_reset(&mut self, now: Instant) {
+        self.request_reset();
+        // Drivers that do not know the event find out by the silence.
+        self.withhold_keep_alives(true, now);
+    }
+
     /// The machine ran on after a pause: a keep-alive is due at once.
     pub fn resumed(&mut self, now: Instant) {
         if self.keep_alive_at.is_some() {

@@ -16,9 +16,7 @@ impl Attended for Card {
             control.alarm_seen = true;
             self.port.outlook().tell(NicEvent::Failed);
             self.settle(control);
-            control.events.request_reset();
-            // Drivers that do not know the event find out by the silence.
-            control.events.withhold_keep_alives(true, now);
+            control.events.insist_on_reset(now);
         }
         let link_up = self.port.link().is_up();
         if link_up != control.link_up {
@@ -99,6 +97,18 @@ impl Card {
             }
             Fault::Fatal => self.alarm.raise(),
         }
+    }
+
+    /// Has the driver reset the card, if there is one: it listens to events.
+    pub(crate) fn ask_for_reset(&self, now: Instant) {
+        self.with(|control| {
+            if control.resetting || control.events.groups() == 0 {
+                return;
+            }
+            tracing::info!("network card {}: its driver is asked to reset it", self.id);
+            control.events.insist_on_reset(now);
+            self.post_events(control, now);
+        });
     }
 
     /// Nothing goes wrong any more, but for what has.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use net::control::inspect::{
     Completions, Condition, Driver, Inspection, ManagementRing, Pair, Place, Ring,
 };
-use net::control::{ExplainError, Fault, NicControl, NoSuchFault};
+use net::control::{ExplainError, Fault, NicControl, NoSuchFault, NoSuchRequest};
 use net::port::PortControl;
 use net::rss::{Explained, FlowKey};
 use net::spec::Model;
@@ -118,6 +118,10 @@ impl NicControl for Nic {
 
     fn inject(&self, _: Fault) -> Result<(), NoSuchFault> {
         Err(NoSuchFault)
+    }
+
+    fn ask_for_reset(&self) -> Result<(), NoSuchRequest> {
+        Err(NoSuchRequest)
     }
 
     fn clear_faults(&self) {}

@@ -29,6 +29,7 @@ fn a_card_without_a_driver_is_idle_and_has_no_rings() {
     assert!(pair.tx.is_none() && pair.rx.is_none() && seen.management.is_empty());
     assert!(control.rss().is_none() && seen.steering.is_none());
     assert_eq!(control.inject(Fault::RequestReset), Err(NoSuchFault));
+    assert_eq!(control.ask_for_reset(), Err(NoSuchRequest));
 }
 
 #[test]

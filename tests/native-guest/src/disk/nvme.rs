@@ -180,7 +180,7 @@ impl Nvme {
         write(at + register::CONFIGURATION, 0u32);
         while read::<u32>(at + register::STATUS) & READY != 0 {}
         write(at + register::INTERRUPT_MASK_SET, u32::MAX);
-        let mut arena = Arena::new();
+        let mut arena = options.arena();
         let mut admin = Queue::new(at, (0, stride), ADMIN_DEPTH, None, &mut arena);
         let depth = u32::from(ADMIN_DEPTH - 1);
         write(at + register::ADMIN_SIZES, depth << 16 | depth);

@@ -1,7 +1,7 @@
 //! virtio-blk (virtio 1.2, 5.2), by chains of descriptors.
 
 use super::{Disk, Geometry, MOST_PIECES, MOST_QUEUES, Operation, Request, SECTOR};
-use crate::memory::{Arena, read, write};
+use crate::memory::{read, write};
 use crate::options::Options;
 use crate::targets::{Table, Targets};
 use crate::virtio::{EVENT_IDX, NEXT, Place, Ring, WRITE};
@@ -63,7 +63,7 @@ impl Blk {
         let block = if has(BLK_SIZE) { u64::from(read::<u32>(at + BLOCK)) } else { SECTOR };
         let segments = if has(SEG_MAX) { read::<u32>(at + SEGMENTS) as usize } else { 1 };
         assert!(options.queues == 1 || options.queues <= read::<u16>(at + QUEUES));
-        let mut arena = Arena::new();
+        let mut arena = options.arena();
         let mut queues = [const { None }; MOST_QUEUES as usize];
         let mut pieces = segments.clamp(1, MOST_PIECES);
         for (index, queue) in (0..options.queues).zip(&mut queues) {

@@ -1,6 +1,9 @@
 //! The ENA card as its drivers use it (Linux `drivers/net/ethernet/amazon/ena`), polled like DPDK's: its
 //! vectors are never unmasked. One descriptor for each frame, in host memory or pushed to the card.
 
+mod events;
+
+use self::events::Events;
 use super::{BUFFER, EnaPlace, Pair as _, Pairs};
 use crate::memory::{Arena, barrier, read, write};
 use crate::options::Options;
@@ -15,6 +18,7 @@ mod register {
     pub const AQ_DOORBELL: u64 = 0x2c;
     pub const AENQ_CAPS: u64 = 0x34;
     pub const AENQ_BASE: u64 = 0x38;
+    pub const AENQ_HEAD: u64 = 0x40;
     pub const INTERRUPT_MASK: u64 = 0x4c;
     pub const DEVICE_CONTROL: u64 = 0x54;
     pub const DEVICE_STATUS: u64 = 0x58;
@@ -24,12 +28,12 @@ mod register {
 const RESET_GOES_ON: u32 = 1 << 3;
 const ADMIN_ENTRY: u32 = 64;
 const ADMIN_DEPTH: u32 = 32;
-const EVENT_DEPTH: u32 = 16;
 
 /// Commands (`ena_admin_defs.h`), the features that are set, and that a command has a buffer.
 const CREATE_SQ: u32 = 1;
 const CREATE_CQ: u32 = 3;
 const SET_FEATURE: u32 = 9;
+const FEATURE_EVENTS: u32 = 26;
 const FEATURE_LLQ: u32 = 4;
 const FEATURE_HASH: u32 = 10;
 const FEATURE_TABLE: u32 = 12;
@@ -190,16 +194,19 @@ pub struct Pair {
     meta_sent: bool,
     /// Ring entries of transmit that have no completion of their own.
     uncompleted: u16,
+    /// What the card tells of itself, of the first pair.
+    events: Option<Events>,
 }
 
-/// Resets the card, and makes its queues.
-pub fn open(place: EnaPlace, options: &Options) -> Pairs<Pair> {
+/// Resets the card for a reason, of which 0 is none in particular, and makes its queues.
+pub fn open(place: EnaPlace, options: &Options, reason: u32) -> Pairs<Pair> {
     let at = place.registers;
     let address = |register: u64, value: u64| {
         write(at + register, value as u32);
         write(at + register + 4, (value >> 32) as u32);
     };
-    write(at + register::DEVICE_CONTROL, 1u32);
+    // In two parts (`ENA_REGS_DEV_CTL_RESET_REASON_SHIFT`, `ENA_REGS_DEV_CTL_RESET_REASON_EXT_SHIFT`).
+    write(at + register::DEVICE_CONTROL, 1 | (reason & 0xf) << 28 | (reason >> 4 & 0xf) << 24);
     write(at + register::DEVICE_CONTROL, 0u32);
     while read::<u32>(at + register::DEVICE_STATUS) & RESET_GOES_ON != 0 {}
     let mut arena = Arena::new();
@@ -213,8 +220,9 @@ pub fn open(place: EnaPlace, options: &Options) -> Pairs<Pair> {
     address(register::ACQ_BASE, admin.completions);
     write(at + register::AQ_CAPS, ADMIN_ENTRY << 16 | ADMIN_DEPTH);
     write(at + register::ACQ_CAPS, ADMIN_ENTRY << 16 | ADMIN_DEPTH);
-    address(register::AENQ_BASE, arena.take_zeroed(u64::from(EVENT_DEPTH * ADMIN_ENTRY)));
-    write(at + register::AENQ_CAPS, ADMIN_ENTRY << 16 | EVENT_DEPTH);
+    let events = arena.take_zeroed(u64::from(events::DEPTH * ADMIN_ENTRY));
+    address(register::AENQ_BASE, events);
+    write(at + register::AENQ_CAPS, ADMIN_ENTRY << 16 | events::DEPTH);
     write(at + register::INTERRUPT_MASK, 1u32);
 
     let window = place.window.filter(|_| options.llq);
@@ -243,8 +251,16 @@ pub fn open(place: EnaPlace, options: &Options) -> Pairs<Pair> {
             tso: options.tso,
             meta_sent: options.tso == 0,
             uncompleted: 0,
+            events: None,
         }
     });
+    if options.groups > 0 {
+        let mut words = [0; 16];
+        words[0] = SET_FEATURE << 16;
+        (words[4], words[6]) = (FEATURE_EVENTS << 8, options.groups);
+        admin.command(words);
+        pairs.first().events = Some(Events::new(at, events, options.silence));
+    }
     if options.queues > 1 {
         spread(&mut admin, options.queues, arena.take(4096));
     }
@@ -378,6 +394,10 @@ impl super::Pair for Pair {
 
     fn show_given(&mut self) {
         self.rx.show();
+    }
+
+    fn reason_to_reset(&mut self) -> Option<u32> {
+        self.events.as_mut()?.reason_to_reset()
     }
 
     fn targets(&self) -> Targets {
