@@ -52,6 +52,12 @@ impl Api {
         Ok(Self { stream: BufReader::new(stream), socket: socket.to_owned(), used: Instant::now() })
     }
 
+    /// Waits so long for each answer on this connection.
+    pub fn patient(self, limit: Duration) -> Result<Self> {
+        self.stream.get_ref().set_read_timeout(Some(limit))?;
+        Ok(self)
+    }
+
     /// Connects as soon as there is an API.
     pub fn wait(socket: &Path, limit: Duration) -> Result<Self> {
         let begin = Instant::now();

@@ -53,18 +53,33 @@ fn connect(to: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
 
 /// Sends `bytes` of the stream `seed` to a receiver.
 pub fn send(to: SocketAddr, bytes: u64, seed: u64) -> io::Result<Sum> {
+    send_while(to, seed, Duration::ZERO, |sent| bytes - sent)
+}
+
+/// Sends the stream `seed` to a receiver, with a rest after each 64 KiB, until `left`, told how many bytes were sent, wants
+/// no more.
+pub fn send_while(
+    to: SocketAddr,
+    seed: u64,
+    rest: Duration,
+    mut left: impl FnMut(u64) -> u64,
+) -> io::Result<Sum> {
     let mut connection = connect(to, PATIENCE)?;
-    let (mut stream, mut hash) = (Stream(seed), Xxh3::new());
+    let (mut stream, mut hash, mut bytes) = (Stream(seed), Xxh3::new(), 0);
     let mut chunk = vec![0; CHUNK];
-    let mut left = bytes;
-    while left > 0 {
-        let length = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+    loop {
+        let length = usize::try_from(left(bytes)).unwrap_or(CHUNK).min(CHUNK);
+        if length == 0 {
+            return Ok(Sum { bytes, hash: hash.digest() });
+        }
         stream.fill(&mut chunk[..length]);
         hash.update(&chunk[..length]);
         connection.write_all(&chunk[..length])?;
-        left -= length as u64;
+        bytes += length as u64;
+        if !rest.is_zero() {
+            std::thread::sleep(rest);
+        }
     }
-    Ok(Sum { bytes, hash: hash.digest() })
 }
 
 /// Receives `connections` one after the other; tells each one's sum when it ends.

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -16,10 +17,16 @@ enum Arguments {
     /// Send a reproducible stream; prints its bytes and hash
     Send {
         to: SocketAddr,
-        #[arg(long)]
-        bytes: u64,
+        #[arg(long, required_unless_present = "until")]
+        bytes: Option<u64>,
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Until there is this file
+        #[arg(long)]
+        until: Option<PathBuf>,
+        /// Milliseconds of rest after each 64 KiB
+        #[arg(long, default_value_t = 0)]
+        rest: u64,
     },
     /// Receive streams; prints the bytes and hash of each
     Receive {
@@ -91,7 +98,11 @@ fn flows(text: &str) -> Result<Flows, String> {
 
 fn main() -> io::Result<()> {
     match Arguments::parse() {
-        Arguments::Send { to, bytes, seed } => println!("{}", traffic::send(to, bytes, seed)?),
+        Arguments::Send { to, bytes, seed, until, rest } => {
+            let is_over = || until.as_ref().is_some_and(|file| file.exists());
+            let left = |sent| if is_over() { 0 } else { bytes.map_or(u64::MAX, |all| all - sent) };
+            println!("{}", traffic::send_while(to, seed, Duration::from_millis(rest), left)?);
+        }
         Arguments::Receive { at, connections } => {
             traffic::receive(at, connections, |sum| println!("{sum}"))?
         }

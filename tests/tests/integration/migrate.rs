@@ -35,8 +35,10 @@ const HOSTS: [&str; 2] = ["192.0.0.1", "192.0.0.3"];
 const PORT: u16 = 7000;
 /// Bytes of the disk.
 const SIZE: u64 = 16 << 20;
-/// Bytes that go each way meanwhile; more than go before it is there.
-const STREAM: u64 = 48 << 20;
+/// Time all of it may take to go: its memory several times, by a cipher in software, beside all that it does.
+const WAY: Duration = Duration::from_secs(900);
+/// Milliseconds between 64 KiB of each stream, which leave the CPU to what the streams are to stand.
+const REST: &str = "50";
 
 /// Where the machine may be.
 struct Hosts {
@@ -125,10 +127,13 @@ fn turn(
     let (host, guest) = (format!("{}:5001", HOSTS[0]), format!("{}:5002", hosts.tap.guest_ipv4));
     let mut receiver = traffic_in(here, &["receive", &host])?;
     shell.sh(&format!("traffic receive {guest} >/tmp/received 2>&1 & receives=$!"))?;
-    shell
-        .sh(&format!("traffic send {host} --bytes {STREAM} --seed 3 >/tmp/sent 2>&1 & sends=$!"))?;
-    let mut sender =
-        traffic_in(here, &["send", &guest, "--bytes", &STREAM.to_string(), "--seed", "4"])?;
+    shell.sh(&format!(
+        "traffic send {host} --until /tmp/enough --rest {REST} --seed 3 >/tmp/sent 2>&1 & sends=$!"
+    ))?;
+    let enough = hosts.path(&format!("enough-{number}"));
+    let until = enough.to_string_lossy();
+    let ours = ["send", &guest, "--until", &until, "--rest", REST, "--seed", "4"];
+    let mut sender = traffic_in(here, &ours)?;
     shell.sh("n=0; (while [ ! -e /tmp/enough ]; do n=$((n+1)); printf '%08d' $n | \
               dd of=/dev/vda bs=512 seek=20000 conv=fsync,notrunc 2>/dev/null; echo $n >/tmp/wrote; done) & writes=$!")?;
 
@@ -145,12 +150,14 @@ fn turn(
     let after = ahead(shell)?;
     ensure!((after - before).abs() < 1.0, "its clock is {} s ahead", after - before);
 
+    File::create(&enough)?;
+    shell.sh("touch /tmp/enough")?;
     let limit = PATIENCE + Duration::from_secs(60);
     let (received, sent) = (printed(receiver, limit)?, printed(sender, limit)?);
     let waits = "wait $sends && wait $receives && cat /tmp/sent";
     ensure!(shell.sh_within(waits, limit)? == received, "guest to host");
     ensure!(shell.sh("cat /tmp/received")? == sent, "host to guest");
-    shell.sh_within("touch /tmp/enough; wait $writes; rm /tmp/enough", PATIENCE)?;
+    shell.sh_within("wait $writes; rm /tmp/enough", PATIENCE)?;
     let read = "echo 3 >/proc/sys/vm/drop_caches; head -c 8388608 /dev/vda | sha256sum";
     ensure!(shell.sh_within(read, PATIENCE)? == sum, "the disk has changed");
     let last = "dd if=/dev/vda bs=512 skip=20000 count=1 2>/dev/null | head -c 8; printf ' %08d' $(cat /tmp/wrote)";
@@ -167,7 +174,8 @@ fn migrate(place: &Place, to: &str) -> Result<Value> {
         json!({ "destination": to, "max_downtime_ms": 1000, "max_rounds": 5, "at_last": "go-on" });
     let mut told = None;
     eventually("somebody who waits", PATIENCE, || {
-        let answer = Api::connect(&place.api)?.ask("PUT", "/migration", &body.to_string())?;
+        let mut api = Api::connect(&place.api)?.patient(WAY)?;
+        let answer = api.ask("PUT", "/migration", &body.to_string())?;
         let waits = answer.status == 400 && answer.fault()?.contains("nobody can be reached");
         ensure!(waits || answer.status == 200, "{answer:?}");
         told = Some(answer).filter(|answer| answer.status == 200);
