@@ -13,6 +13,8 @@ mod contents;
 mod disks;
 #[path = "native_snapshot/pagers.rs"]
 mod pagers;
+#[path = "native_snapshot/racing.rs"]
+mod racing;
 #[path = "native_snapshot/refusals.rs"]
 mod refusals;
 #[path = "native_snapshot/resets.rs"]
@@ -68,6 +70,7 @@ fn tests(card: Card) -> Vec<Named<Scene>> {
         tests.extend(whole::TESTS);
         tests.extend(contents::TESTS);
         tests.extend(pagers::TESTS);
+        tests.extend(racing::TESTS);
     }
     tests
 }

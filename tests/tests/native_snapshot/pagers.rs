@@ -31,7 +31,7 @@ const NOT_LOADED: i32 = 7;
 const PAGES_LOST: i32 = 8;
 
 /// What the guest uses and gives up.
-const MIB: u64 = 64;
+pub(super) const MIB: u64 = 64;
 
 /// A process that brings pages; see `devices/core/examples/pager.rs`.
 struct Pager {
@@ -72,14 +72,14 @@ impl Pager {
 }
 
 /// Starts a machine from a snapshot with more words.
-fn restore(scene: &Scene, folder: &Path, words: &[&str]) -> Result<Machine> {
+pub(super) fn restore(scene: &Scene, folder: &Path, words: &[&str]) -> Result<Machine> {
     let mut command = Command::new(&scene.vmm);
     command.arg("restore").arg(folder).args(words);
     scene.run(command)
 }
 
 /// A snapshot of a guest that watches itself.
-fn saved(scene: &Scene, listener: &mut Listener) -> Result<PathBuf> {
+pub(super) fn saved(scene: &Scene, listener: &mut Listener) -> Result<PathBuf> {
     let mut machine = scene.start()?;
     // It has been to each of its pages.
     listener.hear_many(1100, LIMIT)?;
@@ -117,7 +117,8 @@ fn goes_on(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-fn gives_back(scene: &Scene) -> Result<()> {
+/// A snapshot of a guest that looks after its balloon.
+pub(super) fn with_balloon(scene: &Scene) -> Result<PathBuf> {
     let mut command = Command::new(&scene.vmm);
     command.arg("--kernel").arg(&scene.kernel).args(["--mem", "256M", "--bus", "mmio"]);
     command.args(["--cmdline", &format!("balloon={}", MIB * 256)]);
@@ -127,8 +128,11 @@ fn gives_back(scene: &Scene) -> Result<()> {
     machine.pause()?;
     let folder = scene.path("snapshot");
     machine.save(&folder)?;
-    drop(machine);
+    Ok(folder)
+}
 
+fn gives_back(scene: &Scene) -> Result<()> {
+    let folder = with_balloon(scene)?;
     let pager = Pager::start(scene, &folder.join("memory"), &[])?;
     let external = pager.place();
     for who in ["kernel", "own", external.as_str()] {
@@ -148,7 +152,7 @@ fn gives_back(scene: &Scene) -> Result<()> {
 }
 
 /// Until the guest's balloon has so many bytes, or says that all was written.
-fn reaches(api: &mut Api, wanted: u64) -> Result<()> {
+pub(super) fn reaches(api: &mut Api, wanted: u64) -> Result<()> {
     eventually("the balloon", LIMIT, || {
         Ok(api.get("/memory")?.pointer("/balloon/actual") == Some(&json!(wanted)))
     })
