@@ -139,6 +139,12 @@ impl Scene {
 }
 
 impl Machine {
+    /// Returns once it is there: who loads it takes connections before.
+    fn loaded(&mut self) -> Result<()> {
+        self.api.get("/memory")?;
+        Ok(())
+    }
+
     fn pause(&mut self) -> Result<()> {
         self.api.done("PATCH", "/vm", &json!({ "state": "Paused" }))
     }

@@ -63,6 +63,7 @@ fn option(overlay: &Path, base: &Path) -> String {
 
 /// What is in it of its own, once the guest has gone on for some steps.
 fn gone_on(machine: &mut Machine, overlay: &Path, from: u64) -> Result<Report> {
+    machine.loaded()?;
     let image = Image::overlay(overlay.to_owned())?;
     image.wait_for(&mut machine.process, from + 3, LIMIT)
 }

@@ -209,6 +209,8 @@ fn stalls(scene: &Scene) -> Result<()> {
 fn recorded(scene: &Scene) -> Result<()> {
     let mut listener = Listener::new(Link::open(TAP)?)?;
     let folder = saved(scene, &mut listener)?;
+    // What the guest said before it was saved is not heard again.
+    let mut listener = Listener::new(Link::open(TAP)?)?;
     let mut machine = restore(scene, &folder, &["--record"])?;
     listener.hear_many(FRAMES, LIMIT)?;
     machine.api.act("Kill")?;
