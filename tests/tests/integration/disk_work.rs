@@ -228,8 +228,10 @@ fn limited(scene: &mut Scene, named: &[Named]) -> Result<()> {
             ("requests", requests - requests_before, REQUESTS),
         ] {
             let rate = count as f64 / seconds;
-            let off = (rate / wanted as f64 - 1.0).abs();
-            ensure!(off < 0.1, "{rate:.1} {what} a second instead of {wanted}");
+            // A guest that has little of a busy host's CPU asks for less.
+            let least = if long() { 0.9 } else { 0.5 };
+            let part = rate / wanted as f64;
+            ensure!((least..1.1).contains(&part), "{rate:.1} {what} a second instead of {wanted}");
         }
         for disk in [ours, theirs] {
             let none = json!({ "bandwidth": bucket(0), "ops": bucket(0) });
