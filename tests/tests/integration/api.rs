@@ -12,7 +12,7 @@ use tests::net::Network;
 
 use crate::capture;
 use crate::network::{ANSWER, printed, socket};
-use crate::scenario::{OFF, Scenario, Wired, eventually, long, machine};
+use crate::scenario::{OFF, Scenario, Wired, eventually, is_as_limited, long, machine};
 
 pub fn scenarios() -> Vec<Scenario> {
     if long() { each_alone() } else { in_two_lives() }
@@ -230,8 +230,7 @@ fn keeps_a_limit(served: &mut Served) -> Result<()> {
     // What the limit let through at once is over by then.
     std::thread::sleep(Duration::from_secs(1));
     let rate = received_rate(served)?;
-    let off = (rate / f64::from(RATE) - 1.0).abs();
-    ensure!(off < 0.1, "{rate} bytes a second instead of {RATE}");
+    ensure!(is_as_limited(rate, RATE.into()), "{rate} bytes a second instead of {RATE}");
     let exceeded = served.api.get(NIC)?;
     ensure!(exceeded["allowances"]["bw_in_exceeded"].as_u64() > Some(0), "{exceeded}");
     drop(flood);

@@ -13,7 +13,7 @@ use tests::kernel::Release;
 use crate::disk_scene::{Disk, Load, Scene};
 use crate::disk_steps::{self, Step};
 use crate::disk_tools;
-use crate::scenario::{Scenario, long};
+use crate::scenario::{Scenario, is_as_limited, long};
 
 pub fn scenarios() -> Vec<Scenario> {
     let name = "disk_work::what_was_written_is_read_whatever_happens_to_the_disk_meanwhile";
@@ -228,10 +228,8 @@ fn limited(scene: &mut Scene, named: &[Named]) -> Result<()> {
             ("requests", requests - requests_before, REQUESTS),
         ] {
             let rate = count as f64 / seconds;
-            // A guest that has little of a busy host's CPU asks for less.
-            let least = if long() { 0.9 } else { 0.5 };
-            let part = rate / wanted as f64;
-            ensure!((least..1.1).contains(&part), "{rate:.1} {what} a second instead of {wanted}");
+            let as_limited = is_as_limited(rate, wanted as f64);
+            ensure!(as_limited, "{rate:.1} {what} a second instead of {wanted}");
         }
         for disk in [ours, theirs] {
             let none = json!({ "bandwidth": bucket(0), "ops": bucket(0) });

@@ -104,6 +104,12 @@ pub fn long() -> bool {
     std::env::var_os("VMM_LONG").is_some()
 }
 
+/// Whether a guest gets what it may. It asks for less where a busy host leaves it little CPU; long runs have nothing beside them.
+pub fn is_as_limited(rate: f64, limit: f64) -> bool {
+    let least = if long() { 0.9 } else { 0.5 };
+    (least..1.1).contains(&(rate / limit))
+}
+
 /// A machine of ours with the tools of tests, for what a guest does once it is up. Where the CPU is
 /// emulated a third of its boot would go into unpacking the kernel, its guards against flaws of real
 /// CPUs and the trials of its ciphers, and a third of what is left into telling of it; `dmesg` has it all.
