@@ -37,8 +37,9 @@ const PORT: u16 = 7000;
 const SIZE: u64 = 16 << 20;
 /// Time all of it may take to go: its memory several times, by a cipher in software, beside all that it does.
 const WAY: Duration = Duration::from_secs(900);
-/// Milliseconds between 64 KiB of each stream, which leave the CPU to what the streams are to stand.
-const REST: &str = "50";
+/// Milliseconds between 64 KiB of each stream, which leave the CPU to what the streams are to stand: a guest that rests for
+/// more than five seconds at last, as what has changed meanwhile goes that slowly, has an ENA driver that complains.
+const REST: &str = "400";
 
 /// Where the machine may be.
 struct Hosts {
