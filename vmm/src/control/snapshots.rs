@@ -4,9 +4,8 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
-use devices::net::control::NoSuchRequest;
 use devices::net::mac::MacAddr;
-use devices::net::spec::{BackendSpec, Model, Outside};
+use devices::net::spec::{BackendSpec, Outside};
 
 use super::Controller;
 use super::later::Flap;
@@ -188,9 +187,8 @@ pub(super) fn differing(
             _ => None,
         });
         let nic = nic.ok_or_else(|| unknown("network card", &identity.id))?;
-        if identity.reset && nic.model != Model::Ena {
-            return Err(LoadError::Driver { id: identity.id.clone(), source: NoSuchRequest });
-        }
+        let unasked = |source| LoadError::Driver { id: identity.id.clone(), source };
+        identity.check(nic.model).map_err(unasked)?;
         if let Some(Rewritten { mac, ip, guest_ip }) = identity.rewrite {
             let mac = mac.unwrap_or_else(MacAddr::random);
             nic.outside = Some(Outside { mac, ip, guest_ip });

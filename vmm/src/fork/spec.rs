@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use devices::block::spec::DiskSpec;
-use devices::net::control::NoSuchRequest;
 use devices::net::mac::MacAddr;
-use devices::net::spec::{BackendSpec, Model, NicSpec};
+use devices::net::spec::{BackendSpec, NicSpec};
 use serde::{Deserialize, Serialize};
 
 use super::error::ForkError;
@@ -106,12 +105,12 @@ impl ForkSpec {
                 return Err(refused("network_overrides", why));
             }
         }
-        let unasked = |nic: &&NicSpec| {
-            nic.model != Model::Ena
-                && self.identities.iter().any(|wanted| wanted.reset && wanted.id == nic.id)
-        };
-        if let Some(nic) = parent.nics.iter().find(unasked) {
-            return Err(refused("network_overrides", format!("{:?}: {NoSuchRequest}", nic.id)));
+        for nic in parent.nics {
+            let wanted = self.identities.iter().filter(|wanted| wanted.id == nic.id);
+            for wanted in wanted {
+                let unasked = |why| refused("network_overrides", format!("{:?}: {why}", nic.id));
+                wanted.check(nic.model).map_err(unasked)?;
+            }
         }
         for (id, _) in &self.images {
             if !parent.disks.iter().any(|disk| disk.id == *id && !disk.read_only) {

@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use crate::memory::Pages;
+use devices::net::control::NoSuchRequest;
 use devices::net::mac::MacAddr;
+use devices::net::spec::Model;
 use serde::{Deserialize, Serialize};
 
 /// Where a snapshot goes.
@@ -72,6 +74,16 @@ pub struct CardIdentity {
     pub flap: bool,
     /// Whether its driver is asked to reset it.
     pub reset: bool,
+}
+
+impl CardIdentity {
+    /// Fails if it asks something of the driver that those of cards of `model` are not asked.
+    pub fn check(&self, model: Model) -> Result<(), NoSuchRequest> {
+        match model {
+            Model::Virtio if self.reset => Err(NoSuchRequest),
+            Model::Virtio | Model::Ena => Ok(()),
+        }
+    }
 }
 
 /// Addresses that the wire sees in place of the guest's.
